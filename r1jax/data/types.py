@@ -1,10 +1,12 @@
-"""The records that travel the road from JSONL to gradient: Prompt -> Rollout (host) -> Batch (device)."""
+"""The host records of the road from JSONL to gradient: Prompt -> Rollout. No jax: grader processes import this file.
+
+The device end of the road is `r1jax.data.batch.Batch`.
+"""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import jax
 import numpy as np
 
 FinishReason = Literal["stop", "length"]
@@ -56,31 +58,3 @@ class Rollout:
     finish: FinishReason
     reward: float | None = None
     parts: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """What an update trains on. B rows of T tokens; position t predicts `targets[:, t]` from `tokens[:, :t + 1]`.
-
-    Attributes:
-        tokens: `[B, T]` int32 inputs.
-        targets: `[B, T]` int32, the next token at each position.
-        positions: `[B, T]` int32, counted within each segment.
-        segments: `[B, T]` int32; a token attends only within its segment; 0 is padding.
-        mask: `[B, T]` float32, 1 where the target is trained on.
-        advantages: `[B]` float32, or None outside RL.
-        old_logprobs: `[B, T]` float32 of the policy that PPO's ratio is taken against, or None (on-policy: ratio 1).
-        ref_logprobs: `[B, T]` float32 of the reference model, or None when there is no KL term.
-        sampler_logprobs: `[B, T]` float32 as the sampler reported them, or None outside RL.
-    """
-
-    tokens: jax.Array
-    targets: jax.Array
-    positions: jax.Array
-    segments: jax.Array
-    mask: jax.Array
-    advantages: jax.Array | None = None
-    old_logprobs: jax.Array | None = None
-    ref_logprobs: jax.Array | None = None
-    sampler_logprobs: jax.Array | None = None
