@@ -1,0 +1,111 @@
+"""The device mesh, and the rules that map logical axis names to its axes."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Sizes of the mesh axes; at most one may be -1, which takes what the others leave.
+
+    Attributes:
+        data: replicas that see different rows.
+        fsdp: as data, and the weights are cut along it as well.
+        tensor: cuts heads, the MLP's width and the vocabulary.
+    """
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+
+
+def make_mesh(cfg: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Makes the mesh over `devices` (default: all, of every process).
+
+    Axes are Auto: the compiler propagates shardings from the inputs and from `constrain`. (With Explicit axes an
+    embedding look-up in an fsdp-sharded table is refused.)
+
+    Raises:
+        ValueError: the sizes do not multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
+    known = int(np.prod([size for size in sizes.values() if size != -1]))
+    free = [name for name, size in sizes.items() if size == -1]
+    if len(free) == 1 and len(devices) % known == 0:
+        sizes[free[0]] = len(devices) // known
+    elif free or known != len(devices):
+        raise ValueError(f"config.mesh = {sizes} does not fit {len(devices)} devices; set one axis to -1 to fill it")
+    return jax.make_mesh(
+        tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes), devices=devices
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class AxisRules:
+    """Logical axis -> mesh axes. A logical axis without a rule is an error; () keeps it whole."""
+
+    rules: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def spec(self, axes: Sequence[str | None]) -> PartitionSpec:
+        """The PartitionSpec of an array with these logical axes.
+
+        Raises:
+            ValueError: an unknown logical axis, or two dimensions that want the same mesh axis.
+        """
+        table = dict(self.rules)
+        unknown = [name for name in axes if name is not None and name not in table]
+        if unknown:
+            raise ValueError(f"no sharding rule for logical axis {unknown[0]!r}; there are: {', '.join(table)}")
+        parts = [() if name is None else table[name] for name in axes]
+        used = [mesh_axis for part in parts for mesh_axis in part]
+        if len(set(used)) != len(used):
+            raise ValueError(f"logical axes {tuple(axes)} use a mesh axis twice: {parts}")
+        return PartitionSpec(*(part or None for part in parts))
+
+    def sharding(self, mesh: Mesh, axes: Sequence[str | None]) -> NamedSharding:
+        return NamedSharding(mesh, self.spec(axes))
+
+
+# Rows are cut over data and fsdp alike. In training the weights are cut over fsdp along `embed`; in decoding they are
+# whole there, so that a token's step gathers nothing.
+_COMMON = (
+    ("batch", ("data", "fsdp")),
+    ("layers", ()),
+    ("length", ()),
+    ("head_dim", ()),
+    ("heads", ("tensor",)),
+    ("kv_heads", ("tensor",)),
+    ("mlp", ("tensor",)),
+    ("vocab", ("tensor",)),
+    ("act", ()),
+)
+TRAIN_RULES = AxisRules((*_COMMON, ("embed", ("fsdp",))))
+DECODE_RULES = AxisRules((*_COMMON, ("embed", ())))
+
+
+def constrain(x: jax.Array, rules: AxisRules, *axes: str | None) -> jax.Array:
+    """Pins an activation's layout inside jit; outside any mesh (a unit test of one layer) it does nothing."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, rules.spec(axes))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Whole on every device: what every process may read."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def place(tree: Any, sharding_of: Callable[[np.ndarray], NamedSharding]) -> Any:
+    """Host arrays -> global arrays. Every process passes the same whole arrays and contributes its own devices' part."""
+
+    def put(x: np.ndarray) -> jax.Array:
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, sharding_of(x), lambda index: x[index])
+
+    return jax.tree.map(put, tree)

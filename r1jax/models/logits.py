@@ -1,0 +1,69 @@
+"""Temperature, top-k and top-p: the one definition that the sampler draws from and the trainer scores with."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class Truncation:
+    """How logits become the distribution that is sampled from.
+
+    Attributes:
+        temperature: divides the logits; 0 is greedy and is for the sampler alone.
+        top_k: keep the k most likely tokens; 0 keeps all.
+        top_p: then keep the smallest set of most likely tokens whose mass reaches p; 1 keeps all.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self):
+        if self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
+            raise ValueError(f"need temperature >= 0, top_k >= 0 and 0 < top_p <= 1, got {self}")
+
+
+def _threshold(p: jax.Array, enough) -> jax.Array:
+    """The largest t such that `enough(p >= t)` holds, over the last axis, by bisection.
+
+    Non-negative floats order as their bit patterns do, so 31 halvings find the exact float. No sort: on TPU and CPU a
+    sort of the vocabulary costs far more than 31 masked sums.
+    """
+
+    def halve(_, bounds):
+        low, high = bounds  # enough at low, not at high
+        middle = low + (high - low) // 2
+        good = enough(p >= jax.lax.bitcast_convert_type(middle, jnp.float32)[..., None])
+        return jnp.where(good, middle, low), jnp.where(good, high, middle)
+
+    shape = p.shape[:-1]
+    # Zero always suffices; just above 1.0 never does. An unreachable top_p (rounding) keeps everything.
+    low, high = jnp.zeros(shape, jnp.int32), jnp.full(shape, jnp.float32(1).view(jnp.int32) + 1, jnp.int32)
+    low, _ = jax.lax.fori_loop(0, 31, halve, (low, high))
+    return jax.lax.bitcast_convert_type(low, jnp.float32)[..., None]
+
+
+def process(logits: jax.Array, cfg: Truncation, keep: jax.Array | None = None) -> jax.Array:
+    """Logits `[..., V]` -> float32 logits of the sampled distribution, -inf where truncated. Needs temperature > 0.
+
+    Args:
+        logits: `[..., V]`, any float type.
+        cfg: the truncation; ties at the threshold are all kept.
+        keep: `[...]` int32 token ids that are never truncated. The trainer names the sampled token here: it was in the
+            set when it was drawn, and an update may since have moved it just outside.
+    """
+    logits = logits.astype(jnp.float32) / cfg.temperature
+    if cfg.top_k == 0 and cfg.top_p >= 1:
+        return logits
+    kept = jnp.ones(logits.shape, bool)
+    if 0 < cfg.top_k < logits.shape[-1]:
+        p = jax.nn.softmax(jax.lax.stop_gradient(logits))
+        kept = p >= _threshold(p, lambda inside: jnp.sum(inside, axis=-1) >= cfg.top_k)
+    if cfg.top_p < 1:
+        p = jax.nn.softmax(jax.lax.stop_gradient(logits), where=kept)
+        kept &= p >= _threshold(p, lambda inside: jnp.sum(jnp.where(inside, p, 0.0), axis=-1) >= cfg.top_p)
+    if keep is not None:
+        kept |= jnp.arange(logits.shape[-1]) == keep[..., None]
+    return jnp.where(kept, logits, -jnp.inf)
