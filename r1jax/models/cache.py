@@ -37,7 +37,11 @@ def write(cache: KVCache, layer: jax.Array, k_BTKH: jax.Array, v_BTKH: jax.Array
     return KVCache(put(cache.k, k_BTKH), put(cache.v, v_BTKH))
 
 
-def grow(cache: KVCache, length: int) -> KVCache:
-    """The same cache with room for `length` tokens."""
-    extra = length - cache.k.shape[3]
-    return jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, extra), (0, 0))), cache)
+def resize(cache: KVCache, length: int) -> KVCache:
+    """The same cache with room for `length` tokens; what lies past it is cut off."""
+
+    def fit(x: jax.Array) -> jax.Array:
+        x = x[:, :, :, :length]
+        return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, length - x.shape[3]), (0, 0)))
+
+    return jax.tree.map(fit, cache)

@@ -1,0 +1,78 @@
+"""What a run says while it goes: metrics.jsonl for the report, a line a step on the console, a profiler window."""
+
+import json
+import math
+import pathlib
+import time
+from collections.abc import Mapping
+
+import jax
+
+
+def keep_rows_before(path: pathlib.Path, step: int) -> None:
+    """Drops the rows of a JSONL file from `step` on, and a last line cut by a crash: the resumed run writes them anew."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().split("\n")[:-1]:  # what follows the last newline was cut by a crash
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if row["step"] < step:
+            kept.append(line + "\n")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept))
+    temporary.replace(path)
+
+
+def clock(seconds: float) -> str:
+    """75 -> "1m15s"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"
+
+
+class MetricsWriter:
+    """Writes one row of `metrics.jsonl` a step and, now and then, a line to the console. Process 0 writes, others not.
+
+    Args:
+        workdir: where the file lies.
+        start: first step of this process; rows from there on are dropped first.
+        total: steps of the whole run, for the time left.
+        show: metrics the console line names, in order, as name -> format.
+        every: steps between console lines.
+        profile_at: step at which a three-step `jax.profiler` trace begins, -1 for none; it goes to `workdir/profile`.
+    """
+
+    def __init__(self, workdir: pathlib.Path, start: int, total: int, show: Mapping[str, str], every: int = 1,
+                 profile_at: int = -1):
+        self._path, self._total, self._show, self._every = workdir / "metrics.jsonl", total, show, every
+        self._profile_at, self._workdir = profile_at, workdir
+        self._start, self._began = start, time.monotonic()
+        self._active = jax.process_index() == 0
+        if self._active:
+            keep_rows_before(self._path, start)
+            self._file = self._path.open("a")
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Records one step's metrics; non-finite values, which JSON lacks, become null."""
+        if step + 1 == self._profile_at:
+            jax.profiler.start_trace(str(self._workdir / "profile"))
+        elif self._profile_at >= 0 and step == self._profile_at + 2:
+            jax.profiler.stop_trace()
+        if not self._active:
+            return
+        row = {name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in metrics.items()}
+        self._file.write(json.dumps({"step": step, **row}) + "\n")
+        self._file.flush()
+        done = step + 1 - self._start
+        if done % self._every == 0 or step + 1 == self._total:
+            rate = (time.monotonic() - self._began) / done
+            shown = "  ".join(f"{name} {format(metrics[name], spec)}" for name, spec in self._show.items() if name in metrics)
+            print(f"step {step + 1}/{self._total}  {shown}  {rate:.2f} s/step, "
+                  f"{clock(rate * (self._total - step - 1))} left", flush=True)
+
+    def close(self) -> None:
+        if self._active:
+            self._file.close()

@@ -1,0 +1,79 @@
+"""The jitted update: any loss that is a sum over rows, split into microbatches without changing its gradient."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from r1jax.core.params import Params
+from r1jax.core.sharding import TRAIN_RULES, constrain, replicated
+from r1jax.data.batching import Batch
+from r1jax.training.state import TrainState, state_shardings
+
+Metrics = dict[str, jax.Array]
+Loss = Callable[[Params, Batch], tuple[jax.Array, Metrics]]
+
+
+def _split(batch: Batch, parts: int) -> Batch:
+    """`[B, ...]` -> `[parts, B/parts, ...]`. Rows are dealt out in turn, so that every device keeps rows of each part."""
+
+    def deal(x):
+        x = jnp.moveaxis(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 1, 0)
+        return constrain(x, TRAIN_RULES, None, "batch", *(None,) * (x.ndim - 2))
+
+    return jax.tree.map(deal, batch)
+
+
+def accumulate(loss: Loss, params: Params, batch: Batch, parts: int) -> tuple[Params, Metrics]:
+    """Gradient and metrics of the whole batch, `1/parts` of its rows at a time.
+
+    `loss` must be additive over rows (its weights made for the whole batch): then parts, devices and order do not
+    matter. Metrics named `.../max` are maxima, all others sums.
+    """
+    gradient = jax.value_and_grad(loss, has_aux=True)
+
+    def one(rows):
+        (value, metrics), grads = gradient(params, rows)
+        return grads, {"loss": value, **metrics}
+
+    if parts == 1:
+        return one(batch)
+
+    def merge(path, total, new):
+        is_max = isinstance(path[-1], jax.tree_util.DictKey) and str(path[-1].key).endswith("/max")
+        return jnp.maximum(total, new) if is_max else total + new
+
+    def step(total, rows):
+        grads, metrics = one(rows)
+        summed = jax.tree.map(jnp.add, total[0], grads)
+        return (summed, jax.tree_util.tree_map_with_path(merge, total[1], metrics)), None
+
+    pieces = _split(batch, parts)
+    shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], pieces))
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)  # maxima are of non-negative quantities
+    return jax.lax.scan(step, zeros, pieces)[0]
+
+
+def make_update(
+    loss: Loss, tx: optax.GradientTransformation, specs: Params, mesh: Mesh, microbatches: int = 1
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """Compiles (state, batch) -> (state, metrics); the old state's memory is reused.
+
+    A gradient that is not finite leaves weights and moments as they were (`step` still counts it) and shows as
+    `skipped` = 1 among the metrics.
+    """
+    shardings = state_shardings(specs, tx, mesh)
+
+    def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        grads, metrics = accumulate(loss, state.params, batch, microbatches)
+        norm = optax.global_norm(grads)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        new = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
+        finite = jnp.isfinite(norm)
+        old = TrainState(new.step, state.params, state.opt_state)
+        state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+        return state, {**metrics, "grad_norm": norm, "skipped": 1.0 - finite}
+
+    return jax.jit(update, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
