@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Runs r1jax on this machine, in an environment of its own that is made on first use and kept up to date.
+#
+#   ./launch_local.sh                    R1-Zero at mini size on the CPU, from nothing to runs/zero-mini/report.html
+#   ./launch_local.sh pytest -k grpo     any command, in that environment and in the repository's root
+#
+#   R1JAX_VENV       where the environment lives; default: .venv in the repository
+#   R1JAX_PLATFORM   what JAX runs on: cpu (default), cuda, tpu; the last two install the extra of that name.
+#                    JAX_PLATFORMS does the same where it is set.
+set -euo pipefail
+
+say() { echo "launch_local.sh: $*" >&2; }
+fail() { say "$*"; exit 1; }
+
+venv=${R1JAX_VENV:-$(dirname "${BASH_SOURCE[0]}")/.venv}
+mkdir -p "$(dirname "$venv")"
+venv=$(cd "$(dirname "$venv")" && pwd -P)/$(basename "$venv")
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+export JAX_PLATFORMS=${R1JAX_PLATFORM:-${JAX_PLATFORMS:-cpu}}
+case $JAX_PLATFORMS in
+  *cuda* | *gpu*) extras=dev,cuda ;;
+  *tpu*) extras=dev,tpu ;;
+  *) extras=dev ;;
+esac
+
+is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_python() {
+  local name without_venv=
+  # Each is run, not looked up: version managers leave shims on the PATH for versions that are not there.
+  for name in python3.13 python3.12 python3.11 python3; do
+    is_new_enough "$name" || continue
+    "$name" -c 'import ensurepip, venv' 2>/dev/null && { python=$name; return; }
+    without_venv=${without_venv:-python$("$name" -c 'import sys; print("%d.%d" % sys.version_info[:2])')}
+  done
+  [[ -z $without_venv ]] || fail "$without_venv lacks venv: on Debian or Ubuntu, 'apt install $without_venv-venv'"
+  fail "no Python 3.11 or newer among python3.13, python3.12, python3.11 and python3: install one, then run again"
+}
+
+# What the environment was installed from; its path too, as the scripts of a moved one run the python of the old place.
+stamp=$venv/.r1jax-installed-$extras
+key() { echo "$venv $("$venv/bin/python" -V 2>&1) $(cat setup.py pyproject.toml | cksum)"; }
+is_current() { [[ -f $stamp && $(<"$stamp") == "$(key)" ]]; }
+
+install() {
+  if ! is_new_enough "$venv/bin/python" || [[ -f $stamp && $(<"$stamp") != "$venv "* ]]; then
+    [[ ! -e $venv || -f $venv/pyvenv.cfg || -z $(ls -A "$venv") ]] ||
+      fail "$venv is there and is not a Python environment: move it away, or set R1JAX_VENV to another path"
+    find_python
+    say "making $venv with $("$python" -V) ..."
+    "$python" -m venv --clear "$venv"
+  fi
+  rm -f "$stamp"  # from here to the end an interrupted install is seen as such, and is done again
+  "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip >/dev/null
+  say "installing r1jax[$extras] (a minute or so the first time) ..."
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e ".[$extras]" </dev/null ||
+    fail "the install failed (pip's message is above); run again to go on from here"
+  key >"$stamp"
+}
+
+if ! is_current; then
+  exec 9>"$venv.lock"
+  if command -v flock >/dev/null; then flock 9; fi
+  is_current || install  # another run may have installed while this one waited
+  exec 9>&-  # or the command below would hold the lock for as long as it runs
+fi
+
+[[ $# -gt 0 ]] || set -- python -m r1jax.train --config=configs/zero.py:mini --workdir=runs/zero-mini
+
+# On a CPU, one device a core (a power of two, so that batches divide; at most 8): element-wise work runs on one core a
+# device, and two devices on two cores measured a third faster than one. The tests choose their own number.
+case "${1##*/} ${2:-} ${3:-} " in
+  pytest\ * | python*" -m pytest ") chooses_devices=yes ;;
+  *) [[ ${XLA_FLAGS:-} == *xla_force_host_platform_device_count* ]] && chooses_devices=yes || chooses_devices=no ;;
+esac
+if [[ $JAX_PLATFORMS == cpu && $chooses_devices == no ]]; then
+  cores=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) devices=1
+  while ((devices * 2 <= cores && devices < 8)); do devices=$((devices * 2)); done
+  export XLA_FLAGS="${XLA_FLAGS:+$XLA_FLAGS }--xla_force_host_platform_device_count=$devices"
+fi
+
+unset PYTHONHOME
+export VIRTUAL_ENV=$venv PATH=$venv/bin:$PATH
+exec "$@"

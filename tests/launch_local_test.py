@@ -1,0 +1,267 @@
+"""launch_local.sh with stand-ins for Python: they make environments of one script and note what pip is asked for."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TOOLS = ("bash", "env", "dirname", "basename", "mkdir", "rm", "ls", "cat", "cksum", "mv")
+pytestmark = pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"needs {', '.join(TOOLS)} on the PATH")
+
+# Each stand-in reads what it is like from a file beside it ("3.12", "3.9", "broken", "3.12 without venv"). In an
+# environment, `python` is a copy of the one that made it, and `show` prints its arguments and variables as JSON.
+PYTHON = """
+import os, sys
+me, home = sys.argv[0], os.environ["FAKE_HOME"]
+kind = open(me + ".kind").read()
+if kind == "broken":
+    sys.exit("shim: command not found")
+
+def note(name, *words):
+    with open(os.path.join(home, name), "a") as file:
+        print(*words, file=file)
+
+match sys.argv[1:]:
+    case ["-V"]:
+        print("Python", kind)
+    case ["-c", code] if "ensurepip" in code:
+        sys.exit("without venv" in kind)
+    case ["-c", code]:
+        sys.version_info = tuple(map(int, kind.split()[0].split(".")))
+        exec(code)
+    case ["-m", "venv", "--clear", path]:
+        import shutil
+        shutil.rmtree(path, ignore_errors=True)
+        os.makedirs(f"{path}/bin")
+        open(f"{path}/pyvenv.cfg", "w").close()
+        for name in ("python", "show"):
+            shutil.copy(me, f"{path}/bin/{name}")
+            shutil.copy(me + ".kind", f"{path}/bin/{name}.kind")
+        note("made", os.path.basename(me))
+    case ["-m", "pip", "--version"]:
+        sys.exit(not os.path.exists(os.path.join(os.path.dirname(me), "pip")))
+    case ["-m", "ensurepip"]:
+        open(os.path.join(os.path.dirname(me), "pip"), "w").close()
+    case ["-m", "pip", "install", *words]:
+        import time
+        time.sleep(float(os.environ.get("FAKE_PIP_SECONDS", "0")))
+        note("installed", *words)
+        sys.exit(os.path.exists(f"{home}/no-network"))
+    case words:
+        import json
+        print(json.dumps({"argv": [os.path.basename(me), *words], "cwd": os.getcwd(), "env": dict(os.environ)}))
+"""
+
+
+class Machine:
+    """A checkout and a PATH with the named Pythons and no other."""
+
+    def __init__(self, path: pathlib.Path):
+        self.path, self.repo, self.bin = path, path / "repo", path / "bin"
+        self.repo.mkdir()
+        self.bin.mkdir()
+        for tool in (*TOOLS, "flock", "nproc"):
+            if found := shutil.which(tool):
+                (self.bin / tool).symlink_to(found)
+        shutil.copy(ROOT / "launch_local.sh", self.repo)
+        (self.repo / "setup.py").write_text("setup()\n")
+        (self.repo / "pyproject.toml").touch()
+
+    def python(self, name: str, kind: str) -> None:
+        path = self.bin / name
+        path.write_text(f"#!{sys.executable} -SEs\n{PYTHON}")
+        path.chmod(0o755)
+        path.with_name(f"{name}.kind").write_text(kind)
+
+    def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
+        env = {"PATH": str(self.bin), "FAKE_HOME": str(self.path), **env}
+        command, pipe = [self.repo / "launch_local.sh", *args], subprocess.PIPE
+        return subprocess.Popen(
+            command, cwd=self.path, env=env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+        )
+
+    def launch(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*args, **env)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(args, process.returncode, out, err)
+
+    def shown(self, *args: str, **env: str) -> dict:
+        done = self.launch(*args, **env)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def made(self) -> list[str]:
+        return self._lines("made")
+
+    def installed(self) -> list[str]:
+        return self._lines("installed")
+
+    def _lines(self, name: str) -> list[str]:
+        path = self.path / name
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def machine(tmp_path: pathlib.Path) -> Machine:
+    machine = Machine(tmp_path)
+    machine.python("python3", "3.11")
+    return machine
+
+
+def test_the_first_python_that_works_and_is_new_enough_makes_the_environment(machine: Machine):
+    machine.python("python3.13", "broken")
+    machine.python("python3.12", "3.12 without venv")
+    machine.python("python3.11", "3.11")
+    done = machine.launch("show")
+    assert machine.made() == ["python3.11"] and machine.installed() == ["--quiet --disable-pip-version-check -e .[dev]"]
+    assert "making" in done.stderr and "Python 3.11" in done.stderr and "installing" in done.stderr
+    assert json.loads(done.stdout), "stdout belongs to the command"
+
+
+@pytest.mark.parametrize("kind", ["broken", "3.10", "2.7"])
+def test_without_a_python_new_enough_it_says_what_is_needed(machine: Machine, kind: str):
+    machine.python("python3", kind)
+    done = machine.launch("show")
+    assert done.returncode == 1 and "no Python 3.11 or newer" in done.stderr and not machine.made()
+
+
+def test_a_python_without_venv_names_the_package_to_install(machine: Machine):
+    machine.python("python3", "3.12 without venv")
+    done = machine.launch("show")
+    assert done.returncode == 1 and "apt install python3.12-venv" in done.stderr
+    assert not (machine.repo / ".venv").exists()
+
+
+def test_without_arguments_it_trains_the_mini_config(machine: Machine):
+    words = ["python", "-m", "r1jax.train", "--config=configs/zero.py:mini", "--workdir=runs/zero-mini"]
+    assert machine.shown()["argv"] == words
+
+
+def test_arguments_arrive_intact_in_the_root_of_the_repository_and_the_environment(machine: Machine):
+    shown = machine.shown("show", "a  b", "", "it's $HOME", "*")
+    assert shown["argv"] == ["show", "a  b", "", "it's $HOME", "*"]
+    assert shown["cwd"] == str(machine.repo)
+    assert shown["env"]["VIRTUAL_ENV"] == str(machine.repo / ".venv")
+    assert shown["env"]["PATH"].startswith(f"{machine.repo}/.venv/bin:")
+
+
+def test_the_exit_status_is_the_commands(machine: Machine):
+    assert machine.launch("bash", "-c", "exit 42").returncode == 42
+
+
+def test_a_second_run_installs_nothing_and_says_nothing(machine: Machine):
+    machine.launch("show")
+    done = machine.launch("show")
+    assert done.stderr == "" and len(machine.installed()) == len(machine.made()) == 1
+
+
+@pytest.mark.parametrize("name", ["setup.py", "pyproject.toml"])
+def test_changed_packaging_is_installed_into_the_same_environment(machine: Machine, name: str):
+    machine.launch("show")
+    (machine.repo / name).write_text("changed = True\n")
+    machine.launch("show")
+    machine.launch("show")
+    assert len(machine.installed()) == 2 and len(machine.made()) == 1
+
+
+def test_a_failed_install_is_an_error_and_is_done_again(machine: Machine):
+    (machine.path / "no-network").touch()
+    done = machine.launch("show")
+    assert done.returncode == 1 and "install failed" in done.stderr and done.stdout == ""
+    (machine.path / "no-network").unlink()
+    assert machine.launch("show").returncode == 0
+    assert len(machine.installed()) == 2
+
+
+def test_an_environment_whose_making_was_interrupted_is_finished(machine: Machine):
+    machine.launch("show")
+    for path in (machine.repo / ".venv").glob(".r1jax-installed*"):
+        path.unlink()
+    (machine.repo / ".venv/bin/pip").unlink()
+    assert machine.launch("show").returncode == 0
+    assert (machine.repo / ".venv/bin/pip").exists() and len(machine.installed()) == 2
+
+
+def test_an_environment_whose_python_is_gone_is_made_again(machine: Machine):
+    machine.launch("show")
+    (machine.repo / ".venv/bin/python").unlink()
+    assert machine.launch("show").returncode == 0
+    assert len(machine.made()) == len(machine.installed()) == 2
+
+
+def test_a_moved_environment_is_made_again_since_its_scripts_run_the_old_places_python(machine: Machine):
+    machine.launch("show")
+    moved = machine.path / "moved"
+    shutil.copytree(machine.repo, moved)
+    machine.repo = moved
+    assert machine.shown("show")["env"]["VIRTUAL_ENV"] == str(moved / ".venv")
+    assert len(machine.made()) == 2
+
+
+def test_a_folder_that_is_no_environment_is_left_alone(machine: Machine):
+    (machine.path / "mine").mkdir()
+    (machine.path / "mine/thesis").touch()
+    done = machine.launch("show", R1JAX_VENV="mine")
+    assert done.returncode == 1 and "not a Python environment" in done.stderr
+    assert (machine.path / "mine/thesis").exists() and not machine.made()
+
+
+def test_r1jax_venv_is_the_environments_path_as_seen_by_the_caller(machine: Machine):
+    assert machine.shown("show", R1JAX_VENV="far away/env")["env"]["VIRTUAL_ENV"] == str(machine.path / "far away/env")
+    assert not (machine.repo / ".venv").exists()
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="needs flock")
+def test_runs_at_the_same_time_install_once(machine: Machine):
+    runs = [machine.start("show", FAKE_PIP_SECONDS="0.3") for _ in range(3)]
+    assert [run.communicate() and run.returncode for run in runs] == [0, 0, 0]
+    assert len(machine.made()) == len(machine.installed()) == 1
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="needs flock")
+def test_a_running_command_does_not_hold_the_lock(machine: Machine):
+    assert machine.launch("flock", "--nonblock", ".venv.lock", "true").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("env", "platform", "extras"),
+    [
+        ({}, "cpu", "dev"),
+        ({"R1JAX_PLATFORM": "cuda"}, "cuda", "dev,cuda"),
+        ({"JAX_PLATFORMS": "tpu,cpu"}, "tpu,cpu", "dev,tpu"),
+        ({"R1JAX_PLATFORM": "cpu", "JAX_PLATFORMS": "tpu"}, "cpu", "dev"),
+    ],
+)
+def test_jax_runs_on_the_cpu_unless_told_otherwise(machine: Machine, env: dict, platform: str, extras: str):
+    assert machine.shown("show", **env)["env"]["JAX_PLATFORMS"] == platform
+    assert machine.installed()[0].endswith(f".[{extras}]")
+
+
+FLAG = "--xla_force_host_platform_device_count="
+
+
+@pytest.mark.parametrize(("cores", "devices"), [(1, 1), (2, 2), (3, 2), (6, 4), (8, 8), (64, 8)])
+def test_the_cpu_is_a_power_of_two_of_devices_at_most_one_a_core_and_8(machine: Machine, cores: int, devices: int):
+    (machine.bin / "nproc").unlink(missing_ok=True)
+    (machine.bin / "nproc").write_text(f"#!{shutil.which('bash')}\necho {cores}\n")
+    (machine.bin / "nproc").chmod(0o755)
+    assert machine.shown("show")["env"]["XLA_FLAGS"] == f"{FLAG}{devices}"
+    assert machine.shown("show", XLA_FLAGS="--a=b")["env"]["XLA_FLAGS"] == f"--a=b {FLAG}{devices}"
+
+
+@pytest.mark.parametrize("env", [{"XLA_FLAGS": f"{FLAG}5"}, {"R1JAX_PLATFORM": "cuda", "XLA_FLAGS": "--a=b"}])
+def test_the_number_of_devices_is_left_as_the_user_set_it_and_off_the_cpu(machine: Machine, env: dict):
+    assert machine.shown("show", **env)["env"]["XLA_FLAGS"] == env["XLA_FLAGS"]
+
+
+def test_pytest_chooses_its_own_number_of_devices(machine: Machine):
+    machine.launch("true")
+    shutil.copy(machine.repo / ".venv/bin/show", machine.repo / ".venv/bin/pytest")
+    (machine.repo / ".venv/bin/pytest.kind").write_text("3.11")
+    for command in (["pytest"], ["pytest", "-k", "grpo"], ["python", "-m", "pytest", "-q"]):
+        assert "XLA_FLAGS" not in machine.shown(*command)["env"]
+        assert machine.shown(*command, XLA_FLAGS="--a=b")["env"]["XLA_FLAGS"] == "--a=b"

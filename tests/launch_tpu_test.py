@@ -1,0 +1,231 @@
+"""launch_tpu.sh against a gcloud that keeps each worker in a folder and runs `--command` there in a plain shell."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TOOLS = ("bash", "sh", "env", "dirname", "sed", "mktemp", "rm", "mkdir", "cat", "git", "tar", "gzip", "tail")
+pytestmark = pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"needs {', '.join(TOOLS)} on the PATH")
+
+# Like the real one: `--worker=all` runs on all whatever fails, ends with a failed worker's status, and takes 255 for a
+# lost connection and tries again.
+GCLOUD = """
+import json, os, pathlib, shutil, subprocess, sys
+here = pathlib.Path(os.environ["FAKE_PODS"])
+with open(here / "calls.jsonl", "a") as calls:
+    calls.write(json.dumps(sys.argv[1:]) + "\\n")
+action, words = sys.argv[4], sys.argv[5:]
+assert sys.argv[1:4] == ["compute", "tpus", "tpu-vm"] and "--worker=all" in words, sys.argv
+statuses = []
+for home in sorted(here.glob("worker*")):
+    if action == "scp":
+        shutil.copy(words[0], home / words[1].partition(":")[2])
+    else:
+        (command,) = [word.removeprefix("--command=") for word in words if word.startswith("--command=")]
+        env = os.environ | {"HOME": str(home), "FAKE_WORKER": home.name.removeprefix("worker")}
+        for attempt in range(2):
+            status = subprocess.run(["sh", "-c", command], cwd=home, env=env).returncode
+            if status != 255:
+                break
+        statuses.append(status)
+sys.exit(next(filter(None, statuses), 0))
+"""
+
+# Stands in for the environment: notes what it was asked to run, and where COMMAND starts with `fails`, does so.
+LAUNCH_LOCAL = """
+import json, os, pathlib, sys
+worker = os.environ["FAKE_WORKER"]
+call = {"worker": worker, "argv": sys.argv[1:], "sources": sorted(os.listdir("."))}
+call |= {name: os.environ.get(name) for name in ("R1JAX_DISTRIBUTED", "R1JAX_PLATFORM")}
+with open(pathlib.Path(os.environ["FAKE_PODS"], "runs.jsonl"), "a") as runs:
+    runs.write(json.dumps(call) + "\\n")
+print("out of worker", worker)
+print("err of worker", worker, file=sys.stderr)
+if sys.argv[1] == "fails" and worker in sys.argv[3:]:
+    sys.exit(int(sys.argv[2]))
+"""
+
+
+class Pods:
+    """A checkout, three workers, and a PATH that holds the fake gcloud and no other."""
+
+    def __init__(self, path: pathlib.Path, workers: int = 3):
+        self.path, self.repo, self.bin = path, path / "repo", path / "bin"
+        for folder in (self.repo / "r1jax", self.bin, *(path / f"worker{i}" for i in range(workers))):
+            folder.mkdir(parents=True)
+        for tool in TOOLS:
+            (self.bin / tool).symlink_to(shutil.which(tool))
+        self.script(self.bin / "gcloud", GCLOUD)
+        self.script(self.bin / "curl", "import os\nprint(os.environ['FAKE_WORKER'])")
+        self.script(self.repo / "launch_local.sh", LAUNCH_LOCAL)
+        shutil.copy(ROOT / "launch_tpu.sh", self.repo)
+        (self.repo / "r1jax/kept.py").touch()
+        (self.repo / ".gitignore").write_text("runs/\n")
+        subprocess.run(["git", "init", "-q", self.repo], check=True)
+
+    @staticmethod
+    def script(path: pathlib.Path, source: str) -> None:
+        path.write_text(f"#!{sys.executable}\n{source}")
+        path.chmod(0o755)
+
+    def launch(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+        env = {"PATH": str(self.bin), "FAKE_PODS": str(self.path), "HOME": str(self.path), **env}
+        command = [self.repo / "launch_tpu.sh", *args]
+        return subprocess.run(command, cwd=self.path, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+    def calls(self) -> list[list[str]]:
+        return self._lines("calls.jsonl")
+
+    def runs(self) -> list[dict]:
+        return self._lines("runs.jsonl")
+
+    def _lines(self, name: str) -> list:
+        path = self.path / name
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.fixture
+def pods(tmp_path: pathlib.Path) -> Pods:
+    return Pods(tmp_path)
+
+
+NASTY = ["a  b", "", "it's", '"$HOME" `id` $(id) \\', "two\nlines\n", "*", "~", "#no; && exit 3", "--x=é", "!"]
+
+
+def test_dry_run_prints_one_command_a_line_and_runs_nothing(pods: Pods):
+    (pods.bin / "gcloud").unlink()  # nor does it need gcloud
+    before = sorted(pods.path.rglob("*"))
+    done = pods.launch("--dry-run", "pod", "echo", *NASTY, ZONE="z")
+    assert done.returncode == 0 and done.stderr == ""
+    assert [line.split()[:5] for line in done.stdout.splitlines()] == [
+        ["bash", "-c", "'set", "-o", "pipefail;"],
+        ["gcloud", "compute", "tpus", "tpu-vm", "scp"],
+        ["gcloud", "compute", "tpus", "tpu-vm", "ssh"],
+        ["gcloud", "compute", "tpus", "tpu-vm", "ssh"],
+    ]
+    assert sorted(pods.path.rglob("*")) == before
+
+
+def test_what_dry_run_prints_does_the_same_when_pasted(pods: Pods):
+    pods.launch("pod", "echo", *NASTY)
+    calls, runs = pods.calls(), pods.runs()
+    printed = pods.launch("--dry-run", "pod", "echo", *NASTY).stdout
+    (pods.path / "calls.jsonl").unlink()
+    (pods.path / "runs.jsonl").unlink()
+    env = {"PATH": str(pods.bin), "FAKE_PODS": str(pods.path)}
+    subprocess.run(["bash", "-euc", printed], cwd=pods.repo, env=env, check=True, capture_output=True)
+    assert pods.calls()[1:] == calls[1:]  # the first copies a temporary file
+    assert pods.runs() == runs
+
+
+def test_the_tree_is_copied_then_installed_then_the_command_starts_the_same_on_all_workers(pods: Pods):
+    done = pods.launch("pod", "python", "-m", "r1jax.train", "--workdir=gs://bucket/run")
+    assert done.returncode == 0, done.stderr
+    assert [call[3:5] for call in pods.calls()] == [["scp", pods.calls()[0][4]], ["ssh", "pod"], ["ssh", "pod"]]
+    install, start = pods.runs()[:3], pods.runs()[3:]
+    assert [run["worker"] for run in install] == [run["worker"] for run in start] == ["0", "1", "2"]
+    assert all(run["argv"] == ["true"] and run["R1JAX_PLATFORM"] == "tpu,cpu" for run in install)
+    assert all(run["argv"] == ["python", "-m", "r1jax.train", "--workdir=gs://bucket/run"] for run in start)
+    assert all(run["R1JAX_DISTRIBUTED"] == "1" and run["R1JAX_PLATFORM"] == "tpu,cpu" for run in start)
+
+
+@pytest.mark.parametrize("how", ["flags", "flags with =", "environment"])
+def test_zone_and_project_reach_every_gcloud_call(pods: Pods, how: str):
+    flags = {"flags": ["--zone", "z", "--project", "p"], "flags with =": ["--zone=z", "--project=p"], "environment": []}
+    env = {"ZONE": "z", "PROJECT": "p"} if how == "environment" else {"ZONE": "overruled"}
+    assert pods.launch(*flags[how], "pod", "true", **env).returncode == 0
+    assert len(pods.calls()) == 3 and all({"--zone=z", "--project=p"} <= set(call) for call in pods.calls())
+
+
+def test_without_zone_and_project_gcloud_uses_its_own(pods: Pods):
+    assert pods.launch("pod", "true").returncode == 0
+    assert not [word for call in pods.calls() for word in call if word.startswith(("--zone", "--project"))]
+
+
+def test_nasty_arguments_arrive_intact(pods: Pods):
+    assert pods.launch("pod", "echo", *NASTY).returncode == 0
+    assert [run["argv"] for run in pods.runs()[3:]] == [["echo", *NASTY]] * 3
+
+
+def test_edits_travel_and_ignored_deleted_and_formerly_sent_modules_do_not(pods: Pods):
+    (pods.repo / "r1jax/old.py").touch()
+    subprocess.run(["git", "add", "."], cwd=pods.repo, check=True)
+    pods.launch("pod", "true")
+    (pods.repo / "r1jax/old.py").unlink()  # still in git's index
+    (pods.repo / "new file.py").touch()  # not yet in it
+    (pods.repo / "runs").mkdir()
+    (pods.repo / "runs/big").touch()
+    (pods.path / "worker1/r1jax/runs").mkdir()
+    (pods.path / "worker1/r1jax/runs/result").touch()
+    assert pods.launch("pod", "true").returncode == 0
+    home = pods.path / "worker1/r1jax"
+    assert sorted(p.name for p in (home / "r1jax").iterdir()) == ["kept.py"]
+    assert (home / "new file.py").exists()
+    assert [p.name for p in (home / "runs").iterdir()] == ["result"], "a worker's own results are left alone"
+
+
+def test_worker_0_streams_here_and_the_others_to_their_own_disks(pods: Pods):
+    done = pods.launch("pod", "train")
+    started = done.stdout.splitlines()[3:]  # after one line a worker from the install
+    assert started == ["out of worker 0", "err of worker 0"] or started == ["err of worker 0", "out of worker 0"]
+    for worker in "12":
+        log = (pods.path / f"worker{worker}/r1jax.log").read_text()
+        assert f"out of worker {worker}" in log and f"err of worker {worker}" in log
+    assert not (pods.path / "worker0/r1jax.log").exists()
+
+
+@pytest.mark.parametrize("worker", ["0", "2"])
+def test_a_failing_worker_is_named_and_fails_the_launch(pods: Pods, worker: str):
+    done = pods.launch("pod", "fails", "7", worker)
+    assert done.returncode == 7
+    failures = [line for line in done.stderr.splitlines() if "failed" in line]
+    assert failures == [f"worker {worker} failed with exit status 7"]
+    assert f"err of worker {worker}" in done.stderr + done.stdout, "the end of its log is shown"
+
+
+def test_exit_status_255_is_a_failure_and_not_a_lost_connection_to_try_again(pods: Pods):
+    done = pods.launch("pod", "fails", "255", "1")
+    assert done.returncode == 1 and "worker 1 failed with exit status 255" in done.stderr
+    assert len(pods.runs()) == 6
+
+
+def test_a_failed_install_names_the_worker_and_nothing_starts(pods: Pods):
+    pods.script(pods.repo / "launch_local.sh", "import os, sys\nsys.exit(os.environ['FAKE_WORKER'] == '1')")
+    done = pods.launch("pod", "train")
+    assert done.returncode == 1 and "worker 1 failed with exit status 1" in done.stderr
+    assert len(pods.calls()) == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "complaint"),
+    [
+        ([], "NAME and COMMAND are both needed"),
+        (["pod"], "NAME and COMMAND are both needed"),
+        (["--dry-run", "pod"], "NAME and COMMAND are both needed"),
+        (["--zone"], "--zone needs a value"),
+        (["--zoom=z", "pod", "true"], "no option --zoom=z"),
+    ],
+)
+def test_wrong_arguments_give_usage_and_run_nothing(pods: Pods, args: list[str], complaint: str):
+    done = pods.launch(*args)
+    assert done.returncode != 0 and complaint in done.stderr
+    assert "./launch_tpu.sh [--zone ZONE] [--project PROJECT] [--dry-run] NAME COMMAND..." in done.stderr
+    assert not pods.calls()
+
+
+def test_a_missing_gcloud_is_said_with_where_to_get_it(pods: Pods):
+    (pods.bin / "gcloud").unlink()
+    done = pods.launch("pod", "true")
+    assert done.returncode != 0 and "gcloud is not on the PATH: install" in done.stderr
+
+
+def test_no_scratch_file_is_left_behind(pods: Pods):
+    (pods.path / "scratch").mkdir()
+    assert pods.launch("pod", "fails", "1", "1", TMPDIR=str(pods.path / "scratch")).returncode == 1
+    assert not list((pods.path / "scratch").iterdir())
+
