@@ -1,0 +1,231 @@
+"""Configuration: a ConfigDict at the door, frozen dataclasses inside, and one clear error for whatever is out of place.
+
+A config file is a page of Python with `get_config(arg=None) -> ConfigDict`. `load` runs it and applies the command
+line's overrides, `parse` turns the result into typed dataclasses, and nothing further in ever sees a ConfigDict.
+"""
+
+import ast
+import dataclasses
+import difflib
+import hashlib
+import importlib.util
+import json
+import pathlib
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ml_collections import ConfigDict
+
+T = TypeVar("T")
+
+_EXPECTED = {int: "an int", float: "a number", bool: "true or false", str: "a string", tuple: "a tuple"}
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used: says which key or file, what is wrong, and what would be right."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """The few choices that look most like a name, or the first ones where none does; for error messages."""
+    choices = sorted(choices)
+    return ", ".join(difflib.get_close_matches(name, choices, n=3, cutoff=0.4) or choices[:8]) or "(none)"
+
+
+def missing_file(path: pathlib.Path) -> str:
+    """What to say of a file that is not there."""
+    if not path.parent.is_dir():
+        return f"no file {path}: there is no folder {path.parent}"
+    names = (entry.name for entry in path.parent.iterdir() if entry.is_file())
+    return f"no file {path}; nearest in {path.parent}: {nearest(path.name, names)}"
+
+
+def overrides_from(arguments: Sequence[str]) -> list[str]:
+    """Turns `--config.a.b=v` and `--config.a.b v`, as argparse leaves them over, into `a.b=v`.
+
+    Raises:
+        ConfigError: an argument of any other form, or one without a value.
+    """
+    overrides, left = [], iter(arguments)
+    for argument in left:
+        key, equals, value = argument.partition("=")
+        if not key.startswith("--config.") or key == "--config.":
+            raise ConfigError(f"unknown argument {argument!r}; a config's field is set by --config.section.field=value")
+        if not equals:
+            value = next(left, "--")
+            if value.startswith("--"):
+                raise ConfigError(f"{key} has no value; write {key}=value")
+        overrides.append(f"{key.removeprefix('--config.')}={value}")
+    return overrides
+
+
+def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Runs a config file and sets fields of what it returns.
+
+    Args:
+        spec: `path/file.py` or `path/file.py:arg`; the file's `get_config` is called with arg where one is given.
+        overrides: `section.field=value`, see `overrides_from`. A value is read as the type of the present one; `None`
+            is accepted for all but strings, and `parse` judges whether the field may be None.
+
+    Raises:
+        ConfigError: no such file, no `get_config`, an arg it refuses by ValueError, a bad override.
+    """
+    name, _, arg = spec.partition(":")
+    path = pathlib.Path(name)
+    if not path.is_file():
+        raise ConfigError(missing_file(path))
+    source = importlib.util.spec_from_file_location(path.stem, path)
+    if source is None or source.loader is None:
+        raise ConfigError(f"{path} is not a Python file (.py)")
+    module = importlib.util.module_from_spec(source)
+    source.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise ConfigError(f"{path} defines no get_config(arg=None)")
+    try:
+        config = module.get_config(arg) if arg else module.get_config()
+    except ValueError as error:
+        raise ConfigError(f"{spec}: {error}") from error
+    for override in overrides:
+        _override(config, override)
+    return config
+
+
+def parse(cls: type[T], tree: Mapping[str, Any] | ConfigDict, where: str = "config") -> T:
+    """Builds a dataclass from a tree of plain values, strictly, by its type hints.
+
+    Hints may be int, float (an int will do), bool, str, Literal, `X | None`, `tuple[X, ...]` (a list will do),
+    `Mapping[str, X]`, Any, and dataclasses of these.
+
+    Args:
+        where: the tree's own key, for errors.
+
+    Raises:
+        ConfigError: an unknown key, a missing one, a wrong type, or values that a `__post_init__` refuses.
+        TypeError: a hint that is none of these.
+    """
+    if not isinstance(tree, Mapping | ConfigDict):
+        raise ConfigError(f"{where} is {tree!r}, should be a section of {cls.__name__}'s fields")
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for key in tree:
+        if key not in fields:
+            raise ConfigError(f"unknown key {where}.{key}; nearest: {nearest(str(key), fields)}")
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in tree:
+            raise ConfigError(f"{where}.{name} is missing and has no default")
+    values = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in tree.items()}
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def to_dict(obj: Any) -> Any:
+    """Dataclasses, mappings and tuples as what JSON gives back: dicts and lists."""
+    if dataclasses.is_dataclass(obj):
+        return {field.name: to_dict(getattr(obj, field.name)) for field in dataclasses.fields(obj)}
+    if isinstance(obj, Mapping | ConfigDict):
+        return {key: to_dict(value) for key, value in obj.items()}
+    if isinstance(obj, list | tuple):
+        return [to_dict(value) for value in obj]
+    return obj
+
+
+def fingerprint(obj: Any) -> str:
+    """12 hex digits that change with any value in a config, and not with the order of its keys."""
+    return hashlib.sha256(json.dumps(to_dict(obj), sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
+
+
+def differences(a: Any, b: Any) -> list[str]:
+    """Lines `key: value in a -> value in b`, one a dotted key whose values differ. Empty: the two are the same."""
+    flat_a, flat_b = _flatten(to_dict(a)), _flatten(to_dict(b))
+    lines = []
+    for key in sorted(flat_a.keys() | flat_b.keys()):
+        old, new = (repr(flat[key]) if key in flat else "(absent)" for flat in (flat_a, flat_b))
+        if old != new:
+            lines.append(f"{key}: {old} -> {new}")
+    return lines
+
+
+def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    flat = {}
+    for key, value in items:
+        flat.update(_flatten(value, f"{prefix}.{key}" if prefix else str(key)))
+    # An empty section is a value of its own: it differs from an absent one.
+    return flat or {prefix: tree}
+
+
+def _override(config: ConfigDict, override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"{override!r} sets nothing; write section.field=value")
+    node, where = config, "config"
+    for name in key.split("."):
+        if not isinstance(node, ConfigDict):
+            raise ConfigError(f"{where} is a value, not a section: there is no config.{key}")
+        if name not in node:
+            raise ConfigError(f"unknown key config.{key}; nearest in {where}: {nearest(name, node)}")
+        section, node, where = node, node[name], f"{where}.{name}"
+    if isinstance(node, ConfigDict):
+        raise ConfigError(f"{where} is a section; set one of its fields: {nearest('', node)}")
+    # ConfigDict has type rules of its own, stricter (placeholders) and laxer than ours; `parse` is the judge.
+    with section.ignore_type():
+        section[name] = _read(text, node, where)
+
+
+def _read(text: str, present: Any, where: str) -> Any:
+    if isinstance(present, str):
+        return text
+    if isinstance(present, bool) and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if present is None or value is None:
+        return value
+    if isinstance(present, tuple | list) and isinstance(value, tuple | list):
+        return type(present)(value)
+    kind = type(present)
+    if kind is float and isinstance(value, str):
+        # "inf" and "nan" are numbers to float, and no Python literals.
+        value = float(value) if value.lower().lstrip("+-") in ("inf", "nan") else value
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{where}={text} is not {_EXPECTED.get(kind, kind.__name__)}, as the present {present!r} is")
+    return value
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return to_dict(value) if isinstance(value, ConfigDict) else value
+    if dataclasses.is_dataclass(hint):
+        return parse(hint, value, where)
+    if origin in (typing.Union, types.UnionType) and len(arguments) == 2 and types.NoneType in arguments:
+        [inner] = [argument for argument in arguments if argument is not types.NoneType]
+        return None if value is None else _convert(inner, value, where)
+    if origin is typing.Literal:
+        if not any(value == choice and type(value) is type(choice) for choice in arguments):
+            close = nearest(str(value), map(str, arguments))
+            raise ConfigError(f"{where} is {value!r}, should be one of {arguments}; nearest: {close}")
+        return value
+    if origin is tuple and arguments[1:] == (Ellipsis,):
+        if not isinstance(value, tuple | list):
+            raise ConfigError(f"{where} is {value!r}, should be a tuple")
+        return tuple(_convert(arguments[0], item, f"{where}.{index}") for index, item in enumerate(value))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping | ConfigDict):
+            raise ConfigError(f"{where} is {value!r}, should be a section")
+        return {str(key): _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if hint not in (int, float, bool, str):
+        raise TypeError(f"{where}: a config's field cannot have the type {hint}")
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{where} is {value!r} ({type(value).__name__}), should be {_EXPECTED[hint]}")
+    return value

@@ -1,0 +1,224 @@
+"""Config files, overrides, and the strict road from ConfigDict to dataclasses."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pytest
+from ml_collections import ConfigDict
+
+from r1jax import config
+from r1jax.config import ConfigError
+
+PAGE = """
+from ml_collections import ConfigDict
+
+def get_config(arg=None):
+    if arg not in (None, "mini"):
+        raise ValueError(f"no size {arg!r}; there is: mini")
+    return ConfigDict(dict(
+        seed=0, size=arg or "default", note=None, fast=False, mesh=(1, 2),
+        grpo=dict(beta=0.001, group_size=8, clip_high=0.2),
+    ))
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    name: str
+    weight: float = 1.0
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.weight <= 0:
+            raise ValueError("weight must be above 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class GRPO:
+    beta: float = 0.001
+    group_size: int = 8
+    aggregation: Literal["sequence", "token", "dr_grpo"] = "sequence"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    seed: int
+    grpo: GRPO = GRPO()
+    tasks: tuple[Task, ...] = ()
+    shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    limit: int | None = None
+    resume: bool = True
+
+
+@pytest.fixture
+def page(tmp_path):
+    path = tmp_path / "zero.py"
+    path.write_text(PAGE)
+    return str(path)
+
+
+def error(call, *arguments) -> str:
+    with pytest.raises(ConfigError) as caught:
+        call(*arguments)
+    return str(caught.value)
+
+
+def test_the_argument_after_the_colon_reaches_get_config(page):
+    assert config.load(page).size == "default"
+    assert config.load(f"{page}:mini").size == "mini"
+
+
+def test_a_missing_config_file_names_the_nearest(page, tmp_path):
+    assert "zero.py" in error(config.load, str(tmp_path / "zerro.py:mini"))
+    assert "no folder" in error(config.load, str(tmp_path / "nowhere" / "zero.py"))
+
+
+def test_an_argument_that_get_config_refuses_is_told_with_the_file(page):
+    message = error(config.load, f"{page}:huge")
+    assert message.startswith(f"{page}:huge: ") and "no size 'huge'" in message
+
+
+def test_a_file_without_get_config_is_refused(tmp_path):
+    (tmp_path / "empty.py").write_text("")
+    assert "get_config" in error(config.load, str(tmp_path / "empty.py"))
+    (tmp_path / "notes.txt").write_text("")
+    assert "not a Python file" in error(config.load, str(tmp_path / "notes.txt"))
+
+
+@pytest.mark.parametrize(
+    "override, value",
+    [
+        ("grpo.beta=0.01", 0.01),
+        ("grpo.beta=1", 1.0),
+        ("grpo.beta=inf", float("inf")),
+        ("grpo.group_size=16", 16),
+        ("size=1", "1"),
+        ("size=a=b", "a=b"),
+        ("size=", ""),
+        ("fast=true", True),
+        ("fast=False", False),
+        ("mesh=(4, 2, 1)", (4, 2, 1)),
+        ("mesh=[4]", (4,)),
+        ("mesh=()", ()),
+        ("note=3", 3),
+        ("note=words", "words"),
+        ("seed=None", None),
+    ],
+)
+def test_an_override_is_read_as_the_present_values_type(page, override, value):
+    got = config.load(page, [override])
+    for name in override.partition("=")[0].split("."):
+        got = got[name]
+    assert got == value and type(got) is type(value)
+
+
+@pytest.mark.parametrize(
+    "override, words",
+    [
+        ("grpo.bta=0.01", ["config.grpo.bta", "beta"]),
+        ("gropo.beta=0.01", ["config.gropo.beta", "grpo"]),
+        ("grpo=3", ["config.grpo is a section", "beta"]),
+        ("seed.x=3", ["config.seed is a value"]),
+        ("grpo.group_size=1.5", ["config.grpo.group_size=1.5", "an int", "8"]),
+        ("grpo.group_size=true", ["an int"]),
+        ("grpo.beta=small", ["a number"]),
+        ("fast=1", ["true or false"]),
+        ("mesh=3", ["a tuple"]),
+        ("grpo.beta", ["section.field=value"]),
+    ],
+)
+def test_trap34_an_override_out_of_place_is_an_error_with_the_nearest_choice(page, override, words):
+    message = error(config.load, page, [override])
+    assert all(word in message for word in words), message
+
+
+def test_overrides_from_takes_both_forms_of_an_argument():
+    arguments = ["--config.a.b=1", "--config.c", "-2", "--config.d=x=y"]
+    assert config.overrides_from(arguments) == ["a.b=1", "c=-2", "d=x=y"]
+
+
+@pytest.mark.parametrize("arguments", [["--wrkdir=x"], ["stray"], ["--config.a"], ["--config.a", "--config.b=1"]])
+def test_overrides_from_refuses_all_else(arguments):
+    assert arguments[0] in error(config.overrides_from, arguments)
+
+
+def test_parse_builds_nested_dataclasses_from_a_config_dict():
+    tree = ConfigDict(
+        dict(
+            seed=1,
+            grpo=dict(beta=1, aggregation="token"),
+            tasks=[dict(name="gcd", options=dict(max_value=9)), ConfigDict(dict(name="chain_sum", weight=2))],
+            shares=dict(plain=1),
+            limit=None,
+        )
+    )
+    expected = Run(
+        seed=1,
+        grpo=GRPO(beta=1.0, aggregation="token"),
+        tasks=(Task("gcd", options={"max_value": 9}), Task("chain_sum", 2.0)),
+        shares={"plain": 1.0},
+    )
+    run = config.parse(Run, tree)
+    assert run == expected
+    assert type(run.grpo.beta) is float and type(run.tasks) is tuple and type(run.tasks[0].options) is dict
+
+
+@pytest.mark.parametrize(
+    "tree, words",
+    [
+        ({}, ["config.seed is missing"]),
+        ({"sead": 1}, ["unknown key config.sead", "seed"]),
+        ({"seed": 1, "grpo": {"bta": 1.0}}, ["unknown key config.grpo.bta", "beta"]),
+        ({"seed": True}, ["config.seed is True (bool)", "an int"]),
+        ({"seed": 1.0}, ["config.seed is 1.0 (float)", "an int"]),
+        ({"seed": None}, ["config.seed is None"]),
+        ({"seed": 1, "resume": 1}, ["config.resume", "true or false"]),
+        ({"seed": 1, "grpo": {"beta": "0.1"}}, ["config.grpo.beta", "'0.1' (str)", "a number"]),
+        ({"seed": 1, "grpo": {"beta": True}}, ["config.grpo.beta", "a number"]),
+        ({"seed": 1, "grpo": 3}, ["config.grpo is 3", "section"]),
+        ({"seed": 1, "grpo": {"aggregation": "tokens"}}, ["config.grpo.aggregation", "nearest: token"]),
+        ({"seed": 1, "tasks": "gcd"}, ["config.tasks", "a tuple"]),
+        ({"seed": 1, "tasks": ({"name": 3},)}, ["config.tasks.0.name", "a string"]),
+        ({"seed": 1, "tasks": ({"name": "gcd"}, {"name": "x", "weight": 0})}, ["config.tasks.1: weight must be"]),
+        ({"seed": 1, "shares": {"plain": "much"}}, ["config.shares.plain"]),
+        ({"seed": 1, "limit": "none"}, ["config.limit", "an int"]),
+    ],
+)
+def test_trap34_what_no_field_reads_or_may_hold_is_an_error_that_names_the_key(tree, words):
+    message = error(config.parse, Run, tree)
+    assert all(word in message for word in words), message
+
+
+def test_a_type_hint_that_no_config_can_hold_is_the_programmers_error():
+    bad = dataclasses.make_dataclass("Bad", [("field", set)])
+    with pytest.raises(TypeError, match=r"config\.field"):
+        config.parse(bad, {"field": 1})
+
+
+def test_a_config_survives_json():
+    run = Run(3, tasks=(Task("gcd", options={"sizes": (1, 2)}),), shares={"plain": 0.5})
+    tree = json.loads(json.dumps(config.to_dict(run)))
+    assert tree == config.to_dict(run)
+    assert config.differences(tree, run) == []
+    assert config.to_dict(config.parse(Run, tree)) == tree
+
+
+def test_the_fingerprint_depends_on_values_and_not_on_key_order():
+    assert config.fingerprint({"a": 1, "b": (2,)}) == config.fingerprint({"b": [2], "a": 1})
+    assert config.fingerprint(Run(1)) != config.fingerprint(Run(2))
+    assert len(config.fingerprint(Run(1))) == 12
+    # Pinned: a saved base model is found by it, from run to run and version to version.
+    assert config.fingerprint({"a": 1}) == "015abd7f5cc5"
+
+
+def test_differences_name_each_key_and_both_values():
+    old = Run(1, tasks=(Task("gcd"), Task("chain_sum")), shares={"plain": 0.5})
+    new = Run(1, GRPO(beta=0.1), tasks=(Task("gcd"), Task("chain_sum", 2.0)))
+    assert config.differences(old, new) == [
+        "grpo.beta: 0.001 -> 0.1",
+        "shares: (absent) -> {}",
+        "shares.plain: 0.5 -> (absent)",
+        "tasks.1.weight: 1.0 -> 2.0",
+    ]
