@@ -1,0 +1,143 @@
+"""JSONL in and out, and the order in which a file's examples are seen."""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from r1jax import config
+
+Row = dict[str, Any]
+
+
+def read(
+    path: str | os.PathLike[str], skip_bad: bool = False, check: Callable[[Row], None] | None = None
+) -> tuple[list[Row], int]:
+    """Reads questions with reference answers, one JSON object a line; blank lines do not count.
+
+    Args:
+        path: a UTF-8 file; each object has a string `prompt` and an `answer`, a string or a number.
+        skip_bad: leave bad lines out, and count them, rather than raise.
+        check: raises ValueError for a row that is to be taken for bad, say for an answer that cannot be graded.
+
+    Returns:
+        rows: with whatever other keys they have. A number given as an answer becomes a string, and a row without an
+            `id` gets `<file name>-<line>`.
+        skipped: the number of bad lines left out.
+
+    Raises:
+        FileNotFoundError: no such file; names the nearest.
+        ValueError: a bad line, by file and line; two rows of one id; no row at all.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(config.missing_file(path))
+    rows: list[Row] = []
+    lines_of: dict[str, int] = {}
+    skipped = 0
+    # Bytes, so that broken UTF-8 is one line's fault, and only "\n" ends a line (str.splitlines breaks at U+2028 too).
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if not line.strip():
+                continue
+            try:
+                row = _row(line, default_id=f"{path.stem}-{number}")
+                if row["id"] in lines_of:
+                    raise ValueError(f"id {row['id']!r} is already that of line {lines_of[row['id']]}")
+                if check:
+                    check(row)
+            except ValueError as error:
+                if not skip_bad:
+                    raise ValueError(
+                        f"{path}:{number}: {error} (data.skip_bad_lines=true leaves such lines out)"
+                    ) from error
+                skipped += 1
+                continue
+            lines_of[row["id"]] = number
+            rows.append(row)
+    if not rows:
+        raise ValueError(f"{path} holds no usable line ({skipped} bad ones were skipped)")
+    return rows, skipped
+
+
+def write(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a file in one go: a reader, or a run killed meanwhile, sees the old file or the whole new one."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(_line(row) for row in rows)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def append(path: str | os.PathLike[str], row: Mapping[str, Any]) -> None:
+    """Adds one line, making the file where there is none. A kill in the middle spoils this one line and no other."""
+    with pathlib.Path(path).open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(_line(row).encode())
+
+
+def order(seed: int, size: int, start: int, count: int) -> list[int]:
+    """Which of `size` examples stand at positions start .. start + count - 1 of an endless stream.
+
+    Every epoch is a permutation of its own, drawn from (seed, epoch) alone: to resume takes no more than the position.
+
+    Raises:
+        ValueError: a negative seed, start or count, or nothing to order.
+    """
+    if size < 1 or min(seed, start, count) < 0:
+        raise ValueError(f"cannot order {size} examples from {start}, {count} of them, by seed {seed}")
+    stop = start + count
+    indices: list[int] = []
+    for epoch in range(start // size, -(-stop // size)):
+        permutation = np.random.default_rng([seed, epoch]).permutation(size)
+        first = epoch * size
+        indices += permutation[max(start - first, 0) : stop - first].tolist()
+    return indices
+
+
+def _row(line: bytes, default_id: str) -> Row:
+    try:
+        row = json.loads(line.decode(), parse_constant=_refuse)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8: {error.reason} at byte {error.start} of the line") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from error
+    except RecursionError as error:
+        raise ValueError("not usable JSON: nested too deeply") from error
+    if not isinstance(row, dict):
+        raise ValueError(f'a {type(row).__name__}, should be an object like {{"prompt": "1 + 1?", "answer": "2"}}')
+    for key in ("prompt", "answer"):
+        if key not in row:
+            raise ValueError(f"no {key!r}; it has: {config.nearest(key, row)}")
+    if isinstance(row["answer"], int | float) and not isinstance(row["answer"], bool):
+        row["answer"] = str(row["answer"])
+    if isinstance(row.get("id"), int):
+        row["id"] = str(row["id"])
+    row.setdefault("id", default_id)
+    for key in ("prompt", "answer", "id"):
+        if not isinstance(row[key], str) or not row[key].strip():
+            raise ValueError(f"{key!r} is {row[key]!r}, should be a string that is not empty")
+        # Half a surrogate pair ("\\ud83d") is JSON and no text: raises UnicodeEncodeError, a ValueError.
+        row[key].encode()
+    return row
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"

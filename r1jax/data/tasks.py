@@ -1,0 +1,215 @@
+"""Questions as a pure function of (config, seed, position), from reasoning-gym's tasks or from a JSONL file.
+
+Which questions are kept for evaluation is a property of their text alone. Nothing that trains, under any seed, and no
+pretraining text that asks `is_held_out`, ever meets one of them.
+"""
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from r1jax.config import ConfigError, nearest
+from r1jax.data import jsonl
+from r1jax.data.types import Prompt
+from r1jax.text import chat
+from r1jax.text.tokenizer import Tokenizer
+
+# A reasoning-gym dataset draws entry i from Random(seed + i). All datasets have seed 0 here, so that the candidate i
+# alone names a question (neighbouring seeds would share nearly all of theirs); the run's seed picks the candidates.
+CANDIDATES = 2**31 - 1
+# These list every entry's kind when created: time and memory grow with their size.
+LISTED_AHEAD = ("acre", "gsm_symbolic")
+LISTED_CANDIDATES = 10_000
+# Found by comparing processes, 20 entries a task: entries that vary with the order of a set or the calls before.
+UNREPRODUCIBLE = (
+    "codeio",
+    "isomorphic_strings",
+    "knight_swap",
+    "list_functions",
+    "polynomial_multiplication",
+    "ransom_note",
+    "word_ladder",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskConfig:
+    """One reasoning-gym task.
+
+    What a question costs is the library's affair: mostly far under a millisecond, but some tasks search (`sokoban`,
+    `knight_swap`: tenths of a second), and `basic_arithmetic` divides by trial, which from `max_digits` 4 on can take
+    a minute for one entry.
+
+    Attributes:
+        name: as that library registers it, say `chain_sum`.
+        weight: how often, relative to the other tasks, a question is of this one.
+        options: fields of the task's own config, say `{"max_terms": 4}`; `seed` and `size` are not to be chosen.
+    """
+
+    name: str
+    weight: float = 1.0
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        if not 0 < self.weight < float("inf"):
+            raise ValueError(f"weight of {self.name} is {self.weight}, should be above 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where questions come from.
+
+    Attributes:
+        tasks: the mixture.
+        path: a JSONL file of `{"prompt", "answer"}` that takes the tasks' place; "" for none.
+        template: a name in `r1jax.text.chat.TEMPLATES`.
+        held_out_share: share of all questions that is kept for evaluation, by `is_held_out`.
+        skip_bad_lines: leave out, and count, lines of the file that cannot be used.
+    """
+
+    tasks: tuple[TaskConfig, ...] = ()
+    path: str = ""
+    template: str = "r1_zero"
+    held_out_share: float = 0.1
+    skip_bad_lines: bool = False
+
+    def __post_init__(self):
+        if not self.tasks and not self.path:
+            raise ValueError("no questions: give tasks, or the path of a JSONL file")
+        if not 0 <= self.held_out_share <= 1:
+            raise ValueError(f"held_out_share is {self.held_out_share}, should be between 0 and 1")
+        chat.render(self.template, "")  # Raises for a template that does not exist.
+
+
+def is_held_out(question: str, share: float) -> bool:
+    """Whether a question, before any template, is one of the `share` kept for evaluation.
+
+    Decided by the text's hash, white space aside. A smaller share's questions are among a larger one's.
+    """
+    digest = hashlib.sha256(" ".join(question.split()).encode()).digest()
+    return int.from_bytes(digest[:8]) < share * 2**64
+
+
+class Questions:
+    """Two endless streams, the training side and the held-out one. All state is fixed at construction.
+
+    Attributes:
+        skipped: lines of the file that could not be used and were left out.
+    """
+
+    def __init__(self, cfg: DataConfig, seed: int, tokenizer: Tokenizer, *, check_gold: Callable[[str], None]):
+        """Creates the tasks' datasets, or reads and checks the whole file.
+
+        Args:
+            seed: not negative; decides which question stands at which position, and nothing about the split.
+            tokenizer: makes `Prompt.ids` from the rendered template.
+            check_gold: raises ValueError for a reference answer that the file's grader could not grade against.
+
+        Raises:
+            ConfigError: an unknown task, or options that it refuses.
+            FileNotFoundError, ValueError: see `jsonl.read`.
+        """
+        self.skipped = 0
+        self._cfg, self._seed, self._tokenizer = cfg, seed, tokenizer
+        if cfg.path:
+            rows, self.skipped = jsonl.read(cfg.path, cfg.skip_bad_lines, lambda row: check_gold(row["answer"]))
+            held_out = [row for row in rows if is_held_out(row["prompt"], cfg.held_out_share)]
+            self._training = [row for row in rows if not is_held_out(row["prompt"], cfg.held_out_share)]
+            # Each question counts once in an evaluation, however often the file repeats it.
+            self._held_out = list({row["prompt"]: row for row in held_out}.values())
+        else:
+            self._datasets = [_dataset(task) for task in cfg.tasks]
+            weights = np.array([task.weight for task in cfg.tasks])
+            self._weights = weights / weights.sum()
+
+    def take(self, start: int, count: int, held_out: bool = False) -> list[Prompt]:
+        """The questions at positions start .. start + count - 1 of one of the two streams.
+
+        `take(0, 10) == take(0, 5) + take(5, 5)`, in any process. Held-out questions are all different, wherever they
+        stand in their stream (so the work grows with start + count there); training questions may come again.
+
+        Raises:
+            ValueError: the side has no questions, or is held out and has fewer different ones than this.
+        """
+        if start < 0 or count < 0:
+            raise ValueError(f"cannot take {count} questions from position {start}")
+        make = self._from_file if self._cfg.path else self._from_tasks
+        return make(start, count, held_out)
+
+    def _from_file(self, start: int, count: int, held_out: bool) -> list[Prompt]:
+        rows = self._held_out if held_out else self._training
+        side = "held-out" if held_out else "training"
+        if not rows or (held_out and start + count > len(rows)):
+            raise ValueError(
+                f"{self._cfg.path} has {len(rows)} {side} questions, {start + count} are asked for; "
+                f"data.held_out_share={self._cfg.held_out_share} divides them"
+            )
+        prompts = []
+        for position, index in enumerate(jsonl.order(self._seed, len(rows), start, count), start):
+            row = rows[index]
+            source = f"file:{pathlib.Path(self._cfg.path).name}"
+            prompts.append(self._prompt(f"{row['id']}-{position}", row["prompt"], row["answer"], source, {}))
+        return prompts
+
+    def _from_tasks(self, start: int, count: int, held_out: bool) -> list[Prompt]:
+        if not held_out:
+            return [self._generate(position, False, set()) for position in range(start, start + count)]
+        prompts, seen = [], set()
+        for position in range(start + count):
+            prompts.append(self._generate(position, True, seen))
+            seen.add(prompts[-1].question)
+        return prompts[start:]
+
+    def _generate(self, position: int, held_out: bool, seen: set[str]) -> Prompt:
+        share = self._cfg.held_out_share if held_out else 1 - self._cfg.held_out_share
+        if not share:
+            raise ValueError(f"data.held_out_share={self._cfg.held_out_share} leaves no question on this side")
+        rng = np.random.default_rng([self._seed, position])
+        index = rng.choice(len(self._datasets), p=self._weights)
+        dataset, name = self._datasets[index], self._cfg.tasks[index].name
+        # Chance alone would miss the side that often with probability exp(-100).
+        attempts = int(100 / share) + 1
+        for _ in range(attempts):
+            candidate = int(rng.integers(len(dataset)))
+            entry = dataset[candidate]
+            question = entry["question"].strip()
+            if question not in seen and is_held_out(question, self._cfg.held_out_share) == held_out:
+                # Some tasks have no one answer and grade by their metadata.
+                answer = "" if entry["answer"] is None else str(entry["answer"])
+                # As it is, tuples too: two of the library's graders compare with them.
+                metadata = {"entry_metadata": entry["metadata"]}
+                id_ = f"{name}-{position}-{candidate}"
+                return self._prompt(id_, question, answer, f"reasoning_gym:{name}", metadata)
+        side = "held-out" if held_out else "training"
+        raise ValueError(
+            f"task {name} is too small: beyond {len(seen)} {side} questions, {attempts} tries gave no new one; "
+            f"ask for fewer, widen its options or change data.held_out_share={self._cfg.held_out_share}"
+        )
+
+    def _prompt(self, id_: str, question: str, answer: str, source: str, metadata: Mapping[str, Any]) -> Prompt:
+        text = chat.render(self._cfg.template, question)
+        return Prompt(id_, question, answer, source, text, tuple(self._tokenizer.encode(text)), metadata)
+
+
+def _dataset(task: TaskConfig) -> Any:
+    # Imported here: it takes over a second, which those who only read a file or the config need not wait.
+    import reasoning_gym
+    from reasoning_gym.factory import DATASETS
+
+    if task.name not in DATASETS:
+        raise ConfigError(f"reasoning-gym has no task {task.name!r}; nearest: {nearest(task.name, DATASETS)}")
+    if task.name in UNREPRODUCIBLE:
+        raise ConfigError(f"task {task.name} does not give the same questions in every process; choose another")
+    options = {field.name for field in dataclasses.fields(DATASETS[task.name][1])} - {"seed", "size"}
+    for name in task.options:
+        if name not in options:
+            raise ConfigError(f"task {task.name} has no option {name!r}; nearest: {nearest(name, options)}")
+    size = LISTED_CANDIDATES if task.name in LISTED_AHEAD else CANDIDATES
+    try:
+        return reasoning_gym.create_dataset(task.name, seed=0, size=size, **task.options)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise ConfigError(f"task {task.name} refuses its options {dict(task.options)}: {error}") from error
