@@ -224,7 +224,7 @@ def test_runs_at_the_same_time_install_once(machine: Machine):
 
 @pytest.mark.skipif(not shutil.which("flock"), reason="needs flock")
 def test_a_running_command_does_not_hold_the_lock(machine: Machine):
-    assert machine.launch("flock", "--nonblock", ".venv.lock", "true").returncode == 0
+    assert machine.launch("flock", "--nonblock", ".venv.lock", "bash", "-c", ":").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_the_number_of_devices_is_left_as_the_user_set_it_and_off_the_cpu(machin
 
 
 def test_pytest_chooses_its_own_number_of_devices(machine: Machine):
-    machine.launch("true")
+    machine.launch("show")
     shutil.copy(machine.repo / ".venv/bin/show", machine.repo / ".venv/bin/pytest")
     (machine.repo / ".venv/bin/pytest.kind").write_text("3.11")
     for command in (["pytest"], ["pytest", "-k", "grpo"], ["python", "-m", "pytest", "-q"]):
