@@ -1,6 +1,6 @@
 """The host records of the road from JSONL to gradient: Prompt -> Rollout. No jax: grader processes import this file.
 
-The device end of the road is `r1jax.data.batch.Batch`.
+The device end of the road is `r1jax.data.batching.Batch`.
 """
 
 import dataclasses

@@ -24,11 +24,14 @@ class Response:
     Attributes:
         thought: what stands inside the thinking tags; "" when there is none.
         final: what stands outside the thought: the answer tag's content, or the whole text where tags are missing.
+            The contents of several answer tags are joined by newlines.
+        answers: each answer tag's content outside the thought, in order, so that a grader can see them disagree.
         well_formed: exactly one thought, then exactly one answer, nothing else but white space, neither empty.
     """
 
     thought: str
     final: str
+    answers: tuple[str, ...]
     well_formed: bool
 
 
@@ -45,21 +48,22 @@ def render(template: str, question: str) -> str:
 
 
 def split_response(text: str) -> Response:
-    """Splits a completion into its thought and its final part.
+    """Splits a completion into its thought and its final part, in time linear in its length.
 
-    A thought that never closes leaves no final part: nothing in it was given as an answer. Of several answer tags
-    outside the thought all are kept, joined by newlines, so that a grader sees the conflict.
+    A thought that never closes has no final part after it: nothing in it was given as an answer.
     """
-    match = _WELL_FORMED.fullmatch(text)
-    if match and all(text.count(tag) == 1 for tag in TAGS):
+    match = all(text.count(tag) == 1 for tag in TAGS) and _WELL_FORMED.fullmatch(text)
+    if match:
         thought, final = match["thought"].strip(), match["answer"].strip()
-        return Response(thought, final, bool(thought and final))
+        return Response(thought, final, (final,), bool(thought and final))
     head, close, tail = text.rpartition("</think>")
     if close:
-        thought, outside = head.partition("<think>")[2] or head, tail
+        thought, outside = head.partition("<think>")[2] or head, tail.partition("<think>")[0]
     elif "<think>" in text:
         thought, outside = text.partition("<think>")[2], ""
     else:
         thought, outside = "", text
-    answers = re.findall(r"<answer>(.*?)</answer>", outside, re.DOTALL)
-    return Response(thought.strip(), ("\n".join(answers) if answers else outside).strip(), False)
+    # No regular expression here: over a run of unclosed <answer> tags it would take quadratic time.
+    closed = [piece.partition("<answer>") for piece in outside.split("</answer>")[:-1]]
+    answers = tuple(content.strip() for _, tag, content in closed if tag)
+    return Response(thought.strip(), "\n".join(answers) if answers else outside.strip(), answers, False)

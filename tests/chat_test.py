@@ -1,0 +1,47 @@
+"""Responses taken apart."""
+
+import time
+
+import pytest
+
+from r1jax.text.chat import render, split_response
+
+
+def test_a_well_formed_response_splits_into_thought_and_answer() -> None:
+    response = split_response("<think> a </think>\n<answer> b </answer>")
+    assert (response.thought, response.final, response.answers, response.well_formed) == ("a", "b", ("b",), True)
+
+
+@pytest.mark.parametrize(
+    "text, final, answers",
+    [
+        ("42", "42", ()),
+        ("<think>41", "", ()),
+        ("<think>41</think> 42", "42", ()),
+        ("41</think> 42", "42", ()),
+        ("<think>41</think> 42 <think>43", "42", ()),
+        ("<think>41</think><think>43", "", ()),
+        ("<think><answer>41</answer></think> 42", "42", ()),
+        ("<answer>41</answer> or <answer>42</answer>", "41\n42", ("41", "42")),
+        ("</answer>41<answer>42</answer>", "42", ("42",)),
+    ],
+)
+def test_trap20_the_final_part_is_outside_every_thought(text: str, final: str, answers: tuple[str, ...]) -> None:
+    response = split_response(text)
+    assert (response.final, response.answers, response.well_formed) == (final, answers, False)
+
+
+@pytest.mark.parametrize("loop", ["<answer>", "</think><answer></answer>", "<think>", "</answer>", "<answer> </think>"])
+def test_a_response_caught_in_a_loop_of_tags_splits_quickly(loop: str) -> None:
+    start = time.perf_counter()
+    split_response(loop * 30_000)
+    assert time.perf_counter() - start < 1.0
+
+
+def test_an_unknown_template_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="r1_zero"):
+        render("r1", "1 + 1?")
+
+
+def test_a_question_with_braces_is_rendered_as_it_stands() -> None:
+    assert render("plain", "{x} {prompt}") == "{x} {prompt}"
