@@ -12,7 +12,7 @@ import dataclasses
 import math
 import random
 
-from r1jax.data.split import is_held_out
+from r1jax.data.tasks import is_held_out
 from r1jax.text.chat import R1_ZERO_TEMPLATE
 
 GIRLS = ("Mary", "Patricia", "Jennifer", "Linda", "Elizabeth", "Barbara", "Susan", "Jessica", "Sarah", "Margaret", "Alice")

@@ -1,0 +1,38 @@
+"""The base model that R1-Zero starts from: plain next-token prediction on the mini world's documents.
+
+    python -m r1jax.train --config=configs/base.py:mini --workdir=runs/base
+
+mini: 1.0M parameters, 1,600 steps of 64 x 256 tokens; TIME on 2 CPU cores. `configs/zero.py:mini` makes it by itself
+when it is not there.
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from r1jax.models.config import PRESETS
+
+
+def get_config(arg: str = "mini") -> ConfigDict:
+    if arg != "mini":
+        raise ValueError(f"no size named {arg!r}; there is: mini")
+    return ConfigDict(
+        {
+            "stage": "supervised",
+            "seed": 0,
+            "model": dataclasses.asdict(PRESETS["mini"]),
+            "vocab_size": 640,
+            "num_steps": 1600,
+            "batch_size": 64,
+            "seq_len": 256,
+            "documents_per_step": 175,
+            "optimizer": {
+                "learning_rate": 3e-3,
+                "schedule": "cosine",
+                "warmup_steps": 50,
+                "final_share": 0.02,
+                "b2": 0.98,
+                "weight_decay": 0.05,
+            },
+        }
+    )

@@ -1,0 +1,165 @@
+"""Group relative policy optimisation (DeepSeekMath, arXiv 2402.03300, eqs. 3 and 4; DeepSeek-R1, arXiv 2501.12948, eqs. 1-3).
+
+Departures from the papers, all of them options that default to the paper's choice:
+  - the ratio's lower and upper clip are apart (DAPO), and a dual clip bounds it where the advantage is negative;
+  - besides the mean over each sequence, then over sequences: the token mean (DAPO) and Dr. GRPO's constant divisor;
+  - the standard deviation may be left out of the advantage (Dr. GRPO);
+  - a correction, capped, for a sampler whose probabilities differ from the trainer's (truncated importance sampling);
+  - an entropy bonus.
+The standard deviation is the population's (the papers do not say). A group whose rewards agree to 1e-6 has no signal and
+gets advantage 0 instead of a division by the rounding error of its mean.
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from r1jax.core.params import Params
+from r1jax.core.sharding import TRAIN_RULES, AxisRules
+from r1jax.data.batching import Batch
+from r1jax.losses.supervised import batch_logprobs
+from r1jax.models.config import ModelConfig
+from r1jax.models.logits import Truncation
+
+Aggregation = Literal["sequence", "token", "dr_grpo"]
+
+
+@dataclasses.dataclass(frozen=True)
+class GRPOConfig:
+    """Every knob of the algorithm; the defaults are the paper's for R1-Zero.
+
+    Attributes:
+        prompts_per_step: questions in one rollout. The paper draws 8,192 outputs of 512 questions and splits them into
+            16 minibatches of 512.
+        group_size: samples G of each question.
+        minibatches: updates a rollout is split into, at random.
+        inner_epochs: passes over one rollout.
+        clip_low, clip_high: the ratio is clipped to [1 - clip_low, 1 + clip_high]. The paper's 10 leaves only the
+            upper bound, at 11.
+        dual_clip: where the advantage is negative, bounds ratio * advantage from below by dual_clip * advantage; 0 is off.
+        beta: weight of the KL term.
+        reference_every: updates between replacements of the reference model by the policy; 0 keeps the first.
+        aggregation: "sequence": mean over a sequence's tokens, then over sequences (the paper); "token": mean over all
+            tokens; "dr_grpo": sum over tokens / (sequences * max_new_tokens).
+        normalize_std: divide advantages by the group's standard deviation.
+        dynamic_sampling_rounds: how often groups without signal may be replaced by groups of fresh questions; 0 is off.
+        mask_truncated: leave truncated samples out of the loss (their rewards still count in the group's baseline).
+        importance_cap: multiply the surrogate by min(trainer / sampler probability, cap) per token; 0 is off.
+        entropy_bonus: weight of the entropy, maximised.
+    """
+
+    prompts_per_step: int = 512
+    group_size: int = 16
+    minibatches: int = 16
+    inner_epochs: int = 1
+    clip_low: float = 10.0
+    clip_high: float = 10.0
+    dual_clip: float = 0.0
+    beta: float = 0.001
+    reference_every: int = 400
+    aggregation: Aggregation = "sequence"
+    normalize_std: bool = True
+    dynamic_sampling_rounds: int = 0
+    mask_truncated: bool = False
+    importance_cap: float = 0.0
+    entropy_bonus: float = 0.0
+
+    def __post_init__(self):
+        if self.group_size < 2:
+            raise ValueError(f"group_size={self.group_size}: a group of one has no baseline, use at least 2")
+        if self.prompts_per_step * self.group_size % self.minibatches:
+            raise ValueError(
+                f"prompts_per_step x group_size = {self.prompts_per_step * self.group_size} samples do not split into "
+                f"minibatches={self.minibatches}"
+            )
+        if self.dual_clip and self.dual_clip <= 1:
+            raise ValueError(f"dual_clip={self.dual_clip} must be above 1, or 0 for off")
+
+    @property
+    def needs_old_logprobs(self) -> bool:
+        """Whether weights move between a rollout's first update and its last."""
+        return self.minibatches * self.inner_epochs > 1
+
+
+def group_advantages(rewards_PG: np.ndarray, normalize_std: bool) -> np.ndarray:
+    """A_i = (r_i - mean(r)) / std(r) within each row, `[P, G]` float32.
+
+    NaN marks an ungradable sample: left out of the mean and the deviation, advantage 0. Fewer than two gradable
+    samples, or rewards that agree to 1e-6, give exactly 0.
+    """
+    rewards = np.asarray(rewards_PG, np.float64)
+    graded = ~np.isnan(rewards)
+    counts = np.maximum(graded.sum(axis=1, keepdims=True), 1)
+    means = np.where(graded, rewards, 0.0).sum(axis=1, keepdims=True) / counts
+    centred = np.where(graded, rewards - means, 0.0)
+    spread = np.where(graded, rewards, -np.inf).max(axis=1) - np.where(graded, rewards, np.inf).min(axis=1)
+    signal = (spread > 1e-6)[:, None]
+    std = np.sqrt((centred**2).sum(axis=1, keepdims=True) / counts) if normalize_std else 1.0
+    return np.where(signal, centred / np.where(signal, std, 1.0), 0.0).astype(np.float32)
+
+
+def token_weights(mask_BT: np.ndarray, aggregation: Aggregation, max_tokens: int) -> np.ndarray:
+    """How much each token counts in the loss, `[B, T]` float32: the aggregation, made once for the whole minibatch.
+
+    Rows without a token in `mask_BT` (0 or 1) count nowhere, neither above nor below the line; all of them: zeros.
+    """
+    mask = np.asarray(mask_BT, np.float32)
+    lengths = mask.sum(axis=1, keepdims=True)
+    rows = max(float((lengths > 0).sum()), 1.0)
+    if aggregation == "sequence":
+        return mask / np.maximum(lengths, 1.0) / rows
+    if aggregation == "token":
+        return mask / max(float(lengths.sum()), 1.0)
+    return mask / (rows * max_tokens)
+
+
+def k3(logprobs: jax.Array, ref_logprobs: jax.Array) -> jax.Array:
+    """pi_ref/pi - log(pi_ref/pi) - 1 per token: never negative, unbiased for KL(pi || ref) on samples of pi."""
+    log_ratio = ref_logprobs - logprobs
+    return jnp.exp(log_ratio) - log_ratio - 1.0
+
+
+def surrogate(ratio: jax.Array, advantages: jax.Array, cfg: GRPOConfig) -> tuple[jax.Array, jax.Array]:
+    """min(ratio A, clip(ratio) A), dual-clipped where asked; and where a clip binds, as 0 or 1."""
+    free = ratio * advantages
+    value = jnp.minimum(free, jnp.clip(ratio, 1.0 - cfg.clip_low, 1.0 + cfg.clip_high) * advantages)
+    if cfg.dual_clip:
+        value = jnp.where(advantages < 0, jnp.maximum(value, cfg.dual_clip * advantages), value)
+    return value, (value != free).astype(jnp.float32)
+
+
+def grpo_loss(
+    params: Params, model: ModelConfig, batch: Batch, cfg: GRPOConfig, truncation: Truncation, chunk: int,
+    rules: AxisRules = TRAIN_RULES,
+) -> tuple[jax.Array, dict[str, jax.Array]]:  # fmt: skip
+    """The negated GRPO objective, a sum over tokens weighted by `batch.weights` (see `token_weights`).
+
+    Args:
+        truncation: the sampler's, so that log-probs are those of the distribution that was sampled from.
+        chunk: see `token_logprobs`.
+
+    Returns:
+        loss and sums to be divided by `weight` (`.../max` entries are maxima): kl, entropy, clip/rate, ratio,
+        sampler_gap/mean and /max = |trainer's log-prob at sampling time - sampler's|.
+    """
+    logprobs, entropy = batch_logprobs(params, model, batch, truncation, chunk, rules)
+    w = batch.weights
+    # Padding's log-probs are real numbers about meaningless tokens; pin them so that no ratio overflows there.
+    logprobs = jnp.where(w > 0, logprobs, 0.0)
+    old = jax.lax.stop_gradient(logprobs) if batch.old_logprobs is None else jnp.where(w > 0, batch.old_logprobs, 0.0)
+    ratio = jnp.exp(logprobs - old)
+    value, clipped = surrogate(ratio, batch.advantages[:, None], cfg)
+    gap = jnp.where(w > 0, old - batch.sampler_logprobs, 0.0)
+    if cfg.importance_cap:
+        value *= jnp.minimum(jnp.exp(gap), cfg.importance_cap)
+    metrics = {"entropy": entropy, "clip/rate": clipped, "ratio": ratio, "sampler_gap/mean": jnp.abs(gap)}
+    per_token = -value - cfg.entropy_bonus * entropy
+    if batch.ref_logprobs is not None:
+        kl = k3(logprobs, jnp.where(w > 0, batch.ref_logprobs, 0.0))
+        per_token += cfg.beta * kl
+        metrics["kl"] = kl
+    sums = {name: jnp.sum(x * w) for name, x in metrics.items()}
+    return jnp.sum(per_token * w), {**sums, "weight": jnp.sum(w), "sampler_gap/max": jnp.max(jnp.abs(gap))}

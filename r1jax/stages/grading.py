@@ -1,0 +1,74 @@
+"""Sampling and grading together, and what both say about the responses. RL and evaluation share it."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from r1jax.core.params import Params
+from r1jax.data.types import Prompt, Rollout
+from r1jax.rewards.pool import GraderPool
+from r1jax.sampling.engine import Engine
+from r1jax.text.chat import split_response
+from r1jax.text.traits import count_reflections, is_mixed, scripts
+
+
+def sample_and_grade(
+    engine: Engine, graders: GraderPool, params: Params, prompts: Sequence[Prompt], samples: int, seed: tuple[int, ...]
+) -> list[Rollout]:
+    """Draws rollouts and grades each one as soon as it is complete, while the others are still being drawn.
+
+    With several processes all of them hold the same rollouts; process 0's verdicts are everybody's, for a grader's
+    time limit may strike in one process and not in another.
+    """
+    pending = {}
+
+    def hand_in(rollout: Rollout) -> None:
+        if jax.process_index() == 0:
+            pending[rollout.prompt.id, rollout.sample] = graders.submit(rollout)
+
+    rollouts = engine.generate(params, prompts, samples, seed, hand_in)
+    if jax.process_index() == 0:
+        rollouts = [pending[rollout.prompt.id, rollout.sample].result() for rollout in rollouts]
+    if jax.process_count() == 1:
+        return rollouts
+    return multihost_object(rollouts)
+
+
+def multihost_object(rollouts: list[Rollout]) -> list[Rollout]:
+    """Process 0's list, in every process."""
+    import pickle
+
+    data = np.frombuffer(pickle.dumps(rollouts), np.uint8) if jax.process_index() == 0 else np.zeros(0, np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int64(data.size)))
+    padded = np.zeros(size, np.uint8)
+    padded[: data.size] = data[:size]
+    return pickle.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes())
+
+
+def mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else 0.0
+
+
+def describe(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Means over responses: reward and its parts, length in tokens, truncation, reflection, languages of the thought."""
+    rewards = [r.reward for r in rollouts if r.reward is not None]
+    lengths = [len(r.ids) for r in rollouts]
+    thoughts = [split_response(r.text).thought or r.text for r in rollouts]
+    reflections = [count_reflections(r.text) for r in rollouts]
+    words = [scripts(thought) for thought in thoughts]
+    row = {
+        "reward/total": mean(rewards),
+        "reward/ungradable": 1.0 - len(rewards) / len(rollouts),
+        "length/mean": mean(lengths),
+        "length/max": max(lengths),
+        "length/truncated": mean([r.finish == "length" for r in rollouts]),
+        "reflection/share": mean([n > 0 for n in reflections]),
+        "reflection/per_response": mean(reflections),
+        "language/mixed": mean([is_mixed(thought) for thought in thoughts]),
+        "language/chinese": mean([w["han"] > 0 and w["latin"] == 0 for w in words]),
+    }
+    for name in sorted({name for r in rollouts for name in r.parts}):
+        row[f"reward/{name}"] = mean([part for r in rollouts if (part := r.parts.get(name)) is not None])
+    return row

@@ -1,0 +1,254 @@
+"""The RL loop: R1-Zero from a base model (DeepSeek-R1, arXiv 2501.12948, section 2.2).
+
+Departures from the paper: sizes; rollouts are redrawn from the newest weights at each step, the paper's step being one
+update and its rollouts serving 16 of them (the same with `grpo.minibatches = 16`). The algorithm's own departures stand
+in `losses/grpo.py`.
+"""
+
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from r1jax.core import params as core
+from r1jax.core.params import Params
+from r1jax.core.sharding import TRAIN_RULES, MeshConfig, replicated
+from r1jax.data.batching import Batch, pad_rollouts, take_rows, to_device
+from r1jax.data.tasks import DataConfig, Questions
+from r1jax.data.types import Rollout
+from r1jax.losses.grpo import GRPOConfig, group_advantages, grpo_loss, token_weights
+from r1jax.losses.supervised import batch_logprobs
+from r1jax.models.config import ModelConfig
+from r1jax.models.transformer import param_specs
+from r1jax.rewards.combine import RewardConfig
+from r1jax.rewards.maths import check_gold
+from r1jax.rewards.pool import GraderPool
+from r1jax.sampling.engine import Engine, SamplingConfig
+from r1jax.stages.evaluate import EvalConfig, evaluate, write_samples
+from r1jax.stages.grading import describe, sample_and_grade
+from r1jax.training import checkpoint, state
+from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
+from r1jax.training.metrics import MetricsWriter, keep_rows_before
+from r1jax.training.state import OptimizerConfig
+from r1jax.training.step import make_update
+
+
+@dataclasses.dataclass(frozen=True)
+class RLConfig:
+    """One RL run.
+
+    Attributes:
+        stage: names the loop.
+        base: where it starts: a model folder, or the config of a run that makes one (`configs/base.py:mini`), which is
+            made when it is not there yet.
+        num_steps: rollouts.
+        data, sampling, grpo, rewards, optimizer, evaluation: see their classes.
+        seed: of questions, sampling and the random reward.
+        microbatches: pieces a minibatch is computed in; changes memory, not results.
+        logprob_chunk: positions a row whose logits exist at a time.
+        batch_bucket: rows are padded to a multiple of this many tokens; each multiple is compiled once.
+        profile_at: step at which a profiler window opens; -1 for none.
+    """
+
+    stage: Literal["rl"]
+    base: str
+    num_steps: int
+    data: DataConfig
+    sampling: SamplingConfig = SamplingConfig()
+    grpo: GRPOConfig = GRPOConfig()
+    rewards: RewardConfig = RewardConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    evaluation: EvalConfig = EvalConfig()
+    seed: int = 0
+    microbatches: int = 1
+    logprob_chunk: int = 64
+    batch_bucket: int = 64
+    profile_at: int = -1
+    mesh: MeshConfig = MeshConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig(every=25)
+
+
+def rewards_by_group(rollouts: Sequence[Rollout], group_size: int) -> np.ndarray:
+    """`[P, G]` float64; NaN where a reward is None."""
+    return np.array([np.nan if r.reward is None else r.reward for r in rollouts]).reshape(-1, group_size)
+
+
+def draw_rollouts(
+    sample: Callable[[int, int, int], list[Rollout]], cfg: GRPOConfig, step: int
+) -> tuple[list[Rollout], np.ndarray, float]:
+    """A step's rollouts and their advantages `[P, G]`, with dynamic sampling where asked.
+
+    Groups without signal are replaced by groups of fresh questions, whole, for a bounded number of rounds; what is
+    still missing then is filled with the groups that were set aside, at advantage 0. Each step owns a block of
+    positions in the stream of questions, used up or not, so that a resumed run asks the same.
+
+    Args:
+        sample: (first position, number of questions, round) -> graded rollouts.
+
+    Returns:
+        rollouts, advantages, and the share of groups without signal among all that were drawn.
+    """
+    P, G = cfg.prompts_per_step, cfg.group_size
+    block = step * P * (1 + cfg.dynamic_sampling_rounds)
+    kept: list[tuple[list[Rollout], np.ndarray]] = []
+    silent: list[tuple[list[Rollout], np.ndarray]] = []
+    for round_ in range(1 + cfg.dynamic_sampling_rounds):
+        rollouts = sample(block + round_ * P, P - len(kept), round_)
+        advantages = group_advantages(rewards_by_group(rollouts, G), cfg.normalize_std)
+        for i, row in enumerate(advantages):
+            (kept if row.any() else silent).append((rollouts[i * G : (i + 1) * G], row))
+        if len(kept) == P:
+            break
+    no_signal = len(silent) / (len(kept) + len(silent))
+    groups = (kept + silent)[:P]
+    return [r for rollouts, _ in groups for r in rollouts], np.stack([row for _, row in groups]), no_signal
+
+
+def minibatches(batch: Batch, cfg: GRPOConfig, max_tokens: int, seed: int, step: int) -> Iterator[Batch]:
+    """Splits a rollout's rows at random, anew in each inner epoch, and sets each part's token weights."""
+    rows = batch.tokens.shape[0]
+    for epoch in range(cfg.inner_epochs):
+        order = np.random.default_rng([seed, step, epoch]).permutation(rows)
+        for part in np.split(order, cfg.minibatches):
+            rows_of_part = take_rows(batch, part)
+            weights = token_weights(rows_of_part.weights, cfg.aggregation, max_tokens)
+            yield dataclasses.replace(rows_of_part, weights=weights)
+
+
+def make_scorer(model: ModelConfig, cfg: RLConfig, mesh: Mesh) -> Callable[[Params, Batch], np.ndarray]:
+    """Teacher-forced log-probs `[B, T]` of a batch under given weights, on the host."""
+    whole = replicated(mesh)
+
+    def score(params: Params, batch: Batch):
+        return batch_logprobs(params, model, batch, cfg.sampling.truncation, cfg.logprob_chunk)[0]
+
+    jitted = jax.jit(score, out_shardings=whole)
+    return lambda params, batch: np.asarray(jitted(params, to_device(batch, mesh)))
+
+
+def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) -> pathlib.Path:
+    """Trains to the end, resuming if `workdir` holds a state. Returns the model folder, `workdir/model`.
+
+    Args:
+        base: the model folder to start from.
+    """
+    base_params, model, tokenizer = checkpoint.load_model(base, mesh)
+    specs = param_specs(model)
+    G, max_tokens = cfg.grpo.group_size, cfg.sampling.max_new_tokens
+    updates = cfg.num_steps * cfg.grpo.minibatches * cfg.grpo.inner_epochs
+    tx = state.make_optimizer(cfg.optimizer, specs, updates)
+    schedule = state.learning_rate(cfg.optimizer, updates)
+    questions = Questions(cfg.data, cfg.seed, tokenizer, check_gold=check_gold)
+    held_out = questions.take(0, cfg.evaluation.questions, held_out=True)
+    engine = Engine(model, cfg.sampling, tokenizer, mesh)
+    eval_sampling = dataclasses.replace(cfg.sampling, truncation=cfg.evaluation.truncation)
+    eval_engine = Engine(model, eval_sampling, tokenizer, mesh)
+    score = make_scorer(model, cfg, mesh)
+    update = make_update(
+        lambda params, batch: grpo_loss(params, model, batch, cfg.grpo, cfg.sampling.truncation, cfg.logprob_chunk),
+        tx, specs, mesh, cfg.microbatches,
+    )  # fmt: skip
+
+    checkpoints = Checkpoints(workdir, cfg.checkpoint, cfg.num_steps)
+    restored = checkpoints.restore({"state": state.abstract_state(specs, tx, mesh),
+                                    "reference": core.abstract(specs, TRAIN_RULES, mesh)})  # fmt: skip
+    if restored:
+        start, train_state, reference = restored[0], restored[1]["state"], restored[1]["reference"]
+    else:
+        start, train_state, reference = 0, state.create(base_params, specs, tx, mesh), base_params
+    print(f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.grpo.prompts_per_step} questions x {G}"
+          + (f", resuming at step {start}" if start else "")
+          + (f"; {questions.skipped} bad lines left out" if questions.skipped else ""), flush=True)
+
+    def evaluate_at(step: int) -> float:
+        """Evaluates the weights after `step` steps, writes what it found, and returns the seconds it took."""
+        began = time.monotonic()
+        edge = step in (0, cfg.num_steps)
+        samples = cfg.evaluation.samples if edge else cfg.evaluation.samples_during
+        row, rollouts = evaluate(
+            eval_engine, graders, train_state.params, held_out, samples, cfg.evaluation.truncation, cfg.seed
+        )
+        if jax.process_index() == 0:
+            write_samples(workdir / "evals" / f"step_{step:06d}.jsonl", rollouts)
+            with (workdir / "evals.jsonl").open("a") as file:
+                file.write(json.dumps({"step": step, **row}) + "\n")
+            print(f"held-out after {step} steps: pass@1 {row['pass@1']:.1%} ± {row['stderr']:.1%}, "
+                  f"cons@{samples} {row['cons@k']:.1%}, format {row['format']:.1%}, {row['length']:.0f} tokens", flush=True)
+        return time.monotonic() - began
+
+    if jax.process_index() == 0:
+        keep_rows_before(workdir / "evals.jsonl", start)
+    writer = MetricsWriter(
+        workdir, start, cfg.num_steps,
+        {"reward/accuracy": ".3f", "reward/format": ".3f", "length/mean": ".0f", "kl": ".4f", "entropy": ".3f"},
+        profile_at=cfg.profile_at,
+    )  # fmt: skip
+    with GraderPool(cfg.rewards, cfg.seed, max_tokens) as graders:
+        for step in range(start, cfg.num_steps):
+            seconds = {"eval": 0.0}
+            if step == 0 or (cfg.evaluation.every and step % cfg.evaluation.every == 0):
+                seconds["eval"] = evaluate_at(step)
+
+            def sample(first: int, count: int, round_: int) -> list[Rollout]:
+                prompts = questions.take(first, count)
+                return sample_and_grade(engine, graders, train_state.params, prompts, G, (cfg.seed, step, round_))
+
+            began = time.monotonic()
+            rollouts, advantages, no_signal = draw_rollouts(sample, cfg.grpo, step)
+            seconds["sample"] = time.monotonic() - began
+
+            began = time.monotonic()
+            batch = pad_rollouts(rollouts, advantages.reshape(-1), cfg.batch_bucket)
+            if cfg.grpo.mask_truncated:
+                complete = np.array([[r.finish == "stop"] for r in rollouts], np.float32)
+                batch = dataclasses.replace(batch, weights=batch.weights * complete)
+            if cfg.grpo.beta:
+                batch = dataclasses.replace(batch, ref_logprobs=score(reference, batch))
+            if cfg.grpo.needs_old_logprobs:
+                batch = dataclasses.replace(batch, old_logprobs=score(train_state.params, batch))
+            seconds["score"] = time.monotonic() - began
+
+            began = time.monotonic()
+            sums = []
+            for minibatch in minibatches(batch, cfg.grpo, max_tokens, cfg.seed, step):
+                train_state, metrics = update(train_state, to_device(minibatch, mesh))
+                sums.append(metrics)
+                if cfg.grpo.reference_every and int(train_state.step) % cfg.grpo.reference_every == 0:
+                    reference = jax.tree.map(lambda w: w.copy(), train_state.params)
+            metrics = summarise(jax.device_get(sums))
+            seconds["update"] = time.monotonic() - began
+
+            began = time.monotonic()
+            checkpoints.save(step + 1, {"state": train_state, "reference": reference})
+            seconds["save"] = time.monotonic() - began
+            writer.write(step, {
+                **describe(rollouts), **metrics, "groups/no_signal": no_signal,
+                "learning_rate": float(schedule(int(train_state.step) - 1)),
+                "tokens_per_s": sum(len(r.ids) for r in rollouts) / seconds["sample"],
+                **{f"time/{name}": value for name, value in seconds.items()},
+            })  # fmt: skip
+        evaluate_at(cfg.num_steps)
+    checkpoints.close()
+    writer.close()
+    checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer)
+    return workdir / "model"
+
+
+def summarise(updates: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
+    """One row from the metrics of a step's updates: sums become weighted means, maxima stay, the rest is averaged."""
+    row = {}
+    for name in updates[0]:
+        values = np.array([float(metrics[name]) for metrics in updates])
+        if name.endswith("/max"):
+            row[name] = float(values.max())
+        elif name in ("loss", "grad_norm", "skipped"):
+            row[name] = float(values.mean())
+        elif name != "weight":
+            row[name] = float(values.sum() / max(sum(float(metrics["weight"]) for metrics in updates), 1e-9))
+    return row
