@@ -65,7 +65,7 @@ on_all() {
 }
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
-tarball=r1jax.tgz
+tarball=${TMPDIR:-/tmp}/r1jax.tgz  # outside the tree, or it would be packed into itself
 [[ -n $dry_run ]] || { scratch=$(mktemp -d); trap 'rm -rf "$scratch"' EXIT; tarball=$scratch/r1jax.tgz; }
 # tar would stop at a file that is deleted here and still in git's index.
 run bash -c 'set -o pipefail; git ls-files -z --cached --others --exclude-standard | while IFS= read -rd "" file; do

@@ -177,6 +177,18 @@ def test_a_failed_install_is_an_error_and_is_done_again(machine: Machine):
     assert len(machine.installed()) == 2
 
 
+def test_an_install_that_failed_after_a_change_is_not_forgotten_when_the_change_is_undone(machine: Machine):
+    machine.launch("show")
+    before = (machine.repo / "setup.py").read_text()
+    (machine.repo / "setup.py").write_text("changed = True\n")
+    (machine.path / "no-network").touch()
+    machine.launch("show")
+    (machine.path / "no-network").unlink()
+    (machine.repo / "setup.py").write_text(before)
+    machine.launch("show")
+    assert len(machine.installed()) == 3
+
+
 def test_an_environment_whose_making_was_interrupted_is_finished(machine: Machine):
     machine.launch("show")
     for path in (machine.repo / ".venv").glob(".r1jax-installed*"):

@@ -114,7 +114,8 @@ def test_dry_run_prints_one_command_a_line_and_runs_nothing(pods: Pods):
 def test_what_dry_run_prints_does_the_same_when_pasted(pods: Pods):
     pods.launch("pod", "echo", *NASTY)
     calls, runs = pods.calls(), pods.runs()
-    printed = pods.launch("--dry-run", "pod", "echo", *NASTY).stdout
+    printed = pods.launch("--dry-run", "pod", "echo", *NASTY, TMPDIR=str(pods.path)).stdout
+    assert f"scp {pods.path}/r1jax.tgz pod:r1jax.tgz" in printed
     (pods.path / "calls.jsonl").unlink()
     (pods.path / "runs.jsonl").unlink()
     env = {"PATH": str(pods.bin), "FAKE_PODS": str(pods.path)}
@@ -131,6 +132,7 @@ def test_the_tree_is_copied_then_installed_then_the_command_starts_the_same_on_a
     assert [run["worker"] for run in install] == [run["worker"] for run in start] == ["0", "1", "2"]
     assert all(run["argv"] == ["true"] and run["R1JAX_PLATFORM"] == "tpu,cpu" for run in install)
     assert all(run["argv"] == ["python", "-m", "r1jax.train", "--workdir=gs://bucket/run"] for run in start)
+    assert all(run["sources"] == [".gitignore", "launch_local.sh", "launch_tpu.sh", "r1jax"] for run in start)
     assert all(run["R1JAX_DISTRIBUTED"] == "1" and run["R1JAX_PLATFORM"] == "tpu,cpu" for run in start)
 
 
