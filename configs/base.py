@@ -2,7 +2,7 @@
 
     python -m r1jax.train --config=configs/base.py:mini --workdir=runs/base
 
-mini: 1.0M parameters, 1,600 steps of 64 x 256 tokens; TIME on 2 CPU cores. `configs/zero.py:mini` makes it by itself
+mini: 1.0M parameters, 1,500 steps of 64 x 256 tokens; TIME on 2 CPU cores. `configs/zero.py:mini` makes it by itself
 when it is not there.
 """
 
@@ -22,7 +22,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
             "seed": 0,
             "model": dataclasses.asdict(PRESETS["mini"]),
             "vocab_size": 640,
-            "num_steps": 1600,
+            "num_steps": 1500,
             "batch_size": 64,
             "seq_len": 256,
             "documents_per_step": 175,

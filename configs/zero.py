@@ -26,7 +26,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
                     {"name": "gcd", "weight": 1.0,
                      "options": {"min_numbers": 2, "max_numbers": 2, "min_value": 1, "max_value": 40}},
                     {"name": "aiw", "weight": 1.0,
-                     "options": {"task_types": ["siblings", "friends"], "task_type_weights": [0.5, 0.5]}},
+                     "options": {"task_type_weights": [0.5, 0.5, 0.0]}},
                 ),
                 "path": "",
                 "template": "r1_zero",

@@ -32,26 +32,26 @@ class CorpusConfig:
         held_out_share: must be that of the RL data's config, so that this text keeps clear of its held-out questions.
     """
 
-    drill: float = 0.30
+    drill: float = 0.33
     plain: float = 0.30
     exercises: float = 0.14
     dialogue: float = 0.12
     tagged: float = 0.04
-    template: float = 0.10
+    template: float = 0.07
     terse: float = 0.22
     worked: float = 0.24
     checked: float = 0.14
     sloppy: float = 0.20
     chinese: float = 0.14
     mixed: float = 0.06
-    template_followed: float = 0.12
+    template_followed: float = 0.06
     held_out_share: float = 0.1
 
 
 FORMS = ("drill", "plain", "exercises", "dialogue", "tagged", "template")
 HANDS = ("terse", "worked", "checked", "sloppy", "chinese", "mixed")
 # How often one step goes wrong, by who works. A checker's first pass is as careless as anybody's.
-STEP_ERROR = {"worked": 0.06, "checked": 0.10, "sloppy": 0.25, "recheck": 0.01, "drill": 0.01}
+STEP_ERROR = {"worked": 0.08, "checked": 0.10, "sloppy": 0.25, "recheck": 0.01, "drill": 0.01}
 
 
 @dataclasses.dataclass(frozen=True)
