@@ -4,3 +4,52 @@ import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+
+import jax
+import pytest
+
+from r1jax.core import params as core
+from r1jax.core.sharding import TRAIN_RULES, MeshConfig, make_mesh
+from r1jax.data.corpus import CorpusConfig, document
+from r1jax.models.config import ModelConfig
+from r1jax.models.transformer import param_specs
+from r1jax.text.tokenizer import train_sentencepiece
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(tmp_path_factory):
+    """Tests that compile the same program share it."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """A SentencePiece tokenizer of the mini world."""
+    return train_sentencepiece((document(CorpusConfig(), 0, i) for i in range(1000)), 512)
+
+
+@pytest.fixture(scope="session")
+def tiny(tokenizer) -> ModelConfig:
+    """The smallest model with grouped heads and more than one layer."""
+    return ModelConfig(
+        vocab_size=tokenizer.vocab_size, embed_dim=32, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8, mlp_dim=64
+    )
+
+
+@pytest.fixture(scope="session")
+def mesh1():
+    """One device."""
+    return make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
+
+
+@pytest.fixture(scope="session")
+def mesh8():
+    """Eight devices, every axis in use."""
+    return make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
+
+
+@pytest.fixture(scope="session")
+def tiny_params(tiny, mesh1):
+    """Weights of `tiny` on one device; the same values that any mesh would draw."""
+    return core.init(param_specs(tiny), TRAIN_RULES, mesh1, seed=0)
