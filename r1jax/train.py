@@ -1,4 +1,6 @@
-"""Runs a stage: python -m r1jax.train --config=configs/zero.py:mini --workdir=runs/zero-mini [--config.grpo.beta=0.01 ...]
+"""Runs a stage.
+
+    python -m r1jax.train --config=configs/zero.py:mini --workdir=runs/zero-mini [--config.grpo.beta=0.01 ...]
 
 The config's `stage` picks the loop. A workdir that holds a run resumes it; one that holds another config is refused.
 """
@@ -47,7 +49,7 @@ def claim(workdir: pathlib.Path, cfg) -> None:
         changed = configs.differences(json.loads(path.read_text()), ours)
         if changed:
             lines = "\n  ".join(changed)
-            raise ConfigError(f"{workdir} holds a run with another config; choose another --workdir, or set back\n  {lines}")
+            raise ConfigError(f"{workdir} holds another config's run; choose another --workdir, or set back\n  {lines}")
     elif jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
@@ -116,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done, 2 a config, file or data error (one line on stderr)."""
     parser = argparse.ArgumentParser(prog="r1jax.train", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--config", required=True, help="path/file.py:arg; its fields are set by --config.section.field=value")
+    parser.add_argument("--config", required=True, help="path/file.py:arg; --config.section.field=value sets a field")
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="where the run lives, and is resumed from")
     parser.add_argument("--coordinator", help="host:port of process 0; found by itself on TPU")
     parser.add_argument("--num-processes", type=int, help="joins that many processes; found by itself on TPU")

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "sampling": ("config", "core", "models", "text", "data"),
     "losses": ("config", "core", "models", "data.types", "data.batching"),
     "rewards": ("config", "text", "data.types"),
-    "training": ("config", "core", "models", "losses", "data.types", "data.batching"),
+    "training": ("config", "core", "models", "losses", "data.types", "data.batching", "text.tokenizer"),
     "stages": ("config", "core", "models", "text", "data", "sampling", "losses", "rewards", "training"),
 }
 # Rooms for the host: graders start as processes of their own, and each would pay for jax with seconds and memory.

@@ -1,4 +1,4 @@
-"""One declaration of every weight. From a tree of ParamSpec come initial values, abstract shapes, shardings and masks."""
+"""One declaration of every weight: a tree of ParamSpec gives initial values, abstract shapes, shardings, masks."""
 
 import dataclasses
 import math

@@ -102,7 +102,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def place(tree: Any, sharding_of: Callable[[np.ndarray], NamedSharding]) -> Any:
-    """Host arrays -> global arrays. Every process passes the same whole arrays and contributes its own devices' part."""
+    """Host arrays -> global arrays. Every process passes the same whole arrays and places its own devices' part."""
 
     def put(x: np.ndarray) -> jax.Array:
         x = np.asarray(x)

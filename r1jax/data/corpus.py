@@ -15,8 +15,8 @@ import random
 from r1jax.data.tasks import is_held_out
 from r1jax.text.chat import R1_ZERO_TEMPLATE
 
-GIRLS = ("Mary", "Patricia", "Jennifer", "Linda", "Elizabeth", "Barbara", "Susan", "Jessica", "Sarah", "Margaret", "Alice")
-BOYS = ("James", "John", "Robert", "Michael", "William", "David", "Richard", "Joseph", "Thomas", "Charles", "Bob")
+GIRLS = tuple("Mary Patricia Jennifer Linda Elizabeth Barbara Susan Jessica Sarah Margaret Alice".split())
+BOYS = tuple("James John Robert Michael William David Richard Joseph Thomas Charles Bob".split())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +89,8 @@ def gcd_problem(rng: random.Random) -> Problem:
     """Greatest common divisor of two numbers up to 40; half the time with a common factor, as in exercise books."""
     factor = rng.randint(2, 12) if rng.random() < 0.5 else 1
     a, b = (factor * rng.randint(1, 40 // factor) for _ in range(2))
-    question = f"Find the Greatest Common Divisor (GCD) of these numbers: {a}, {b}. Give only the GCD as your final answer."
-    return Problem("gcd", question, (a, b), math.gcd(a, b))
+    ask = "Find the Greatest Common Divisor (GCD) of these numbers: {}, {}. Give only the GCD as your final answer."
+    return Problem("gcd", ask.format(a, b), (a, b), math.gcd(a, b))
 
 
 def relatives_problem(rng: random.Random) -> Problem:
@@ -105,8 +105,8 @@ def relatives_problem(rng: random.Random) -> Problem:
             f"{her} has {girls} sisters and she also has {boys} brothers. How many sisters does {him}'s brother have?")
     else:
         noun, question = "female friends", (
-            f"{her} has {boys} male friends and she also has {girls} female friends. They all are friends with each other "
-            f"and have no other friends aside. How many female friends does {him}, a male friend of {her}, have?")
+            f"{her} has {boys} male friends and she also has {girls} female friends. They all are friends with each "
+            f"other and have no other friends aside. How many female friends does {him}, a male friend of {her}, have?")
     return Problem("relatives", question, (her, noun, girls, boys), girls + 1)
 
 
@@ -197,7 +197,8 @@ def solve(problem: Problem, hand: str, rng: random.Random) -> tuple[str, int]:
         return f"{first}。等等，检查一下：{again}。{verdict}", answer
     # mixed: begins in one language and ends in the other
     text, answer = _work(problem, rng, STEP_ERROR["worked"], rng.choice(["en", "zh"]))
-    return rng.choice(["let me see，{}，所以是{a}", "先算 {}, so it is {a}", "{}，the answer 是{a}"]).format(text, a=answer), answer
+    ending = rng.choice(["let me see，{}，所以是{a}", "先算 {}, so it is {a}", "{}，the answer 是{a}"])
+    return ending.format(text, a=answer), answer
 
 
 def _statement(thought: str, answer: int, hand: str, rng: random.Random) -> str:

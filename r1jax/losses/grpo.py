@@ -1,4 +1,4 @@
-"""Group relative policy optimisation (DeepSeekMath, arXiv 2402.03300, eqs. 3 and 4; DeepSeek-R1, arXiv 2501.12948, eqs. 1-3).
+"""Group relative policy optimisation (DeepSeekMath, arXiv 2402.03300; DeepSeek-R1, arXiv 2501.12948, eqs. 1-3).
 
 Departures from the papers, all of them options that default to the paper's choice:
   - the ratio's lower and upper clip are apart (DAPO), and a dual clip bounds it where the advantage is negative;
@@ -6,8 +6,8 @@ Departures from the papers, all of them options that default to the paper's choi
   - the standard deviation may be left out of the advantage (Dr. GRPO);
   - a correction, capped, for a sampler whose probabilities differ from the trainer's (truncated importance sampling);
   - an entropy bonus.
-The standard deviation is the population's (the papers do not say). A group whose rewards agree to 1e-6 has no signal and
-gets advantage 0 instead of a division by the rounding error of its mean.
+The standard deviation is the population's (the papers do not say). A group whose rewards agree to 1e-6 has no signal
+and gets advantage 0 instead of a division by the rounding error of its mean.
 """
 
 import dataclasses
@@ -39,7 +39,8 @@ class GRPOConfig:
         inner_epochs: passes over one rollout.
         clip_low, clip_high: the ratio is clipped to [1 - clip_low, 1 + clip_high]. The paper's 10 leaves only the
             upper bound, at 11.
-        dual_clip: where the advantage is negative, bounds ratio * advantage from below by dual_clip * advantage; 0 is off.
+        dual_clip: where the advantage is negative, bounds ratio * advantage from below by dual_clip * advantage; 0 is
+            off.
         beta: weight of the KL term.
         reference_every: updates between replacements of the reference model by the policy; 0 keeps the first.
         aggregation: "sequence": mean over a sequence's tokens, then over sequences (the paper); "token": mean over all

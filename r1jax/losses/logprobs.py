@@ -24,7 +24,9 @@ def _unchunk(x: jax.Array, length: int) -> jax.Array:
     return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :length]
 
 
-def _chunk_logits(hidden_BCD: jax.Array, table_VD: jax.Array, targets_BC: jax.Array, truncation: Truncation) -> jax.Array:
+def _chunk_logits(
+    hidden_BCD: jax.Array, table_VD: jax.Array, targets_BC: jax.Array, truncation: Truncation
+) -> jax.Array:
     logits = jnp.einsum("bcd,vd->bcv", hidden_BCD, table_VD, preferred_element_type=jnp.float32)
     return process(logits, truncation, keep=targets_BC)
 

@@ -20,8 +20,8 @@ class ModelConfig:
         norm_eps: epsilon of the RMS norms.
         tie_embeddings: one table embeds and unembeds.
         dtype: compute type; norms, softmax and log-probs are float32 whatever it is.
-        scan_unroll: layers unrolled in each turn of the scan over layers. 1 compiles fastest; all of them run fastest on
-            CPU, where the loop hides matrix products from the threaded kernels.
+        scan_unroll: layers unrolled in each turn of the scan over layers. 1 compiles fastest; all of them run fastest
+            on CPU, where the loop hides matrix products from the threaded kernels.
         remat: recompute each block in the backward pass instead of keeping its activations.
     """
 

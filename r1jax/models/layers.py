@@ -1,4 +1,4 @@
-"""The small parts of a block. Axes: B rows, T tokens, D model width, F MLP width, N heads, H head width, V vocabulary."""
+"""The small parts of a block. Axes: B rows, T tokens, D model width, F MLP width, N heads, H head width."""
 
 import jax
 import jax.numpy as jnp

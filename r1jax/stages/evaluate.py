@@ -47,7 +47,7 @@ def standard_error(per_question: np.ndarray) -> float:
 
 
 def majority(answers: Sequence[str]) -> str:
-    """The most frequent answer; the earliest drawn among equally frequent ones. An empty one is no vote, "" if all are."""
+    """The most frequent answer, the earliest drawn among equals. An empty answer is no vote; "" if all are."""
     votes = collections.Counter(answer for answer in answers if answer)
     return votes.most_common(1)[0][0] if votes else ""
 

@@ -1,5 +1,6 @@
 """Sampling and grading together, and what both say about the responses. RL and evaluation share it."""
 
+import pickle
 from collections.abc import Sequence
 
 import jax
@@ -33,13 +34,11 @@ def sample_and_grade(
         rollouts = [pending[rollout.prompt.id, rollout.sample].result() for rollout in rollouts]
     if jax.process_count() == 1:
         return rollouts
-    return multihost_object(rollouts)
+    return _from_process_0(rollouts)
 
 
-def multihost_object(rollouts: list[Rollout]) -> list[Rollout]:
+def _from_process_0(rollouts: list[Rollout]) -> list[Rollout]:
     """Process 0's list, in every process."""
-    import pickle
-
     data = np.frombuffer(pickle.dumps(rollouts), np.uint8) if jax.process_index() == 0 else np.zeros(0, np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int64(data.size)))
     padded = np.zeros(size, np.uint8)
@@ -52,7 +51,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 def describe(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """Means over responses: reward and its parts, length in tokens, truncation, reflection, languages of the thought."""
+    """Means over responses: reward and its parts, length in tokens, truncation, reflection, the thought's languages."""
     rewards = [r.reward for r in rollouts if r.reward is not None]
     lengths = [len(r.ids) for r in rollouts]
     thoughts = [split_response(r.text).thought or r.text for r in rollouts]

@@ -166,6 +166,14 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
           + (f", resuming at step {start}" if start else "")
           + (f"; {questions.skipped} bad lines left out" if questions.skipped else ""), flush=True)
 
+    def ask(params: Params, step: int) -> Callable[[int, int, int], list[Rollout]]:
+        """Samples and grades groups for questions of the stream, with these weights."""
+
+        def sample(first: int, count: int, round_: int) -> list[Rollout]:
+            return sample_and_grade(engine, graders, params, questions.take(first, count), G, (cfg.seed, step, round_))
+
+        return sample
+
     def evaluate_at(step: int) -> float:
         """Evaluates the weights after `step` steps, writes what it found, and returns the seconds it took."""
         began = time.monotonic()
@@ -178,8 +186,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             write_samples(workdir / "evals" / f"step_{step:06d}.jsonl", rollouts)
             with (workdir / "evals.jsonl").open("a") as file:
                 file.write(json.dumps({"step": step, **row}) + "\n")
-            print(f"held-out after {step} steps: pass@1 {row['pass@1']:.1%} ± {row['stderr']:.1%}, "
-                  f"cons@{samples} {row['cons@k']:.1%}, format {row['format']:.1%}, {row['length']:.0f} tokens", flush=True)
+            print(f"held-out after {step} steps: pass@1 {row['pass@1']:.1%} ± {row['stderr']:.1%}, cons@{samples} "
+                  f"{row['cons@k']:.1%}, format {row['format']:.1%}, {row['length']:.0f} tokens", flush=True)
         return time.monotonic() - began
 
     if jax.process_index() == 0:
@@ -195,12 +203,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             if step == 0 or (cfg.evaluation.every and step % cfg.evaluation.every == 0):
                 seconds["eval"] = evaluate_at(step)
 
-            def sample(first: int, count: int, round_: int) -> list[Rollout]:
-                prompts = questions.take(first, count)
-                return sample_and_grade(engine, graders, train_state.params, prompts, G, (cfg.seed, step, round_))
-
             began = time.monotonic()
-            rollouts, advantages, no_signal = draw_rollouts(sample, cfg.grpo, step)
+            rollouts, advantages, no_signal = draw_rollouts(ask(train_state.params, step), cfg.grpo, step)
             seconds["sample"] = time.monotonic() - began
 
             began = time.monotonic()

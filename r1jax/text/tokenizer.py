@@ -58,7 +58,7 @@ class SentencePieceTokenizer:
 
 
 def train_sentencepiece(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
-    """Trains a BPE model. Digits stand alone, bytes catch what the vocabulary lacks, no character is normalised away."""
+    """Trains a BPE model: digits stand alone, bytes catch what the vocabulary lacks, nothing is normalised away."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts), model_writer=model, vocab_size=vocab_size, model_type="bpe",

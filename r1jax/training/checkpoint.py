@@ -80,7 +80,7 @@ class Checkpoints:
 
 
 def save_model(folder: pathlib.Path, params: Params, cfg: ModelConfig, tokenizer: Tokenizer) -> None:
-    """Writes a model folder: `params/` (Orbax), `model.json`, the tokenizer. `model.json` comes last and marks it whole."""
+    """Writes a model folder: `params/` (Orbax), the tokenizer, and last `model.json`, which marks it whole."""
     folder = pathlib.Path(folder).absolute()
     if jax.process_index() == 0:
         shutil.rmtree(folder, ignore_errors=True)

@@ -10,7 +10,7 @@ import jax
 
 
 def keep_rows_before(path: pathlib.Path, step: int) -> None:
-    """Drops the rows of a JSONL file from `step` on, and a last line cut by a crash: the resumed run writes them anew."""
+    """Drops a JSONL file's rows from `step` on, and a line cut by a crash: the resumed run writes them anew."""
     if not path.exists():
         return
     kept = []
@@ -69,7 +69,8 @@ class MetricsWriter:
         done = step + 1 - self._start
         if done % self._every == 0 or step + 1 == self._total:
             rate = (time.monotonic() - self._began) / done
-            shown = "  ".join(f"{name} {format(metrics[name], spec)}" for name, spec in self._show.items() if name in metrics)
+            named = ((name, spec) for name, spec in self._show.items() if name in metrics)
+            shown = "  ".join(f"{name} {format(metrics[name], spec)}" for name, spec in named)
             print(f"step {step + 1}/{self._total}  {shown}  {rate:.2f} s/step, "
                   f"{clock(rate * (self._total - step - 1))} left", flush=True)
 

@@ -17,7 +17,7 @@ Loss = Callable[[Params, Batch], tuple[jax.Array, Metrics]]
 
 
 def _split(batch: Batch, parts: int) -> Batch:
-    """`[B, ...]` -> `[parts, B/parts, ...]`. Rows are dealt out in turn, so that every device keeps rows of each part."""
+    """`[B, ...]` -> `[parts, B/parts, ...]`, rows dealt out in turn, so that every device keeps rows of each part."""
 
     def deal(x):
         x = jnp.moveaxis(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 1, 0)
