@@ -15,8 +15,10 @@ import random
 from r1jax.data.tasks import is_held_out
 from r1jax.text.chat import R1_ZERO_TEMPLATE
 
-GIRLS = tuple("Mary Patricia Jennifer Linda Elizabeth Barbara Susan Jessica Sarah Margaret Alice".split())
-BOYS = tuple("James John Robert Michael William David Richard Joseph Thomas Charles Bob".split())
+GIRLS = (
+    "Mary", "Patricia", "Jennifer", "Linda", "Elizabeth", "Barbara", "Susan", "Jessica", "Sarah", "Margaret", "Alice",
+)  # fmt: skip
+BOYS = ("James", "John", "Robert", "Michael", "William", "David", "Richard", "Joseph", "Thomas", "Charles", "Bob")
 
 
 @dataclasses.dataclass(frozen=True)
