@@ -22,6 +22,7 @@ from r1jax.stages import rl, supervised
 from r1jax.training import checkpoint
 
 STAGES = {"supervised": supervised.SupervisedConfig, "rl": rl.RLConfig}
+WHERE_AND_HOW = ("mesh", "microbatches", "logprob_chunk", "log_every", "checkpoint")
 SHIPPED = pathlib.Path(__file__).parent.parent / "experiments" / "models"
 
 
@@ -39,13 +40,13 @@ def read_config(spec: str, overrides: list[str]) -> supervised.SupervisedConfig 
 
 
 def claim(workdir: pathlib.Path, cfg) -> None:
-    """Makes the workdir this config's own, or checks that it is.
+    """Makes the workdir this config's own, or checks that it is. One whose run failed before its first step is free.
 
     Raises:
         ConfigError: it holds a run with another config; names every key that differs.
     """
     path, ours = workdir / "config.json", configs.to_dict(cfg)
-    if path.exists():
+    if path.exists() and (workdir / "metrics.jsonl").exists():
         changed = configs.differences(json.loads(path.read_text()), ours)
         if changed:
             lines = "\n  ".join(changed)
@@ -58,8 +59,12 @@ def claim(workdir: pathlib.Path, cfg) -> None:
 
 
 def base_key(cfg: supervised.SupervisedConfig) -> str:
-    """Names a base model by what makes it: its config, and a sample of the text that its code generates."""
-    return configs.fingerprint([configs.to_dict(cfg), [document(cfg.corpus, cfg.seed, i) for i in range(200)]])
+    """Names a base model by what makes it: its config, and a sample of the text that its code generates.
+
+    Where it is computed, and in how many pieces, changes at most its last bits, and so is left out.
+    """
+    made_of = {key: value for key, value in configs.to_dict(cfg).items() if key not in WHERE_AND_HOW}
+    return configs.fingerprint([made_of, [document(cfg.corpus, cfg.seed, i) for i in range(200)]])
 
 
 def find_base(spec: str, runs: pathlib.Path, mesh: Mesh) -> pathlib.Path:

@@ -1,0 +1,87 @@
+"""Tables and plot of the runs that zero_mini.sh made: writes zero_mini.md and zero_mini.png beside this file."""
+
+import json
+import pathlib
+import statistics
+import sys
+
+from matplotlib.figure import Figure
+
+HERE = pathlib.Path(__file__).parent
+COLUMNS = (
+    "run", "pass@1 before", "pass@1 after", "gain, points", "cons@k after", "format before", "format after",
+    "right if well formed, before", "after", "tokens before", "after", "reflecting before", "after", "mixed before",
+    "after", "minutes",
+)  # fmt: skip
+
+
+def rows_of(path: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def table_row(run: pathlib.Path) -> tuple[str, list[float]]:
+    """Name and figures of a run, in the order of COLUMNS; shares in percent."""
+    evals, steps = rows_of(run / "evals.jsonl"), rows_of(run / "metrics.jsonl")
+    first, last = evals[0], evals[-1]
+    seconds = sum(value for step in steps for name, value in step.items() if name.startswith("time/"))
+    before, after = 100 * first["pass@1"], 100 * last["pass@1"]
+    figures = [before, after, after - before, 100 * last["cons@k"]]
+    for name in ("format", "pass@1_if_well_formed", "length", "reflection", "mixed_language"):
+        scale = 1 if name == "length" else 100
+        figures += [scale * (first[name] or 0), scale * (last[name] or 0)]
+    return run.name, [*figures, seconds / 60]
+
+
+def markdown(runs: list[pathlib.Path]) -> str:
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    seeds = []
+    for run in runs:
+        name, figures = table_row(run)
+        if name.startswith("seed"):
+            seeds.append(figures)
+        lines.append(f"| {name} | " + " | ".join(f"{value:.1f}" for value in figures) + " |")
+    if len(seeds) > 1:
+        columns = list(zip(*seeds, strict=True))
+        spread = [f"{statistics.mean(c):.1f} ± {statistics.stdev(c):.1f}" for c in columns]
+        lines.append("| **seeds, mean ± sd** | " + " | ".join(spread) + " |")
+    return "\n".join(lines)
+
+
+def plot(runs: list[pathlib.Path], path: pathlib.Path) -> None:
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    axes = figure.subplots(1, 3)
+    for run in runs:
+        evals, steps = rows_of(run / "evals.jsonl"), rows_of(run / "metrics.jsonl")
+        style = {"color": "black", "linestyle": "--"} if run.name == "random" else {}
+        axes[0].errorbar([e["step"] for e in evals], [100 * e["pass@1"] for e in evals],
+                         [100 * e["stderr"] for e in evals], capsize=2, label=run.name, **style)  # fmt: skip
+        for axis, name, scale in ((axes[1], "length/mean", 1), (axes[2], "reflection/share", 100)):
+            axis.plot([s["step"] for s in steps], [scale * s[name] for s in steps], label=run.name, **style)
+    titles = ("held-out pass@1, %", "mean response, tokens", "responses that reflect, %")
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set(title=title, xlabel="step")
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+    axes[0].legend()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "runs/zero_mini")
+    runs = sorted(path.parent for path in folder.glob("*/evals.jsonl"))
+    last = rows_of(runs[0] / "evals.jsonl")[-1]
+    text = (
+        "# R1-Zero at mini size: three seeds and a control\n\n"
+        "Made by `./launch_local.sh experiments/zero_mini.sh` (settings: `configs/zero.py:mini`). Held-out questions: "
+        f"n = {last['n']} a run, other ones for each seed, k = {last['k']} samples each at temperature "
+        f"{last['temperature']} and top-p {last['top_p']}. Shares in percent. `random` is the control: its reward is a "
+        "coin flip. Minutes: the steps and evaluations, start-up and compiling included.\n\n"
+        f"{markdown(runs)}\n\n![curves](zero_mini.png)\n"
+    )
+    (HERE / "zero_mini.md").write_text(text)
+    plot(runs, HERE / "zero_mini.png")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
