@@ -145,7 +145,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     tx = state.make_optimizer(cfg.optimizer, specs, updates)
     schedule = state.learning_rate(cfg.optimizer, updates)
     questions = Questions(cfg.data, cfg.seed, tokenizer, check_gold=check_gold)
-    held_out = questions.take(0, cfg.evaluation.questions, held_out=True)
+    held_out = questions.held_out(cfg.evaluation.questions)
     engine = Engine(model, cfg.sampling, tokenizer, mesh)
     eval_sampling = dataclasses.replace(cfg.sampling, truncation=cfg.evaluation.truncation)
     eval_engine = Engine(model, eval_sampling, tokenizer, mesh)
@@ -162,7 +162,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         start, train_state, reference = restored[0], restored[1]["state"], restored[1]["reference"]
     else:
         start, train_state, reference = 0, state.create(base_params, specs, tx, mesh), base_params
-    print(f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.grpo.prompts_per_step} questions x {G}"
+    print(f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.grpo.prompts_per_step} questions x {G}, "
+          f"{len(held_out)} questions held out"
           + (f", resuming at step {start}" if start else "")
           + (f"; {questions.skipped} bad lines left out" if questions.skipped else ""), flush=True)
 
@@ -197,9 +198,10 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         {"reward/accuracy": ".3f", "reward/format": ".3f", "length/mean": ".0f", "kl": ".4f", "entropy": ".3f"},
         profile_at=cfg.profile_at,
     )  # fmt: skip
+    save_seconds = 0.0
     with GraderPool(cfg.rewards, cfg.seed, max_tokens) as graders:
         for step in range(start, cfg.num_steps):
-            seconds = {"eval": 0.0}
+            seconds = {"eval": 0.0, "save": save_seconds}  # of the save that went before
             if step == 0 or (cfg.evaluation.every and step % cfg.evaluation.every == 0):
                 seconds["eval"] = evaluate_at(step)
 
@@ -228,15 +230,16 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             metrics = summarise(jax.device_get(sums))
             seconds["update"] = time.monotonic() - began
 
-            began = time.monotonic()
-            checkpoints.save(step + 1, {"state": train_state, "reference": reference})
-            seconds["save"] = time.monotonic() - began
+            # Before the save: a run killed in between drops the row and redoes the step; the other way it would lose it.
             writer.write(step, {
                 **describe(rollouts), **metrics, "groups/no_signal": no_signal,
                 "learning_rate": float(schedule(int(train_state.step) - 1)),
                 "tokens_per_s": sum(len(r.ids) for r in rollouts) / seconds["sample"],
                 **{f"time/{name}": value for name, value in seconds.items()},
             })  # fmt: skip
+            began = time.monotonic()
+            checkpoints.save(step + 1, {"state": train_state, "reference": reference})
+            save_seconds = time.monotonic() - began
         evaluate_at(cfg.num_steps)
     checkpoints.close()
     writer.close()
