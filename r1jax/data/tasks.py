@@ -126,6 +126,14 @@ class Questions:
             weights = np.array([task.weight for task in cfg.tasks])
             self._weights = weights / weights.sum()
 
+    def held_out(self, count: int) -> list[Prompt]:
+        """The first `count` held-out questions, or all there are of a file that has fewer.
+
+        Raises:
+            ValueError: the file has none.
+        """
+        return self.take(0, max(min(count, len(self._held_out)), 1) if self._cfg.path else count, held_out=True)
+
     def take(self, start: int, count: int, held_out: bool = False) -> list[Prompt]:
         """The questions at positions start .. start + count - 1 of one of the two streams.
 

@@ -182,7 +182,7 @@ class Engine:
         return self._resize(slots, length) if slots.cache.k.shape[3] < length else slots
 
     def _prefill_from(self, params: Params, prompts: Sequence[Prompt], first: int) -> tuple[range, kv.KVCache]:
-        """Prefills the next `prefill_rows` prompts, all but each one's last token."""
+        """Prefills the next `prefill_rows` prompts, each once for its whole group."""
         taken = range(first, min(first + self._cfg.prefill_rows, len(prompts)))
         width = self._round(max(len(prompts[p].ids) for p in taken))
         tokens = np.zeros((self._cfg.prefill_rows, width), np.int32)

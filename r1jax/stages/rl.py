@@ -73,6 +73,13 @@ class RLConfig:
     mesh: MeshConfig = MeshConfig()
     checkpoint: CheckpointConfig = CheckpointConfig(every=25)
 
+    def __post_init__(self):
+        if not self.sampling.truncation.temperature:
+            raise ValueError("sampling.truncation.temperature is 0: greedy samples of a group are all the same")
+        rows = self.grpo.prompts_per_step * self.grpo.group_size // self.grpo.minibatches
+        if rows % self.microbatches:
+            raise ValueError(f"a minibatch of {rows} rows does not split into microbatches={self.microbatches}")
+
 
 def rewards_by_group(rollouts: Sequence[Rollout], group_size: int) -> np.ndarray:
     """`[P, G]` float64; NaN where a reward is None."""

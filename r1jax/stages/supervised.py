@@ -59,6 +59,10 @@ class SupervisedConfig:
     mesh: MeshConfig = MeshConfig()
     checkpoint: CheckpointConfig = CheckpointConfig(every=200)
 
+    def __post_init__(self):
+        if self.batch_size % self.microbatches:
+            raise ValueError(f"batch_size={self.batch_size} does not split into microbatches={self.microbatches}")
+
 
 def batch_at(cfg: SupervisedConfig, tokenizer: Tokenizer, step: int) -> Batch:
     """The batch of a step: a pure function of the seed and the step, so a resumed run needs no reader's position."""
