@@ -1,0 +1,63 @@
+"""Grouped-query attention equals the loops of its definition, and its masks say who sees whom."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from r1jax.models.attention import attend, cache_mask, causal_mask
+
+
+def loops(q, k, v, mask):
+    """q `[B, T, N, H]`, k and v `[B, K, S, H]`, mask `[B, T, S]`: one query, one head at a time, float64."""
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    B, T, N, H = q.shape
+    out = np.zeros_like(q)
+    for b, t, n in np.ndindex(B, T, N):
+        seen = np.flatnonzero(mask[b, t])
+        key_head = n // (N // k.shape[1])
+        scores = k[b, key_head, seen] @ q[b, t, n] / np.sqrt(H)
+        weights = np.exp(scores - scores.max())
+        out[b, t, n] = weights @ v[b, key_head, seen] / weights.sum()
+    return out
+
+
+def draw(dtype="float32", B=2, T=5, S=7, N=6, K=2, H=4, scale=1.0):
+    shapes = ((B, T, N, H), (B, K, S, H), (B, K, S, H))
+    q, k, v = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes))
+    mask = np.random.default_rng(0).random((B, T, S)) < 0.5
+    mask[:, :, 0] = True
+    return (scale * q).astype(dtype), k.astype(dtype), v.astype(dtype), mask
+
+
+def test_attention_equals_its_definition():
+    q, k, v, mask = draw()
+    np.testing.assert_allclose(attend(q, k, v, jnp.asarray(mask)), loops(q, k, v, mask), rtol=1e-5, atol=1e-6)
+
+
+def test_large_scores_do_not_overflow():
+    q, k, v, mask = draw(scale=500.0)
+    np.testing.assert_allclose(attend(q, k, v, jnp.asarray(mask)), loops(q, k, v, mask), rtol=1e-3, atol=1e-4)
+
+
+def test_trap09_the_softmax_of_bfloat16_is_float32():
+    """Scores near 100 are half a unit apart in bfloat16: a softmax of such scores would be off by tens of per cent."""
+    q, k, v, mask = draw("bfloat16", S=300, scale=40.0)
+    out = attend(q, k, v, jnp.asarray(mask))
+    assert out.dtype == jnp.bfloat16
+    # The weights are rounded once before they meet the values, the result once more.
+    np.testing.assert_allclose(np.asarray(out, np.float64), loops(q, k, v, mask), atol=2**-7)
+
+
+def test_a_query_that_sees_nothing_has_finite_gradients():
+    q, k, v, mask = draw()
+    mask[0, 2] = False
+    gradients = jax.grad(lambda q, k, v: jnp.sum(attend(q, k, v, jnp.asarray(mask)) ** 2), argnums=(0, 1, 2))(q, k, v)
+    assert all(np.isfinite(g).all() for g in gradients)
+
+
+def test_masks_by_hand():
+    positions, segments = jnp.array([[0, 1, 0, 1, 0]]), jnp.array([[1, 1, 2, 2, 0]])
+    assert causal_mask(positions, segments)[0].astype(int).tolist() == [
+        [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1],
+    ]  # fmt: skip
+    assert cache_mask(jnp.array([[0, 2]]), 4)[0].astype(int).tolist() == [[1, 0, 0, 0], [1, 1, 1, 0]]
