@@ -237,7 +237,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             metrics = summarise(jax.device_get(sums))
             seconds["update"] = time.monotonic() - began
 
-            # Before the save: a run killed in between drops the row and redoes the step; the other way it would lose it.
+            # Before the save: a run killed in between redoes the step and its row; the other way the row would be lost.
             writer.write(step, {
                 **describe(rollouts), **metrics, "groups/no_signal": no_signal,
                 "learning_rate": float(schedule(int(train_state.step) - 1)),
