@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from r1jax.core import params as core
@@ -89,6 +90,7 @@ def save_model(folder: pathlib.Path, params: Params, cfg: ModelConfig, tokenizer
         checkpointer.save(folder / "params", params)
     if jax.process_index() == 0:
         (folder / "model.json").write_text(json.dumps(dataclasses.asdict(cfg), indent=1) + "\n")
+    multihost_utils.sync_global_devices("model saved")  # another process may load it next
 
 
 def is_model(folder: pathlib.Path) -> bool:
