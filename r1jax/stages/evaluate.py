@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import json
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,7 +55,8 @@ def majority(answers: Sequence[str]) -> str:
 
 def canonical(answer: str) -> str:
     """One spelling for answers that differ in white space, case, thousands separators or a trailing full stop."""
-    return " ".join(answer.lower().replace(",", "").split()).rstrip(".")
+    answer = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", answer.lower())  # and not the comma of a pair: 1,2 is not 12
+    return " ".join(answer.split()).rstrip(".")
 
 
 def scores(rollouts: Sequence[Rollout], samples: int) -> dict[str, Any]:
