@@ -1,4 +1,4 @@
-"""The sampler: what it says of its tokens is what the trainer finds, and nothing around a sequence touches its tokens."""
+"""The sampler: what it says of its tokens is what the trainer finds, and nothing around a sequence moves them."""
 
 import dataclasses
 
@@ -130,7 +130,8 @@ def test_trap03_trap08_tokens_do_not_depend_on_what_else_is_sampled(drawn, engin
 
 
 @pytest.mark.parametrize("changes", [
-    {"slots": 3, "window": 7, "prefill_rows": 2, "bucket": 96}, {"slots": 64, "window": 16, "prefill_rows": 8, "bucket": 96},
+    {"slots": 3, "window": 7, "prefill_rows": 2, "bucket": 96},
+    {"slots": 64, "window": 16, "prefill_rows": 8, "bucket": 96},
 ], ids=str)  # fmt: skip
 def test_trap03_tokens_do_not_depend_on_slots_windows_or_buckets(drawn, tiny, ends, mesh1, params, prompts, changes):
     other = draw(Engine(tiny, dataclasses.replace(CONFIG, **changes), ends, mesh1), mesh1, params, prompts)

@@ -1,0 +1,59 @@
+"""Sampling and grading together: what is handed in, in which order it comes back, and the means over it."""
+
+import numpy as np
+import pytest
+
+from r1jax.data.types import Prompt, Rollout
+from r1jax.stages.grading import describe, sample_and_grade
+
+
+def rollout(sample=0, text="<think>a</think> <answer>1</answer>", tokens=3, finish="stop", reward=1.0, **parts) -> Rollout:
+    prompt = Prompt("p", "?", "1", "maths")
+    return Rollout(prompt, sample, np.arange(tokens), np.zeros(tokens), text, finish, reward, parts)
+
+
+def test_each_rollout_is_handed_in_when_complete_and_returned_in_its_place():
+    drawn = [rollout(sample=i, reward=None) for i in range(4)]
+    log = []
+
+    class Engine:
+        def generate(self, params, prompts, samples, seed, on_finish):
+            assert (params, samples, seed) == ("weights", 4, (1, 2))
+            for i in (2, 0, 3, 1):  # as they happen to end
+                on_finish(drawn[i])
+            log.append("all drawn")
+            return drawn
+
+    class Graders:
+        def submit(self, r):
+            log.append(r.sample)
+
+            class Pending:
+                def result(self):
+                    return rollout(sample=r.sample, reward=float(r.sample))
+
+            return Pending()
+
+    graded = sample_and_grade(Engine(), Graders(), "weights", [drawn[0].prompt], 4, (1, 2))
+    assert log == [2, 0, 3, 1, "all drawn"]
+    assert [(r.sample, r.reward) for r in graded] == [(i, float(i)) for i in range(4)]
+
+
+def test_means_over_responses_by_hand():
+    row = describe([
+        rollout(tokens=3, reward=2.0, accuracy=1.0, format=1.0),
+        rollout(tokens=5, reward=0.0, accuracy=0.0, format=0.0, text="<think>wait, wait, 不对</think> <answer>1</answer>"),
+        rollout(tokens=10, reward=None, accuracy=None, format=0.0, finish="length", text="<think>数"),
+        rollout(tokens=2, reward=1.0, accuracy=0.0, format=1.0, grader_timeout=1.0, text="<think>let me check</think>"),
+    ])  # fmt: skip
+    assert row["reward/total"] == pytest.approx(1.0) and row["reward/ungradable"] == 0.25
+    assert row["reward/accuracy"] == pytest.approx(1 / 3) and row["reward/format"] == 0.5
+    assert row["reward/grader_timeout"] == 1.0
+    assert row["length/mean"] == 5.0 and row["length/max"] == 10 and row["length/truncated"] == 0.25
+    assert row["reflection/share"] == 0.5
+    assert row["language/mixed"] == 0.25 and row["language/chinese"] == 0.25
+
+
+def test_nothing_gradable_is_no_error():
+    row = describe([rollout(reward=None, accuracy=None)])
+    assert row["reward/total"] == 0.0 and row["reward/ungradable"] == 1.0 and row["reward/accuracy"] == 0.0
