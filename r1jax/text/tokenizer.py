@@ -50,7 +50,8 @@ class SentencePieceTokenizer:
         return self._processor.encode(text, add_bos=self._processor.bos_id() >= 0)
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self._processor.decode([int(i) for i in ids])
+        # A model whose table is padded can sample ids past the vocabulary, which SentencePiece refuses.
+        return self._processor.decode([int(i) for i in ids if 0 <= i < self.vocab_size])
 
     def save(self, folder: pathlib.Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
