@@ -55,7 +55,7 @@ def pack(examples: Iterable[Example], rows: int, length: int) -> tuple[Batch, in
     trained = np.zeros((rows, length), np.float32)
     used, count, left_over = [0] * rows, [0] * rows, 0
     for ids, mask in examples:
-        n = min(len(ids) - 1, length)
+        n = max(min(len(ids) - 1, length), 0)
         row = next((r for r in range(rows) if used[r] + n <= length), None)
         if row is None:
             left_over += 1
