@@ -83,13 +83,17 @@ class Checkpoints:
 def save_model(folder: pathlib.Path, params: Params, cfg: ModelConfig, tokenizer: Tokenizer) -> None:
     """Writes a model folder: `params/` (Orbax), the tokenizer, and last `model.json`, which marks it whole."""
     folder = pathlib.Path(folder).absolute()
+    marker = folder / "model.json"
     if jax.process_index() == 0:
+        marker.unlink(missing_ok=True)  # first, so that half a deleted model is no model
         shutil.rmtree(folder, ignore_errors=True)
         tokenizer.save(folder)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder / "params", params)
     if jax.process_index() == 0:
-        (folder / "model.json").write_text(json.dumps(dataclasses.asdict(cfg), indent=1) + "\n")
+        temporary = marker.with_suffix(".tmp")
+        temporary.write_text(json.dumps(dataclasses.asdict(cfg), indent=1) + "\n")
+        temporary.replace(marker)
     multihost_utils.sync_global_devices("model saved")  # another process may load it next
 
 
