@@ -7,7 +7,10 @@ from r1jax.data.types import Prompt, Rollout
 from r1jax.stages.grading import describe, sample_and_grade
 
 
-def rollout(sample=0, text="<think>a</think> <answer>1</answer>", tokens=3, finish="stop", reward=1.0, **parts) -> Rollout:
+GOOD = "<think>a</think> <answer>1</answer>"
+
+
+def rollout(sample=0, text=GOOD, tokens=3, finish="stop", reward=1.0, **parts) -> Rollout:
     prompt = Prompt("p", "?", "1", "maths")
     return Rollout(prompt, sample, np.arange(tokens), np.zeros(tokens), text, finish, reward, parts)
 
@@ -42,7 +45,7 @@ def test_each_rollout_is_handed_in_when_complete_and_returned_in_its_place():
 def test_means_over_responses_by_hand():
     row = describe([
         rollout(tokens=3, reward=2.0, accuracy=1.0, format=1.0),
-        rollout(tokens=5, reward=0.0, accuracy=0.0, format=0.0, text="<think>wait, wait, 不对</think> <answer>1</answer>"),
+        rollout(tokens=5, reward=0.0, accuracy=0.0, format=0.0, text="<think>wait, wait, 不对</think> 1"),
         rollout(tokens=10, reward=None, accuracy=None, format=0.0, finish="length", text="<think>数"),
         rollout(tokens=2, reward=1.0, accuracy=0.0, format=1.0, grader_timeout=1.0, text="<think>let me check</think>"),
     ])  # fmt: skip

@@ -1,0 +1,123 @@
+"""What a run leaves on disk: whole, or said to be broken and where."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from r1jax.core import params as core
+from r1jax.core.sharding import TRAIN_RULES, replicated
+from r1jax.models.transformer import param_specs
+from r1jax.training import checkpoint
+from r1jax.training.checkpoint import CheckpointConfig, Checkpoints, load_model, save_model
+
+TREE = {"w": np.arange(4096, dtype=np.float32).reshape(64, 64), "step": np.int32(7)}
+
+
+@pytest.fixture
+def target(mesh1):
+    return {"state": jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh1)), TREE)}
+
+
+def save(folder, cfg=CheckpointConfig(every=2, keep=2), total=5, steps=range(1, 6)):
+    """Saves states whose arrays tell their step."""
+    checkpoints = Checkpoints(folder, cfg, total)
+    for finished in steps:
+        checkpoints.save(finished, {"state": jax.tree.map(lambda x: jnp.asarray(x) + finished, TREE)})
+    checkpoints.close()
+
+
+def restore(folder, target):
+    checkpoints = Checkpoints(folder, CheckpointConfig(), 5)
+    try:
+        return checkpoints.restore(target)
+    finally:
+        checkpoints.close()
+
+
+def kept(folder) -> list[str]:
+    return sorted(p.name for p in (folder / "checkpoints").iterdir() if p.name.isdigit())
+
+
+def test_a_fresh_workdir_has_no_state_and_the_newest_one_is_restored_exactly(tmp_path, target):
+    assert restore(tmp_path, target) is None
+    save(tmp_path)
+    assert kept(tmp_path) == ["4", "5"]  # every second step and the end; two are kept
+    step, trees = restore(tmp_path, target)
+    assert step == 5
+    assert jax.tree.all(jax.tree.map(lambda a, b: a.dtype == b.dtype and np.array_equal(a, b + b.dtype.type(5)),
+                                     trees["state"], TREE))  # fmt: skip
+
+
+def test_every_0_saves_only_the_end_and_a_saved_end_is_not_saved_again(tmp_path):
+    save(tmp_path, CheckpointConfig(every=0))
+    assert kept(tmp_path) == ["5"]
+    save(tmp_path, CheckpointConfig(every=0), steps=[5])
+
+
+def test_a_save_is_of_the_moment_it_is_asked_for(tmp_path, target, mesh1):
+    """The next update donates, so overwrites, what is still being written in the background."""
+    checkpoints = Checkpoints(tmp_path, CheckpointConfig(every=1), 2)
+    step = jax.jit(lambda x: jax.tree.map(lambda a: a * 3 + 1, x), donate_argnums=0)
+    state = jax.device_put(TREE, replicated(mesh1))
+    checkpoints.save(1, {"state": state})
+    for _ in range(20):
+        state = step(state)
+    checkpoints.close()
+    found = restore(tmp_path, target)[1]["state"]
+    assert jax.tree.all(jax.tree.map(np.array_equal, found, TREE))
+
+
+def test_trap35_a_truncated_newest_state_is_named_and_the_one_before_still_good(tmp_path, target):
+    save(tmp_path)
+    newest = tmp_path / "checkpoints" / "5"
+    files = [p for p in newest.rglob("*") if p.is_file() and "/d/" in str(p)]
+    assert files, "where does Orbax keep its data now?"
+    for path in files:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match="delete that folder to resume from an earlier one") as error:
+        restore(tmp_path, target)
+    assert str(newest) in str(error.value)
+    # What the message advises works.
+    for path in sorted(newest.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    newest.rmdir()
+    assert restore(tmp_path, target)[0] == 4
+
+
+def test_trap35_a_state_of_another_shape_is_refused_by_name(tmp_path, target, mesh1):
+    save(tmp_path)
+    wrong = {"state": {**target["state"], "w": jax.ShapeDtypeStruct((3, 64), np.float32, sharding=replicated(mesh1))}}
+    with pytest.raises(ValueError, match="checkpoints/5"):
+        restore(tmp_path, wrong)
+
+
+def test_a_model_folder_gives_the_same_model_on_any_mesh(tmp_path, tiny, tiny_params, tokenizer, mesh8):
+    save_model(tmp_path / "model", tiny_params, tiny, tokenizer)
+    params, cfg, text = load_model(tmp_path / "model", mesh8)
+    assert cfg == tiny and text.encode("1 + 1 = 等等") == tokenizer.encode("1 + 1 = 等等")
+    assert jax.tree.all(jax.tree.map(np.array_equal, params, tiny_params))
+    assert jax.tree.all(jax.tree.map(lambda x, s: x.sharding == s, params,
+                                     core.shardings(param_specs(tiny), TRAIN_RULES, mesh8)))  # fmt: skip
+    save_model(tmp_path / "model", jax.tree.map(lambda x: x + 1, tiny_params), tiny, tokenizer)  # replaces it
+    assert np.array_equal(load_model(tmp_path / "model", mesh8)[0]["embed"], tiny_params["embed"] + 1)
+
+
+@pytest.mark.parametrize("where", ["shutil.rmtree", "ocp.StandardCheckpointer"])
+def test_trap35_a_model_folder_is_none_until_it_is_whole(
+    tmp_path, tiny, tiny_params, tokenizer, mesh1, monkeypatch, where
+):
+    """A finished run that is started again writes its model again: killed at any point of that, nothing half is taken."""
+    folder = tmp_path / "model"
+    save_model(folder, tiny_params, tiny, tokenizer)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    module, name = where.split(".")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(getattr(checkpoint, module), name, killed)
+        save_model(folder, tiny_params, tiny, tokenizer)
+    assert not checkpoint.is_model(folder)
+    with pytest.raises(FileNotFoundError, match=r"model is not a model folder: it has no model\.json"):
+        load_model(folder, mesh1)
