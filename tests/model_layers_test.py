@@ -43,7 +43,8 @@ def test_rope_scores_depend_on_the_difference_of_positions_alone():
     np.testing.assert_allclose(scores(0), scores(1000), atol=2e-3)
     moved = jnp.einsum("btnh,bsnh->bnts", rope(q, positions + 1, 10_000.0), rope(k, positions, 10_000.0))
     assert np.abs(moved - scores(0)).max() > 0.1
-    np.testing.assert_allclose(jnp.linalg.norm(rope(q, positions, 1e4), axis=-1), jnp.linalg.norm(q, axis=-1), rtol=1e-5)
+    lengths = jnp.linalg.norm(rope(q, positions, 10_000.0), axis=-1)
+    np.testing.assert_allclose(lengths, jnp.linalg.norm(q, axis=-1), rtol=1e-5)
 
 
 def test_rope_tells_neighbours_apart_in_bfloat16():

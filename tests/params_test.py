@@ -37,7 +37,8 @@ def test_weights_of_one_shape_and_weights_of_two_seeds_differ(mesh1):
 
 def test_decay_spares_norms_and_biases(tiny):
     specs = {**param_specs(tiny), "bias": ParamSpec((4,), (None,), "zeros")}
-    spared = {jax.tree_util.keystr(path) for path, decays in jax.tree.leaves_with_path(core.decay_mask(specs)) if not decays}
+    mask = jax.tree.leaves_with_path(core.decay_mask(specs))
+    spared = {jax.tree_util.keystr(path) for path, decays in mask if not decays}
     assert spared == {"['bias']", "['final_norm']", "['layers']['attn_norm']", "['layers']['mlp_norm']"}
 
 

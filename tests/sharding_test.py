@@ -26,7 +26,7 @@ def test_two_dimensions_on_one_mesh_axis_raise():
 
 
 def test_an_axis_without_a_rule_raises_and_names_those_there_are():
-    with pytest.raises(ValueError, match="no sharding rule for logical axis 'heds'.*heads"):
+    with pytest.raises(ValueError, match=r"no sharding rule for logical axis 'heds'.*heads"):
         TRAIN_RULES.spec(("embed", "heds"))
 
 
@@ -45,7 +45,8 @@ def test_minus_one_takes_what_the_others_leave(sizes, expected):
 
 @pytest.mark.parametrize("sizes", [(3, 1, 1), (3, -1, 1), (-1, -1, 1), (2, 2, 1), (16, 1, 1)])
 def test_sizes_that_do_not_fit_raise_and_say_how_to_mend_it(sizes):
-    with pytest.raises(ValueError, match=rf"config.mesh = .*'data': {sizes[0]}.* does not fit 8 devices; set one axis to -1"):
+    message = rf"config.mesh = .*'data': {sizes[0]}.* does not fit 8 devices; set one axis to -1"
+    with pytest.raises(ValueError, match=message):
         make_mesh(MeshConfig(*sizes))
 
 

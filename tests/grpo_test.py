@@ -1,0 +1,411 @@
+"""The algorithm against numbers worked out by hand and a second, plain implementation that goes token by token.
+
+That its gradient is the same however the batch is cut is here too, through the very update that training uses.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from r1jax.core import params as core
+from r1jax.core.sharding import TRAIN_RULES
+from r1jax.data.batching import Batch, pad_rollouts, take_rows, to_device
+from r1jax.data.types import Prompt, Rollout
+from r1jax.losses.grpo import GRPOConfig, group_advantages, grpo_loss, k3, surrogate, token_weights
+from r1jax.losses.supervised import batch_logprobs
+from r1jax.models.config import ModelConfig
+from r1jax.models.logits import Truncation
+from r1jax.models.transformer import forward, param_specs
+from r1jax.stages.rl import minibatches, rewards_by_group
+from r1jax.training import state
+from r1jax.training.step import accumulate, make_update
+
+MODEL = ModelConfig(vocab_size=12, embed_dim=8, num_layers=1, num_heads=2, num_kv_heads=2, head_dim=4, mlp_dim=8)
+MAX_TOKENS = 9
+AGGREGATIONS = ("sequence", "token", "dr_grpo")
+PLAIN = Truncation()
+SMALL = {"prompts_per_step": 2, "group_size": 2, "minibatches": 1}
+
+
+# --- advantages
+
+
+def test_advantages_by_hand():
+    rewards = np.array([[1.0, 0.0, 0.0, 0.0], [2.0, 4.0, 6.0, 8.0]])
+    s, d = 3**0.5, 5**0.5
+    expected = [[s, -1 / s, -1 / s, -1 / s], [-3 / d, -1 / d, 1 / d, 3 / d]]
+    np.testing.assert_allclose(group_advantages(rewards, True), expected, rtol=1e-6)
+    np.testing.assert_array_equal(group_advantages(rewards, False), [[0.75, -0.25, -0.25, -0.25], [-3, -1, 1, 3]])
+
+
+@pytest.mark.parametrize("normalize_std", [True, False])
+@pytest.mark.parametrize("row", [[0.95] * 8, [0.1 + 0.2] * 7 + [0.3], [0.0] * 3, [1.0]], ids=str)
+def test_trap14_equal_rewards_and_groups_of_one_give_exactly_zero(row, normalize_std):
+    out = group_advantages(np.array([row]), normalize_std)
+    assert out.dtype == np.float32 and not out.any()
+
+
+@pytest.mark.parametrize("normalize_std", [True, False])
+def test_trap15_an_ungradable_sample_is_left_out_of_its_group(normalize_std):
+    rollouts = [dataclasses.replace(rollout([1], [2]), reward=r) for r in (None, 1.0, 0.0, None, 0.7, None, None, None)]
+    rewards = rewards_by_group(rollouts, 4)
+    with np.errstate(all="raise"):
+        out = group_advantages(np.vstack([rewards, [[np.nan] * 4]]), normalize_std)
+    half = 1.0 if normalize_std else 0.5
+    # Two gradable, one gradable, none.
+    np.testing.assert_array_equal(out, [[0, half, -half, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+
+
+def rollout(prompt: list[int], ids: list[int], logprob: float = -1.0, name: str = "p") -> Rollout:
+    logprobs = np.full(len(ids), logprob, np.float32)
+    return Rollout(Prompt(name, "", "", "", ids=tuple(prompt)), 0, np.array(ids, np.int32), logprobs, "", "stop")
+
+
+def test_trap14_advantages_stay_with_their_rows_through_shuffling_and_splitting():
+    cfg = GRPOConfig(prompts_per_step=4, group_size=4, minibatches=4, inner_epochs=2)
+    rollouts = [rollout([1] * (1 + i % 3), [i, *[3] * (i % 5)]) for i in range(16)]
+    advantages = np.arange(16.0) + 100
+    batch = pad_rollouts(rollouts, advantages, 4)
+    epochs = {}
+    for n, part in enumerate(minibatches(batch, cfg, MAX_TOKENS, seed=3, step=7)):
+        trained = part.weights > 0
+        who = [int(row_targets[row.argmax()]) for row_targets, row in zip(part.targets, trained, strict=True)]
+        np.testing.assert_array_equal(part.advantages, advantages[who])
+        assert trained.sum(axis=1).tolist() == [len(rollouts[i].ids) for i in who]
+        np.testing.assert_array_equal(part.weights, token_weights(trained, "sequence", MAX_TOKENS))
+        epochs.setdefault(n // 4, []).append(who)
+    orders = [[i for part in parts for i in part] for parts in epochs.values()]
+    assert [sorted(order) for order in orders] == [list(range(16))] * 2  # each epoch sees each row once
+    assert orders[0] != orders[1] != list(range(16))
+    again = next(minibatches(batch, cfg, MAX_TOKENS, seed=3, step=7))
+    np.testing.assert_array_equal(again.advantages, advantages[epochs[0][0]])
+
+
+# --- token weights
+
+
+def test_token_weights_by_hand():
+    """Three rows of 2, 1 and 0 tokens: the empty one counts nowhere."""
+    mask = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 0]])
+    q = 1 / 4
+    np.testing.assert_allclose(token_weights(mask, "sequence", 5), [[0, q, q], [2 * q, 0, 0], [0, 0, 0]])
+    np.testing.assert_allclose(token_weights(mask, "token", 5), mask / 3, rtol=1e-6)
+    np.testing.assert_allclose(token_weights(mask, "dr_grpo", 5), mask / 10, rtol=1e-6)
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_trap11_a_fully_masked_batch_weighs_zero(aggregation):
+    with np.errstate(all="raise"):
+        assert not token_weights(np.zeros((2, 3)), aggregation, 5).any()
+
+
+# --- the loss
+
+
+@pytest.fixture(scope="module")
+def weights(mesh1):
+    """Weights large enough for distributions that are far from uniform."""
+    drawn = core.init(param_specs(MODEL), TRAIN_RULES, mesh1, seed=0)
+    return {**drawn, "embed": 40 * drawn["embed"]}
+
+
+@jax.jit
+def naive_logprobs(params, batch):
+    """Log-probs `[B, T]` and entropies from the whole logits."""
+    hidden, _ = forward(params, MODEL, batch.tokens, batch.positions, batch.segments)
+    log_p = jax.nn.log_softmax(hidden @ params["embed"].T)
+    entropy = -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+    return jnp.take_along_axis(log_p, batch.targets[..., None], axis=-1)[..., 0], entropy
+
+
+def make_batch(weights, rows: int, seed: int = 0, bucket: int = 4) -> Batch:
+    """Ragged rows; old, reference and sampler's log-probs scattered about the current ones. One row has no token."""
+    rng = np.random.default_rng(seed)
+    rollouts = [rollout(rng.integers(0, 12, rng.integers(1, 4)).tolist(), rng.integers(0, 12, n).tolist())
+                for n in (0, *rng.integers(1, 6, rows - 1))]  # fmt: skip
+    batch = pad_rollouts(rollouts, np.linspace(-1.5, 1.5, rows)[rng.permutation(rows)], bucket)
+    now = np.asarray(naive_logprobs(weights, batch)[0])
+    old, ref, sampler = (now + rng.normal(0, scale, now.shape).astype(np.float32) for scale in (0.6, 0.6, 0.8))
+    return dataclasses.replace(batch, old_logprobs=old, ref_logprobs=ref, sampler_logprobs=sampler)
+
+
+def with_weights(batch: Batch, aggregation: str) -> Batch:
+    return dataclasses.replace(batch, weights=token_weights(batch.weights > 0, aggregation, MAX_TOKENS))
+
+
+def by_token(logprobs, entropy, batch: Batch, cfg: GRPOConfig, aggregation: str, xp):
+    """The loss, sequence by sequence and token by token, as DeepSeekMath's eq. 3 and its variants are written."""
+    sequences = []
+    for i, mask in enumerate(np.asarray(batch.weights) > 0):
+        tokens = []
+        for t in np.flatnonzero(mask):
+            A = float(batch.advantages[i])
+            ratio = xp.exp(logprobs[i, t] - batch.old_logprobs[i, t])
+            if A >= 0:
+                value = A * xp.minimum(ratio, 1 + cfg.clip_high)
+            else:
+                value = A * xp.maximum(ratio, 1 - cfg.clip_low)
+                if cfg.dual_clip:
+                    value = xp.maximum(value, A * cfg.dual_clip)
+            if cfg.importance_cap:
+                gap = batch.old_logprobs[i, t] - batch.sampler_logprobs[i, t]
+                value = value * min(float(np.exp(gap)), cfg.importance_cap)
+            towards = batch.ref_logprobs[i, t] - logprobs[i, t]
+            value = value - cfg.beta * (xp.exp(towards) - towards - 1) + cfg.entropy_bonus * entropy[i, t]
+            tokens.append(value)
+        if tokens:
+            sequences.append(tokens)
+    if aggregation == "sequence":
+        return -sum(sum(tokens) / len(tokens) for tokens in sequences) / len(sequences)
+    total = sum(sum(tokens) for tokens in sequences)
+    return -total / (sum(map(len, sequences)) if aggregation == "token" else len(sequences) * MAX_TOKENS)
+
+
+CONFIGS = {
+    "paper": GRPOConfig(**SMALL),
+    "clips": GRPOConfig(**SMALL, clip_low=0.2, clip_high=0.3, beta=0.2),
+    "dual": GRPOConfig(**SMALL, clip_low=0.9, clip_high=0.1, beta=0.0, dual_clip=1.2),
+    "all": GRPOConfig(
+        **SMALL, clip_low=0.2, clip_high=0.4, beta=0.1, dual_clip=1.5, importance_cap=1.3, entropy_bonus=0.3
+    ),
+}
+
+
+def loss_of(cfg: GRPOConfig, truncation: Truncation = PLAIN):
+    return lambda params, batch: grpo_loss(params, MODEL, batch, cfg, truncation, 3)
+
+
+@pytest.fixture(scope="module")
+def gradients():
+    """Config -> jitted (params, batch) -> ((loss, metrics), gradient)."""
+    return {name: jax.jit(jax.value_and_grad(loss_of(cfg), has_aux=True)) for name, cfg in CONFIGS.items()}
+
+
+def assert_close(ours, theirs, rtol=1e-4):
+    """Equal to float32's rounding of sums whose terms are as large as the largest entry."""
+
+    def close(a, b):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-5 * (np.abs(b).max() + 1e-3))
+
+    jax.tree.map(close, ours, theirs)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_loss_and_gradient_equal_the_token_by_token_form(weights, gradients, name):
+    batch, cfg = make_batch(weights, 6), CONFIGS[name]
+
+    @jax.jit
+    def by_token_gradients(params):
+        outputs, pull = jax.vjp(lambda params: naive_logprobs(params, batch), params)
+
+        def gradient(aggregation):
+            return pull(jax.grad(lambda outputs: by_token(*outputs, batch, cfg, aggregation, jnp))(outputs))[0]
+
+        return {aggregation: gradient(aggregation) for aggregation in AGGREGATIONS}
+
+    expected = by_token_gradients(weights)
+    logprobs, entropy = (np.asarray(x, np.float64) for x in naive_logprobs(weights, batch))
+    for aggregation in AGGREGATIONS:
+        (value, metrics), gradient = gradients[name](weights, with_weights(batch, aggregation))
+        assert float(value) == pytest.approx(by_token(logprobs, entropy, batch, cfg, aggregation, np), rel=1e-4)
+        assert_close(gradient, expected[aggregation])
+        # Not a test of nothing: in all but the paper's config the clips bind somewhere, and not everywhere.
+        assert name == "paper" or 0 < metrics["clip/rate"] < metrics["weight"]
+
+
+@pytest.mark.parametrize("name", ["paper", "all"])
+def test_trap11_a_fully_masked_batch_costs_zero_and_pulls_nowhere(weights, gradients, name):
+    batch = make_batch(weights, 6)
+    wild = np.full_like(batch.weights, np.inf)
+    batch = dataclasses.replace(batch, weights=0 * wild.clip(0, 1), old_logprobs=-wild, ref_logprobs=wild,
+                                sampler_logprobs=wild)  # fmt: skip
+    (value, metrics), gradient = gradients[name](weights, batch)
+    assert float(value) == 0.0 and all(float(x) == 0.0 for x in metrics.values())
+    assert not any(np.any(g) for g in jax.tree.leaves(gradient))
+
+
+def test_surrogate_by_hand():
+    cfg = GRPOConfig(clip_low=0.2, clip_high=0.3, dual_clip=2.0)
+    ratio = jnp.array([1.0, 1.5, 0.5, 1.0, 1.5, 0.5, 3.0])
+    advantages = jnp.array([2.0, 2.0, 2.0, -2.0, -2.0, -2.0, -2.0])
+    value, clipped = surrogate(ratio, advantages, cfg)
+    np.testing.assert_allclose(value, [2.0, 2.6, 1.0, -2.0, -3.0, -1.6, -4.0], rtol=1e-6)
+    assert clipped.tolist() == [0, 1, 0, 0, 0, 1, 1]
+
+
+def test_trap12_on_policy_the_gradient_is_reinforce_with_a_group_baseline(weights):
+    """With old log-probs left out, and with them given, as computed by the scorer's function, at the same weights."""
+    cfg = GRPOConfig(**SMALL, clip_low=0.01, clip_high=0.01, beta=0.0)
+    rewards = np.array([[1.0, 0.0, 0.25], [0.0, 0.0, 1.0]])
+    batch = with_weights(make_batch(weights, 6), "sequence")
+    batch = dataclasses.replace(batch, advantages=np.float32(rewards - rewards.mean(axis=1, keepdims=True)).reshape(-1),
+                                ref_logprobs=None, old_logprobs=None)  # fmt: skip
+    np.testing.assert_allclose(group_advantages(rewards, False).reshape(-1), batch.advantages, rtol=1e-6)
+
+    def reinforce(params):
+        return -jnp.sum(batch.weights * batch.advantages[:, None] * naive_logprobs(params, batch)[0])
+
+    expected = jax.jit(jax.grad(reinforce))(weights)
+    gradient = jax.jit(jax.grad(loss_of(cfg), has_aux=True))
+    old = np.asarray(batch_logprobs(weights, MODEL, batch, Truncation(), 3)[0])
+    for candidate in (batch, dataclasses.replace(batch, old_logprobs=old)):
+        ours, metrics = gradient(weights, candidate)
+        assert_close(ours, expected)
+        assert float(metrics["ratio"] / metrics["weight"]) == pytest.approx(1.0, abs=1e-5)
+        assert float(metrics["clip/rate"]) == 0.0
+
+
+@pytest.mark.parametrize("advantage", [1.0, -1.0])
+@pytest.mark.parametrize("log_ratio", [1.0, -1.0])
+def test_trap12_the_clip_acts_at_both_signs_once_weights_have_moved(weights, gradients, advantage, log_ratio):
+    batch = with_weights(make_batch(weights, 6), "token")
+    now = np.asarray(naive_logprobs(weights, batch)[0])
+    batch = dataclasses.replace(batch, advantages=np.full(6, advantage, np.float32),
+                                old_logprobs=now - np.float32(log_ratio), ref_logprobs=now)  # fmt: skip
+    (_, metrics), gradient = gradients["clips"](weights, batch)
+    pulls = max(np.abs(g).max() for g in jax.tree.leaves(gradient))
+    if advantage * log_ratio > 0:  # already moved the way the advantage asks for
+        assert float(metrics["clip/rate"]) == pytest.approx(1.0)
+        assert pulls < 1e-6  # what is left is the KL term's, 0 at equality but for rounding
+    else:
+        assert float(metrics["clip/rate"]) == 0.0 and pulls > 0.01
+
+
+def test_trap12_a_rollout_of_more_than_one_update_needs_old_log_probs():
+    def needs(minibatches, inner_epochs):
+        return GRPOConfig(minibatches=minibatches, inner_epochs=inner_epochs).needs_old_logprobs
+
+    assert not needs(1, 1) and needs(2, 1) and needs(1, 2)
+
+
+def test_trap13_k3_is_an_estimate_of_the_kl_that_pulls_towards_the_reference():
+    """On a vocabulary of 5 every token is enumerated. k1 as a loss is the control: on average it pulls nowhere."""
+
+    def mean_gradient(logits, estimate):
+        """E over y ~ pi of d estimate(y) / d logits, pi held fixed as sampling holds it."""
+        p = jax.lax.stop_gradient(jax.nn.softmax(logits))
+        return jax.grad(lambda logits: jnp.sum(p * estimate(jax.nn.log_softmax(logits))))(logits)
+
+    for seed in range(20):
+        logits, ref = jax.random.normal(jax.random.key(seed), (2, 5))
+        ref_log_p = jax.nn.log_softmax(ref)
+
+        def exact(logits, ref_log_p=ref_log_p):
+            log_p = jax.nn.log_softmax(logits)
+            return jnp.sum(jnp.exp(log_p) * (log_p - ref_log_p))
+
+        log_p = jax.nn.log_softmax(logits)
+        each = k3(log_p, ref_log_p)
+        assert (each >= 0).all()
+        assert float(jnp.sum(jnp.exp(log_p) * each)) == pytest.approx(float(exact(logits)), rel=1e-4)
+        pull = mean_gradient(logits, lambda lp, ref=ref_log_p: k3(lp, ref))
+        assert float(jnp.vdot(pull, jax.grad(exact)(logits))) > 0
+        assert exact(logits - 0.1 * pull) < exact(logits)
+        k1 = mean_gradient(logits, lambda lp, ref=ref_log_p: lp - ref)
+        np.testing.assert_allclose(k1, 0.0, atol=1e-6)
+        assert np.abs(pull).max() > 0.01
+
+    same = jnp.linspace(-20.0, 0.0, 50)
+    np.testing.assert_array_equal(k3(same, same), np.zeros(50))
+    np.testing.assert_array_equal(jax.grad(lambda lp: k3(lp, same).sum())(same), np.zeros(50))
+
+
+# --- what the gradient must not depend on
+
+
+def test_trap10_the_gradient_is_the_same_for_any_microbatching_devices_and_order(weights, mesh1, mesh8):
+    """Plain SGD with rate 1, so that the weights' change is the gradient; metrics agree as well."""
+    specs, tx, loss = param_specs(MODEL), optax.sgd(1.0), loss_of(CONFIGS["all"])
+    shuffled = np.random.default_rng(1).permutation(16)
+    ways = {(mesh, parts): make_update(loss, tx, specs, mesh, parts) for mesh, parts in
+            ((mesh1, 1), (mesh1, 4), (mesh8, 1), (mesh8, 2))}  # fmt: skip
+    whole = make_batch(weights, 16)
+    for aggregation in AGGREGATIONS:
+        batch = with_weights(whole, aggregation)
+        results = []
+        for rows in (np.arange(16), shuffled):
+            for (mesh, parts), update in ways.items():
+                if rows is shuffled and parts == 1:
+                    continue
+                with jax.set_mesh(mesh):
+                    start = state.create(jax.device_get(weights), specs, tx, mesh)
+                    end, metrics = update(start, to_device(take_rows(batch, rows), mesh))
+                    step = jax.tree.map(lambda a, b: np.asarray(a) - np.asarray(b), weights, end.params)
+                    results.append((step, jax.device_get(metrics)))
+        first = results[0]
+        assert max(np.abs(g).max() for g in jax.tree.leaves(first[0])) > 0.05
+        for other in results[1:]:
+            # The change is a difference of weights of size 1: good to 1e-6.
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=5e-6), first, other)
+
+
+def test_trap10_weights_made_for_each_microbatch_would_not_do(weights):
+    """What the test above guards against: the token mean of parts is not the token mean of the whole."""
+    batch = make_batch(weights, 16)
+    per_part = np.concatenate([token_weights(part > 0, "token", MAX_TOKENS) for part in np.split(batch.weights, 4)]) / 4
+    assert np.abs(per_part - token_weights(batch.weights > 0, "token", MAX_TOKENS)).max() > 1e-3
+
+
+def test_trap03_a_row_pulls_alike_alone_in_company_and_in_any_bucket(weights, gradients):
+    together = make_batch(weights, 6)
+    (_, _), alone = gradients["all"](weights, take_rows(together, np.array([2])))
+    muted = dataclasses.replace(together, weights=together.weights * (np.arange(6) == 2)[:, None])
+    (_, _), in_company = gradients["all"](weights, muted)
+    wide = jax.tree.map(lambda x: np.pad(x, ((0, 0), (0, 5))) if x.ndim > 1 else x, take_rows(together, np.array([2])))
+    wide = dataclasses.replace(wide, positions=np.arange(wide.tokens.shape[1], dtype=np.int32)[None])
+    (_, _), in_a_large_bucket = gradients["all"](weights, wide)
+    assert_close(in_company, alone)
+    assert_close(in_a_large_bucket, alone)
+
+
+def test_trap04_the_loss_covers_what_was_sampled_end_of_sequence_included_and_nothing_after(weights):
+    """The end of sequence is id 0, which also fills the padding. Which tokens count is read off a gradient."""
+    rollouts = [rollout([5, 6], [7, 0]), rollout([5], [0]), rollout([5, 6, 7], [8, 9, 3]), rollout([4, 0, 4], [0])]
+    batch = with_weights(pad_rollouts(rollouts, np.ones(4), 8), "token")
+    now = np.asarray(naive_logprobs(weights, batch)[0])
+
+    def loss(old, batch):
+        return loss_of(CONFIGS["paper"])(weights, dataclasses.replace(batch, old_logprobs=old))[0]
+
+    felt = np.asarray(jax.grad(loss)(now, batch))
+    expected = np.zeros((4, 8), bool)
+    expected[0, 1:3] = expected[1, 0] = expected[2, 2:5] = expected[3, 2] = True
+    np.testing.assert_array_equal(felt != 0, expected)
+    # What fills the padding does not matter.
+    filled = dataclasses.replace(batch, tokens=np.where(batch.segments, batch.tokens, 11),
+                                 targets=np.where(batch.segments, batch.targets, 11))  # fmt: skip
+    np.testing.assert_array_equal(jax.grad(loss)(now, filled), felt)
+
+
+def test_on_the_truncated_distribution_the_ratio_of_unmoved_weights_is_one(weights):
+    """Scored as it is sampled: with top-k and a temperature, against log-probs scored the same way."""
+    truncation = Truncation(0.7, 4, 0.9)
+    batch = dataclasses.replace(with_weights(make_batch(weights, 6), "token"), ref_logprobs=None)
+    scored = np.asarray(batch_logprobs(weights, MODEL, batch, truncation, 3)[0])
+    batch = dataclasses.replace(batch, old_logprobs=scored, sampler_logprobs=scored)
+    _, metrics = loss_of(GRPOConfig(**SMALL), truncation)(weights, batch)
+    assert float(metrics["ratio"]) == pytest.approx(1.0, abs=1e-5) and float(metrics["sampler_gap/max"]) < 1e-5
+
+
+def test_accumulate_keeps_maxima_and_adds_the_rest(weights, gradients):
+    batch = with_weights(make_batch(weights, 6), "token")
+    one = gradients["paper"](weights, batch)[0][1]
+    two = jax.jit(lambda: accumulate(loss_of(CONFIGS["paper"]), weights, batch, 2)[1])()
+    gap = np.where(batch.weights > 0, np.abs(batch.old_logprobs - batch.sampler_logprobs), 0)
+    for metrics in (one, two):
+        assert float(metrics["sampler_gap/max"]) == pytest.approx(gap.max(), rel=1e-6)
+        assert float(metrics["sampler_gap/mean"]) == pytest.approx((gap * batch.weights).sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"group_size": 1}, "a group of one has no baseline"),
+    ({"prompts_per_step": 3, "group_size": 3, "minibatches": 2}, "9 samples do not split into minibatches=2"),
+    ({"dual_clip": 0.5}, "dual_clip=0.5 must be above 1"),
+])  # fmt: skip
+def test_configs_without_meaning_raise(change, message):
+    with pytest.raises(ValueError, match=message):
+        GRPOConfig(**change)

@@ -1,0 +1,64 @@
+"""Text survives the tokenizer, ids of any kind decode, and a text begins with one beginning of sequence."""
+
+import pytest
+
+from r1jax.text import tokenizer as tokenizers
+from r1jax.text.chat import R1_ZERO_TEMPLATE
+
+NASTY = (
+    "", " ", "\n", "a", "  two spaces  ", "\n\n a\n", "tab\there", "\r\n", "12+34=46", "-7",
+    "😀👩‍👩‍👧 é e\u0301 ñ", "答案是：42。", "\x00\x01\x7f", "\u200b\u202e\ufeff", "ﬁ Ａ ½", "\ufffd",
+    "<s></s><unk><pad>", "<0x41>", r"\boxed{\frac{1}{2}}", R1_ZERO_TEMPLATE,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_a_text_survives_and_trap06_begins_exactly_once(tokenizer, text):
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    bos = tokenizer.encode("")
+    assert len(bos) == 1 and ids[0] == bos[0] and ids.count(bos[0]) == 1
+    assert not set(ids) & {*tokenizer.eos_ids, tokenizer.pad_id}
+    assert all(0 <= i < tokenizer.vocab_size for i in ids)
+
+
+def test_digits_stand_alone(tokenizer):
+    ids = tokenizer.encode("1234567890")[1:]
+    pieces = [tokenizer.decode([i]) for i in ids]
+    assert "".join(pieces) == "1234567890" and all(len(piece) <= 1 for piece in pieces)
+
+
+def test_a_line_break_is_a_token_of_its_own(tokenizer):
+    newline = tokenizer.encode("\n")[-1]
+    assert tokenizer.decode([newline]) == "\n" and tokenizer.encode("A: 1\n\nQ: 2\n").count(newline) == 3
+
+
+def test_ids_of_any_kind_decode(tokenizer):
+    """Each alone, and those past the vocabulary, which a table padded for the mesh can sample."""
+    for i in (*range(tokenizer.vocab_size), tokenizer.vocab_size, -1, 2**31 - 1, 2**40):
+        assert isinstance(tokenizer.decode([i]), str)
+    a = tokenizer.encode("a")
+    assert tokenizer.decode([*a, tokenizer.vocab_size + 5, *tokenizer.eos_ids, tokenizer.pad_id]) == "a"
+    smile = tokenizer.encode("😀")
+    assert "\ufffd" in tokenizer.decode(smile[:-1])  # broken UTF-8
+
+
+def test_a_saved_tokenizer_is_the_same(tokenizer, tmp_path):
+    tokenizer.save(tmp_path / "model")
+    again = tokenizers.load(tmp_path / "model")
+    for name in ("vocab_size", "eos_ids", "pad_id"):
+        assert getattr(again, name) == getattr(tokenizer, name)
+    assert all(again.encode(text) == tokenizer.encode(text) for text in NASTY)
+
+
+def test_a_folder_without_one_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no tokenizer in .*: expected tokenizer\.model"):
+        tokenizers.load(tmp_path)
+
+
+def test_training_again_gives_the_same_bytes(tmp_path):
+    texts = [f"the sum of {a} and {b} is {a + b}\n" for a in range(40) for b in range(40)]
+    for folder in ("first", "second"):
+        tokenizers.train_sentencepiece(texts, 300).save(tmp_path / folder)
+    first, second = ((tmp_path / folder / "tokenizer.model").read_bytes() for folder in ("first", "second"))
+    assert first == second
