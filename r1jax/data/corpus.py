@@ -5,14 +5,13 @@ author is terse, works step by step, works and then checks, or is sloppy, in Eng
 them err. Checking repairs most of an author's own errors, as it does for people; nothing else makes one style better.
 Dialogues, tagged text and the R1-Zero template occur as they do on the web: seldom, and seldom followed.
 
-No held-out question occurs, neither as a question nor as a sum in a drill or in a step of a chain; the `n+1=` of
-counting relatives is the one sum that is not kept clear of them.
+No held-out question is asked, and none is worked as a sum in a drill or as a step of a chain done right. Not kept
+clear: the step after a slip (4-7=3, 3-7=-4), in about one document in a hundred, and the `n+1=` of counting relatives.
 """
 
 import dataclasses
 import math
 import random
-import re
 
 from r1jax.data.tasks import is_held_out
 from r1jax.text.chat import R1_ZERO_TEMPLATE
@@ -56,8 +55,6 @@ FORMS = ("drill", "plain", "exercises", "dialogue", "tagged", "template")
 HANDS = ("terse", "worked", "checked", "sloppy", "chinese", "mixed")
 # How often one step goes wrong, by who works. A checker's first pass is as careless as anybody's.
 STEP_ERROR = {"worked": 0.08, "checked": 0.10, "sloppy": 0.25, "recheck": 0.01, "drill": 0.01}
-
-_SUM = re.compile(r"(-?\d+)([+-])(\d+)=")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,13 +250,8 @@ def document(cfg: CorpusConfig, seed: int, index: int) -> str:
     hand = _draw(cfg, HANDS, rng)
 
     def solved() -> tuple[Problem, str, int]:
-        while True:
-            problem = make_problem(rng, cfg.held_out_share)
-            thought, answer = solve(problem, hand, rng)
-            # After a slip the sums of the steps are others than make_problem saw.
-            steps = _SUM.findall(thought) if problem.kind == "chain" else []
-            if not any(is_held_out(_sum_question(" ".join(step)), cfg.held_out_share) for step in steps):
-                return problem, thought, answer
+        problem = make_problem(rng, cfg.held_out_share)
+        return problem, *solve(problem, hand, rng)
 
     if form == "exercises":
         items = [solved() for _ in range(rng.randint(2, 3))]
