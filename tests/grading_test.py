@@ -6,7 +6,6 @@ import pytest
 from r1jax.data.types import Prompt, Rollout
 from r1jax.stages.grading import describe, sample_and_grade
 
-
 GOOD = "<think>a</think> <answer>1</answer>"
 
 

@@ -1,0 +1,248 @@
+"""The entry: a tiny run from nothing to a report, the run again, and every way in which a user may be wrong."""
+
+import ast
+import dataclasses
+import json
+import pathlib
+import typing
+
+import jax
+import pytest
+from tiny_run import BASE, ZERO, merged, rows, timeless, write_config
+
+from r1jax import config, train
+from r1jax.core.sharding import make_mesh
+from r1jax.data import corpus
+from r1jax.stages import supervised
+from r1jax.stages.rl import RLConfig
+from r1jax.stages.supervised import SupervisedConfig
+from r1jax.training.checkpoint import is_model
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+QUESTIONS = [{"prompt": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(40)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def set_up_already():
+    """This process has its compilation cache; one of its devices is enough."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "set_up_jax", lambda args: None)
+        patch.setattr(train, "make_mesh", lambda cfg: make_mesh(cfg, jax.devices()[:1]))
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> pathlib.Path:
+    return tmp_path_factory.mktemp("train")
+
+
+@pytest.fixture(scope="module")
+def tree(folder):
+    base = write_config(folder / "base.py", BASE)
+    as_in_training = {"temperature": 1.0, "top_p": 1.0}  # one compilation fewer
+    return merged(ZERO, base=base, seed=0, data__held_out_share=0.3, evaluation__truncation=as_in_training)
+
+
+@pytest.fixture(scope="module")
+def spec(folder, tree) -> str:
+    return write_config(folder / "zero.py", tree)
+
+
+def main(spec: str, workdir: pathlib.Path, *overrides: str) -> int:
+    return train.main([f"--config={spec}", f"--workdir={workdir}", *(f"--config.{each}" for each in overrides)])
+
+
+def fails(capsys, *args: str) -> str:
+    """Runs to exit code 2, and returns the one message that is all of standard error."""
+    capsys.readouterr()
+    assert main(*args) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "Traceback" not in error
+    return error.removeprefix("error: ").rstrip("\n")
+
+
+@pytest.fixture(scope="module")
+def finished(folder, spec) -> pathlib.Path:
+    """A run from nothing: base, three steps, evaluations, report."""
+    assert main(spec, folder / "runs" / "zero") == 0
+    return folder / "runs" / "zero"
+
+
+def test_a_run_leaves_metrics_evaluations_samples_a_model_and_a_report(finished):
+    metrics = rows(finished / "metrics.jsonl")
+    assert [row["step"] for row in metrics] == [0, 1, 2]
+    for key in (
+        "reward/total", "reward/accuracy", "reward/format", "reward/random", "length/mean", "length/truncated",
+        "reflection/share", "language/mixed", "kl", "entropy", "clip/rate", "groups/no_signal", "sampler_gap/max",
+        "grad_norm", "learning_rate", "tokens_per_s", "time/sample", "time/update", "time/eval", "time/save",
+    ):  # fmt: skip
+        assert all(isinstance(row[key], float) for row in metrics), key
+    assert all(row["skipped"] == 0.0 and row["grad_norm"] > 0 for row in metrics)
+    evals = rows(finished / "evals.jsonl")
+    assert [(row["step"], row["n"], row["k"]) for row in evals] == [(0, 4, 2), (2, 4, 1), (3, 4, 2)]  # trap 31
+    assert all({"stderr", "truncated", "cons@k", "temperature", "top_p"} <= row.keys() for row in evals)
+    for row in evals:
+        samples = rows(finished / "evals" / f"step_{row['step']:06d}.jsonl")
+        assert len(samples) == row["n"] * row["k"]
+        assert len({sample["question"] for sample in samples}) == 4
+    assert is_model(finished / "model")
+    assert "<html" in (finished / "report.html").read_text()[:500].lower()
+
+
+def test_a_finished_run_started_again_does_nothing_new_and_succeeds(finished, spec, capsys):
+    names = ("metrics.jsonl", "evals.jsonl", "config.json", "evals/step_000003.jsonl")
+    before = {name: (finished / name).read_bytes() for name in names}
+    states = {p.name: p.stat().st_mtime_ns for p in (finished / "checkpoints").iterdir()}
+    assert main(spec, finished) == 0
+    assert "resuming at step 3" in capsys.readouterr().out
+    assert {name: (finished / name).read_bytes() for name in names} == before
+    assert {p.name: p.stat().st_mtime_ns for p in (finished / "checkpoints").iterdir()} == states
+
+
+def test_trap33_the_same_run_elsewhere_is_the_same_run_on_the_same_base(finished, spec, folder, capsys):
+    """And with fewer slots, a value that may change no result: what differs is the order in which samples end."""
+    assert main(spec, folder / "runs" / "again", "sampling.slots=16") == 0
+    assert "making the base" not in capsys.readouterr().out
+    assert len(list((folder / "runs").glob("base-*"))) == 1
+    for name in ("metrics.jsonl", "evals.jsonl"):
+        a, b = rows(finished / name), rows(folder / "runs" / "again" / name)
+        for x, y in zip(a, b, strict=True):
+            # The sampler's log-probs come from products of other shapes: rounding, which `sampler_gap` alone shows.
+            assert all(value == y[key] for key, value in timeless(x).items() if "gap" not in key)
+
+
+def test_a_workdir_of_another_config_is_refused_with_the_keys_that_differ(finished, spec, capsys):
+    message = fails(capsys, spec, finished, "grpo.beta=0.02", "seed=3")
+    assert str(finished) in message and "--workdir" in message
+    assert [line.strip() for line in message.splitlines()[1:]] == ["grpo.beta: 0.01 -> 0.02", "seed: 0 -> 3"]
+
+
+@pytest.mark.parametrize(("override", "says"), [
+    ("grpo.betta=0.1", ["config.grpo.betta", "beta"]),
+    ("grpo.beta=often", ["config.grpo.beta", "a number"]),
+    ("sampling.slots=1.5", ["config.sampling.slots", "an int"]),
+    ("data.path=qestions.jsonl", ["qestions.jsonl", "questions.jsonl"]),
+    ("grpo.aggregation=tokens", ["config.grpo.aggregation", "'token'"]),
+    ("base=configs/bass.py:mini", ["configs/bass.py", "base.py"]),
+    ("stage=sft", ["config.stage", "supervised, rl"]),
+    ("mesh.data=3", ["config.mesh", "1 devices"]),
+    ("evaluation.questions=4000000", ["held-out questions"]),
+])  # fmt: skip
+def test_a_wrong_value_is_one_line_that_names_its_place(finished, folder, tree, capsys, monkeypatch, override, says):
+    folder.joinpath("questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in QUESTIONS))
+    monkeypatch.chdir(folder if "path" in override else ROOT)
+    full = merged(tree, grpo__aggregation="token", mesh__data=1, data__tasks=({"name": "chain_sum", "options": {
+        "max_digits": 1, "min_digits": 1, "min_terms": 2, "max_terms": 2}},))  # fmt: skip
+    message = fails(capsys, write_config(folder / "full.py", full), folder / "runs" / "wrong", override)
+    assert "\n" not in message
+    assert all(word in message for word in says), message
+
+
+def test_a_missing_config_file_names_the_nearest(folder, capsys, spec):
+    message = fails(capsys, str(folder / "zeno.py"), folder / "runs" / "wrong")
+    assert "zeno.py" in message and "zero.py" in message and "\n" not in message
+
+
+def file_of(path: pathlib.Path, *extra: str) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in QUESTIONS) + "".join(line + "\n" for line in extra))
+    return f"data.path={path}"
+
+
+@pytest.mark.parametrize(("line", "says"), [
+    ('{"prompt": "1 + 1?", "answer": ', "not JSON"),
+    ('{"prompt": "1 + 1?"}', "no 'answer'"),
+    ('{"prompt": "Why?", "answer": "$$"}', "reference answer '$$'"),  # trap 25
+])  # fmt: skip
+def test_trap25_a_bad_line_is_named_and_left_out_only_when_told(finished, spec, folder, capsys, line, says):
+    path = folder / "bad.jsonl"
+    data, workdir = file_of(path, line), folder / "runs" / "bad"
+    message = fails(capsys, spec, workdir, data)
+    assert f"{path}:41:" in message and says in message and "data.skip_bad_lines=true" in message
+    assert "\n" not in message
+
+
+def test_a_users_questions_take_the_tasks_place_and_bad_lines_are_counted(finished, spec, folder, capsys):
+    """In the workdir that the bad line was refused in: taking the message's advice must be enough."""
+    data, workdir = file_of(folder / "users.jsonl", "nonsense", "more of it"), folder / "runs" / "users"
+    fails(capsys, spec, workdir, data)
+    assert main(spec, workdir, data, "data.skip_bad_lines=true", "num_steps=1", "evaluation.every=0") == 0
+    assert "2 bad lines left out" in capsys.readouterr().out
+    asked = {row["question"] for row in rows(workdir / "evals" / "step_000001.jsonl")}
+    assert len(asked) == 4 and asked <= {row["prompt"] for row in QUESTIONS}
+    assert all(row["source"] == "file:users.jsonl" for row in rows(workdir / "evals" / "step_000001.jsonl"))
+
+
+def test_the_base_is_keyed_by_all_that_makes_it(monkeypatch, tmp_path, mesh1):
+    def key(**changes) -> str:
+        return train.base_key(config.parse(SupervisedConfig, merged(BASE, **changes)))
+
+    assert key() == key()
+    changes = [
+        {}, {"num_steps": 3}, {"seed": 1}, {"optimizer__b2": 0.9}, {"model__num_layers": 3}, {"corpus__drill": 0.5},
+    ]  # fmt: skip
+    assert len({key(**change) for change in changes}) == len(changes)
+
+    made = []
+    monkeypatch.setattr(supervised, "run", lambda cfg, workdir, mesh: made.append(workdir.name) or workdir / "model")
+    spec = write_config(tmp_path / "base.py", BASE)
+    for _ in range(2):
+        assert train.find_base(spec, tmp_path / "runs", mesh1) == tmp_path / "runs" / f"base-{key()}" / "model"
+    write_config(tmp_path / "base.py", merged(BASE, num_steps=3))
+    train.find_base(spec, tmp_path / "runs", mesh1)
+    assert made == [f"base-{key()}"] * 2 + [f"base-{key(num_steps=3)}"]
+    # The text that its code generates counts, too.
+    old = key()
+    monkeypatch.setattr(train, "document", lambda cfg, seed, index: "another world")
+    assert key() != old
+
+
+def test_a_model_folder_is_a_base_as_it_is_and_an_rl_config_is_none(finished, spec, mesh1):
+    assert train.find_base(str(finished / "model"), finished.parent, mesh1) == finished / "model"
+    with pytest.raises(config.ConfigError, match="is the config of an RL run"):
+        train.find_base(spec, finished.parent, mesh1)
+
+
+def config_classes(cls: type, found: dict[str, type]) -> dict[str, type]:
+    """Every dataclass that a config's fields are made of, itself included."""
+    found[cls.__name__] = cls
+    hints = list(typing.get_type_hints(cls).values())
+    while hints:
+        hint = hints.pop()
+        hints += typing.get_args(hint)
+        if dataclasses.is_dataclass(hint) and hint.__name__ not in found:
+            config_classes(hint, found)
+    return found
+
+
+def attributes_read(node: ast.AST, outside: set[str]) -> set[str]:
+    """Names `name` of every `x.name` that is read below a node, not counting what these classes do themselves."""
+    if isinstance(node, ast.ClassDef) and node.name in outside:
+        return set()
+    mine = {node.attr} if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) else set()
+    return mine.union(*(attributes_read(child, outside) for child in ast.iter_child_nodes(node)))
+
+
+def test_trap34_every_key_of_a_config_is_read_somewhere():
+    classes = config_classes(SupervisedConfig, config_classes(RLConfig, {}))
+    assert {"SupervisedConfig", "RLConfig", "ModelConfig", "TaskConfig", "Truncation", "MeshConfig"} <= classes.keys()
+    files = (ROOT / "r1jax").rglob("*.py")
+    read = set().union(*(attributes_read(ast.parse(path.read_text()), set(classes)) for path in files))
+    by_other_means = {
+        "RLConfig": {"stage"}, "SupervisedConfig": {"stage"},  # picks the class, before there is one
+        "MeshConfig": {"data", "fsdp", "tensor"},  # `make_mesh` goes through the fields
+        "CorpusConfig": {*corpus.FORMS, *corpus.HANDS},  # by name, out of these very tuples
+    }  # fmt: skip
+    unread = [
+        f"{name}.{field.name}" for name, cls in classes.items() for field in dataclasses.fields(cls)
+        if field.name not in read | by_other_means.get(name, set())
+    ]  # fmt: skip
+    assert not unread
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "configs").glob("*.py")), ids=lambda page: page.stem)
+def test_shipped_configs_parse(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cfg = train.read_config(f"{page}:mini", [])
+    if isinstance(cfg, RLConfig):
+        base = train.read_config(cfg.base, [])
+        assert base.corpus.held_out_share == cfg.data.held_out_share  # the base never saw a held-out question
