@@ -34,11 +34,11 @@ def get_config(arg: str = "mini") -> ConfigDict:
                 "skip_bad_lines": False,
             },
             "sampling": {
-                "max_new_tokens": 96,
+                "max_new_tokens": 112,
                 "slots": 64,
                 "window": 8,
                 "prefill_rows": 8,
-                "bucket": 64,
+                "bucket": 272,  # the longest prompt and completion: one compiled shape
                 "truncation": {"temperature": 1.0, "top_k": 0, "top_p": 1.0},
             },
             "grpo": {
@@ -53,6 +53,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
                 "aggregation": "sequence",
                 "normalize_std": True,
             },
+            "batch_bucket": 96,
             "rewards": {"accuracy": 1.0, "format": 1.0, "random": 0.0},
             "optimizer": {"learning_rate": 3e-4, "warmup_steps": 5, "b2": 0.95, "weight_decay": 0.0},
             "evaluation": {"questions": 128, "samples": 16, "samples_during": 4, "every": 20},
