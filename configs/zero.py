@@ -18,11 +18,11 @@ def get_config(arg: str = "mini") -> ConfigDict:
             "stage": "rl",
             "base": "configs/base.py:mini",
             "seed": 0,
-            "num_steps": 80,
+            "num_steps": 60,
             "data": {
                 "tasks": (
                     {"name": "chain_sum", "weight": 2.0,
-                     "options": {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 2}},
+                     "options": {"min_terms": 2, "max_terms": 6, "min_digits": 1, "max_digits": 2}},
                     {"name": "gcd", "weight": 1.0,
                      "options": {"min_numbers": 2, "max_numbers": 2, "min_value": 1, "max_value": 40}},
                     {"name": "aiw", "weight": 1.0,
@@ -55,8 +55,8 @@ def get_config(arg: str = "mini") -> ConfigDict:
             },
             "batch_bucket": 96,
             "rewards": {"accuracy": 1.0, "format": 1.0, "random": 0.0},
-            "optimizer": {"learning_rate": 3e-4, "warmup_steps": 5, "b2": 0.95, "weight_decay": 0.0},
-            "evaluation": {"questions": 128, "samples": 16, "samples_during": 4, "every": 20},
+            "optimizer": {"learning_rate": 1e-4, "warmup_steps": 5, "b2": 0.95, "weight_decay": 0.0},
+            "evaluation": {"questions": 128, "samples": 16, "samples_during": 4, "every": 10},
             "checkpoint": {"every": 20, "keep": 2},
         }
     )  # fmt: skip

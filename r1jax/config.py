@@ -86,8 +86,14 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
         config = module.get_config(arg) if arg else module.get_config()
     except ValueError as error:
         raise ConfigError(f"{spec}: {error}") from error
-    for override in overrides:
-        _override(config, override)
+    return override(config, overrides)
+
+
+def override(tree: Mapping[str, Any] | ConfigDict, overrides: Sequence[str]) -> ConfigDict:
+    """A config with fields set, see `load`."""
+    config = ConfigDict(tree)
+    for each in overrides:
+        _override(config, each)
     return config
 
 

@@ -20,6 +20,7 @@ from r1jax.core.sharding import make_mesh
 from r1jax.data.corpus import document
 from r1jax.stages import rl, supervised
 from r1jax.training import checkpoint
+from r1jax.training.metrics import say
 
 STAGES = {"supervised": supervised.SupervisedConfig, "rl": rl.RLConfig}
 WHERE_AND_HOW = ("mesh", "microbatches", "logprob_chunk", "log_every", "checkpoint")
@@ -32,11 +33,15 @@ def read_config(spec: str, overrides: list[str]) -> supervised.SupervisedConfig 
     Raises:
         ConfigError: see `r1jax.config`; also an unknown stage.
     """
-    tree = configs.load(spec, overrides)
+    tree = configs.load(spec)
     stage = tree.get("stage")
     if stage not in STAGES:
         raise ConfigError(f"config.stage is {stage!r}, should be one of: {', '.join(STAGES)}")
-    return configs.parse(STAGES[stage], tree)
+    cfg = configs.parse(STAGES[stage], tree)
+    if not overrides:
+        return cfg
+    # Over the typed config, so that the command line may set what the page leaves at its default.
+    return configs.parse(STAGES[stage], configs.override(configs.to_dict(cfg), overrides))
 
 
 def claim(workdir: pathlib.Path, cfg) -> None:
@@ -82,9 +87,9 @@ def find_base(spec: str, runs: pathlib.Path, mesh: Mesh) -> pathlib.Path:
     workdir = runs / f"base-{key}"
     for folder in (SHIPPED / f"base-{key}", workdir / "model"):
         if checkpoint.is_model(folder):
-            print(f"base model: {folder}", flush=True)
+            say(f"base model: {folder}")
             return folder
-    print(f"making the base model of {spec} in {workdir}", flush=True)
+    say(f"making the base model of {spec} in {workdir}")
     claim(workdir, cfg)
     return supervised.run(cfg, workdir, mesh)
 
@@ -104,7 +109,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
     with jax.set_mesh(mesh):
         if isinstance(cfg, supervised.SupervisedConfig):
             claim(args.workdir, cfg)
-            print(f"model: {supervised.run(cfg, args.workdir, mesh)}")
+            say(f"model: {supervised.run(cfg, args.workdir, mesh)}")
             return
         claim(args.workdir, cfg)
         base = find_base(cfg.base, args.workdir.parent, mesh)

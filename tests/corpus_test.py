@@ -58,7 +58,7 @@ def test_no_held_out_question_is_asked(documents):
 
 
 def test_no_held_out_sum_is_worked_but_after_a_slip(documents):
-    """Drills and chains. The sum after a slip is another one than the question's: the known leak, and how large it is."""
+    """The sum after a slip is another one than the question's: the known leak, and how large it is."""
     count_of_relatives = r"(?:counts too, |加上她自己，)\d+\+1="
     leaks = {"drill": 0, "chain": 0}
     for text in documents:

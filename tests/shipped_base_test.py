@@ -1,4 +1,4 @@
-"""The base model that ships with the project: it is the one that configs/base.py:mini makes, and R1-Zero works on it."""
+"""The base model that ships: it is the one that configs/base.py:mini makes, and R1-Zero works on it."""
 
 import json
 import math
@@ -22,7 +22,7 @@ def zero_mini(workdir: pathlib.Path, *overrides: str) -> list[dict]:
 
 def test_shipped_base_is_that_of_its_config(tmp_path, mesh1, monkeypatch):
     def trains(*_):
-        raise AssertionError("configs/base.py:mini no longer names the shipped base: make it anew, or rename its folder")
+        raise AssertionError("configs/base.py:mini no longer names the shipped base: make it anew, or rename it")
 
     monkeypatch.setattr(supervised, "run", trains)
     folder = train.find_base(f"{ROOT / 'configs' / 'base.py'}:mini", tmp_path, mesh1)

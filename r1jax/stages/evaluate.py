@@ -97,7 +97,7 @@ def scores(rollouts: Sequence[Rollout], samples: int) -> dict[str, Any]:
 
 
 def evaluate(
-    engine: Engine, graders: GraderPool, params: Params, prompts: Sequence[Prompt], samples: int,
+    engine: Engine, graders: GraderPool | None, params: Params, prompts: Sequence[Prompt], samples: int,
     truncation: Truncation, seed: int,
 ) -> tuple[dict[str, Any], list[Rollout]]:  # fmt: skip
     """Asks every question `samples` times. The noise is the same whenever it is asked: models differ, luck does not.

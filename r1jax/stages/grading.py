@@ -16,21 +16,22 @@ from r1jax.text.traits import count_reflections, is_mixed, scripts
 
 
 def sample_and_grade(
-    engine: Engine, graders: GraderPool, params: Params, prompts: Sequence[Prompt], samples: int, seed: tuple[int, ...]
-) -> list[Rollout]:
+    engine: Engine, graders: GraderPool | None, params: Params, prompts: Sequence[Prompt], samples: int,
+    seed: tuple[int, ...],
+) -> list[Rollout]:  # fmt: skip
     """Draws rollouts and grades each one as soon as it is complete, while the others are still being drawn.
 
     With several processes all of them hold the same rollouts; process 0's verdicts are everybody's, for a grader's
-    time limit may strike in one process and not in another.
+    time limit may strike in one process and not in another. The others pass no graders.
     """
     pending = {}
 
     def hand_in(rollout: Rollout) -> None:
-        if jax.process_index() == 0:
+        if graders:
             pending[rollout.prompt.id, rollout.sample] = graders.submit(rollout)
 
     rollouts = engine.generate(params, prompts, samples, seed, hand_in)
-    if jax.process_index() == 0:
+    if graders:
         rollouts = [pending[rollout.prompt.id, rollout.sample].result() for rollout in rollouts]
     if jax.process_count() == 1:
         return rollouts

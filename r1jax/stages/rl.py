@@ -5,6 +5,7 @@ update and its rollouts serving 16 of them (the same with `grpo.minibatches = 16
 in `losses/grpo.py`.
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -34,7 +35,7 @@ from r1jax.stages.evaluate import EvalConfig, evaluate, write_samples
 from r1jax.stages.grading import describe, sample_and_grade
 from r1jax.training import checkpoint, state
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
-from r1jax.training.metrics import MetricsWriter, keep_rows_before
+from r1jax.training.metrics import MetricsWriter, keep_rows_before, say
 from r1jax.training.state import OptimizerConfig
 from r1jax.training.step import make_update
 
@@ -169,10 +170,10 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         start, train_state, reference = restored[0], restored[1]["state"], restored[1]["reference"]
     else:
         start, train_state, reference = 0, state.create(base_params, specs, tx, mesh), base_params
-    print(f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.grpo.prompts_per_step} questions x {G}, "
+    say(f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.grpo.prompts_per_step} questions x {G}, "
           f"{len(held_out)} questions held out"
           + (f", resuming at step {start}" if start else "")
-          + (f"; {questions.skipped} bad lines left out" if questions.skipped else ""), flush=True)
+          + (f"; {questions.skipped} bad lines left out" if questions.skipped else ""))
 
     def ask(params: Params, step: int) -> Callable[[int, int, int], list[Rollout]]:
         """Samples and grades groups for questions of the stream, with these weights."""
@@ -194,8 +195,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             write_samples(workdir / "evals" / f"step_{step:06d}.jsonl", rollouts)
             with (workdir / "evals.jsonl").open("a") as file:
                 file.write(json.dumps({"step": step, **row}) + "\n")
-            print(f"held-out after {step} steps: pass@1 {row['pass@1']:.1%} ± {row['stderr']:.1%}, cons@{samples} "
-                  f"{row['cons@k']:.1%}, format {row['format']:.1%}, {row['length']:.0f} tokens", flush=True)
+            say(f"held-out after {step} steps: pass@1 {row['pass@1']:.1%} ± {row['stderr']:.1%}, cons@{samples} "
+                  f"{row['cons@k']:.1%}, format {row['format']:.1%}, {row['length']:.0f} tokens")
         return time.monotonic() - began
 
     if jax.process_index() == 0:
@@ -206,7 +207,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         profile_at=cfg.profile_at,
     )  # fmt: skip
     save_seconds = 0.0
-    with GraderPool(cfg.rewards, cfg.seed, max_tokens) as graders:
+    pool = GraderPool(cfg.rewards, cfg.seed, max_tokens) if jax.process_index() == 0 else contextlib.nullcontext()
+    with pool as graders:
         for step in range(start, cfg.num_steps):
             seconds = {"eval": 0.0, "save": save_seconds}  # of the save that went before
             if step == 0 or (cfg.evaluation.every and step % cfg.evaluation.every == 0):

@@ -20,7 +20,7 @@ from r1jax.models.transformer import param_specs
 from r1jax.text.tokenizer import Tokenizer, train_sentencepiece
 from r1jax.training import checkpoint, state
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
-from r1jax.training.metrics import MetricsWriter
+from r1jax.training.metrics import MetricsWriter, say
 from r1jax.training.state import OptimizerConfig
 from r1jax.training.step import make_update
 
@@ -89,8 +89,8 @@ def run(cfg: SupervisedConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Pat
         start, train_state = restored[0], restored[1]["state"]
     else:
         start, train_state = 0, state.create(core.init(specs, TRAIN_RULES, mesh, cfg.seed), specs, tx, mesh)
-    print(f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.batch_size} x {cfg.seq_len} tokens"
-          + (f", resuming at step {start}" if start else ""), flush=True)
+    say(f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.batch_size} x {cfg.seq_len} tokens"
+          + (f", resuming at step {start}" if start else ""))
 
     def loss(params, batch):
         return cross_entropy_loss(params, model, batch, cfg.logprob_chunk)

@@ -26,6 +26,12 @@ def keep_rows_before(path: pathlib.Path, step: int) -> None:
     temporary.replace(path)
 
 
+def say(text: str) -> None:
+    """Prints a line at once, in process 0 alone."""
+    if jax.process_index() == 0:
+        print(text, flush=True)
+
+
 def clock(seconds: float) -> str:
     """75 -> "1m15s"."""
     minutes, seconds = divmod(round(seconds), 60)
@@ -71,8 +77,8 @@ class MetricsWriter:
             rate = (time.monotonic() - self._began) / done
             named = ((name, spec) for name, spec in self._show.items() if name in metrics)
             shown = "  ".join(f"{name} {format(metrics[name], spec)}" for name, spec in named)
-            print(f"step {step + 1}/{self._total}  {shown}  {rate:.2f} s/step, "
-                  f"{clock(rate * (self._total - step - 1))} left", flush=True)
+            say(f"step {step + 1}/{self._total}  {shown}  {rate:.2f} s/step, "
+                  f"{clock(rate * (self._total - step - 1))} left")
 
     def close(self) -> None:
         if self._active:
