@@ -117,6 +117,11 @@ def test_a_workdir_of_another_config_is_refused_with_the_keys_that_differ(finish
     assert [line.strip() for line in message.splitlines()[1:]] == ["grpo.beta: 0.01 -> 0.02", "seed: 0 -> 3"]
 
 
+def test_a_field_that_the_page_leaves_at_its_default_can_be_set_too(spec):
+    cfg = train.read_config(spec, ["grpo.entropy_bonus=0.5", "mesh.fsdp=2", "sampling.truncation.top_k=7"])
+    assert (cfg.grpo.entropy_bonus, cfg.mesh.fsdp, cfg.sampling.truncation.top_k) == (0.5, 2, 7)
+
+
 @pytest.mark.parametrize(("override", "says"), [
     ("grpo.betta=0.1", ["config.grpo.betta", "beta"]),
     ("grpo.beta=often", ["config.grpo.beta", "a number"]),
