@@ -2,8 +2,12 @@
 
     python -m r1jax.train --config=configs/base.py:mini --workdir=runs/base
 
-mini: 1.0M parameters, 1,500 steps of 64 x 256 tokens; TIME on 2 CPU cores. `configs/zero.py:mini` makes it by itself
-when it is not there.
+mini: 0.97M parameters, 1,500 steps of 64 x 256 tokens, 13,000 tokens a second on 2 CPU cores: half an hour (40 minutes
+when it was made, on cores shared with other work). The result ships in experiments/models, so `configs/zero.py:mini` trains it only after a
+change to this page, or to the documents, has changed its key.
+
+Of the documents 7% are the whole R1-Zero prompt with some reply, of which 6% obey its tags; 4% are tags without that
+prompt, half of them whole. No author (terse, worked, checked, sloppy, Chinese, mixed) has more than a quarter.
 """
 
 import dataclasses

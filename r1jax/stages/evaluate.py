@@ -63,7 +63,7 @@ def scores(rollouts: Sequence[Rollout], samples: int) -> dict[str, Any]:
     """The row of an evaluation from its graded rollouts, `samples` for each question in turn.
 
     pass@1 is the mean over the samples really drawn; an ungradable sample leaves its question's mean. cons@k is the
-    grade of the first sample that gave the majority answer (`majority`, over `canonical` answers).
+    first grade among the samples that gave the majority answer (`majority`, over `canonical` answers).
     """
     groups = [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)]
     passes, consensus, sources = [], [], []
@@ -74,7 +74,8 @@ def scores(rollouts: Sequence[Rollout], samples: int) -> dict[str, Any]:
         passes.append(np.mean([grade for grade in grades if grade is not None]))
         answers = [canonical(split_response(r.text).final) for r in group]
         winner = majority(answers)
-        consensus.append((grades[answers.index(winner)] or 0.0) if winner else 0.0)
+        won = [grade for grade, answer in zip(grades, answers, strict=True) if answer == winner and grade is not None]
+        consensus.append(won[0] if winner and won else 0.0)
         sources.append(group[0].prompt.source)
     passes, consensus = np.array(passes), np.array(consensus)
     shape = describe(rollouts)

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
@@ -35,7 +34,7 @@ from r1jax.stages.evaluate import EvalConfig, evaluate, write_samples
 from r1jax.stages.grading import describe, sample_and_grade
 from r1jax.training import checkpoint, state
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
-from r1jax.training.metrics import MetricsWriter, keep_rows_before, say
+from r1jax.training.metrics import MetricsWriter, Stopwatch, keep_rows_before, say
 from r1jax.training.state import OptimizerConfig
 from r1jax.training.step import make_update
 
@@ -118,6 +117,15 @@ def draw_rollouts(
     return [r for rollouts, _ in groups for r in rollouts], np.stack([row for _, row in groups]), no_signal
 
 
+def make_batch(rollouts: Sequence[Rollout], advantages_PG: np.ndarray, cfg: RLConfig) -> Batch:
+    """The rollouts as a host batch, truncated ones without weight where the config says so."""
+    batch = pad_rollouts(rollouts, advantages_PG.reshape(-1), cfg.batch_bucket)
+    if not cfg.grpo.mask_truncated:
+        return batch
+    complete = np.array([[rollout.finish == "stop"] for rollout in rollouts], np.float32)
+    return dataclasses.replace(batch, weights=batch.weights * complete)
+
+
 def minibatches(batch: Batch, cfg: GRPOConfig, max_tokens: int, seed: int, step: int) -> Iterator[Batch]:
     """Splits a rollout's rows at random, anew in each inner epoch, and sets each part's token weights."""
     rows = batch.tokens.shape[0]
@@ -171,9 +179,9 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     else:
         start, train_state, reference = 0, state.create(base_params, specs, tx, mesh), base_params
     say(f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.grpo.prompts_per_step} questions x {G}, "
-          f"{len(held_out)} questions held out"
-          + (f", resuming at step {start}" if start else "")
-          + (f"; {questions.skipped} bad lines left out" if questions.skipped else ""))
+        f"{len(held_out)} questions held out"
+        + (f", resuming at step {start}" if start else "")
+        + (f"; {questions.skipped} bad lines left out" if questions.skipped else ""))
 
     def ask(params: Params, step: int) -> Callable[[int, int, int], list[Rollout]]:
         """Samples and grades groups for questions of the stream, with these weights."""
@@ -183,9 +191,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
 
         return sample
 
-    def evaluate_at(step: int) -> float:
-        """Evaluates the weights after `step` steps, writes what it found, and returns the seconds it took."""
-        began = time.monotonic()
+    def evaluate_at(step: int) -> None:
+        """Evaluates the weights after `step` steps and writes what it found."""
         edge = step in (0, cfg.num_steps)
         samples = cfg.evaluation.samples if edge else cfg.evaluation.samples_during
         row, rollouts = evaluate(
@@ -196,8 +203,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             with (workdir / "evals.jsonl").open("a") as file:
                 file.write(json.dumps({"step": step, **row}) + "\n")
             say(f"held-out after {step} steps: pass@1 {row['pass@1']:.1%} ± {row['stderr']:.1%}, cons@{samples} "
-                  f"{row['cons@k']:.1%}, format {row['format']:.1%}, {row['length']:.0f} tokens")
-        return time.monotonic() - began
+                f"{row['cons@k']:.1%}, format {row['format']:.1%}, {row['length']:.0f} tokens")
 
     if jax.process_index() == 0:
         keep_rows_before(workdir / "evals.jsonl", start)
@@ -206,49 +212,39 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         {"reward/accuracy": ".3f", "reward/format": ".3f", "length/mean": ".0f", "kl": ".4f", "entropy": ".3f"},
         profile_at=cfg.profile_at,
     )  # fmt: skip
-    save_seconds = 0.0
+    watch = Stopwatch()
     pool = GraderPool(cfg.rewards, cfg.seed, max_tokens) if jax.process_index() == 0 else contextlib.nullcontext()
     with pool as graders:
         for step in range(start, cfg.num_steps):
-            seconds = {"eval": 0.0, "save": save_seconds}  # of the save that went before
             if step == 0 or (cfg.evaluation.every and step % cfg.evaluation.every == 0):
-                seconds["eval"] = evaluate_at(step)
-
-            began = time.monotonic()
-            rollouts, advantages, no_signal = draw_rollouts(ask(train_state.params, step), cfg.grpo, step)
-            seconds["sample"] = time.monotonic() - began
-
-            began = time.monotonic()
-            batch = pad_rollouts(rollouts, advantages.reshape(-1), cfg.batch_bucket)
-            if cfg.grpo.mask_truncated:
-                complete = np.array([[r.finish == "stop"] for r in rollouts], np.float32)
-                batch = dataclasses.replace(batch, weights=batch.weights * complete)
-            if cfg.grpo.beta:
-                batch = dataclasses.replace(batch, ref_logprobs=score(reference, batch))
-            if cfg.grpo.needs_old_logprobs:
-                batch = dataclasses.replace(batch, old_logprobs=score(train_state.params, batch))
-            seconds["score"] = time.monotonic() - began
-
-            began = time.monotonic()
-            sums = []
-            for minibatch in minibatches(batch, cfg.grpo, max_tokens, cfg.seed, step):
-                train_state, metrics = update(train_state, to_device(minibatch, mesh))
-                sums.append(metrics)
-                if cfg.grpo.reference_every and int(train_state.step) % cfg.grpo.reference_every == 0:
-                    reference = jax.tree.map(lambda w: w.copy(), train_state.params)
-            metrics = summarise(jax.device_get(sums))
-            seconds["update"] = time.monotonic() - began
-
+                with watch("eval"):
+                    evaluate_at(step)
+            with watch("sample"):  # and grade
+                rollouts, advantages, no_signal = draw_rollouts(ask(train_state.params, step), cfg.grpo, step)
+            with watch("score"):
+                batch = make_batch(rollouts, advantages, cfg)
+                if cfg.grpo.beta:
+                    batch = dataclasses.replace(batch, ref_logprobs=score(reference, batch))
+                if cfg.grpo.needs_old_logprobs:
+                    batch = dataclasses.replace(batch, old_logprobs=score(train_state.params, batch))
+            with watch("update"):
+                sums = []
+                for minibatch in minibatches(batch, cfg.grpo, max_tokens, cfg.seed, step):
+                    train_state, metrics = update(train_state, to_device(minibatch, mesh))
+                    sums.append(metrics)
+                    if cfg.grpo.reference_every and int(train_state.step) % cfg.grpo.reference_every == 0:
+                        reference = jax.tree.map(lambda w: w.copy(), train_state.params)
+                metrics = summarise(jax.device_get(sums))
             # Before the save: a run killed in between redoes the step and its row; the other way the row would be lost.
             writer.write(step, {
                 **describe(rollouts), **metrics, "groups/no_signal": no_signal,
                 "learning_rate": float(schedule(int(train_state.step) - 1)),
-                "tokens_per_s": sum(len(r.ids) for r in rollouts) / seconds["sample"],
-                **{f"time/{name}": value for name, value in seconds.items()},
+                "tokens_per_s": sum(len(r.ids) for r in rollouts) / watch["sample"],
+                **{f"time/{phase}": seconds for phase, seconds in watch.items()},
             })  # fmt: skip
-            began = time.monotonic()
-            checkpoints.save(step + 1, {"state": train_state, "reference": reference})
-            save_seconds = time.monotonic() - began
+            watch = Stopwatch()
+            with watch("save"):  # shows in the next step's row
+                checkpoints.save(step + 1, {"state": train_state, "reference": reference})
         evaluate_at(cfg.num_steps)
     checkpoints.close()
     writer.close()

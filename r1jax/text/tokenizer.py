@@ -50,8 +50,10 @@ class SentencePieceTokenizer:
         return self._processor.encode(text, add_bos=self._processor.bos_id() >= 0)
 
     def decode(self, ids: Sequence[int]) -> str:
-        # A model whose table is padded can sample ids past the vocabulary, which SentencePiece refuses.
-        return self._processor.decode([int(i) for i in ids if 0 <= i < self.vocab_size])
+        # SentencePiece writes the unknown token as " ⁇ ", and refuses ids past the vocabulary, which a model with a
+        # padded table can sample.
+        unknown = self._processor.unk_id()
+        return self._processor.decode([int(i) for i in ids if 0 <= i < self.vocab_size and i != unknown])
 
     def save(self, folder: pathlib.Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +61,7 @@ class SentencePieceTokenizer:
 
 
 def train_sentencepiece(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
-    """Trains a BPE model: digits stand alone, bytes catch what the vocabulary lacks, nothing is normalised away."""
+    """Trains a BPE model: digits stand alone, bytes catch what the vocabulary lacks, nothing but U+2581 is changed."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts), model_writer=model, vocab_size=vocab_size, model_type="bpe",

@@ -1,10 +1,11 @@
 """What a run says while it goes: metrics.jsonl for the report, a line a step on the console, a profiler window."""
 
+import contextlib
 import json
 import math
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 
@@ -30,6 +31,16 @@ def say(text: str) -> None:
     """Prints a line at once, in process 0 alone."""
     if jax.process_index() == 0:
         print(text, flush=True)
+
+
+class Stopwatch(dict[str, float]):
+    """Seconds by phase: `with watch("sample"): ...`."""
+
+    @contextlib.contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self[phase] = self.get(phase, 0.0) + time.monotonic() - began
 
 
 def clock(seconds: float) -> str:

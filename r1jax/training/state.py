@@ -19,8 +19,8 @@ class OptimizerConfig:
 
     Attributes:
         learning_rate: peak.
-        schedule: after warm-up, "constant", or "cosine" down to `final_share` of the peak at the last step.
-        warmup_steps: linear from 0.
+        schedule: after warm-up, "constant", or "cosine", which falls to `final_share` of the peak at the end.
+        warmup_steps: updates over which the rate rises linearly, from `learning_rate / warmup_steps`.
         final_share: see schedule.
         b1, b2, eps: Adam's.
         weight_decay: decoupled; norms and biases are exempt.
