@@ -2,7 +2,7 @@
 # Runs one command on every worker of an existing TPU VM, a single host or a pod, through gcloud.
 #
 #   ./launch_tpu.sh [--zone ZONE] [--project PROJECT] [--dry-run] NAME COMMAND...
-#   ./launch_tpu.sh --zone us-east5-a my-pod python -m r1jax.train --config=configs/zero.py:mini --workdir=gs://me/run
+#   ./launch_tpu.sh --zone us-east5-a my-pod python -m r1jax.train --config=configs/zero.py:mini --workdir=/shared/run
 #
 #   ZONE, PROJECT   the same as the flags, from the environment; without either, gcloud's own settings hold
 #   --dry-run       prints each command that would run, one a line, and runs none

@@ -22,7 +22,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
             "data": {
                 "tasks": (
                     {"name": "chain_sum", "weight": 2.0,
-                     "options": {"min_terms": 2, "max_terms": 5, "min_digits": 1, "max_digits": 2}},
+                     "options": {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 2}},
                     {"name": "gcd", "weight": 1.0,
                      "options": {"min_numbers": 2, "max_numbers": 2, "min_value": 1, "max_value": 40}},
                     {"name": "aiw", "weight": 1.0,

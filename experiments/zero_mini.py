@@ -1,22 +1,31 @@
 """Tables and plot of the runs that zero_mini.sh made: writes zero_mini.md and zero_mini.png beside this file."""
 
 import json
+import math
 import pathlib
+import re
 import statistics
 import sys
 
 from matplotlib.figure import Figure
 
 HERE = pathlib.Path(__file__).parent
+NUMBER = re.compile(r"-?\d+")
 COLUMNS = (
     "run", "pass@1 before", "pass@1 after", "gain, points", "cons@k after", "format before", "format after",
-    "right if well formed, before", "after", "tokens before", "after", "reflecting before", "after", "mixed before",
-    "after", "minutes",
+    "right if well formed, before", "after", "last number right, before", "after", "tokens before", "after",
+    "reflecting before", "after", "mixed before", "after", "minutes",
 )  # fmt: skip
 
 
 def rows_of(path: pathlib.Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def last_number_right(run: pathlib.Path, step: int) -> float:
+    """Share of samples whose last number is the answer, tags or not: what the model can do, apart from the form."""
+    samples = rows_of(run / "evals" / f"step_{step:06d}.jsonl")
+    return statistics.mean((NUMBER.findall(row["text"]) or [""])[-1] == row["answer"] for row in samples)
 
 
 def table_row(run: pathlib.Path) -> tuple[str, list[float]]:
@@ -26,9 +35,11 @@ def table_row(run: pathlib.Path) -> tuple[str, list[float]]:
     seconds = sum(value for step in steps for name, value in step.items() if name.startswith("time/"))
     before, after = 100 * first["pass@1"], 100 * last["pass@1"]
     figures = [before, after, after - before, 100 * last["cons@k"]]
-    for name in ("format", "pass@1_if_well_formed", "length", "reflection", "mixed_language"):
+    first["last_number"] = last_number_right(run, first["step"])
+    last["last_number"] = last_number_right(run, last["step"])
+    for name in ("format", "pass@1_if_well_formed", "last_number", "length", "reflection", "mixed_language"):
         scale = 1 if name == "length" else 100
-        figures += [scale * (first[name] or 0), scale * (last[name] or 0)]
+        figures += [math.nan if row[name] is None else scale * row[name] for row in (first, last)]
     return run.name, [*figures, seconds / 60]
 
 
@@ -39,7 +50,8 @@ def markdown(runs: list[pathlib.Path]) -> str:
         name, figures = table_row(run)
         if name.startswith("seed"):
             seeds.append(figures)
-        lines.append(f"| {name} | " + " | ".join(f"{value:.1f}" for value in figures) + " |")
+        cells = ["–" if math.isnan(value) else f"{value:.1f}" for value in figures]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     if len(seeds) > 1:
         columns = list(zip(*seeds, strict=True))
         spread = [f"{statistics.mean(c):.1f} ± {statistics.stdev(c):.1f}" for c in columns]
@@ -75,7 +87,8 @@ def main() -> None:
         "Made by `./launch_local.sh experiments/zero_mini.sh` (settings: `configs/zero.py:mini`). Held-out questions: "
         f"n = {last['n']} a run, other ones for each seed, k = {last['k']} samples each at temperature "
         f"{last['temperature']} and top-p {last['top_p']}. Shares in percent. `random` is the control: its reward is a "
-        "coin flip. Minutes: the steps and evaluations, start-up and compiling included.\n\n"
+        "coin flip. `last number right` grades the last number of the response, tags or not. "
+        "Minutes: the steps and the evaluations but the last, compiling included.\n\n"
         f"{markdown(runs)}\n\n![curves](zero_mini.png)\n"
     )
     (HERE / "zero_mini.md").write_text(text)

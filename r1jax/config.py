@@ -33,6 +33,17 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     return ", ".join(difflib.get_close_matches(name, choices, n=3, cutoff=0.4) or choices[:8]) or "(none)"
 
 
+def at_least(low: float, obj: Any, *names: str) -> None:
+    """For a config's `__post_init__`: refuses fields below a bound.
+
+    Raises:
+        ValueError: names the field and the bound.
+    """
+    for name in names:
+        if getattr(obj, name) < low:
+            raise ValueError(f"{name}={getattr(obj, name)} must be at least {low}")
+
+
 def missing_file(path: pathlib.Path) -> str:
     """What to say of a file that is not there."""
     if not path.parent.is_dir():
@@ -79,12 +90,15 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     if source is None or source.loader is None:
         raise ConfigError(f"{path} is not a Python file (.py)")
     module = importlib.util.module_from_spec(source)
-    source.loader.exec_module(module)
+    try:
+        source.loader.exec_module(module)
+    except (SyntaxError, ImportError) as error:
+        raise ConfigError(f"{path} does not load: {error}") from error
     if not hasattr(module, "get_config"):
         raise ConfigError(f"{path} defines no get_config(arg=None)")
     try:
         config = module.get_config(arg) if arg else module.get_config()
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"{spec}: {error}") from error
     return override(config, overrides)
 

@@ -212,6 +212,12 @@ def _cautions(run: Run) -> list[str]:
         cautions.append(f"The run is not complete: it logged {done} of {planned:g} steps.")
     if run.trained is not None and run.trained["step"] < done:
         cautions.append(f"The last evaluation is of step {run.trained['step']}; the run logged {_steps(done)}.")
+    skipped = sum(number(row.get("skipped")) or 0.0 for row in run.metrics)
+    if skipped:
+        cautions.append(f"Updates worth {skipped:g} steps were skipped: their gradient was not finite.")
+    ungraded = [number(row.get("grading/ungradable")) or 0.0 for row in run.metrics]
+    if any(ungraded):
+        cautions.append(f"On average {sum(ungraded) / len(ungraded):.1%} of a step's samples could not be graded.")
     if any("reward/random" in row for row in run.metrics):
         cautions.append("A random reward was paid: this is a control run, whose accuracy should not rise.")
     if run.base is not None and run.trained is not None:

@@ -172,7 +172,12 @@ def _points(rows: Sequence[Row], key: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _accuracy(evals: Sequence[Row]) -> Plot:
     title = "Held-out accuracy"
-    caption = "pass@1 and the majority's answer (cons@k) on held-out questions; bars are one standard error each way."
+    ks = sorted({f"{k:g} at step {row['step']}" for row in evals if (k := number(row.get("k"))) is not None},
+                key=lambda text: int(text.rsplit(" ", 1)[1]))  # fmt: skip
+    caption = (
+        "pass@1 and the majority's answer (cons@k) on held-out questions; bars are one standard error each way. "
+        f"Samples a question, k: {', '.join(ks) or 'not recorded'}."
+    )
     figure, ax = _figure(width=11.4, height=3.6)
     drawn = False
     curves = (("pass@1", "stderr", "o-"), ("cons@k", "cons_stderr", "s--"))

@@ -6,6 +6,7 @@ The config's `stage` picks the loop. A workdir that holds a run resumes it; one 
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -50,8 +51,10 @@ def claim(workdir: pathlib.Path, cfg) -> None:
     Raises:
         ConfigError: it holds a run with another config; names every key that differs.
     """
-    path, ours = workdir / "config.json", configs.to_dict(cfg)
-    if path.exists() and (workdir / "metrics.jsonl").exists():
+    path, steps = workdir / "config.json", workdir / "metrics.jsonl"
+    # The base by its key: its page may have changed since, and its tokenizer with it.
+    ours = {**configs.to_dict(cfg), **({"base_key": base_name(cfg.base)} if cfg.base else {})}
+    if path.exists() and steps.exists() and steps.stat().st_size:
         changed = configs.differences(json.loads(path.read_text()), ours)
         if changed:
             lines = "\n  ".join(changed)
@@ -63,13 +66,36 @@ def claim(workdir: pathlib.Path, cfg) -> None:
         temporary.replace(path)
 
 
+def base_name(spec: str) -> str:
+    """What tells bases apart: a model folder's path, or the key of the config that makes one.
+
+    Raises:
+        ConfigError: neither a model folder nor the config of a supervised run.
+    """
+    return spec if checkpoint.is_model(pathlib.Path(spec)) else f"base-{base_key(read_supervised(spec))}"
+
+
 def base_key(cfg: supervised.SupervisedConfig) -> str:
     """Names a base model by what makes it: its config, and a sample of the text that its code generates.
 
     Where it is computed, and in how many pieces, changes at most its last bits, and so is left out.
     """
+    if cfg.base:
+        cfg = dataclasses.replace(cfg, base=base_name(cfg.base))
     made_of = {key: value for key, value in configs.to_dict(cfg).items() if key not in WHERE_AND_HOW}
     return configs.fingerprint([made_of, [document(cfg.corpus, cfg.seed, i) for i in range(200)]])
+
+
+def read_supervised(spec: str) -> supervised.SupervisedConfig:
+    """The config of a run that makes a base model.
+
+    Raises:
+        ConfigError: see `read_config`; also the config of an RL run.
+    """
+    cfg = read_config(spec, [])
+    if not isinstance(cfg, supervised.SupervisedConfig):
+        raise ConfigError(f"base={spec} is the config of an RL run; give a model folder or a supervised config")
+    return cfg
 
 
 def find_base(spec: str, runs: pathlib.Path, mesh: Mesh) -> pathlib.Path:
@@ -80,37 +106,62 @@ def find_base(spec: str, runs: pathlib.Path, mesh: Mesh) -> pathlib.Path:
     """
     if checkpoint.is_model(pathlib.Path(spec)):
         return pathlib.Path(spec)
-    cfg = read_config(spec, [])
-    if not isinstance(cfg, supervised.SupervisedConfig):
-        raise ConfigError(f"config.base={spec} is the config of an RL run; give a model folder or a supervised config")
-    key = base_key(cfg)
-    workdir = runs / f"base-{key}"
-    for folder in (SHIPPED / f"base-{key}", workdir / "model"):
+    name = base_name(spec)
+    workdir = runs / name
+    for folder in (SHIPPED / name, workdir / "model"):
         if checkpoint.is_model(folder):
             say(f"base model: {folder}")
             return folder
     say(f"making the base model of {spec} in {workdir}")
+    cfg = read_supervised(spec)
     claim(workdir, cfg)
-    return supervised.run(cfg, workdir, mesh)
+    return run_supervised(cfg, workdir, mesh)
+
+
+def check_split(cfg: rl.RLConfig) -> None:
+    """Checks that the base's documents kept clear of this run's held-out questions.
+
+    Raises:
+        ConfigError: the run holds out more than the base did.
+    """
+    spec = cfg.base
+    while not cfg.data.path and spec and not checkpoint.is_model(pathlib.Path(spec)):
+        base = read_supervised(spec)
+        if cfg.data.held_out_share > base.corpus.held_out_share:
+            raise ConfigError(
+                f"config.data.held_out_share={cfg.data.held_out_share} is more than the {base.corpus.held_out_share} "
+                f"that the documents of {spec} keep clear of: the base may have seen the answers"
+            )
+        spec = base.base
+
+
+def run_supervised(cfg: supervised.SupervisedConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path:
+    """Runs the loop from the base that the config names, if it names one, made first where it is not there."""
+    base = find_base(cfg.base, workdir.parent, mesh) if cfg.base else None
+    return supervised.run(cfg, workdir, mesh, base)
 
 
 def set_up_jax(args: argparse.Namespace) -> None:
     """Joins the other processes where there are any, and keeps compiled programs beside the runs."""
-    if args.num_processes or os.environ.get("R1JAX_DISTRIBUTED"):
+    given = (args.coordinator, args.num_processes, args.process_id)
+    if any(value is not None for value in given) or os.environ.get("R1JAX_DISTRIBUTED"):
         jax.distributed.initialize(args.coordinator, args.num_processes, args.process_id)
     jax.config.update("jax_compilation_cache_dir", str(args.workdir.absolute().parent / "xla_cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> None:
+    if "://" in str(args.workdir) or ":/" in str(args.workdir):
+        raise ConfigError(f"--workdir={args.workdir} is an address; give a folder, on several hosts one that all share")
     cfg = read_config(args.config, overrides)
     set_up_jax(args)
     mesh = make_mesh(cfg.mesh)
     with jax.set_mesh(mesh):
         if isinstance(cfg, supervised.SupervisedConfig):
             claim(args.workdir, cfg)
-            say(f"model: {supervised.run(cfg, args.workdir, mesh)}")
+            say(f"model: {run_supervised(cfg, args.workdir, mesh)}")
             return
+        check_split(cfg)
         claim(args.workdir, cfg)
         base = find_base(cfg.base, args.workdir.parent, mesh)
         rl.run(cfg, args.workdir, mesh, base)
@@ -136,11 +187,10 @@ def main(argv: list[str] | None = None) -> int:
     args, rest = parser.parse_known_args(argv)
     try:
         run(args, configs.overrides_from(rest))
-    except (ConfigError, FileNotFoundError, ValueError) as error:
-        # ValueErrors of ours are messages to the user; a programming error's keeps its trace for who asks.
+    except (OSError, ValueError) as error:  # ours are messages to the user; others keep their trace for who asks
         if os.environ.get("R1JAX_DEBUG"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}\n(R1JAX_DEBUG=1 shows where it came from)", file=sys.stderr)
         return 2
     return 0
 

@@ -48,9 +48,9 @@ def test_means_over_responses_by_hand():
         rollout(tokens=10, reward=None, accuracy=None, format=0.0, finish="length", text="<think>数"),
         rollout(tokens=2, reward=1.0, accuracy=0.0, format=1.0, grader_timeout=1.0, text="<think>let me check</think>"),
     ])  # fmt: skip
-    assert row["reward/total"] == pytest.approx(1.0) and row["reward/ungradable"] == 0.25
+    assert row["reward/total"] == pytest.approx(1.0) and row["grading/ungradable"] == 0.25
     assert row["reward/accuracy"] == pytest.approx(1 / 3) and row["reward/format"] == 0.5
-    assert row["reward/grader_timeout"] == 1.0
+    assert row["grading/timeout"] == 0.25
     assert row["length/mean"] == 5.0 and row["length/max"] == 10 and row["length/truncated"] == 0.25
     assert row["reflection/share"] == 0.5
     assert row["language/mixed"] == 0.25 and row["language/chinese"] == 0.25
@@ -58,4 +58,4 @@ def test_means_over_responses_by_hand():
 
 def test_nothing_gradable_is_no_error():
     row = describe([rollout(reward=None, accuracy=None)])
-    assert row["reward/total"] == 0.0 and row["reward/ungradable"] == 1.0 and row["reward/accuracy"] == 0.0
+    assert row["reward/total"] == 0.0 and row["grading/ungradable"] == 1.0 and row["reward/accuracy"] == 0.0

@@ -13,7 +13,7 @@ NASTY = (
 
 
 @pytest.mark.parametrize("text", NASTY)
-def test_a_text_survives_and_trap06_begins_exactly_once(tokenizer, text):
+def test_trap06_a_text_begins_exactly_once_and_survives(tokenizer, text):
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
     bos = tokenizer.encode("")

@@ -188,7 +188,12 @@ def test_the_base_is_keyed_by_all_that_makes_it(monkeypatch, tmp_path, mesh1):
     assert len({key(**change) for change in changes}) == len(changes)
 
     made = []
-    monkeypatch.setattr(supervised, "run", lambda cfg, workdir, mesh: made.append(workdir.name) or workdir / "model")
+
+    def record(cfg, workdir, mesh, base):
+        made.append(workdir.name)
+        return workdir / "model"
+
+    monkeypatch.setattr(supervised, "run", record)
     spec = write_config(tmp_path / "base.py", BASE)
     for _ in range(2):
         assert train.find_base(spec, tmp_path / "runs", mesh1) == tmp_path / "runs" / f"base-{key()}" / "model"

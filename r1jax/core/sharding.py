@@ -35,6 +35,8 @@ def make_mesh(cfg: MeshConfig, devices: Sequence[jax.Device] | None = None) -> M
     """
     devices = jax.devices() if devices is None else devices
     sizes = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
+    if any(size < 1 and size != -1 for size in sizes.values()):
+        raise ValueError(f"config.mesh = {sizes}: each axis is -1 or at least 1")
     known = int(np.prod([size for size in sizes.values() if size != -1]))
     free = [name for name, size in sizes.items() if size == -1]
     if len(free) == 1 and len(devices) % known == 0:

@@ -1,8 +1,8 @@
 """The mini world's web: short documents about arithmetic and small logic, in many hands, each a function of its index.
 
 The base model is pretrained on these. They are meant to hold every ability that R1-Zero needs and to favour none: an
-author is terse, works step by step, works and then checks, or is sloppy, in English, in Chinese or in both, and all of
-them err. Checking repairs most of an author's own errors, as it does for people; nothing else makes one style better.
+author is terse, works step by step, works and then checks, is sloppy, or stops too soon, in English, in Chinese or in
+both, and all of them err. Checking repairs most of an author's own errors, as it does for people.
 Dialogues, tagged text and the R1-Zero template occur as they do on the web: seldom, and seldom followed.
 
 No held-out question is asked, and none is worked as a sum in a drill or as a step of a chain done right. Not kept
@@ -47,12 +47,13 @@ class CorpusConfig:
     sloppy: float = 0.20
     chinese: float = 0.14
     mixed: float = 0.06
+    hasty: float = 0.0
     template_followed: float = 0.06
     held_out_share: float = 0.1
 
 
 FORMS = ("drill", "plain", "exercises", "dialogue", "tagged", "template")
-HANDS = ("terse", "worked", "checked", "sloppy", "chinese", "mixed")
+HANDS = ("terse", "worked", "checked", "sloppy", "chinese", "mixed", "hasty")
 # How often one step goes wrong, by who works. A checker's first pass is as careless as anybody's.
 STEP_ERROR = {"worked": 0.08, "checked": 0.10, "sloppy": 0.25, "recheck": 0.01, "drill": 0.01}
 
@@ -198,10 +199,26 @@ def solve(problem: Problem, hand: str, rng: random.Random) -> tuple[str, int]:
         guess, (again, answer) = answer, _work(problem, rng, STEP_ERROR["recheck"], "zh")
         verdict = f"对，是{answer}" if answer == guess else f"不对，不是{guess}，是{answer}"
         return f"{first}。等等，检查一下：{again}。{verdict}", answer
+    if hand == "hasty":
+        return _stop_early(problem, rng)
     # mixed: begins in one language and ends in the other
     text, answer = _work(problem, rng, STEP_ERROR["worked"], rng.choice(["en", "zh"]))
     ending = rng.choice(["let me see，{}，所以是{a}", "先算 {}, so it is {a}", "{}，the answer 是{a}"])
     return ending.format(text, a=answer), answer
+
+
+def _stop_early(problem: Problem, rng: random.Random) -> tuple[str, int]:
+    """Work that ends one step too soon and takes what it has for the answer."""
+    if problem.kind == "chain":
+        steps = _chain_steps(problem.parts, rng, 0.0)[:-1]
+        if not steps:
+            return solve(problem, "terse", rng)
+        return ", ".join(f"{a}{op}{b}={c}" for a, op, b, c in steps), steps[-1][3]
+    if problem.kind == "gcd":
+        a, b = max(problem.parts), min(problem.parts)
+        return f"{a}%{b}={a % b}", a % b or b
+    her, noun, girls, _ = problem.parts
+    return f"{her} has {girls} {noun}", girls
 
 
 def _statement(thought: str, answer: int, hand: str, rng: random.Random) -> str:

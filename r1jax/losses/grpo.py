@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from r1jax.config import at_least
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, AxisRules
 from r1jax.data.batching import Batch
@@ -69,6 +70,9 @@ class GRPOConfig:
     entropy_bonus: float = 0.0
 
     def __post_init__(self):
+        at_least(1, self, "prompts_per_step", "minibatches", "inner_epochs")
+        at_least(0, self, "beta", "reference_every", "dynamic_sampling_rounds", "importance_cap")
+        at_least(0, self, "clip_low", "clip_high")
         if self.group_size < 2:
             raise ValueError(f"group_size={self.group_size}: a group of one has no baseline, use at least 2")
         if self.prompts_per_step * self.group_size % self.minibatches:

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+from r1jax.config import at_least
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -40,6 +42,7 @@ class ModelConfig:
     remat: bool = False
 
     def __post_init__(self):
+        at_least(1, self, "embed_dim", "num_layers", "num_heads", "num_kv_heads", "head_dim", "mlp_dim", "scan_unroll")
         if self.num_heads % self.num_kv_heads:
             raise ValueError(f"num_heads={self.num_heads} is not a multiple of num_kv_heads={self.num_kv_heads}")
         if self.head_dim % 2:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from r1jax.config import at_least
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import DECODE_RULES, place, replicated
@@ -42,6 +43,9 @@ class SamplingConfig:
     window: int = 8
     prefill_rows: int = 8
     bucket: int = 64
+
+    def __post_init__(self):
+        at_least(1, self, "max_new_tokens", "slots", "window", "prefill_rows", "bucket")
 
 
 @dataclasses.dataclass

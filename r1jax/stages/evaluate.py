@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import json
 import pathlib
 import re
 from collections.abc import Sequence
@@ -10,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from r1jax.config import at_least
 from r1jax.core.params import Params
+from r1jax.data import jsonl
 from r1jax.data.types import Prompt, Rollout
 from r1jax.models.logits import Truncation
 from r1jax.rewards.pool import GraderPool
@@ -39,6 +40,10 @@ class EvalConfig:
     samples_during: int = 4
     every: int = 0
     truncation: Truncation = Truncation(temperature=0.6, top_p=0.95)
+
+    def __post_init__(self):
+        at_least(1, self, "questions", "samples", "samples_during")
+        at_least(0, self, "every")
 
 
 def standard_error(per_question: np.ndarray) -> float:
@@ -113,14 +118,14 @@ def evaluate(
 
 def write_samples(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
     """One JSON line a sample, everything the report shows of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
-        for r in rollouts:
-            response = split_response(r.text)
-            row = {
-                "id": r.prompt.id, "question": r.prompt.question, "answer": r.prompt.answer, "source": r.prompt.source,
-                "sample": r.sample, "text": r.text, "thought": response.thought, "final": response.final,
-                "correct": r.parts["accuracy"], "finish": r.finish, "num_tokens": len(r.ids),
-                "well_formed": bool(r.parts["format"]),
-            }  # fmt: skip
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def row(r: Rollout) -> dict[str, Any]:
+        response = split_response(r.text)
+        return {
+            "id": r.prompt.id, "question": r.prompt.question, "answer": r.prompt.answer, "source": r.prompt.source,
+            "sample": r.sample, "text": r.text, "thought": response.thought, "final": response.final,
+            "correct": r.parts["accuracy"], "finish": r.finish, "num_tokens": len(r.ids),
+            "well_formed": bool(r.parts["format"]),
+        }  # fmt: skip
+
+    jsonl.write(path, map(row, rollouts))

@@ -1,7 +1,9 @@
 """Sampling and grading together, and what both say about the responses. RL and evaluation share it."""
 
+import dataclasses
 import pickle
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +14,7 @@ from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards.pool import GraderPool
 from r1jax.sampling.engine import Engine
 from r1jax.text.chat import split_response
-from r1jax.text.traits import count_reflections, is_mixed, scripts
+from r1jax.text.traits import count_reflections, scripts
 
 
 def sample_and_grade(
@@ -35,15 +37,20 @@ def sample_and_grade(
         rollouts = [pending[rollout.prompt.id, rollout.sample].result() for rollout in rollouts]
     if jax.process_count() == 1:
         return rollouts
-    return _from_process_0(rollouts)
+    verdicts = _from_process_0([(rollout.reward, rollout.parts) for rollout in rollouts])
+    return [
+        dataclasses.replace(rollout, reward=reward, parts=parts)
+        for rollout, (reward, parts) in zip(rollouts, verdicts, strict=True)
+    ]
 
 
-def _from_process_0(rollouts: list[Rollout]) -> list[Rollout]:
-    """Process 0's list, in every process."""
-    data = np.frombuffer(pickle.dumps(rollouts), np.uint8) if jax.process_index() == 0 else np.zeros(0, np.uint8)
-    size = int(multihost_utils.broadcast_one_to_all(np.int64(data.size)))
-    padded = np.zeros(size, np.uint8)
-    padded[: data.size] = data[:size]
+def _from_process_0(value: Any) -> Any:
+    """Process 0's value, in every process. Padded to a power of two: each new size is compiled."""
+    data = np.frombuffer(pickle.dumps(value), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))
+    padded = np.zeros(1 << size.bit_length(), np.uint8)
+    if jax.process_index() == 0:
+        padded[:size] = data
     return pickle.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes())
 
 
@@ -57,18 +64,20 @@ def describe(rollouts: Sequence[Rollout]) -> dict[str, float]:
     lengths = [len(r.ids) for r in rollouts]
     thoughts = [split_response(r.text).thought or r.text for r in rollouts]
     reflections = [count_reflections(r.text) for r in rollouts]
-    words = [scripts(thought) for thought in thoughts]
+    # Names and nouns of the question may stand in any language's thought.
+    words = [scripts(thought, besides=r.prompt.question) for thought, r in zip(thoughts, rollouts, strict=True)]
     row = {
         "reward/total": mean(rewards),
-        "reward/ungradable": 1.0 - len(rewards) / len(rollouts),
+        "grading/ungradable": 1.0 - len(rewards) / len(rollouts),
         "length/mean": mean(lengths),
         "length/max": max(lengths),
         "length/truncated": mean([r.finish == "length" for r in rollouts]),
         "reflection/share": mean([n > 0 for n in reflections]),
         "reflection/per_response": mean(reflections),
-        "language/mixed": mean([is_mixed(thought) for thought in thoughts]),
+        "language/mixed": mean([len(w) > 1 for w in words]),
         "language/chinese": mean([w["han"] > 0 and w["latin"] == 0 for w in words]),
     }
-    for name in sorted({name for r in rollouts for name in r.parts}):
+    row["grading/timeout"] = mean(["grader_timeout" in r.parts for r in rollouts])
+    for name in sorted({name for r in rollouts for name in r.parts} - {"grader_timeout"}):
         row[f"reward/{name}"] = mean([part for r in rollouts if (part := r.parts.get(name)) is not None])
     return row

@@ -7,7 +7,6 @@ in `losses/grpo.py`.
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
@@ -16,9 +15,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from r1jax.config import at_least
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, MeshConfig, replicated
+from r1jax.data import jsonl
 from r1jax.data.batching import Batch, pad_rollouts, take_rows, to_device
 from r1jax.data.tasks import DataConfig, Questions
 from r1jax.data.types import Rollout
@@ -74,11 +75,23 @@ class RLConfig:
     checkpoint: CheckpointConfig = CheckpointConfig(every=25)
 
     def __post_init__(self):
+        at_least(1, self, "num_steps", "microbatches", "logprob_chunk", "batch_bucket")
+        at_least(0, self, "seed")
         if not self.sampling.truncation.temperature:
             raise ValueError("sampling.truncation.temperature is 0: greedy samples of a group are all the same")
         rows = self.grpo.prompts_per_step * self.grpo.group_size // self.grpo.minibatches
         if rows % self.microbatches:
             raise ValueError(f"a minibatch of {rows} rows does not split into microbatches={self.microbatches}")
+        if self.rewards.overlong_buffer > self.sampling.max_new_tokens:
+            raise ValueError(
+                f"rewards.overlong_buffer={self.rewards.overlong_buffer} is longer than "
+                f"sampling.max_new_tokens={self.sampling.max_new_tokens}"
+            )
+
+    @property
+    def rows_at_a_time(self) -> int:
+        """Rows of a microbatch."""
+        return self.grpo.prompts_per_step * self.grpo.group_size // self.grpo.minibatches // self.microbatches
 
 
 def rewards_by_group(rollouts: Sequence[Rollout], group_size: int) -> np.ndarray:
@@ -138,14 +151,18 @@ def minibatches(batch: Batch, cfg: GRPOConfig, max_tokens: int, seed: int, step:
 
 
 def make_scorer(model: ModelConfig, cfg: RLConfig, mesh: Mesh) -> Callable[[Params, Batch], np.ndarray]:
-    """Teacher-forced log-probs `[B, T]` of a batch under given weights, on the host."""
-    whole = replicated(mesh)
+    """Teacher-forced log-probs `[B, T]` of a batch under given weights, on the host, a microbatch's rows at a time."""
 
     def score(params: Params, batch: Batch):
         return batch_logprobs(params, model, batch, cfg.sampling.truncation, cfg.logprob_chunk)[0]
 
-    jitted = jax.jit(score, out_shardings=whole)
-    return lambda params, batch: np.asarray(jitted(params, to_device(batch, mesh)))
+    jitted = jax.jit(score, out_shardings=replicated(mesh))
+
+    def score_all(params: Params, batch: Batch) -> np.ndarray:
+        parts = np.split(np.arange(batch.tokens.shape[0]), batch.tokens.shape[0] // cfg.rows_at_a_time)
+        return np.concatenate([jitted(params, to_device(take_rows(batch, rows), mesh)) for rows in parts])
+
+    return score_all
 
 
 def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) -> pathlib.Path:
@@ -154,6 +171,10 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     Args:
         base: the model folder to start from.
     """
+    ways = mesh.shape["data"] * mesh.shape["fsdp"]
+    if cfg.rows_at_a_time % ways:
+        raise ValueError(f"{cfg.rows_at_a_time} rows at a time (prompts_per_step x group_size / minibatches / "
+                         f"microbatches) do not divide over config.mesh's data x fsdp = {ways}")  # fmt: skip
     base_params, model, tokenizer = checkpoint.load_model(base, mesh)
     specs = param_specs(model)
     G, max_tokens = cfg.grpo.group_size, cfg.sampling.max_new_tokens
@@ -200,8 +221,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         )
         if jax.process_index() == 0:
             write_samples(workdir / "evals" / f"step_{step:06d}.jsonl", rollouts)
-            with (workdir / "evals.jsonl").open("a") as file:
-                file.write(json.dumps({"step": step, **row}) + "\n")
+            jsonl.append(workdir / "evals.jsonl", {"step": step, **row})
             say(f"held-out after {step} steps: pass@1 {row['pass@1']:.1%} ± {row['stderr']:.1%}, cons@{samples} "
                 f"{row['cons@k']:.1%}, format {row['format']:.1%}, {row['length']:.0f} tokens")
 
@@ -212,7 +232,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         {"reward/accuracy": ".3f", "reward/format": ".3f", "length/mean": ".0f", "kl": ".4f", "entropy": ".3f"},
         profile_at=cfg.profile_at,
     )  # fmt: skip
-    watch = Stopwatch()
+    watch = Stopwatch(eval=0.0, save=0.0)
     pool = GraderPool(cfg.rewards, cfg.seed, max_tokens) if jax.process_index() == 0 else contextlib.nullcontext()
     with pool as graders:
         for step in range(start, cfg.num_steps):
@@ -221,6 +241,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
                     evaluate_at(step)
             with watch("sample"):  # and grade
                 rollouts, advantages, no_signal = draw_rollouts(ask(train_state.params, step), cfg.grpo, step)
+            if all(rollout.reward is None for rollout in rollouts):
+                raise ValueError(f"step {step}: none of {len(rollouts)} samples could be graded; see the warnings")
             with watch("score"):
                 batch = make_batch(rollouts, advantages, cfg)
                 if cfg.grpo.beta:
@@ -242,7 +264,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
                 "tokens_per_s": sum(len(r.ids) for r in rollouts) / watch["sample"],
                 **{f"time/{phase}": seconds for phase, seconds in watch.items()},
             })  # fmt: skip
-            watch = Stopwatch()
+            watch = Stopwatch(eval=0.0, save=0.0)
             with watch("save"):  # shows in the next step's row
                 checkpoints.save(step + 1, {"state": train_state, "reference": reference})
         evaluate_at(cfg.num_steps)

@@ -1,7 +1,6 @@
 """The supervised loop: next-token cross-entropy. Pretraining of the mini base; SFT and distillation share it."""
 
 import dataclasses
-import itertools
 import pathlib
 import time
 from typing import Literal
@@ -9,7 +8,9 @@ from typing import Literal
 import jax
 from jax.sharding import Mesh
 
+from r1jax.config import at_least
 from r1jax.core import params as core
+from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, MeshConfig
 from r1jax.data import corpus
 from r1jax.data.batching import Batch, pack, to_device
@@ -32,8 +33,10 @@ class SupervisedConfig:
     Attributes:
         stage: names the loop.
         seed: of weights and documents.
-        model: the model's shape.
-        vocab_size: of the SentencePiece tokenizer trained on the first `tokenizer_documents` documents.
+        model: the model's shape, for one that starts from nothing.
+        base: where to start instead: a model folder, or the config of a run that makes one.
+        vocab_size: of the SentencePiece tokenizer that a start from nothing trains on the first `tokenizer_documents`
+            documents.
         corpus: the documents.
         num_steps, batch_size, seq_len: updates, rows an update, tokens a row.
         documents_per_step: drawn for each update and packed first-fit; those that find no room are dropped.
@@ -43,12 +46,13 @@ class SupervisedConfig:
     """
 
     stage: Literal["supervised"]
-    model: ModelConfig
     optimizer: OptimizerConfig
     num_steps: int
     batch_size: int
     seq_len: int
     documents_per_step: int
+    model: ModelConfig | None = None
+    base: str = ""
     seed: int = 0
     vocab_size: int = 640
     tokenizer_documents: int = 4000
@@ -60,6 +64,11 @@ class SupervisedConfig:
     checkpoint: CheckpointConfig = CheckpointConfig(every=200)
 
     def __post_init__(self):
+        at_least(1, self, "num_steps", "batch_size", "seq_len", "documents_per_step", "microbatches", "logprob_chunk",
+                 "log_every")  # fmt: skip
+        at_least(0, self, "seed")
+        if bool(self.base) == (self.model is not None):
+            raise ValueError("give either a model's shape to start from nothing, or a base to start from")
         if self.batch_size % self.microbatches:
             raise ValueError(f"batch_size={self.batch_size} does not split into microbatches={self.microbatches}")
 
@@ -76,11 +85,25 @@ def batch_at(cfg: SupervisedConfig, tokenizer: Tokenizer, step: int) -> Batch:
     return pack(examples, cfg.batch_size, cfg.seq_len)[0]
 
 
-def run(cfg: SupervisedConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path:
-    """Trains to the end, resuming if `workdir` holds a state. Returns the model folder, `workdir/model`."""
-    documents = (corpus.document(cfg.corpus, cfg.seed, i) for i in itertools.count())
-    tokenizer = train_sentencepiece(itertools.islice(documents, cfg.tokenizer_documents), cfg.vocab_size)
+def start_from(
+    cfg: SupervisedConfig, mesh: Mesh, base: pathlib.Path | None
+) -> tuple[Params, ModelConfig, Tokenizer]:
+    """The weights, shape and tokenizer that a run begins with: the base's, or new ones."""
+    if base is not None:
+        return checkpoint.load_model(base, mesh)
+    documents = (corpus.document(cfg.corpus, cfg.seed, i) for i in range(cfg.tokenizer_documents))
+    tokenizer = train_sentencepiece(documents, cfg.vocab_size)
     model = dataclasses.replace(cfg.model, vocab_size=tokenizer.vocab_size)
+    return core.init(param_specs(model), TRAIN_RULES, mesh, cfg.seed), model, tokenizer
+
+
+def run(cfg: SupervisedConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path | None = None) -> pathlib.Path:
+    """Trains to the end, resuming if `workdir` holds a state. Returns the model folder, `workdir/model`.
+
+    Args:
+        base: the model folder that `cfg.base` stands for, where it names one.
+    """
+    params, model, tokenizer = start_from(cfg, mesh, base)
     specs = param_specs(model)
     tx = state.make_optimizer(cfg.optimizer, specs, cfg.num_steps)
     checkpoints = Checkpoints(workdir, cfg.checkpoint, cfg.num_steps)
@@ -88,7 +111,7 @@ def run(cfg: SupervisedConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Pat
     if restored:
         start, train_state = restored[0], restored[1]["state"]
     else:
-        start, train_state = 0, state.create(core.init(specs, TRAIN_RULES, mesh, cfg.seed), specs, tx, mesh)
+        start, train_state = 0, state.create(params, specs, tx, mesh)
     say(f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.batch_size} x {cfg.seq_len} tokens"
           + (f", resuming at step {start}" if start else ""))
 

@@ -37,16 +37,18 @@ def count_reflections(text: str) -> int:
     return len(_REFLECTION.findall(text))
 
 
-def scripts(text: str) -> Counter[str]:
+def scripts(text: str, besides: str = "") -> Counter[str]:
     """Counts Latin words ("latin") and Han characters ("han"); a script that does not occur is absent.
 
     A Latin word has two letters or more and no digit in front, so neither variables (x, 2ab) nor units written on
     their number (5cm) are words. Left out: tags, formulas between math delimiters, LaTeX commands, digits, operators,
     punctuation. Not seen through: function names and free-standing units (sin, kg) are Latin words; other scripts
-    are not counted at all.
+    are not counted at all. Latin words that stand in `besides`, say the question's names, are left out too.
     """
     text = _TAG_OR_FORMULA.sub(" ", text)
-    return +Counter(latin=len(_LATIN_WORD.findall(text)), han=len(_HAN.findall(text)))
+    given = set(_LATIN_WORD.findall(besides))
+    latin = [word for word in _LATIN_WORD.findall(text) if word not in given]
+    return +Counter(latin=len(latin), han=len(_HAN.findall(text)))
 
 
 def is_mixed(text: str) -> bool:

@@ -11,6 +11,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from r1jax.config import at_least
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES
@@ -31,6 +32,10 @@ class CheckpointConfig:
 
     every: int = 50
     keep: int = 2
+
+    def __post_init__(self):
+        at_least(0, self, "every")
+        at_least(1, self, "keep")
 
 
 class Checkpoints:

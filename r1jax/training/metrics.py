@@ -67,7 +67,9 @@ class MetricsWriter:
         self._path, self._total, self._show, self._every = workdir / "metrics.jsonl", total, show, every
         self._profile_at, self._workdir = profile_at, workdir
         self._start, self._began = start, time.monotonic()
-        self._active = jax.process_index() == 0
+        self._active, self._tracing = jax.process_index() == 0, False
+        if profile_at == start:
+            self._start_trace()
         if self._active:
             keep_rows_before(self._path, start)
             self._file = self._path.open("a")
@@ -75,9 +77,9 @@ class MetricsWriter:
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Records one step's metrics; non-finite values, which JSON lacks, become null."""
         if step + 1 == self._profile_at:
-            jax.profiler.start_trace(str(self._workdir / "profile"))
-        elif self._profile_at >= 0 and step == self._profile_at + 2:
-            jax.profiler.stop_trace()
+            self._start_trace()
+        elif step == self._profile_at + 2:
+            self._stop_trace()
         if not self._active:
             return
         row = {name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in metrics.items()}
@@ -91,6 +93,16 @@ class MetricsWriter:
             say(f"step {step + 1}/{self._total}  {shown}  {rate:.2f} s/step, "
                   f"{clock(rate * (self._total - step - 1))} left")
 
+    def _start_trace(self) -> None:
+        jax.profiler.start_trace(str(self._workdir / "profile"))
+        self._tracing = True
+
+    def _stop_trace(self) -> None:
+        if self._tracing:  # a run resumed inside the window has none
+            jax.profiler.stop_trace()
+            self._tracing = False
+
     def close(self) -> None:
+        self._stop_trace()
         if self._active:
             self._file.close()
