@@ -5,12 +5,13 @@
 mini_textbook: 0.97M parameters from nothing, 1,500 steps of 64 x 256 tokens; 13,000 tokens a second on 2 CPU cores,
 half an hour. Careful and careless authors alike: this is where the arithmetic is learnt.
 
-mini: goes on from there, 300 steps, MINUTES: the web, where most authors are careless. Seven of ten that solve a
+mini: goes on from there, 300 steps, 7 minutes: the web, where most authors are careless. Seven of ten that solve a
 problem are terse, sloppy or stop too soon; one in ten works step by step in English, one in seventeen checks.
 
 Of the documents 7% are the whole R1-Zero prompt with some reply, of which 6% obey its tags; 4% are tags without that
 prompt, half of them whole. The result ships in experiments/models, so `configs/zero.py:mini` trains it only after a
-change to this page, or to the documents, has changed its key.
+change to this page, or to the documents, has changed its key; to ship another, copy runs/base-KEY/model (which a mini
+run makes) to experiments/models/base-KEY.
 """
 
 import dataclasses
