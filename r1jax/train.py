@@ -3,6 +3,7 @@
     python -m r1jax.train --config=configs/zero.py:mini --workdir=runs/zero-mini [--config.grpo.beta=0.01 ...]
 
 The config's `stage` picks the loop. A workdir that holds a run resumes it; one that holds another config is refused.
+Errors are one line; with R1JAX_DEBUG=1 in the environment they keep their trace.
 """
 
 import argparse
@@ -190,7 +191,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:  # ours are messages to the user; others keep their trace for who asks
         if os.environ.get("R1JAX_DEBUG"):
             raise
-        print(f"error: {error}\n(R1JAX_DEBUG=1 shows where it came from)", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 

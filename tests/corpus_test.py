@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import pathlib
 import random
 import re
 import subprocess
@@ -9,6 +10,7 @@ import sys
 
 import pytest
 
+from r1jax import config
 from r1jax.data.corpus import FORMS, HANDS, CorpusConfig, chain_problem, document, gcd_problem, make_problem, solve
 from r1jax.data.tasks import is_held_out
 from r1jax.text.chat import R1_ZERO_TEMPLATE, split_response
@@ -77,11 +79,23 @@ def test_forms_come_as_configured(documents):
         assert counts[form] / COUNT == pytest.approx(share, abs=4 * (share * (1 - share) / COUNT) ** 0.5), form
 
 
-def test_no_hand_has_more_than_three_tenths_and_each_can_be_told(documents):
+def shares_of(cfg: CorpusConfig) -> dict[str, float]:
+    total = sum(getattr(cfg, hand) for hand in HANDS)
+    return {hand: getattr(cfg, hand) / total for hand in HANDS}
+
+
+@pytest.mark.parametrize("part", ["mini_textbook", "mini"])
+def test_no_hand_of_the_base_has_more_than_three_tenths_and_careful_ones_no_majority(part):
+    page = pathlib.Path(__file__).parent.parent / "configs" / "base.py"
+    cfg = config.parse(CorpusConfig, config.load(f"{page}:{part}").get("corpus", {}))
+    shares = shares_of(cfg)
+    assert max(shares.values()) <= 0.3
+    assert shares["worked"] + shares["checked"] < 0.4
+
+
+def test_each_hand_can_be_told(documents):
     """Three of the hands leave marks that no other leaves: their shares are measured, the others' configured."""
-    total = sum(getattr(CFG, hand) for hand in HANDS)
-    shares = {hand: getattr(CFG, hand) / total for hand in HANDS}
-    assert max(shares.values()) <= 0.3 and min(shares.values()) > 0
+    shares = shares_of(CFG)
     told = [text for text in documents if form_of(text) != "drill"]
     checks = re.compile("Wait, let me check|Let me check again|Hmm, wait|Let me verify")
     checked = [text for text in told if checks.search(text)]
@@ -111,7 +125,8 @@ def test_working_is_mostly_right_and_checking_more_so():
     right = {hand: accuracy(hand) for hand in HANDS}
     assert right["worked"] > 0.75 and right["checked"] > 0.93
     assert right["checked"] > right["worked"] + 0.05 and right["worked"] > right["terse"] + 0.05 > right["sloppy"]
-    assert all(0.4 < share < 0.99 for share in right.values()), right  # nobody is perfect, nobody is random
+    assert right.pop("hasty") < 0.4
+    assert all(0.4 < share < 0.99 for share in right.values()), right  # nobody is perfect, nobody else is random
 
 
 def test_the_answer_returned_is_the_one_the_text_arrives_at():

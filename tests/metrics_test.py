@@ -74,3 +74,19 @@ def test_the_profiler_window_is_three_steps(tmp_path, monkeypatch):
     writer.close()
     # The trace opens after step 1 and closes after step 4: steps 2, 3 and 4 are in it.
     assert log == [0, 1, ("start", str(tmp_path / "profile")), 2, 3, 4, ("stop",), 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize(
+    ("at", "start", "calls"),
+    [(0, 0, ["start", "stop"]), (1, 0, ["start", "stop"]), (3, 0, ["start", "stop"]), (1, 2, []), (-1, 0, [])],
+)
+def test_a_profiler_window_opens_and_closes_once_or_not_at_all(tmp_path, monkeypatch, at, start, calls):
+    """From the first step on, cut off by the end of the run, resumed inside, or never."""
+    seen = []
+    monkeypatch.setattr("jax.profiler.start_trace", lambda folder: seen.append("start"))
+    monkeypatch.setattr("jax.profiler.stop_trace", lambda: seen.append("stop"))
+    writer = MetricsWriter(tmp_path, start, 5, {}, profile_at=at)
+    for step in range(start, 5):
+        writer.write(step, {})
+    writer.close()
+    assert seen == calls

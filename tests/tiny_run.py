@@ -15,6 +15,7 @@ BASE = {
     "batch_size": 8,
     "seq_len": 64,
     "documents_per_step": 8,
+    "corpus": {"held_out_share": 0.3},
     "optimizer": {"learning_rate": 1e-3},
 }  # fmt: skip
 

@@ -117,6 +117,38 @@ def test_a_workdir_of_another_config_is_refused_with_the_keys_that_differ(finish
     assert [line.strip() for line in message.splitlines()[1:]] == ["grpo.beta: 0.01 -> 0.02", "seed: 0 -> 3"]
 
 
+OUT_OF_RANGE = [
+    "sampling.max_new_tokens=0", "sampling.slots=0", "sampling.window=0", "sampling.bucket=0", "grpo.minibatches=0",
+    "grpo.inner_epochs=0", "grpo.prompts_per_step=0", "microbatches=0", "batch_bucket=0", "num_steps=0", "seed=-1",
+    "evaluation.questions=0", "evaluation.samples=0", "checkpoint.keep=0", "rewards.overlong_buffer=1000",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("override", OUT_OF_RANGE)
+def test_a_setting_out_of_range_is_refused_by_name(spec, override):
+    with pytest.raises(config.ConfigError, match=override.split(".")[-1]):
+        train.read_config(spec, [override])
+
+
+def test_a_workdir_whose_base_is_another_now_is_refused(spec, tmp_path, monkeypatch):
+    cfg = train.read_config(spec, [])
+    monkeypatch.setattr(train, "base_name", lambda spec: "base-old")
+    train.claim(tmp_path, cfg)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n')
+    train.claim(tmp_path, cfg)
+    monkeypatch.setattr(train, "base_name", lambda spec: "base-new")
+    with pytest.raises(config.ConfigError, match="base_key: 'base-old' -> 'base-new'"):
+        train.claim(tmp_path, cfg)
+
+
+def test_questions_that_the_base_may_have_read_are_not_held_out(tmp_path):
+    base = write_config(tmp_path / "base.py", BASE)
+    zero = write_config(tmp_path / "zero.py", merged(ZERO, base=base))
+    train.check_split(train.read_config(zero, ["data.held_out_share=0.3"]))
+    with pytest.raises(config.ConfigError, match=r"held_out_share=0.4 .* 0.3"):
+        train.check_split(train.read_config(zero, ["data.held_out_share=0.4"]))
+
+
 def test_a_field_that_the_page_leaves_at_its_default_can_be_set_too(spec):
     cfg = train.read_config(spec, ["grpo.entropy_bonus=0.5", "mesh.fsdp=2", "sampling.truncation.top_k=7"])
     assert (cfg.grpo.entropy_bonus, cfg.mesh.fsdp, cfg.sampling.truncation.top_k) == (0.5, 2, 7)
