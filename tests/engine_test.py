@@ -141,6 +141,14 @@ def test_trap03_tokens_do_not_depend_on_slots_windows_or_buckets(drawn, tiny, en
         np.testing.assert_allclose(a.logprobs, b.logprobs, rtol=0, atol=3e-5)
 
 
+def test_a_prompt_is_prefilled_once_for_its_whole_group(engine, mesh1, params, prompts, monkeypatch):
+    """Seven prompts, four at a time, six samples each in eight slots: two prefills, whenever the slots come free."""
+    widths, prefill = [], engine._prefill
+    monkeypatch.setattr(engine, "_prefill", lambda params, tokens: widths.append(tokens.shape) or prefill(params, tokens))
+    draw(engine, mesh1, params, prompts)
+    assert [rows for rows, _ in widths] == [CONFIG.prefill_rows] * 2
+
+
 def test_sharded_tokens_equal_those_of_one_device(drawn, tiny, ends, mesh1, mesh8, params, prompts):
     sharded = jax.device_put(params, core.shardings(param_specs(tiny), TRAIN_RULES, mesh8))
     cfg = dataclasses.replace(CONFIG, bucket=96)
