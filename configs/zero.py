@@ -2,7 +2,8 @@
 
     python -m r1jax.train --config=configs/zero.py:mini --workdir=runs/zero-mini
 
-mini: TIME on 2 CPU cores.
+mini: 5 minutes on 2 CPU cores. Held-out pass@1 goes from 8.0 ± 1.0% to 96.7 ± 0.8% (mean ± sd of three seeds,
+experiments/zero_mini.md); of that, what is not form: right by the last number, 60% to 97%.
 
 Your own questions: --config.data.path=questions.jsonl, a line each of {"prompt": ..., "answer": ...}.
 """
