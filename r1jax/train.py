@@ -15,6 +15,7 @@ import sys
 
 import jax
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from r1jax import config as configs
 from r1jax.config import ConfigError
@@ -35,15 +36,16 @@ def read_config(spec: str, overrides: list[str]) -> supervised.SupervisedConfig 
     Raises:
         ConfigError: see `r1jax.config`; also an unknown stage.
     """
-    tree = configs.load(spec)
+    cfg = _typed(configs.load(spec))
+    # Over the typed config, so that the command line may set what the page leaves at its default.
+    return _typed(configs.override(configs.to_dict(cfg), overrides)) if overrides else cfg
+
+
+def _typed(tree: ConfigDict) -> supervised.SupervisedConfig | rl.RLConfig:
     stage = tree.get("stage")
     if stage not in STAGES:
         raise ConfigError(f"config.stage is {stage!r}, should be one of: {', '.join(STAGES)}")
-    cfg = configs.parse(STAGES[stage], tree)
-    if not overrides:
-        return cfg
-    # Over the typed config, so that the command line may set what the page leaves at its default.
-    return configs.parse(STAGES[stage], configs.override(configs.to_dict(cfg), overrides))
+    return configs.parse(STAGES[stage], tree)
 
 
 def claim(workdir: pathlib.Path, cfg) -> None:

@@ -15,8 +15,6 @@ from r1jax import train
 from r1jax.core.sharding import MeshConfig, make_mesh
 from r1jax.training.checkpoint import load_model
 
-pytestmark = pytest.mark.slow  # three processes' worth of compiling for eight devices
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RL = merged(
     ZERO, num_steps=1, mesh={"data": 2, "fsdp": 2, "tensor": 2}, grpo__reference_every=1,
