@@ -133,11 +133,17 @@ def test_remat_and_unrolling_change_neither_states_nor_gradients(tiny, tiny_para
     jax.tree.map(same, gradient(tiny), gradient(dataclasses.replace(tiny, remat=True, scan_unroll=2)))
 
 
+def inner_jaxprs(params):
+    """The programs that an equation (a scan, a call) holds among its parameters, closed or not."""
+    values = [x for value in params.values() for x in (value if isinstance(value, tuple | list) else [value])]
+    return [getattr(x, "jaxpr", x) for x in values if hasattr(getattr(x, "jaxpr", x), "eqns")]
+
+
 def operations(jaxpr):
     """Every equation of a jaxpr, those inside its scans and calls too."""
     for equation in jaxpr.eqns:
         yield equation
-        for inner in jax.core.jaxprs_in_params(equation.params):
+        for inner in inner_jaxprs(equation.params):
             yield from operations(inner)
 
 
