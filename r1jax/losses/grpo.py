@@ -19,7 +19,6 @@ import numpy as np
 
 from r1jax.config import at_least
 from r1jax.core.params import Params
-from r1jax.core.sharding import TRAIN_RULES, AxisRules
 from r1jax.data.batching import Batch
 from r1jax.losses.supervised import batch_logprobs
 from r1jax.models.config import ModelConfig
@@ -137,8 +136,7 @@ def surrogate(ratio: jax.Array, advantages: jax.Array, cfg: GRPOConfig) -> tuple
 
 
 def grpo_loss(
-    params: Params, model: ModelConfig, batch: Batch, cfg: GRPOConfig, truncation: Truncation, chunk: int,
-    rules: AxisRules = TRAIN_RULES,
+    params: Params, model: ModelConfig, batch: Batch, cfg: GRPOConfig, truncation: Truncation, chunk: int
 ) -> tuple[jax.Array, dict[str, jax.Array]]:  # fmt: skip
     """The negated GRPO objective, a sum over tokens weighted by `batch.weights` (see `token_weights`).
 
@@ -150,7 +148,7 @@ def grpo_loss(
         loss and sums to be divided by `weight` (`.../max` entries are maxima): kl, entropy, clip/rate, ratio,
         sampler_gap/mean and /max = |trainer's log-prob at sampling time - sampler's|.
     """
-    logprobs, entropy = batch_logprobs(params, model, batch, truncation, chunk, rules)
+    logprobs, entropy = batch_logprobs(params, model, batch, truncation, chunk)
     w = batch.weights
     # Padding's log-probs are real numbers about meaningless tokens; pin them so that no ratio overflows there.
     logprobs = jnp.where(w > 0, logprobs, 0.0)

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 
 from r1jax.core.params import Params
-from r1jax.core.sharding import TRAIN_RULES, AxisRules
 from r1jax.data.batching import Batch
 from r1jax.losses.logprobs import token_logprobs
 from r1jax.models.config import ModelConfig
@@ -13,18 +12,18 @@ from r1jax.models.transformer import forward, unembed_table
 
 
 def batch_logprobs(
-    params: Params, cfg: ModelConfig, batch: Batch, truncation: Truncation, chunk: int, rules: AxisRules = TRAIN_RULES
+    params: Params, cfg: ModelConfig, batch: Batch, truncation: Truncation, chunk: int
 ) -> tuple[jax.Array, jax.Array]:
     """Log-probs of the batch's targets and entropies, `[B, T]` float32, by one teacher-forced forward pass."""
-    hidden, _ = forward(params, cfg, batch.tokens, batch.positions, batch.segments, rules=rules)
+    hidden, _ = forward(params, cfg, batch.tokens, batch.positions, batch.segments)
     table = unembed_table(params).astype(cfg.dtype)
     return token_logprobs(hidden, table, batch.targets, truncation, chunk)
 
 
 def cross_entropy_loss(
-    params: Params, cfg: ModelConfig, batch: Batch, chunk: int, rules: AxisRules = TRAIN_RULES
+    params: Params, cfg: ModelConfig, batch: Batch, chunk: int
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Weighted sum of -log p(target), in nats, with `batch.weights` summing to 1 over the whole (unsplit) batch."""
-    logprobs, entropy = batch_logprobs(params, cfg, batch, Truncation(), chunk, rules)
+    logprobs, entropy = batch_logprobs(params, cfg, batch, Truncation(), chunk)
     loss = jnp.sum(jnp.where(batch.weights > 0, -logprobs * batch.weights, 0.0))
     return loss, {"entropy": jnp.sum(entropy * batch.weights)}

@@ -137,7 +137,7 @@ class Engine:
         key = jax.device_put(key, replicated(self._mesh))
         waiting = collections.deque(_Sequence(p, s) for p in range(len(prompts)) for s in range(samples))
         running: list[_Sequence | None] = [None] * cfg.slots
-        done: dict[tuple[int, int], Rollout] = {}
+        done: dict[tuple[str, int], Rollout] = {}
         shelf: tuple[range, kv.KVCache | None] = (range(0), None)  # the prompts prefilled last
         slots: decode.Slots | None = None
         unread: collections.deque[tuple[list[_Sequence | None], decode.Sampled]] = collections.deque()

@@ -113,7 +113,7 @@ def run(cfg: SupervisedConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
     else:
         start, train_state = 0, state.create(params, specs, tx, mesh)
     say(f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.batch_size} x {cfg.seq_len} tokens"
-          + (f", resuming at step {start}" if start else ""))
+        + (f", resuming at step {start}" if start else ""))
 
     def loss(params, batch):
         return cross_entropy_loss(params, model, batch, cfg.logprob_chunk)

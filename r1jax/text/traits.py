@@ -49,8 +49,3 @@ def scripts(text: str, besides: str = "") -> Counter[str]:
     given = set(_LATIN_WORD.findall(besides))
     latin = [word for word in _LATIN_WORD.findall(text) if word not in given]
     return +Counter(latin=len(latin), han=len(_HAN.findall(text)))
-
-
-def is_mixed(text: str) -> bool:
-    """Whether `scripts` finds both Latin words and Han characters."""
-    return len(scripts(text)) > 1

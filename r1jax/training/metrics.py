@@ -91,7 +91,7 @@ class MetricsWriter:
             named = ((name, spec) for name, spec in self._show.items() if name in metrics)
             shown = "  ".join(f"{name} {format(metrics[name], spec)}" for name, spec in named)
             say(f"step {step + 1}/{self._total}  {shown}  {rate:.2f} s/step, "
-                  f"{clock(rate * (self._total - step - 1))} left")
+                f"{clock(rate * (self._total - step - 1))} left")
 
     def _start_trace(self) -> None:
         jax.profiler.start_trace(str(self._workdir / "profile"))
