@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from r1jax import config as configs
 from r1jax.config import ConfigError
 from r1jax.core.sharding import make_mesh
+from r1jax.data import instructions
 from r1jax.data.corpus import document
 from r1jax.stages import rl, supervised
 from r1jax.training import checkpoint
@@ -34,11 +35,18 @@ def read_config(spec: str, overrides: list[str]) -> supervised.SupervisedConfig 
     """Loads a config file and types it.
 
     Raises:
-        ConfigError: see `r1jax.config`; also an unknown stage.
+        ConfigError: see `r1jax.config`; also an unknown stage, or nothing to start from.
     """
     cfg = _typed(configs.load(spec))
-    # Over the typed config, so that the command line may set what the page leaves at its default.
-    return _typed(configs.override(configs.to_dict(cfg), overrides)) if overrides else cfg
+    if overrides:
+        # Over the typed config, so that the command line may set what the page leaves at its default.
+        cfg = _typed(configs.override(configs.to_dict(cfg), overrides))
+    if not cfg.base and not getattr(cfg, "model", None):
+        raise ConfigError(
+            "config.base is empty: say what to start from by --config.base=..., a Hugging Face directory (config.json "
+            "and safetensors), a .gguf file, a model folder of ours, or the config of a run that makes one"
+        )
+    return cfg
 
 
 def _typed(tree: ConfigDict) -> supervised.SupervisedConfig | rl.RLConfig:
@@ -86,7 +94,10 @@ def base_key(cfg: supervised.SupervisedConfig) -> str:
     if cfg.base:
         cfg = dataclasses.replace(cfg, base=base_name(cfg.base))
     made_of = {key: value for key, value in configs.to_dict(cfg).items() if key not in WHERE_AND_HOW}
-    return configs.fingerprint([made_of, [document(cfg.corpus, cfg.seed, i) for i in range(200)]])
+    texts = [document(cfg.corpus, cfg.seed, i) for i in range(200)]
+    if cfg.data:
+        texts.append(instructions.digest(cfg.data, cfg.seed))
+    return configs.fingerprint([made_of, texts])
 
 
 def read_supervised(spec: str) -> supervised.SupervisedConfig:
@@ -130,10 +141,10 @@ def check_split(cfg: rl.RLConfig) -> None:
     spec = cfg.base
     while not cfg.data.path and spec and not checkpoint.is_model(pathlib.Path(spec)):
         base = read_supervised(spec)
-        if cfg.data.held_out_share > base.corpus.held_out_share:
+        if cfg.data.held_out_share > base.held_out_share:
             raise ConfigError(
-                f"config.data.held_out_share={cfg.data.held_out_share} is more than the {base.corpus.held_out_share} "
-                f"that the documents of {spec} keep clear of: the base may have seen the answers"
+                f"config.data.held_out_share={cfg.data.held_out_share} is more than the {base.held_out_share} "
+                f"that the texts of {spec} keep clear of: the base may have seen the answers"
             )
         spec = base.base
 

@@ -54,6 +54,7 @@ class CorpusConfig:
 
 FORMS = ("drill", "plain", "exercises", "dialogue", "tagged", "template")
 HANDS = ("terse", "worked", "checked", "sloppy", "chinese", "mixed", "hasty")
+CAREFUL = ("worked", "checked")  # and in one language
 # How often one step goes wrong, by who works. A checker's first pass is as careless as anybody's.
 STEP_ERROR = {"worked": 0.08, "checked": 0.10, "sloppy": 0.25, "recheck": 0.01, "drill": 0.01}
 
@@ -205,6 +206,15 @@ def solve(problem: Problem, hand: str, rng: random.Random) -> tuple[str, int]:
     text, answer = _work(problem, rng, STEP_ERROR["worked"], rng.choice(["en", "zh"]))
     ending = rng.choice(["let me see，{}，所以是{a}", "先算 {}, so it is {a}", "{}，the answer 是{a}"])
     return ending.format(text, a=answer), answer
+
+
+def careful_solution(rng: random.Random, share: float) -> tuple[str, str]:
+    """A question that is not held out, and the right answer to it, worked out within the R1-Zero tags."""
+    while True:
+        problem = make_problem(rng, share)
+        thought, answer = solve(problem, rng.choice(CAREFUL), rng)
+        if answer == problem.answer:
+            return problem.question, _tags(thought, answer)
 
 
 def _stop_early(problem: Problem, rng: random.Random) -> tuple[str, int]:

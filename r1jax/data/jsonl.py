@@ -4,19 +4,20 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from r1jax import config
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 def read(
     path: str | os.PathLike[str], skip_bad: bool = False, check: Callable[[Row], None] | None = None
 ) -> tuple[list[Row], int]:
-    """Reads questions with reference answers, one JSON object a line; blank lines do not count.
+    """Reads questions with reference answers.
 
     Args:
         path: a UTF-8 file; each object has a string `prompt` and an `answer`, a string or a number.
@@ -29,14 +30,42 @@ def read(
         skipped: the number of bad lines left out.
 
     Raises:
+        FileNotFoundError, ValueError: see `read_objects`; also two rows of one id.
+    """
+    stem, lines_of = pathlib.Path(path).stem, {}
+
+    def question(row: Row, line: int) -> Row:
+        row = _question(row, default_id=f"{stem}-{line}")
+        if row["id"] in lines_of:
+            raise ValueError(f"id {row['id']!r} is already that of line {lines_of[row['id']]}")
+        if check:
+            check(row)
+        lines_of[row["id"]] = line
+        return row
+
+    return read_objects(path, question, skip_bad)
+
+
+def read_objects(
+    path: str | os.PathLike[str], make: Callable[[Row, int], T], skip_bad: bool = False
+) -> tuple[list[T], int]:
+    """What `make` makes of each line's JSON object; blank lines do not count.
+
+    Args:
+        make: (object, line number) -> record; raises ValueError for an object that is to be taken for bad.
+        skip_bad: leave bad lines out, and count them, rather than raise.
+
+    Returns:
+        the records, and the number of bad lines left out.
+
+    Raises:
         FileNotFoundError: no such file; names the nearest.
-        ValueError: a bad line, by file and line; two rows of one id; no row at all.
+        ValueError: a bad line, by file and line; no usable line at all.
     """
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(config.missing_file(path))
-    rows: list[Row] = []
-    lines_of: dict[str, int] = {}
+    records: list[T] = []
     skipped = 0
     # Bytes, so that broken UTF-8 is one line's fault, and only "\n" ends a line (str.splitlines breaks at U+2028 too).
     with path.open("rb") as file:
@@ -45,23 +74,16 @@ def read(
             if not line.strip():
                 continue
             try:
-                row = _row(line, default_id=f"{path.stem}-{number}")
-                if row["id"] in lines_of:
-                    raise ValueError(f"id {row['id']!r} is already that of line {lines_of[row['id']]}")
-                if check:
-                    check(row)
+                records.append(make(_object(line), number))
             except ValueError as error:
                 if not skip_bad:
                     raise ValueError(
                         f"{path}:{number}: {error} (data.skip_bad_lines=true leaves such lines out)"
                     ) from error
                 skipped += 1
-                continue
-            lines_of[row["id"]] = number
-            rows.append(row)
-    if not rows:
+    if not records:
         raise ValueError(f"{path} holds no usable line ({skipped} bad ones were skipped)")
-    return rows, skipped
+    return records, skipped
 
 
 def write(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -108,7 +130,7 @@ def order(seed: int, size: int, start: int, count: int) -> list[int]:
     return indices
 
 
-def _row(line: bytes, default_id: str) -> Row:
+def _object(line: bytes) -> Row:
     try:
         row = json.loads(line.decode(), parse_constant=_refuse)
     except UnicodeDecodeError as error:
@@ -118,7 +140,11 @@ def _row(line: bytes, default_id: str) -> Row:
     except RecursionError as error:
         raise ValueError("not usable JSON: nested too deeply") from error
     if not isinstance(row, dict):
-        raise ValueError(f'a {type(row).__name__}, should be an object like {{"prompt": "1 + 1?", "answer": "2"}}')
+        raise ValueError(f'a {type(row).__name__}, should be an object like {{"prompt": "1 + 1?", ...}}')
+    return row
+
+
+def _question(row: Row, default_id: str) -> Row:
     for key in ("prompt", "answer"):
         if key not in row:
             raise ValueError(f"no {key!r}; it has: {config.nearest(key, row)}")
@@ -128,11 +154,19 @@ def _row(line: bytes, default_id: str) -> Row:
         row["id"] = str(row["id"])
     row.setdefault("id", default_id)
     for key in ("prompt", "answer", "id"):
-        if not isinstance(row[key], str) or not row[key].strip():
-            raise ValueError(f"{key!r} is {row[key]!r}, should be a string that is not empty")
-        # Half a surrogate pair ("\\ud83d") is JSON and no text: raises UnicodeEncodeError, a ValueError.
-        row[key].encode()
+        check_text(key, row[key])
     return row
+
+
+def check_text(key: str, value: Any) -> None:
+    """Checks a field that must hold text.
+
+    Raises:
+        ValueError: not a string, nothing but white space, or half a surrogate pair ("\\ud83d"): JSON and no text.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{key!r} is {value!r}, should be a string that is not empty")
+    value.encode()  # UnicodeEncodeError is a ValueError
 
 
 def _refuse(constant: str) -> None:

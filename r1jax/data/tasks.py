@@ -70,6 +70,7 @@ class DataConfig:
         tasks: the mixture.
         path: a JSONL file of `{"prompt", "answer"}` that takes the tasks' place; "" for none.
         template: a name in `r1jax.text.chat.TEMPLATES`.
+        chat: ask through the model's own chat template: the rendered `template` is the user's message.
         held_out_share: share of all questions that is kept for evaluation, by `is_held_out`.
         skip_bad_lines: leave out, and count, lines of the file that cannot be used.
     """
@@ -77,6 +78,7 @@ class DataConfig:
     tasks: tuple[TaskConfig, ...] = ()
     path: str = ""
     template: str = "r1_zero"
+    chat: bool = False
     held_out_share: float = 0.1
     skip_bad_lines: bool = False
 
@@ -95,6 +97,16 @@ def is_held_out(question: str, share: float) -> bool:
     """
     digest = hashlib.sha256(" ".join(question.split()).encode()).digest()
     return int.from_bytes(digest[:8]) < share * 2**64
+
+
+def prompt_text(question: str, template: str, as_chat: bool, tokenizer: Tokenizer) -> str:
+    """What a model is asked with, up to where its response begins: the same when it is taught and when it is sampled.
+
+    Raises:
+        ValueError: no such template; `as_chat`, and the model has no chat template.
+    """
+    text = chat.render(template, question)
+    return tokenizer.render_chat([{"role": "user", "content": text}]) if as_chat else text
 
 
 class Questions:
@@ -202,7 +214,7 @@ class Questions:
         )
 
     def _prompt(self, id_: str, question: str, answer: str, source: str, metadata: Mapping[str, Any]) -> Prompt:
-        text = chat.render(self._cfg.template, question)
+        text = prompt_text(question, self._cfg.template, self._cfg.chat, self._tokenizer)
         return Prompt(id_, question, answer, source, text, tuple(self._tokenizer.encode(text)), metadata)
 
 

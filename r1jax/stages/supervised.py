@@ -1,8 +1,9 @@
-"""The supervised loop: next-token cross-entropy. Pretraining of the mini base; SFT and distillation share it."""
+"""The supervised loop: next-token cross-entropy. Pretraining of the mini base, and fine-tuning on instructions."""
 
 import dataclasses
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -13,8 +14,9 @@ from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, MeshConfig
 from r1jax.data import corpus
-from r1jax.data.batching import Batch, pack, to_device
+from r1jax.data.batching import Batch, Example, pack, to_device
 from r1jax.data.corpus import CorpusConfig
+from r1jax.data.instructions import InstructionConfig, Instructions
 from r1jax.losses.supervised import cross_entropy_loss
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
@@ -32,14 +34,16 @@ class SupervisedConfig:
 
     Attributes:
         stage: names the loop.
-        seed: of weights and documents.
+        seed: of weights and examples.
         model: the model's shape, for one that starts from nothing.
         base: where to start instead: a model folder, or the config of a run that makes one.
         vocab_size: of the SentencePiece tokenizer that a start from nothing trains on the first `tokenizer_documents`
             documents.
         corpus: the documents.
+        data: prompts and responses to train on instead of the documents; the loss is on the responses.
         num_steps, batch_size, seq_len: updates, rows an update, tokens a row.
-        documents_per_step: drawn for each update and packed first-fit; those that find no room are dropped.
+        documents_per_step: documents or instructions drawn for each update and packed first-fit; those that find no
+            room are dropped. As many instructions as rows always find room.
         microbatches: pieces a batch is computed in.
         logprob_chunk: positions a row whose logits exist at a time.
         log_every: steps between console lines.
@@ -57,6 +61,7 @@ class SupervisedConfig:
     vocab_size: int = 640
     tokenizer_documents: int = 4000
     corpus: CorpusConfig = CorpusConfig()
+    data: InstructionConfig | None = None
     microbatches: int = 1
     logprob_chunk: int = 64
     log_every: int = 20
@@ -67,22 +72,46 @@ class SupervisedConfig:
         at_least(1, self, "num_steps", "batch_size", "seq_len", "documents_per_step", "microbatches", "logprob_chunk",
                  "log_every")  # fmt: skip
         at_least(0, self, "seed")
-        if bool(self.base) == (self.model is not None):
+        if self.base and self.model is not None:
             raise ValueError("give either a model's shape to start from nothing, or a base to start from")
         if self.batch_size % self.microbatches:
             raise ValueError(f"batch_size={self.batch_size} does not split into microbatches={self.microbatches}")
 
+    @property
+    def held_out_share(self) -> float:
+        """The share of questions that what it trains on keeps clear of."""
+        return self.data.held_out_share if self.data else self.corpus.held_out_share
 
-def batch_at(cfg: SupervisedConfig, tokenizer: Tokenizer, step: int) -> Batch:
-    """The batch of a step: a pure function of the seed and the step, so a resumed run needs no reader's position."""
-    first = step * cfg.documents_per_step
 
-    def example(index: int):
+Take = Callable[[int, int], list[Example]]  # (first position, count) -> examples, a pure function
+
+
+def make_source(cfg: SupervisedConfig, tokenizer: Tokenizer) -> Take:
+    """Where the run's examples come from: its instructions, else the corpus. Says what a file's lines were not fit for.
+
+    Raises:
+        FileNotFoundError, ValueError: see `Instructions`.
+    """
+    if cfg.data:
+        instructions = Instructions(cfg.data, cfg.seed, tokenizer, cfg.seq_len)
+        left_out = [f"{count} {reason}" for reason, count in instructions.left_out.items() if count]
+        if left_out:
+            say(f"examples left out of {cfg.data.path}: {', '.join(left_out)}")
+        return instructions.take
+
+    def document(index: int) -> Example:
         ids = [*tokenizer.encode(corpus.document(cfg.corpus, cfg.seed, index)), tokenizer.eos_ids[0]]
         return ids, [1] * len(ids)
 
-    examples = map(example, range(first, first + cfg.documents_per_step))
-    return pack(examples, cfg.batch_size, cfg.seq_len)[0]
+    return lambda start, count: [document(index) for index in range(start, start + count)]
+
+
+def batch_at(cfg: SupervisedConfig, take: Take, step: int) -> tuple[Batch, int]:
+    """The batch of a step, and how many examples found no room in it.
+
+    A pure function of the seed and the step, so a resumed run needs no reader's position.
+    """
+    return pack(take(step * cfg.documents_per_step, cfg.documents_per_step), cfg.batch_size, cfg.seq_len)
 
 
 def start_from(
@@ -104,6 +133,7 @@ def run(cfg: SupervisedConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
         base: the model folder that `cfg.base` stands for, where it names one.
     """
     params, model, tokenizer = start_from(cfg, mesh, base)
+    take = make_source(cfg, tokenizer)
     specs = param_specs(model)
     tx = state.make_optimizer(cfg.optimizer, specs, cfg.num_steps)
     checkpoints = Checkpoints(workdir, cfg.checkpoint, cfg.num_steps)
@@ -121,14 +151,15 @@ def run(cfg: SupervisedConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
     update = make_update(loss, tx, specs, mesh, cfg.microbatches)
     schedule = state.learning_rate(cfg.optimizer, cfg.num_steps)
     writer = MetricsWriter(workdir, start, cfg.num_steps, {"loss": ".3f", "tokens_per_s": ",.0f"}, cfg.log_every)
-    batch = batch_at(cfg, tokenizer, start)
+    batch, no_room = batch_at(cfg, take, start)
     for step in range(start, cfg.num_steps):
         began = time.monotonic()
         train_state, metrics = update(train_state, to_device(batch, mesh))
-        batch, trained = batch_at(cfg, tokenizer, step + 1), int((batch.weights > 0).sum())  # while the device works
-        metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        metrics |= {"learning_rate": float(schedule(step)), "tokens_per_s": trained / (time.monotonic() - began)}
-        writer.write(step, metrics)
+        row = {"learning_rate": float(schedule(step)), "no_room": no_room}
+        trained = int((batch.weights > 0).sum())
+        batch, no_room = batch_at(cfg, take, step + 1)  # while the device works
+        row |= {name: float(value) for name, value in jax.device_get(metrics).items()}
+        writer.write(step, row | {"tokens_per_s": trained / (time.monotonic() - began)})
         checkpoints.save(step + 1, {"state": train_state})
     checkpoints.close()
     writer.close()
