@@ -52,7 +52,7 @@ def test_a_saved_tokenizer_is_the_same(tokenizer, tmp_path):
 
 
 def test_a_folder_without_one_says_so(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no tokenizer in .*: expected tokenizer\.model"):
+    with pytest.raises(FileNotFoundError, match=r"no tokenizer in .*: expected tokenizer\.json or tokenizer\.model"):
         tokenizers.load(tmp_path)
 
 

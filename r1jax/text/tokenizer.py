@@ -1,11 +1,16 @@
-"""Text <-> token ids: one protocol."""
+"""Text <-> token ids: one protocol, SentencePiece, and the way from a path to a tokenizer."""
 
 import io
+import json
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import sentencepiece
+
+from r1jax.text.chat_template import Message
+from r1jax.text.gguf_tokenizer import UnsupportedTokenizerError, read_files
+from r1jax.text.hf_tokenizer import HuggingFaceTokenizer
 
 
 class Tokenizer(Protocol):
@@ -13,29 +18,54 @@ class Tokenizer(Protocol):
 
     Attributes:
         vocab_size: number of ids.
-        eos_ids: every id that ends a sequence.
+        eos_ids: every id that ends a sequence or a turn; the first is the one that a training example ends with.
         pad_id: an id to fill space with; never read as a marker, it may equal an end of sequence.
+        silent_ids: ids that stand for no text: special tokens.
+        byte_ids: ids that stand for one byte of a character outside the vocabulary; none where every token is bytes.
     """
 
     vocab_size: int
     eos_ids: tuple[int, ...]
     pad_id: int
+    silent_ids: frozenset[int]
+    byte_ids: frozenset[int]
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, with exactly one beginning-of-sequence token in front where the vocabulary has one."""
+        """Ids of a text, with exactly one beginning-of-sequence token in front where the model's tokenizer adds one.
+
+        So too where the text, say a rendered chat, begins with that token's name already. `HuggingFaceTokenizer` reads
+        the names of special tokens as these tokens, `SentencePieceTokenizer` as text.
+        """
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, special tokens left out. Never raises: broken UTF-8 becomes U+FFFD."""
+        """Text of ids, special tokens left out. Never raises: broken UTF-8 becomes U+FFFD, unknown ids nothing."""
+        ...
+
+    def render_chat(self, messages: Sequence[Message], add_generation_prompt: bool = True, **variables: Any) -> str:
+        """A conversation in the model's own chat template, to be encoded by `encode`.
+
+        Args:
+            messages: `{"role": ..., "content": ...}` and whatever else the template reads.
+            add_generation_prompt: end with the opening of the assistant's turn.
+            variables: what else the template reads, say `tools`, a list of JSON schemas.
+
+        Raises:
+            ValueError: the model has no template, or its template refuses the messages, in its own words.
+        """
         ...
 
     def save(self, folder: pathlib.Path) -> None:
-        """Writes the files that `load` reads."""
+        """Writes the files that `load` and transformers' AutoTokenizer read."""
         ...
 
 
 class SentencePieceTokenizer:
-    """A SentencePiece model with ids for unknown, beginning, end and padding."""
+    """A SentencePiece model with ids for unknown, beginning, end and padding.
+
+    transformers reads the saved folder as a LlamaTokenizer. That gives the same ids but for texts that begin with white
+    space (SentencePiece puts one more space in front) or that hold the names of special tokens.
+    """
 
     FILE = "tokenizer.model"
 
@@ -45,19 +75,31 @@ class SentencePieceTokenizer:
         self.vocab_size = self._processor.vocab_size()
         self.eos_ids = (self._processor.eos_id(),)
         self.pad_id = max(self._processor.pad_id(), 0)
+        pieces, ids = self._processor, range(self.vocab_size)
+        # The unknown token is silent, though SentencePiece writes " ⁇ " for it.
+        self.silent_ids = frozenset(i for i in ids if pieces.is_control(i) or pieces.is_unknown(i))
+        self.byte_ids = frozenset(i for i in ids if pieces.is_byte(i))
 
     def encode(self, text: str) -> list[int]:
         return self._processor.encode(text, add_bos=self._processor.bos_id() >= 0)
 
     def decode(self, ids: Sequence[int]) -> str:
-        # SentencePiece writes the unknown token as " ⁇ ", and refuses ids past the vocabulary, which a model with a
-        # padded table can sample.
-        unknown = self._processor.unk_id()
-        return self._processor.decode([int(i) for i in ids if 0 <= i < self.vocab_size and i != unknown])
+        # SentencePiece refuses ids past the vocabulary, which a model with a padded table can sample.
+        return self._processor.decode([int(i) for i in ids if 0 <= i < self.vocab_size and i not in self.silent_ids])
+
+    def render_chat(self, messages: Sequence[Message], add_generation_prompt: bool = True, **variables: Any) -> str:
+        raise ValueError("a SentencePiece tokenizer has no chat template: render questions with a plain template "
+                         "(data.chat=false), or start from a model with a tokenizer.json")  # fmt: skip
 
     def save(self, folder: pathlib.Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / self.FILE).write_bytes(self._model)
+        piece = self._processor.id_to_piece
+        special = {"unk": self._processor.unk_id(), "bos": self._processor.bos_id(), "eos": self._processor.eos_id(),
+                   "pad": self._processor.pad_id()}  # fmt: skip
+        config = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_bos_token": special["bos"] >= 0}
+        config |= {f"{name}_token": piece(i) for name, i in special.items() if i >= 0}
+        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
 def train_sentencepiece(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
@@ -72,13 +114,26 @@ def train_sentencepiece(texts: Iterable[str], vocab_size: int) -> SentencePieceT
     return SentencePieceTokenizer(model.getvalue())
 
 
-def load(folder: pathlib.Path) -> Tokenizer:
-    """Reads the tokenizer of a model folder.
+def load(path: pathlib.Path) -> Tokenizer:
+    """Reads the tokenizer of a model folder (tokenizer.json if there, else tokenizer.model) or of a .gguf file.
+
+    A .gguf file whose tokenizer is of a kind not known here is read with the tokenizer.json that lies beside it.
 
     Raises:
-        FileNotFoundError: the folder holds none.
+        FileNotFoundError: the folder holds none, or there is no such file.
+        ValueError: it holds one that cannot be used; the message says what was found and what would do.
     """
-    path = pathlib.Path(folder) / SentencePieceTokenizer.FILE
-    if not path.exists():
-        raise FileNotFoundError(f"no tokenizer in {folder}: expected {SentencePieceTokenizer.FILE}")
-    return SentencePieceTokenizer(path.read_bytes())
+    path = pathlib.Path(path)
+    if path.suffix == ".gguf":
+        try:
+            return HuggingFaceTokenizer(read_files(path))
+        except UnsupportedTokenizerError:
+            if not (path.parent / HuggingFaceTokenizer.FILE).exists():
+                raise
+            path = path.parent
+    if (path / HuggingFaceTokenizer.FILE).exists():
+        return HuggingFaceTokenizer.load(path)
+    if not (path / SentencePieceTokenizer.FILE).exists():
+        expected = f"{HuggingFaceTokenizer.FILE} or {SentencePieceTokenizer.FILE}"
+        raise FileNotFoundError(f"no tokenizer in {path}: expected {expected}")
+    return SentencePieceTokenizer((path / SentencePieceTokenizer.FILE).read_bytes())

@@ -1,0 +1,106 @@
+"""The tokenizer inside a .gguf file, written out as the Hugging Face files that it was made from."""
+
+import json
+import pathlib
+from typing import Any
+
+import gguf
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE
+
+# How text is cut before the merges, by llama.cpp's name for the rule (`tokenizer.ggml.pre`); the rules are those of the
+# models' own tokenizer.json. A converter that did not know the model wrote "default" or nothing: GPT-2's rule.
+_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+SPLITS = {
+    "default": (_GPT2,),
+    "gpt-2": (_GPT2,),
+    "smollm": (r"\p{N}", _GPT2),
+    "llama-bpe": (_LLAMA3,),
+    "qwen2": (_LLAMA3.replace("{1,3}", ""),),
+    "deepseek-v3": (
+        r"\p{N}{1,3}",
+        "[一-龥\u3040-ゟ゠-ヿ]+",
+        r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
+        r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+}
+_ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
+_NAMED = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+
+
+class UnsupportedTokenizerError(ValueError):
+    """The file holds a tokenizer of a kind that cannot be built from its metadata."""
+
+
+def read_files(path: pathlib.Path) -> dict[str, bytes]:
+    """The `tokenizer.json`, `tokenizer_config.json` and `generation_config.json` that a .gguf file's metadata describe.
+
+    Slots that the converter filled up to the embedding's size (token type "unused") are no tokens, as in the original.
+
+    Raises:
+        UnsupportedTokenizerError: a tokenizer other than byte-level BPE, or cut by a rule not in `SPLITS`.
+        ValueError: the metadata contradict themselves.
+    """
+    reader = gguf.GGUFReader(path)
+
+    def field(name: str, default: Any = None) -> Any:
+        return reader.fields[name].contents() if name in reader.fields else default
+
+    model, pre = field("tokenizer.ggml.model"), field("tokenizer.ggml.pre", "default")
+    if model != "gpt2" or pre not in SPLITS:
+        raise UnsupportedTokenizerError(
+            f"{path} holds a tokenizer of model {model!r}, pre-tokenizer {pre!r}; supported is model 'gpt2' with "
+            f"{', '.join(SPLITS)}. Put the model's own tokenizer.json beside the file: it is taken instead"
+        )
+    tokens = field("tokenizer.ggml.tokens")
+    types = field("tokenizer.ggml.token_type") or [gguf.TokenType.NORMAL] * len(tokens)
+    bos = field("tokenizer.ggml.bos_token_id")
+    # llama.cpp's default, for files that do not say.
+    add_bos = bos is not None and field("tokenizer.ggml.add_bos_token", pre == "llama-bpe")
+    try:
+        tokenizer = Tokenizer(BPE(
+            vocab={token: i for i, token in enumerate(tokens) if types[i] != gguf.TokenType.UNUSED},
+            merges=[tuple(merge.split(" ")) for merge in field("tokenizer.ggml.merges", [])],
+            ignore_merges=pre == "llama-bpe",
+        ))  # fmt: skip
+    except Exception as error:  # The Rust package raises bare Exceptions.
+        raise ValueError(f"{path}: tokens and merges do not fit together: {error}") from error
+    if pre == "qwen2":
+        tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in SPLITS[pre]]
+        + [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    if add_bos:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{tokens[bos]} $A", pair=f"{tokens[bos]} $A {tokens[bos]} $B", special_tokens=[(tokens[bos], bos)]
+        )
+    tokenizer.add_tokens([
+        AddedToken(token, normalized=False, special=kind == gguf.TokenType.CONTROL)
+        for token, kind in zip(tokens, types, strict=True)
+        if kind in (gguf.TokenType.CONTROL, gguf.TokenType.USER_DEFINED)
+    ])  # fmt: skip
+
+    named = {key: field(f"tokenizer.ggml.{name}_token_id") for key, name in _NAMED.items()}
+    config = {
+        # The class of transformers that takes tokenizer.json as it stands.
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "add_bos_token": bool(add_bos),
+        "clean_up_tokenization_spaces": False,
+        **{key: tokens[i] for key, i in named.items() if i is not None},
+    }
+    if template := field("tokenizer.chat_template"):
+        config["chat_template"] = template
+    ends = [field(f"tokenizer.ggml.{name}") for name in _ENDS]
+    generation = {"eos_token_id": [i for i in dict.fromkeys(ends) if i is not None]}
+    return {
+        "tokenizer.json": tokenizer.to_str().encode(),
+        "tokenizer_config.json": json.dumps(config, indent=2, ensure_ascii=False).encode(),
+        "generation_config.json": json.dumps(generation, indent=2).encode(),
+    }

@@ -1,0 +1,158 @@
+"""Hugging Face tokenizers: a folder's `tokenizer.json` and the small files around it."""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tokenizers
+
+from r1jax.text.chat_template import Message, render_template
+
+# Names under which the families met here end a turn or a document. The model's own files say the same, but seldom all
+# of it: a base model's omit the end of a turn, a chat model's the end of a document.
+END_NAMES = (
+    "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<｜end▁of▁sentence｜>", "</s>",
+)  # fmt: skip
+TOKEN_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+class HuggingFaceTokenizer:
+    """A `tokenizer.json` with its configuration; see `r1jax.text.tokenizer.Tokenizer` for what it promises.
+
+    It begins a text with the beginning of sequence if the post-processor of `tokenizer.json` does, or if
+    `add_bos_token` of `tokenizer_config.json` says so. (transformers 5 reads the first only, transformers 4 read the
+    second for the classes that DeepSeek names; the weights have seen the token.) An end of sequence is never added.
+
+    `eos_ids` begins with what ends the assistant's turn in the model's chat template, or else with `eos_token`; then
+    come the ids of `generation_config.json` and `config.json`, then special tokens of a known name (`END_NAMES`).
+    """
+
+    FILE = "tokenizer.json"
+    # Kept as they were read and written as they were kept. `config.json` is the model's: read, not kept.
+    FILES = (FILE, "tokenizer_config.json", "generation_config.json", "special_tokens_map.json", "chat_template.jinja")
+
+    def __init__(self, files: Mapping[str, bytes], model_config: Mapping[str, Any] | None = None):
+        """Builds the tokenizer from the contents of its files.
+
+        Args:
+            files: by name, of `FILES`; all but `tokenizer.json` may be missing.
+            model_config: the model's `config.json`, for its `eos_token_id`.
+
+        Raises:
+            ValueError: a file cannot be read, or none names an end of sequence.
+        """
+        self._files = dict(files)
+        self._tokenizer = _parse(self.FILE, files, tokenizers.Tokenizer.from_buffer)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        config = {name: _parse(name, files, json.loads) for name in self.FILES if name.endswith("config.json")}
+        described = _parse("special_tokens_map.json", files, json.loads) | config["tokenizer_config.json"]
+        # A token is written as its text or as a record that has it under "content".
+        named = {key: value.get("content") if isinstance(value := described.get(key), dict) else value
+                 for key in TOKEN_KEYS}  # fmt: skip
+        self._special_tokens = {key: value for key, value in named.items() if value}
+
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._special = {token.content: i for i, token in added.items() if token.special}
+        self.vocab_size = max(vocabulary.values()) + 1
+        self.silent_ids = frozenset(self._special.values())
+        self.byte_ids = frozenset(vocabulary[name] for b in range(256) if (name := f"<0x{b:02X}>") in vocabulary)
+        self._bos = self._find_bos(bool(described.get("add_bos_token")))
+        self._templates = self._find_templates(described)
+
+        ends = [self._template_end(), self._id(self._special_tokens.get("eos_token"))]
+        for ids in (config["generation_config.json"].get("eos_token_id"), (model_config or {}).get("eos_token_id")):
+            ends += ids if isinstance(ids, list) else [ids]
+        ends += [self._special.get(name) for name in END_NAMES]
+        self.eos_ids = tuple(dict.fromkeys(i for i in ends if i is not None))
+        if not self.eos_ids:
+            raise ValueError("no end of sequence: name one as eos_token in tokenizer_config.json, "
+                             "or as eos_token_id in generation_config.json")  # fmt: skip
+        pad = self._id(self._special_tokens.get("pad_token"))
+        self.pad_id = self.eos_ids[0] if pad is None else pad
+
+    @classmethod
+    def load(cls, folder: pathlib.Path) -> "HuggingFaceTokenizer":
+        """Reads a model folder.
+
+        Raises:
+            ValueError: a file of it cannot be used; the message names the folder.
+        """
+        files = {name: (folder / name).read_bytes() for name in cls.FILES if (folder / name).exists()}
+        path = folder / "config.json"
+        try:
+            return cls(files, _parse(path.name, {path.name: path.read_bytes()} if path.exists() else {}, json.loads))
+        except ValueError as error:
+            raise ValueError(f"tokenizer in {folder}: {error}") from error
+
+    def encode(self, text: str) -> list[int]:
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if self._bos is None:
+            return ids
+        # A rendered chat template begins with the token's text already.
+        own = next((i for i, id_ in enumerate(ids) if id_ != self._bos), len(ids))
+        return [self._bos, *ids[own:]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        shown = [int(i) for i in ids if 0 <= i < self.vocab_size and i not in self.silent_ids]
+        return self._tokenizer.decode(shown, skip_special_tokens=False)
+
+    def render_chat(self, messages: Sequence[Message], add_generation_prompt: bool = True, **variables: Any) -> str:
+        if not self._templates:
+            raise ValueError(
+                "the model has no chat template: put its Jinja source beside tokenizer.json as chat_template.jinja, "
+                "or under chat_template in tokenizer_config.json; or do without chat"
+            )
+        name = "tool_use" if variables.get("tools") and "tool_use" in self._templates else "default"
+        if name not in self._templates:
+            raise ValueError(f"none of the model's chat templates is the default: {', '.join(self._templates)}")
+        given = {"tools": None, "documents": None, **self._special_tokens, **variables}
+        given |= {"messages": list(messages), "add_generation_prompt": add_generation_prompt}
+        return render_template(self._templates[name], given)
+
+    def save(self, folder: pathlib.Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in self._files.items():
+            (folder / name).write_bytes(content)
+        if "generation_config.json" not in self._files:
+            # The ends known from config.json must survive, and transformers stops where this project does.
+            text = json.dumps({"eos_token_id": list(self.eos_ids)}, indent=2)
+            (folder / "generation_config.json").write_text(text + "\n", "utf-8")
+
+    def _id(self, token: str | None) -> int | None:
+        return None if token is None else self._tokenizer.token_to_id(token)
+
+    def _find_bos(self, configured: bool) -> int | None:
+        """The id that begins every text, None if there is none."""
+        bos = self._id(self._special_tokens.get("bos_token"))
+        return bos if configured or bos in self._tokenizer.encode("").ids else None
+
+    def _find_templates(self, described: Mapping[str, Any]) -> dict[str, str]:
+        """Chat templates by name; the one that most models have alone is the "default"."""
+        if "chat_template.jinja" in self._files:
+            return {"default": self._files["chat_template.jinja"].decode("utf-8")}
+        template = described.get("chat_template") or []
+        return {"default": template} if isinstance(template, str) else {t["name"]: t["template"] for t in template}
+
+    def _template_end(self) -> int | None:
+        """The special token that follows an assistant's content in the chat template, None if none does."""
+        answer = "ANSWER"
+        try:
+            text = self.render_chat(
+                [{"role": "user", "content": "QUESTION"}, {"role": "assistant", "content": answer}], False
+            )
+        except ValueError:  # No template, or one that wants other messages than these.
+            return None
+        _, found, rest = text.rpartition(answer)
+        ends = [token for token in self._special if found and rest.lstrip().startswith(token)]
+        return self._special[max(ends, key=len)] if ends else None
+
+
+def _parse(name: str, files: Mapping[str, bytes], parse: Any) -> Any:
+    """A file's contents parsed, {} if it is not there; a ValueError that names it if it cannot be."""
+    try:
+        return parse(files[name]) if name in files else {}
+    except Exception as error:  # The Rust package raises bare Exceptions.
+        raise ValueError(f"{name} cannot be read: {error}") from error
