@@ -34,7 +34,8 @@ class InstructionConfig:
             problems, in the R1-Zero tags.
         template: a name in `r1jax.text.chat.TEMPLATES` that dresses a prompt. Messages are taken as they are.
         chat: ask through the model's own chat template, as in `data.tasks.DataConfig`. Messages need it.
-        held_out_share: leave out what asks a question that `data.tasks.is_held_out`; 0 keeps all.
+        held_out_share: leave out what asks a question that `data.tasks.is_held_out`, in any of the user's messages; 0
+            keeps all.
         skip_bad_lines: leave out, and count, lines of the file that cannot be used.
     """
 
