@@ -74,5 +74,5 @@ def test_taken_and_placed_rows_stay_whole(mesh8):
     np.testing.assert_array_equal(placed.targets[:, 0], 10 * placed.advantages)
     np.testing.assert_array_equal(placed.sampler_logprobs[:, 0], -placed.advantages)
     assert placed.ref_logprobs is None
-    with pytest.raises(ValueError, match="6 rows do not divide over data x fsdp = 4; change the batch size"):
+    with pytest.raises(ValueError, match="6 rows do not divide over data x fsdp x expert = 4; change the batch size"):
         to_device(take_rows(batch, np.arange(6)), mesh8)

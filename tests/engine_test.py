@@ -202,7 +202,7 @@ def test_greedy_is_the_argmax_of_a_full_forward(tiny, ends, mesh1, params, promp
     rollouts = draw(Engine(tiny, cfg, ends, mesh1), mesh1, params, prompts[:4], samples=2)
     batch = pad_rollouts(rollouts, np.zeros(len(rollouts)), 64)
     with jax.set_mesh(mesh1):
-        hidden, _ = jax.jit(lambda p, b: forward(p, tiny, b.tokens, b.positions, b.segments))(params, batch)
+        hidden = jax.jit(lambda p, b: forward(p, tiny, b.tokens, b.positions, b.segments).hidden)(params, batch)
     best = np.asarray(jnp.argmax(hidden @ unembed_table(params).T, axis=-1))
     np.testing.assert_array_equal(best[batch.weights > 0], batch.targets[batch.weights > 0])
 
@@ -218,7 +218,7 @@ def test_sampled_frequencies_are_the_models(mesh1):
     rollouts = draw(Engine(model, cfg, ManyEnds(8), mesh1), mesh1, params, [prompt], samples=n)
     counts = np.bincount([int(r.ids[0]) for r in rollouts], minlength=8)
     with jax.set_mesh(mesh1):
-        hidden, _ = forward(params, model, jnp.array([prompt.ids]), jnp.arange(3)[None], rules=DECODE_RULES)
+        hidden = forward(params, model, jnp.array([prompt.ids]), jnp.arange(3)[None], rules=DECODE_RULES).hidden
     logits = np.float64(hidden[0, -1] @ unembed_table(params).T) / truncation.temperature
     p = np.exp(logits - logits.max())
     p = np.where(p >= np.sort(p)[-truncation.top_k], p, 0)
@@ -231,7 +231,7 @@ def test_sampled_frequencies_are_the_models(mesh1):
 
 
 def test_slots_that_do_not_divide_over_the_mesh_and_empty_prompts_are_refused(tiny, ends, mesh8, engine, mesh1, params):
-    with pytest.raises(ValueError, match=r"sampling\.slots=6 .* multiples of the mesh's data x fsdp = 4"):
+    with pytest.raises(ValueError, match=r"sampling\.slots=6 .* multiples of the mesh's data x fsdp x expert = 4"):
         Engine(tiny, dataclasses.replace(CONFIG, slots=6), ends, mesh8)
     with pytest.raises(ValueError, match="prompt 'empty' has no tokens"):
         draw(engine, mesh1, params, [Prompt("empty", "?", "1", "maths")])

@@ -116,7 +116,7 @@ def weights(mesh1):
 @jax.jit
 def naive_logprobs(params, batch):
     """Log-probs `[B, T]` and entropies from the whole logits."""
-    hidden, _ = forward(params, MODEL, batch.tokens, batch.positions, batch.segments)
+    hidden = forward(params, MODEL, batch.tokens, batch.positions, batch.segments).hidden
     log_p = jax.nn.log_softmax(hidden @ params["embed"].T)
     entropy = -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
     return jnp.take_along_axis(log_p, batch.targets[..., None], axis=-1)[..., 0], entropy

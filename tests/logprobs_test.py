@@ -150,7 +150,7 @@ def test_the_update_never_holds_the_whole_logits(big, mesh1):
 
 def test_a_naive_loss_would_fail_the_memory_check(big):
     def naive_loss(params, batch):
-        hidden, _ = forward(params, BIG, batch.tokens, batch.positions, batch.segments)
+        hidden = forward(params, BIG, batch.tokens, batch.positions, batch.segments).hidden
         return -jnp.sum(batch.weights * naive(hidden, unembed_table(params), batch.targets, Truncation())[0])
 
     compiled = jax.jit(jax.grad(naive_loss)).lower(*big).compile()

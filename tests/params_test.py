@@ -61,3 +61,16 @@ def test_abstract_describes_what_init_makes(mesh8):
 def test_a_spec_names_every_dimension():
     with pytest.raises(ValueError, match=r"shape \(2, 3\) and axes \('embed',\)"):
         ParamSpec((2, 3), ("embed",))
+
+
+def test_a_weight_that_does_not_divide_over_the_mesh_is_named_with_what_would_do(mesh8):
+    specs = {"layers": {"k": ParamSpec((2, 8, 3, 4), ("layers", "embed", "kv_heads", "head_dim"))}}
+    message = r"weight layers\.k: its kv_heads \(3\) do not divide over config\.mesh tensor = 2; 1 would do"
+    with pytest.raises(ValueError, match=message):
+        core.shardings(specs, TRAIN_RULES, mesh8)
+
+
+def test_cast_leaves_in_float32_what_its_spec_says():
+    specs = {"router": ParamSpec((2,), (None,), keep_float32=True), "up": ParamSpec((2,), (None,))}
+    weights = core.cast({"router": jnp.ones(2), "up": jnp.ones(2)}, specs, "bfloat16")
+    assert (weights["router"].dtype, weights["up"].dtype) == (jnp.float32, jnp.bfloat16)

@@ -37,13 +37,14 @@ def test_weights_are_whole_over_fsdp_when_decoding():
 
 @pytest.mark.parametrize(
     "sizes, expected",
-    [((-1, 1, 1), (8, 1, 1)), ((2, -1, 2), (2, 2, 2)), ((1, 8, 1), (1, 8, 1)), ((1, 1, -1), (1, 1, 8))],
+    [((-1, 1, 1, 1), (8, 1, 1, 1)), ((2, -1, 1, 2), (2, 2, 1, 2)), ((1, 8, 1, 1), (1, 8, 1, 1)),
+     ((1, 1, 2, -1), (1, 1, 2, 4))],
 )
 def test_minus_one_takes_what_the_others_leave(sizes, expected):
     assert tuple(make_mesh(MeshConfig(*sizes)).shape.values()) == expected
 
 
-@pytest.mark.parametrize("sizes", [(3, 1, 1), (3, -1, 1), (-1, -1, 1), (2, 2, 1), (16, 1, 1)])
+@pytest.mark.parametrize("sizes", [(3, 1, 1, 1), (3, -1, 1, 1), (-1, -1, 1, 1), (2, 1, 2, 1), (16, 1, 1, 1)])
 def test_sizes_that_do_not_fit_raise_and_say_how_to_mend_it(sizes):
     message = rf"config.mesh = .*'data': {sizes[0]}.* does not fit 8 devices; set one axis to -1"
     with pytest.raises(ValueError, match=message):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from r1jax.core.sharding import AxisRules
 
@@ -23,12 +23,14 @@ class ParamSpec:
         axes: a logical axis name, or None, for each dimension; `AxisRules` maps them to mesh axes.
         init: "normal" draws N(0, std^2); "ones" and "zeros" are exempt from weight decay.
         std: standard deviation for "normal".
+        keep_float32: `cast` leaves it in float32, whatever the compute type.
     """
 
     shape: tuple[int, ...]
     axes: tuple[str | None, ...]
     init: Literal["normal", "ones", "zeros"] = "normal"
     std: float = 0.02
+    keep_float32: bool = False
 
     def __post_init__(self):
         if len(self.shape) != len(self.axes):
@@ -39,18 +41,41 @@ def _is_spec(x: Any) -> bool:
     return isinstance(x, ParamSpec)
 
 
-def _map(fn, specs: Any) -> Any:
-    return jax.tree.map(fn, specs, is_leaf=_is_spec)
+def _map(fn, specs: Any, *rest: Any) -> Any:
+    return jax.tree.map(fn, specs, *rest, is_leaf=_is_spec)
 
 
 def shardings(specs: Any, rules: AxisRules, mesh: Mesh) -> Any:
-    """A NamedSharding for every weight."""
-    return _map(lambda spec: rules.sharding(mesh, spec.axes), specs)
+    """A NamedSharding for every weight.
+
+    Raises:
+        ValueError: a dimension that does not divide over its mesh axes; names the weight and the axes.
+    """
+
+    def sharding(path, spec: ParamSpec) -> NamedSharding:
+        for size, axis, part in zip(spec.shape, spec.axes, rules.parts(spec.axes), strict=True):
+            ways = math.prod(mesh.shape[name] for name in part)
+            if size % ways:
+                raise ValueError(
+                    f"weight {'.'.join(str(key.key) for key in path)}: its {axis} ({size}) do not divide over "
+                    f"config.mesh {' x '.join(part)} = {ways}; {math.gcd(size, ways)} would do"
+                )
+        return rules.sharding(mesh, spec.axes)
+
+    return jax.tree_util.tree_map_with_path(sharding, specs, is_leaf=_is_spec)
+
+
+def cast(params: Params, specs: Any, dtype: str) -> Params:
+    """The weights in the compute type, but for those that are kept in float32."""
+    return _map(lambda spec, w: w.astype(jnp.float32 if spec.keep_float32 else dtype), specs, params)
 
 
 def abstract(specs: Any, rules: AxisRules, mesh: Mesh, dtype: str = "float32") -> Any:
     """Shapes, dtype and shardings without values: for ahead-of-time compilation and as a restore target."""
-    return _map(lambda s: jax.ShapeDtypeStruct(s.shape, dtype, sharding=rules.sharding(mesh, s.axes)), specs)
+    return _map(
+        lambda spec, sharding: jax.ShapeDtypeStruct(spec.shape, dtype, sharding=sharding),
+        specs, shardings(specs, rules, mesh),
+    )  # fmt: skip
 
 
 def count(specs: Any) -> int:

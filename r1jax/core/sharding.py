@@ -1,6 +1,7 @@
 """The device mesh, and the rules that map logical axis names to its axes."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,11 +17,13 @@ class MeshConfig:
     Attributes:
         data: replicas that see different rows.
         fsdp: as data, and the weights are cut along it as well.
+        expert: as data, and the experts are dealt out along it.
         tensor: cuts heads, the MLP's width and the vocabulary.
     """
 
     data: int = -1
     fsdp: int = 1
+    expert: int = 1
     tensor: int = 1
 
 
@@ -60,6 +63,10 @@ class AxisRules:
         Raises:
             ValueError: an unknown logical axis, or two dimensions that want the same mesh axis.
         """
+        return PartitionSpec(*(part or None for part in self.parts(axes)))
+
+    def parts(self, axes: Sequence[str | None]) -> list[tuple[str, ...]]:
+        """The mesh axes that each dimension is cut over; raises as `spec` does."""
         table = dict(self.rules)
         unknown = [name for name in axes if name is not None and name not in table]
         if unknown:
@@ -68,16 +75,17 @@ class AxisRules:
         used = [mesh_axis for part in parts for mesh_axis in part]
         if len(set(used)) != len(used):
             raise ValueError(f"logical axes {tuple(axes)} use a mesh axis twice: {parts}")
-        return PartitionSpec(*(part or None for part in parts))
+        return parts
 
     def sharding(self, mesh: Mesh, axes: Sequence[str | None]) -> NamedSharding:
         return NamedSharding(mesh, self.spec(axes))
 
 
-# Rows are cut over data and fsdp alike. In training the weights are cut over fsdp along `embed`; in decoding they are
-# whole there, so that a token's step gathers nothing.
+# Rows are cut over data, fsdp and expert alike. In training the weights are cut over fsdp along `embed` (or `rank`, that
+# of a latent); in decoding they are whole there, so that a token's step gathers nothing.
+BATCH = ("data", "fsdp", "expert")
 _COMMON = (
-    ("batch", ("data", "fsdp")),
+    ("batch", BATCH),
     ("layers", ()),
     ("length", ()),
     ("head_dim", ()),
@@ -85,10 +93,16 @@ _COMMON = (
     ("kv_heads", ("tensor",)),
     ("mlp", ("tensor",)),
     ("vocab", ("tensor",)),
+    ("experts", ("expert",)),
     ("act", ()),
 )
-TRAIN_RULES = AxisRules((*_COMMON, ("embed", ("fsdp",))))
-DECODE_RULES = AxisRules((*_COMMON, ("embed", ())))
+TRAIN_RULES = AxisRules((*_COMMON, ("embed", ("fsdp",)), ("rank", ("fsdp",))))
+DECODE_RULES = AxisRules((*_COMMON, ("embed", ()), ("rank", ())))
+
+
+def batch_ways(mesh: Mesh) -> int:
+    """In how many parts the rows of a batch are cut."""
+    return math.prod(mesh.shape[axis] for axis in BATCH)
 
 
 def constrain(x: jax.Array, rules: AxisRules, *axes: str | None) -> jax.Array:

@@ -105,7 +105,8 @@ def to_device(batch: Batch, mesh: Mesh, rules: sharding.AxisRules = sharding.TRA
     Raises:
         ValueError: the rows do not divide over the mesh.
     """
-    rows, ways = batch.tokens.shape[0], mesh.shape["data"] * mesh.shape["fsdp"]
+    rows, ways = batch.tokens.shape[0], sharding.batch_ways(mesh)
     if rows % ways:
-        raise ValueError(f"{rows} rows do not divide over data x fsdp = {ways}; change the batch size or config.mesh")
+        raise ValueError(f"{rows} rows do not divide over {' x '.join(sharding.BATCH)} = {ways}; change the batch size "
+                         "or config.mesh")  # fmt: skip
     return sharding.place(batch, lambda x: rules.sharding(mesh, ("batch",) + (None,) * (x.ndim - 1)))

@@ -20,6 +20,7 @@ import numpy as np
 from r1jax.config import at_least
 from r1jax.core.params import Params
 from r1jax.data.batching import Batch
+from r1jax.losses.auxiliary import AuxiliaryConfig, auxiliary_loss
 from r1jax.losses.supervised import batch_logprobs
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
@@ -136,9 +137,10 @@ def surrogate(ratio: jax.Array, advantages: jax.Array, cfg: GRPOConfig) -> tuple
 
 
 def grpo_loss(
-    params: Params, model: ModelConfig, batch: Batch, cfg: GRPOConfig, truncation: Truncation, chunk: int
+    params: Params, model: ModelConfig, batch: Batch, cfg: GRPOConfig, truncation: Truncation, chunk: int,
+    aux: AuxiliaryConfig = AuxiliaryConfig(),
 ) -> tuple[jax.Array, dict[str, jax.Array]]:  # fmt: skip
-    """The negated GRPO objective, a sum over tokens weighted by `batch.weights` (see `token_weights`).
+    """The negated GRPO objective, a sum over tokens weighted by `batch.weights` (see `token_weights`), and `aux`.
 
     Args:
         truncation: the sampler's, so that log-probs are those of the distribution that was sampled from.
@@ -148,7 +150,7 @@ def grpo_loss(
         loss and sums to be divided by `weight` (`.../max` entries are maxima): kl, entropy, clip/rate, ratio,
         sampler_gap/mean and /max = |trainer's log-prob at sampling time - sampler's|.
     """
-    logprobs, entropy = batch_logprobs(params, model, batch, truncation, chunk)
+    logprobs, entropy, output = batch_logprobs(params, model, batch, truncation, chunk)
     w = batch.weights
     # Padding's log-probs are real numbers about meaningless tokens; pin them so that no ratio overflows there.
     logprobs = jnp.where(w > 0, logprobs, 0.0)
@@ -165,4 +167,6 @@ def grpo_loss(
         per_token += cfg.beta * kl
         metrics["kl"] = kl
     sums = {name: jnp.sum(x * w) for name, x in metrics.items()}
-    return jnp.sum(per_token * w), {**sums, "weight": jnp.sum(w), "sampler_gap/max": jnp.max(jnp.abs(gap))}
+    extra, more = auxiliary_loss(params, model, batch, output, aux, chunk)
+    metrics = {**sums, **more, "weight": jnp.sum(w), "sampler_gap/max": jnp.max(jnp.abs(gap))}
+    return jnp.sum(per_token * w) + extra, metrics

@@ -1,7 +1,11 @@
 """The small parts of a block. Axes: B rows, T tokens, D model width, F MLP width, N heads, H head width."""
 
+import math
+
 import jax
 import jax.numpy as jnp
+
+from r1jax.models.config import RopeScaling
 
 
 def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
@@ -11,15 +15,48 @@ def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
     return (y * scale).astype(x.dtype)
 
 
-def rope(x_BTNH: jax.Array, positions_BT: jax.Array, theta: float) -> jax.Array:
+def mscale(factor: float, weight: float) -> float:
+    """YaRN's temperature, 0.1 weight ln(factor) + 1 (arXiv 2309.00071, eq. 22; DeepSeek-V2's weight)."""
+    return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+
+def rope_frequencies(half: int, theta: float, scaling: RopeScaling | None) -> jax.Array:
+    """Radians a position of each of `half` rotated pairs, `[half]` float32, stretched as the model was."""
+    frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    if scaling is None:
+        return frequencies
+    if scaling.kind == "linear":
+        return frequencies / scaling.factor
+    if scaling.kind == "llama3":
+        turns = scaling.original_length * frequencies / (2 * math.pi)  # within the original context
+        low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+        kept = jnp.clip((turns - low) / (high - low), 0.0, 1.0)
+    else:
+        # The pair at which a frequency turns that often within the original context; whole pairs, as YaRN's authors do.
+        first, last = (
+            half * math.log(scaling.original_length / (turns * 2 * math.pi)) / math.log(theta)
+            for turns in (scaling.beta_fast, scaling.beta_slow)
+        )
+        first, last = max(math.floor(first), 0), min(math.ceil(last), 2 * half - 1)
+        kept = 1.0 - jnp.clip((jnp.arange(half) - first) / max(last - first, 1e-3), 0.0, 1.0)
+    return frequencies * kept + frequencies / scaling.factor * (1.0 - kept)
+
+
+def rope(x_BTNH: jax.Array, positions_BT: jax.Array, theta: float, scaling: RopeScaling | None = None) -> jax.Array:
     """Rotary positions (Su et al. 2021), halves layout: dimension i turns together with i + H/2.
 
-    Angles are float32: bfloat16 positions above 256 would collide.
+    Angles are float32: bfloat16 positions above 256 would collide. Under YaRN the result is also scaled, see
+    `RopeScaling`.
     """
-    half = x_BTNH.shape[-1] // 2
-    frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    frequencies = rope_frequencies(x_BTNH.shape[-1] // 2, theta, scaling)
     angles = positions_BT[..., None, None].astype(jnp.float32) * frequencies
     sin, cos = jnp.sin(angles), jnp.cos(angles)
+    if scaling and scaling.kind == "yarn":
+        length = scaling.attention_factor
+        if not length and scaling.mscale and scaling.mscale_all_dim:
+            length = mscale(scaling.factor, scaling.mscale) / mscale(scaling.factor, scaling.mscale_all_dim)
+        length = length or mscale(scaling.factor, 1.0)
+        sin, cos = sin * length, cos * length
     x1, x2 = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1).astype(x_BTNH.dtype)
 

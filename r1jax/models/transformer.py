@@ -1,37 +1,73 @@
-"""The decoder: a tree of ParamSpec and a function. Axes as in layers.py and attention.py; L layers are stacked."""
+"""The decoder: a tree of ParamSpec and functions of it. Axes as in layers.py and attention.py; layers are stacked.
+
+Layers of one kind are one stack, scanned: `layers` have an ordinary MLP, `moe_layers`, which follow them, experts.
+`mtp` holds the blocks of multi-token prediction, which take no part in `forward`.
+"""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from r1jax.core import params as core
 from r1jax.core.params import Params, ParamSpec
 from r1jax.core.sharding import TRAIN_RULES, AxisRules, constrain
-from r1jax.models import cache as kv
-from r1jax.models.attention import attend, cache_mask, causal_mask
+from r1jax.models.attention import cache_mask, causal_mask, gqa, gqa_specs
+from r1jax.models.cache import KVCache
 from r1jax.models.config import ModelConfig
-from r1jax.models.layers import rms_norm, rope, swiglu
+from r1jax.models.layers import rms_norm, swiglu
+from r1jax.models.mla import mla, mla_specs
+from r1jax.models.moe import Routing, moe_mlp, moe_specs
+
+
+class Output(NamedTuple):
+    """What a forward pass gives.
+
+    Attributes:
+        hidden: `[B, T, D]` after the final norm, in the compute type.
+        cache: where one was given, with the new tokens in it.
+        routing: what the routers did, None in a dense model.
+    """
+
+    hidden: jax.Array
+    cache: KVCache | None
+    routing: Routing | None
+
+
+def _mlp_specs(cfg: ModelConfig, L: int) -> Params:
+    D, F, std = cfg.embed_dim, cfg.mlp_dim, cfg.embed_dim**-0.5
+    return {
+        "gate": ParamSpec((L, D, F), ("layers", "embed", "mlp"), std=std),
+        "up": ParamSpec((L, D, F), ("layers", "embed", "mlp"), std=std),
+        "down": ParamSpec((L, F, D), ("layers", "mlp", "embed"), std=std * (2 * cfg.num_layers) ** -0.5),
+    }
+
+
+def _block_specs(cfg: ModelConfig, L: int, experts: bool) -> Params:
+    norm = ParamSpec((L, cfg.embed_dim), ("layers", None), "ones")
+    attention = mla_specs(cfg, L) if cfg.mla else gqa_specs(cfg, L)
+    mlp = moe_specs(cfg, L) if experts else _mlp_specs(cfg, L)
+    return {"attn_norm": norm, "mlp_norm": norm, **attention, **mlp}
 
 
 def param_specs(cfg: ModelConfig) -> Params:
-    """Every weight of the model. Projections into the residual stream start smaller by sqrt(2L) (GPT-2)."""
-    L, D, N, K, H, F = cfg.num_layers, cfg.embed_dim, cfg.num_heads, cfg.num_kv_heads, cfg.head_dim, cfg.mlp_dim
-    std, out_std = D**-0.5, D**-0.5 * (2 * L) ** -0.5
-    specs = {
-        "embed": ParamSpec((cfg.vocab_size, D), ("vocab", "embed"), std=0.02),
-        "layers": {
-            "attn_norm": ParamSpec((L, D), ("layers", None), "ones"),
-            "q": ParamSpec((L, D, N, H), ("layers", "embed", "heads", "head_dim"), std=std),
-            "k": ParamSpec((L, D, K, H), ("layers", "embed", "kv_heads", "head_dim"), std=std),
-            "v": ParamSpec((L, D, K, H), ("layers", "embed", "kv_heads", "head_dim"), std=std),
-            "o": ParamSpec((L, N, H, D), ("layers", "heads", "head_dim", "embed"), std=out_std),
-            "mlp_norm": ParamSpec((L, D), ("layers", None), "ones"),
-            "gate": ParamSpec((L, D, F), ("layers", "embed", "mlp"), std=std),
-            "up": ParamSpec((L, D, F), ("layers", "embed", "mlp"), std=std),
-            "down": ParamSpec((L, F, D), ("layers", "mlp", "embed"), std=out_std),
-        },
-        "final_norm": ParamSpec((D,), (None,), "ones"),
-    }
+    """Every weight of the model. Projections into the residual stream start smaller by sqrt(2 num_layers) (GPT-2)."""
+    D, dense = cfg.embed_dim, cfg.num_dense_layers
+    table = ParamSpec((cfg.vocab_size, D), ("vocab", "embed"), std=0.02)
+    specs = {"embed": table, "final_norm": ParamSpec((D,), (None,), "ones")}
+    if dense:
+        specs["layers"] = _block_specs(cfg, dense, experts=False)
+    if cfg.num_layers > dense:
+        specs["moe_layers"] = _block_specs(cfg, cfg.num_layers - dense, experts=True)
+    if cfg.mtp_depth:
+        norm = ParamSpec((cfg.mtp_depth, D), ("layers", None), "ones")
+        specs["mtp"] = {
+            "embed_norm": norm, "hidden_norm": norm, "norm": norm,
+            "merge": ParamSpec((cfg.mtp_depth, 2 * D, D), ("layers", "embed", None), std=(2 * D) ** -0.5),
+            **_block_specs(cfg, cfg.mtp_depth, experts=cfg.moe is not None),
+        }  # fmt: skip
     if not cfg.tie_embeddings:
-        specs["unembed"] = ParamSpec((cfg.vocab_size, D), ("vocab", "embed"), std=std)
+        specs["unembed"] = ParamSpec((cfg.vocab_size, D), ("vocab", "embed"), std=D**-0.5)
     return specs
 
 
@@ -40,52 +76,92 @@ def unembed_table(params: Params) -> jax.Array:
     return params["unembed"] if "unembed" in params else params["embed"]
 
 
+def _run_stack(name, params, cfg: ModelConfig, x_BTD, cache, positions_BT, mask_BTS, real_BT, rules, first: int):
+    """Runs the stack `name`, whose first layer is the model's layer `first`. Returns x, the cache, and the routers'
+    load `[L, E]` and balance `[L, B]` (None and None in a dense stack)."""
+    specs, attention = param_specs(cfg)[name], mla if cfg.mla else gqa
+
+    def block(carry, layer):
+        x, cache = carry
+        p, index = layer
+        p = core.cast(p, specs, cfg.dtype)
+        h = rms_norm(x, p["attn_norm"], cfg.norm_eps)
+        out, cache = attention(p, cfg, h, positions_BT, mask_BTS, cache, index)
+        x = x + out
+        h = rms_norm(x, p["mlp_norm"], cfg.norm_eps)
+        if "router" in p:
+            out, load, balance = moe_mlp(p, cfg, h, real_BT)
+        else:
+            out, load, balance = swiglu(h, p["gate"], p["up"], p["down"]), None, None
+        return (constrain(x + out, rules, "batch", "length", "act"), cache), (load, balance)
+
+    if cfg.remat:
+        block = jax.checkpoint(block, prevent_cse=False)
+    count = params["attn_norm"].shape[0]
+    layers = (params, first + jnp.arange(count))
+    (x, cache), (load, balance) = jax.lax.scan(block, (x_BTD, cache), layers, unroll=min(cfg.scan_unroll, count))
+    return x, cache, load, balance
+
+
 def forward(
     params: Params,
     cfg: ModelConfig,
     tokens_BT: jax.Array,
     positions_BT: jax.Array,
     segments_BT: jax.Array | None = None,
-    cache: kv.KVCache | None = None,
+    cache: KVCache | None = None,
     rules: AxisRules = TRAIN_RULES,
-) -> tuple[jax.Array, kv.KVCache | None]:
-    """Hidden states after the final norm, `[B, T, D]` in the compute type, and the cache where one was given.
+) -> Output:
+    """Hidden states of tokens.
 
-    Without a cache, tokens attend within their segment (one segment a row when `segments_BT` is None). With one,
-    their keys and values are written at their positions first, and they attend to all slots up to their own.
+    Without a cache, tokens attend within their segment (one segment a row when `segments_BT` is None; segment 0 is
+    padding, which the routers' statistics leave out). With one, their keys and values are written at their positions
+    first, and they attend to all slots up to their own.
     """
-
-    def cast(tree):
-        return jax.tree.map(lambda w: w.astype(cfg.dtype), tree)
-
+    real = jnp.ones(tokens_BT.shape, bool) if segments_BT is None else segments_BT > 0
     if cache is None:
-        segments = jnp.zeros_like(tokens_BT) if segments_BT is None else segments_BT
-        mask_BTS = causal_mask(positions_BT, segments)
+        mask = causal_mask(positions_BT, jnp.zeros_like(tokens_BT) if segments_BT is None else segments_BT)
     else:
-        mask_BTS = cache_mask(positions_BT, cache.k.shape[3])
-
-    def block(carry, layer):
-        x, cache = carry
-        p, index = layer
-        p = cast(p)
-        h = rms_norm(x, p["attn_norm"], cfg.norm_eps)
-        q = rope(jnp.einsum("btd,dnh->btnh", h, p["q"]), positions_BT, cfg.rope_theta)
-        k = rope(jnp.einsum("btd,dkh->btkh", h, p["k"]), positions_BT, cfg.rope_theta)
-        v = jnp.einsum("btd,dkh->btkh", h, p["v"])
-        if cache is None:
-            k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
-        else:
-            cache = kv.write(cache, index, k, v, positions_BT)
-            k, v = cache.k[index], cache.v[index]
-        x = x + jnp.einsum("btnh,nhd->btd", attend(q, k, v, mask_BTS), p["o"])
-        x = x + swiglu(rms_norm(x, p["mlp_norm"], cfg.norm_eps), p["gate"], p["up"], p["down"])
-        return (constrain(x, rules, "batch", "length", "act"), cache), None
-
-    if cfg.remat:
-        block = jax.checkpoint(block, prevent_cse=False)
+        mask = cache_mask(positions_BT, cache.length)
     # The gather's gradient is a scatter into [V, D]; measured on CPU it costs less than one layer.
     x = constrain(params["embed"].astype(cfg.dtype)[tokens_BT], rules, "batch", "length", "act")
-    (x, cache), _ = jax.lax.scan(
-        block, (x, cache), (params["layers"], jnp.arange(cfg.num_layers)), unroll=cfg.scan_unroll
-    )
-    return rms_norm(x, params["final_norm"].astype(cfg.dtype), cfg.norm_eps), cache
+    routing = None
+    for name, first in (("layers", 0), ("moe_layers", cfg.num_dense_layers)):
+        if name in params:
+            x, cache, load, balance = _run_stack(
+                name, params[name], cfg, x, cache, positions_BT, mask, real, rules, first
+            )
+            routing = None if load is None else Routing({name: load}, balance.sum(axis=0))
+    return Output(rms_norm(x, params["final_norm"].astype(cfg.dtype), cfg.norm_eps), cache, routing)
+
+
+def look_ahead(
+    params: Params, cfg: ModelConfig, hidden_BTD: jax.Array, next_BT: jax.Array, positions_BT: jax.Array,
+    segments_BT: jax.Array,
+) -> tuple[list[jax.Array], Routing | None]:  # fmt: skip
+    """Multi-token prediction in training (DeepSeek-V3, section 2.2): the hidden states of each depth d = 1, 2, ...
+
+    Depth d joins, at position t, the embedding of token t + d with the state of depth d - 1, so its state predicts
+    token t + d + 1. Depth 0 is the main model after its final norm, as the released weights have it. The last d
+    positions of a segment have no token t + d: their states mean nothing, and no earlier position sees them.
+
+    Args:
+        hidden_BTD: the main model's `Output.hidden`.
+        next_BT: token t + 1 at position t (a batch's targets).
+    """
+    mask, real, states = causal_mask(positions_BT, segments_BT), segments_BT > 0, []
+    routing = None
+    for depth in range(cfg.mtp_depth):
+        stack = jax.tree.map(lambda w, depth=depth: w[depth : depth + 1], params["mtp"])
+        p = {name: stack[name][0].astype(cfg.dtype) for name in ("embed_norm", "hidden_norm", "merge", "norm")}
+        ahead = params["embed"].astype(cfg.dtype)[jnp.roll(next_BT, -depth, axis=1)]
+        pair = rms_norm(ahead, p["embed_norm"], cfg.norm_eps), rms_norm(hidden_BTD, p["hidden_norm"], cfg.norm_eps)
+        x = constrain(jnp.concatenate(pair, axis=-1) @ p["merge"], TRAIN_RULES, "batch", "length", "act")
+        x, _, load, balance = _run_stack("mtp", stack, cfg, x, None, positions_BT, mask, real, TRAIN_RULES, depth)
+        hidden_BTD = rms_norm(x, p["norm"], cfg.norm_eps)
+        states.append(hidden_BTD)
+        if load is not None:
+            loads = [load] if routing is None else [routing.load["mtp"], load]
+            before = 0.0 if routing is None else routing.balance
+            routing = Routing({"mtp": jnp.concatenate(loads)}, before + balance.sum(axis=0))
+    return states, routing

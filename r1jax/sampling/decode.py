@@ -55,7 +55,7 @@ def prefill(params: Params, cfg: ModelConfig, tokens_RP: jax.Array) -> KVCache:
     """Keys and values of R right-padded prompts. Slots past a prompt's end hold rubbish that decoding overwrites."""
     positions = jnp.broadcast_to(jnp.arange(tokens_RP.shape[1]), tokens_RP.shape)
     cache = kv.empty(cfg, *tokens_RP.shape, DECODE_RULES)
-    return forward(params, cfg, tokens_RP, positions, cache=cache, rules=DECODE_RULES)[1]
+    return forward(params, cfg, tokens_RP, positions, cache=cache, rules=DECODE_RULES).cache
 
 
 def fork(
@@ -107,8 +107,8 @@ def decode_window(
     table = unembed_table(params).astype(cfg.dtype)
 
     def step(slots: Slots, _):
-        hidden, cache = forward(params, cfg, slots.token[:, None], slots.position[:, None], cache=slots.cache,
-                                rules=DECODE_RULES)
+        hidden, cache, _ = forward(params, cfg, slots.token[:, None], slots.position[:, None], cache=slots.cache,
+                                   rules=DECODE_RULES)
         logits = jnp.einsum("bd,vd->bv", hidden[:, 0], table, preferred_element_type=jnp.float32)
         logits = constrain(logits, DECODE_RULES, "batch", "vocab")
         tokens, logprobs = sample(logits, jax.vmap(jax.random.fold_in)(slots.key, slots.position), truncation)

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from r1jax.config import at_least
 from r1jax.core import params as core
 from r1jax.core.params import Params
-from r1jax.core.sharding import DECODE_RULES, place, replicated
+from r1jax.core.sharding import BATCH, DECODE_RULES, batch_ways, place, replicated
 from r1jax.data.types import Prompt, Rollout
 from r1jax.models import cache as kv
 from r1jax.models.config import ModelConfig
@@ -30,7 +30,7 @@ class SamplingConfig:
     Attributes:
         max_new_tokens: room for a completion, the end of sequence included.
         truncation: temperature, top-k, top-p.
-        slots: sequences decoded together; a multiple of the mesh's data x fsdp.
+        slots: sequences decoded together; a multiple of the mesh's data x fsdp x expert.
         window: decode steps in one device call. The host reads results one window late, so a finished slot idles for
             up to two windows before it is refilled.
         prefill_rows: prompts prefilled together.
@@ -68,21 +68,22 @@ class Engine:
     """Samples from a model on a mesh. Holds compiled programs, no weights and no randomness."""
 
     def __init__(self, model: ModelConfig, cfg: SamplingConfig, tokenizer: Tokenizer, mesh: Mesh):
-        ways = mesh.shape["data"] * mesh.shape["fsdp"]
+        ways = batch_ways(mesh)
         if cfg.slots % ways or cfg.prefill_rows % ways:
             raise ValueError(
                 f"sampling.slots={cfg.slots} and sampling.prefill_rows={cfg.prefill_rows} must be multiples of "
-                f"the mesh's data x fsdp = {ways}"
+                f"the mesh's {' x '.join(BATCH)} = {ways}"
             )
         self._cfg, self._tokenizer, self._mesh = cfg, tokenizer, mesh
         self._eos_ids = tokenizer.eos_ids
         layout = functools.partial(DECODE_RULES.sharding, mesh)
-        rows, cache = layout(("batch",)), kv.KVCache(layout(kv.CACHE_AXES), layout(kv.CACHE_AXES))
+        rows, axes = layout(("batch",)), kv.axes(model)
+        cache = kv.KVCache(layout(axes.k), axes.v and layout(axes.v))
         slots = decode.Slots(cache, rows, rows, rows, rows)
         whole = replicated(mesh)
-        specs = param_specs(model)
+        specs = param_specs(dataclasses.replace(model, mtp_depth=0))  # those blocks take no part
         self._to_decode_layout = jax.jit(
-            lambda params: jax.tree.map(lambda w: w.astype(model.dtype), params),
+            lambda params: core.cast({name: params[name] for name in specs}, specs, model.dtype),
             out_shardings=core.shardings(specs, DECODE_RULES, mesh),
         )
         self._idle = jax.jit(
@@ -158,7 +159,7 @@ class Engine:
                     batch.append((free.pop(0), waiting.popleft()))
                 for i, sequence in batch:
                     running[i] = sequence
-                slots = self._with_room(slots, max(needed(), shelf[1].k.shape[3]))
+                slots = self._with_room(slots, max(needed(), shelf[1].length))
                 slots = self._fork_into(slots, shelf, prompts, batch, key)
             if any(running):
                 slots, sampled = self._decode(params, self._with_room(slots, needed()))
@@ -183,7 +184,7 @@ class Engine:
         """The slots with a cache of at least `length`; it only grows, for some slot is nearly always long."""
         if slots is None:
             return self._idle(length)
-        return self._resize(slots, length) if slots.cache.k.shape[3] < length else slots
+        return self._resize(slots, length) if slots.cache.length < length else slots
 
     def _prefill_from(self, params: Params, prompts: Sequence[Prompt], first: int) -> tuple[range, kv.KVCache]:
         """Prefills the next `prefill_rows` prompts, each once for its whole group."""

@@ -18,14 +18,15 @@ from jax.sharding import Mesh
 from r1jax.config import at_least
 from r1jax.core import params as core
 from r1jax.core.params import Params
-from r1jax.core.sharding import TRAIN_RULES, MeshConfig, replicated
+from r1jax.core.sharding import BATCH, TRAIN_RULES, MeshConfig, batch_ways, replicated
 from r1jax.data import jsonl
 from r1jax.data.batching import Batch, pad_rollouts, take_rows, to_device
 from r1jax.data.tasks import DataConfig, Questions
 from r1jax.data.types import Rollout
+from r1jax.losses.auxiliary import AuxiliaryConfig
 from r1jax.losses.grpo import GRPOConfig, group_advantages, grpo_loss, token_weights
 from r1jax.losses.supervised import batch_logprobs
-from r1jax.models.config import ModelConfig
+from r1jax.models.config import ComputeConfig, ModelConfig
 from r1jax.models.transformer import param_specs
 from r1jax.rewards.combine import RewardConfig
 from r1jax.rewards.maths import check_gold
@@ -51,6 +52,8 @@ class RLConfig:
         num_steps: rollouts.
         data, sampling, grpo, rewards, optimizer, evaluation: see their classes.
         seed: of questions, sampling and the random reward.
+        auxiliary: what a mixture of experts adds to the loss.
+        compute: how the model is computed, where that is not to be as its folder says.
         microbatches: pieces a minibatch is computed in; changes memory, not results.
         logprob_chunk: positions a row whose logits exist at a time.
         batch_bucket: rows are padded to a multiple of this many tokens; each multiple is compiled once.
@@ -66,6 +69,8 @@ class RLConfig:
     rewards: RewardConfig = RewardConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     evaluation: EvalConfig = EvalConfig()
+    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
+    compute: ComputeConfig | None = None
     seed: int = 0
     microbatches: int = 1
     logprob_chunk: int = 64
@@ -171,15 +176,15 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     Args:
         base: the model folder to start from.
     """
-    ways = mesh.shape["data"] * mesh.shape["fsdp"]
+    ways = batch_ways(mesh)
     if cfg.rows_at_a_time % ways:
         raise ValueError(f"{cfg.rows_at_a_time} rows at a time (prompts_per_step x group_size / minibatches / "
-                         f"microbatches) do not divide over config.mesh's data x fsdp = {ways}")  # fmt: skip
-    base_params, model, tokenizer = checkpoint.load_model(base, mesh)
+                         f"microbatches) do not divide over config.mesh's {' x '.join(BATCH)} = {ways}")  # fmt: skip
+    base_params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute)
     specs = param_specs(model)
     G, max_tokens = cfg.grpo.group_size, cfg.sampling.max_new_tokens
     updates = cfg.num_steps * cfg.grpo.minibatches * cfg.grpo.inner_epochs
-    tx = state.make_optimizer(cfg.optimizer, specs, updates)
+    tx = state.make_optimizer(cfg.optimizer, specs, updates, cfg.auxiliary.idle)
     schedule = state.learning_rate(cfg.optimizer, updates)
     questions = Questions(cfg.data, cfg.seed, tokenizer, check_gold=check_gold)
     held_out = questions.held_out(cfg.evaluation.questions)
@@ -188,8 +193,10 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     eval_engine = Engine(model, eval_sampling, tokenizer, mesh)
     score = make_scorer(model, cfg, mesh)
     update = make_update(
-        lambda params, batch: grpo_loss(params, model, batch, cfg.grpo, cfg.sampling.truncation, cfg.logprob_chunk),
-        tx, specs, mesh, cfg.microbatches,
+        lambda params, batch: grpo_loss(
+            params, model, batch, cfg.grpo, cfg.sampling.truncation, cfg.logprob_chunk, cfg.auxiliary
+        ),
+        tx, specs, mesh, cfg.microbatches, cfg.auxiliary.bias_rate,
     )  # fmt: skip
 
     checkpoints = Checkpoints(workdir, cfg.checkpoint, cfg.num_steps)

@@ -1,6 +1,7 @@
 """The training state and its optimiser."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 import jax
@@ -63,13 +64,22 @@ def learning_rate(cfg: OptimizerConfig, total_steps: int) -> optax.Schedule:
     return optax.join_schedules([start, main], [cfg.warmup_steps])
 
 
-def make_optimizer(cfg: OptimizerConfig, specs: Params, total_steps: int) -> optax.GradientTransformation:
-    """The optax chain: clip, Adam, decay, rate."""
+def make_optimizer(
+    cfg: OptimizerConfig, specs: Params, total_steps: int, idle: Sequence[str] = ()
+) -> optax.GradientTransformation:
+    """The optax chain: clip, Adam, decay, rate.
+
+    Args:
+        idle: parts of the tree, by their first key, that the loss does not reach; not decayed either, they stay as
+            they are.
+    """
+    decayed = core.decay_mask(specs)
+    decayed |= {part: jax.tree.map(lambda _: False, decayed[part]) for part in idle if part in decayed}
     return optax.chain(
         optax.clip_by_global_norm(cfg.clip_norm) if cfg.clip_norm else optax.identity(),
         optax.adamw(
             learning_rate(cfg, total_steps), cfg.b1, cfg.b2, cfg.eps,
-            weight_decay=cfg.weight_decay, mask=core.decay_mask(specs),
+            weight_decay=cfg.weight_decay, mask=decayed,
         ),
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, constrain, replicated
 from r1jax.data.batching import Batch
+from r1jax.models.moe import load_metrics, rebalance
 from r1jax.training.state import TrainState, state_shardings
 
 Metrics = dict[str, jax.Array]
@@ -56,12 +57,27 @@ def accumulate(loss: Loss, params: Params, batch: Batch, parts: int) -> tuple[Pa
     return jax.lax.scan(step, zeros, pieces)[0]
 
 
+def _balance(params: Params, metrics: Metrics, rate: float) -> tuple[Params, Metrics]:
+    """Moves the selection biases against the loads among the metrics, and replaces those by their summary."""
+    loads = {name.removeprefix("load/"): x for name, x in metrics.items() if name.startswith("load/")}
+    metrics = {name: x for name, x in metrics.items() if not name.startswith("load/")}
+    if not loads:
+        return params, metrics
+    for stack, load in loads.items():
+        if rate and "router_bias" in params[stack]:
+            bias = rebalance(params[stack]["router_bias"], load, rate)
+            params = {**params, stack: {**params[stack], "router_bias": bias}}
+    return params, {**metrics, **load_metrics(jnp.concatenate(list(loads.values())))}
+
+
 def make_update(
-    loss: Loss, tx: optax.GradientTransformation, specs: Params, mesh: Mesh, microbatches: int = 1
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    loss: Loss, tx: optax.GradientTransformation, specs: Params, mesh: Mesh, microbatches: int = 1,
+    bias_rate: float = 0.0,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:  # fmt: skip
     """Compiles (state, batch) -> (state, metrics); the old state's memory is reused.
 
-    A gradient that is not finite leaves weights and moments as they were (`step` still counts it) and shows as
+    Metrics named `load/<stack>` become measures of the experts' balance, and move the stack's selection biases by
+    `bias_rate` where it has them. A gradient that is not finite leaves weights and moments as they were (`step` still counts it) and shows as
     `skipped` = 1 among the metrics.
     """
     shardings = state_shardings(specs, tx, mesh)
@@ -70,7 +86,8 @@ def make_update(
         grads, metrics = accumulate(loss, state.params, batch, microbatches)
         norm = optax.global_norm(grads)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        new = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
+        params, metrics = _balance(optax.apply_updates(state.params, updates), metrics, bias_rate)
+        new = TrainState(state.step + 1, params, opt_state)
         finite = jnp.isfinite(norm)
         old = TrainState(new.step, state.params, state.opt_state)
         state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)

@@ -1,0 +1,83 @@
+"""What DeepSeek-V3's training adds to a loss: sequence-wise balance and multi-token prediction (arXiv 2412.19437)."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from r1jax.config import at_least
+from r1jax.core.params import Params
+from r1jax.data.batching import Batch
+from r1jax.losses.logprobs import token_logprobs
+from r1jax.models.config import ModelConfig
+from r1jax.models.logits import Truncation
+from r1jax.models.transformer import Output, look_ahead, unembed_table
+
+
+@dataclasses.dataclass(frozen=True)
+class AuxiliaryConfig:
+    """Has no effect on a model without experts and without multi-token prediction.
+
+    Attributes:
+        balance_weight: alpha of the sequence-wise balance loss (section 2.1.2, eq. 17).
+        bias_rate: gamma by which each update moves the experts' selection biases against their load, without a loss.
+            V3 was pretrained with 0.001 and its biases were frozen at the end, hence the default.
+        mtp_weight: lambda of multi-token prediction (eq. 25); V3 was pretrained with 0.3, then 0.1. At 0 its blocks
+            are neither computed nor changed.
+    """
+
+    balance_weight: float = 1e-4
+    bias_rate: float = 0.0
+    mtp_weight: float = 0.0
+
+    def __post_init__(self):
+        at_least(0, self, "balance_weight", "bias_rate", "mtp_weight")
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Parts of the model that the loss does not reach."""
+        return () if self.mtp_weight else ("mtp",)
+
+
+def _ahead(x_BT: jax.Array, depth: int) -> jax.Array:
+    """The values `depth` positions further on; what has none is 0."""
+    return jnp.pad(x_BT, ((0, 0), (0, depth)))[:, depth:]
+
+
+def mtp_loss(
+    params: Params, cfg: ModelConfig, batch: Batch, states: list[jax.Array], chunk: int
+) -> jax.Array:
+    """Cross-entropy of tokens further ahead, the mean over the depths (eqs. 24 and 25 with lambda = 1).
+
+    A target counts as it does in the main loss; one that lies in the next segment does not count.
+    """
+    table, total = unembed_table(params).astype(cfg.dtype), 0.0
+    for depth, hidden in enumerate(states, 1):
+        targets = _ahead(batch.targets, depth)
+        same = _ahead(batch.segments, depth) == batch.segments
+        weights = jnp.where(same, _ahead(batch.weights, depth), 0.0)
+        logprobs, _ = token_logprobs(hidden, table, targets, Truncation(), chunk)
+        total += jnp.sum(jnp.where(weights > 0, -logprobs * weights, 0.0))
+    return total / len(states)
+
+
+def auxiliary_loss(
+    params: Params, cfg: ModelConfig, batch: Batch, output: Output, aux: AuxiliaryConfig, chunk: int
+) -> tuple[jax.Array | float, dict[str, jax.Array]]:
+    """The terms that `aux` asks for and the model has, summed, and their values before weighting.
+
+    Additive over rows, as `batch.weights` are: a row's balance loss counts by its share of the weights. Among the
+    metrics `load/<stack>` `[L, E]` are the tokens that went to each expert: what the bias update reads.
+    """
+    loss, metrics, routings = 0.0, {}, [output.routing]
+    if cfg.mtp_depth and aux.mtp_weight:
+        states, routing = look_ahead(params, cfg, output.hidden, batch.targets, batch.positions, batch.segments)
+        routings.append(routing)
+        metrics["mtp_loss"] = mtp_loss(params, cfg, batch, states, chunk)
+        loss += aux.mtp_weight * metrics["mtp_loss"]
+    for routing in filter(None, routings):
+        balance = jnp.sum(routing.balance * batch.weights.sum(axis=1))
+        metrics["balance_loss"] = metrics.get("balance_loss", 0.0) + balance
+        loss += aux.balance_weight * balance
+        metrics |= {f"load/{stack}": load for stack, load in routing.load.items()}
+    return loss, metrics

@@ -1,0 +1,85 @@
+"""Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1; V3, arXiv 2412.19437, section 2.1.1).
+
+Axes as in attention.py; R the latent's rank, P width of a head's position-less part, V of its value.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from r1jax.core.params import Params, ParamSpec
+from r1jax.models import cache as kv
+from r1jax.models.attention import attend
+from r1jax.models.cache import KVCache
+from r1jax.models.config import ModelConfig
+from r1jax.models.layers import mscale, rms_norm, rope
+
+# DeepSeek's own code norms the latents with this epsilon, whatever the model's.
+LATENT_EPS = 1e-6
+
+
+def mla_specs(cfg: ModelConfig, L: int) -> Params:
+    """The weights of L layers. A `rank` axis is cut over fsdp where the other one is not the residual stream."""
+    m, D, N = cfg.mla, cfg.embed_dim, cfg.num_heads
+    heads = ("heads", "head_dim")
+    specs = {
+        "kv_a": ParamSpec((L, D, m.kv_rank + m.rope_dim), ("layers", "embed", None), std=D**-0.5),
+        "kv_a_norm": ParamSpec((L, m.kv_rank), ("layers", None), "ones"),
+        "kv_b": ParamSpec((L, m.kv_rank, N, m.nope_dim + m.v_dim), ("layers", "rank", *heads), std=m.kv_rank**-0.5),
+        "o": ParamSpec((L, N, m.v_dim, D), ("layers", *heads, "embed"), std=(2 * cfg.num_layers * D) ** -0.5),
+    }
+    if m.q_rank:
+        specs |= {
+            "q_a": ParamSpec((L, D, m.q_rank), ("layers", "embed", None), std=D**-0.5),
+            "q_a_norm": ParamSpec((L, m.q_rank), ("layers", None), "ones"),
+            "q_b": ParamSpec((L, m.q_rank, N, cfg.head_dim), ("layers", "rank", *heads), std=m.q_rank**-0.5),
+        }
+    else:
+        specs["q"] = ParamSpec((L, D, N, cfg.head_dim), ("layers", "embed", *heads), std=D**-0.5)
+    return specs
+
+
+def _score_scale(cfg: ModelConfig) -> float:
+    scaling = cfg.rope_scaling
+    stretch = mscale(scaling.factor, scaling.mscale_all_dim) if scaling and scaling.kind == "yarn" else 1.0
+    return cfg.head_dim**-0.5 * stretch**2
+
+
+def mla(
+    p: Params, cfg: ModelConfig, h_BTD: jax.Array, positions_BT: jax.Array, mask_BTS: jax.Array,
+    cache: KVCache | None, layer: jax.Array,
+) -> tuple[jax.Array, KVCache | None]:  # fmt: skip
+    """One layer's attention and, where a cache is given, the cache with this layer's latents and keys written to it.
+
+    A single query a row (decoding) takes the absorbed form: it goes through kv_b's key half into the latent space,
+    attends to the latents as they lie in the cache, and what comes out goes through kv_b's value half. Longer inputs
+    expand the latents into every head's keys and values, which is less work from some hundred queries on.
+    """
+    m = cfg.mla
+    if m.q_rank:
+        q = jnp.einsum("btr,rnh->btnh", rms_norm(h_BTD @ p["q_a"], p["q_a_norm"], LATENT_EPS), p["q_b"])
+    else:
+        q = jnp.einsum("btd,dnh->btnh", h_BTD, p["q"])
+    q_nope, q_rope = jnp.split(q, [m.nope_dim], axis=-1)
+    q_rope = rope(q_rope, positions_BT, cfg.rope_theta, cfg.rope_scaling)
+    latent, k_rope = jnp.split(h_BTD @ p["kv_a"], [m.kv_rank], axis=-1)
+    latent = rms_norm(latent, p["kv_a_norm"], LATENT_EPS)[:, :, None]
+    k_rope = rope(k_rope[:, :, None], positions_BT, cfg.rope_theta, cfg.rope_scaling)
+    keys_BSKH = jnp.concatenate([latent, k_rope], axis=-1)
+    if cache is None:
+        keys_BKSH = keys_BSKH.transpose(0, 2, 1, 3)
+    else:
+        cache = kv.write(cache, layer, KVCache(keys_BSKH, None), positions_BT)
+        keys_BKSH = cache.k[layer]
+    latent_BKSR = keys_BKSH[..., : m.kv_rank]
+    k_b, v_b = jnp.split(p["kv_b"], [m.nope_dim], axis=-1)
+    scale = _score_scale(cfg)
+    if h_BTD.shape[1] == 1:
+        q = jnp.concatenate([jnp.einsum("btnp,rnp->btnr", q_nope, k_b), q_rope], axis=-1)
+        out = jnp.einsum("btnr,rnv->btnv", attend(q, keys_BKSH, latent_BKSR, mask_BTS, scale), v_b)
+    else:
+        q = jnp.concatenate([q_nope, q_rope], axis=-1)
+        k_nope = jnp.einsum("bsr,rnp->bnsp", latent_BKSR[:, 0], k_b)
+        k_rope = jnp.broadcast_to(keys_BKSH[..., m.kv_rank :], (*k_nope.shape[:3], m.rope_dim))
+        k = jnp.concatenate([k_nope, k_rope], axis=-1)
+        out = attend(q, k, jnp.einsum("bsr,rnv->bnsv", latent_BKSR[:, 0], v_b), mask_BTS, scale)
+    return jnp.einsum("btnv,nvd->btd", out, p["o"]), cache

@@ -1,0 +1,173 @@
+"""Files of tensors: eight bytes that give a header's length, the header in JSON, then the numbers, row by row.
+
+Read and written here rather than by the package of the same name, which reads no slices of fp8 into NumPy and writes a
+file only from tensors that are all in memory.
+"""
+
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import ml_dtypes
+import numpy as np
+
+from r1jax.models.weight_map import Index
+from r1jax.models.weights import Progress
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+FP8 = np.dtype(ml_dtypes.float8_e4m3fn)
+DTYPES = {
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F8_E4M3": FP8,
+}
+_CODES = {dtype: code for code, dtype in DTYPES.items()}
+_SCALE = "_scale_inv"
+
+
+class _Stored(NamedTuple):
+    path: pathlib.Path
+    offset: int  # bytes from the beginning of the file
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+class SafetensorsFolder:
+    """The tensors of a folder's `model.safetensors`, or of the shards that its index names; see `weights.Source`.
+
+    fp8 tensors come out in bfloat16: with DeepSeek's scheme, `x.weight` stands beside the float32 factors
+    `x.weight_scale_inv` of its blocks, and is their product in float32, rounded.
+    """
+
+    def __init__(self, folder: pathlib.Path, block: tuple[int, int] | None = None):
+        """Reads the headers.
+
+        Args:
+            block: rows and columns of an fp8 block; None where the model's config says nothing of fp8.
+
+        Raises:
+            FileNotFoundError: no such file in the folder, or a shard of the index is missing.
+            ValueError: a file that is broken or cut short, a type that is not supported, fp8 without its factors.
+        """
+        self.where, self._block = str(folder), block
+        self._stored = {name: stored for path in _files(folder) for name, stored in _header(path).items()}
+        self.tensors = {
+            name: jax.ShapeDtypeStruct(stored.shape, ml_dtypes.bfloat16 if stored.dtype == FP8 else stored.dtype)
+            for name, stored in self._stored.items() if not name.endswith(_SCALE)
+        }  # fmt: skip
+        for name, stored in self._stored.items():
+            if stored.dtype == FP8:
+                self._check_scale(name, stored)
+
+    def _check_scale(self, name: str, stored: _Stored) -> None:
+        if self._block is None:
+            raise ValueError(f"{stored.path}: {name} is fp8, but config.json has no quantization_config with a "
+                             f"weight_block_size")  # fmt: skip
+        scale = self._stored.get(name + _SCALE)
+        found = None if scale is None else (scale.shape, str(scale.dtype))
+        wanted = (tuple(-(-size // block) for size, block in zip(stored.shape, self._block, strict=True)), "float32")
+        if found != wanted:
+            raise ValueError(f"{stored.path}: the factors {name + _SCALE} of an fp8 tensor are {found}, should be {wanted}")
+
+    def read(self, name: str, index: Index) -> np.ndarray:
+        stored = self._stored[name]
+        values = _map(stored)[index]
+        if stored.dtype != FP8:
+            return values
+        rows, columns = (np.arange(each.start, each.stop) // size for each, size in zip(index, self._block, strict=True))
+        factors = _map(self._stored[name + _SCALE])[rows[:, None], columns]
+        return (values.astype(np.float32) * factors).astype(ml_dtypes.bfloat16)
+
+
+def _map(stored: _Stored) -> np.ndarray:
+    # Mapped anew each time: pages of a file stay in the process's memory for as long as its map does.
+    return np.memmap(stored.path, stored.dtype, "r", stored.offset, stored.shape)
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+    if (folder / SINGLE).exists():
+        return [folder / SINGLE]
+    if (folder / INDEX).exists():
+        names = sorted(set(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values()))
+        missing = [name for name in names if not (folder / name).exists()]
+        if missing:
+            raise FileNotFoundError(f"{folder} lacks {len(missing)} of the {len(names)} files that its {INDEX} names: "
+                                    f"{', '.join(missing[:5])}; download them again")  # fmt: skip
+        return [folder / name for name in names]
+    if any(folder.glob("pytorch_model*.bin")):
+        raise FileNotFoundError(
+            f"{folder} holds its weights as pytorch_model.bin, which runs code when it is opened: convert it once, with "
+            f"transformers.AutoModelForCausalLM.from_pretrained(folder).save_pretrained(other_folder)"
+        )
+    raise FileNotFoundError(f"no weights in {folder}: expected {SINGLE} or {INDEX} with its shards")
+
+
+def _header(path: pathlib.Path) -> dict[str, _Stored]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > size - 8:
+            raise ValueError(f"{path} is no safetensors file, or was cut short: download it again")
+        try:
+            entries = json.loads(file.read(length))
+        except ValueError as error:
+            raise ValueError(f"{path} is no safetensors file: its header is no JSON ({error})") from error
+    found, end = {}, 0
+    for name, entry in entries.items():
+        if name == "__metadata__":
+            continue
+        if entry["dtype"] not in DTYPES:
+            raise ValueError(f"{path}: {name} is of type {entry['dtype']}; supported are {', '.join(DTYPES)}, and no "
+                             f"quantisation but DeepSeek's fp8")  # fmt: skip
+        start, stop = entry["data_offsets"]
+        found[name] = _Stored(path, 8 + length + start, tuple(entry["shape"]), DTYPES[entry["dtype"]])
+        end = max(end, 8 + length + stop)
+    if end > size:
+        raise ValueError(f"{path} was cut short: it has {size} bytes of {end}; download it again")
+    return found
+
+
+def write(
+    folder: pathlib.Path, tensors: Mapping[str, jax.ShapeDtypeStruct], fetch: Callable[[str], np.ndarray],
+    max_bytes: int, progress: Progress | None = None,
+) -> None:  # fmt: skip
+    """Writes tensors in the order given: `model.safetensors` if they fit into one file, else shards and their index.
+
+    Args:
+        fetch: gives the named tensor; asked for one at a time.
+        max_bytes: a file's size, which only a tensor larger than that exceeds.
+    """
+    sizes = {name: int(np.prod(tensor.shape)) * tensor.dtype.itemsize for name, tensor in tensors.items()}
+    shards, room = [], 0
+    for name, size in sizes.items():
+        if size > room or not shards:
+            shards.append([])
+            room = max_bytes
+        shards[-1].append(name)
+        room -= size
+    files = [SINGLE] if len(shards) == 1 else [
+        f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)
+    ]  # fmt: skip
+    total, done = sum(sizes.values()), 0
+    for file_name, names in zip(files, shards, strict=True):
+        names = sorted(names, key=lambda name: -tensors[name].dtype.itemsize)  # so that each lies at a multiple of its size
+        header, offset = {"__metadata__": {"format": "pt"}}, 0
+        for name in names:
+            header[name] = {"dtype": _CODES[tensors[name].dtype], "shape": list(tensors[name].shape),
+                            "data_offsets": [offset, offset := offset + sizes[name]]}  # fmt: skip
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        with (folder / file_name).open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for name in names:
+                file.write(np.ascontiguousarray(fetch(name)).reshape(-1).view(np.uint8).data)
+                done += sizes[name]
+                if progress:
+                    progress(done, total)
+    if len(files) > 1:
+        where = {name: file_name for file_name, names in zip(files, shards, strict=True) for name in names}
+        text = json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=1)
+        (folder / INDEX).write_text(text + "\n", "utf-8")
