@@ -15,6 +15,7 @@ from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES
 from r1jax.data.batching import Batch, pad_rollouts, take_rows, to_device
 from r1jax.data.types import Prompt, Rollout
+from r1jax.losses.auxiliary import AuxiliaryConfig
 from r1jax.losses.grpo import GRPOConfig, group_advantages, grpo_loss, k3, surrogate, token_weights
 from r1jax.losses.supervised import batch_logprobs
 from r1jax.models.config import ModelConfig
@@ -176,7 +177,7 @@ CONFIGS = {
 
 
 def loss_of(cfg: GRPOConfig, truncation: Truncation = PLAIN):
-    return lambda params, batch: grpo_loss(params, MODEL, batch, cfg, truncation, 3)
+    return lambda params, batch: grpo_loss(params, MODEL, batch, cfg, truncation, 3, AuxiliaryConfig())
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import pytest
 from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES
 from r1jax.data.batching import Batch
+from r1jax.losses.auxiliary import AuxiliaryConfig
 from r1jax.losses.grpo import GRPOConfig, grpo_loss
 from r1jax.losses.logprobs import token_logprobs
 from r1jax.models.config import ModelConfig
@@ -132,7 +133,8 @@ def big(mesh1):
 
 
 def loss(params, batch):
-    return grpo_loss(params, BIG, batch, GRPOConfig(entropy_bonus=0.01), Truncation(0.9, 20, 0.9), CHUNK)
+    cfg, truncation = GRPOConfig(entropy_bonus=0.01), Truncation(0.9, 20, 0.9)
+    return grpo_loss(params, BIG, batch, cfg, truncation, CHUNK, AuxiliaryConfig())
 
 
 def test_the_gradient_of_the_loss_never_holds_the_whole_logits(big):

@@ -1,6 +1,7 @@
 """Weights come from their declaration alone: the mesh, the other weights and the process do not change their values."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 

@@ -9,6 +9,7 @@ import pytest
 from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES
 from r1jax.data.batching import pack
+from r1jax.losses.auxiliary import AuxiliaryConfig
 from r1jax.losses.supervised import batch_logprobs, cross_entropy_loss
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
@@ -26,7 +27,7 @@ def weights(mesh1):
 
 @pytest.fixture(scope="module")
 def gradient(weights):
-    run = jax.jit(jax.value_and_grad(lambda params, batch: cross_entropy_loss(params, TINY, batch, 5)[0]))
+    run = jax.jit(jax.value_and_grad(lambda params, batch: cross_entropy_loss(params, TINY, batch, 5, AuxiliaryConfig())[0]))
     return lambda batch: run(weights, batch)
 
 
@@ -41,7 +42,7 @@ def test_the_loss_is_the_mean_negative_log_prob(weights):
     positions = np.arange(8, dtype=np.int32)[None]
     logits = forward(weights, TINY, np.array([ids[:8]]), positions)[0][0] @ weights["embed"].T
     expected = -np.mean([jax.nn.log_softmax(logits[t])[ids[t + 1]] for t in range(3, 8)])
-    np.testing.assert_allclose(cross_entropy_loss(weights, TINY, batch, 5)[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(cross_entropy_loss(weights, TINY, batch, 5, AuxiliaryConfig())[0], expected, rtol=1e-5)
 
 
 def test_trap03_packing_and_padding_move_neither_loss_nor_gradient(gradient):

@@ -81,8 +81,8 @@ class AxisRules:
         return NamedSharding(mesh, self.spec(axes))
 
 
-# Rows are cut over data, fsdp and expert alike. In training the weights are cut over fsdp along `embed` (or `rank`, that
-# of a latent); in decoding they are whole there, so that a token's step gathers nothing.
+# Rows are cut over data, fsdp and expert alike. In training the weights are cut over fsdp along `embed` (or `rank`, a
+# latent's); in decoding they are whole there, so that a token's step gathers nothing.
 BATCH = ("data", "fsdp", "expert")
 _COMMON = (
     ("batch", BATCH),

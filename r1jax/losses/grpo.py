@@ -138,13 +138,14 @@ def surrogate(ratio: jax.Array, advantages: jax.Array, cfg: GRPOConfig) -> tuple
 
 def grpo_loss(
     params: Params, model: ModelConfig, batch: Batch, cfg: GRPOConfig, truncation: Truncation, chunk: int,
-    aux: AuxiliaryConfig = AuxiliaryConfig(),
+    aux: AuxiliaryConfig,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:  # fmt: skip
     """The negated GRPO objective, a sum over tokens weighted by `batch.weights` (see `token_weights`), and `aux`.
 
     Args:
         truncation: the sampler's, so that log-probs are those of the distribution that was sampled from.
         chunk: see `token_logprobs`.
+        aux: what a mixture of experts adds.
 
     Returns:
         loss and sums to be divided by `weight` (`.../max` entries are maxima): kl, entropy, clip/rate, ratio,

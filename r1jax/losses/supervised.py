@@ -22,7 +22,7 @@ def batch_logprobs(
 
 
 def cross_entropy_loss(
-    params: Params, cfg: ModelConfig, batch: Batch, chunk: int, aux: AuxiliaryConfig = AuxiliaryConfig()
+    params: Params, cfg: ModelConfig, batch: Batch, chunk: int, aux: AuxiliaryConfig
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Weighted sum of -log p(target), in nats, with `batch.weights` summing to 1 over the whole (unsplit) batch.
 

@@ -109,7 +109,6 @@ def _dispatch(x_BTD, experts_BTk, weights_BTk, gate_EDF, up_EDF, down_EFD) -> ja
     """`_experts` on a mesh: rows are gathered along the expert axis, each device does its own experts' share of them,
     and the sums are scattered back to the rows' owners. `[B, T, D]` float32.
     """
-    k = experts_BTk.shape[-1]
     mesh = jax.sharding.get_abstract_mesh()
 
     def flat(x):
@@ -135,7 +134,9 @@ def _dispatch(x_BTD, experts_BTk, weights_BTk, gate_EDF, up_EDF, down_EFD) -> ja
     )(x_BTD, experts_BTk, weights_BTk, gate_EDF, up_EDF, down_EFD)
 
 
-def moe_mlp(p: Params, cfg: ModelConfig, x_BTD: jax.Array, real_BT: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def moe_mlp(
+    p: Params, cfg: ModelConfig, x_BTD: jax.Array, real_BT: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """One layer's experts. Returns the output in x's type, the load `[E]` and the balance loss `[B]` (see Routing)."""
     moe = cfg.moe
     scores = affinities(x_BTD, p["router"], moe)

@@ -17,8 +17,9 @@ from r1jax.data import corpus
 from r1jax.data.batching import Batch, Example, pack, to_device
 from r1jax.data.corpus import CorpusConfig
 from r1jax.data.instructions import InstructionConfig, Instructions
+from r1jax.losses.auxiliary import AuxiliaryConfig
 from r1jax.losses.supervised import cross_entropy_loss
-from r1jax.models.config import ModelConfig
+from r1jax.models.config import ComputeConfig, ModelConfig
 from r1jax.models.transformer import param_specs
 from r1jax.text.tokenizer import Tokenizer, train_sentencepiece
 from r1jax.training import checkpoint, state
@@ -44,6 +45,8 @@ class SupervisedConfig:
         num_steps, batch_size, seq_len: updates, rows an update, tokens a row.
         documents_per_step: documents or instructions drawn for each update and packed first-fit; those that find no
             room are dropped. As many instructions as rows always find room.
+        auxiliary: what a mixture of experts and multi-token prediction add to the loss.
+        compute: how the base is computed, where that is not to be as its folder says.
         microbatches: pieces a batch is computed in.
         logprob_chunk: positions a row whose logits exist at a time.
         log_every: steps between console lines.
@@ -62,6 +65,8 @@ class SupervisedConfig:
     tokenizer_documents: int = 4000
     corpus: CorpusConfig = CorpusConfig()
     data: InstructionConfig | None = None
+    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
+    compute: ComputeConfig | None = None
     microbatches: int = 1
     logprob_chunk: int = 64
     log_every: int = 20
@@ -119,7 +124,7 @@ def start_from(
 ) -> tuple[Params, ModelConfig, Tokenizer]:
     """The weights, shape and tokenizer that a run begins with: the base's, or new ones."""
     if base is not None:
-        return checkpoint.load_model(base, mesh)
+        return checkpoint.load_model(base, mesh, cfg.compute)
     documents = (corpus.document(cfg.corpus, cfg.seed, i) for i in range(cfg.tokenizer_documents))
     tokenizer = train_sentencepiece(documents, cfg.vocab_size)
     model = dataclasses.replace(cfg.model, vocab_size=tokenizer.vocab_size)
@@ -135,20 +140,21 @@ def run(cfg: SupervisedConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
     params, model, tokenizer = start_from(cfg, mesh, base)
     take = make_source(cfg, tokenizer)
     specs = param_specs(model)
-    tx = state.make_optimizer(cfg.optimizer, specs, cfg.num_steps)
+    tx = state.make_optimizer(cfg.optimizer, specs, cfg.num_steps, cfg.auxiliary.idle)
     checkpoints = Checkpoints(workdir, cfg.checkpoint, cfg.num_steps)
     restored = checkpoints.restore({"state": state.abstract_state(specs, tx, mesh)})
     if restored:
         start, train_state = restored[0], restored[1]["state"]
     else:
         start, train_state = 0, state.create(params, specs, tx, mesh)
+    del params  # the state has a copy
     say(f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.batch_size} x {cfg.seq_len} tokens"
         + (f", resuming at step {start}" if start else ""))
 
     def loss(params, batch):
-        return cross_entropy_loss(params, model, batch, cfg.logprob_chunk)
+        return cross_entropy_loss(params, model, batch, cfg.logprob_chunk, cfg.auxiliary)
 
-    update = make_update(loss, tx, specs, mesh, cfg.microbatches)
+    update = make_update(loss, tx, specs, mesh, cfg.microbatches, cfg.auxiliary.bias_rate)
     schedule = state.learning_rate(cfg.optimizer, cfg.num_steps)
     writer = MetricsWriter(workdir, start, cfg.num_steps, {"loss": ".3f", "tokens_per_s": ",.0f"}, cfg.log_every)
     batch, no_room = batch_at(cfg, take, start)

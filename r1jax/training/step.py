@@ -77,8 +77,8 @@ def make_update(
     """Compiles (state, batch) -> (state, metrics); the old state's memory is reused.
 
     Metrics named `load/<stack>` become measures of the experts' balance, and move the stack's selection biases by
-    `bias_rate` where it has them. A gradient that is not finite leaves weights and moments as they were (`step` still counts it) and shows as
-    `skipped` = 1 among the metrics.
+    `bias_rate` where it has them. A gradient that is not finite leaves weights and moments as they were (`step` still
+    counts it) and shows as `skipped` = 1 among the metrics.
     """
     shardings = state_shardings(specs, tx, mesh)
 
