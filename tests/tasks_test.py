@@ -1,6 +1,7 @@
 """Questions: a pure function of the seed, split by their own text, and every fault in the data told at the start."""
 
 import collections
+import dataclasses
 import json
 import os
 import pathlib
@@ -99,6 +100,19 @@ def test_a_prompt_carries_its_template_its_ids_and_what_its_grader_needs():
         assert 0 <= int(position) < 20
         assert pickle.loads(pickle.dumps(prompt)) == prompt
         json.dumps(prompt.metadata)
+
+
+def test_through_a_chat_template_the_rendered_template_is_the_users_message():
+    class Chat(Letters):
+        def render_chat(self, messages) -> str:
+            return "".join(f"{message['role']}: {message['content']}|" for message in messages) + "assistant: "
+
+    plain = questions(MIXTURE).take(0, 5)
+    cfg = dataclasses.replace(MIXTURE, chat=True)
+    for before, prompt in zip(plain, Questions(cfg, 0, Chat(), check_gold=digits_only).take(0, 5), strict=True):
+        assert prompt.question == before.question  # and with it the split, which knows no template
+        assert prompt.text == f"user: {before.text}|assistant: "
+        assert prompt.ids == (1, *map(ord, prompt.text))
 
 
 def test_ids_are_unique_within_a_run_both_sides_together(cfg):

@@ -19,6 +19,19 @@ BASE = {
     "optimizer": {"learning_rate": 1e-3},
 }  # fmt: skip
 
+# From BASE; its fields but for the base itself.
+SFT = {
+    "stage": "supervised",
+    "base": "",
+    "data": {"path": "", "template": "plain", "held_out_share": 0.3, "skip_bad_lines": False},
+    "num_steps": 30,
+    "batch_size": 8,
+    "seq_len": 160,
+    "documents_per_step": 16,
+    "log_every": 10,
+    "optimizer": {"learning_rate": 1e-2, "warmup_steps": 3},
+}
+
 # An untrained model answers nothing right: the coin flip is what gives groups a signal.
 ZERO = {
     "stage": "rl",

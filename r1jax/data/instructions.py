@@ -69,10 +69,12 @@ class Instructions:
                 in the middle.
 
         Raises:
-            FileNotFoundError, ValueError: see `jsonl.read_objects`; also a file of which no example is left.
+            FileNotFoundError, ValueError: see `jsonl.read_objects`; also a file of which no example is left, or
+                `chat` for a model that has no chat template.
         """
         self._cfg, self._seed, self._tokenizer, self._seq_len = cfg, seed, tokenizer, seq_len
         self._bos = len(tokenizer.encode(""))
+        prompt_text("?", cfg.template, cfg.chat, tokenizer)  # No chat template is the model's fault, not a line's.
         self.left_out: dict[str, int] = {}
         if not cfg.path:
             return

@@ -1,0 +1,160 @@
+"""The supervised loop: fine-tuning through the entry, from a base made here, and how a wrong start or file is told."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from tiny_run import BASE, SFT, ZERO, merged, rows, timeless, write_config
+
+from r1jax import config, train
+from r1jax.core.sharding import make_mesh
+from r1jax.data.batching import pack
+from r1jax.data.corpus import document
+from r1jax.data.instructions import Instructions
+from r1jax.data.tasks import is_held_out
+from r1jax.stages import supervised
+from r1jax.stages.supervised import SupervisedConfig
+from r1jax.training.checkpoint import is_model
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True, scope="module")
+def set_up_already():
+    """This process has its compilation cache; one of its devices is enough."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "set_up_jax", lambda args: None)
+        patch.setattr(train, "make_mesh", lambda cfg: make_mesh(cfg, jax.devices()[:1]))
+        yield
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory) -> str:
+    """A fine-tuning page whose base is the page of a run that makes one."""
+    folder = tmp_path_factory.mktemp("sft")
+    base = write_config(folder / "base.py", BASE)
+    return write_config(folder / "sft.py", merged(SFT, base=base))
+
+
+@pytest.fixture(scope="module")
+def finished(spec) -> pathlib.Path:
+    workdir = pathlib.Path(spec).parent / "runs" / "sft"
+    assert main(spec, workdir) == 0
+    return workdir
+
+
+def main(spec: str, workdir: pathlib.Path, *overrides: str) -> int:
+    return train.main([f"--config={spec}", f"--workdir={workdir}", *(f"--config.{each}" for each in overrides)])
+
+
+def fails(capsys, *args) -> str:
+    capsys.readouterr()
+    assert main(*args) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    return error
+
+
+def cfg(**changes) -> SupervisedConfig:
+    return config.parse(SupervisedConfig, merged(SFT, base="somewhere", **changes))
+
+
+def test_a_model_is_fine_tuned_from_its_base_and_its_loss_falls(finished):
+    losses = [row["loss"] for row in rows(finished / "metrics.jsonl")]
+    assert len(losses) == SFT["num_steps"] and is_model(finished / "model")
+    assert np.mean(losses[-5:]) < 0.7 * losses[0]
+    assert (finished / "model" / "tokenizer.model").read_bytes() == next(
+        finished.parent.glob("base-*/model/tokenizer.model")
+    ).read_bytes()
+
+
+def test_trap33_stopped_between_and_resumed_it_is_the_same_run(finished, spec, monkeypatch):
+    workdir = finished.parent / "resumed"
+    write = supervised.MetricsWriter.write
+
+    def stop_at_20(self, step, row):
+        if step == 20:
+            raise ValueError("stopped")
+        write(self, step, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(supervised.MetricsWriter, "write", stop_at_20)
+        assert main(spec, workdir, "checkpoint.every=10") == 2
+    assert main(spec, workdir, "checkpoint.every=10") == 0
+    whole, resumed = (map(timeless, rows(folder / "metrics.jsonl")) for folder in (finished, workdir))
+    assert list(whole) == list(resumed)
+
+
+def test_without_instructions_the_documents_are_what_they_were(tokenizer):
+    plain = config.parse(SupervisedConfig, merged(BASE, seed=3))
+    take = supervised.make_source(plain, tokenizer)
+    texts = [document(plain.corpus, 3, index) for index in range(8, 16)]  # of the second step
+    ids = [[*tokenizer.encode(text), tokenizer.eos_ids[0]] for text in texts]
+    expected, left_over = pack([(each, [1] * len(each)) for each in ids], plain.batch_size, plain.seq_len)
+    batch, no_room = supervised.batch_at(plain, take, 1)
+    assert no_room == left_over
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(batch), jax.tree.leaves(expected), strict=True))
+
+
+def test_trap04_a_batch_counts_responses_alone_and_says_how_many_found_no_room(tokenizer):
+    few = cfg(batch_size=2, documents_per_step=6)
+    batch, no_room = supervised.batch_at(few, supervised.make_source(few, tokenizer), 0)
+    examples = Instructions(few.data, few.seed, tokenizer, few.seq_len).take(0, 6)
+    assert 0 < no_room < 6
+    assert int(batch.segments.max(axis=1).sum()) == 6 - no_room
+    total = sum(sum(mask) for _, mask in examples)
+    assert 0 < (batch.weights > 0).sum() < total
+    assert batch.weights.sum() == pytest.approx(1.0)
+    enough = cfg(batch_size=6, documents_per_step=6)
+    batch, no_room = supervised.batch_at(enough, supervised.make_source(enough, tokenizer), 0)
+    assert no_room == 0 and (batch.weights > 0).sum() == total
+
+
+def test_the_run_says_what_of_a_file_is_left_out(tokenizer, tmp_path, capsys):
+    path = tmp_path / "mine.jsonl"
+    lines = [json.dumps({"prompt": f"{i} + {i}?", "response": str(2 * i)}) for i in range(50)]
+    path.write_text("\n".join([*lines, "nonsense", json.dumps({"prompt": "a", "response": "b " * 200})]) + "\n")
+    with pytest.raises(ValueError, match=r"mine\.jsonl:51: not JSON"):
+        supervised.make_source(cfg(data__path=str(path)), tokenizer)
+    supervised.make_source(cfg(data__path=str(path), data__skip_bad_lines=True), tokenizer)
+    [line] = capsys.readouterr().out.splitlines()
+    held_out = sum(is_held_out(f"{i} + {i}?", 0.3) for i in range(50))
+    assert line == f"examples left out of {path}: 1 bad, {held_out} held-out questions, 1 longer than seq_len=160"
+
+
+def test_a_tokenizer_without_a_chat_template_says_so_at_the_start(finished, spec, capsys):
+    assert "chat template" in fails(capsys, spec, finished.parent / "chat", "data.chat=true")
+
+
+@pytest.mark.parametrize("tree", [SFT, ZERO])
+def test_a_page_that_leaves_the_base_to_the_user_asks_for_it_by_name(tree, tmp_path, capsys):
+    spec = write_config(tmp_path / "page.py", tree)
+    message = fails(capsys, spec, tmp_path / "run")
+    assert all(word in message for word in ("config.base is empty", "--config.base=", "Hugging Face", ".gguf"))
+    assert not (tmp_path / "run").exists()
+    assert train.read_config(spec, ["base=some/folder"]).base == "some/folder"
+
+
+def test_rl_may_not_hold_out_what_the_fine_tuning_before_it_was_taught(spec, tmp_path):
+    zero = write_config(tmp_path / "zero.py", merged(ZERO, base=spec))
+    train.check_split(train.read_config(zero, ["data.held_out_share=0.3"]))
+    with pytest.raises(config.ConfigError, match=r"held_out_share=0.4 .* 0.3"):
+        train.check_split(train.read_config(zero, ["data.held_out_share=0.4"]))
+
+
+def test_a_base_is_keyed_by_the_examples_that_made_it(tmp_path, spec):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"prompt": "a", "response": "b"}\n')
+    base = train.read_config(spec, []).base
+
+    def key(**changes) -> str:
+        return train.base_key(config.parse(SupervisedConfig, merged(SFT, base=base, **changes)))
+
+    embedded, one = key(), key(data__path=str(path))
+    path.write_text('{"prompt": "a", "response": "c"}\n')
+    assert len({embedded, one, key(data__path=str(path)), key(data__held_out_share=0.0)}) == 4
+    assert key() == embedded
+
+
