@@ -45,6 +45,8 @@ class RopeScaling:
         if self.kind == "llama3" and self.low_frequency_factor >= self.high_frequency_factor:
             raise ValueError(f"low_frequency_factor={self.low_frequency_factor} must be below "
                              f"high_frequency_factor={self.high_frequency_factor}")  # fmt: skip
+        if self.kind == "yarn" and self.beta_slow >= self.beta_fast:
+            raise ValueError(f"beta_slow={self.beta_slow} must be below beta_fast={self.beta_fast}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +112,8 @@ class MoEConfig:
             raise ValueError(f"top_k={self.top_k} experts out of top_groups={self.top_groups} of {self.num_groups} "
                              f"groups: there are only {reachable}")  # fmt: skip
         if self.scoring == "sigmoid" and self.num_groups > 1 and self.num_experts // self.num_groups < 2:
-            raise ValueError("a group's score is the sum of its two best experts: groups of one have none")
+            raise ValueError(f"num_groups={self.num_groups} of num_experts={self.num_experts}: a group's score is the "
+                             "sum of its two best experts, and groups of one have none")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
