@@ -8,22 +8,17 @@ import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax.sharding import Mesh
+import numpy as np
 
 from r1jax.config import nearest
-from r1jax.core import params as core
 from r1jax.core.params import Params
-from r1jax.core.sharding import TRAIN_RULES
 from r1jax.models import safetensors, weight_map, weights
 from r1jax.models.config import MLAConfig, ModelConfig, MoEConfig, RopeScaling
-from r1jax.models.transformer import param_specs
-from r1jax.models.weight_map import Piece
-from r1jax.models.weights import Progress, Source
+from r1jax.models.weights import Checkpoint, Progress
 
 ARCHITECTURES = {
     "llama": "LlamaForCausalLM",
@@ -63,26 +58,6 @@ _ONLY_IN = {
 _ROPE_KEYS = ("rope_theta", "rope_scaling", "rope_parameters")
 
 
-class Checkpoint(NamedTuple):
-    """A checkpoint that is open but not read.
-
-    Attributes:
-        cfg: the model's shape.
-        source: its tensors.
-        pieces: their places among our weights; all are there and fit.
-    """
-
-    cfg: ModelConfig
-    source: Source
-    pieces: list[Piece]
-
-    def read(self, mesh: Mesh, dtype: str | None = None, progress: Progress | None = None) -> Params:
-        """The weights in their shardings for training, see `weights.read`."""
-        specs = param_specs(self.cfg)
-        shardings = core.shardings(specs, TRAIN_RULES, mesh)
-        return weights.read(self.source, self.pieces, specs, shardings, dtype, progress)
-
-
 def read_json(path: pathlib.Path) -> dict[str, Any]:
     """Raises ValueError, naming the file, where it holds no JSON object."""
     try:
@@ -118,24 +93,255 @@ def open_folder(folder: pathlib.Path) -> Checkpoint:
 
 def save_folder(
     folder: pathlib.Path, params: Params, cfg: ModelConfig, original: Mapping[str, Any] | None = None,
-    dtype: str | None = None, max_shard_bytes: int = 5 * 10**9, progress: Progress | None = None,
+    max_shard_bytes: int = 5 * 10**9, progress: Progress | None = None,
 ) -> None:  # fmt: skip
     """Writes safetensors and, last, the config.json that makes the folder a model, for `transformers` to load.
 
     Args:
-        original: the config.json that the model came with; its other keys are kept.
-        dtype: what to write the weights as, but for those whose spec keeps float32; None: as they are.
+        original: keys that config.json shall have besides, see `config_to_hf`.
 
     Raises:
         ValueError: no Hugging Face family computes what `cfg` does.
     """
     config = config_to_hf(cfg, original)
-    specs = param_specs(cfg)
-    params = params if dtype is None else jax.tree.map(_Cast, params, core.cast_types(specs, dtype))
-    # A tied model's lm_head is left out, the tables that DeepSeek repeats are not.
-    pieces = {piece.name: piece for piece in weight_map.pieces(cfg, interleaved=_interleaved(cfg, config))
+    # A tied model's lm_head is left out; the tables that DeepSeek repeats are not.
+    pieces = {piece.name: piece for piece in weight_map.pieces(cfg, _interleaved(cfg, config))
               if not (piece.copy and piece.name == "lm_head.weight")}  # fmt: skip
+    tensors = {name: jax.ShapeDtypeStruct(piece.file_shape, weights.at(params, piece.path).dtype)
+               for name, piece in pieces.items()}  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def fetch(name: str) -> np.ndarray:
+        return weights.part_on_host(weights.at(params, pieces[name].path), pieces[name])
+
+    safetensors.write(folder, tensors, fetch, max_shard_bytes, progress)
+    config["dtype" if "dtype" in config else "torch_dtype"] = str(params["embed"].dtype)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
 def _interleaved(cfg: ModelConfig, config: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint rotates neighbours together: DeepSeek's do, unless its config.json says otherwise."""
     return cfg.mla is not None and (config["model_type"] == "deepseek_v2" or config.get("rope_interleave") is not False)
+
+
+def config_from_hf(config: Mapping[str, Any]) -> ModelConfig:
+    """The ModelConfig of a config.json.
+
+    Raises:
+        ValueError: a key is missing, or asks for what is not supported: which, and what is.
+    """
+    family = config.get("model_type")
+    if family not in ARCHITECTURES:
+        raise ValueError(f"model_type={family!r} is not supported; nearest: {nearest(str(family), ARCHITECTURES)}")
+    config = _DEFAULTS.get(family, {}) | dict(config)
+    _refuse_unsupported(config)
+    width, heads = _need(config, "hidden_size"), _need(config, "num_attention_heads")
+    mla = moe = None
+    if family.startswith("deepseek"):
+        mla, moe = _mla(config), _moe(config)
+    head_dim = mla.nope_dim + mla.rope_dim if mla else config.get("head_dim") or width // heads
+    theta, scaling = _rope_from_hf(config)
+    return ModelConfig(
+        vocab_size=_need(config, "vocab_size"),
+        embed_dim=width,
+        num_layers=_need(config, "num_hidden_layers"),
+        num_heads=heads,
+        num_kv_heads=heads if family == "llama" and not config.get("num_key_value_heads")
+        else _need(config, "num_key_value_heads"),
+        head_dim=head_dim,
+        mlp_dim=_need(config, "intermediate_size"),
+        rope_theta=float(theta),
+        norm_eps=config.get("rms_norm_eps", 1e-6),
+        tie_embeddings=bool(config.get("tie_word_embeddings", False)),
+        dtype="bfloat16" if (config.get("dtype") or config.get("torch_dtype")) == "bfloat16" else "float32",
+        attention_bias=family == "qwen2",
+        qk_norm=family == "qwen3",
+        rope_scaling=scaling,
+        mla=mla,
+        moe=moe,
+        mtp_depth=config.get("num_nextn_predict_layers", config.get("num_mtp_layers")) or 0,
+    )  # fmt: skip
+
+
+def _need(config: Mapping[str, Any], key: str) -> Any:
+    if config.get(key) is None:
+        raise ValueError(f"{key} is missing; nearest there: {nearest(key, config)}")
+    return config[key]
+
+
+def _refuse_unsupported(config: Mapping[str, Any]) -> None:
+    family = config["model_type"]
+    for key, supported in (_ONLY | _ONLY_IN.get(family, {})).items():
+        if config.get(key) is not None and config[key] not in supported:
+            choices = ", ".join(json.dumps(value) for value in supported or (None,))
+            raise ValueError(f"{key}={json.dumps(config[key])} is not supported in {family}; supported: {choices}")
+    types = config.get("layer_types") or ()
+    first_window = config.get("max_window_layers", 0) if config.get("use_sliding_window") else math.inf
+    if first_window < _need(config, "num_hidden_layers") or set(types) - {"full_attention"}:
+        raise ValueError(f"use_sliding_window={config.get('use_sliding_window')}, layer_types={list(types)}: layers "
+                         f"with a sliding window are not supported; supported: full_attention")  # fmt: skip
+    method = (config.get("quantization_config") or {}).get("quant_method")
+    if method not in (None, "fp8"):
+        raise ValueError(f"quantization_config.quant_method={method!r} is not supported; supported: fp8 in blocks, as "
+                         f"DeepSeek-V3 has it, and weights that are not quantised")  # fmt: skip
+
+
+def _mla(config: Mapping[str, Any]) -> MLAConfig:
+    return MLAConfig(
+        q_rank=config.get("q_lora_rank") or 0,
+        kv_rank=_need(config, "kv_lora_rank"),
+        nope_dim=_need(config, "qk_nope_head_dim"),
+        rope_dim=_need(config, "qk_rope_head_dim"),
+        v_dim=_need(config, "v_head_dim"),
+    )
+
+
+def _moe(config: Mapping[str, Any]) -> MoEConfig | None:
+    first_dense = config.get("first_k_dense_replace") or 0
+    if first_dense >= _need(config, "num_hidden_layers"):
+        return None
+    grouped = config.get("topk_method") != "greedy"
+    return MoEConfig(
+        num_experts=_need(config, "n_routed_experts"),
+        top_k=_need(config, "num_experts_per_tok"),
+        expert_dim=_need(config, "moe_intermediate_size"),
+        num_shared=config.get("n_shared_experts") or 0,
+        first_dense=first_dense,
+        num_groups=_need(config, "n_group") if grouped else 1,
+        top_groups=_need(config, "topk_group") if grouped else 1,
+        scoring="softmax" if config["model_type"] == "deepseek_v2" else "sigmoid",
+        normalize=bool(config.get("norm_topk_prob")),
+        scale=float(config.get("routed_scaling_factor", 1.0)),
+    )
+
+
+def _rope_from_hf(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
+    """The rotary base and its stretching, from the keys of transformers 5 (rope_parameters) or from the older ones."""
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    theta = rope.get("rope_theta") or config.get("rope_theta") or 10_000.0
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    if kind not in ("default", "linear", "llama3", "yarn") or any(isinstance(value, dict) for value in rope.values()):
+        raise ValueError(f"rope_parameters={json.dumps(rope)} is not supported; supported: one of the types default, "
+                         f"linear, llama3 and yarn for all layers")  # fmt: skip
+    if rope.get("partial_rotary_factor", 1.0) != 1.0 or rope.get("truncate") is False:
+        raise ValueError(f"rope_parameters={json.dumps(rope)}: partial_rotary_factor other than 1 and truncate=false "
+                         f"are not supported")  # fmt: skip
+    if kind == "default":
+        return theta, None
+    if kind == "linear":
+        return theta, RopeScaling("linear", float(_need(rope, "factor")))
+    reach = config.get("max_position_embeddings")
+    original = config.get("original_max_position_embeddings") or rope.get("original_max_position_embeddings") or reach
+    if original is None:
+        raise ValueError(f"rope_parameters={json.dumps(rope)} lacks original_max_position_embeddings")
+    if kind == "llama3":
+        return theta, RopeScaling(
+            "llama3", float(_need(rope, "factor")), original,
+            low_frequency_factor=float(_need(rope, "low_freq_factor")),
+            high_frequency_factor=float(_need(rope, "high_freq_factor")),
+        )  # fmt: skip
+    return theta, RopeScaling(
+        "yarn", float(rope.get("factor") or _need(config, "max_position_embeddings") / original), original,
+        beta_fast=float(rope.get("beta_fast") or 32), beta_slow=float(rope.get("beta_slow") or 1),
+        mscale=float(rope.get("mscale") or 0), mscale_all_dim=float(rope.get("mscale_all_dim") or 0),
+        attention_factor=float(rope.get("attention_factor") or 0),
+    )  # fmt: skip
+
+
+def config_to_hf(cfg: ModelConfig, original: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A config.json that computes what `cfg` does.
+
+    Args:
+        original: the config.json that the model came with, or other keys to have in it. All are kept but those that
+            `cfg` contradicts, and the quantisation, which exported weights no longer have.
+
+    Raises:
+        ValueError: no supported family computes this.
+    """
+    config = {key: value for key, value in (original or {}).items() if key != "quantization_config"}
+    if "model_type" in config and _same(config_from_hf(config), cfg):
+        return config
+    ours = _fresh_config(cfg)
+    return {key: value for key, value in config.items() if key not in _ROPE_KEYS} | ours
+
+
+def _same(a: ModelConfig, b: ModelConfig) -> bool:
+    # A config.json may name MTP layers that its files never had.
+    return a == dataclasses.replace(b, dtype=a.dtype, remat=a.remat, scan_unroll=a.scan_unroll, mtp_depth=a.mtp_depth)
+
+
+def _fresh_config(cfg: ModelConfig) -> dict[str, Any]:
+    family = _family(cfg)
+    scaling = cfg.rope_scaling
+    config = {
+        "architectures": [ARCHITECTURES[family]],
+        "model_type": family,
+        "vocab_size": cfg.vocab_size,
+        "hidden_size": cfg.embed_dim,
+        "intermediate_size": cfg.mlp_dim,
+        "num_hidden_layers": cfg.num_layers,
+        "num_attention_heads": cfg.num_heads,
+        "num_key_value_heads": cfg.num_kv_heads,
+        "hidden_act": "silu",
+        "rms_norm_eps": cfg.norm_eps,
+        "tie_word_embeddings": cfg.tie_embeddings,
+        # Rotary positions have no end; programs that serve a model take this for the longest context.
+        "max_position_embeddings": int(scaling.factor * scaling.original_length) if scaling and scaling.original_length
+        else 32_768,
+        "rope_theta": cfg.rope_theta,
+        "rope_scaling": _rope_to_hf(scaling) if scaling else None,
+    }  # fmt: skip
+    if not cfg.mla:
+        return config | {"head_dim": cfg.head_dim}
+    moe, experts = cfg.moe, {"first_k_dense_replace": cfg.num_layers}
+    if moe:
+        experts = {
+            "n_routed_experts": moe.num_experts,
+            "num_experts_per_tok": moe.top_k,
+            "moe_intermediate_size": moe.expert_dim,
+            "n_shared_experts": moe.num_shared,
+            "first_k_dense_replace": moe.first_dense,
+            "n_group": moe.num_groups,
+            "topk_group": moe.top_groups,
+            "scoring_func": moe.scoring,
+            "topk_method": ("noaux_tc" if family == "deepseek_v3" else "greedy" if moe.num_groups == 1
+                            else "group_limited_greedy"),
+            "norm_topk_prob": moe.normalize,
+            "routed_scaling_factor": moe.scale,
+        }  # fmt: skip
+    latent = {
+        "q_lora_rank": cfg.mla.q_rank or None,
+        "kv_lora_rank": cfg.mla.kv_rank,
+        "qk_nope_head_dim": cfg.mla.nope_dim,
+        "qk_rope_head_dim": cfg.mla.rope_dim,
+        "v_head_dim": cfg.mla.v_dim,
+    }
+    return config | latent | experts | ({"num_nextn_predict_layers": cfg.mtp_depth} if family == "deepseek_v3" else {})
+
+
+def _family(cfg: ModelConfig) -> str:
+    """The model_type that computes what `cfg` does."""
+    softmax = cfg.moe is not None and cfg.moe.scoring == "softmax"
+    if cfg.mla and not softmax:
+        return "deepseek_v3"
+    if cfg.mla and not cfg.moe.normalize and not cfg.mtp_depth:
+        return "deepseek_v2"
+    if not cfg.mla and not cfg.moe and not cfg.mtp_depth and not (cfg.attention_bias and cfg.qk_norm):
+        return "qwen2" if cfg.attention_bias else "qwen3" if cfg.qk_norm else "llama"
+    raise ValueError(
+        f"no Hugging Face family has attention_bias={cfg.attention_bias}, qk_norm={cfg.qk_norm}, mla={cfg.mla}, "
+        f"moe={cfg.moe} and mtp_depth={cfg.mtp_depth} together; there are {', '.join(ARCHITECTURES)}"
+    )
+
+
+def _rope_to_hf(scaling: RopeScaling) -> dict[str, Any]:
+    config = {"rope_type": scaling.kind, "factor": scaling.factor}
+    if scaling.kind != "linear":
+        config["original_max_position_embeddings"] = scaling.original_length
+    if scaling.kind == "llama3":
+        config |= {"low_freq_factor": scaling.low_frequency_factor, "high_freq_factor": scaling.high_frequency_factor}
+    if scaling.kind == "yarn":
+        config |= {"beta_fast": scaling.beta_fast, "beta_slow": scaling.beta_slow}
+        optional = ("mscale", "mscale_all_dim", "attention_factor")
+        config |= {key: getattr(scaling, key) for key in optional if getattr(scaling, key)}
+    return config

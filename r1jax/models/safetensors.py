@@ -70,14 +70,15 @@ class SafetensorsFolder:
         found = None if scale is None else (scale.shape, str(scale.dtype))
         wanted = (tuple(-(-size // block) for size, block in zip(stored.shape, self._block, strict=True)), "float32")
         if found != wanted:
-            raise ValueError(f"{stored.path}: the factors {name + _SCALE} of an fp8 tensor are {found}, should be {wanted}")
+            raise ValueError(f"{stored.path}: {name + _SCALE}, factors of fp8, is {found}, should be {wanted}")
 
     def read(self, name: str, index: Index) -> np.ndarray:
         stored = self._stored[name]
         values = _map(stored)[index]
         if stored.dtype != FP8:
             return values
-        rows, columns = (np.arange(each.start, each.stop) // size for each, size in zip(index, self._block, strict=True))
+        rows, columns = (np.arange(each.start, each.stop) // size
+                         for each, size in zip(index, self._block, strict=True))  # fmt: skip
         factors = _map(self._stored[name + _SCALE])[rows[:, None], columns]
         return (values.astype(np.float32) * factors).astype(ml_dtypes.bfloat16)
 
@@ -99,7 +100,7 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
         return [folder / name for name in names]
     if any(folder.glob("pytorch_model*.bin")):
         raise FileNotFoundError(
-            f"{folder} holds its weights as pytorch_model.bin, which runs code when it is opened: convert it once, with "
+            f"{folder} holds its weights as pytorch_model.bin, which may run code when opened; make safetensors of it: "
             f"transformers.AutoModelForCausalLM.from_pretrained(folder).save_pretrained(other_folder)"
         )
     raise FileNotFoundError(f"no weights in {folder}: expected {SINGLE} or {INDEX} with its shards")
@@ -153,11 +154,13 @@ def write(
     ]  # fmt: skip
     total, done = sum(sizes.values()), 0
     for file_name, names in zip(files, shards, strict=True):
-        names = sorted(names, key=lambda name: -tensors[name].dtype.itemsize)  # so that each lies at a multiple of its size
+        # The widest types first, so that each number lies at a multiple of its size.
+        names = sorted(names, key=lambda name: -tensors[name].dtype.itemsize)
         header, offset = {"__metadata__": {"format": "pt"}}, 0
         for name in names:
             header[name] = {"dtype": _CODES[tensors[name].dtype], "shape": list(tensors[name].shape),
-                            "data_offsets": [offset, offset := offset + sizes[name]]}  # fmt: skip
+                            "data_offsets": [offset, offset + sizes[name]]}  # fmt: skip
+            offset += sizes[name]
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
         with (folder / file_name).open("wb") as file:

@@ -193,8 +193,10 @@ def check(
     by_name = {piece.name: piece for piece in wanted}
     missing = [piece.name for piece in wanted if not piece.copy and piece.name not in there]
     unknown = [name for name in there if name not in by_name and name not in ignored and not _IGNORED.search(name)]
-    misshaped = [f"{name} is {list(there[name].shape)}, should be {list(piece.file_shape)}"
-                 for name, piece in by_name.items() if name in there and there[name].shape != piece.file_shape]  # fmt: skip
+    misshaped = [
+        f"{name} is {list(there[name].shape)}, should be {list(piece.file_shape)}"
+        for name, piece in by_name.items() if name in there and there[name].shape != piece.file_shape
+    ]  # fmt: skip
     lines = [_listed("missing", missing, unknown), _listed("not known", unknown, missing),
              _listed("of another shape", misshaped, [])]  # fmt: skip
     if any(lines):

@@ -1,6 +1,8 @@
 """Weights out of a checkpoint's tensors, straight into their shardings, and back: the host never holds the model."""
 
+import dataclasses
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -8,8 +10,13 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
 
+from r1jax.core import params as core
 from r1jax.core.params import Params, ParamSpec
+from r1jax.core.sharding import TRAIN_RULES
+from r1jax.models.config import ModelConfig
+from r1jax.models.transformer import param_specs
 from r1jax.models.weight_map import Index, Piece
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
@@ -31,63 +38,86 @@ class Source(Protocol):
         ...
 
 
-def read(
-    source: Source, pieces: Sequence[Piece], specs: Params, shardings: Params, dtype: str | None = None,
-    progress: Progress | None = None,
-) -> Params:  # fmt: skip
-    """Reads every weight into its sharding, weight by weight and shard by shard.
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that is open but not read.
 
-    The host holds one shard of one weight at a time, and of that shard's tensors one.
-
-    Args:
-        pieces: where the weights' parts are; `weight_map.check` has found them all in `source`.
-        shardings: of each weight in `specs`.
-        dtype: what to read the weights as, but for those whose spec keeps float32; None: as the file has them. A
-            weight whose layers differ in type takes one that holds them all.
-
-    Raises:
-        ValueError: a copy of a weight differs from it.
+    Attributes:
+        cfg: the model's shape.
+        source: its tensors.
+        pieces: their places among our weights; `weight_map.check` has found them all.
     """
-    parts = defaultdict(list)
-    for piece in pieces:
-        if not piece.copy:
-            parts[piece.path].append(piece)
-        elif piece.name in source.tensors:
-            _check_copy(source, piece, next(p for p in pieces if p.path == piece.path and not p.copy))
-    types = {path: _dtype(source, members, _at(specs, path), dtype) for path, members in parts.items()}
-    sizes = {path: int(np.prod(_at(specs, path).shape)) * np.dtype(types[path]).itemsize for path in parts}
-    params, done = {}, 0
-    for path, members in parts.items():
-        node = params
-        for key in path[:-1]:
-            node = node.setdefault(key, {})
-        node[path[-1]] = _place(source, members, _at(specs, path), _at(shardings, path), types[path])
-        done += sizes[path]
-        if progress:
-            progress(done, sum(sizes.values()))
-    return params
+
+    cfg: ModelConfig
+    source: Source
+    pieces: Sequence[Piece]
+
+    def read(self, mesh: Mesh, dtype: str | None = None, progress: Progress | None = None) -> Params:
+        """Reads every weight into its sharding for training. The host holds one shard of one weight at a time.
+
+        Args:
+            dtype: what to read the weights as, see `stored_dtype`. A weight whose layers differ in type counts as one
+                of a type that holds them all.
+            progress: told after each weight.
+
+        Raises:
+            ValueError: a copy of a weight differs from it.
+        """
+        specs = param_specs(self.cfg)
+        shardings = core.shardings(specs, TRAIN_RULES, mesh)
+        parts = defaultdict(list)
+        for piece in self.pieces:
+            if not piece.copy:
+                parts[piece.path].append(piece)
+        for piece in self.pieces:
+            if piece.copy and piece.name in self.source.tensors:
+                _check_copy(self.source, piece, parts[piece.path][0])
+        types = {
+            path: stored_dtype(at(specs, path), dtype, *(self.source.tensors[piece.name].dtype for piece in members))
+            for path, members in parts.items()
+        }
+        sizes = {path: math.prod(at(specs, path).shape) * types[path].itemsize for path in parts}
+        done = 0
+
+        def weight(keys, spec: ParamSpec, sharding: NamedSharding) -> jax.Array:
+            nonlocal done
+            path = tuple(each.key for each in keys)
+            array = _place(self.source, parts[path], spec.shape, sharding, types[path])
+            done += sizes[path]
+            if progress:
+                progress(done, sum(sizes.values()))
+            return array
+
+        return jax.tree_util.tree_map_with_path(
+            weight, specs, shardings, is_leaf=lambda node: isinstance(node, ParamSpec)
+        )
 
 
-def _at(tree: Params, path: Sequence[str]) -> Any:
+def stored_dtype(spec: ParamSpec, dtype: str | None, *present: np.dtype) -> np.dtype:
+    """The type to store a weight in that has the types `present`: these where `dtype` is None, else that.
+
+    Where the spec keeps float32, no digit is given up for it.
+    """
+    kept = () if dtype and not spec.keep_float32 else set(present)
+    return functools.reduce(jnp.promote_types, [*kept, *([jnp.dtype(dtype)] if dtype else [])])
+
+
+def at(tree: Params, path: Sequence[str]) -> Any:
     return functools.reduce(lambda node, key: node[key], path, tree)
 
 
-def _dtype(source: Source, members: list[Piece], spec: ParamSpec, dtype: str | None) -> np.dtype:
-    if dtype is None:
-        return functools.reduce(jnp.promote_types, {source.tensors[piece.name].dtype for piece in members})
-    return jnp.dtype("float32" if spec.keep_float32 else dtype)
-
-
-def _place(source: Source, members: list[Piece], spec: ParamSpec, sharding: Any, dtype: np.dtype) -> jax.Array:
+def _place(
+    source: Source, members: list[Piece], shape: tuple[int, ...], sharding: NamedSharding, dtype: np.dtype
+) -> jax.Array:
     replicas = defaultdict(list)
-    for device, index in sharding.addressable_devices_indices_map(spec.shape).items():
-        replicas[tuple(each.indices(size)[:2] for each, size in zip(index, spec.shape, strict=True))].append(device)
+    for device, index in sharding.addressable_devices_indices_map(shape).items():
+        replicas[tuple(each.indices(size)[:2] for each, size in zip(index, shape, strict=True))].append(device)
     arrays = []
     for bounds, devices in replicas.items():
         shard = _read_shard(source, members, tuple(slice(*each) for each in bounds), dtype)
         # Waited for, so that the next shard does not stand beside this one on the host.
         arrays += jax.block_until_ready([jax.device_put(shard, device) for device in devices])
-    return jax.make_array_from_single_device_arrays(spec.shape, sharding, arrays)
+    return jax.make_array_from_single_device_arrays(shape, sharding, arrays)
 
 
 def _read_shard(source: Source, members: list[Piece], index: Index, dtype: np.dtype) -> np.ndarray:
@@ -109,9 +139,9 @@ def _check_copy(source: Source, copy: Piece, original: Piece) -> None:
                              f"r1jax keeps one table for both")  # fmt: skip
 
 
-def fetch(params: Params, piece: Piece) -> np.ndarray:
-    """One tensor of a checkpoint, on the host. Every shard of it must be addressable from this process."""
-    weight, depth = _at(params, piece.path), len(piece.index)
+def part_on_host(weight: jax.Array, piece: Piece) -> np.ndarray:
+    """A weight's part as its checkpoint has it. Every shard with a bit of it must be addressable from this process."""
+    depth = len(piece.index)
     part = np.empty(piece.shape, weight.dtype)
     for shard in weight.addressable_shards:
         index = [slice(*each.indices(size)[:2]) for each, size in zip(shard.index, weight.shape, strict=True)]

@@ -4,21 +4,31 @@ import dataclasses
 import json
 import pathlib
 import shutil
-from typing import Any
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from r1jax import config
 from r1jax.config import at_least
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES
-from r1jax.models.config import ModelConfig
+from r1jax.models import gguf, hf
+from r1jax.models.config import ComputeConfig, ModelConfig
+from r1jax.models.hf import read_json
 from r1jax.models.transformer import param_specs
+from r1jax.models.weights import Progress, stored_dtype
 from r1jax.text import tokenizer as text
 from r1jax.text.tokenizer import Tokenizer
+from r1jax.training.metrics import clock, say
+
+MODEL = "model.json"  # what makes a folder ours
+HF_CONFIG = "hf_config.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,14 +95,23 @@ class Checkpoints:
         self._manager.close()
 
 
-def save_model(folder: pathlib.Path, params: Params, cfg: ModelConfig, tokenizer: Tokenizer) -> None:
-    """Writes a model folder: `params/` (Orbax), the tokenizer, and last `model.json`, which marks it whole."""
+def save_model(
+    folder: pathlib.Path, params: Params, cfg: ModelConfig, tokenizer: Tokenizer,
+    hf_config: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Writes a model folder: `params/` (Orbax), the tokenizer, and last `model.json`, which marks it whole.
+
+    Args:
+        hf_config: the config.json that the model came with, see `read_hf_config`; kept for when it is exported.
+    """
     folder = pathlib.Path(folder).absolute()
-    marker = folder / "model.json"
+    marker = folder / MODEL
     if jax.process_index() == 0:
         marker.unlink(missing_ok=True)  # first, so that half a deleted model is no model
         shutil.rmtree(folder, ignore_errors=True)
         tokenizer.save(folder)
+        if hf_config is not None:
+            (folder / HF_CONFIG).write_text(json.dumps(hf_config, indent=2) + "\n")
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder / "params", params)
     if jax.process_index() == 0:
@@ -102,21 +121,114 @@ def save_model(folder: pathlib.Path, params: Params, cfg: ModelConfig, tokenizer
     multihost_utils.sync_global_devices("model saved")  # another process may load it next
 
 
-def is_model(folder: pathlib.Path) -> bool:
-    """Whether the folder holds a whole model."""
-    return (pathlib.Path(folder) / "model.json").exists()
+def is_model(path: pathlib.Path) -> bool:
+    """Whether `load_model` reads this: a whole model folder, a Hugging Face folder, or a .gguf file."""
+    path = pathlib.Path(path)
+    if path.suffix == ".gguf":
+        return path.is_file()
+    # A run's workdir has a config.json too, of its own kind.
+    theirs = path / "config.json"
+    return (path / MODEL).exists() or (theirs.exists() and "model_type" in read_json(theirs))
 
 
-def load_model(folder: pathlib.Path, mesh: Mesh) -> tuple[Params, ModelConfig, Tokenizer]:
-    """Reads a model folder, each weight straight into its sharding for training.
+def read_hf_config(path: pathlib.Path) -> dict[str, Any] | None:
+    """The config.json that a model came with, None where it came with none."""
+    path = pathlib.Path(path)
+    file = path / (HF_CONFIG if (path / MODEL).exists() else "config.json")
+    return read_json(file) if file.exists() else None
+
+
+class ModelFile(Protocol):
+    """A model on disk: `cfg`, and its weights for the asking."""
+
+    cfg: ModelConfig
+
+    def read(self, mesh: Mesh, dtype: str | None = None, progress: Progress | None = None) -> Params:
+        """The weights in their shardings for training; `dtype`: see `weights.stored_dtype`."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class _ModelFolder:
+    """Our own kind of `ModelFile`."""
+
+    cfg: ModelConfig
+    folder: pathlib.Path
+
+    def read(self, mesh: Mesh, dtype: str | None = None, progress: Progress | None = None) -> Params:
+        specs = param_specs(self.cfg)
+        with ocp.StandardCheckpointer() as checkpointer:
+            present = checkpointer.metadata(self.folder / "params").item_metadata.tree
+            target = jax.tree.map(
+                lambda abstract, spec, found: jax.ShapeDtypeStruct(
+                    abstract.shape, stored_dtype(spec, dtype, found.dtype), sharding=abstract.sharding
+                ), core.abstract(specs, TRAIN_RULES, mesh), specs, present
+            )
+            return checkpointer.restore(self.folder / "params", target)
+
+
+def open_model(path: pathlib.Path) -> ModelFile:
+    """Opens an r1jax model folder, a Hugging Face folder or a .gguf file; all but the weights is read and checked.
 
     Raises:
-        FileNotFoundError: the folder is not a whole model.
+        FileNotFoundError: it is none of these, or a file is missing.
+        ValueError: a model that is not supported, or tensors that are not those of its config.
     """
-    folder = pathlib.Path(folder).absolute()
-    if not is_model(folder):
-        raise FileNotFoundError(f"{folder} is not a model folder: it has no model.json")
-    cfg = ModelConfig(**json.loads((folder / "model.json").read_text()))
-    target = core.abstract(param_specs(cfg), TRAIN_RULES, mesh)
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(folder / "params", target), cfg, text.load(folder)
+    path = pathlib.Path(path).absolute()
+    if path.suffix == ".gguf":
+        return gguf.open_file(path)
+    if (path / MODEL).exists():
+        return _ModelFolder(config.parse(ModelConfig, read_json(path / MODEL), str(path / MODEL)), path)
+    if (path / "config.json").exists():
+        return hf.open_folder(path)
+    raise FileNotFoundError(f"{path} is not a model folder: it has no {MODEL}, and no config.json of Hugging Face's")
+
+
+def load_tokenizer(path: pathlib.Path, cfg: ModelConfig) -> Tokenizer:
+    """The tokenizer of a model.
+
+    Raises:
+        FileNotFoundError: it has none.
+        ValueError: it has ids for which the model's table has no row.
+    """
+    tokenizer = text.load(pathlib.Path(path))
+    if tokenizer.vocab_size > cfg.vocab_size:
+        raise ValueError(f"{path}: the tokenizer has {tokenizer.vocab_size} ids and the model's table {cfg.vocab_size} "
+                         f"rows: they do not belong together")  # fmt: skip
+    return tokenizer
+
+
+def load_model(
+    path: pathlib.Path, mesh: Mesh, compute: ComputeConfig | None = None
+) -> tuple[Params, ModelConfig, Tokenizer]:
+    """Reads a model for training: float32 weights, each straight into its sharding.
+
+    Args:
+        path: anything that `open_model` takes.
+        compute: how the model shall be computed; None: as its folder says.
+
+    Raises:
+        FileNotFoundError: no model, or a part of it is missing.
+        ValueError: see `open_model` and `load_tokenizer`.
+    """
+    model = open_model(path)
+    tokenizer = load_tokenizer(path, model.cfg)  # before the weights, which take longer
+    params = model.read(mesh, "float32", reporter(f"reading {path}"))
+    cfg = model.cfg if compute is None else dataclasses.replace(model.cfg, **dataclasses.asdict(compute))
+    return params, cfg, tokenizer
+
+
+def reporter(what: str, every: float = 5.0) -> Progress:
+    """Tells the console every few seconds how far a long read or write is; of one that is over before, nothing."""
+    began = said = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - (began if done == total else said) < every:
+            return
+        said, rate = now, done / (now - began)
+        say(f"{what}: {done / 1e9:.1f} of {total / 1e9:.1f} GB, {rate / 1e9:.2f} GB/s, "
+            f"{clock((total - done) / rate)} left")
+
+    return report

@@ -1,0 +1,134 @@
+"""Turns models of other makes into r1jax's, and back.
+
+    python -m r1jax.convert SRC DST [--to r1jax|hf] [--dtype bfloat16] [--max-shard-size 5GB] [--overwrite]
+
+SRC is a Hugging Face folder (config.json and safetensors), a .gguf file, or an r1jax model folder. The first two become
+an r1jax model folder, the last a Hugging Face folder that `transformers` opens, unless --to says otherwise. Weights
+keep their type unless --dtype says otherwise; fp8 becomes bfloat16, and what GGUF quantises float32.
+
+Training reads all three kinds as they are: converting is for handing a model on. DST appears when it is whole.
+Errors are one line; with R1JAX_DEBUG=1 in the environment they keep their trace.
+"""
+
+import argparse
+import json
+import math
+import os
+import pathlib
+import re
+import shutil
+import sys
+import time
+
+import jax
+
+from r1jax.core import params as core
+from r1jax.core.params import Params
+from r1jax.core.sharding import MeshConfig, make_mesh
+from r1jax.models import hf
+from r1jax.models.config import ModelConfig
+from r1jax.models.transformer import param_specs
+from r1jax.text.tokenizer import Tokenizer
+from r1jax.training import checkpoint
+from r1jax.training.metrics import clock, say
+
+GENERATION = "generation_config.json"
+
+
+def size_in_bytes(text: str) -> int:
+    """5GB -> 5_000_000_000. Raises ValueError where it is no size."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)B", text, re.IGNORECASE)
+    if not found or not float(found[1]):
+        raise ValueError(f"--max-shard-size={text} is not a size; write it like 5GB or 500MB")
+    return int(float(found[1]) * 1000 ** " KMGT".index(found[2].upper() or " "))
+
+
+def check_target(source: pathlib.Path, target: pathlib.Path, overwrite: bool) -> None:
+    """Raises ValueError where writing `target` would destroy what should stay."""
+    source, target = source.resolve(), target.resolve()
+    if source == target or target in source.parents:
+        raise ValueError(f"{target} holds what is to be converted; choose another folder")
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not target.is_dir() or not checkpoint.is_model(target):
+        raise ValueError(f"{target} exists and is no model; choose another folder")
+    if not overwrite:
+        raise ValueError(f"{target} holds a model; choose another folder, or replace it with --overwrite")
+
+
+def convert(
+    source: pathlib.Path, target: pathlib.Path, to: str | None, dtype: str | None, max_shard_bytes: int
+) -> ModelConfig:
+    """Writes the model `source` as `target`, by way of a folder beside it that is renamed when it is whole.
+
+    Args:
+        to: "r1jax" or "hf"; None: whichever `source` is not.
+        dtype: what to write the weights as; None: as they are.
+
+    Raises:
+        FileNotFoundError, ValueError: see `checkpoint.open_model` and `hf.save_folder`.
+    """
+    model, hf_config = checkpoint.open_model(source), checkpoint.read_hf_config(source)
+    tokenizer = checkpoint.load_tokenizer(source, model.cfg)
+    if to is None:
+        to = "hf" if (source / checkpoint.MODEL).exists() else "r1jax"
+    # Over as many devices as cut the residual stream and the latents evenly.
+    ranks = (model.cfg.mla.q_rank, model.cfg.mla.kv_rank) if model.cfg.mla else ()
+    ways = math.gcd(jax.device_count(), model.cfg.embed_dim, *ranks)
+    mesh = make_mesh(MeshConfig(data=1, fsdp=-1), jax.devices()[:ways])
+    params = model.read(mesh, dtype, checkpoint.reporter(f"reading {source}"))
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    if to == "r1jax":
+        checkpoint.save_model(partial, params, model.cfg, tokenizer, hf_config)
+    else:
+        save_hf(partial, params, model.cfg, tokenizer, hf_config, max_shard_bytes)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    return model.cfg
+
+
+def save_hf(
+    folder: pathlib.Path, params: Params, cfg: ModelConfig, tokenizer: Tokenizer, hf_config: dict | None,
+    max_shard_bytes: int,
+) -> None:  # fmt: skip
+    """Writes a Hugging Face folder: the tokenizer, how to end a text, the weights and, last, config.json."""
+    tokenizer.save(folder)
+    ends = {"eos_token_id": list(tokenizer.eos_ids), "pad_token_id": tokenizer.pad_id}
+    if not (folder / GENERATION).exists():
+        (folder / GENERATION).write_text(json.dumps(ends, indent=2) + "\n")
+    report = checkpoint.reporter(f"writing {folder}")
+    hf.save_folder(folder, params, cfg, hf_config or ends, max_shard_bytes, report)
+
+
+def run(args: argparse.Namespace) -> None:
+    max_shard_bytes = size_in_bytes(args.max_shard_size)
+    check_target(args.source, args.target, args.overwrite)
+    began = time.monotonic()
+    cfg = convert(args.source, args.target, args.to, args.dtype, max_shard_bytes)
+    say(f"{args.target}: {core.count(param_specs(cfg)):,} parameters, {clock(time.monotonic() - began)}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0 done, 2 a file or data error (one line on stderr)."""
+    parser = argparse.ArgumentParser(prog="r1jax.convert", description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("source", metavar="SRC", type=pathlib.Path, help="the model to read")
+    parser.add_argument("target", metavar="DST", type=pathlib.Path, help="the folder to write")
+    parser.add_argument("--to", choices=("r1jax", "hf"), help="what to write; by default the other kind")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights; by default kept")
+    parser.add_argument("--max-shard-size", default="5GB", help="of a safetensors file; by default 5GB")
+    parser.add_argument("--overwrite", action="store_true", help="replace the model that DST holds")
+    args = parser.parse_args(argv)
+    try:
+        run(args)
+    except (OSError, ValueError) as error:
+        if os.environ.get("R1JAX_DEBUG"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
