@@ -27,13 +27,16 @@ setup(
         "orbax-checkpoint>=0.12,<1",
         "numpy>=2.4,<3",
         "sentencepiece>=0.2.3,<1",
+        "tokenizers>=0.22,<1",
+        "gguf>=0.19,<1",
         "ml-collections>=1.1,<2",
         "absl-py>=2.5",
         # Both grade answers, and a new minor version may grade differently: published figures were made with these.
         "math-verify>=0.9,<0.10",
         "reasoning-gym>=0.1.25,<0.2",
         "pebble>=5.2,<6",
-        "jinja2>=3.1,<4",
+        # Renders the chat templates of strangers: earlier sandboxes can be left.
+        "jinja2>=3.1.6,<4",
         "matplotlib>=3.11,<4",
         "rich>=15,<16",
     ],

@@ -1,6 +1,7 @@
 """Text survives the tokenizer, ids of any kind decode, and a text begins with one beginning of sequence."""
 
 import pytest
+from nasty import TEXTS
 
 from r1jax.text import tokenizer as tokenizers
 from r1jax.text.chat import R1_ZERO_TEMPLATE
@@ -49,6 +50,21 @@ def test_a_saved_tokenizer_is_the_same(tokenizer, tmp_path):
     for name in ("vocab_size", "eos_ids", "pad_id"):
         assert getattr(again, name) == getattr(tokenizer, name)
     assert all(again.encode(text) == tokenizer.encode(text) for text in NASTY)
+
+
+def test_transformers_reads_the_saved_folder(tokenizer, tmp_path):
+    """The same ids but where a text begins with white space or holds the names of special tokens."""
+    transformers = pytest.importorskip("transformers")
+    tokenizer.save(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    names = {theirs.eos_token: tokenizer.eos_ids[0], theirs.pad_token: tokenizer.pad_id}
+    assert names == {"</s>": theirs.eos_token_id, "<pad>": theirs.pad_token_id}
+    for text in TEXTS:
+        if not text[:1].isspace() and not text.startswith("▁") and "<" not in text:
+            assert theirs.encode(text) == tokenizer.encode(text), text
+            assert theirs.decode(tokenizer.encode(text), skip_special_tokens=True) == tokenizer.decode(
+                tokenizer.encode(text)
+            )
 
 
 def test_a_folder_without_one_says_so(tmp_path):

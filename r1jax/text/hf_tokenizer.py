@@ -21,15 +21,15 @@ class HuggingFaceTokenizer:
     """A `tokenizer.json` with its configuration; see `r1jax.text.tokenizer.Tokenizer` for what it promises.
 
     It begins a text with the beginning of sequence if the post-processor of `tokenizer.json` does, or if
-    `add_bos_token` of `tokenizer_config.json` says so. (transformers 5 reads the first only, transformers 4 read the
-    second for the classes that DeepSeek names; the weights have seen the token.) An end of sequence is never added.
+    `add_bos_token` of `tokenizer_config.json` says so. (DeepSeek-V3 has the second alone. The class that it names, in
+    transformers 4, heeds it; transformers 5 does not.) An end of sequence is never added.
 
     `eos_ids` begins with what ends the assistant's turn in the model's chat template, or else with `eos_token`; then
     come the ids of `generation_config.json` and `config.json`, then special tokens of a known name (`END_NAMES`).
     """
 
     FILE = "tokenizer.json"
-    # Kept as they were read and written as they were kept. `config.json` is the model's: read, not kept.
+    # Read, kept and written byte for byte. `config.json` is the model's: read, not kept.
     FILES = (FILE, "tokenizer_config.json", "generation_config.json", "special_tokens_map.json", "chat_template.jinja")
 
     def __init__(self, files: Mapping[str, bytes], model_config: Mapping[str, Any] | None = None):
@@ -46,8 +46,9 @@ class HuggingFaceTokenizer:
         self._tokenizer = _parse(self.FILE, files, tokenizers.Tokenizer.from_buffer)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        config = {name: _parse(name, files, json.loads) for name in self.FILES if name.endswith("config.json")}
-        described = _parse("special_tokens_map.json", files, json.loads) | config["tokenizer_config.json"]
+        described = {}
+        for name in ("special_tokens_map.json", "tokenizer_config.json"):
+            described |= _parse(name, files, json.loads)
         # A token is written as its text or as a record that has it under "content".
         named = {key: value.get("content") if isinstance(value := described.get(key), dict) else value
                  for key in TOKEN_KEYS}  # fmt: skip
@@ -58,15 +59,21 @@ class HuggingFaceTokenizer:
         self._special = {token.content: i for i, token in added.items() if token.special}
         self.vocab_size = max(vocabulary.values()) + 1
         self.silent_ids = frozenset(self._special.values())
-        self.byte_ids = frozenset(vocabulary[name] for b in range(256) if (name := f"<0x{b:02X}>") in vocabulary)
+        names = [f"<0x{byte:02X}>" for byte in range(256)]
+        self.byte_ids = frozenset(vocabulary[name] for name in names if name in vocabulary)
+        if "<0x41>" in vocabulary and self._tokenizer.decode([vocabulary["<0x41>"]]) != "A":
+            self.byte_ids = frozenset()  # In a byte-level vocabulary a token of such a name is text like any other.
         self._bos = self._find_bos(bool(described.get("add_bos_token")))
         self._templates = self._find_templates(described)
 
-        ends = [self._template_end(), self._id(self._special_tokens.get("eos_token"))]
-        for ids in (config["generation_config.json"].get("eos_token_id"), (model_config or {}).get("eos_token_id")):
-            ends += ids if isinstance(ids, list) else [ids]
-        ends += [self._special.get(name) for name in END_NAMES]
-        self.eos_ids = tuple(dict.fromkeys(i for i in ends if i is not None))
+        generation = _parse("generation_config.json", files, json.loads)
+        first = [self._template_end(), self._id(self._special_tokens.get("eos_token"))]
+        stated, models, known = _ids(generation), _ids(model_config or {}), map(self._special.get, END_NAMES)
+        self.eos_ids = tuple(dict.fromkeys(i for i in (*first, *stated, *models, *known) if i is not None))
+        if not set(models) <= {*first, *stated} or "generation_config.json" not in files:
+            # What only config.json says must be saved too; and transformers is to stop where this project does.
+            generation["eos_token_id"] = list(self.eos_ids)
+            self._files["generation_config.json"] = json.dumps(generation, indent=2).encode()
         if not self.eos_ids:
             raise ValueError("no end of sequence: name one as eos_token in tokenizer_config.json, "
                              "or as eos_token_id in generation_config.json")  # fmt: skip
@@ -116,10 +123,6 @@ class HuggingFaceTokenizer:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in self._files.items():
             (folder / name).write_bytes(content)
-        if "generation_config.json" not in self._files:
-            # The ends known from config.json must survive, and transformers stops where this project does.
-            text = json.dumps({"eos_token_id": list(self.eos_ids)}, indent=2)
-            (folder / "generation_config.json").write_text(text + "\n", "utf-8")
 
     def _id(self, token: str | None) -> int | None:
         return None if token is None else self._tokenizer.token_to_id(token)
@@ -148,6 +151,12 @@ class HuggingFaceTokenizer:
         _, found, rest = text.rpartition(answer)
         ends = [token for token in self._special if found and rest.lstrip().startswith(token)]
         return self._special[max(ends, key=len)] if ends else None
+
+
+def _ids(config: Mapping[str, Any]) -> list[int]:
+    """`eos_token_id`, which is one id, a list of them, or nothing."""
+    ids = config.get("eos_token_id")
+    return ids if isinstance(ids, list) else [] if ids is None else [ids]
 
 
 def _parse(name: str, files: Mapping[str, bytes], parse: Any) -> Any:

@@ -51,25 +51,23 @@ class TextStream:
         if id_ in self._tokenizer.byte_ids:
             return ""
         text = self._continuation(self._shown, self._held)
-        if not text.endswith(BROKEN):
-            return self._settle(len(self._held), text)
+        if self._tokenizer.byte_ids or not text.endswith(BROKEN):
+            # Whole characters: where bytes have tokens of their own, every other token is of whole ones.
+            self._shown, self._held = self._context(), []
+            return text
         # Unfinished, or broken for good? If two parts decode apart as they do together, no character spans the cut.
-        # A character has four bytes at most, so a cut, where there is one, is among the last few.
+        # A character has four bytes at most, so a cut, where there is one, is among the last few. What was broken is
+        # no context for what follows: alone with it, it might make a character.
         for cut in range(len(self._held) - 1, max(0, len(self._held) - 5), -1):
-            if self._held[cut - 1] in self._tokenizer.byte_ids:
-                continue
             head, rest = (self._continuation(self._shown, part) for part in (self._held[:cut], self._held[cut:]))
             if head + rest == text:
-                return self._settle(cut, head)
+                del self._held[:cut]
+                return head
         return ""
 
-    def _settle(self, cut: int, text: str) -> str:
-        self._shown, self._held = self._context(cut), self._held[cut:]
-        return text
-
-    def _context(self, cut: int) -> list[int]:
-        """The last ids before `held[cut]` that have a text: one or two where the beginning of a text is no matter."""
-        ids = self._shown + self._held[:cut]
+    def _context(self) -> list[int]:
+        """The last ids that have a text: one or two where the beginning of a text is no matter."""
+        ids = self._shown + self._held
         return next((ids[-n:] for n in (1, 2) if self._tokenizer.decode(ids[-n:])), ids)
 
     def _continuation(self, context: list[int], ids: list[int]) -> str:
