@@ -1,0 +1,70 @@
+"""How far r1jax is from `transformers` on random small models of every family: writes parity.md beside this file.
+
+    ./launch_local.sh python experiments/parity.py          20 draws a family, about 10 minutes on 2 CPU cores
+"""
+
+import collections
+import pathlib
+import sys
+import tempfile
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "tests"))  # the random models are the tests'
+
+import reference  # noqa: E402
+
+from r1jax import parity  # noqa: E402
+
+WAYS = ("full", "cached", "right-padded", "left-padded", "packed")
+
+
+def measure(family: str, draws: int) -> dict:
+    """The largest deviations over a family's draws, and the options that they met."""
+    row, options = collections.defaultdict(float), collections.Counter()
+    row["greedy"] = 1.0
+    for seed in range(draws):
+        drawn = reference.draw(family, seed)
+        options.update(drawn.options)
+        ids = np.random.default_rng(seed).integers(0, 61, (3, 20)).astype(np.int32)
+        with tempfile.TemporaryDirectory() as folder:
+            ours = reference.load(drawn, pathlib.Path(folder))
+        found = parity.compare(ours, drawn.theirs, ids, np.array([20, 13, 4]))
+        for depth, (mine, theirs) in enumerate(zip(ours.ahead(ids), reference.their_ahead(drawn, ids), strict=True), 1):
+            found["mtp"] = max(found.get("mtp", 0.0), parity.relative(mine[:, :-depth], theirs[:, :-depth]))
+        if not family.startswith("deepseek"):
+            found["gradient"] = parity.compare_gradients(ours, drawn.theirs, ids)
+        for name, deviation in found.items():
+            row[name] = max(row[name], deviation)
+        row["greedy"] = min(row["greedy"], parity.compare_greedy(ours, drawn.theirs, ids[:, :8], 12))
+        print(f"{family} {seed}: {max(found.values()):.1e}  {', '.join(drawn.options)}", flush=True)
+    return {**row, "options": options}
+
+
+def main() -> None:
+    draws = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    import torch
+    import transformers
+
+    columns = (*WAYS, "gradient", "mtp")
+    lines = [
+        "# Parity with transformers", "",
+        f"Made by `./launch_local.sh python experiments/parity.py {draws}`: {draws} random small models a family, read "
+        "from the files that transformers "
+        f"{transformers.__version__} (torch {torch.__version__}) saved, computed by both in float32 on the CPU. The "
+        "largest max |ours - theirs| / max |theirs| over all draws; the bound that the tests hold is 1e-4. Gradients: "
+        "of every weight, each by its own largest entry. Greedy: tokens generated alike.", "",
+        "| family | options met | " + " | ".join(columns) + " | greedy |", "|---" * (len(columns) + 3) + "|",
+    ]  # fmt: skip
+    for family in reference.FAMILIES:
+        row = measure(family, draws)
+        options = ", ".join(f"{name} ({count})" for name, count in sorted(row["options"].items()))
+        cells = [f"{row[name]:.1e}" if name in row else "–" for name in columns]
+        lines.append(f"| {family} | {options} | " + " | ".join(cells) + f" | {row['greedy']:.0%} |")
+    (HERE / "parity.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines[4:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Our forward, cache, gradients and greedy sampling against `transformers`, on random small models of every family."""
+
+import functools
+import pathlib
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="parity needs PyTorch: pip install -e .[dev]")
+pytest.importorskip("transformers", reason="parity needs transformers: pip install -e .[dev]")
+
+from reference import FAMILIES, draw, load, their_ahead
+
+from r1jax import parity
+
+DENSE = ("llama", "qwen2", "qwen3")
+# Two orders of the same float32 sums: what the issue of parity allows.
+CLOSE = 1e-4
+FEW, MANY = range(2), range(2, 20)
+
+every = pytest.mark.parametrize("family, seed", [
+    pytest.param(family, seed, marks=[pytest.mark.slow] if seed in MANY else [])
+    for family in FAMILIES for seed in (*FEW, *MANY)
+])  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """(family, seed) -> what was drawn, and the same as r1jax reads it."""
+
+    @functools.cache
+    def make(family: str, seed: int):
+        drawn = draw(family, seed)
+        return drawn, load(drawn, tmp_path_factory.mktemp(f"{family}{seed}"))
+
+    return make
+
+
+def tokens(seed: int, rows: int = 3, length: int = 20) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 61, (rows, length)).astype(np.int32)
+
+
+@every
+def test_logits_equal_the_references_whole_cached_padded_and_packed(model, family, seed):
+    """Twenty positions: past the sixteen of the drawn models' pretraining, where stretched rope differs most."""
+    drawn, ours = model(family, seed)
+    found = parity.compare(ours, drawn.theirs, tokens(seed), np.array([20, 13, 4]))
+    assert max(found.values()) < CLOSE, (drawn.options, found)
+
+
+@every
+def test_greedy_generation_is_the_same_token_for_token(model, family, seed):
+    drawn, ours = model(family, seed)
+    assert parity.compare_greedy(ours, drawn.theirs, tokens(seed, length=8), 12) == 1.0, drawn.options
+
+
+@every
+def test_gradients_of_the_loss_equal_the_references(model, family, seed):
+    if family not in DENSE:
+        pytest.skip("transformers keeps the experts of a layer in one tensor, under no name of the checkpoint's")
+    drawn, ours = model(family, seed)
+    assert parity.compare_gradients(ours, drawn.theirs, tokens(seed)) < CLOSE, drawn.options
+
+
+@pytest.mark.parametrize("seed", [
+    pytest.param(seed, marks=[pytest.mark.slow] if seed in MANY else []) for seed in (*FEW, *MANY)
+])  # fmt: skip
+def test_multi_token_prediction_equals_the_references_at_every_depth(model, seed):
+    drawn, ours = model("deepseek_v3", seed)
+    ids = tokens(seed)
+    for depth, (mine, theirs) in enumerate(zip(ours.ahead(ids), their_ahead(drawn, ids), strict=True), 1):
+        assert parity.relative(mine[:, :-depth], theirs[:, :-depth]) < CLOSE, drawn.options
+
+
+def test_the_command_compares_a_folder(tmp_path: pathlib.Path, capsys):
+    drawn = draw("qwen2", 0)
+    load(drawn, tmp_path)
+    assert parity.main([str(tmp_path), "--length", "12"]) == 0
+    assert "left-padded" in capsys.readouterr().out
