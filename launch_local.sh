@@ -23,6 +23,12 @@ case $JAX_PLATFORMS in
   *tpu*) extras=dev,tpu ;;
   *) extras=dev ;;
 esac
+# The tests compare models with those of transformers, which is too much to install for anything else.
+command=${1:-}
+case "${command##*/} ${2:-} ${3:-} " in
+  pytest\ * | python*" -m pytest ") runs_tests=yes extras+=,parity ;;
+  *) runs_tests=no ;;
+esac
 
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
@@ -41,17 +47,20 @@ find_python() {
 # What the environment was installed from; its path too, as the scripts of a moved one run the python of the old place.
 stamp=$venv/.r1jax-installed-$extras
 key() { echo "$venv $("$venv/bin/python" -V 2>&1) $(cat setup.py pyproject.toml | cksum)"; }
-is_current() { [[ -f $stamp && $(<"$stamp") == "$(key)" ]]; }
+has() { [[ -f $1 && $(<"$1") == "$(key)" ]]; }
+is_current() { has "$stamp" || has "$stamp,parity"; }
 
 install() {
-  if ! is_new_enough "$venv/bin/python" || [[ -f $stamp && $(<"$stamp") != "$venv "* ]]; then
+  local stamps
+  stamps=$(cat "$venv"/.r1jax-installed-* 2>/dev/null || true)
+  if ! is_new_enough "$venv/bin/python" || [[ -n $stamps && $stamps != "$venv "* ]]; then
     [[ ! -e $venv || -f $venv/pyvenv.cfg || -z $(ls -A "$venv") ]] ||
       fail "$venv is there and is not a Python environment: move it away, or set R1JAX_VENV to another path"
     find_python
     say "making $venv with $("$python" -V) ..."
     "$python" -m venv --clear "$venv"
   fi
-  rm -f "$stamp"  # from here to the end an interrupted install is seen as such, and is done again
+  rm -f "$venv"/.r1jax-installed-*  # from here to the end an interrupted install is seen as such, and is done again
   "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip >/dev/null
   say "installing r1jax[$extras] (a minute or so the first time) ..."
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e ".[$extras]" </dev/null ||
@@ -70,10 +79,8 @@ fi
 
 # On a CPU, one device a core (a power of two, so that batches divide; at most 8): element-wise work runs on one core a
 # device, and two devices on two cores measured a third faster than one. The tests choose their own number.
-case "${1##*/} ${2:-} ${3:-} " in
-  pytest\ * | python*" -m pytest ") chooses_devices=yes ;;
-  *) [[ ${XLA_FLAGS:-} == *xla_force_host_platform_device_count* ]] && chooses_devices=yes || chooses_devices=no ;;
-esac
+chooses_devices=$runs_tests
+[[ ${XLA_FLAGS:-} != *xla_force_host_platform_device_count* ]] || chooses_devices=yes
 if [[ $JAX_PLATFORMS == cpu && $chooses_devices == no ]]; then
   cores=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) devices=1
   while ((devices * 2 <= cores && devices < 8)); do devices=$((devices * 2)); done

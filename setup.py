@@ -45,5 +45,8 @@ setup(
         "tpu": [f"jax[tpu]{JAX_RANGE}"],
         # A new minor version of ruff brings new complaints: it is raised on purpose, not by the calendar.
         "dev": ["pytest>=9,<10", "ruff>=0.17,<0.18"],
+        # The reference that models and tokenizers are compared with; without it those tests skip. On Linux PyPI's torch
+        # brings CUDA along: several gigabytes, unless pip is told of PyTorch's own index of CPU builds.
+        "parity": ["torch>=2.13,<2.14", "transformers>=5.23,<6"],
     },
 )

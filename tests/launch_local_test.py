@@ -253,6 +253,16 @@ def test_jax_runs_on_the_cpu_unless_told_otherwise(machine: Machine, env: dict, 
     assert machine.installed()[0].endswith(f".[{extras}]")
 
 
+def test_the_tests_alone_bring_the_reference_and_others_are_content_with_it(machine: Machine):
+    machine.launch("show")
+    for name in ("pytest", "show"):
+        shutil.copy(machine.bin / "python3", machine.repo / ".venv/bin" / name)
+        (machine.repo / ".venv/bin" / f"{name}.kind").write_text("3.11")
+    for command in (["pytest", "-q"], ["show"], ["python", "-m", "pytest"]):
+        assert machine.launch(*command).returncode == 0
+    assert [words.split()[-1] for words in machine.installed()] == [".[dev]", ".[dev,parity]"]
+
+
 FLAG = "--xla_force_host_platform_device_count="
 
 
