@@ -77,14 +77,17 @@ def convert(
     ways = math.gcd(jax.device_count(), model.cfg.embed_dim, *ranks)
     mesh = make_mesh(MeshConfig(data=1, fsdp=-1), jax.devices()[:ways])
     params = model.read(mesh, dtype, checkpoint.reporter(f"reading {source}"))
-    partial = target.with_name(target.name + ".partial")
+    partial, old = (target.with_name(target.name + end) for end in (".partial", ".old"))
     shutil.rmtree(partial, ignore_errors=True)
     if to == "r1jax":
         checkpoint.save_model(partial, params, model.cfg, tokenizer, hf_config)
     else:
         save_hf(partial, params, model.cfg, tokenizer, hf_config, max_shard_bytes)
-    shutil.rmtree(target, ignore_errors=True)
+    if target.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        target.rename(old)
     partial.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
     return model.cfg
 
 
