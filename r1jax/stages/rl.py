@@ -277,7 +277,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         evaluate_at(cfg.num_steps)
     checkpoints.close()
     writer.close()
-    checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer)
+    came_with = checkpoint.read_hf_config(base)
+    checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer, came_with)
     return workdir / "model"
 
 

