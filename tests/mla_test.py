@@ -16,7 +16,8 @@ from r1jax.data.batching import pad_rollouts, to_device
 from r1jax.data.types import Prompt
 from r1jax.losses.supervised import batch_logprobs
 from r1jax.models import cache as kv
-from r1jax.models.config import MLAConfig, ModelConfig, MoEConfig, RopeScaling
+from r1jax.models import mla
+from r1jax.models.config import PRESETS, MLAConfig, ModelConfig, MoEConfig, RopeScaling
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import forward, param_specs, unembed_table
 from r1jax.sampling.engine import Engine, SamplingConfig
@@ -70,6 +71,13 @@ def test_absorbed_decoding_equals_the_expanded_whole_pass_and_never_expands(mode
     program = jax.make_jaxpr(step)(params, ids[:, :1], ids[:, :1], cache)
     widths = {n for e in operations(program.jaxpr) for v in e.outvars if 41 in v.aval.shape for n in v.aval.shape}
     assert 20 + 6 in widths and not widths & {10, 16, 7}
+
+
+def test_scores_are_scaled_by_yarns_temperature_squared_by_hand():
+    # DeepSeek-V3: (0.1 ln 40 + 1)^2 / sqrt(192) = 1.36889^2 / 13.8564
+    assert mla._score_scale(PRESETS["deepseek_v3"]) == pytest.approx(0.135234, rel=1e-5)
+    assert mla._score_scale(LOW_RANK) == pytest.approx((0.04 * np.log(40) + 1) ** 2 / 4)
+    assert mla._score_scale(FULL_RANK) == 1 / 4
 
 
 def test_no_state_depends_on_a_later_token_or_another_segment(model):
