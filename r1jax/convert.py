@@ -19,6 +19,8 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 
@@ -68,7 +70,7 @@ def convert(
     Raises:
         FileNotFoundError, ValueError: see `checkpoint.open_model` and `hf.save_folder`.
     """
-    model, hf_config = checkpoint.open_model(source), checkpoint.read_hf_config(source)
+    model = checkpoint.open_model(source)
     tokenizer = checkpoint.load_tokenizer(source, model.cfg)
     if to is None:
         to = "hf" if (source / checkpoint.MODEL).exists() else "r1jax"
@@ -80,9 +82,9 @@ def convert(
     partial, old = (target.with_name(target.name + end) for end in (".partial", ".old"))
     shutil.rmtree(partial, ignore_errors=True)
     if to == "r1jax":
-        checkpoint.save_model(partial, params, model.cfg, tokenizer, hf_config)
+        checkpoint.save_model(partial, params, model.cfg, tokenizer, model.hf_config)
     else:
-        save_hf(partial, params, model.cfg, tokenizer, hf_config, max_shard_bytes)
+        save_hf(partial, params, model.cfg, tokenizer, model.hf_config, max_shard_bytes)
     if target.exists():
         shutil.rmtree(old, ignore_errors=True)
         target.rename(old)
@@ -92,8 +94,8 @@ def convert(
 
 
 def save_hf(
-    folder: pathlib.Path, params: Params, cfg: ModelConfig, tokenizer: Tokenizer, hf_config: dict | None,
-    max_shard_bytes: int,
+    folder: pathlib.Path, params: Params, cfg: ModelConfig, tokenizer: Tokenizer,
+    hf_config: Mapping[str, Any] | None, max_shard_bytes: int,
 ) -> None:  # fmt: skip
     """Writes a Hugging Face folder: the tokenizer, how to end a text, the weights and, last, config.json."""
     tokenizer.save(folder)

@@ -1,12 +1,18 @@
 """What a run leaves on disk: whole, or said to be broken and where."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_bpe
+from gguf_test import write as write_gguf
+from handmade import DEEPSEEK, QWEN2, tensors, write_folder
 
 from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES, replicated
+from r1jax.models.config import ComputeConfig
 from r1jax.models.transformer import param_specs
 from r1jax.training import checkpoint
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints, load_model, save_model
@@ -124,3 +130,74 @@ def test_trap35_a_model_folder_is_none_until_it_is_whole(
     assert not checkpoint.is_model(folder)
     with pytest.raises(FileNotFoundError, match=r"model is not a model folder: it has no model\.json"):
         load_model(folder, mesh1)
+
+
+@pytest.fixture
+def theirs(tmp_path, tokenizer):
+    """A Hugging Face folder with a tokenizer."""
+    write_folder(tmp_path / "theirs", DEEPSEEK, tensors(DEEPSEEK))
+    tokenizer.save(tmp_path / "theirs")
+    return tmp_path / "theirs"
+
+
+def test_a_hugging_face_folder_is_loaded_as_it_is_and_kept_in_our_own_kind(tmp_path, theirs, mesh1, mesh8):
+    assert checkpoint.is_model(theirs)
+    params, cfg, tokenizer = load_model(theirs, mesh8, ComputeConfig(remat=True, scan_unroll=2))
+    assert (cfg.dtype, cfg.remat, cfg.scan_unroll) == ("float32", True, 2)  # bfloat16 in its config.json
+    assert {str(x.dtype) for x in jax.tree.leaves(params)} == {"float32"}
+    assert jax.tree.all(jax.tree.map(lambda x, s: x.sharding == s, params,
+                                     core.shardings(param_specs(cfg), TRAIN_RULES, mesh8)))  # fmt: skip
+    params, _, _ = load_model(theirs, mesh1)
+    save_model(tmp_path / "ours", params, cfg, tokenizer, checkpoint.open_model(theirs).hf_config)
+    again, same_cfg, _ = load_model(tmp_path / "ours", mesh8)
+    assert same_cfg == cfg and jax.tree.all(jax.tree.map(np.array_equal, again, params))
+    assert checkpoint.open_model(tmp_path / "ours").hf_config == DEEPSEEK
+
+
+def test_a_gguf_file_is_loaded_with_the_tokenizer_beside_it(tmp_path, mesh1):
+    bpe = tiny_bpe.train()
+    tiny_bpe.write_folder(tmp_path, bpe, tokenizer_config=tiny_bpe.CONFIG)
+    path = write_gguf(tmp_path / "m.gguf", rows=bpe.get_vocab_size())
+    assert checkpoint.is_model(path) and not checkpoint.is_model(tmp_path / "other.gguf")
+    params, cfg, tokenizer = load_model(path, mesh1)
+    assert cfg.vocab_size == params["embed"].shape[0] == tokenizer.vocab_size
+
+
+def test_a_tokenizer_with_more_ids_than_the_table_has_rows_is_refused(tmp_path, tokenizer, mesh1):
+    config = QWEN2 | {"vocab_size": tokenizer.vocab_size - 1}
+    write_folder(tmp_path, config, tensors(config))
+    tokenizer.save(tmp_path)
+    with pytest.raises(ValueError, match="the tokenizer has 512 ids and the model's table 511 rows"):
+        load_model(tmp_path, mesh1)
+
+
+def test_a_runs_workdir_is_no_model_though_it_has_a_config_json(tmp_path):
+    (tmp_path / "config.json").write_text('{"stage": "rl"}')
+    assert not checkpoint.is_model(tmp_path)
+
+
+def test_a_model_json_of_another_version_is_refused_by_its_key(tmp_path, tiny, tiny_params, tokenizer, mesh1):
+    save_model(tmp_path, tiny_params, tiny, tokenizer)
+    content = json.loads((tmp_path / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(content | {"rope": 1}))
+    with pytest.raises(ValueError, match=r"unknown key .*model\.json\.rope; nearest: rope_"):
+        load_model(tmp_path, mesh1)
+    # A folder written before there were experts and the like.
+    for key in ("attention_bias", "qk_norm", "rope_scaling", "mla", "moe", "mtp_depth"):
+        del content[key]
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    assert load_model(tmp_path, mesh1)[1] == tiny
+
+
+def test_a_long_read_is_told_every_few_seconds_and_a_short_one_not(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+    report = checkpoint.reporter("reading m", every=5)
+    for now[0], done in (1.0, 1), (6.0, 3), (7.0, 4), (12.0, 8):
+        report(done * 10**9, 8 * 10**9)
+    assert capsys.readouterr().out == ("reading m: 3.0 of 8.0 GB, 0.50 GB/s, 10s left\n"
+                                       "reading m: 8.0 of 8.0 GB, 0.67 GB/s, 0s left\n")  # fmt: skip
+    report = checkpoint.reporter("reading m", every=5)
+    now[0] = 13.0
+    report(8, 8)
+    assert capsys.readouterr().out == ""

@@ -20,16 +20,17 @@ BIASES = {"attn_q.bias": (N * H,), "attn_k.bias": (K * H,), "attn_v.bias": (K * 
 NORMS = {"attn_q_norm.weight": (H,), "attn_k_norm.weight": (H,)}
 
 
-def values(arch="llama", tied=True):
+def values(arch="llama", tied=True, rows=V):
     rng = np.random.default_rng(0)
     block = SHAPES | {"llama": {}, "qwen2": BIASES, "qwen3": NORMS}[arch]
-    shapes = {"token_embd.weight": (V, D), "output_norm.weight": (D,)} | ({} if tied else {"output.weight": (V, D)})
+    shapes = {"token_embd.weight": (rows, D), "output_norm.weight": (D,)}
+    shapes |= {} if tied else {"output.weight": (rows, D)}
     shapes |= {f"blk.{layer}.{name}": shape for layer in range(2) for name, shape in block.items()}
     return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def write(path, arch="llama", tensors=None, kinds=None, **fields):
-    """Writes a file; `kinds` names the type of tensors that are not float32."""
+def write(path, arch="llama", tensors=None, kinds=None, rows=V, **fields):
+    """Writes a file; `kinds` names the type of tensors that are not float32, `rows` is the vocabulary's size."""
     writer = gguf.GGUFWriter(path, arch)
     usual = {
         "embedding_length": D, "block_count": 2, "feed_forward_length": F, "attention.head_count": N,
@@ -39,7 +40,7 @@ def write(path, arch="llama", tensors=None, kinds=None, **fields):
     for key, value in (usual | {key.replace("__", "."): value for key, value in fields.items()}).items():
         add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)]
         add(f"{arch}.{key}", value)
-    for name, value in (values(arch) if tensors is None else tensors).items():
+    for name, value in (values(arch, rows=rows) if tensors is None else tensors).items():
         kind = (kinds or {}).get(name, Kind.F32)
         stored = gguf.quants.quantize(value, kind)
         writer.add_tensor(name, stored, raw_dtype=None if kind == Kind.F32 else kind)

@@ -13,7 +13,8 @@ import numpy as np
 
 from r1jax.config import nearest
 from r1jax.models import weight_map
-from r1jax.models.config import ModelConfig, RopeScaling
+from r1jax.models.config import RopeScaling
+from r1jax.models.hf import ARCHITECTURES as HF_ARCHITECTURES
 from r1jax.models.hf import config_from_hf
 from r1jax.models.layers import rope_frequencies
 from r1jax.models.weight_map import Index
@@ -38,6 +39,13 @@ _ROPE_KEYS = {
     "rope.scaling.yarn_beta_fast": "beta_fast",
     "rope.scaling.yarn_beta_slow": "beta_slow",
 }
+_TOKENS = {
+    "tokenizer.ggml.bos_token_id": "bos_token_id",
+    "tokenizer.ggml.eos_token_id": "eos_token_id",
+    "tokenizer.ggml.padding_token_id": "pad_token_id",
+}
+# Long, and slow to unpack.
+_VOCABULARY = tuple(f"tokenizer.ggml.{name}" for name in ("tokens", "token_type", "scores", "merges"))
 # Keys that change the numbers, where they are other than this.
 _ONLY = {
     "expert_count": 0, "attention.sliding_window": 0, "rope.scaling.attn_factor": 1, "rope.scaling.yarn_ext_factor": 1,
@@ -112,16 +120,20 @@ def open_file(path: pathlib.Path) -> Checkpoint:
     except (ValueError, IndexError, KeyError) as error:
         raise ValueError(f"{path} is no GGUF file, or was cut short ({error}); download it again") from error
     source = GGUFFile(path, reader)
-    fields = {key: field.contents() for key, field in reader.fields.items() if not key.startswith("tokenizer.")}
+    fields = {key: field.contents() for key, field in reader.fields.items() if key not in _VOCABULARY}
     try:
-        cfg = _config(fields, source)
+        config = _hf_config(fields, source)
+        cfg = config_from_hf(config)
+        if _ROPE_FACTORS in source.tensors:
+            factors = source.read(_ROPE_FACTORS, (slice(0, cfg.head_dim // 2),))
+            cfg = dataclasses.replace(cfg, rope_scaling=_llama3_scaling(factors, cfg.rope_theta))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     # llama.cpp rotates neighbours in this architecture alone, and its converter has reordered the heads' rows for it.
     interleaved = fields["general.architecture"] == "llama"
     pieces = [dataclasses.replace(piece, name=_name(piece.name)) for piece in weight_map.pieces(cfg, interleaved)]
     weight_map.check(pieces, source.tensors, str(path), ignored=(_ROPE_FACTORS,))
-    return Checkpoint(cfg, source, pieces)
+    return Checkpoint(cfg, config, source, pieces)
 
 
 def _name(hf_name: str) -> str:
@@ -130,8 +142,8 @@ def _name(hf_name: str) -> str:
     return f"{'' if block is None else f'blk.{block}.'}{_NAMES[tensor]}.{kind}"
 
 
-def _config(fields: Mapping[str, Any], source: GGUFFile) -> ModelConfig:
-    """The file's metadata, said in config.json's words and read from there."""
+def _hf_config(fields: Mapping[str, Any], source: GGUFFile) -> dict[str, Any]:
+    """The file's metadata in config.json's words."""
     family = fields.get("general.architecture")
     if family not in ARCHITECTURES:
         close = nearest(str(family), ARCHITECTURES)
@@ -140,28 +152,29 @@ def _config(fields: Mapping[str, Any], source: GGUFFile) -> ModelConfig:
         raise ValueError("one of several files of a model; join them with llama.cpp's gguf-split --merge")
     ours = {key.removeprefix(f"{family}."): _decimal(value) for key, value in fields.items()
             if key.startswith(f"{family}.")}  # fmt: skip
+    for key in _KEYS:
+        if isinstance(ours.get(key), list):
+            raise ValueError(f"{family}.{key}={ours[key]} is not supported; supported: one number for all layers")
     width = ours.get("attention.key_length", ours.get("embedding_length", 0) // ours.get("attention.head_count", 1))
     only = _ONLY | {"rope.dimension_count": width, "attention.value_length": width}
     for key, value in ours.items():
-        if value != only.get(key, value) or (key in _KEYS and isinstance(value, list)):
-            raise ValueError(f"{family}.{key}={value} is not supported; supported: {only.get(key, 'one number')}")
+        if value != only.get(key, value):
+            raise ValueError(f"{family}.{key}={value} is not supported; supported: {only[key]}")
     config = {name: ours[key] for key, name in _KEYS.items() if key in ours}
     if ours.get("rope.scaling.type", "none") != "none":
         config["rope_scaling"] = {"rope_type": ours["rope.scaling.type"]} | {
             name: ours[key] for key, name in _ROPE_KEYS.items() if key in ours
         }
     table = source.tensors.get("token_embd.weight")
-    cfg = config_from_hf({
+    return {
+        "architectures": [HF_ARCHITECTURES[family]],
         "num_key_value_heads": config.get("num_attention_heads"),
         **config,
+        **{name: fields[key] for key, name in _TOKENS.items() if key in fields},
         "model_type": family,
         "vocab_size": table.shape[0] if table else ours.get("vocab_size"),
         "tie_word_embeddings": "output.weight" not in source.tensors,
-    })  # fmt: skip
-    if _ROPE_FACTORS in source.tensors:
-        factors = source.read(_ROPE_FACTORS, (slice(0, cfg.head_dim // 2),))
-        cfg = dataclasses.replace(cfg, rope_scaling=_llama3_scaling(factors, cfg.rope_theta))
-    return cfg
+    }
 
 
 def _decimal(value: Any) -> Any:

@@ -55,6 +55,7 @@ _ONLY_IN = {
     },
     "deepseek_v3": {"attention_bias": (False,), "scoring_func": ("sigmoid",), "topk_method": ("noaux_tc",)},
 }  # fmt: skip
+_REACH = "max_position_embeddings"
 _ROPE_KEYS = ("rope_theta", "rope_scaling", "rope_parameters")
 
 
@@ -88,7 +89,7 @@ def open_folder(folder: pathlib.Path) -> Checkpoint:
         cfg = dataclasses.replace(cfg, mtp_depth=0)
     pieces = weight_map.pieces(cfg, interleaved=_interleaved(cfg, config))
     weight_map.check(pieces, source.tensors, str(folder))
-    return Checkpoint(cfg, source, pieces)
+    return Checkpoint(cfg, config, source, pieces)
 
 
 def save_folder(
@@ -230,8 +231,8 @@ def _rope_from_hf(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]
         return theta, None
     if kind == "linear":
         return theta, RopeScaling("linear", float(_need(rope, "factor")))
-    reach = config.get("max_position_embeddings")
-    original = config.get("original_max_position_embeddings") or rope.get("original_max_position_embeddings") or reach
+    key = "original_max_position_embeddings"
+    original = config.get(key) or rope.get(key) or config.get(_REACH)
     if original is None:
         raise ValueError(f"rope_parameters={json.dumps(rope)} lacks original_max_position_embeddings")
     if kind == "llama3":
@@ -241,7 +242,7 @@ def _rope_from_hf(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]
             high_frequency_factor=float(_need(rope, "high_freq_factor")),
         )  # fmt: skip
     return theta, RopeScaling(
-        "yarn", float(rope.get("factor") or _need(config, "max_position_embeddings") / original), original,
+        "yarn", float(rope.get("factor") or _need(config, _REACH) / original), original,
         beta_fast=float(rope.get("beta_fast") or 32), beta_slow=float(rope.get("beta_slow") or 1),
         mscale=float(rope.get("mscale") or 0), mscale_all_dim=float(rope.get("mscale_all_dim") or 0),
         attention_factor=float(rope.get("attention_factor") or 0),
@@ -261,7 +262,7 @@ def config_to_hf(cfg: ModelConfig, original: Mapping[str, Any] | None = None) ->
     config = {key: value for key, value in (original or {}).items() if key != "quantization_config"}
     if "model_type" in config and _same(config_from_hf(config), cfg):
         return config
-    ours = _fresh_config(cfg)
+    ours = {key: value for key, value in _fresh_config(cfg).items() if key != _REACH or key not in config}
     return {key: value for key, value in config.items() if key not in _ROPE_KEYS} | ours
 
 
@@ -286,7 +287,7 @@ def _fresh_config(cfg: ModelConfig) -> dict[str, Any]:
         "rms_norm_eps": cfg.norm_eps,
         "tie_word_embeddings": cfg.tie_embeddings,
         # Rotary positions have no end; programs that serve a model take this for the longest context.
-        "max_position_embeddings": int(scaling.factor * scaling.original_length) if scaling and scaling.original_length
+        _REACH: int(scaling.factor * scaling.original_length) if scaling and scaling.original_length
         else 32_768,
         "rope_theta": cfg.rope_theta,
         "rope_scaling": _rope_to_hf(scaling) if scaling else None,

@@ -138,7 +138,7 @@ def write(
     """Writes tensors in the order given: `model.safetensors` if they fit into one file, else shards and their index.
 
     Args:
-        fetch: gives the named tensor; asked for one at a time.
+        fetch: gives the named tensor, contiguous; asked for one at a time.
         max_bytes: a file's size, which only a tensor larger than that exceeds.
     """
     sizes = {name: int(np.prod(tensor.shape)) * tensor.dtype.itemsize for name, tensor in tensors.items()}
@@ -166,7 +166,7 @@ def write(
         with (folder / file_name).open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for name in names:
-                file.write(np.ascontiguousarray(fetch(name)).reshape(-1).view(np.uint8).data)
+                file.write(fetch(name).reshape(-1).view(np.uint8).data)
                 done += sizes[name]
                 if progress:
                     progress(done, total)

@@ -17,7 +17,7 @@ from r1jax.core.params import Params, ParamSpec
 from r1jax.core.sharding import TRAIN_RULES
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
-from r1jax.models.weight_map import Index, Piece
+from r1jax.models.weight_map import Index, Piece, copy_into
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -44,11 +44,13 @@ class Checkpoint:
 
     Attributes:
         cfg: the model's shape.
+        hf_config: its config.json, or what would be.
         source: its tensors.
         pieces: their places among our weights; `weight_map.check` has found them all.
     """
 
     cfg: ModelConfig
+    hf_config: Mapping[str, Any]
     source: Source
     pieces: Sequence[Piece]
 
@@ -72,10 +74,8 @@ class Checkpoint:
         for piece in self.pieces:
             if piece.copy and piece.name in self.source.tensors:
                 _check_copy(self.source, piece, parts[piece.path][0])
-        types = {
-            path: stored_dtype(at(specs, path), dtype, *(self.source.tensors[piece.name].dtype for piece in members))
-            for path, members in parts.items()
-        }
+        types = {path: stored_dtype(at(specs, path), dtype, _present_dtype(self.source, members))
+                 for path, members in parts.items()}  # fmt: skip
         sizes = {path: math.prod(at(specs, path).shape) * types[path].itemsize for path in parts}
         done = 0
 
@@ -93,13 +93,14 @@ class Checkpoint:
         )
 
 
-def stored_dtype(spec: ParamSpec, dtype: str | None, *present: np.dtype) -> np.dtype:
-    """The type to store a weight in that has the types `present`: these where `dtype` is None, else that.
+def stored_dtype(spec: ParamSpec, dtype: str | None, present: np.dtype) -> np.dtype:
+    """The type to store a weight in that is of type `present`: `dtype`, or `present` where that is None.
 
-    Where the spec keeps float32, no digit is given up for it.
+    Where the spec keeps float32, no digit is given up for `dtype`.
     """
-    kept = () if dtype and not spec.keep_float32 else set(present)
-    return functools.reduce(jnp.promote_types, [*kept, *([jnp.dtype(dtype)] if dtype else [])])
+    if dtype is None:
+        return np.dtype(present)
+    return jnp.promote_types(present, dtype) if spec.keep_float32 else jnp.dtype(dtype)
 
 
 def at(tree: Params, path: Sequence[str]) -> Any:
@@ -114,20 +115,25 @@ def _place(
         replicas[tuple(each.indices(size)[:2] for each, size in zip(index, shape, strict=True))].append(device)
     arrays = []
     for bounds, devices in replicas.items():
-        shard = _read_shard(source, members, tuple(slice(*each) for each in bounds), dtype)
+        shard = _read_shard(source, members, tuple(slice(*each) for each in bounds))
         # Waited for, so that the next shard does not stand beside this one on the host.
         arrays += jax.block_until_ready([jax.device_put(shard, device) for device in devices])
-    return jax.make_array_from_single_device_arrays(shape, sharding, arrays)
+    # Devices cast faster than NumPy does.
+    return jax.make_array_from_single_device_arrays(shape, sharding, arrays).astype(dtype)
 
 
-def _read_shard(source: Source, members: list[Piece], index: Index, dtype: np.dtype) -> np.ndarray:
-    shard = np.empty([each.stop - each.start for each in index], dtype)
+def _read_shard(source: Source, members: list[Piece], index: Index) -> np.ndarray:
+    shard = np.empty([each.stop - each.start for each in index], _present_dtype(source, members))
     for piece in members:
         stack = index[: len(piece.index)]
         if all(each.start <= i < each.stop for i, each in zip(piece.index, stack, strict=True)):
             here = tuple(i - each.start for i, each in zip(piece.index, stack, strict=True))
-            shard[here] = piece.from_file(functools.partial(source.read, piece.name), index[len(stack) :])
+            copy_into(shard[here], piece.from_file(functools.partial(source.read, piece.name), index[len(stack) :]))
     return shard
+
+
+def _present_dtype(source: Source, members: list[Piece]) -> np.dtype:
+    return functools.reduce(jnp.promote_types, {source.tensors[piece.name].dtype for piece in members})
 
 
 def _check_copy(source: Source, copy: Piece, original: Piece) -> None:

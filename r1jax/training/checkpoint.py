@@ -102,7 +102,7 @@ def save_model(
     """Writes a model folder: `params/` (Orbax), the tokenizer, and last `model.json`, which marks it whole.
 
     Args:
-        hf_config: the config.json that the model came with, see `read_hf_config`; kept for when it is exported.
+        hf_config: the config.json that the model came with, see `ModelFile`; kept for when it is exported.
     """
     folder = pathlib.Path(folder).absolute()
     marker = folder / MODEL
@@ -131,17 +131,16 @@ def is_model(path: pathlib.Path) -> bool:
     return (path / MODEL).exists() or (theirs.exists() and "model_type" in read_json(theirs))
 
 
-def read_hf_config(path: pathlib.Path) -> dict[str, Any] | None:
-    """The config.json that a model came with, None where it came with none."""
-    path = pathlib.Path(path)
-    file = path / (HF_CONFIG if (path / MODEL).exists() else "config.json")
-    return read_json(file) if file.exists() else None
-
-
 class ModelFile(Protocol):
-    """A model on disk: `cfg`, and its weights for the asking."""
+    """A model on disk, and its weights for the asking.
+
+    Attributes:
+        cfg: its shape.
+        hf_config: the config.json that it came with, None for one of our making.
+    """
 
     cfg: ModelConfig
+    hf_config: Mapping[str, Any] | None
 
     def read(self, mesh: Mesh, dtype: str | None = None, progress: Progress | None = None) -> Params:
         """The weights in their shardings for training; `dtype`: see `weights.stored_dtype`."""
@@ -153,6 +152,7 @@ class _ModelFolder:
     """Our own kind of `ModelFile`."""
 
     cfg: ModelConfig
+    hf_config: Mapping[str, Any] | None
     folder: pathlib.Path
 
     def read(self, mesh: Mesh, dtype: str | None = None, progress: Progress | None = None) -> Params:
@@ -178,7 +178,8 @@ def open_model(path: pathlib.Path) -> ModelFile:
     if path.suffix == ".gguf":
         return gguf.open_file(path)
     if (path / MODEL).exists():
-        return _ModelFolder(config.parse(ModelConfig, read_json(path / MODEL), str(path / MODEL)), path)
+        cfg = config.parse(ModelConfig, read_json(path / MODEL), str(path / MODEL))
+        return _ModelFolder(cfg, read_json(path / HF_CONFIG) if (path / HF_CONFIG).exists() else None, path)
     if (path / "config.json").exists():
         return hf.open_folder(path)
     raise FileNotFoundError(f"{path} is not a model folder: it has no {MODEL}, and no config.json of Hugging Face's")
