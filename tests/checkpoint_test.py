@@ -148,10 +148,10 @@ def test_a_hugging_face_folder_is_loaded_as_it_is_and_kept_in_our_own_kind(tmp_p
     assert jax.tree.all(jax.tree.map(lambda x, s: x.sharding == s, params,
                                      core.shardings(param_specs(cfg), TRAIN_RULES, mesh8)))  # fmt: skip
     params, _, _ = load_model(theirs, mesh1)
-    save_model(tmp_path / "ours", params, cfg, tokenizer, checkpoint.open_model(theirs).hf_config)
+    save_model(tmp_path / "ours", params, cfg, tokenizer, checkpoint.read_hf_config(theirs))
     again, same_cfg, _ = load_model(tmp_path / "ours", mesh8)
     assert same_cfg == cfg and jax.tree.all(jax.tree.map(np.array_equal, again, params))
-    assert checkpoint.open_model(tmp_path / "ours").hf_config == DEEPSEEK
+    assert checkpoint.read_hf_config(tmp_path / "ours") == DEEPSEEK
 
 
 def test_a_gguf_file_is_loaded_with_the_tokenizer_beside_it(tmp_path, mesh1):

@@ -185,6 +185,11 @@ def open_model(path: pathlib.Path) -> ModelFile:
     raise FileNotFoundError(f"{path} is not a model folder: it has no {MODEL}, and no config.json of Hugging Face's")
 
 
+def read_hf_config(path: pathlib.Path) -> Mapping[str, Any] | None:
+    """The config.json that a model came with, None for one of our making; raises as `open_model` does."""
+    return open_model(path).hf_config
+
+
 def load_tokenizer(path: pathlib.Path, cfg: ModelConfig) -> Tokenizer:
     """The tokenizer of a model.
 
