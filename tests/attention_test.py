@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from r1jax.models import attention
 from r1jax.models.attention import attend, cache_mask, causal_mask
 
 
@@ -53,6 +54,32 @@ def test_a_query_that_sees_nothing_has_finite_gradients():
     mask[0, 2] = False
     gradients = jax.grad(lambda q, k, v: jnp.sum(attend(q, k, v, jnp.asarray(mask)) ** 2), argnums=(0, 1, 2))(q, k, v)
     assert all(np.isfinite(g).all() for g in gradients)
+
+
+def test_long_inputs_a_piece_at_a_time_are_the_whole_in_values_and_gradients(monkeypatch):
+    q, k, v, mask = draw(T=11, S=11)
+
+    def run(q, k, v):
+        out = attention.attend(q, k, v, jnp.asarray(mask))
+        return jnp.sum(out**3), out
+
+    (_, whole), gradients = jax.value_and_grad(run, argnums=(0, 1, 2), has_aux=True)(q, k, v)
+    monkeypatch.setattr(attention, "QUERIES", 4)  # two whole pieces and one of three
+    (_, pieces), others = jax.value_and_grad(run, argnums=(0, 1, 2), has_aux=True)(q, k, v)
+    np.testing.assert_allclose(pieces, whole, rtol=1e-5, atol=1e-6)
+    for a, b in zip(others, gradients, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_memory_grows_with_the_length_and_not_with_its_square():
+    def scratch(T):
+        q, kv, mask = (jax.ShapeDtypeStruct(s, d) for s, d in (
+            ((1, T, 4, 8), "float32"), ((1, 4, T, 8), "float32"), ((1, T, T), "bool")))  # fmt: skip
+        loss = jax.grad(lambda q, k, v, mask: jnp.sum(attend(q, k, v, mask) ** 2), argnums=(0, 1, 2))
+        return jax.jit(loss).lower(q, kv, kv, mask).compile().memory_analysis().temp_size_in_bytes
+
+    assert scratch(8192) < 2.5 * scratch(4096)
+    assert scratch(8192) < 4 * (4 * 8192**2) / 3  # of what the four heads' scores alone would take
 
 
 def test_masks_by_hand():

@@ -11,6 +11,7 @@ from transformer_test import operations
 from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES, MeshConfig, make_mesh, place
 from r1jax.data.batching import Batch, to_device
+from r1jax.models import moe
 from r1jax.models.config import ModelConfig, MoEConfig
 from r1jax.models.moe import affinities, balance_loss, choose, load_metrics, moe_mlp, moe_specs, rebalance
 from r1jax.models.transformer import forward, param_specs
@@ -150,6 +151,16 @@ def test_eight_devices_give_the_values_and_gradients_of_one(on_one, case, sizes)
     np.testing.assert_array_equal(outputs[1], expected[1])
     for got, want in [*zip(outputs, expected, strict=True), *((grads[k], expected_grads[k]) for k in expected_grads)]:
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=2e-6 * max(np.abs(want).max(), 1))
+
+
+def test_tokens_that_go_through_the_experts_in_pieces_come_out_as_they_would_together(on_one, mesh1, monkeypatch):
+    monkeypatch.setattr(moe, "TOKENS", 7)  # of B T in all, so that the last piece is padded
+    assert B * T % 7
+    (outputs, gradients), (whole, expected) = run("v3", mesh1), on_one("v3")
+    for a, b in zip(outputs, whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_groups_compete_and_the_bias_selects_without_weighing_by_hand():

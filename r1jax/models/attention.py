@@ -21,20 +21,44 @@ def cache_mask(positions_BT: jax.Array, cache_length: int) -> jax.Array:
     return jnp.arange(cache_length)[None, None, :] <= positions_BT[:, :, None]
 
 
+# Queries whose scores against all keys exist at a time.
+QUERIES = 512
+
+
 def attend(
     q_BTNH: jax.Array, k_BKSH: jax.Array, v_BKSV: jax.Array, mask_BTS: jax.Array, scale: float | None = None
 ) -> jax.Array:
     """softmax(q k^T scale) v with the softmax in float32; `[B, T, N, V]`; the default scale is H^-0.5.
 
-    The query heads of one key head are folded into the query axis, so that both products are plain batched matrix
-    products with the batch axes leading: on CPU that is the layout with a fast kernel. Holds `[B, N, T, S]` scores:
-    not for sequences of tens of thousands of tokens.
+    Memory grows with T and S, not with their product: long inputs go `QUERIES` at a time, and their scores are made
+    again in the backward pass. Keys that a causal mask hides are computed all the same.
+    """
+    B, T, N, H = q_BTNH.shape
+    scale = scale or H**-0.5
+    if T <= QUERIES:
+        return _attend(q_BTNH, k_BKSH, v_BKSV, mask_BTS, scale)
+
+    def pieces(x):
+        x = jnp.pad(x, ((0, 0), (0, -T % QUERIES)) + ((0, 0),) * (x.ndim - 2))
+        return jnp.moveaxis(x.reshape(B, -1, QUERIES, *x.shape[2:]), 1, 0)
+
+    @jax.checkpoint
+    def some(piece):
+        return _attend(piece[0], k_BKSH, v_BKSV, piece[1], scale)
+
+    out = jax.lax.map(some, (pieces(q_BTNH), pieces(mask_BTS)))
+    return jnp.moveaxis(out, 0, 1).reshape(B, -1, N, v_BKSV.shape[-1])[:, :T]
+
+
+def _attend(q_BTNH, k_BKSH, v_BKSV, mask_BTS, scale: float) -> jax.Array:
+    """The query heads of one key head are folded into the query axis, so that both products are plain batched matrix
+    products with the batch axes leading: on CPU that is the layout with a fast kernel. Holds `[B, N, T, S]` scores.
     """
     B, T, N, H = q_BTNH.shape
     K, S = k_BKSH.shape[1:3]
     G = N // K
     q = q_BTNH.transpose(0, 2, 1, 3).reshape(B, K, G * T, H)
-    scores = jnp.einsum("bkth,bksh->bkts", q, k_BKSH, preferred_element_type=jnp.float32) * (scale or H**-0.5)
+    scores = jnp.einsum("bkth,bksh->bkts", q, k_BKSH, preferred_element_type=jnp.float32) * scale
     scores = jnp.where(mask_BTS[:, None, None], scores.reshape(B, K, G, T, S), jnp.finfo(jnp.float32).min)
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
     total = weights.sum(axis=-1).reshape(B, K, G * T, 1)

@@ -85,8 +85,34 @@ def balance_loss(scores_BTE: jax.Array, real_BT: jax.Array, moe: MoEConfig) -> j
     return jnp.sum(f * (share * real).sum(axis=1) / count, axis=-1)
 
 
+# Tokens that go through the experts at a time.
+TOKENS = 8192
+
+
 def _experts(x_MD, experts_Mk, weights_Mk, gate_EDF, up_EDF, down_EFD) -> jax.Array:
     """sum_k weight_k expert_k(x), `[M, D]` float32, over the experts 0 .. E-1; others count for nothing.
+
+    Many tokens go `TOKENS` at a time, and what is between is made again in the backward pass: k rows a token at once
+    would be the largest arrays of a training step.
+    """
+    M = x_MD.shape[0]
+    if M <= TOKENS:
+        return _grouped(x_MD, experts_Mk, weights_Mk, gate_EDF, up_EDF, down_EFD)
+
+    def pieces(x, fill):
+        x = jnp.pad(x, ((0, -M % TOKENS), (0, 0)), constant_values=fill)
+        return x.reshape(-1, TOKENS, x.shape[-1])
+
+    @jax.checkpoint
+    def some(piece):
+        return _grouped(*piece, gate_EDF, up_EDF, down_EFD)
+
+    y = jax.lax.map(some, (pieces(x_MD, 0), pieces(experts_Mk, -1), pieces(weights_Mk, 0)))
+    return y.reshape(-1, y.shape[-1])[:M]
+
+
+def _grouped(x_MD, experts_Mk, weights_Mk, gate_EDF, up_EDF, down_EFD) -> jax.Array:
+    """`_experts` of all its tokens together.
 
     Tokens are sorted by expert, so that each expert's are one run of rows of a grouped matrix product. All M k rows
     are held, though those of other devices' experts end as zeros: that is the price of shapes known beforehand.
@@ -97,7 +123,8 @@ def _experts(x_MD, experts_Mk, weights_Mk, gate_EDF, up_EDF, down_EFD) -> jax.Ar
     expert = jnp.where(ours, expert, E)
     order = jnp.argsort(expert, stable=True)
     sizes = jnp.bincount(expert, length=E + 1)[:E].astype(jnp.int32)
-    x = x_MD[order // k]
+    # Rows past the last of ours are zeros before and after: what a grouped product leaves there is not promised.
+    x = jnp.where((jnp.arange(len(order)) < sizes.sum())[:, None], x_MD[order // k], 0)
     h = jax.nn.silu(jax.lax.ragged_dot(x, gate_EDF, sizes)) * jax.lax.ragged_dot(x, up_EDF, sizes)
     y = jax.lax.ragged_dot(h, down_EFD, sizes, preferred_element_type=jnp.float32)
     # Back by the inverse permutation, a gather: a scatter-add's order of summation would be the hardware's affair.

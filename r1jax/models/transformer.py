@@ -76,6 +76,13 @@ def unembed_table(params: Params) -> jax.Array:
     return params["unembed"] if "unembed" in params else params["embed"]
 
 
+def _embed(params: Params, cfg: ModelConfig, tokens_BT: jax.Array, rules: AxisRules) -> jax.Array:
+    # The table is made whole along `embed` first: a look-up in its parts would give every device all rows' parts.
+    # The gather's gradient is a scatter into [V, D]; measured on CPU it costs less than one layer.
+    table = constrain(params["embed"].astype(cfg.dtype), rules, "vocab", "act")
+    return constrain(table[tokens_BT], rules, "batch", "length", "act")
+
+
 def _run_stack(name, params, cfg: ModelConfig, x_BTD, cache, positions_BT, mask_BTS, real_BT, rules, first: int):
     """Runs the stack `name`, whose first layer is the model's layer `first`. Returns x, the cache, and the routers'
     load `[L, E]` and balance `[L, B]` (None and None in a dense stack)."""
@@ -123,8 +130,7 @@ def forward(
         mask = causal_mask(positions_BT, jnp.zeros_like(tokens_BT) if segments_BT is None else segments_BT)
     else:
         mask = cache_mask(positions_BT, cache.length)
-    # The gather's gradient is a scatter into [V, D]; measured on CPU it costs less than one layer.
-    x = constrain(params["embed"].astype(cfg.dtype)[tokens_BT], rules, "batch", "length", "act")
+    x = _embed(params, cfg, tokens_BT, rules)
     routing = None
     for name, first in (("layers", 0), ("moe_layers", cfg.num_dense_layers)):
         if name in params:
@@ -154,7 +160,7 @@ def look_ahead(
     for depth in range(cfg.mtp_depth):
         stack = jax.tree.map(lambda w, depth=depth: w[depth : depth + 1], params["mtp"])
         p = {name: stack[name][0].astype(cfg.dtype) for name in ("embed_norm", "hidden_norm", "merge", "norm")}
-        ahead = params["embed"].astype(cfg.dtype)[jnp.roll(next_BT, -depth, axis=1)]
+        ahead = _embed(params, cfg, jnp.roll(next_BT, -depth, axis=1), TRAIN_RULES)
         pair = rms_norm(ahead, p["embed_norm"], cfg.norm_eps), rms_norm(hidden_BTD, p["hidden_norm"], cfg.norm_eps)
         x = constrain(jnp.concatenate(pair, axis=-1) @ p["merge"], TRAIN_RULES, "batch", "length", "act")
         x, _, load, balance = _run_stack("mtp", stack, cfg, x, None, positions_BT, mask, real, TRAIN_RULES, depth)
