@@ -14,4 +14,4 @@ for seed in 0 1 2; do
 done
 python -m r1jax.train --config=configs/zero.py:mini --workdir="$runs/random" \
   --config.rewards.accuracy=0 --config.rewards.format=0 --config.rewards.random=1
-python experiments/zero_mini.py "$runs"
+python experiments/seeds.py zero_mini "$runs"

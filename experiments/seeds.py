@@ -1,4 +1,7 @@
-"""Tables and plot of the runs that zero_mini.sh made: writes zero_mini.md and zero_mini.png beside this file."""
+"""Table and plot of the runs of an experiment, a folder each: writes NAME.md and NAME.png beside this file.
+
+    python experiments/seeds.py NAME RUNS          NAME.sh says what the runs are; NAME.md keeps its first paragraphs
+"""
 
 import json
 import math
@@ -10,6 +13,7 @@ import sys
 from matplotlib.figure import Figure
 
 HERE = pathlib.Path(__file__).parent
+MEASURED = "## Measured\n\n"
 NUMBER = re.compile(r"-?\d+")
 COLUMNS = (
     "run", "pass@1 before", "pass@1 after", "gain, points", "cons@k after", "format before", "format after",
@@ -79,21 +83,19 @@ def plot(runs: list[pathlib.Path], path: pathlib.Path) -> None:
 
 
 def main() -> None:
-    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "runs/zero_mini")
+    name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
     runs = sorted(path.parent for path in folder.glob("*/evals.jsonl"))
     last = rows_of(runs[0] / "evals.jsonl")[-1]
-    text = (
-        "# R1-Zero at mini size: three seeds and a control\n\n"
-        "Made by `./launch_local.sh experiments/zero_mini.sh` (settings: `configs/zero.py:mini`). Held-out questions: "
-        f"n = {last['n']} a run, other ones for each seed, k = {last['k']} samples each at temperature "
-        f"{last['temperature']} and top-p {last['top_p']}. Shares in percent. `random` is the control: its reward is a "
-        "coin flip. `last number right` grades the last number of the response, tags or not. "
-        "Minutes: the steps and the evaluations but the last, compiling included.\n\n"
-        f"{markdown(runs)}\n\n![curves](zero_mini.png)\n"
+    page = HERE / f"{name}.md"
+    head = page.read_text().partition(MEASURED)[0] if page.exists() else f"# {name}\n\n"
+    page.write_text(
+        f"{head}{MEASURED}Held-out questions: n = {last['n']} a run, other ones for each seed, k = {last['k']} samples "
+        f"each at temperature {last['temperature']} and top-p {last['top_p']}. Shares in percent. `last number right` "
+        "grades the last number of the response, tags or not. Minutes: the steps and the evaluations but the last, "
+        f"compiling included.\n\n{markdown(runs)}\n\n![curves]({name}.png)\n"
     )
-    (HERE / "zero_mini.md").write_text(text)
-    plot(runs, HERE / "zero_mini.png")
-    print(text)
+    plot(runs, HERE / f"{name}.png")
+    print(page.read_text())
 
 
 if __name__ == "__main__":
