@@ -138,8 +138,9 @@ def main() -> None:
 
     (HERE / "smollm2.md").write_text(
         "# SmolLM2-135M-Instruct, here and in transformers\n\n"
-        f"Made by `experiments/smollm2.py` from one file, `{path.name}`, in float32 on {os.cpu_count()} CPU "
-        f"cores ({jax.device_count()} device); jax {jax.__version__}, transformers {transformers.__version__}, torch {torch.__version__}.\n\n"
+        f"Made by `experiments/smollm2.py` from one file, `{path.name}`, in float32 on {os.cpu_count()} CPU cores "
+        f"({jax.device_count()} device); jax {jax.__version__}, transformers {transformers.__version__}, torch "
+        f"{torch.__version__}.\n\n"
         "| | r1jax | transformers |\n|---|---|---|\n"
         f"| greedy, {len(PROMPTS)} chats of up to 96 tokens: the same text | {same} of {len(PROMPTS)} | |\n"
         f"| GSM8K test, first {QUESTIONS} questions, greedy, up to {TOKENS} tokens: right | {right:.0f} "
