@@ -95,3 +95,17 @@ def test_sft_and_then_r1_zero_of_smollm2_run_a_few_steps(tmp_path):
     steps = rows(zero / "metrics.jsonl")
     assert len(steps) == 2 and all(step["skipped"] == 0 for step in steps)
     assert max(step["sampler_gap/max"] for step in steps) < 1e-3
+
+
+@pytest.mark.slow
+def test_smollm2_goes_to_r1jax_and_to_a_sharded_folder_and_around_again_unchanged(tmp_path):
+    """The real weights: every file of the second export is that of the first."""
+    steps = ((fetched.smollm2_gguf(), "a"), (tmp_path / "a", "b"), (tmp_path / "b", "c"), (tmp_path / "c", "d"))
+    for source, target in steps:
+        options = ["--dtype", "bfloat16", "--max-shard-size", "120MB"] if target == "b" else []
+        options += ["--max-shard-size", "120MB"] if target == "d" else []
+        assert convert.main([str(source), str(tmp_path / target), *options]) == 0
+    first, second = tmp_path / "b", tmp_path / "d"
+    assert len(list(first.glob("model-*-of-00003.safetensors"))) == 3
+    for path in first.iterdir():
+        assert path.read_bytes() == (second / path.name).read_bytes(), path.name
