@@ -1,5 +1,6 @@
 """A chat template does what templates do in transformers, and nothing else."""
 
+import datetime
 import time
 
 import pytest
@@ -74,6 +75,13 @@ def test_a_template_that_attacks_is_refused(source):
 @pytest.mark.parametrize("source", ["{{ raise_exception.__globals__ }}", "{{ ''|attr('__class__')|attr('__mro__') }}"])
 def test_a_template_that_looks_inside_python_sees_nothing(source):
     assert render_template(source, {}) == ""
+
+
+def test_a_template_that_asks_for_the_time_is_told_the_one_given_or_the_clocks():
+    then = datetime.datetime(1999, 12, 31)
+    source = "{% macro day() %}{{ strftime_now('%d %b %Y') }}{% endmacro %}{{ day() }}"
+    assert render_template(source, {}, now=then) == "31 Dec 1999"
+    assert render_template("{{ strftime_now('%Y') }}", {}) == str(datetime.datetime.now().year)
 
 
 def test_a_template_sees_plain_data_only_and_changes_nothing():

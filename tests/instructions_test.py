@@ -29,7 +29,7 @@ class Chatty:
         pieces = re.split("(<[a-z]+>)", text.removeprefix("<bos>"))
         return [BOS, *(i for piece in pieces for i in ([SPECIAL[piece]] if piece in SPECIAL else map(ord, piece)))]
 
-    def render_chat(self, messages, add_generation_prompt=True) -> str:
+    def render_chat(self, messages, add_generation_prompt=True, now=None) -> str:
         if any(message["role"] not in ("user", "assistant") for message in messages):
             raise ValueError("the template knows no such role")
         return "<bos>" + "".join(map(self.turn, messages)) + "<bot>" * add_generation_prompt
@@ -48,8 +48,16 @@ class Forgetful(Chatty):
 class Prompting(Chatty):
     """Opens the thought for the sampler, and not in a conversation that has been held."""
 
-    def render_chat(self, messages, add_generation_prompt=True) -> str:
+    def render_chat(self, messages, add_generation_prompt=True, now=None) -> str:
         return super().render_chat(messages, add_generation_prompt) + "<think>" * add_generation_prompt
+
+
+class Dated(Chatty):
+    """Tells the model the date, as Llama 3's template does."""
+
+    def render_chat(self, messages, add_generation_prompt=True, now=None) -> str:
+        date = now.date() if now else "the clock's"
+        return super().render_chat(messages, add_generation_prompt).replace("<bos>", f"<bos>{date} ")
 
 
 class Open(Chatty):
@@ -114,6 +122,15 @@ def test_trap06_what_is_taught_follows_the_very_prompt_that_is_sampled_from(tmp_
         assert tuple(ids[:n]) == prompt.ids and prompt.ids.count(BOS) == 1
         assert list(mask) == [0] * n + [1] * (len(ids) - n)
         assert list(ids[n:]) == [*map(ord, f"it is {prompt.answer}"), END]
+
+
+def test_trap33_a_prompt_does_not_change_with_the_day_on_which_it_is_made(tmp_path):
+    rows = [{"prompt": "a", "answer": "1", "response": "b"}, said("a", "b", "c", "d")]
+    texts = ["".join(map(chr, ids)) for ids, _ in instructions(tmp_path, *rows, tokenizer=Dated()).take(0, 2)]
+    jsonl.write(tmp_path / "data.jsonl", rows[:1])
+    cfg = DataConfig(path=str(tmp_path / "data.jsonl"), template="plain", chat=True, held_out_share=0.0)
+    texts += [prompt.text for prompt in Questions(cfg, 0, Dated(), check_gold=lambda answer: None).take(0, 1)]
+    assert len(texts) == 3 and all("2024-07-26 " in text for text in texts)
 
 
 def test_with_a_real_tokenizer_the_response_is_spelled_as_if_it_followed(tokenizer):

@@ -19,7 +19,7 @@ class Letters:
     def encode(self, text: str) -> list[int]:
         return list(map(ord, text))
 
-    def render_chat(self, messages) -> str:
+    def render_chat(self, messages, now) -> str:
         return f"[{messages[-1]['content']}]"
 
 

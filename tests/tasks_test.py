@@ -104,7 +104,7 @@ def test_a_prompt_carries_its_template_its_ids_and_what_its_grader_needs():
 
 def test_through_a_chat_template_the_rendered_template_is_the_users_message():
     class Chat(Letters):
-        def render_chat(self, messages) -> str:
+        def render_chat(self, messages, now) -> str:
             return "".join(f"{message['role']}: {message['content']}|" for message in messages) + "assistant: "
 
     plain = questions(MIXTURE).take(0, 5)

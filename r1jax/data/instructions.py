@@ -17,7 +17,7 @@ from typing import Any
 from r1jax import config
 from r1jax.data import corpus, jsonl
 from r1jax.data.batching import Example
-from r1jax.data.tasks import is_held_out, prompt_text
+from r1jax.data.tasks import DATE, is_held_out, prompt_text
 from r1jax.text import chat
 from r1jax.text.tokenizer import Tokenizer
 
@@ -139,7 +139,7 @@ class Instructions:
         for turn, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
-            prompt = self._tokenizer.render_chat(messages[:turn])
+            prompt = self._tokenizer.render_chat(messages[:turn], now=DATE)
             if not prompt.startswith(so_far):
                 raise ValueError(
                     f"the chat template does not repeat word for word what comes before message {turn} (some drop "
@@ -148,7 +148,7 @@ class Instructions:
             given.append(prompt[len(so_far) :])
             said.append(message["content"])
             so_far = prompt + message["content"]
-        if not self._tokenizer.render_chat(messages, add_generation_prompt=False).startswith(prompt):
+        if not self._tokenizer.render_chat(messages, add_generation_prompt=False, now=DATE).startswith(prompt):
             raise ValueError(
                 "the chat template begins the assistant's turn in one way for the sampler, in another for this "
                 "conversation: give the turn as 'prompt' and 'response', which follows the sampler's"

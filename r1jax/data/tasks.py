@@ -5,6 +5,7 @@ pretraining text that asks `is_held_out`, ever meets one of them.
 """
 
 import dataclasses
+import datetime
 import hashlib
 import pathlib
 from collections.abc import Callable, Mapping
@@ -18,6 +19,9 @@ from r1jax.data.types import Prompt
 from r1jax.text import chat
 from r1jax.text.tokenizer import Tokenizer
 
+# The date for chat templates that tell the model one, Llama 3's own default: a prompt must not change with the day on
+# which a run is resumed, nor at midnight on one of its hosts.
+DATE = datetime.datetime(2024, 7, 26)
 # A reasoning-gym dataset draws entry i from Random(seed + i). All datasets have seed 0 here, so that the candidate i
 # alone names a question (neighbouring seeds would share nearly all of theirs); the run's seed picks the candidates.
 CANDIDATES = 2**31 - 1
@@ -106,7 +110,7 @@ def prompt_text(question: str, template: str, as_chat: bool, tokenizer: Tokenize
         ValueError: no such template; `as_chat`, and the model has no chat template.
     """
     text = chat.render(template, question)
-    return tokenizer.render_chat([{"role": "user", "content": text}]) if as_chat else text
+    return tokenizer.render_chat([{"role": "user", "content": text}], now=DATE) if as_chat else text
 
 
 class Questions:

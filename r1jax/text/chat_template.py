@@ -58,15 +58,11 @@ def _raise_exception(message: str) -> None:
     raise jinja2.TemplateError(message)
 
 
-def _strftime_now(layout: str) -> str:
-    return datetime.datetime.now().strftime(layout)
-
-
 @functools.cache
 def _environment() -> jinja2.Environment:
     environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
     environment.filters["tojson"] = _to_json
-    environment.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
+    environment.globals["raise_exception"] = _raise_exception
     return environment
 
 
@@ -75,12 +71,15 @@ def _compile(source: str) -> jinja2.Template:
     return _environment().from_string(source)
 
 
-def render_template(source: str, variables: Mapping[str, Any]) -> str:
+def render_template(source: str, variables: Mapping[str, Any], now: datetime.datetime | None = None) -> str:
     """The text that a chat template makes of its variables: `messages`, `bos_token`, `tools` and so on.
 
     The template sees plain data only (what JSON can hold), calls no Python that jinja2's sandbox forbids, and cannot
-    loop for ever: a `range` ends at 100,000, a repetition at a million items. Loops within loops can still be slow: no
-    clock stops them.
+    loop for ever: a `range` ends at 100,000, a repetition at a million items. Loops within loops can still be slow, and
+    a text that is doubled in one large: nothing stops them.
+
+    Args:
+        now: what `strftime_now` tells the template the time is; None: the clock.
 
     Raises:
         ValueError: the source does not parse; or the template refuses its variables (in its own words), breaks on
@@ -88,7 +87,8 @@ def render_template(source: str, variables: Mapping[str, Any]) -> str:
     """
     try:
         # Through JSON and back: an object with methods would be a way out of the sandbox.
-        return _compile(source).render(json.loads(json.dumps(variables)))
+        plain = json.loads(json.dumps(variables))
+        return _compile(source).render(plain | {"strftime_now": (now or datetime.datetime.now()).strftime})
     except jinja2.TemplateSyntaxError as error:
         raise ValueError(f"the chat template does not parse: line {error.lineno}: {error.message}") from error
     except Exception as error:  # A template is a program and fails like one: TypeError, RecursionError, ...

@@ -1,5 +1,6 @@
 """Hugging Face tokenizers: a folder's `tokenizer.json` and the small files around it."""
 
+import datetime
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -106,7 +107,10 @@ class HuggingFaceTokenizer:
         shown = [int(i) for i in ids if 0 <= i < self.vocab_size and i not in self.silent_ids]
         return self._tokenizer.decode(shown, skip_special_tokens=False)
 
-    def render_chat(self, messages: Sequence[Message], add_generation_prompt: bool = True, **variables: Any) -> str:
+    def render_chat(
+        self, messages: Sequence[Message], add_generation_prompt: bool = True,
+        now: datetime.datetime | None = None, **variables: Any,
+    ) -> str:  # fmt: skip
         if not self._templates:
             raise ValueError(
                 "the model has no chat template: put its Jinja source beside tokenizer.json as chat_template.jinja, "
@@ -117,7 +121,7 @@ class HuggingFaceTokenizer:
             raise ValueError(f"none of the model's chat templates is the default: {', '.join(self._templates)}")
         given = {"tools": None, "documents": None, **self._special_tokens, **variables}
         given |= {"messages": list(messages), "add_generation_prompt": add_generation_prompt}
-        return render_template(self._templates[name], given)
+        return render_template(self._templates[name], given, now)
 
     def save(self, folder: pathlib.Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

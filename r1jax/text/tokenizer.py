@@ -1,5 +1,6 @@
 """Text <-> token ids: one protocol, SentencePiece, and the way from a path to a tokenizer."""
 
+import datetime
 import io
 import json
 import pathlib
@@ -42,12 +43,16 @@ class Tokenizer(Protocol):
         """Text of ids, special tokens left out. Never raises: broken UTF-8 becomes U+FFFD, unknown ids nothing."""
         ...
 
-    def render_chat(self, messages: Sequence[Message], add_generation_prompt: bool = True, **variables: Any) -> str:
+    def render_chat(
+        self, messages: Sequence[Message], add_generation_prompt: bool = True,
+        now: datetime.datetime | None = None, **variables: Any,
+    ) -> str:  # fmt: skip
         """A conversation in the model's own chat template, to be encoded by `encode`.
 
         Args:
             messages: `{"role": ..., "content": ...}` and whatever else the template reads.
             add_generation_prompt: end with the opening of the assistant's turn.
+            now: the time that a template which asks for it is told; None: the clock's.
             variables: what else the template reads, say `tools`, a list of JSON schemas.
 
         Raises:
@@ -87,7 +92,10 @@ class SentencePieceTokenizer:
         # SentencePiece refuses ids past the vocabulary, which a model with a padded table can sample.
         return self._processor.decode([int(i) for i in ids if 0 <= i < self.vocab_size and i not in self.silent_ids])
 
-    def render_chat(self, messages: Sequence[Message], add_generation_prompt: bool = True, **variables: Any) -> str:
+    def render_chat(
+        self, messages: Sequence[Message], add_generation_prompt: bool = True,
+        now: datetime.datetime | None = None, **variables: Any,
+    ) -> str:  # fmt: skip
         raise ValueError("a SentencePiece tokenizer has no chat template: render questions with a plain template "
                          "(data.chat=false), or start from a model with a tokenizer.json")  # fmt: skip
 
