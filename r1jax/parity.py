@@ -1,6 +1,6 @@
 """How far our numbers are from those of `transformers`, on any checkpoint that both can read.
 
-    python -m r1jax.parity DIR       # needs torch and transformers: pip install -e .[dev]
+    python -m r1jax.parity DIR       # needs torch and transformers: pip install -e .[parity]
 
 Both compute in float32. A deviation is max |ours - theirs| / max |theirs| over the logits of real tokens.
 """
@@ -35,8 +35,11 @@ Model = Any  # a transformers model
 
 
 def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """max |ours - theirs| / max |theirs|."""
+    """max |ours - theirs| / max |theirs|; infinite where either holds what is not finite."""
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    # A NaN would be lost in the maxima that are taken of these.
+    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+        return float("inf")
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 

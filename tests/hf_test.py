@@ -322,8 +322,8 @@ def test_reading_holds_one_weight_besides_the_model(tmp_path):
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "deepseek_v2", "deepseek_v3"])
 def test_transformers_opens_what_we_export_and_computes_the_same(tmp_path, mesh_of_experts, mesh1, family, seed):
-    torch = pytest.importorskip("torch", reason="comparing needs PyTorch: pip install -e .[dev]")
-    transformers = pytest.importorskip("transformers", reason="comparing needs transformers: pip install -e .[dev]")
+    torch = pytest.importorskip("torch", reason="comparing needs PyTorch: pip install -e .[parity]")
+    transformers = pytest.importorskip("transformers", reason="comparing needs transformers: pip install -e .[parity]")
     import reference
 
     drawn = reference.draw(family, seed)

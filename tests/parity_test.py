@@ -6,8 +6,8 @@ import pathlib
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="parity needs PyTorch: pip install -e .[dev]")
-pytest.importorskip("transformers", reason="parity needs transformers: pip install -e .[dev]")
+pytest.importorskip("torch", reason="parity needs PyTorch: pip install -e .[parity]")
+pytest.importorskip("transformers", reason="parity needs transformers: pip install -e .[parity]")
 
 from reference import FAMILIES, draw, load, their_ahead
 
@@ -70,6 +70,15 @@ def test_multi_token_prediction_equals_the_references_at_every_depth(model, seed
     ids = tokens(seed)
     for depth, (mine, theirs) in enumerate(zip(ours.ahead(ids), their_ahead(drawn, ids), strict=True), 1):
         assert parity.relative(mine[:, :-depth], theirs[:, :-depth]) < CLOSE, drawn.options
+
+
+def test_a_number_that_is_not_finite_is_no_agreement_wherever_it_stands():
+    ones = np.ones((2, 3))
+    for broken in (np.nan, np.inf):
+        some = np.array([[1, 1, 1], [1, broken, 1]])
+        # As it is taken: max keeps the first of two that do not compare.
+        assert not max(0.0, parity.relative(some, ones)) < CLOSE and not max(0.0, parity.relative(ones, some)) < CLOSE
+    assert parity.relative(ones, ones) == 0
 
 
 def test_the_command_compares_a_folder(tmp_path: pathlib.Path, capsys):
