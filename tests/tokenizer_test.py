@@ -1,6 +1,9 @@
 """Text survives the tokenizer, ids of any kind decode, and a text begins with one beginning of sequence."""
 
+import io
+
 import pytest
+import sentencepiece
 from nasty import TEXTS
 
 from r1jax.text import tokenizer as tokenizers
@@ -70,6 +73,18 @@ def test_transformers_reads_the_saved_folder(tokenizer, tmp_path):
 def test_a_folder_without_one_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no tokenizer in .*: expected tokenizer\.json or tokenizer\.model"):
         tokenizers.load(tmp_path)
+
+
+def test_trap05_a_model_without_an_end_and_a_file_that_is_none_are_refused(tmp_path):
+    """Else -1 would be the end: never sampled, and the last row of the table when taught."""
+    made = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(["a b c d"] * 9), model_writer=made, vocab_size=9,
+                                             eos_id=-1, hard_vocab_limit=False, minloglevel=2)  # fmt: skip
+    path = tmp_path / "tokenizer.model"
+    for content, message in (made.getvalue(), "has no end of sequence"), (b"nonsense", "is no SentencePiece model"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"tokenizer in {tmp_path}: tokenizer\.model {message}"):
+            tokenizers.load(tmp_path)
 
 
 def test_training_again_gives_the_same_bytes(tmp_path):

@@ -75,8 +75,14 @@ class SentencePieceTokenizer:
     FILE = "tokenizer.model"
 
     def __init__(self, model: bytes):
+        """Raises ValueError where `model` is none of SentencePiece's, or has no end of sequence."""
         self._model = model
-        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        except RuntimeError as error:
+            raise ValueError(f"{self.FILE} is no SentencePiece model ({error})") from error
+        if self._processor.eos_id() < 0:
+            raise ValueError(f"{self.FILE} has no end of sequence: give the model's tokenizer.json beside it")
         self.vocab_size = self._processor.vocab_size()
         self.eos_ids = (self._processor.eos_id(),)
         self.pad_id = max(self._processor.pad_id(), 0)
@@ -144,4 +150,7 @@ def load(path: pathlib.Path) -> Tokenizer:
     if not (path / SentencePieceTokenizer.FILE).exists():
         expected = f"{HuggingFaceTokenizer.FILE} or {SentencePieceTokenizer.FILE}"
         raise FileNotFoundError(f"no tokenizer in {path}: expected {expected}")
-    return SentencePieceTokenizer((path / SentencePieceTokenizer.FILE).read_bytes())
+    try:
+        return SentencePieceTokenizer((path / SentencePieceTokenizer.FILE).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"tokenizer in {path}: {error}") from error
