@@ -219,6 +219,28 @@ def test_trap35_a_missing_broken_or_shortened_file_is_named(tmp_path):
         shard.write_bytes(content)
         with pytest.raises(ValueError, match=message):
             hf.open_folder(tmp_path)
+    # A header of the right form that says what cannot be: a wrong place would be read as other numbers.
+    length = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8 : 8 + length])
+    name, entry = next(iter(header.items()))
+    for changed, message in [
+        (entry | {"data_offsets": [2, entry["data_offsets"][1]]}, rf"{name}, F32 of shape .* but its place is 2 to"),
+        (entry | {"data_offsets": [-8, entry["data_offsets"][1] - 8]}, "its place is -8 to"),
+        ({"shape": [1]}, r"its header describes no tensors \(KeyError\('dtype'\)\)"),
+        (7, "its header describes no tensors"),
+    ]:
+        text = json.dumps(header | {name: changed}).encode()
+        shard.write_bytes(len(text).to_bytes(8, "little") + text + whole[8 + length :])
+        with pytest.raises(ValueError, match=f"00002-of-00003.safetensors.*{message}"):
+            hf.open_folder(tmp_path)
+    shard.write_bytes(whole)
+    index = tmp_path / "model.safetensors.index.json"
+    there = index.read_text()
+    for content in ("", "[]", "{}", '{"weight_map": {"a": 1, "b": "c"}}'):
+        index.write_text(content)
+        with pytest.raises(ValueError, match=r"index\.json is no index of safetensors files"):
+            hf.open_folder(tmp_path)
+    index.write_text(there)
     shard.unlink()
     with pytest.raises(FileNotFoundError, match=r"lacks 1 of the 3 files .*: model-00002-of-00003\.safetensors"):
         hf.open_folder(tmp_path)

@@ -5,6 +5,7 @@ file only from tensors that are all in memory.
 """
 
 import json
+import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -92,7 +93,10 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
     if (folder / SINGLE).exists():
         return [folder / SINGLE]
     if (folder / INDEX).exists():
-        names = sorted(set(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values()))
+        try:
+            names = sorted(set(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{folder / INDEX} is no index of safetensors files ({error!r})") from error
         missing = [name for name in names if not (folder / name).exists()]
         if missing:
             raise FileNotFoundError(f"{folder} lacks {len(missing)} of the {len(names)} files that its {INDEX} names: "
@@ -116,15 +120,21 @@ def _header(path: pathlib.Path) -> dict[str, _Stored]:
             entries = json.loads(file.read(length))
         except ValueError as error:
             raise ValueError(f"{path} is no safetensors file: its header is no JSON ({error})") from error
+    try:
+        described = {name: (entry["dtype"], tuple(map(int, entry["shape"])), *map(int, entry["data_offsets"]))
+                     for name, entry in entries.items() if name != "__metadata__"}  # fmt: skip
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no safetensors file: its header describes no tensors ({error!r})") from error
     found, end = {}, 0
-    for name, entry in entries.items():
-        if name == "__metadata__":
-            continue
-        if entry["dtype"] not in DTYPES:
-            raise ValueError(f"{path}: {name} is of type {entry['dtype']}; supported are {', '.join(DTYPES)}, and no "
+    for name, (code, shape, start, stop) in described.items():
+        if code not in DTYPES:
+            raise ValueError(f"{path}: {name} is of type {code}; supported are {', '.join(DTYPES)}, and no "
                              f"quantisation but DeepSeek's fp8")  # fmt: skip
-        start, stop = entry["data_offsets"]
-        found[name] = _Stored(path, 8 + length + start, tuple(entry["shape"]), DTYPES[entry["dtype"]])
+        wanted = math.prod(shape) * DTYPES[code].itemsize
+        if start < 0 or stop - start != wanted:
+            raise ValueError(f"{path}: {name}, {code} of shape {list(shape)}, takes {wanted} bytes, but its place is "
+                             f"{start} to {stop}")  # fmt: skip
+        found[name] = _Stored(path, 8 + length + start, shape, DTYPES[code])
         end = max(end, 8 + length + stop)
     if end > size:
         raise ValueError(f"{path} was cut short: it has {size} bytes of {end}; download it again")
