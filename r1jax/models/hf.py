@@ -71,7 +71,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def open_folder(folder: pathlib.Path) -> Checkpoint:
-    """Opens a folder with config.json and safetensors. Of MTP layers it has as many as its files hold.
+    """Opens a folder with config.json and safetensors. It has MTP layers only if its files hold the first.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -140,7 +140,7 @@ def config_from_hf(config: Mapping[str, Any]) -> ModelConfig:
     mla = moe = None
     if family.startswith("deepseek"):
         mla, moe = _mla(config), _moe(config)
-    head_dim = mla.nope_dim + mla.rope_dim if mla else config.get("head_dim") or width // heads
+    head_dim = mla.nope_dim + mla.rope_dim if mla else config.get("head_dim") or width // (heads or 1)
     theta, scaling = _rope_from_hf(config)
     return ModelConfig(
         vocab_size=_need(config, "vocab_size"),
@@ -165,9 +165,13 @@ def config_from_hf(config: Mapping[str, Any]) -> ModelConfig:
 
 
 def _need(config: Mapping[str, Any], key: str) -> Any:
-    if config.get(key) is None:
+    """A number that must be there."""
+    value = config.get(key)
+    if value is None:
         raise ValueError(f"{key} is missing; nearest there: {nearest(key, config)}")
-    return config[key]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{key}={json.dumps(value)} should be a number")
+    return value
 
 
 def _refuse_unsupported(config: Mapping[str, Any]) -> None:
@@ -219,6 +223,8 @@ def _moe(config: Mapping[str, Any]) -> MoEConfig | None:
 def _rope_from_hf(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
     """The rotary base and its stretching, from the keys of transformers 5 (rope_parameters) or from the older ones."""
     rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    if not isinstance(rope, Mapping):
+        raise ValueError(f"rope_parameters={json.dumps(rope)} should be an object")
     theta = rope.get("rope_theta") or config.get("rope_theta") or 10_000.0
     kind = rope.get("rope_type") or rope.get("type") or "default"
     if kind not in ("default", "linear", "llama3", "yarn") or any(isinstance(value, dict) for value in rope.values()):
