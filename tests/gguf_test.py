@@ -127,6 +127,8 @@ def test_rope_scaling_is_read_and_llama_3s_is_recovered_from_its_table(tmp_path)
     ("llama", {"expert_count": 8}, "llama.expert_count=8 is not supported; supported: 0"),
     ("llama", {"attention__sliding_window": 4096}, "llama.attention.sliding_window=4096 is not supported"),
     ("qwen2", {"rope__scaling__type": "longrope"}, "longrope"),
+    ("llama", {"rope__scale_linear": 4.0}, "llama.rope.scale_linear=4.0 is not supported; supported: 1"),
+    ("llama", {"attention__head_count": 0}, "num_heads=0 must be at least 1"),
     ("llama", {"rope__dimension_count": 8}, "llama.rope.dimension_count=8 is not supported; supported: 16"),
     ("llama", {"attention__value_length": 8}, "llama.attention.value_length=8 is not supported; supported: 16"),
 ])  # fmt: skip

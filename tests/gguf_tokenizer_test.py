@@ -2,6 +2,7 @@
 
 import re
 
+import gguf
 import pytest
 from nasty import TEXTS
 from tiny_bpe import CONFIG, NAMES, train, write_folder, write_gguf
@@ -56,6 +57,16 @@ def test_text_is_cut_by_the_rule_of_its_name(tmp_path, pre, text, pieces):
     path = write_gguf(tmp_path / "model.gguf", train(), pre)
     made = Tokenizer.from_buffer(read_files(path)["tokenizer.json"])
     assert [text[a:b] for _, (a, b) in made.pre_tokenizer.pre_tokenize_str(text)] == pieces
+
+
+def test_a_file_without_tokens_is_named(tmp_path):
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_tokenizer_model("gpt2")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(ValueError, match=r"model\.gguf: 0 tokenizer\.ggml\.tokens"):
+        load(tmp_path / "model.gguf")
 
 
 @pytest.mark.parametrize("model, pre", [("llama", "default"), ("gpt2", "tekken")])

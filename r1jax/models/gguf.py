@@ -49,7 +49,7 @@ _VOCABULARY = tuple(f"tokenizer.ggml.{name}" for name in ("tokens", "token_type"
 # Keys that change the numbers, where they are other than this.
 _ONLY = {
     "expert_count": 0, "attention.sliding_window": 0, "rope.scaling.attn_factor": 1, "rope.scaling.yarn_ext_factor": 1,
-    "rope.scaling.yarn_attn_factor": 1, "rope.scaling.yarn_log_multiplier": 0,
+    "rope.scaling.yarn_attn_factor": 1, "rope.scaling.yarn_log_multiplier": 0, "rope.scale_linear": 1,
 }  # fmt: skip
 _NAMES = {
     "model.embed_tokens": "token_embd",
@@ -155,7 +155,7 @@ def _hf_config(fields: Mapping[str, Any], source: GGUFFile) -> dict[str, Any]:
     for key in _KEYS:
         if isinstance(ours.get(key), list):
             raise ValueError(f"{family}.{key}={ours[key]} is not supported; supported: one number for all layers")
-    width = ours.get("attention.key_length", ours.get("embedding_length", 0) // ours.get("attention.head_count", 1))
+    width = ours.get("attention.key_length", ours.get("embedding_length", 0) // (ours.get("attention.head_count") or 1))
     only = _ONLY | {"rope.dimension_count": width, "attention.value_length": width}
     for key, value in ours.items():
         if value != only.get(key, value):

@@ -56,8 +56,10 @@ def read_files(path: pathlib.Path) -> dict[str, bytes]:
             f"{path} holds a tokenizer of model {model!r}, pre-tokenizer {pre!r}; supported is model 'gpt2' with "
             f"{', '.join(SPLITS)}. Put the model's own tokenizer.json beside the file: it is taken instead"
         )
-    tokens = field("tokenizer.ggml.tokens")
+    tokens = field("tokenizer.ggml.tokens", [])
     types = field("tokenizer.ggml.token_type") or [gguf.TokenType.NORMAL] * len(tokens)
+    if not tokens or len(types) != len(tokens):
+        raise ValueError(f"{path}: {len(tokens)} tokenizer.ggml.tokens and {len(types)} types of them")
     bos = field("tokenizer.ggml.bos_token_id")
     # llama.cpp's default, for files that do not say.
     add_bos = bos is not None and field("tokenizer.ggml.add_bos_token", pre == "llama-bpe")
