@@ -181,6 +181,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         raise ValueError(f"{cfg.rows_at_a_time} rows at a time (prompts_per_step x group_size / minibatches / "
                          f"microbatches) do not divide over config.mesh's {' x '.join(BATCH)} = {ways}")  # fmt: skip
     base_params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute)
+    came_with = checkpoint.read_hf_config(base)  # now: at the end of a long run the base may be gone
     specs = param_specs(model)
     G, max_tokens = cfg.grpo.group_size, cfg.sampling.max_new_tokens
     updates = cfg.num_steps * cfg.grpo.minibatches * cfg.grpo.inner_epochs
@@ -206,6 +207,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         start, train_state, reference = restored[0], restored[1]["state"], restored[1]["reference"]
     else:
         start, train_state, reference = 0, state.create(base_params, specs, tx, mesh), base_params
+    del base_params  # the reference, until it is replaced; one that was restored is another copy
     say(f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.grpo.prompts_per_step} questions x {G}, "
         f"{len(held_out)} questions held out"
         + (f", resuming at step {start}" if start else "")
@@ -277,7 +279,6 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         evaluate_at(cfg.num_steps)
     checkpoints.close()
     writer.close()
-    came_with = checkpoint.read_hf_config(base)
     checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer, came_with)
     return workdir / "model"
 

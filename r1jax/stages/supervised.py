@@ -138,6 +138,7 @@ def run(cfg: SupervisedConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
         base: the model folder that `cfg.base` stands for, where it names one.
     """
     params, model, tokenizer = start_from(cfg, mesh, base)
+    came_with = base and checkpoint.read_hf_config(base)  # now: at the end of a long run the base may be gone
     take = make_source(cfg, tokenizer)
     specs = param_specs(model)
     tx = state.make_optimizer(cfg.optimizer, specs, cfg.num_steps, cfg.auxiliary.idle)
@@ -169,6 +170,5 @@ def run(cfg: SupervisedConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
         checkpoints.save(step + 1, {"state": train_state})
     checkpoints.close()
     writer.close()
-    came_with = base and checkpoint.read_hf_config(base)
     checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer, came_with)
     return workdir / "model"
