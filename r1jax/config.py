@@ -48,7 +48,7 @@ def missing_file(path: pathlib.Path) -> str:
     """What to say of a file that is not there."""
     if not path.parent.is_dir():
         return f"no file {path}: there is no folder {path.parent}"
-    names = (entry.name for entry in path.parent.iterdir() if entry.is_file())
+    names = (entry.name for entry in path.parent.iterdir())
     return f"no file {path}; nearest in {path.parent}: {nearest(path.name, names)}"
 
 

@@ -104,8 +104,11 @@ def read_supervised(spec: str) -> supervised.SupervisedConfig:
     """The config of a run that makes a base model.
 
     Raises:
-        ConfigError: see `read_config`; also the config of an RL run.
+        ConfigError: see `read_config`; also the config of an RL run, or a folder.
     """
+    if pathlib.Path(spec).is_dir():
+        raise ConfigError(f"base={spec} is a folder without a model: it has neither a {checkpoint.MODEL} of ours nor a "
+                          "config.json of Hugging Face's, with a model_type")  # fmt: skip
     cfg = read_config(spec, [])
     if not isinstance(cfg, supervised.SupervisedConfig):
         raise ConfigError(f"base={spec} is the config of an RL run; give a model folder or a supervised config")

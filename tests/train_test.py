@@ -175,6 +175,17 @@ def test_a_wrong_value_is_one_line_that_names_its_place(finished, folder, tree, 
     assert all(word in message for word in says), message
 
 
+def test_a_base_that_is_a_folder_without_a_model_says_so_and_one_that_is_not_there_names_the_nearest(
+    tree, tmp_path, capsys
+):
+    (tmp_path / "Qwen2.5-7B").mkdir()
+    spec = write_config(tmp_path / "zero.py", tree)
+    message = fails(capsys, spec, tmp_path / "run", f"base={tmp_path / 'Qwen2.5-7B'}")
+    assert "Qwen2.5-7B is a folder without a model: it has neither a model.json" in message
+    assert "nearest in" in (message := fails(capsys, spec, tmp_path / "run", f"base={tmp_path / 'Qwen2.5-8B'}"))
+    assert message.endswith("Qwen2.5-7B")
+
+
 def test_a_missing_config_file_names_the_nearest(folder, capsys, spec):
     message = fails(capsys, str(folder / "zeno.py"), folder / "runs" / "wrong")
     assert "zeno.py" in message and "zero.py" in message and "\n" not in message
