@@ -137,6 +137,11 @@ def test_a_page_that_leaves_the_base_to_the_user_asks_for_it_by_name(tree, tmp_p
     assert train.read_config(spec, ["base=some/folder"]).base == "some/folder"
 
 
+def test_trap34_how_a_base_is_computed_is_not_said_of_a_model_that_has_none():
+    with pytest.raises(config.ConfigError, match="config: compute is for a base; a model's shape says by its own"):
+        config.parse(SupervisedConfig, merged(BASE, compute={"dtype": "bfloat16"}))
+
+
 def test_rl_may_not_hold_out_what_the_fine_tuning_before_it_was_taught(spec, tmp_path):
     zero = write_config(tmp_path / "zero.py", merged(ZERO, base=spec))
     train.check_split(train.read_config(zero, ["data.held_out_share=0.3"]))

@@ -79,6 +79,9 @@ class SupervisedConfig:
         at_least(0, self, "seed")
         if self.base and self.model is not None:
             raise ValueError("give either a model's shape to start from nothing, or a base to start from")
+        if self.compute and self.model is not None:
+            raise ValueError("compute is for a base; a model's shape says by its own dtype, remat and scan_unroll how "
+                             "it is computed")  # fmt: skip
         if self.batch_size % self.microbatches:
             raise ValueError(f"batch_size={self.batch_size} does not split into microbatches={self.microbatches}")
 
