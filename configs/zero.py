@@ -26,8 +26,8 @@ paper: the same with the paper's hyper-parameters. One rollout is 8,192 outputs,
 16 updates, the paper's steps: 650 rollouts are its 10,400. It lengthens the limit to 65,536 tokens after its step
 8,200: stop at --config.num_steps=512 and go on in another workdir from the first one's model with
 --config.sampling.max_new_tokens=65536 (which starts Adam's moments and the reference model anew). The 512 rows of an
-update go over at most 512 ways of data x fsdp; what is left of a larger machine is for config.mesh's other axes. Not
-run.
+update go over at most 512 ways of data x fsdp x expert; what is left of a larger machine is for config.mesh.tensor.
+Not run.
 
 Your own questions: --config.data.path=questions.jsonl, a line each of {"prompt": ..., "answer": ...}.
 """

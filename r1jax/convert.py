@@ -6,7 +6,9 @@ SRC is a Hugging Face folder (config.json and safetensors), a .gguf file, or an 
 an r1jax model folder, the last a Hugging Face folder that `transformers` opens, unless --to says otherwise. Weights
 keep their type unless --dtype says otherwise; fp8 becomes bfloat16, and what GGUF quantises float32.
 
-Training reads all three kinds as they are: converting is for handing a model on. DST appears when it is whole.
+Training reads all three kinds as they are: converting is for handing a model on. The weights go through the memory of
+JAX's devices; JAX_PLATFORMS=cpu takes the host's, where a model is too large for an accelerator. DST appears when it is
+whole.
 Errors are one line; with R1JAX_DEBUG=1 in the environment they keep their trace.
 """
 

@@ -30,8 +30,8 @@ def attend(
 ) -> jax.Array:
     """softmax(q k^T scale) v with the softmax in float32; `[B, T, N, V]`; the default scale is H^-0.5.
 
-    Memory grows with T and S, not with their product: long inputs go `QUERIES` at a time, and their scores are made
-    again in the backward pass. Keys that a causal mask hides are computed all the same.
+    Long inputs go `QUERIES` at a time, and their scores are made again in the backward pass: of what grows with T S
+    only the mask is whole, a byte an entry. Keys that a causal mask hides are computed all the same.
     """
     B, T, N, H = q_BTNH.shape
     scale = scale or H**-0.5

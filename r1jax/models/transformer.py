@@ -148,8 +148,9 @@ def look_ahead(
     """Multi-token prediction in training (DeepSeek-V3, section 2.2): the hidden states of each depth d = 1, 2, ...
 
     Depth d joins, at position t, the embedding of token t + d with the state of depth d - 1, so its state predicts
-    token t + d + 1. Depth 0 is the main model after its final norm, as the released weights have it. The last d
-    positions of a segment have no token t + d: their states mean nothing, and no earlier position sees them.
+    token t + d + 1. Depth 0 is the main model after its final norm, as the released weights have it. The last d - 1
+    positions of a segment have no token t + d, `next_BT` being one further than its tokens: their states mean nothing,
+    and no earlier position sees them.
 
     Args:
         hidden_BTD: the main model's `Output.hidden`.
