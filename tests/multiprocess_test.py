@@ -9,11 +9,12 @@ import sys
 import jax
 import numpy as np
 import pytest
-from tiny_run import BASE, ZERO, merged, rows, timeless, write_config
+from handmade import DEEPSEEK, tensors, write_folder
+from tiny_run import BASE, SFT, ZERO, merged, rows, timeless, write_config
 
 from r1jax import train
 from r1jax.core.sharding import MeshConfig, make_mesh
-from r1jax.training.checkpoint import load_model
+from r1jax.training.checkpoint import load_model, read_hf_config
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RL = merged(
@@ -22,22 +23,17 @@ RL = merged(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> tuple[pathlib.Path, pathlib.Path]:
-    """The workdirs of one process's run and of two processes' together, from a base that the two made."""
-    folder = tmp_path_factory.mktemp("multiprocess")
-    base = write_config(folder / "base.py", merged(BASE, mesh={"data": 8}))
-    spec = write_config(folder / "zero.py", merged(RL, base=base))
+def together(command: list[str]) -> None:
+    """Runs a command in two processes of four devices each, to the end: the coordinator and the process behind it."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    command = [sys.executable, "-m", "r1jax.train", f"--config={spec}", f"--workdir={folder / 'two'}",
-               f"--coordinator=localhost:{port}", "--num-processes=2"]  # fmt: skip
     processes = [
-        subprocess.Popen([*command, f"--process-id={i}"], cwd=ROOT, env=environment, text=True,
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        for i in range(2)
+        subprocess.Popen(
+            [sys.executable, *command, f"--coordinator=localhost:{port}", "--num-processes=2", f"--process-id={i}"],
+            cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        ) for i in range(2)
     ]  # fmt: skip
     try:
         outputs = [process.communicate(timeout=300)[0] for process in processes]
@@ -45,6 +41,15 @@ def runs(tmp_path_factory) -> tuple[pathlib.Path, pathlib.Path]:
         for process in processes:
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> tuple[pathlib.Path, pathlib.Path]:
+    """The workdirs of one process's run and of two processes' together, from a base that the two made."""
+    folder = tmp_path_factory.mktemp("multiprocess")
+    base = write_config(folder / "base.py", merged(BASE, mesh={"data": 8}))
+    spec = write_config(folder / "zero.py", merged(RL, base=base))
+    together(["-m", "r1jax.train", f"--config={spec}", f"--workdir={folder / 'two'}"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "set_up_jax", lambda args: None)  # this process is set up
         assert train.main([f"--config={spec}", f"--workdir={folder / 'one'}"]) == 0
@@ -74,3 +79,29 @@ def test_two_processes_update_as_one(runs) -> None:
         close = np.isclose(x, y, rtol=0, atol=2e-5)
         assert close.mean() > 0.999 and np.abs(x - y).max() <= 4e-3
         assert np.abs(x - old).max() > 1e-4
+
+
+@pytest.mark.slow
+def test_two_processes_read_a_hugging_face_folder_and_train_as_one(tmp_path, tokenizer):
+    """Latents, experts and a block that looks ahead, each cut over both processes' devices."""
+    values = {name: 0.1 * value if value.ndim > 1 else value for name, value in tensors(DEEPSEEK).items()}
+    write_folder(tmp_path / "theirs", DEEPSEEK, values)
+    tokenizer.save(tmp_path / "theirs")
+    auxiliary = {"balance_weight": 0.01, "bias_rate": 0.01, "mtp_weight": 0.3}
+    mesh = {"data": 1, "fsdp": 2, "expert": 2, "tensor": 2}
+    spec = write_config(tmp_path / "sft.py", merged(
+        SFT, base=str(tmp_path / "theirs"), num_steps=2, auxiliary=auxiliary, mesh=mesh, compute={"dtype": "float32"},
+    ))  # fmt: skip
+    together(["-m", "r1jax.train", f"--config={spec}", f"--workdir={tmp_path / 'two'}"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "set_up_jax", lambda args: None)
+        assert train.main([f"--config={spec}", f"--workdir={tmp_path / 'one'}"]) == 0
+    one, two = (rows(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
+    for a, b in zip(one, two, strict=True):
+        assert a["skipped"] == 0 and a["mtp_loss"] > 0
+        assert timeless(a) == pytest.approx(timeless(b), rel=1e-4, abs=1e-6)
+    assert read_hf_config(tmp_path / "two" / "model") == DEEPSEEK
+    mesh1 = make_mesh(MeshConfig(data=1), jax.devices()[:1])
+    before, whole, parts = (load_model(tmp_path / name, mesh1)[0] for name in ("theirs", "one/model", "two/model"))
+    for old, x, y in zip(*map(jax.tree.leaves, (before, whole, parts)), strict=True):
+        assert np.isclose(x, y, rtol=0, atol=1e-3).mean() > 0.99 and np.any(x != old)
