@@ -23,6 +23,17 @@ def compilation_cache(tmp_path_factory):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+@pytest.fixture(scope="module")
+def in_this_process():
+    """The training entry as a function: JAX is set up, and one of its devices is enough."""
+    from r1jax import train
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "set_up_jax", lambda args: None)
+        patch.setattr(train, "make_mesh", lambda cfg: make_mesh(cfg, jax.devices()[:1]))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     """A SentencePiece tokenizer of the mini world."""

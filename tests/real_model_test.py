@@ -3,26 +3,16 @@
 import pathlib
 
 import fetched
-import jax
 import numpy as np
 import pytest
 import tiny_bpe
 from tiny_run import SFT, ZERO, merged, rows, write_config
 
 from r1jax import convert, train
-from r1jax.core.sharding import make_mesh
 from r1jax.training.checkpoint import read_hf_config
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(autouse=True, scope="module")
-def set_up_already():
-    """This process has its compilation cache; one of its devices is enough."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "set_up_jax", lambda args: None)
-        patch.setattr(train, "make_mesh", lambda cfg: make_mesh(cfg, jax.devices()[:1]))
-        yield
 
 
 @pytest.fixture(scope="module")

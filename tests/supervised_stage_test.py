@@ -19,16 +19,8 @@ from r1jax.stages import supervised
 from r1jax.stages.supervised import SupervisedConfig
 from r1jax.training.checkpoint import is_model, load_model
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(autouse=True, scope="module")
-def set_up_already():
-    """This process has its compilation cache; one of its devices is enough."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "set_up_jax", lambda args: None)
-        patch.setattr(train, "make_mesh", lambda cfg: make_mesh(cfg, jax.devices()[:1]))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -6,29 +6,19 @@ import json
 import pathlib
 import typing
 
-import jax
 import pytest
 from tiny_run import BASE, ZERO, merged, rows, timeless, write_config
 
 from r1jax import config, train
-from r1jax.core.sharding import make_mesh
 from r1jax.data import corpus
 from r1jax.stages import supervised
 from r1jax.stages.rl import RLConfig
 from r1jax.stages.supervised import SupervisedConfig
 from r1jax.training.checkpoint import is_model
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 QUESTIONS = [{"prompt": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(40)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def set_up_already():
-    """This process has its compilation cache; one of its devices is enough."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "set_up_jax", lambda args: None)
-        patch.setattr(train, "make_mesh", lambda cfg: make_mesh(cfg, jax.devices()[:1]))
-        yield
 
 
 @pytest.fixture(scope="module")
