@@ -8,6 +8,7 @@ Errors are one line; with R1JAX_DEBUG=1 in the environment they keep their trace
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -63,8 +64,11 @@ def claim(workdir: pathlib.Path, cfg) -> None:
         ConfigError: it holds a run with another config; names every key that differs.
     """
     path, steps = workdir / "config.json", workdir / "metrics.jsonl"
-    # The base by its key: its page may have changed since, and its tokenizer with it.
+    # The base by its key, the data by its bytes: a page or a file may have changed since.
     ours = {**configs.to_dict(cfg), **({"base_key": base_name(cfg.base)} if cfg.base else {})}
+    data = pathlib.Path(cfg.data.path) if cfg.data and cfg.data.path else None
+    if data and data.is_file():  # one that is missing is told where it is read
+        ours["data_key"] = hashlib.sha256(data.read_bytes()).hexdigest()[:12]
     if path.exists() and steps.exists() and steps.stat().st_size:
         changed = configs.differences(json.loads(path.read_text()), ours)
         if changed:

@@ -49,7 +49,7 @@ class HuggingFaceTokenizer:
         self._tokenizer.no_padding()
         described = {}
         for name in ("special_tokens_map.json", "tokenizer_config.json"):
-            described |= _parse(name, files, json.loads)
+            described |= _parse(name, files, _object)
         # A token is written as its text or as a record that has it under "content".
         named = {key: value.get("content") if isinstance(value := described.get(key), dict) else value
                  for key in TOKEN_KEYS}  # fmt: skip
@@ -67,7 +67,7 @@ class HuggingFaceTokenizer:
         self._bos = self._find_bos(bool(described.get("add_bos_token")))
         self._templates = self._find_templates(described)
 
-        generation = _parse("generation_config.json", files, json.loads)
+        generation = _parse("generation_config.json", files, _object)
         first = [self._template_end(), self._id(self._special_tokens.get("eos_token"))]
         stated, models, known = _ids(generation), _ids(model_config or {}), map(self._special.get, END_NAMES)
         self.eos_ids = tuple(dict.fromkeys(i for i in (*first, *stated, *models, *known) if i is not None))
@@ -91,9 +91,12 @@ class HuggingFaceTokenizer:
         files = {name: (folder / name).read_bytes() for name in cls.FILES if (folder / name).exists()}
         path = folder / "config.json"
         try:
-            return cls(files, _parse(path.name, {path.name: path.read_bytes()} if path.exists() else {}, json.loads))
+            return cls(files, _parse(path.name, {path.name: path.read_bytes()} if path.exists() else {}, _object))
         except ValueError as error:
             raise ValueError(f"tokenizer in {folder}: {error}") from error
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise ValueError(f"tokenizer in {folder}: a file of it is not of the form that transformers writes "
+                             f"({type(error).__name__}: {error})") from error  # fmt: skip
 
     def encode(self, text: str) -> list[int]:
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
@@ -161,6 +164,13 @@ def _ids(config: Mapping[str, Any]) -> list[int]:
     """`eos_token_id`, which is one id, a list of them, or nothing."""
     ids = config.get("eos_token_id")
     return ids if isinstance(ids, list) else [] if ids is None else [ids]
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    found = json.loads(content)
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a {type(found).__name__}, should be an object")
+    return found
 
 
 def _parse(name: str, files: Mapping[str, bytes], parse: Any) -> Any:
