@@ -155,7 +155,7 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
         load(folder)
     (folder / "tokenizer.json").write_text(content)
     (folder / "tokenizer_config.json").write_text('["bos_token"]')
-    with pytest.raises(ValueError, match=r"tokenizer_config\.json cannot be read: it holds a list, should be an object"):
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json cannot be read: it holds a list, should be an obj"):
         load(folder)
     (folder / "tokenizer_config.json").write_text('{"chat_template": [{"template": "?"}]}')
     with pytest.raises(ValueError, match=r"tokenizer in .*: a file of it is not of the form .*KeyError: 'name'"):
