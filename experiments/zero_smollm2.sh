@@ -25,10 +25,10 @@ PYTHON
 
 for seed in ${SEEDS:-0}; do
   python -m r1jax.train --config=configs/zero.py:smollm2 --workdir="$runs/seed$seed" --config.base="$base" \
-    --config.seed="$seed" --config.num_steps="${STEPS:-40}" --config.data.path="$runs/sums.jsonl" \
+    --config.seed="$seed" --config.num_steps="${STEPS:-30}" --config.data.path="$runs/sums.jsonl" \
     --config.data.template=plain --config.rewards.format=0 \
     --config.sampling.max_new_tokens=32 --config.sampling.bucket=128 --config.sampling.slots=32 \
-    --config.grpo.prompts_per_step=8 --config.grpo.group_size=8 --config.batch_bucket=32 --config.microbatches=2 \
+    --config.grpo.prompts_per_step=4 --config.grpo.group_size=8 --config.batch_bucket=32 --config.microbatches=1 \
     --config.optimizer.learning_rate=2e-5 --config.checkpoint.every=10 \
     --config.evaluation.questions=64 --config.evaluation.samples=4 --config.evaluation.samples_during=2
 done
