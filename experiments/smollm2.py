@@ -13,6 +13,7 @@ asked through the model's own chat template and graded by our mathematics grader
 import dataclasses
 import os
 import pathlib
+import re
 import sys
 import time
 
@@ -40,6 +41,7 @@ PROMPTS = (
     "What does HTTP stand for?", "Compare cats and dogs.", "2, 4, 8, 16: what comes next?",
     "Say hello in five languages.",
 )  # fmt: skip
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 INSTRUCTION = "\n\nThink step by step, then give the final answer in \\boxed{}."
 
 
@@ -95,6 +97,11 @@ def main() -> None:
                                   bucket=128)  # fmt: skip
         return Engine(model, sampling, tokenizer, mesh)
 
+    def last_number_right(prompts: list[Prompt], ids: list[list[int]]) -> int:
+        """Without regard to boxes: how many texts end on the right number."""
+        last = [(NUMBER.findall(tokenizer.decode(row).replace(",", "")) or [""])[-1] for row in ids]
+        return sum(found == p.answer.replace(",", "") for found, p in zip(last, prompts, strict=True))
+
     def graded(prompts: list[Prompt], ids: list[list[int]]) -> list[float]:
         texts = [tokenizer.decode(row) for row in ids]
         rollouts = [Rollout(p, 0, np.array(row), np.zeros(len(row)), text, "stop")
@@ -115,6 +122,9 @@ def main() -> None:
         yours = reference.generate(asked, TOKENS, tokenizer.eos_ids)
         same_gsm, _ = agreement(mine, yours)
         right, their_right = (sum(graded(asked, ids)) for ids in (mine, yours))
+        last, their_last = (last_number_right(asked, ids) for ids in (mine, yours))
+        ended = sum(row[-1] in tokenizer.eos_ids for row in mine)
+        print(f"last number: {last} and {their_last}; {ended} of ours ended in time", flush=True)
         print(f"GSM8K: {right:.0f} and {their_right:.0f} of {QUESTIONS}; {same_gsm} texts the same", flush=True)
 
         # Timed on eight equal rows without an end, so that both do exactly the same work; best of three each, in turn.
@@ -145,6 +155,7 @@ def main() -> None:
         f"| greedy, {len(PROMPTS)} chats of up to 96 tokens: the same text | {same} of {len(PROMPTS)} | |\n"
         f"| GSM8K test, first {QUESTIONS} questions, greedy, up to {TOKENS} tokens: right | {right:.0f} "
         f"| {their_right:.0f} |\n"
+        f"| the same by the last number in the text | {last} | {their_last} |\n"
         f"| of these, the same text | {same_gsm} of {QUESTIONS} | |\n"
         f"| tokens a second, {SLOTS} rows x {TOKENS} tokens, prefill included | {rates['ours']:.0f} "
         f"| {rates['theirs']:.0f} |\n"

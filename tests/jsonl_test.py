@@ -1,5 +1,6 @@
 """JSONL files: what is read, what is refused and how it is told, and the order of examples."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -121,6 +122,19 @@ def test_trap33_a_line_cut_by_a_kill_does_not_spoil_the_next_one(tmp_path):
     jsonl.append(path, {"prompt": "q", "answer": "3"})
     rows, skipped = jsonl.read(path, skip_bad=True)
     assert [row["answer"] for row in rows] == ["2", "3"] and skipped == 1
+
+
+def test_trap33_what_a_kill_left_half_written_is_gone_once_the_file_is_written_again(tmp_path):
+    """The resumed run is another process: it must come upon the other's remains."""
+    code = (
+        "import os, sys; from r1jax.data import jsonl\n"
+        "def rows():\n    yield {}\n    os._exit(9)\n"
+        "jsonl.write(sys.argv[1], rows())\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, tmp_path / "rows.jsonl"], check=False).returncode == 9
+    assert os.listdir(tmp_path) not in ([], ["rows.jsonl"])
+    jsonl.write(tmp_path / "rows.jsonl", [{"a": 1}])
+    assert os.listdir(tmp_path) == ["rows.jsonl"]
 
 
 def test_every_epoch_shows_every_example_once_in_an_order_of_its_own():

@@ -90,7 +90,7 @@ def write(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> No
     """Writes a file in one go: a reader, or a run killed meanwhile, sees the old file or the whole new one."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.part")  # one name, so that what a kill left is written over
     try:
         with part.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(_line(row) for row in rows)
