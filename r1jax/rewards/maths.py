@@ -61,8 +61,8 @@ def _math_verify() -> ModuleType:
 
 
 @functools.lru_cache(maxsize=256)  # a group's samples share their reference answer, and often their own
-def _parse(answer: str) -> Any | None:
-    """An answer as a sympy expression, or None.
+def _parse(answer: str) -> tuple[Any | None, bool]:
+    """An answer as a sympy expression, or None, and whether it is a number written as a sum still to be worked out.
 
     A formula is read whole; only in prose, or around math delimiters, does math-verify go looking for the answer
     (its last formula or number). Of several lines of formulas the last counts.
@@ -83,9 +83,20 @@ def _parse(answer: str) -> Any | None:
     found = _math_verify().parse(answer, fallback_mode="no_fallback", parsing_timeout=None)
     # doit() makes 42% the number 0.42; left unevaluated, math-verify lets it equal 42 as well.
     try:
-        return found[0].doit() if found else None
+        if not found:
+            return None, False
+        if getattr(found[0], "is_Relational", False):  # 1 + 1 = 2 would become True; math-verify takes its right side
+            return found[0], False
+        value, to_do = found[0].doit(), getattr(found[0], "is_number", False) and found[0].has(_sympy().Add)
+        return value, bool(to_do and value.is_Rational)
     except Exception:  # sympy breaks down on some nonsense that it parses
-        return None
+        return None, False
+
+
+def _sympy() -> ModuleType:
+    import sympy  # math-verify has imported it by then
+
+    return sympy
 
 
 def check_gold(answer: str) -> None:
@@ -94,21 +105,26 @@ def check_gold(answer: str) -> None:
     Raises:
         ValueError: math-verify reads no expression in it.
     """
-    if _parse(_one_line(answer)) is None:
+    if _parse(_one_line(answer))[0] is None:
         raise ValueError(f"reference answer {answer!r} cannot be read as mathematics; mend it or leave the line out")
 
 
 def accuracy(rollout: Rollout) -> float | None:
     """1.0 when the final answer equals the reference, 0.0 when it does not or is missing.
 
+    Where the reference is a number, a sum of numbers still to be worked out is no answer: "85 + 61" has the value 146,
+    and a policy that is asked for it learns within ten steps to say the question again and stop.
+
     Returns:
         None only where the reference answer cannot be read, which `check_gold` refuses at load time.
     """
-    gold = _parse(_one_line(rollout.prompt.answer))
+    gold, gold_is_sum = _parse(_one_line(rollout.prompt.answer))
     if gold is None:
         return None
     answer = final_answer(rollout.text)
     if answer is None:
         return 0.0
-    target = _parse(answer)
+    target, is_sum = _parse(answer)
+    if is_sum and not gold_is_sum:
+        return 0.0
     return float(target is not None and _math_verify().verify(gold, target, timeout_seconds=None))
