@@ -157,7 +157,7 @@ def test_equal_answers_score_1(answer: str, gold: str) -> None:
     "To find the final answer to the problem 85 + 61, we need to add 61 to 85 and then",
     "85 + 61 = 147", "<answer>85 + 61</answer>", r"\boxed{85+61}", r"\boxed{200 - 54}", r"The answer is $100+46$.",
 ])  # fmt: skip
-def test_trap_a_sum_said_again_is_not_its_answer(text: str) -> None:
+def test_trap20_a_sum_said_again_is_not_its_answer(text: str) -> None:
     """A model rewarded for such texts went from 11% to 70% "right" in ten steps, and could add no better."""
     assert _accuracy(text, "146") == 0.0
 
