@@ -16,12 +16,14 @@ from r1jax import parity
 DENSE = ("llama", "qwen2", "qwen3")
 # Two orders of the same float32 sums: what the issue of parity allows.
 CLOSE = 1e-4
-FEW, MANY = range(2), range(2, 8)
+ALL = 8
 
-every = pytest.mark.parametrize("family, seed", [
-    pytest.param(family, seed, marks=[pytest.mark.slow] if seed in MANY else [])
-    for family in FAMILIES for seed in (*FEW, *MANY)
-])  # fmt: skip
+def draws(few: int):
+    """Every family, `few` draws of each by default and the others when slow tests are asked for."""
+    return pytest.mark.parametrize("family, seed", [
+        pytest.param(family, seed, marks=[pytest.mark.slow] if seed >= few else [])
+        for family in FAMILIES for seed in range(ALL)
+    ])  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def tokens(seed: int, rows: int = 3, length: int = 20) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 61, (rows, length)).astype(np.int32)
 
 
-@every
+@draws(2)
 def test_logits_equal_the_references_whole_cached_padded_and_packed(model, family, seed):
     """Twenty positions: past the sixteen of the drawn models' pretraining, where stretched rope differs most."""
     drawn, ours = model(family, seed)
@@ -48,13 +50,13 @@ def test_logits_equal_the_references_whole_cached_padded_and_packed(model, famil
     assert max(found.values()) < CLOSE, (drawn.options, found)
 
 
-@every
+@draws(1)
 def test_greedy_generation_is_the_same_token_for_token(model, family, seed):
     drawn, ours = model(family, seed)
     assert parity.compare_greedy(ours, drawn.theirs, tokens(seed, length=8), 12) == 1.0, drawn.options
 
 
-@every
+@draws(1)
 def test_gradients_of_the_loss_equal_the_references(model, family, seed):
     if family not in DENSE:
         pytest.skip("transformers keeps the experts of a layer in one tensor, under no name of the checkpoint's")
@@ -63,7 +65,7 @@ def test_gradients_of_the_loss_equal_the_references(model, family, seed):
 
 
 @pytest.mark.parametrize("seed", [
-    pytest.param(seed, marks=[pytest.mark.slow] if seed in MANY else []) for seed in (*FEW, *MANY)
+    pytest.param(seed, marks=[pytest.mark.slow] if seed >= 2 else []) for seed in range(ALL)
 ])  # fmt: skip
 def test_multi_token_prediction_equals_the_references_at_every_depth(model, seed):
     drawn, ours = model("deepseek_v3", seed)
