@@ -10,10 +10,12 @@ import difflib
 import hashlib
 import importlib.util
 import json
+import os
 import pathlib
+import sys
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
@@ -42,6 +44,21 @@ def at_least(low: float, obj: Any, *names: str) -> None:
     for name in names:
         if getattr(obj, name) < low:
             raise ValueError(f"{name}={getattr(obj, name)} must be at least {low}")
+
+
+def exit_status(run: Callable[[], None]) -> int:
+    """Runs a command: 0 where it is done, 2 after a config, file or data error, told in one line on stderr.
+
+    Those errors are messages to the user; others keep their trace, and with R1JAX_DEBUG in the environment these too.
+    """
+    try:
+        run()
+    except (OSError, ValueError) as error:
+        if os.environ.get("R1JAX_DEBUG"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def missing_file(path: pathlib.Path) -> str:

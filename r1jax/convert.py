@@ -15,7 +15,6 @@ Errors are one line; with R1JAX_DEBUG=1 in the environment they keep their trace
 import argparse
 import json
 import math
-import os
 import pathlib
 import re
 import shutil
@@ -26,6 +25,7 @@ from typing import Any
 
 import jax
 
+from r1jax.config import exit_status
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import MeshConfig, make_mesh
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0 done, 2 a file or data error (one line on stderr)."""
+    """The exit status, see `config.exit_status`."""
     parser = argparse.ArgumentParser(prog="r1jax.convert", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("source", metavar="SRC", type=pathlib.Path, help="the model to read")
@@ -127,14 +127,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--max-shard-size", default="5GB", help="of a safetensors file; by default 5GB")
     parser.add_argument("--overwrite", action="store_true", help="replace the model that DST holds")
     args = parser.parse_args(argv)
-    try:
-        run(args)
-    except (OSError, ValueError) as error:
-        if os.environ.get("R1JAX_DEBUG"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: run(args))
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0 done, 2 a config, file or data error (one line on stderr)."""
+    """The exit status, see `config.exit_status`."""
     parser = argparse.ArgumentParser(prog="r1jax.train", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--config", required=True, help="path/file.py:arg; --config.section.field=value sets a field")
@@ -206,14 +206,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--num-processes", type=int, help="joins that many processes; found by itself on TPU")
     parser.add_argument("--process-id", type=int, help="which of them this is; found by itself on TPU")
     args, rest = parser.parse_known_args(argv)
-    try:
-        run(args, configs.overrides_from(rest))
-    except (OSError, ValueError) as error:  # ours are messages to the user; others keep their trace for who asks
-        if os.environ.get("R1JAX_DEBUG"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return configs.exit_status(lambda: run(args, configs.overrides_from(rest)))
 
 
 if __name__ == "__main__":
