@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import pathlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,10 +24,11 @@ from r1jax.data.types import Prompt
 from r1jax.losses.auxiliary import AuxiliaryConfig
 from r1jax.losses.supervised import cross_entropy_loss
 from r1jax.models import cache as kv
-from r1jax.models import hf, weight_map
+from r1jax.models import hf
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import forward, look_ahead, unembed_table
+from r1jax.models.weight_map import Piece
 from r1jax.models.weights import at, part_on_host
 from r1jax.sampling.engine import Engine, SamplingConfig
 
@@ -60,13 +61,14 @@ class Ours:
 
     params: Params
     cfg: ModelConfig
+    pieces: Sequence[Piece]  # where each tensor of the checkpoint lies among the weights
 
     @classmethod
     def load(cls, folder: pathlib.Path) -> "Ours":
         """Reads a Hugging Face folder."""
         mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
         opened = hf.open_folder(pathlib.Path(folder))
-        return cls(opened.read(mesh, "float32"), dataclasses.replace(opened.cfg, dtype="float32"))
+        return cls(opened.read(mesh, "float32"), dataclasses.replace(opened.cfg, dtype="float32"), opened.pieces)
 
     def logits(self, ids: np.ndarray, positions: np.ndarray, segments: np.ndarray) -> np.ndarray:
         """`[B, T, V]` float32 of a whole pass."""
@@ -119,8 +121,7 @@ class Ours:
                       np.full((B, T), 1 / (B * T), np.float32))  # fmt: skip
         loss = jax.jit(jax.grad(lambda params: cross_entropy_loss(params, self.cfg, batch, T, AuxiliaryConfig(0.0))[0]))
         grads = loss(self.params)
-        pieces = weight_map.pieces(self.cfg, interleaved=self.cfg.mla is not None)
-        return {piece.name: part_on_host(at(grads, piece.path), piece) for piece in pieces if not piece.copy}
+        return {piece.name: part_on_host(at(grads, piece.path), piece) for piece in self.pieces if not piece.copy}
 
     def ahead(self, ids: np.ndarray) -> list[np.ndarray]:
         """Multi-token prediction's logits `[B, T, V]` of each depth d; the last d positions mean nothing."""
