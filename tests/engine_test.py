@@ -197,14 +197,19 @@ def test_trap01_trap02_the_trainer_finds_the_samplers_tokens_and_logprobs(
     assert reported.min() < -2 and reported.max() <= 0
 
 
-def test_greedy_is_the_argmax_of_a_full_forward(tiny, ends, mesh1, params, prompts):
-    cfg = dataclasses.replace(CONFIG, max_new_tokens=10, truncation=Truncation(temperature=0.0), bucket=64)
-    rollouts = draw(Engine(tiny, cfg, ends, mesh1), mesh1, params, prompts[:4], samples=2)
+def assert_greedy(rollouts, model: ModelConfig, params, mesh) -> np.ndarray:
+    """Each sampled token is the likeliest of a full forward pass; returns them all."""
     batch = pad_rollouts(rollouts, np.zeros(len(rollouts)), 64)
-    with jax.set_mesh(mesh1):
-        hidden = jax.jit(lambda p, b: forward(p, tiny, b.tokens, b.positions, b.segments).hidden)(params, batch)
+    with jax.set_mesh(mesh):
+        hidden = jax.jit(lambda p, b: forward(p, model, b.tokens, b.positions, b.segments).hidden)(params, batch)
     best = np.asarray(jnp.argmax(hidden @ unembed_table(params).T, axis=-1))
     np.testing.assert_array_equal(best[batch.weights > 0], batch.targets[batch.weights > 0])
+    return best[batch.weights > 0]
+
+
+def test_greedy_is_the_argmax_of_a_full_forward(tiny, ends, mesh1, params, prompts):
+    cfg = dataclasses.replace(CONFIG, max_new_tokens=10, truncation=Truncation(temperature=0.0), bucket=64)
+    assert_greedy(draw(Engine(tiny, cfg, ends, mesh1), mesh1, params, prompts[:4], samples=2), tiny, params, mesh1)
 
 
 def test_sampled_frequencies_are_the_models(mesh1):
