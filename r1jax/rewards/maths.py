@@ -81,22 +81,18 @@ def _parse(answer: str) -> tuple[Any | None, bool]:
         answer = rf"$\text{{{answer}}}$"
     # No fallback to strings: math-verify drops the % from them, and would find "42" in both 42 and 42%.
     found = _math_verify().parse(answer, fallback_mode="no_fallback", parsing_timeout=None)
+    import sympy  # math-verify has imported it by now
+
     # doit() makes 42% the number 0.42; left unevaluated, math-verify lets it equal 42 as well.
     try:
         if not found:
             return None, False
         if getattr(found[0], "is_Relational", False):  # 1 + 1 = 2 would become True; math-verify takes its right side
             return found[0], False
-        value, to_do = found[0].doit(), getattr(found[0], "is_number", False) and found[0].has(_sympy().Add)
+        value, to_do = found[0].doit(), getattr(found[0], "is_number", False) and found[0].has(sympy.Add)
         return value, bool(to_do and value.is_Rational)
     except Exception:  # sympy breaks down on some nonsense that it parses
         return None, False
-
-
-def _sympy() -> ModuleType:
-    import sympy  # math-verify has imported it by then
-
-    return sympy
 
 
 def check_gold(answer: str) -> None:
