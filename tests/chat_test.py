@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from r1jax.text.chat import render, split_response
+from r1jax.text.chat import Response, plain, render, split_response
 
 
 def test_a_well_formed_response_splits_into_thought_and_answer() -> None:
@@ -31,10 +31,46 @@ def test_trap20_the_final_part_is_outside_every_thought(text: str, final: str, a
     assert (response.final, response.answers, response.well_formed) == (final, answers, False)
 
 
+@pytest.mark.parametrize(
+    "text, thought, final, well_formed",
+    [
+        ("|m| a |m| b ", "a", "b", True),
+        ("|m|a|m|b|m|c", "a|m|b", "c", False),
+        ("so |m|a|m|b", "a", "b", False),
+        ("|m|a", "a", "", False),
+        ("b", "", "b", False),
+        ("|m||m|b", "", "b", False),
+        ("<think>a</think>b", "", "<think>a</think>b", False),
+        ("|m|<answer>a</answer>|m|b", "<answer>a</answer>", "b", True),
+    ],
+)
+def test_in_the_marked_form_the_final_part_follows_the_last_marker(
+    text: str, thought: str, final: str, well_formed: bool
+) -> None:
+    assert split_response(text, "|m|") == Response(thought, final, (), well_formed)
+
+
+@pytest.mark.parametrize(
+    "disguised, bare",
+    [
+        ("Ａ＜", "A<"),
+        ("𝐚𝑏", "ab"),
+        ("ﬁ", "fi"),
+        ("a\u200bb\u00adc\ufeff", "abc"),
+        ("a\u3164b", "ab"),
+        ("é", "é"),
+        ("中文", "中文"),
+    ],
+)
+def test_plain_text_has_no_disguise(disguised: str, bare: str) -> None:
+    assert plain(disguised) == bare
+
+
 @pytest.mark.parametrize("loop", ["<answer>", "</think><answer></answer>", "<think>", "</answer>", "<answer> </think>"])
 def test_a_response_caught_in_a_loop_of_tags_splits_quickly(loop: str) -> None:
     start = time.perf_counter()
     split_response(loop * 30_000)
+    split_response(loop * 30_000, marker=loop)
     assert time.perf_counter() - start < 1.0
 
 

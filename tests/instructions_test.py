@@ -116,7 +116,7 @@ def test_trap06_what_is_taught_follows_the_very_prompt_that_is_sampled_from(tmp_
     rows = [{"prompt": f"{i} + {i}?", "answer": str(2 * i), "response": f"it is {2 * i}"} for i in range(30)]
     taught = instructions(tmp_path, *rows, template=template, chat=chat)
     cfg = DataConfig(path=str(tmp_path / "data.jsonl"), template=template, chat=chat, held_out_share=0.0)
-    asked = Questions(cfg, 0, Chatty(), check_gold=lambda answer: None)
+    asked = Questions(cfg, 0, Chatty(), examine=lambda row: "maths")
     for prompt, (ids, mask) in zip(asked.take(0, 40), taught.take(0, 40), strict=True):  # one seed, one order
         n = len(prompt.ids)
         assert tuple(ids[:n]) == prompt.ids and prompt.ids.count(BOS) == 1
@@ -129,7 +129,7 @@ def test_trap33_a_prompt_does_not_change_with_the_day_on_which_it_is_made(tmp_pa
     texts = ["".join(map(chr, ids)) for ids, _ in instructions(tmp_path, *rows, tokenizer=Dated()).take(0, 2)]
     jsonl.write(tmp_path / "data.jsonl", rows[:1])
     cfg = DataConfig(path=str(tmp_path / "data.jsonl"), template="plain", chat=True, held_out_share=0.0)
-    texts += [prompt.text for prompt in Questions(cfg, 0, Dated(), check_gold=lambda answer: None).take(0, 1)]
+    texts += [prompt.text for prompt in Questions(cfg, 0, Dated(), examine=lambda row: "maths").take(0, 1)]
     assert len(texts) == 3 and all("2024-07-26 " in text for text in texts)
 
 

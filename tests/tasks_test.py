@@ -28,13 +28,14 @@ class Letters:
         return [1, *map(ord, text)]
 
 
-def digits_only(answer: str) -> None:
-    if not answer.isdecimal():
-        raise ValueError(f"the answer {answer!r} is no number")
+def digits_only(row: jsonl.Row) -> str:
+    if not row["answer"].isdecimal():
+        raise ValueError(f"the answer {row['answer']!r} is no number")
+    return row.get("grader", "digits")
 
 
 def questions(cfg: DataConfig, seed: int = 0) -> Questions:
-    return Questions(cfg, seed, Letters(), check_gold=digits_only)
+    return Questions(cfg, seed, Letters(), examine=digits_only)
 
 
 def from_file(tmp_path, count: int = 200, **settings) -> DataConfig:
@@ -109,7 +110,7 @@ def test_through_a_chat_template_the_rendered_template_is_the_users_message():
 
     plain = questions(MIXTURE).take(0, 5)
     cfg = dataclasses.replace(MIXTURE, chat=True)
-    for before, prompt in zip(plain, Questions(cfg, 0, Chat(), check_gold=digits_only).take(0, 5), strict=True):
+    for before, prompt in zip(plain, Questions(cfg, 0, Chat(), examine=digits_only).take(0, 5), strict=True):
         assert prompt.question == before.question  # and with it the split, which knows no template
         assert prompt.text == f"user: {before.text}|assistant: "
         assert prompt.ids == (1, *map(ord, prompt.text))
@@ -173,6 +174,12 @@ def test_a_task_that_cannot_be_made_is_told_by_name(task, words):
     assert all(word in str(caught.value) for word in words), caught.value
 
 
+@pytest.mark.parametrize("task", ["binary_matrix", "countdown", "n_queens", "puzzle24", "simple_integration"])
+def test_a_task_whose_scorer_evaluates_answers_is_asked_too_for_its_grader_does_not(task):
+    [prompt] = questions(DataConfig(tasks=(TaskConfig(task),))).take(0, 1)
+    assert prompt.grader == "reasoning_gym" and prompt.answer
+
+
 def test_a_task_that_lists_its_entries_ahead_is_made_at_once():
     [prompt] = questions(DataConfig(tasks=(TaskConfig("gsm_symbolic"),))).take(0, 1)
     assert prompt.source == "reasoning_gym:gsm_symbolic"
@@ -196,7 +203,7 @@ def test_trap34_a_data_config_that_makes_no_sense_is_an_error(tree, words):
 def test_one_field_puts_a_file_in_the_tasks_place(tmp_path):
     path = from_file(tmp_path).path
     source = questions(DataConfig(tasks=MIXTURE.tasks, path=path))
-    assert {p.source for p in source.take(0, 20)} == {"file:sums.jsonl"}
+    assert {p.source for p in source.take(0, 20)} == {"digits:sums.jsonl"}
 
 
 @pytest.mark.parametrize("skip_bad_lines", [False, True])
@@ -236,6 +243,6 @@ def test_an_empty_side_is_an_error(tmp_path, share, held_out):
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no data at {DATA}")
 def test_a_real_file_takes_the_tasks_place():
     cfg = DataConfig(path=str(DATA / "gsm8k" / "test.jsonl"), held_out_share=0.2)
-    source = Questions(cfg, 0, Letters(), check_gold=lambda answer: None)
+    source = Questions(cfg, 0, Letters(), examine=lambda row: "maths")
     prompts = source.take(0, 50) + source.take(0, 50, held_out=True)
     assert len({p.id for p in prompts}) == 100 and all(p.answer for p in prompts)

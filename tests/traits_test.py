@@ -1,8 +1,10 @@
 """Words of reflection and scripts, counted in text."""
 
+import time
+
 import pytest
 
-from r1jax.text.traits import REFLECTION_WORDS, count_reflections, scripts
+from r1jax.text.traits import REFLECTION_WORDS, Word, count_reflections, scripts, words
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,47 @@ def test_one_script_is_not_mixed(text: str) -> None:
 
 def test_words_of_both_scripts_are_mixed() -> None:
     assert len(scripts("<think>首先 compute 它</think>")) > 1
+
+
+def test_words_carry_their_script_and_whether_they_begin_a_sentence() -> None:
+    assert words("So Δx is it. Then 我们说カナ и да\nmаke") == [
+        Word("So", "Latin", True),
+        Word("is", "Latin", False),
+        Word("it", "Latin", False),
+        Word("Then", "Latin", True),
+        Word("我们说", "Han", False),
+        Word("カナ", "Kana", False),
+        Word("и", "Cyrillic", False),
+        Word("да", "Cyrillic", False),
+        Word("mаke", "other", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        (r"\(sum\) and \[max\] and $$all$$ and $some$", ["and", "and", "and"]),
+        (r"\begin{align*} total \\ price \end{align*} is", ["is"]),
+        ("`code` or ```\nlong code\n``` or [asy] draw(it); [/asy] here", ["or", "or", "here"]),
+        ("costs $18 and $5, no more", ["costs", "and", "no", "more"]),
+        (r"costs \$18 and \$5", ["costs", "and"]),
+        ("a `tick that never closes", ["tick", "that", "never", "closes"]),
+        (r"an \( open formula", ["an", "open", "formula"]),
+        ("a $ b\nline $ of dollars", ["line", "of", "dollars"]),
+        ("sin log kg 5cm x_1 total_sum ABC pH xy", ["xy"]),
+        ("don't, l'eau, O’Neil", ["don't", "l'eau", "O'Neil"]),
+        ("cafe\u0301 हिन्दी שלום", ["café", "हिन्दी", "שלום"]),
+        ("$one two three four five six seven$", []),
+        ("$one two three four five six seven eight$", ["one", "two", "three", "four", "five", "six", "seven", "eight"]),
+        (r"\text{one two} $\text{three four}$ five", ["one", "two", "five"]),
+    ],
+)
+def test_code_and_formulas_hide_words_but_not_prose(text: str, found: list[str]) -> None:
+    assert [word.text for word in words(text)] == found
+
+
+@pytest.mark.parametrize("loop", ["$", "$$", "`", "```", r"\(", r"\begin{a}", "a$", "[asy]", "<think>", "`a $b ", "'"])
+def test_hostile_delimiters_take_linear_time(loop: str) -> None:
+    start = time.process_time()
+    words(loop * (300_000 // len(loop)))
+    assert time.process_time() - start < 3.0

@@ -20,7 +20,8 @@ def read(
     """Reads questions with reference answers.
 
     Args:
-        path: a UTF-8 file; each object has a string `prompt` and an `answer`, a string or a number.
+        path: a UTF-8 file; each object has a string `prompt` and an `answer`, a string or a number. The answer may be
+            empty where something else, say tests, takes its place: that is for `check` to judge.
         skip_bad: leave bad lines out, and count them, rather than raise.
         check: raises ValueError for a row that is to be taken for bad, say for an answer that cannot be graded.
 
@@ -153,8 +154,10 @@ def _question(row: Row, default_id: str) -> Row:
     if isinstance(row.get("id"), int):
         row["id"] = str(row["id"])
     row.setdefault("id", default_id)
-    for key in ("prompt", "answer", "id"):
+    for key in ("prompt", "id"):
         check_text(key, row[key])
+    if row["answer"] != "":
+        check_text("answer", row["answer"])
     return row
 
 

@@ -29,9 +29,6 @@ CANDIDATES = 2**31 - 1
 LISTED_AHEAD = ("acre", "gsm_symbolic")
 LISTED_CANDIDATES = 10_000
 # Found by comparing processes, 20 entries a task: entries that vary with the order of a set or the calls before.
-# Their scorers run the answer as Python, or a parser that does; Countdown's and puzzle24's also take answers that break
-# the task's rules (2.5*4 for 2, 5 and 4). Until such answers are graded in a sandbox these stay out.
-EVALUATES_ANSWERS = ("binary_matrix", "countdown", "puzzle24", "spiral_matrix", "string_insertion")
 UNREPRODUCIBLE = (
     "codeio",
     "isomorphic_strings",
@@ -72,10 +69,13 @@ class DataConfig:
 
     Attributes:
         tasks: the mixture.
-        path: a JSONL file of `{"prompt", "answer"}` that takes the tasks' place; "" for none.
+        path: a JSONL file of `{"prompt", "answer"}`, and what else its grader needs, that takes the tasks' place; "":
+            none.
         template: a name in `r1jax.text.chat.TEMPLATES`.
         chat: ask through the model's own chat template: the rendered `template` is the user's message.
         held_out_share: share of all questions that is kept for evaluation, by `is_held_out`.
+        grader: who grades the file's lines, a key of `r1jax.rewards.graders.GRADERS`; "": each line's own `grader`, or
+            what its other fields call for.
         skip_bad_lines: leave out, and count, lines of the file that cannot be used.
     """
 
@@ -84,6 +84,7 @@ class DataConfig:
     template: str = "r1_zero"
     chat: bool = False
     held_out_share: float = 0.1
+    grader: str = ""
     skip_bad_lines: bool = False
 
     def __post_init__(self):
@@ -118,15 +119,16 @@ class Questions:
 
     Attributes:
         skipped: lines of the file that could not be used and were left out.
+        graders: who grades them.
     """
 
-    def __init__(self, cfg: DataConfig, seed: int, tokenizer: Tokenizer, *, check_gold: Callable[[str], None]):
+    def __init__(self, cfg: DataConfig, seed: int, tokenizer: Tokenizer, *, examine: Callable[[jsonl.Row], str]):
         """Creates the tasks' datasets, or reads and checks the whole file.
 
         Args:
             seed: not negative; decides which question stands at which position, and nothing about the split.
             tokenizer: makes `Prompt.ids` from the rendered template.
-            check_gold: raises ValueError for a reference answer that the file's grader could not grade against.
+            examine: names the grader of a file's row; raises ValueError for a row that could not be graded against.
 
         Raises:
             ConfigError: an unknown task, or options that it refuses.
@@ -135,13 +137,19 @@ class Questions:
         self.skipped = 0
         self._cfg, self._seed, self._tokenizer = cfg, seed, tokenizer
         if cfg.path:
-            rows, self.skipped = jsonl.read(cfg.path, cfg.skip_bad_lines, lambda row: check_gold(row["answer"]))
+
+            def examine_row(row: jsonl.Row) -> None:
+                row["grader"] = examine({**row, "grader": cfg.grader} if cfg.grader else row)
+
+            rows, self.skipped = jsonl.read(cfg.path, cfg.skip_bad_lines, examine_row)
+            self.graders = frozenset(row["grader"] for row in rows)
             held_out = [row for row in rows if is_held_out(row["prompt"], cfg.held_out_share)]
             self._training = [row for row in rows if not is_held_out(row["prompt"], cfg.held_out_share)]
             # Each question counts once in an evaluation, however often the file repeats it.
             self._held_out = list({row["prompt"]: row for row in held_out}.values())
         else:
             self._datasets = [_dataset(task) for task in cfg.tasks]
+            self.graders = frozenset({"reasoning_gym"})
             weights = np.array([task.weight for task in cfg.tasks])
             self._weights = weights / weights.sum()
 
@@ -178,8 +186,9 @@ class Questions:
         prompts = []
         for position, index in enumerate(jsonl.order(self._seed, len(rows), start, count), start):
             row = rows[index]
-            source = f"file:{pathlib.Path(self._cfg.path).name}"
-            prompts.append(self._prompt(f"{row['id']}-{position}", row["prompt"], row["answer"], source, {}))
+            source = f"{row['grader']}:{pathlib.Path(self._cfg.path).name}"
+            metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer", "grader")}
+            prompts.append(self._prompt(f"{row['id']}-{position}", row["prompt"], row["answer"], source, metadata))
         return prompts
 
     def _from_tasks(self, start: int, count: int, held_out: bool) -> list[Prompt]:
@@ -229,8 +238,6 @@ def _dataset(task: TaskConfig) -> Any:
 
     if task.name not in DATASETS:
         raise ConfigError(f"reasoning-gym has no task {task.name!r}; nearest: {nearest(task.name, DATASETS)}")
-    if task.name in EVALUATES_ANSWERS:
-        raise ConfigError(f"the scorer of task {task.name} runs the model's answer as code; choose another")
     if task.name in UNREPRODUCIBLE:
         raise ConfigError(f"task {task.name} does not give the same questions in every process; choose another")
     options = {field.name for field in dataclasses.fields(DATASETS[task.name][1])} - {"seed", "size"}

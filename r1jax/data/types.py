@@ -4,12 +4,21 @@ The device end of the road is `r1jax.data.batching.Batch`.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from r1jax.text.chat import Response, split_response
+
 FinishReason = Literal["stop", "length"]
+# Why a response has its grade. Malformed: unreadable. Too complex: refused unread. Crash to output: what became of a
+# program, or of the grader itself. Ungradable: nobody's fault but the data's or the machine's.
+VERDICTS = (
+    "right", "partly_right", "wrong", "no_answer", "malformed", "too_complex", "compile_error", "crash", "timeout",
+    "memory", "output", "ungradable",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,10 +29,12 @@ class Prompt:
         id: unique within a run; with the run's seed and the sample index it decides the sampler's randomness.
         question: the problem's own text, before any template.
         answer: the reference answer.
-        source: who grades it: `reasoning_gym:<task>` is scored by that library, anything else as mathematics.
+        source: who grades it and where it is from, `<grader>:<origin>`: `reasoning_gym:chain_sum`, `maths:train.jsonl`.
         text: the rendered template, exactly what `ids` encode.
         ids: token ids of `text`, BOS included where the tokenizer has one.
-        metadata: what the grader needs beyond the answer (reasoning-gym's own entry metadata).
+        metadata: what the grader needs beyond the answer: {"entry_metadata": ...} of reasoning-gym, or the other
+            fields of a file's row.
+        marker: what stands before the thought and between it and the summary, in the cold-start form; "": tags.
     """
 
     id: str
@@ -33,6 +44,24 @@ class Prompt:
     text: str = ""
     ids: tuple[int, ...] = ()
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    marker: str = ""
+
+    @property
+    def grader(self) -> str:
+        """The name of who grades it, a key of `r1jax.rewards.graders.GRADERS`."""
+        return self.source.partition(":")[0]
+
+
+class Grade(NamedTuple):
+    """What a grader says of a response.
+
+    Attributes:
+        score: 0.0 to 1.0; None when the response cannot be graded.
+        verdict: why, one of `VERDICTS`.
+    """
+
+    score: float | None
+    verdict: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +77,7 @@ class Rollout:
         finish: "stop" when an end-of-sequence token was sampled, "length" when the budget ran out.
         reward: the combined reward, None when ungradable.
         parts: each reward by name; None marks an ungradable part.
+        verdict: why the accuracy is what it is, see `Grade`; "" before grading.
     """
 
     prompt: Prompt
@@ -58,3 +88,9 @@ class Rollout:
     finish: FinishReason
     reward: float | None = None
     parts: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+    verdict: str = ""
+
+    @functools.cached_property
+    def response(self) -> Response:
+        """`text` taken apart, in the form that the prompt asked for."""
+        return split_response(self.text, self.prompt.marker)

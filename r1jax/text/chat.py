@@ -2,6 +2,9 @@
 
 import dataclasses
 import re
+import unicodedata
+
+import regex  # it knows classes of characters, which re does not
 
 # The prompt of DeepSeek-R1-Zero (arXiv 2501.12948, Table 1). It fixes the structure and says nothing of the content.
 R1_ZERO_TEMPLATE = (
@@ -15,6 +18,10 @@ TEMPLATES = {"r1_zero": R1_ZERO_TEMPLATE, "plain": "{prompt}"}
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 _WELL_FORMED = re.compile(r"\s*<think>(?P<thought>.*?)</think>\s*<answer>(?P<answer>.*?)</answer>\s*", re.DOTALL)
+# What passes for one of the tags with a reader who is not strict: any case, blanks, other brackets.
+_TAG_LIKE = re.compile(r"[<‹«〈⟨《]\s{0,3}/?\s{0,3}(?:think|answer)\s{0,3}/?\s{0,3}[>›»〉⟩》]", re.IGNORECASE)
+_CYRILLIC_TWINS = str.maketrans("асеікоѕһԝ", "aceikoshw")
+_INVISIBLE = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}\u2800]+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +33,8 @@ class Response:
         final: what stands outside the thought: the answer tag's content, or the whole text where tags are missing.
             The contents of several answer tags are joined by newlines.
         answers: each answer tag's content outside the thought, in order, so that a grader can see them disagree.
-        well_formed: exactly one thought, then exactly one answer, nothing else but white space, neither empty.
+        well_formed: exactly one thought, then exactly one answer, nothing else but white space, neither empty to the
+            eye, and nothing in them that looks like a tag.
     """
 
     thought: str
@@ -47,15 +55,25 @@ def render(template: str, question: str) -> str:
     return TEMPLATES[template].replace("{prompt}", question)
 
 
-def split_response(text: str) -> Response:
+def plain(text: str) -> str:
+    """Without disguises: full-width and mathematical letters as ordinary ones, invisible characters left out."""
+    return text if text.isascii() else _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+
+
+def split_response(text: str, marker: str = "") -> Response:
     """Splits a completion into its thought and its final part, in time linear in its length.
 
     A thought that never closes has no final part after it: nothing in it was given as an answer.
+
+    Args:
+        marker: the form is `<marker>thought<marker>summary`, as in the paper's cold start; "": it is that of the tags.
     """
+    if marker:
+        return _split_at(marker, text)
     match = all(text.count(tag) == 1 for tag in TAGS) and _WELL_FORMED.fullmatch(text)
     if match:
         thought, final = match["thought"].strip(), match["answer"].strip()
-        return Response(thought, final, (final,), bool(thought and final))
+        return Response(thought, final, (final,), _can_be_seen(thought, final) and not _holds_a_tag(thought, final))
     head, close, tail = text.rpartition("</think>")
     if close:
         thought, outside = head.partition("<think>")[2] or head, tail.partition("<think>")[0]
@@ -67,3 +85,21 @@ def split_response(text: str) -> Response:
     closed = [piece.partition("<answer>") for piece in outside.split("</answer>")[:-1]]
     answers = tuple(content.strip() for _, tag, content in closed if tag)
     return Response(thought.strip(), "\n".join(answers) if answers else outside.strip(), answers, False)
+
+
+def _split_at(marker: str, text: str) -> Response:
+    before, *parts = text.split(marker)
+    if not parts:
+        return Response("", text.strip(), (), False)
+    thought, final = marker.join(parts[:-1]).strip(), parts[-1].strip()
+    if len(parts) == 1:  # opened and never closed
+        return Response(final, "", (), False)
+    return Response(thought, final, (), len(parts) == 2 and not before.strip() and _can_be_seen(thought, final))
+
+
+def _can_be_seen(*texts: str) -> bool:
+    return all(plain(text).strip() for text in texts)
+
+
+def _holds_a_tag(*texts: str) -> bool:
+    return any(_TAG_LIKE.search(plain(text).translate(_CYRILLIC_TWINS)) for text in texts)
