@@ -1,0 +1,400 @@
+"""Functional tests: what crosses between the two processes, what asserts are worth, and the layouts of rows."""
+
+import ast
+import collections
+import decimal
+import fractions
+import json
+import pathlib
+import socket
+import struct
+import textwrap
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from programs import HUMANEVAL, LEETCODE, MBPP, functional, judge, needs_sandbox
+
+from r1jax.rewards import asserts
+from r1jax.rewards.functional import read_tests
+from r1jax.rewards.inside import leetcode
+from r1jax.rewards.inside.wire import Channel, Oversized, decode, encode
+
+DATA = pathlib.Path(__file__).parents[2] / "shared/data"
+
+
+def there_and_back(value: object) -> object:
+    def refuse(thing: object) -> None:
+        raise TypeError(f"{thing!r} is no data")
+
+    return decode(json.loads(json.dumps(encode(value, refuse, nodes=True))), refuse, vars(leetcode))
+
+
+def exactly(value: object) -> object:
+    """A value with its types, which == overlooks: 1 is True and 1.0."""
+    if isinstance(value, list | tuple | collections.deque):
+        return type(value), [exactly(item) for item in value]
+    if isinstance(value, dict):
+        return type(value), [(exactly(key), exactly(item)) for key, item in value.items()]
+    if isinstance(value, set | frozenset):
+        return type(value), sorted(repr(exactly(item)) for item in value)
+    return type(value), repr(value)
+
+
+ATOMS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.complex_numbers()
+HASHABLE = st.recursive(ATOMS, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3), max_leaves=4)
+VALUES = st.recursive(
+    HASHABLE,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(HASHABLE, inner, max_size=4) | st.tuples(inner, inner),
+    max_leaves=12,
+)
+
+
+@given(VALUES)
+@settings(max_examples=100, deadline=None)
+def test_plain_data_arrives_as_it_left(value: object) -> None:
+    assert exactly(there_and_back(value)) == exactly(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(10**5000, id="huge"),  # more digits than Python would print
+        range(0, 10**20, 3),
+        bytearray(b"\x00\xff"),
+        collections.deque([1, [2]]),
+        collections.Counter("abca"),
+        collections.OrderedDict([(2, 1), (1, 2)]),
+        fractions.Fraction(1, 3),
+        decimal.Decimal("0.10"),
+        "\ud800",
+        {1: 2}.keys(),
+    ],
+)
+def test_other_types_of_pythons_own_arrive_as_they_left(value: object) -> None:
+    back = there_and_back(value)
+    assert type(back) is type(value)
+    assert back == value
+
+
+def test_a_subclass_arrives_as_its_base() -> None:
+    class Five(int):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = int.__hash__
+
+    Point = collections.namedtuple("Point", "x y")
+    assert exactly(there_and_back([Five(7), Point(1, 2), collections.defaultdict(list, {1: []})])) == exactly(
+        [7, (1, 2), {1: []}]
+    )
+
+
+def test_an_iterator_arrives_as_an_iterator_and_not_as_the_list_that_it_would_equal() -> None:
+    back = there_and_back(x * x for x in range(3))
+    assert back != [0, 1, 4]
+    assert list(back) == [0, 1, 4]
+
+
+@given(st.lists(st.none() | st.integers(0, 9), max_size=20))
+@settings(deadline=None)
+def test_lists_and_trees_of_nodes_arrive_in_their_shape(values: list) -> None:
+    assert leetcode.is_same_list(there_and_back(leetcode.list_node(values)), leetcode.list_node(values))
+    assert leetcode.is_same_tree(there_and_back(leetcode.tree_node(values)), leetcode.tree_node(values))
+
+
+def test_a_list_of_nodes_that_bites_its_tail_is_refused() -> None:
+    node = leetcode.ListNode(1)
+    node.next = node
+    with pytest.raises(ValueError, match="cycle"):
+        there_and_back(node)
+
+
+def test_a_tree_is_read_level_by_level() -> None:
+    root = leetcode.tree_node([1, None, 2, 3, 4, None, 5])
+    assert (root.left, root.right.val, root.right.left.val, root.right.right.val) == (None, 2, 3, 4)
+    assert (root.right.left.left, root.right.left.right.val) == (None, 5)
+
+
+KINDS = st.sampled_from(["int", "tuple", "dict", "set", "range", "TreeNode", "ListNode", "bytes", "handle", "nothing"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KINDS, inner, max_size=2),
+)
+
+
+@given(JSON)
+@settings(deadline=None)
+def test_nonsense_is_refused_or_harmless_data(data: object) -> None:
+    try:
+        value = decode(data, lambda reference: None, vars(leetcode))
+    except Exception:
+        return
+    assert type(value).__module__ in ("builtins", leetcode.__name__)
+
+
+def test_a_channel_tells_apart_an_end_a_delay_a_flood_and_nonsense() -> None:
+    def hearing(sent: bytes, close: bool = True) -> object:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.sendall(sent)
+            if close:
+                theirs.shutdown(socket.SHUT_WR)
+            return Channel(ours.fileno(), 100).receive(0.05)
+
+    assert hearing(struct.pack(">I", 2) + b"[]") == []
+    with pytest.raises(EOFError):
+        hearing(b"\x00\x00")
+    with pytest.raises(EOFError):
+        hearing(struct.pack(">I", 3) + b"[}]")
+    with pytest.raises(EOFError):
+        hearing(struct.pack(">I", 100) + b"[" * 100)
+    with pytest.raises(TimeoutError):
+        hearing(struct.pack(">I", 9) + b"[", close=False)
+    with pytest.raises(Oversized):
+        hearing(struct.pack(">I", 101))
+
+
+# Reading tests.
+
+
+def test_the_programs_names_are_those_that_tests_use_and_nobody_defines() -> None:
+    assert read_tests(HUMANEVAL).names == ("add",)
+    assert read_tests(LEETCODE).names == ("Solution",)
+    assert read_tests(MBPP).names == ("add",)
+    pairs = {"test_list": ["assert f([Pair(1, 2)]) == len([x for x in (1,)])"], "test_setup_code": ""}
+    assert read_tests(pairs).names == ("Pair", "f")
+
+
+def test_a_function_may_have_the_name_of_one_of_pythons_own() -> None:
+    assert read_tests({"test_list": ["assert sum(10, 15) == 6"]}).names == ("sum",)
+
+
+def test_what_stands_before_the_entry_point_is_the_tests_too() -> None:
+    prompt = "import math\n\ndef poly(x):\n    return math.pow(x, 2)\n\n@staticmethod\ndef add(x):\n    '''Zero.'''\n"
+    tests = read_tests({"prompt": prompt, "entry_point": "add", "test": "def check(f):\n    assert poly(f(1)) == 1"})
+    assert tests.names == ("add",)
+    assert tests.preamble == ("import math\n\ndef poly(x):\n    return math.pow(x, 2)\n",)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"test": "def check(f:\n", "entry_point": "f"},
+        {"test": "def check(f):\n    f(1)\n", "entry_point": "f"},  # no assert
+        {"test": "def check(f):\n    assert False, f(1)\n", "entry_point": "f"},
+        {"test": "def check(f):\n    assert True, f(1)\n", "entry_point": "f"},  # none that can fail
+        {"test": "def check(f):\n    assert (f(1) == 2, 'no')\n", "entry_point": "f"},
+        {"test": "assert 1 + 1 == 2"},  # asks nothing
+        {"test": "def check(f):\n    assert close(f(1), 2)\n", "entry_point": "f"},  # a helper of nobody's
+        {"test": 5, "entry_point": "f"},
+        {"test": "def check(f):\n    assert f(1) == 2", "entry_point": 5},
+        {"test_list": "assert f(1) == 2"},
+        {"test_list": []},
+        {"test_list": [None]},
+    ],
+)
+def test_tests_that_could_grade_nothing_are_refused(row: dict) -> None:
+    with pytest.raises(ValueError):
+        read_tests(row)
+
+
+def test_asserts_on_no_branch_are_required() -> None:
+    counted = asserts.Counted()
+    source = """
+        def check(f):
+            assert f(0)
+            for x in f(1):
+                assert x
+            if f(2):
+                assert f(3)
+            try:
+                assert f(4)
+            except ValueError:
+                pass
+    """
+    counted.visit(ast.parse(textwrap.dedent(source)))
+    assert (counted.places, counted.required) == (4, {0, 1})
+
+
+# Grades.
+
+
+@needs_sandbox
+@pytest.mark.parametrize("row", [HUMANEVAL, MBPP])
+def test_a_right_program_is_right_and_a_wrong_one_wrong(row: dict) -> None:
+    assert judge(row, "def add(a, b): return a + b") == (1.0, "right")
+    assert judge(row, "def add(a, b): return a - b") == (0.0, "wrong")
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    ("program", "verdict"),
+    [
+        ("def add(a, b: return 5", "compile_error"),
+        ("", "no_answer"),
+        ("def sub(a, b): return 5", "crash"),
+        ("def add(a, b): return a / 0", "crash"),
+        ("import no_such_module", "crash"),
+        ("def add(a, b): return bytearray(2**40)", "memory"),
+        ("def add(a, b):\n    while True: print('flood' * 1000)", "output"),
+        ("def add(a, b): return 'x' * 2**23", "output"),
+    ],
+)
+def test_failures_are_told_apart(program: str, verdict: str) -> None:
+    assert judge(MBPP, program) == (0.0, verdict)
+
+
+@needs_sandbox
+@pytest.mark.parametrize("program", ["def add(a, b):\n    while True: pass", "while True: pass"])
+def test_a_program_that_does_not_end_is_timed_out(program: str) -> None:
+    assert judge(MBPP, program, time_s=0.5) == (0.0, "timeout")
+
+
+@needs_sandbox
+def test_all_calls_together_have_a_limit() -> None:
+    slow = functional("def check(f):\n    for _ in range(100):\n        assert f(1) == 1\n")
+    program = "import time\ndef add(x):\n    time.sleep(0.1)\n    return x"
+    assert judge(slow, program, time_s=0.5, total_s=1.0) == (0.0, "timeout")
+
+
+@needs_sandbox
+def test_partial_credit_is_the_share_of_asserts_that_never_failed() -> None:
+    row = functional("""
+        def check(f):
+            assert f(1) == 1
+            for x in range(4):
+                assert f(x) < 3
+            assert f(5) == 5, "not five"
+            assert True
+            assert f(-1) == -1
+    """)
+    program = "def add(x): return {program}"
+    assert judge(row, "def add(x): return x", partial_credit=True) == (0.5 + 0.25, "partly_right")
+    assert judge(row, "def add(x): return x") == (0.0, "wrong")
+    assert judge(row, "def add(x): return min(x, 2) if x < 5 else x", partial_credit=True) == (1.0, "right")
+    dies = "import os\ndef add(x): return x if x < 5 else os._exit(0)"
+    assert judge(row, dies, partial_credit=True) == (0.25, "partly_right")
+    assert judge(row, program.format(program="None"), partial_credit=True) == (0.0, "wrong")
+
+
+@needs_sandbox
+def test_tests_that_fail_before_they_ask_are_ungradable() -> None:
+    row = functional("import no_such_module\ndef check(f):\n    assert f(1) == 1\n")
+    assert judge(row, "def add(x): return x") == (None, "ungradable")
+
+
+@needs_sandbox
+def test_a_test_that_passes_a_function_is_ungradable() -> None:
+    row = functional("def check(f):\n    assert f(lambda x: x) == 1\n")
+    assert judge(row, "def add(f): return f(1)") == (None, "ungradable")
+
+
+@needs_sandbox
+def test_objects_of_the_programs_own_are_made_changed_and_passed_but_never_compared() -> None:
+    node = "class Node:\n    def __init__(self, value): self.value, self.left = value, None\n"
+    row = {"test_setup_code": "root = Node(1)\nroot.left = Node(5)\nroot.left.left = Node(7)"}
+    program = node + "def depth(node): return 1 + depth(node.left) if node else 0"
+    assert judge({**row, "test_list": ["assert depth(root) == 3 and root.left.value == 5"]}, program).score == 1.0
+    assert judge({**row, "test_list": ["assert root.left == root.left"]}, program).score == 0.0
+    assert judge({**row, "test_list": ["assert root"]}, program).score == 0.0
+
+
+@needs_sandbox
+def test_a_class_of_the_programs_own_that_leetcode_has_too_is_its_own() -> None:
+    row = {"test_setup_code": "root = TreeNode(1)\nroot.left = TreeNode(5)", "test_list": ["assert depth(root) == 2"]}
+    node = "class TreeNode:\n    def __init__(self, value): self.val, self.left = value, None\n"
+    assert judge(row, node + "def depth(node): return 1 + depth(node.left) if node else 0") == (1.0, "right")
+
+
+@needs_sandbox
+def test_a_call_made_for_its_effect_changes_the_tests_own_values() -> None:
+    row = functional("""
+        def check(f):
+            values, table, group, head = [3, 1, 2], {}, {1}, list_node([1, 2])
+            f(values, table, group, head)
+            assert values == [1, 2, 3] and table == {"a": [1]} and group == {1, 2}
+            assert is_same_list(head, list_node([7, 8]))
+    """)
+    row["entry_point"] = "Solution().add"
+    program = """
+class Solution:
+    def add(self, values, table, group, head):
+        values.sort()
+        table["a"] = [1]
+        group.add(2)
+        head.val, head.next.val = 7, 8
+"""
+    assert judge(row, program) == (1.0, "right")
+
+
+@needs_sandbox
+def test_exceptions_arrive_as_the_nearest_of_pythons_own() -> None:
+    row = functional("""
+        def check(f):
+            try:
+                f(1)
+            except ValueError as error:
+                assert str(error) == "odd"
+            else:
+                assert f(0) is None
+    """)
+    assert judge(row, "class Odd(ValueError): pass\ndef add(x): raise Odd('odd')") == (1.0, "right")
+    assert judge(row, "def add(x): raise KeyError('odd')") == (0.0, "crash")
+
+
+@needs_sandbox
+def test_an_assert_that_no_right_program_reaches_fails_who_reaches_it() -> None:
+    row = functional("""
+        def check(f):
+            assert f(0) == 0
+            try:
+                f(-1)
+                assert False, "took a negative number"
+            except ValueError:
+                pass
+    """)
+    assert judge(row, "def add(x):\n    if x < 0: raise ValueError\n    return x") == (1.0, "right")
+    assert judge(row, "def add(x): return x") == (0.0, "wrong")
+
+
+@needs_sandbox
+def test_builtin_types_are_passed_by_name_and_printing_does_no_harm() -> None:
+    row = {"test_list": ["assert without((1, 'a'), int) == ['a']"]}
+    program = "def without(x, kind):\n    print('debugging')\n    return [y for y in x if not isinstance(y, kind)]"
+    assert judge(row, program) == (1.0, "right")
+
+
+@needs_sandbox
+def test_leetcode_snippets_have_what_they_take_for_granted() -> None:
+    test = "def check(candidate):\n    assert is_same_tree(candidate(tree_node([1, 2])), tree_node([1, None, 2]))\n\n"
+    program = """
+from sortedcontainers import SortedList
+class Solution:
+    def flip(self, root: Optional[TreeNode]) -> Optional[TreeNode]:
+        queue = deque([root]); heap = []; heappush(heap, inf); SortedList([pow(3, 2, 5)])
+        root.left, root.right = root.right, root.left
+        return root
+"""
+    assert judge({"prompt": "", "test": test + "check(Solution().flip)"}, program) == (1.0, "right")
+
+
+@needs_sandbox
+def test_a_demonstration_at_the_end_of_a_program_is_not_run() -> None:
+    assert judge(MBPP, "def add(a, b): return a + b\nif __name__ == '__main__':\n    print(add(*input()))").score == 1.0
+
+
+@needs_sandbox
+@pytest.mark.parametrize("name", ["humaneval/test", "mbpp/all", "leetcode/train"])
+def test_reference_solutions_pass_and_pass_no_longer_when_they_return_nothing(name: str) -> None:
+    path = DATA / f"{name}.jsonl"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    for row in rows[5 :: len(rows) // 4]:
+        assert judge(row, row["answer"]) == (1.0, "right"), row["id"]
+        whole = row["answer"] if "def " in row["answer"] else row["prompt"] + row["answer"]
+        empty = "\n".join(
+            line.split("return ")[0] + "return None" if "return " in line else line for line in whole.splitlines()
+        )
+        assert judge(row, empty).score == 0.0, row["id"]
