@@ -1,0 +1,56 @@
+"""Who grades what: from a dataset's row, or a prompt's source, to the module that grades its responses."""
+
+import functools
+import hashlib
+import importlib.metadata
+import pathlib
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import r1jax
+from r1jax.config import nearest
+from r1jax.data.types import Grade, Rollout
+from r1jax.rewards import code, countdown, logic, maths
+from r1jax.rewards.config import GraderConfig
+
+# Each has `grade(rollout, cfg) -> Grade`, which may never return: call it in a process that can be killed
+# (`r1jax.rewards.pool`); and `check(row)`, which raises ValueError for a row that it could not grade against.
+GRADERS = {"maths": maths, "countdown": countdown, "code": code, "reasoning_gym": logic}
+_LIBRARIES = {"maths": ("math-verify", "latex2sympy2_extended", "sympy"), "reasoning_gym": ("reasoning-gym", "sympy")}
+
+
+def examine(row: Mapping[str, Any]) -> str:
+    """The name of the grader for a dataset's row: its own `grader`, or what its other fields call for.
+
+    Raises:
+        ValueError: no grader of that name, or the row lacks what it needs; a reference answer that cannot be read.
+    """
+    fitting = "code" if code.is_code(row) else "countdown" if countdown.is_countdown(row) else "maths"
+    name = row.get("grader", fitting)
+    if name not in GRADERS:
+        raise ValueError(f"no grader named {name!r}; nearest: {nearest(str(name), GRADERS)}")
+    GRADERS[name].check(row)
+    return name
+
+
+def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
+    """The grade of a response by its prompt's own grader."""
+    return GRADERS[rollout.prompt.grader].grade(rollout, cfg)
+
+
+@functools.cache
+def version(name: str) -> str:
+    """What an answer was graded by: figures of two versions are not to be compared without a look at what changed.
+
+    Returns:
+        r1jax's version, 8 digits that change with any line of the package of rewards or of how responses are taken
+        apart, and the versions of the libraries that the grader leans on, which for programs is Python itself.
+    """
+    package = pathlib.Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in [*sorted(package.rglob("*.py")), package.parent / "text" / "chat.py"]:
+        digest.update(path.relative_to(package.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    libraries = [f"{library} {importlib.metadata.version(library)}" for library in _LIBRARIES.get(name, ())]
+    libraries += [f"python {platform.python_version()}"] if name == "code" else []
+    return " ".join([f"r1jax {r1jax.__version__}+{digest.hexdigest()[:8]}", *libraries])
