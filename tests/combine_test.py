@@ -1,12 +1,15 @@
 """Parts of a reward and their sum."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 
+from r1jax.config import ConfigError, parse
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards.combine import RewardConfig, combine, grade
+from r1jax.rewards.combine import Parts, cheap_parts, combine, grade, weights
+from r1jax.rewards.config import RewardConfig
 
 RIGHT = "<think>a</think><answer>5</answer>"
 
@@ -16,28 +19,32 @@ def _rollout(text: str = RIGHT, tokens: int = 0, sample: int = 0, prompt_id: str
     return Rollout(prompt, sample, np.zeros(tokens, np.int32), np.zeros(tokens, np.float32), text, "stop")
 
 
+def _parts(rollout: Rollout, cfg: RewardConfig | None = None, seed: int = 0) -> Parts:
+    return grade(rollout, cfg or RewardConfig(), seed, max_tokens=10)[0]
+
+
 def test_accuracy_and_format_are_recorded_whatever_their_weights() -> None:
     cfg = RewardConfig(accuracy=0.0, format=0.0)
-    parts = grade(_rollout(), cfg, seed=0, max_tokens=10)
-    assert parts == {"accuracy": 1.0, "format": 1.0}
+    parts, verdict = grade(_rollout(), cfg, seed=0, max_tokens=10)
+    assert (parts, verdict) == ({"accuracy": 1.0, "format": 1.0}, "right")
     assert combine(parts, cfg) == 0.0
 
 
 def test_the_source_decides_the_grader() -> None:
     prompt = Prompt("p", "2 + 3 =", "5", "reasoning_gym:chain_sum", metadata={"entry_metadata": {}})
     listed = dataclasses.replace(_rollout("<answer>It is 5</answer>"), prompt=prompt)
-    assert grade(listed, RewardConfig(), 0, 10)["accuracy"] == 0.0  # reasoning-gym wants the bare number
-    assert grade(_rollout("<answer>It is 5</answer>"), RewardConfig(), 0, 10)["accuracy"] == 1.0
+    assert _parts(listed)["accuracy"] == 0.0  # reasoning-gym wants the bare number
+    assert _parts(_rollout("<answer>It is 5</answer>"))["accuracy"] == 1.0
 
 
 def test_the_reward_is_the_weighted_sum() -> None:
     cfg = RewardConfig(accuracy=2.0, format=0.5, random=0.25, overlong_buffer=4)
-    parts = {"accuracy": 1.0, "format": 1.0, "random": 1.0, "overlong": -0.5, "grader_timeout": 1.0}
+    parts = {"accuracy": 1.0, "format": 1.0, "random": 1.0, "overlong": -0.5}
     assert combine(parts, cfg) == pytest.approx(2.0 + 0.5 + 0.25 - 0.5)
 
 
 def test_trap15_an_ungradable_part_makes_the_reward_none_only_where_it_has_weight() -> None:
-    parts = grade(_rollout(answer="..."), RewardConfig(random=1.0), seed=0, max_tokens=10)
+    parts = _parts(_rollout(answer="..."), RewardConfig(random=1.0))
     assert parts["accuracy"] is None
     assert combine(parts, RewardConfig(random=1.0)) is None
     assert combine(parts, RewardConfig(accuracy=0.0)) == 1.0
@@ -45,8 +52,10 @@ def test_trap15_an_ungradable_part_makes_the_reward_none_only_where_it_has_weigh
 
 def test_trap16_the_length_penalty_counts_tokens_not_characters() -> None:
     cfg = RewardConfig(overlong_buffer=4)
-    assert grade(_rollout(RIGHT + " " * 1000, tokens=6), cfg, 0, max_tokens=10)["overlong"] == 0.0
-    assert grade(_rollout(RIGHT, tokens=9), cfg, 0, max_tokens=10)["overlong"] == pytest.approx(-0.75)
+    assert _parts(_rollout(RIGHT + " " * 1000, tokens=6), cfg)["overlong"] == 0.0
+    assert _parts(_rollout(RIGHT, tokens=9), cfg)["overlong"] == pytest.approx(-0.75)
+    half = RewardConfig(overlong=0.5, overlong_buffer=4)
+    assert combine({"accuracy": 1.0, "format": 0.0, "overlong": -0.5}, half) == pytest.approx(0.75)
 
 
 def test_trap28_the_coin_is_fair_and_a_pure_function_of_seed_prompt_and_sample() -> None:
@@ -54,18 +63,51 @@ def test_trap28_the_coin_is_fair_and_a_pure_function_of_seed_prompt_and_sample()
 
     def flips(seed: int) -> list[float | None]:
         rollouts = [_rollout("x", sample=sample, prompt_id=f"p{i}") for i in range(50) for sample in range(8)]
-        return [combine(grade(rollout, cfg, seed, 10), cfg) for rollout in rollouts]
+        return [combine(_parts(rollout, cfg, seed), cfg) for rollout in rollouts]
 
     first = flips(0)
     assert set(first) == {0.0, 1.0}
     assert sum(first) == pytest.approx(200, abs=40)  # four standard deviations
     assert flips(0) == first
     assert flips(1) != first
-    blind = [grade(_rollout(text), cfg, 0, 10)["random"] for text in (RIGHT, "wrong", "")]
+    blind = [_parts(_rollout(text), cfg)["random"] for text in (RIGHT, "wrong", "")]
     assert len(set(blind)) == 1, "the control must not see the answer"
 
 
-@pytest.mark.parametrize("field", [{"workers": 0}, {"timeout_s": 0.0}, {"overlong_buffer": -1}])
-def test_an_impossible_config_is_refused(field: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(field))):
-        RewardConfig(**field)
+def test_every_reward_that_has_weight_has_its_part() -> None:
+    section = {
+        "language": 1.0, "repetition": 1.0, "random": 1.0, "overlong_buffer": 4, "target_language": "en",
+        "judge": {"weight": 1.0, "base_url": "http://localhost", "model": "m"},
+        "models": ({"name": "helpfulness", "path": "rm"},),
+        "custom": ({"function": f"{__file__}:twice", "weight": 3.0},),
+    }  # fmt: skip
+    cfg = parse(RewardConfig, section)
+    outside = {"judge", "model/helpfulness"}  # they are asked elsewhere
+    parts = _parts(_rollout("<think>a thought in words</think><answer>5</answer>"), cfg)
+    assert parts.keys() == weights(cfg).keys() - outside
+    assert parts["custom/twice"] == 2.0 and parts["language"] == 1.0 and parts["repetition"] == 0.0
+    assert cheap_parts(_rollout(), cfg, 0, 10).keys() == parts.keys() - {"accuracy"}
+    assert combine(parts | dict.fromkeys(outside), cfg) is None
+    total = sum(weight * (parts | dict.fromkeys(outside, 0.5))[name] for name, weight in weights(cfg).items())
+    assert combine(parts | dict.fromkeys(outside, 0.5), cfg) == pytest.approx(total)
+
+
+@pytest.mark.parametrize(
+    "section, message",
+    [
+        ({"graders": {"workers": 0}}, "workers"),
+        ({"graders": {"timeout_s": 0.0}}, "timeout_s"),
+        ({"graders": {"code": {"time_s": 0.0}}}, "time_s"),
+        ({"overlong_buffer": -1}, "overlong_buffer"),
+        ({"judge": {"weight": 1.0}}, "base_url"),
+        ({"custom": ({"function": "mine.py"},)}, r"path/file\.py:name"),
+        ({"custom": ({"function": "a.py:f"}, {"function": "b.py:f"})}, "custom/f"),
+    ],
+)  # fmt: skip
+def test_an_impossible_config_is_refused(section: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(RewardConfig, section)
+
+
+def twice(rollout: Rollout) -> float:
+    return 2.0

@@ -1,74 +1,60 @@
-"""From one rollout to its reward: which graders apply, and how their parts add up."""
+"""From one rollout to its reward: which parts it has, and how they add up."""
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping
 
 from r1jax.data.types import Rollout
-from r1jax.rewards import form, logic, maths
+from r1jax.rewards import custom, form, graders, language
+from r1jax.rewards.config import RewardConfig
 
 Parts = dict[str, float | None]
 
 
-@dataclasses.dataclass(frozen=True)
-class RewardConfig:
-    """What is rewarded, and the means to grade it.
-
-    Attributes:
-        accuracy: weight of a right answer.
-        format: weight of a well-formed response.
-        random: weight of a coin flip, the control: training on it alone must teach nothing.
-        overlong_buffer: tokens before the limit over which the length penalty falls from 0 to -1; 0 is off.
-        workers: grader processes.
-        timeout_s: wall-clock seconds that a sample may take to grade before it counts as wrong.
-    """
-
-    accuracy: float = 1.0
-    format: float = 1.0
-    random: float = 0.0
-    overlong_buffer: int = 0
-    workers: int = 2
-    timeout_s: float = 10.0
-
-    def __post_init__(self) -> None:
-        if self.workers < 1 or self.timeout_s <= 0 or self.overlong_buffer < 0:
-            raise ValueError(f"rewards need workers >= 1, timeout_s > 0 and overlong_buffer >= 0, got {self}")
+def weights(cfg: RewardConfig) -> dict[str, float]:
+    """The weight of each part by name, of those that count."""
+    names = {name: getattr(cfg, name) for name in ("accuracy", "format", "language", "repetition", "random")}
+    names["overlong"] = cfg.overlong if cfg.overlong_buffer else 0.0
+    names["judge"] = cfg.judge.weight
+    names |= {reward.part: reward.weight for reward in (*cfg.models, *cfg.custom)}
+    return {name: weight for name, weight in names.items() if weight}
 
 
-def accuracy(rollout: Rollout) -> float | None:
-    """The grade of the prompt's own kind: reasoning-gym's scorer where it comes from there, else mathematics.
-
-    It may never return: call it in a process that can be killed (`r1jax.rewards.pool`).
-    """
-    grader = logic if rollout.prompt.source.startswith(logic.SOURCE_PREFIX) else maths
-    return grader.accuracy(rollout)
-
-
-def form_parts(rollout: Rollout, cfg: RewardConfig, seed: int, max_tokens: int) -> Parts:
-    """Every part but accuracy: quick to compute and sure to end.
+def cheap_parts(rollout: Rollout, cfg: RewardConfig, seed: int, max_tokens: int) -> Parts:
+    """The parts that are sure to end, in a time linear in the text.
 
     Args:
         seed: the run's; with the prompt's id and the sample index it alone decides the coin flip.
         max_tokens: the completion's token budget.
     """
-    parts: Parts = {"format": form.r1_zero_format(rollout)}
+    parts: Parts = {"format": form.well_formed(rollout)}
+    if cfg.language:
+        parts["language"] = language.consistency(rollout, cfg.target_language)
+    if cfg.repetition:
+        parts["repetition"] = form.repetition_penalty(rollout.text, cfg.repetition_ngram)
     if cfg.random:
         parts["random"] = _coin(seed, rollout.prompt.id, rollout.sample)
     if cfg.overlong_buffer:
         parts["overlong"] = form.soft_overlong_penalty(len(rollout.ids), max_tokens, cfg.overlong_buffer)
-    return parts
+    # Ungradable where `grade`, which calls them, did not come to its end.
+    return parts | {reward.part: None for reward in cfg.custom}
 
 
-def grade(rollout: Rollout, cfg: RewardConfig, seed: int, max_tokens: int) -> Parts:
-    """All parts of one rollout. Accuracy and format are there whatever their weights, for the metrics."""
-    return {"accuracy": accuracy(rollout), **form_parts(rollout, cfg, seed, max_tokens)}
+def grade(rollout: Rollout, cfg: RewardConfig, seed: int, max_tokens: int) -> tuple[Parts, str]:
+    """All parts of one rollout but those of judge and reward models, and the verdict.
+
+    Accuracy and format are there whatever their weights, for the metrics. It may never return: call it in a process
+    that can be killed (`r1jax.rewards.pool`).
+    """
+    score, verdict = graders.grade(rollout, cfg.graders)
+    parts = {"accuracy": score, **cheap_parts(rollout, cfg, seed, max_tokens)}
+    for reward in cfg.custom:
+        parts[reward.part] = custom.load(reward.function)(rollout)
+    return parts, verdict
 
 
 def combine(parts: Mapping[str, float | None], cfg: RewardConfig) -> float | None:
-    """The weighted sum of the parts, None when a part that has weight is ungradable. The length penalty weighs 1."""
-    weights = {"accuracy": cfg.accuracy, "format": cfg.format, "random": cfg.random}
-    weights["overlong"] = 1.0 if cfg.overlong_buffer else 0.0
-    weighed = [(weight, parts[name]) for name, weight in weights.items() if weight]
+    """The weighted sum of the parts, None when a part that has weight is ungradable."""
+    weighed = [(weight, parts[name]) for name, weight in weights(cfg).items()]
     if any(part is None for _, part in weighed):
         return None
     return float(sum(weight * part for weight, part in weighed))

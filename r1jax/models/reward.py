@@ -1,0 +1,45 @@
+"""A reward model: our decoder with a scalar head, which reads the state of a sequence's last token.
+
+The head takes the place of the unembedding (InstructGPT, arXiv 2203.02155, section 3.5). It stands as one more weight
+beside the model's own, so that what trains, shards and decays those does the same with it.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from r1jax.core.params import Params, ParamSpec
+from r1jax.models import transformer
+from r1jax.models.config import ModelConfig
+
+HEAD = "head"
+# Weights, by their first key, that no reward depends on: not to be decayed, and no use in scoring.
+UNUSED = ("unembed", "mtp")
+
+
+def param_specs(cfg: ModelConfig) -> Params:
+    """The model's weights and `head` `[D]`, drawn from N(0, 1 / (D + 1)) (Stiennon et al., arXiv 2009.01325, C.1)."""
+    D = cfg.embed_dim
+    # Whole on every device: a vector is not worth cutting.
+    head = ParamSpec((D,), (None,), std=(D + 1) ** -0.5, keep_float32=True)
+    return {**transformer.param_specs(cfg), HEAD: head}
+
+
+def last_token_rewards(hidden_BTD: jax.Array, head_D: jax.Array, lengths_B: jax.Array) -> jax.Array:
+    """The head applied to the state at position length - 1 of each row, and to no other: `[B]` float32."""
+    last_BD = jnp.take_along_axis(hidden_BTD, lengths_B[:, None, None] - 1, axis=1)[:, 0]
+    # A sum, not a matrix product: on TPU that would round float32 factors to bfloat16.
+    return jnp.sum(last_BD.astype(jnp.float32) * head_D.astype(jnp.float32), axis=-1)
+
+
+def rewards(params: Params, cfg: ModelConfig, tokens_BT: jax.Array, lengths_B: jax.Array) -> jax.Array:
+    """A scalar for each row, `[B]` float32, without a unit or a zero of its own unless the loss gave it one.
+
+    Args:
+        params: of the shape of `param_specs(cfg)`; those that are `UNUSED` may be missing.
+        tokens_BT: one sequence a row, padded on the right with any ids.
+        lengths_B: tokens of each sequence, at least 1. They alone say what is padding, for a pad id may be a real one.
+    """
+    positions_BT = jnp.broadcast_to(jnp.arange(tokens_BT.shape[1], dtype=jnp.int32), tokens_BT.shape)
+    segments_BT = (positions_BT < lengths_B[:, None]).astype(jnp.int32)
+    hidden_BTD = transformer.forward(params, cfg, tokens_BT, positions_BT, segments_BT).hidden
+    return last_token_rewards(hidden_BTD, params[HEAD], lengths_B)

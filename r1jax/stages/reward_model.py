@@ -1,0 +1,224 @@
+"""Reward models of ours on disk, what they are given to read, and the scoring of rollouts with one.
+
+A folder is a model folder with two files more: `reward_head.npy`, and `reward.json`, a `Reading`, written last. What a
+reward model reads is made by `ids_of` here alone, in training and in scoring.
+"""
+
+import collections
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from r1jax import config
+from r1jax.config import at_least
+from r1jax.core import sharding
+from r1jax.core.params import Params
+from r1jax.core.sharding import TRAIN_RULES, replicated
+from r1jax.data.tasks import prompt_text
+from r1jax.data.types import Rollout
+from r1jax.models.config import ModelConfig
+from r1jax.models.hf import read_json
+from r1jax.models.reward import HEAD, UNUSED, rewards
+from r1jax.text import chat
+from r1jax.text.chat import split_response
+from r1jax.text.tokenizer import Tokenizer
+from r1jax.training import checkpoint
+from r1jax.training.metrics import say
+
+READING, HEAD_FILE = "reward.json", "reward_head.npy"
+# Tokens, padding among them, that a device is given at a time; one row where a row is longer.
+TOKENS = 8192
+SHORTEST = 64  # tokens of the shortest rows; the others are twice, four times, ... as long: each length is compiled
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What a reward model was trained to read, and so has to be given.
+
+    Attributes:
+        sees: "summary": what stands outside the thought, for helpfulness in the paper; "response": all of it, for
+            harmlessness.
+        template: a name in `r1jax.text.chat.TEMPLATES` that dresses the question.
+        chat: the question so dressed is the user's message, the response the assistant's, in the model's own chat
+            template.
+        max_tokens: of an input. A longer one loses its middle, see `ids_of`.
+        version: of this file's form.
+    """
+
+    sees: Literal["summary", "response"]
+    template: str = "plain"
+    chat: bool = False
+    max_tokens: int = 4096
+    version: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        at_least(8, self, "max_tokens")
+        chat.render(self.template, "")  # Raises for a template that does not exist.
+
+
+def text_of(reading: Reading, tokenizer: Tokenizer, question: str, response: str, marker: str = "") -> tuple[str, str]:
+    """What stands before the response, and what is shown of it. The summary of a thought that never closed is empty.
+
+    Args:
+        question: its own text, before any template.
+        response: as the policy wrote it.
+        marker: its form, see `split_response`.
+    """
+    shown = split_response(response, marker).final if reading.sees == "summary" else response
+    return prompt_text(question, reading.template, reading.chat, tokenizer), shown
+
+
+def ids_of(
+    reading: Reading, tokenizer: Tokenizer, question: str, response: str, marker: str = ""
+) -> tuple[list[int], bool]:
+    """`text_of` as a model reads it, and whether anything was cut out of it.
+
+    The ids are those of a supervised example: at most one beginning of sequence, nothing tokenised across the border
+    between question and response, and one end of turn, which is the token that the head reads, whether or not the
+    response came to its end. Names of special tokens that a response spells out are left out of it: else it could
+    close its own turn and speak as the user.
+
+    What exceeds `max_tokens` is cut from the middle of the response, and from the middle of the question too where
+    that takes more than half: of both the beginning and the end stay, and with them the template's own words.
+    """
+    before, shown = text_of(reading, tokenizer, question, response, marker)
+    given, begins = tokenizer.encode(before), len(tokenizer.encode(""))
+    special = tokenizer.silent_ids.union(tokenizer.eos_ids)
+    said = [id_ for id_ in tokenizer.encode(shown)[begins:] if id_ not in special]
+    room = reading.max_tokens - 1
+    kept = _without_middle(given, max(room - len(said), room // 2))
+    ids = [*kept, *_without_middle(said, room - len(kept)), tokenizer.eos_ids[0]]
+    return ids, len(ids) <= len(given) + len(said)
+
+
+def _without_middle(ids: list[int], room: int) -> list[int]:
+    if len(ids) <= room:
+        return ids
+    return ids[: room - room // 2] + ids[len(ids) - room // 2 :]
+
+
+def save(
+    folder: pathlib.Path, params: Params, cfg: ModelConfig, tokenizer: Tokenizer, reading: Reading,
+    hf_config: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Writes a reward model's folder; killed on the way, it leaves none.
+
+    Args:
+        params: of the shape of `models.reward.param_specs(cfg)`, whole.
+        hf_config: see `checkpoint.save_model`.
+    """
+    folder = pathlib.Path(folder)
+    model = {name: weight for name, weight in params.items() if name != HEAD}
+    checkpoint.save_model(folder, model, cfg, tokenizer, hf_config)  # begins by deleting the folder
+    if jax.process_index() == 0:
+        np.save(folder / HEAD_FILE, np.asarray(params[HEAD], np.float32))
+        temporary = (folder / READING).with_suffix(".tmp")
+        temporary.write_text(json.dumps(dataclasses.asdict(reading), indent=1) + "\n", "utf-8")
+        temporary.replace(folder / READING)
+    multihost_utils.sync_global_devices("reward model saved")
+
+
+def load(
+    path: pathlib.Path | str, mesh: Mesh, dtype: str | None = "float32"
+) -> tuple[Params, ModelConfig, Tokenizer, Reading]:
+    """Reads what `save` wrote, each weight into its sharding for training.
+
+    Args:
+        dtype: of all weights but the head, which is float32; None: the model's own compute type.
+
+    Raises:
+        FileNotFoundError: no such folder, a model without a reward head, or a file of it is missing.
+        ValueError: a head that is not the model's, a reading that is not understood, and as `checkpoint.load_model`.
+    """
+    path = pathlib.Path(path).absolute()
+    if not path.exists():
+        raise FileNotFoundError(config.missing_file(path))
+    if not (path / READING).exists():
+        kind = "a model without a reward head" if checkpoint.is_model(path) else "no reward model"
+        raise FileNotFoundError(f"{path} is {kind}: it has no {READING}; a reward model is what its training leaves")
+    reading = config.parse(Reading, read_json(path / READING), str(path / READING))
+    model = checkpoint.open_model(path)
+    tokenizer = checkpoint.load_tokenizer(path, model.cfg)
+    head = _read_head(path / HEAD_FILE, model.cfg.embed_dim)
+    params = model.read(mesh, dtype or model.cfg.dtype, checkpoint.reporter(f"reading {path}"))
+    return {**params, HEAD: sharding.place(head, lambda _: replicated(mesh))}, model.cfg, tokenizer, reading
+
+
+def _read_head(path: pathlib.Path, width: int) -> np.ndarray:
+    try:
+        head = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if (head.shape, head.dtype) != ((width,), np.float32):
+        raise ValueError(f"{path} holds {head.dtype} of shape {head.shape}, should be float32 of shape ({width},), "
+                         f"the model's embed_dim")  # fmt: skip
+    return head
+
+
+class RewardModel:
+    """Scores rollouts, on the mesh that the policy is trained on.
+
+    All processes call it with the same rollouts and get the same scores.
+
+    Attributes:
+        reading: what it is given to read.
+        cut: inputs so far that were longer than `reading.max_tokens` and lost their middle.
+    """
+
+    def __init__(self, path: pathlib.Path | str, mesh: Mesh):
+        """Reads the model in its own compute type; raises as `load` does, and where `reading.chat` has no template."""
+        params, cfg, self._tokenizer, self.reading = load(path, mesh, dtype=None)
+        text_of(self.reading, self._tokenizer, "?", "")  # No chat template is the model's fault, not a rollout's.
+        self._params = {name: weight for name, weight in params.items() if name not in UNUSED}
+        self._name, self._mesh, self.cut = pathlib.Path(path), mesh, 0
+        self._rewards = jax.jit(
+            lambda params, tokens, lengths: rewards(params, cfg, tokens, lengths), out_shardings=replicated(mesh)
+        )
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[float | None]:
+        """A score for each rollout, in their order; None where the model gave no finite number."""
+        inputs = [
+            ids_of(self.reading, self._tokenizer, rollout.prompt.question, rollout.text, rollout.prompt.marker)
+            for rollout in rollouts
+        ]
+        if cut := sum(cut for _, cut in inputs):
+            self.cut += cut
+            say(f"{self._name}: {cut} of {len(inputs)} inputs are longer than max_tokens={self.reading.max_tokens} "
+                "and lost their middle")  # fmt: skip
+        by_length = collections.defaultdict(list)
+        for place, (ids, _) in enumerate(inputs):
+            by_length[max(SHORTEST, _power_of_two(len(ids)))].append(place)
+        scores = np.zeros(len(inputs), np.float32)
+        for length, places in by_length.items():
+            rows = self._rows(length, len(places))
+            for start in range(0, len(places), rows):
+                some = places[start : start + rows]
+                scores[some] = self._batch([inputs[place][0] for place in some], rows, length)
+        return [score if math.isfinite(score) else None for score in scores.tolist()]
+
+    def _rows(self, length: int, count: int) -> int:
+        """Rows of a batch: as many as a device takes, or for fewer inputs the power of two that holds them."""
+        ways = sharding.batch_ways(self._mesh)
+        return ways * min(max(TOKENS // length, 1), _power_of_two(-(-count // ways)))
+
+    def _batch(self, inputs: Sequence[Sequence[int]], rows: int, length: int) -> np.ndarray:
+        tokens, lengths = np.zeros((rows, length), np.int32), np.ones(rows, np.int32)  # a row to spare has one token
+        for row, ids in enumerate(inputs):
+            tokens[row, : len(ids)], lengths[row] = ids, len(ids)
+        placed = sharding.place(
+            (tokens, lengths), lambda x: TRAIN_RULES.sharding(self._mesh, ("batch",) + (None,) * (x.ndim - 1))
+        )
+        return np.asarray(self._rewards(self._params, *placed))[: len(inputs)]
+
+
+def _power_of_two(count: int) -> int:
+    """The least power of two that is at least `count`."""
+    return 1 << (count - 1).bit_length()
