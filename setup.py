@@ -11,6 +11,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "r1jax/__init__.py").read
 
 # Lower bounds are what the tests run on. jax 0.11 and later need Python 3.12: on 3.11 pip settles on 0.10.
 JAX_RANGE = ">=0.10,<0.13"
+OPENAI = "openai>=3,<4"
 
 setup(
     name="r1jax",
@@ -34,7 +35,9 @@ setup(
         # Both grade answers, and a new minor version may grade differently: published figures were made with these.
         "math-verify>=0.9,<0.10",
         "reasoning-gym>=0.1.25,<0.2",
-        "pebble>=5.2,<6",
+        "sortedcontainers>=2.4,<3",  # LeetCode offers it to programs
+        "regex>=2025.7",  # numbered by date; knows scripts and Unicode's classes of characters
+        "py3langid>=0.4,<0.5",
         # Renders the chat templates of strangers: earlier sandboxes can be left.
         "jinja2>=3.1.6,<4",
         "matplotlib>=3.11,<4",
@@ -43,8 +46,10 @@ setup(
     extras_require={
         "cuda": [f"jax[cuda12]{JAX_RANGE}"],
         "tpu": [f"jax[tpu]{JAX_RANGE}"],
+        # For rewards by a generative judge behind an OpenAI-compatible endpoint.
+        "judge": [OPENAI],
         # A new minor version of ruff brings new complaints: it is raised on purpose, not by the calendar.
-        "dev": ["pytest>=9,<10", "ruff>=0.17,<0.18"],
+        "dev": ["pytest>=9,<10", OPENAI, "hypothesis>=6.150,<7", "ruff>=0.17,<0.18"],
         # The reference that models and tokenizers are compared with; without it those tests skip. On Linux PyPI's torch
         # brings CUDA along: several gigabytes, unless pip is told of PyTorch's own index of CPU builds.
         "parity": ["torch>=2.13,<2.14", "transformers>=5.23,<6"],

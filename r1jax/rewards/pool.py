@@ -1,150 +1,130 @@
 """Grades in processes that can be killed, while the accelerator goes on sampling."""
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import logging
-import os
 import signal
-import sys
-import threading
-import types
-from collections.abc import Iterator, Sequence
-from multiprocessing.context import SpawnContext, SpawnProcess
-
-from pebble import ProcessExpired, ProcessFuture, ProcessPool
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future
+from types import MappingProxyType
 
 from r1jax.data.types import Rollout
-from r1jax.rewards.combine import Parts, RewardConfig, combine, form_parts, grade
+from r1jax.rewards import custom, language
+from r1jax.rewards.combine import Parts, cheap_parts, combine, grade
+from r1jax.rewards.config import RewardConfig
+from r1jax.rewards.judge import Judge
+from r1jax.rewards.sandbox import check_available
+from r1jax.rewards.workers import JobError, WorkerDied, Workers
 
-_ATTEMPTS = 2
+# An ordinary answer takes a thousandth of a second. Programs take their time, and a worker each while they do.
+_PATIENCE_S = 0.1
 _log = logging.getLogger(__name__)
-_main_module = threading.Lock()
-
-
-@contextlib.contextmanager
-def _without_main_module() -> Iterator[None]:
-    """Hides the program's own module, which a spawned process would import, and jax with it, before anything else."""
-    with _main_module:
-        main, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main
-
-
-class _GraderProcess(SpawnProcess):
-    def start(self) -> None:
-        with _without_main_module():
-            super().start()
-
-
-class _GraderContext(SpawnContext):
-    """Spawn, not fork: jax runs threads, and a forked child may inherit a lock that nobody will release."""
-
-    Process = _GraderProcess
-
-
-def _start_worker() -> None:
-    # Python's own handler would wait for the interpreter lock, which is just what a hanging grader holds.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # Should a library of the graders load jax after all, it must leave the accelerator alone.
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ.pop("XLA_FLAGS", None)
-    # Imported before the first sample, whose time limit is for grading.
-    import math_verify  # noqa: F401
-    import reasoning_gym  # noqa: F401
 
 
 class PendingGrade:
     """A rollout handed in for grading."""
 
     def __init__(self, graders: "GraderPool", rollout: Rollout) -> None:
-        self._graders = graders
-        self._rollout = rollout
-        self._pool, self._future = graders._schedule(rollout)
+        self._graders, self._rollout = graders, rollout
+        self._grade, self._judged = graders._hand_in(rollout)
 
-    def done(self) -> bool:
-        """Whether `result` will return at once, a lost worker's second attempt aside."""
-        return self._future.done()
-
-    def result(self) -> Rollout:
+    def result(self, scores: Mapping[str, float | None] = MappingProxyType({})) -> Rollout:
         """Waits for the grade.
 
-        Returns:
-            the rollout with its reward and parts. One that ran out of time has accuracy 0.0 and a part
-            `grader_timeout`; one whose graders died, twice, or raised has accuracy None.
-        """
-        parts = self._parts()
-        return dataclasses.replace(self._rollout, parts=parts, reward=combine(parts, self._graders.cfg))
+        Args:
+            scores: the reward models' parts.
 
-    def _parts(self) -> Parts:
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                self._pool, self._future = self._graders._schedule(self._rollout)
-            # A broken pool leaves what it had queued unanswered for ever, so the pool is watched along with the future.
-            while not self._future.done() and self._pool.active:
-                concurrent.futures.wait([self._future], timeout=1.0)
-            if not self._future.done():
-                continue
-            error = self._future.exception()
-            if error is None:
-                return self._future.result()
-            if isinstance(error, TimeoutError):
-                return {"accuracy": 0.0, "grader_timeout": 1.0, **self._graders._form_parts(self._rollout)}
-            if not isinstance(error, (ProcessExpired, concurrent.futures.BrokenExecutor)):
-                _log.warning("cannot grade prompt %s: %r", self._rollout.prompt.id, error)
-                break
-        else:
-            _log.warning("cannot grade prompt %s: its graders died", self._rollout.prompt.id)
-        return {"accuracy": None, **self._graders._form_parts(self._rollout)}
+        Returns:
+            the rollout with its reward, parts and verdict. One that ran out of time or memory or crashed its grader has
+            accuracy 0.0; one whose graders raised, or were killed twice from outside, has accuracy None.
+        """
+        parts, verdict = self._parts()
+        parts |= scores
+        if self._judged is not None:
+            parts["judge"] = self._judged.result()
+        reward = combine(parts, self._graders.cfg)
+        return dataclasses.replace(self._rollout, parts=parts, reward=reward, verdict=verdict)
+
+    def _parts(self) -> tuple[Parts, str]:
+        prompt = self._rollout.prompt
+        try:
+            return self._grade.result()
+        except TimeoutError:
+            score, verdict = 0.0, "timeout"
+        except MemoryError:
+            score, verdict = 0.0, "memory"
+        except WorkerDied as death:
+            own_doing = death.exitcode != -signal.SIGKILL
+            score, verdict = (0.0, "crash") if own_doing else (None, "ungradable")
+            _log.warning("prompt %s: its graders died, twice: %s", prompt.id, death)
+        except JobError as error:
+            score, verdict = None, "ungradable"
+            _log.warning("cannot grade prompt %s: %s", prompt.id, error)
+        return {"accuracy": score, **self._graders._cheap_parts(self._rollout)}, verdict
 
 
 class GraderPool:
-    """A context manager that holds the grader processes. One thread of the caller may use it.
+    """A context manager that holds the grader processes.
 
     Args:
-        cfg: the rewards, the number of processes and the time limit.
+        cfg: the rewards, the number of processes and their limits.
         seed: the run's, for the random reward.
         max_tokens: the completion's token budget, for the length penalty.
+        graders: those that will be called for, so that what one lacks here shows at the start.
+
+    Raises:
+        SandboxError: programs are to be graded and there is no sandbox.
+        ValueError: a custom reward that cannot be loaded, a judge without a key, or an unknown target language.
     """
 
-    def __init__(self, cfg: RewardConfig, seed: int, max_tokens: int) -> None:
+    def __init__(self, cfg: RewardConfig, seed: int, max_tokens: int, graders: Collection[str] = ()) -> None:
+        if "code" in graders:
+            check_available(cfg.graders.code)
+        if cfg.language:
+            language.check(cfg.target_language)
+        for reward in cfg.custom:
+            custom.load(reward.function)
         self.cfg = cfg
-        self._seed = seed
-        self._max_tokens = max_tokens
+        self._seed, self._max_tokens = seed, max_tokens
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "GraderPool":
-        self._open()
+        with contextlib.ExitStack() as stack:
+            self._workers = stack.enter_context(Workers(self.cfg.graders.workers, self.cfg.graders.memory_mb))
+            self._judge = stack.enter_context(Judge(self.cfg.judge)) if self.cfg.judge.weight else None
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.stop()
-        self._pool.join()
+        self._stack.close()
 
     def submit(self, rollout: Rollout) -> PendingGrade:
         """Hands a rollout in and returns at once."""
         return PendingGrade(self, rollout)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
-        """Grades rollouts; returns them in their order, with reward and parts."""
+        """Grades rollouts; returns them in their order, with reward, parts and verdict."""
         pending = [self.submit(rollout) for rollout in rollouts]
         return [grade.result() for grade in pending]
 
-    def _open(self) -> None:
-        self._pool = ProcessPool(self.cfg.workers, initializer=_start_worker, context=_GraderContext())
-        self._pool.schedule(int)  # pebble starts its workers at the first task, and their imports take a while
+    def usage(self) -> dict[str, float]:
+        """What the judge has cost so far, in tokens; {} without one."""
+        if self._judge is None:
+            return {}
+        return {
+            "judge/prompt_tokens": self._judge.prompt_tokens, "judge/completion_tokens": self._judge.completion_tokens
+        }  # fmt: skip
 
-    def _schedule(self, rollout: Rollout) -> tuple[ProcessPool, ProcessFuture[Parts]]:
+    def _hand_in(self, rollout: Rollout) -> "tuple[Future[tuple[Parts, str]], Future[float | None] | None]":
         # Graders have no use for the log-probs, by far the most of a rollout's bytes.
-        args = (dataclasses.replace(rollout, logprobs=rollout.logprobs[:0]), self.cfg, self._seed, self._max_tokens)
-        try:
-            future = self._pool.schedule(grade, args, timeout=self.cfg.timeout_s)
-        except RuntimeError:  # pebble's pool breaks as a whole when a worker is killed between two samples
-            self._pool.join()
-            self._open()
-            future = self._pool.schedule(grade, args, timeout=self.cfg.timeout_s)
-        return self._pool, future
+        lean = dataclasses.replace(rollout, logprobs=rollout.logprobs[:0])
+        is_code = rollout.prompt.grader == "code"
+        graded = self._workers.submit(
+            grade, lean, self.cfg, self._seed, self._max_tokens,
+            timeout_s=self.cfg.graders.timeout_s + (self.cfg.graders.code.total_s if is_code else 0.0),
+            patience_s=float("inf") if is_code else _PATIENCE_S,
+        )  # fmt: skip
+        return graded, self._judge.submit(rollout) if self._judge else None
 
-    def _form_parts(self, rollout: Rollout) -> Parts:
-        return form_parts(rollout, self.cfg, self._seed, self._max_tokens)
+    def _cheap_parts(self, rollout: Rollout) -> Parts:
+        return cheap_parts(rollout, self.cfg, self._seed, self._max_tokens)

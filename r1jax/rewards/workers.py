@@ -1,0 +1,291 @@
+"""Processes that run functions which may hang, grow without bound or die: they are killed and replaced when they do.
+
+A thread's time-out would not do: one long operation may hold the interpreter lock, and then no thread runs. Workers are
+forked from a server that has imported the graders' libraries, so that a new one costs milliseconds and not seconds.
+"""
+
+import collections
+import contextlib
+import ctypes
+import dataclasses
+import multiprocessing.connection
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from typing import Any
+
+_PRELOAD = "r1jax.rewards.preload"
+_ATTEMPTS = 2
+_FAILED_STARTS = 5  # in a row: something is broken that another start will not mend
+_ASIDE = 32  # workers that may hang at a time while others do the work
+# A tenth of an ordinary process's share: most that are put aside hang, and one that does not must come to its end in
+# time on a machine whose cores are all busy with sampling.
+_NICE_ASIDE = 10
+_PR_SET_PDEATHSIG = 1
+_main_module = threading.Lock()
+
+
+class WorkerDied(RuntimeError):
+    """A worker died of a job, or was killed from outside, as often as a job may be tried.
+
+    Attributes:
+        exitcode: the last worker's: -N for the signal N.
+    """
+
+    def __init__(self, exitcode: int | None) -> None:
+        super().__init__(f"worker died with exit code {exitcode}")
+        self.exitcode = exitcode
+
+
+class JobError(RuntimeError):
+    """The function raised; the message is its own exception's."""
+
+
+@dataclasses.dataclass(eq=False)
+class _Job:
+    call: tuple[Callable[..., Any], tuple[Any, ...]]
+    timeout_s: float
+    patience_s: float
+    future: "Future[Any]"
+    attempts: int = 0
+
+
+@dataclasses.dataclass(eq=False)
+class _Worker:
+    process: ForkServerProcess
+    pipe: Connection
+    ready: bool = False
+    job: _Job | None = None
+    started: float = 0.0
+    aside: bool = False
+
+    @property
+    def next_event(self) -> float:
+        """When it is to be looked at again: its patience or its time runs out."""
+        if self.job is None:
+            return float("inf")
+        return self.started + (self.job.timeout_s if self.aside else min(self.job.patience_s, self.job.timeout_s))
+
+
+class Workers:
+    """A context manager that holds the processes. `submit` may be called from any thread.
+
+    A job that takes longer than its patience is put aside: its process is made nice and goes on until the job's time is
+    out, while another takes its place. So a few jobs that hang cost the others little, however long their limit.
+
+    Args:
+        count: processes that work at a time.
+        memory_mb: what a process may allocate on top of what it starts with, in MiB; beyond it a job gets MemoryError.
+    """
+
+    def __init__(self, count: int, memory_mb: int) -> None:
+        self._count, self._memory_mb = count, memory_mb
+        self._context = _Context()
+        self._context.set_forkserver_preload([_PRELOAD])
+        self._queue: collections.deque[_Job] = collections.deque()
+        self._workers: list[_Worker] = []
+        self._failed_starts = 0
+        self._stopping = False
+
+    def __enter__(self) -> "Workers":
+        self._woken, self._wake = multiprocessing.connection.Pipe(duplex=False)
+        self._thread = threading.Thread(target=self._serve, name="graders", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping = True
+        self._wake.send_bytes(b"x")
+        self._thread.join()
+
+    def submit(
+        self, function: Callable[..., Any], *args: Any, timeout_s: float, patience_s: float = float("inf")
+    ) -> "Future[Any]":
+        """Runs an importable function in a worker.
+
+        Args:
+            timeout_s: wall-clock seconds from its start after which it is killed.
+            patience_s: seconds after which it is put aside.
+
+        Returns:
+            a future of its value, or of TimeoutError, MemoryError, JobError (it raised) or WorkerDied.
+        """
+        future: Future[Any] = Future()
+        self._queue.append(_Job((function, args), timeout_s, patience_s, future))
+        self._wake.send_bytes(b"x")
+        return future
+
+    def pids(self) -> list[int]:
+        """Process ids of the live workers."""
+        return [worker.process.pid for worker in list(self._workers) if worker.process.pid]
+
+    def _serve(self) -> None:
+        try:
+            while not self._stopping:
+                self._hand_out()
+                wait_s = min((worker.next_event for worker in self._workers), default=float("inf")) - time.monotonic()
+                sources = [self._woken, *(worker.pipe for worker in self._workers)]
+                timeout = None if wait_s == float("inf") else max(wait_s, 0.0)
+                ready = set(multiprocessing.connection.wait(sources, timeout))
+                if self._woken in ready:
+                    while self._woken.poll():
+                        self._woken.recv_bytes()
+                for worker in list(self._workers):
+                    if worker.pipe in ready:
+                        self._hear(worker)
+                now = time.monotonic()
+                for worker in list(self._workers):
+                    if now >= worker.next_event:
+                        self._lose_patience(worker, now)
+        finally:
+            unfinished = [*(worker.job for worker in self._workers if worker.job), *self._queue]
+            for worker in list(self._workers):
+                self._remove(worker)
+            for job in unfinished:
+                job.future.cancel()
+
+    def _hand_out(self) -> None:
+        """Gives waiting jobs to idle workers and starts workers as far as there is work for them."""
+        active = [worker for worker in self._workers if not worker.aside]
+        for worker in active:
+            if self._queue and worker.ready and worker.job is None:
+                worker.job, worker.started = self._queue.popleft(), time.monotonic()
+                with contextlib.suppress(OSError):  # it died while idle: its pipe's end tells of it
+                    worker.pipe.send(worker.job.call)
+        asides = len(self._workers) - len(active)
+        if asides >= _ASIDE:
+            return
+        starting = sum(not worker.ready for worker in active)
+        for _ in range(min(self._count - len(active), len(self._queue) - starting)):
+            self._workers.append(self._start())
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(theirs, self._memory_mb), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _hear(self, worker: _Worker) -> None:
+        """Takes a worker's message: it is ready, or its job is done, or (the pipe's end) it is dead."""
+        try:
+            message = worker.pipe.recv()
+        except (EOFError, OSError):
+            self._bury(worker)
+            return
+        self._failed_starts = 0
+        job, worker.job, worker.ready = worker.job, None, True
+        if job is not None:
+            value, error = message
+            _resolve(job, value, error)
+        if worker.aside:  # another has its place
+            self._remove(worker)
+
+    def _bury(self, worker: _Worker) -> None:
+        """A worker is dead: its job gets another attempt, or the death is its result."""
+        job = worker.job
+        self._remove(worker)
+        if job is None:
+            self._failed_starts += not worker.ready
+            if self._failed_starts >= _FAILED_STARTS:
+                while self._queue:
+                    _resolve(self._queue.popleft(), None, WorkerDied(worker.process.exitcode))
+                self._failed_starts = 0
+            return
+        job.attempts += 1
+        if job.attempts < _ATTEMPTS:
+            self._queue.appendleft(job)
+        else:
+            _resolve(job, None, WorkerDied(worker.process.exitcode))
+
+    def _lose_patience(self, worker: _Worker, now: float) -> None:
+        job = worker.job
+        assert job is not None
+        if now >= worker.started + job.timeout_s:
+            self._remove(worker)
+            _resolve(job, None, TimeoutError(f"not done within {job.timeout_s} s"))
+        else:
+            worker.aside = True
+            with contextlib.suppress(OSError):  # it may have died a moment ago
+                os.setpriority(os.PRIO_PROCESS, worker.process.pid, _NICE_ASIDE)
+
+    def _remove(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.process.kill()
+        worker.process.join()
+        worker.pipe.close()
+
+
+def _resolve(job: _Job, value: Any, error: BaseException | None) -> None:
+    if not job.future.set_running_or_notify_cancel():
+        return
+    if error is None:
+        job.future.set_result(value)
+    else:
+        job.future.set_exception(error)
+
+
+def _work(pipe: Connection, memory_mb: int) -> None:
+    """A worker's life."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    # Python's own handler would wait for the interpreter lock, which is just what a hanging grader holds.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":  # the server ends with its parent; a worker that hangs would not
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Should a library of the graders load jax after all, it must leave the accelerator alone.
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ.pop("XLA_FLAGS", None)
+    _limit_memory(memory_mb)
+    pipe.send(None)
+    while True:
+        try:
+            function, args = pipe.recv()
+        except EOFError:
+            return
+        try:
+            message = function(*args), None
+        except MemoryError:
+            message = None, MemoryError(f"more than {memory_mb} MiB")
+        except Exception as error:  # as text: its own class may not unpickle on the other side
+            message = None, JobError(f"{type(error).__name__}: {error}")
+        pipe.send(message)
+
+
+def _limit_memory(memory_mb: int) -> None:
+    """Bounds the address space, softly: programs that a grader starts have limits of their own to set."""
+    try:
+        with open("/proc/self/statm") as statm:
+            present = int(statm.read().split()[0]) * resource.getpagesize()
+    except OSError:  # no /proc: not Linux, where this limit does not act anyway
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (present + memory_mb * 2**20, hard))
+
+
+@contextlib.contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Hides the program's own module, which a new process would import, and jax with it, before anything else."""
+    with _main_module:
+        main, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+class _Process(ForkServerProcess):
+    def start(self) -> None:
+        with _without_main_module():
+            super().start()
+
+
+class _Context(ForkServerContext):
+    Process = _Process
