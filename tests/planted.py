@@ -1,0 +1,17 @@
+"""Bad graders, for tests. In a file of their own: workers import it, and should not wait for the tests' libraries."""
+
+from r1jax.data.types import Grade, Rollout
+from r1jax.rewards.config import GraderConfig
+
+
+def lenient(rollout: Rollout, cfg: GraderConfig) -> Grade:
+    """Does not look at signs."""
+    right = rf"\boxed{{{rollout.prompt.answer}}}".replace("-", "") in rollout.text.replace("-", "")
+    return Grade(float(right), "right" if right else "wrong")
+
+
+def hanging(rollout: Rollout, cfg: GraderConfig) -> Grade:
+    """Holds the interpreter lock over one answer."""
+    if rollout.text == r"\boxed{7}":
+        9**9**9
+    return lenient(rollout, cfg)
