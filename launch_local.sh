@@ -30,6 +30,10 @@ case "${command##*/} ${2:-} ${3:-} " in
   *) runs_tests=no ;;
 esac
 
+if [[ $runs_tests == yes ]] && ! command -v bwrap >/dev/null; then
+  say "no bubblewrap: the tests that run programs will skip; on Debian or Ubuntu, 'apt install bubblewrap' brings it"
+fi
+
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
 find_python() {

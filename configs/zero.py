@@ -56,6 +56,7 @@ def mini() -> dict[str, Any]:
             "template": "r1_zero",
             "chat": False,
             "held_out_share": 0.1,
+            "grader": "",  # of a file's lines; "": as their fields say
             "skip_bad_lines": False,
         },
         "sampling": {
@@ -79,7 +80,20 @@ def mini() -> dict[str, Any]:
             "normalize_std": True,
         },
         "batch_bucket": 96,
-        "rewards": {"accuracy": 1.0, "format": 1.0, "random": 0.0},
+        "rewards": {
+            "accuracy": 1.0,
+            "format": 1.0,
+            "language": 0.0,
+            "target_language": "",  # the question's
+            "repetition": 0.0,
+            "overlong_buffer": 0,
+            "random": 0.0,
+            "judge": {"weight": 0.0, "base_url": "", "model": "", "api_key_env": "OPENAI_API_KEY"},
+            "models": (),  # reward models: ({"name": ..., "path": ..., "weight": 1.0},)
+            "custom": (),  # your own: ({"function": "path/file.py:name", "weight": 1.0},)
+            "combination": "sum",
+            "graders": {"partial_credit": False, "workers": 2, "timeout_s": 10.0, "memory_mb": 2048},
+        },
         "optimizer": {"learning_rate": 1e-4, "warmup_steps": 5, "b2": 0.95, "weight_decay": 0.0},
         "evaluation": {"questions": 128, "samples": 16, "samples_during": 4, "every": 10},
         "checkpoint": {"every": 20, "keep": 2},

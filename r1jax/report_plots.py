@@ -135,17 +135,27 @@ GAP = Panel(
 
 def draw_plots(metrics: Sequence[Row], evals: Sequence[Row]) -> list[Plot]:
     """Draws every plot of the report, in reading order; both sequences are ordered by their "step"."""
-    names = [key for key in dict.fromkeys(key for row in metrics for key in row) if key.startswith("reward/")]
+    keys = dict.fromkeys(key for row in metrics for key in row)
+    names = [key for key in keys if key.startswith("reward/")]
     rewards = Panel(
         "Reward and its parts",
         "Mean over the batch of the total reward and of each part.",
         "reward",
         {key: key.removeprefix("reward/") for key in names or ["reward/total"]},
     )
+    occurring = [key for key in keys if key.startswith("verdict/") and any(row.get(key) for row in metrics)]
+    verdicts = Panel(
+        "Verdicts",
+        "What the graders said of the answers, as shares of the samples.",
+        "share of samples",
+        {key: key.removeprefix("verdict/").replace("_", " ") for key in occurring or ["verdict/right"]},
+        share=True,
+    )
+    training = (rewards, verdicts, LENGTH, TRUNCATED, REFLECTING, REFLECTION_WORDS, LANGUAGE)
     with matplotlib.rc_context(STYLE):
         return [
             _accuracy(evals),
-            *(_lines(metrics, panel) for panel in (rewards, LENGTH, TRUNCATED, REFLECTING, REFLECTION_WORDS, LANGUAGE)),
+            *(_lines(metrics, panel) for panel in training),
             *(_lines(metrics, panel) for panel in (KL, ENTROPY, NO_SIGNAL, CLIP, GRADIENT, GAP, SPEED)),
             _phases(metrics),
         ]

@@ -9,9 +9,9 @@ from r1jax.stages.grading import describe, sample_and_grade
 GOOD = "<think>a</think> <answer>1</answer>"
 
 
-def rollout(sample=0, text=GOOD, tokens=3, finish="stop", reward=1.0, **parts) -> Rollout:
+def rollout(sample=0, text=GOOD, tokens=3, finish="stop", reward=1.0, verdict="", **parts) -> Rollout:
     prompt = Prompt("p", "?", "1", "maths")
-    return Rollout(prompt, sample, np.arange(tokens), np.zeros(tokens), text, finish, reward, parts)
+    return Rollout(prompt, sample, np.arange(tokens), np.zeros(tokens), text, finish, reward, parts, verdict)
 
 
 def test_each_rollout_is_handed_in_when_complete_and_returned_in_its_place():
@@ -31,14 +31,22 @@ def test_each_rollout_is_handed_in_when_complete_and_returned_in_its_place():
             log.append(r.sample)
 
             class Pending:
-                def result(self):
-                    return rollout(sample=r.sample, reward=float(r.sample))
+                def result(self, scores):
+                    return rollout(sample=r.sample, reward=float(r.sample), **scores)
 
             return Pending()
 
-    graded = sample_and_grade(Engine(), Graders(), "weights", [drawn[0].prompt], 4, (1, 2))
-    assert log == [2, 0, 3, 1, "all drawn"]
+    class Model:
+        def score(self, rollouts):
+            assert rollouts == drawn
+            log.append("all scored")
+            return [r.sample / 8 for r in rollouts]
+
+    models = {"model/helpful": Model()}
+    graded = sample_and_grade(Engine(), Graders(), "weights", [drawn[0].prompt], 4, (1, 2), models)
+    assert log == [2, 0, 3, 1, "all drawn", "all scored"]
     assert [(r.sample, r.reward) for r in graded] == [(i, float(i)) for i in range(4)]
+    assert [r.parts["model/helpful"] for r in graded] == [i / 8 for i in range(4)]
 
 
 def test_means_over_responses_by_hand():
@@ -46,11 +54,11 @@ def test_means_over_responses_by_hand():
         rollout(tokens=3, reward=2.0, accuracy=1.0, format=1.0),
         rollout(tokens=5, reward=0.0, accuracy=0.0, format=0.0, text="<think>wait, wait, 不对</think> 1"),
         rollout(tokens=10, reward=None, accuracy=None, format=0.0, finish="length", text="<think>数"),
-        rollout(tokens=2, reward=1.0, accuracy=0.0, format=1.0, grader_timeout=1.0, text="<think>let me check</think>"),
+        rollout(tokens=2, reward=1.0, accuracy=0.0, format=1.0, verdict="timeout", text="<think>let me check</think>"),
     ])  # fmt: skip
     assert row["reward/total"] == pytest.approx(1.0) and row["grading/ungradable"] == 0.25
     assert row["reward/accuracy"] == pytest.approx(1 / 3) and row["reward/format"] == 0.5
-    assert row["grading/timeout"] == 0.25
+    assert row["verdict/timeout"] == 0.25
     assert row["length/mean"] == 5.0 and row["length/max"] == 10 and row["length/truncated"] == 0.25
     assert row["reflection/share"] == 0.5
     assert row["language/mixed"] == 0.25 and row["language/chinese"] == 0.25

@@ -21,7 +21,8 @@ from r1jax.losses.supervised import batch_logprobs
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import forward, param_specs
-from r1jax.stages.rl import minibatches, rewards_by_group
+from r1jax.rewards.config import RewardConfig
+from r1jax.stages.rl import advantages_by_group, minibatches
 from r1jax.training import state
 from r1jax.training.step import accumulate, make_update
 
@@ -53,9 +54,10 @@ def test_trap14_equal_rewards_and_groups_of_one_give_exactly_zero(row, normalize
 @pytest.mark.parametrize("normalize_std", [True, False])
 def test_trap15_an_ungradable_sample_is_left_out_of_its_group(normalize_std):
     rollouts = [dataclasses.replace(rollout([1], [2]), reward=r) for r in (None, 1.0, 0.0, None, 0.7, None, None, None)]
-    rewards = rewards_by_group(rollouts, 4)
+    rollouts += [dataclasses.replace(rollouts[0]) for _ in range(4)]
+    cfg = GRPOConfig(prompts_per_step=3, group_size=4, minibatches=1, normalize_std=normalize_std)
     with np.errstate(all="raise"):
-        out = group_advantages(np.vstack([rewards, [[np.nan] * 4]]), normalize_std)
+        out = advantages_by_group(rollouts, cfg, RewardConfig())
     half = 1.0 if normalize_std else 0.5
     # Two gradable, one gradable, none.
     np.testing.assert_array_equal(out, [[0, half, -half, 0], [0, 0, 0, 0], [0, 0, 0, 0]])

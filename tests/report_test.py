@@ -16,6 +16,7 @@ from r1jax.report_plots import draw_plots, smooth
 PLOT_TITLES = (
     "Held-out accuracy",
     "Reward and its parts",
+    "Verdicts",
     "Response length",
     "Truncated responses",
     "Responses that reflect",
@@ -50,6 +51,7 @@ def metric(step: int) -> dict:
     done = 1 / (1 + math.exp(4 - step / 10))
     return {
         "step": step, "reward/total": 2 * done + noise, "reward/accuracy": done + noise, "reward/format": done,
+        "verdict/right": done, "verdict/wrong": 1 - done, "verdict/timeout": 0.0,
         "length/mean": 40 + 50 * done + 40 * noise, "length/max": 128, "length/truncated": 0.05 * (1 - done),
         "reflection/share": 0.5 * done, "reflection/per_response": done + noise + 0.1,
         "language/mixed": 0.1 * (1 - done), "language/chinese": 0.3 * (1 - done), "kl": done / 10,

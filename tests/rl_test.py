@@ -12,9 +12,10 @@ from r1jax import config
 from r1jax.data.batching import pad_rollouts
 from r1jax.data.types import Prompt, Rollout
 from r1jax.losses.grpo import GRPOConfig
+from r1jax.rewards.config import RewardConfig
 from r1jax.sampling.engine import Engine
 from r1jax.stages import rl
-from r1jax.stages.rl import draw_rollouts, minibatches, rewards_by_group, summarise
+from r1jax.stages.rl import advantages_by_group, draw_rollouts, minibatches, summarise
 from r1jax.training.checkpoint import load_model, save_model
 
 P, G = 4, 3
@@ -50,7 +51,7 @@ def groups(rollouts: list[Rollout]) -> list[str]:
 
 def test_trap16_dynamic_sampling_replaces_whole_silent_groups_by_fresh_questions():
     stream = Stream(lambda q: q % 2 == 0)
-    rollouts, advantages, no_signal = draw_rollouts(stream, DYNAMIC, step=0)
+    rollouts, advantages, no_signal = draw_rollouts(stream, DYNAMIC, RewardConfig(), step=0)
     # Round 0 asks 0-3, of which 1 and 3 are silent; round 1 asks 4 and 5; round 2 asks 8.
     assert stream.asked == [(0, 4, 0), (4, 2, 1), (8, 1, 2)]
     assert groups(rollouts) == ["q0", "q2", "q4", "q8"]
@@ -60,7 +61,7 @@ def test_trap16_dynamic_sampling_replaces_whole_silent_groups_by_fresh_questions
 
 def test_trap16_dynamic_sampling_is_bounded_and_fills_up_with_advantage_0():
     stream = Stream(lambda q: q == 2)
-    rollouts, advantages, no_signal = draw_rollouts(stream, DYNAMIC, step=0)
+    rollouts, advantages, no_signal = draw_rollouts(stream, DYNAMIC, RewardConfig(), step=0)
     assert len(stream.asked) == 3  # one draw and two replacements, whatever comes
     assert groups(rollouts)[0] == "q2" and len(set(groups(rollouts))) == P
     assert advantages[0].any() and not advantages[1:].any()
@@ -70,7 +71,7 @@ def test_trap16_dynamic_sampling_is_bounded_and_fills_up_with_advantage_0():
 def test_trap16_dynamic_sampling_works_with_continuous_rewards():
     """Signal is a difference of rewards, not an accuracy strictly between 0 and 1."""
     tenth = Stream(lambda q: True, reward=lambda s: 0.1 * s)
-    _, advantages, no_signal = draw_rollouts(tenth, DYNAMIC, step=0)
+    _, advantages, no_signal = draw_rollouts(tenth, DYNAMIC, RewardConfig(), step=0)
     assert len(tenth.asked) == 1 and no_signal == 0.0
     np.testing.assert_allclose(advantages, np.tile([-(1.5**0.5), 0, 1.5**0.5], (P, 1)), atol=1e-6)
 
@@ -81,7 +82,7 @@ def test_trap16_trap33_steps_own_disjoint_questions_however_many_they_used():
     for step in range(3):
         for stream in (quick, slow):
             stream.asked.clear()
-            draw_rollouts(stream, DYNAMIC, step)
+            draw_rollouts(stream, DYNAMIC, RewardConfig(), step)
         assert quick.asked[0] == slow.asked[0]  # what a step asks first does not depend on the steps before
         seen += [q for first, count, _ in slow.asked for q in range(first, first + count)]
     assert len(seen) == len(set(seen)) == 3 * 3 * P
@@ -90,13 +91,25 @@ def test_trap16_trap33_steps_own_disjoint_questions_however_many_they_used():
 def test_without_dynamic_sampling_there_is_one_draw():
     stream = Stream(lambda q: False)
     cfg = dataclasses.replace(DYNAMIC, dynamic_sampling_rounds=0)
-    rollouts, _, no_signal = draw_rollouts(stream, cfg, step=5)
+    rollouts, _, no_signal = draw_rollouts(stream, cfg, RewardConfig(), step=5)
     assert stream.asked == [(5 * P, P, 0)] and groups(rollouts) == ["q20", "q21", "q22", "q23"] and no_signal == 1.0
 
 
-def test_trap15_an_ungradable_reward_is_nan_in_its_place():
-    table = rewards_by_group([rollout(0, 0, 1.0), rollout(0, 1, None), rollout(1, 0, 0.0), rollout(1, 1, 2.0)], 2)
-    np.testing.assert_array_equal(table, [[1.0, np.nan], [0.0, 2.0]])
+def test_trap17_each_reward_is_normalised_in_its_group_where_asked():
+    """Worked by hand: thousandths of a penalty drown beside the accuracy, and then count as much as it does."""
+    cfg = GRPOConfig(prompts_per_step=2, group_size=3, minibatches=1)
+    parts = [(1.0, 0.001), (0.0, 0.0), (None, 0.0), (0.0, 0.003), (0.0, 0.001), (0.0, 0.002)]
+    rollouts = [
+        dataclasses.replace(
+            rollout(i // 3, i % 3, None if a is None else a + 3 * b), parts={"accuracy": a, "repetition": b}
+        )
+        for i, (a, b) in enumerate(parts)
+    ]
+    rewards = RewardConfig(format=0.0, repetition=3.0, combination="per_reward")
+    by_hand = [[1 + 3, -1 - 3, 0], [3 * 1.5**0.5, -3 * 1.5**0.5, 0]]  # the ungradable sample is in no mean
+    np.testing.assert_allclose(advantages_by_group(rollouts, cfg, rewards), by_hand, rtol=1e-6, atol=1e-9)
+    summed = advantages_by_group(rollouts, cfg, dataclasses.replace(rewards, combination="sum"))
+    np.testing.assert_allclose(summed, [[1, -1, 0], [1.5**0.5, -(1.5**0.5), 0]], rtol=1e-6, atol=1e-6)
 
 
 @pytest.fixture
@@ -170,10 +183,13 @@ class Graders:
     def __exit__(self, *_):
         pass
 
+    def usage(self):
+        return {}
+
     def submit(self, r: Rollout):
         right = float(r.sample >= 2)
         graded = dataclasses.replace(r, reward=right, parts={"accuracy": right, "format": 0.0})
-        return SimpleNamespace(result=lambda: graded)
+        return SimpleNamespace(result=lambda scores: graded)
 
 
 @pytest.fixture(scope="module")

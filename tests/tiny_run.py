@@ -40,7 +40,7 @@ ZERO = {
     "data": {"tasks": ({"name": "chain_sum"},), "path": "", "template": "plain", "skip_bad_lines": False},
     "sampling": {"max_new_tokens": 12, "slots": 8, "window": 4, "prefill_rows": 8, "bucket": 64},
     "grpo": {"prompts_per_step": 4, "group_size": 4, "minibatches": 2, "beta": 0.01, "reference_every": 3},
-    "rewards": {"random": 1.0, "workers": 1, "timeout_s": 60.0},
+    "rewards": {"random": 1.0, "graders": {"workers": 1, "timeout_s": 60.0}},
     "optimizer": {"learning_rate": 1e-3},
     "evaluation": {"questions": 4, "samples": 2, "samples_during": 1, "every": 2},
     "checkpoint": {"every": 2, "keep": 2},

@@ -207,7 +207,7 @@ def test_a_users_questions_take_the_tasks_place_and_bad_lines_are_counted(finish
     assert "2 bad lines left out" in capsys.readouterr().out
     asked = {row["question"] for row in rows(workdir / "evals" / "step_000001.jsonl")}
     assert len(asked) == 4 and asked <= {row["prompt"] for row in QUESTIONS}
-    assert all(row["source"] == "file:users.jsonl" for row in rows(workdir / "evals" / "step_000001.jsonl"))
+    assert all(row["source"] == "maths:users.jsonl" for row in rows(workdir / "evals" / "step_000001.jsonl"))
     with (folder / "users.jsonl").open("a") as file:
         file.write("\n")
     message = fails(capsys, spec, workdir, data, "data.skip_bad_lines=true", "num_steps=1", "evaluation.every=0")

@@ -4,7 +4,8 @@ import collections
 import dataclasses
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from r1jax.models.logits import Truncation
 from r1jax.rewards.pool import GraderPool
 from r1jax.sampling.engine import Engine
 from r1jax.stages.grading import describe, mean, sample_and_grade
-from r1jax.text.chat import split_response
+from r1jax.stages.reward_model import RewardModel
 
 # Keeps an evaluation's noise apart from training's; training seeds are (seed, step, round).
 EVAL_STREAM = 2**31 - 1
@@ -77,7 +78,7 @@ def scores(rollouts: Sequence[Rollout], samples: int) -> dict[str, Any]:
         if all(grade is None for grade in grades):
             continue
         passes.append(np.mean([grade for grade in grades if grade is not None]))
-        answers = [canonical(split_response(r.text).final) for r in group]
+        answers = [canonical(r.response.final) for r in group]
         winner = majority(answers)
         won = [grade for grade, answer in zip(grades, answers, strict=True) if answer == winner and grade is not None]
         consensus.append(won[0] if winner and won else 0.0)
@@ -104,28 +105,28 @@ def scores(rollouts: Sequence[Rollout], samples: int) -> dict[str, Any]:
 
 def evaluate(
     engine: Engine, graders: GraderPool | None, params: Params, prompts: Sequence[Prompt], samples: int,
-    truncation: Truncation, seed: int,
+    truncation: Truncation, seed: int, models: Mapping[str, RewardModel] = MappingProxyType({}),
 ) -> tuple[dict[str, Any], list[Rollout]]:  # fmt: skip
     """Asks every question `samples` times. The noise is the same whenever it is asked: models differ, luck does not.
 
     Returns:
         the row of `scores` with the sampling settings, and the graded rollouts.
     """
-    rollouts = sample_and_grade(engine, graders, params, prompts, samples, (seed, EVAL_STREAM))
+    rollouts = sample_and_grade(engine, graders, params, prompts, samples, (seed, EVAL_STREAM), models)
     row = scores(rollouts, samples)
     return {**row, "temperature": truncation.temperature, "top_p": truncation.top_p}, rollouts
 
 
 def write_samples(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
-    """One JSON line a sample, everything the report shows of it."""
+    """One JSON line a sample, with its grades: what the report shows, and what a look at the rewards needs."""
 
     def row(r: Rollout) -> dict[str, Any]:
-        response = split_response(r.text)
+        response = r.response
         return {
             "id": r.prompt.id, "question": r.prompt.question, "answer": r.prompt.answer, "source": r.prompt.source,
             "sample": r.sample, "text": r.text, "thought": response.thought, "final": response.final,
-            "correct": r.parts["accuracy"], "finish": r.finish, "num_tokens": len(r.ids),
-            "well_formed": bool(r.parts["format"]),
+            "correct": r.parts["accuracy"], "verdict": r.verdict, "reward": r.reward, "parts": dict(r.parts),
+            "finish": r.finish, "num_tokens": len(r.ids), "well_formed": bool(r.parts["format"]),
         }  # fmt: skip
 
     jsonl.write(path, map(row, rollouts))

@@ -2,7 +2,8 @@
 
 import dataclasses
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -10,21 +11,22 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from r1jax.core.params import Params
-from r1jax.data.types import Prompt, Rollout
+from r1jax.data.types import VERDICTS, Prompt, Rollout
 from r1jax.rewards.pool import GraderPool
 from r1jax.sampling.engine import Engine
-from r1jax.text.chat import split_response
+from r1jax.stages.reward_model import RewardModel
 from r1jax.text.traits import count_reflections, scripts
 
 
 def sample_and_grade(
     engine: Engine, graders: GraderPool | None, params: Params, prompts: Sequence[Prompt], samples: int,
-    seed: tuple[int, ...],
+    seed: tuple[int, ...], models: Mapping[str, RewardModel] = MappingProxyType({}),
 ) -> list[Rollout]:  # fmt: skip
     """Draws rollouts and grades each one as soon as it is complete, while the others are still being drawn.
 
     With several processes all of them hold the same rollouts; process 0's verdicts are everybody's, for a grader's
-    time limit may strike in one process and not in another. The others pass no graders.
+    time limit may strike in one process and not in another. The others pass no graders. Reward models, by the names of
+    their parts, score what has been drawn, in all processes together.
     """
     pending = {}
 
@@ -33,14 +35,18 @@ def sample_and_grade(
             pending[rollout.prompt.id, rollout.sample] = graders.submit(rollout)
 
     rollouts = engine.generate(params, prompts, samples, seed, hand_in)
+    scores = {name: model.score(rollouts) for name, model in models.items()}
     if graders:
-        rollouts = [pending[rollout.prompt.id, rollout.sample].result() for rollout in rollouts]
+        rollouts = [
+            pending[rollout.prompt.id, rollout.sample].result({name: column[i] for name, column in scores.items()})
+            for i, rollout in enumerate(rollouts)
+        ]
     if jax.process_count() == 1:
         return rollouts
-    verdicts = _from_process_0([(rollout.reward, rollout.parts) for rollout in rollouts])
+    verdicts = _from_process_0([(rollout.reward, rollout.parts, rollout.verdict) for rollout in rollouts])
     return [
-        dataclasses.replace(rollout, reward=reward, parts=parts)
-        for rollout, (reward, parts) in zip(rollouts, verdicts, strict=True)
+        dataclasses.replace(rollout, reward=reward, parts=parts, verdict=verdict)
+        for rollout, (reward, parts, verdict) in zip(rollouts, verdicts, strict=True)
     ]
 
 
@@ -59,10 +65,10 @@ def mean(values: Sequence[float]) -> float:
 
 
 def describe(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """Means over responses: reward and its parts, length in tokens, truncation, reflection, the thought's languages."""
+    """Means over responses: reward, its parts, verdicts, tokens, truncation, reflection, the thought's languages."""
     rewards = [r.reward for r in rollouts if r.reward is not None]
     lengths = [len(r.ids) for r in rollouts]
-    thoughts = [split_response(r.text).thought or r.text for r in rollouts]
+    thoughts = [r.response.thought or r.text for r in rollouts]
     reflections = [count_reflections(r.text) for r in rollouts]
     # Names and nouns of the question may stand in any language's thought.
     words = [scripts(thought, besides=r.prompt.question) for thought, r in zip(thoughts, rollouts, strict=True)]
@@ -77,7 +83,7 @@ def describe(rollouts: Sequence[Rollout]) -> dict[str, float]:
         "language/mixed": mean([len(w) > 1 for w in words]),
         "language/chinese": mean([w["han"] > 0 and w["latin"] == 0 for w in words]),
     }
-    row["grading/timeout"] = mean(["grader_timeout" in r.parts for r in rollouts])
-    for name in sorted({name for r in rollouts for name in r.parts} - {"grader_timeout"}):
+    row |= {f"verdict/{verdict}": mean([r.verdict == verdict for r in rollouts]) for verdict in VERDICTS}
+    for name in sorted({name for r in rollouts for name in r.parts}):
         row[f"reward/{name}"] = mean([part for r in rollouts if (part := r.parts.get(name)) is not None])
     return row

@@ -28,12 +28,14 @@ from r1jax.losses.grpo import GRPOConfig, group_advantages, grpo_loss, token_wei
 from r1jax.losses.supervised import batch_logprobs
 from r1jax.models.config import ComputeConfig, ModelConfig
 from r1jax.models.transformer import param_specs
-from r1jax.rewards.combine import RewardConfig
-from r1jax.rewards.maths import check_gold
+from r1jax.rewards.combine import weights
+from r1jax.rewards.config import RewardConfig
+from r1jax.rewards.graders import examine
 from r1jax.rewards.pool import GraderPool
 from r1jax.sampling.engine import Engine, SamplingConfig
 from r1jax.stages.evaluate import EvalConfig, evaluate, write_samples
 from r1jax.stages.grading import describe, sample_and_grade
+from r1jax.stages.reward_model import RewardModel
 from r1jax.training import checkpoint, state
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
 from r1jax.training.metrics import MetricsWriter, Stopwatch, keep_rows_before, say
@@ -57,6 +59,8 @@ class RLConfig:
         microbatches: pieces a minibatch is computed in; changes memory, not results.
         logprob_chunk: positions a row whose logits exist at a time.
         batch_bucket: rows are padded to a multiple of this many tokens; each multiple is compiled once.
+        keep_rollouts: steps between those whose rollouts are kept in `rollouts/step_NNNNNN.jsonl`, each sample with its
+            text, reward, parts and verdict; 0: none.
         profile_at: step at which a profiler window opens; -1 for none.
     """
 
@@ -75,13 +79,14 @@ class RLConfig:
     microbatches: int = 1
     logprob_chunk: int = 64
     batch_bucket: int = 64
+    keep_rollouts: int = 1
     profile_at: int = -1
     mesh: MeshConfig = MeshConfig()
     checkpoint: CheckpointConfig = CheckpointConfig(every=25)
 
     def __post_init__(self):
         at_least(1, self, "num_steps", "microbatches", "logprob_chunk", "batch_bucket")
-        at_least(0, self, "seed")
+        at_least(0, self, "seed", "keep_rollouts")
         if not self.sampling.truncation.temperature:
             raise ValueError("sampling.truncation.temperature is 0: greedy samples of a group are all the same")
         rows = self.grpo.prompts_per_step * self.grpo.group_size // self.grpo.minibatches
@@ -99,13 +104,25 @@ class RLConfig:
         return self.grpo.prompts_per_step * self.grpo.group_size // self.grpo.minibatches // self.microbatches
 
 
-def rewards_by_group(rollouts: Sequence[Rollout], group_size: int) -> np.ndarray:
-    """`[P, G]` float64; NaN where a reward is None."""
-    return np.array([np.nan if r.reward is None else r.reward for r in rollouts]).reshape(-1, group_size)
+def advantages_by_group(rollouts: Sequence[Rollout], cfg: GRPOConfig, rewards: RewardConfig) -> np.ndarray:
+    """`[P, G]` float32: of the summed rewards, or summed over the rewards' parts, each normalised in its group first.
+
+    The latter is GDPO (arXiv 2601.05242) without its normalisation over the batch. A sample without a reward is left
+    out of every mean.
+    """
+
+    def normalised(values: Sequence[float | None], std: bool) -> np.ndarray:
+        graded = [np.nan if r.reward is None else value for r, value in zip(rollouts, values, strict=True)]
+        return group_advantages(np.array(graded, np.float64).reshape(-1, cfg.group_size), std)
+
+    if rewards.combination == "sum":
+        return normalised([r.reward for r in rollouts], cfg.normalize_std)
+    parts = [weight * normalised([r.parts[name] for r in rollouts], True) for name, weight in weights(rewards).items()]
+    return np.sum(parts, axis=0, dtype=np.float32)
 
 
 def draw_rollouts(
-    sample: Callable[[int, int, int], list[Rollout]], cfg: GRPOConfig, step: int
+    sample: Callable[[int, int, int], list[Rollout]], cfg: GRPOConfig, rewards: RewardConfig, step: int
 ) -> tuple[list[Rollout], np.ndarray, float]:
     """A step's rollouts and their advantages `[P, G]`, with dynamic sampling where asked.
 
@@ -125,7 +142,7 @@ def draw_rollouts(
     silent: list[tuple[list[Rollout], np.ndarray]] = []
     for round_ in range(1 + cfg.dynamic_sampling_rounds):
         rollouts = sample(block + round_ * P, P - len(kept), round_)
-        advantages = group_advantages(rewards_by_group(rollouts, G), cfg.normalize_std)
+        advantages = advantages_by_group(rollouts, cfg, rewards)
         for i, row in enumerate(advantages):
             (kept if row.any() else silent).append((rollouts[i * G : (i + 1) * G], row))
         if len(kept) == P:
@@ -187,11 +204,12 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     updates = cfg.num_steps * cfg.grpo.minibatches * cfg.grpo.inner_epochs
     tx = state.make_optimizer(cfg.optimizer, specs, updates, cfg.auxiliary.idle)
     schedule = state.learning_rate(cfg.optimizer, updates)
-    questions = Questions(cfg.data, cfg.seed, tokenizer, check_gold=check_gold)
+    questions = Questions(cfg.data, cfg.seed, tokenizer, examine=examine)
     held_out = questions.held_out(cfg.evaluation.questions)
     engine = Engine(model, cfg.sampling, tokenizer, mesh)
     eval_sampling = dataclasses.replace(cfg.sampling, truncation=cfg.evaluation.truncation)
     eval_engine = Engine(model, eval_sampling, tokenizer, mesh)
+    models = {reward.part: RewardModel(reward.path, mesh) for reward in cfg.rewards.models}
     score = make_scorer(model, cfg, mesh)
     update = make_update(
         lambda params, batch: grpo_loss(
@@ -217,7 +235,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         """Samples and grades groups for questions of the stream, with these weights."""
 
         def sample(first: int, count: int, round_: int) -> list[Rollout]:
-            return sample_and_grade(engine, graders, params, questions.take(first, count), G, (cfg.seed, step, round_))
+            prompts = questions.take(first, count)
+            return sample_and_grade(engine, graders, params, prompts, G, (cfg.seed, step, round_), models)
 
         return sample
 
@@ -226,7 +245,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         edge = step in (0, cfg.num_steps)
         samples = cfg.evaluation.samples if edge else cfg.evaluation.samples_during
         row, rollouts = evaluate(
-            eval_engine, graders, train_state.params, held_out, samples, cfg.evaluation.truncation, cfg.seed
+            eval_engine, graders, train_state.params, held_out, samples, cfg.evaluation.truncation, cfg.seed, models
         )
         if jax.process_index() == 0:
             write_samples(workdir / "evals" / f"step_{step:06d}.jsonl", rollouts)
@@ -242,16 +261,22 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         profile_at=cfg.profile_at,
     )  # fmt: skip
     watch = Stopwatch(eval=0.0, save=0.0)
-    pool = GraderPool(cfg.rewards, cfg.seed, max_tokens) if jax.process_index() == 0 else contextlib.nullcontext()
+    pool = contextlib.nullcontext()
+    if jax.process_index() == 0:
+        pool = GraderPool(cfg.rewards, cfg.seed, max_tokens, questions.graders)
     with pool as graders:
         for step in range(start, cfg.num_steps):
             if step == 0 or (cfg.evaluation.every and step % cfg.evaluation.every == 0):
                 with watch("eval"):
                     evaluate_at(step)
             with watch("sample"):  # and grade
-                rollouts, advantages, no_signal = draw_rollouts(ask(train_state.params, step), cfg.grpo, step)
+                rollouts, advantages, no_signal = draw_rollouts(
+                    ask(train_state.params, step), cfg.grpo, cfg.rewards, step
+                )
             if all(rollout.reward is None for rollout in rollouts):
                 raise ValueError(f"step {step}: none of {len(rollouts)} samples could be graded; see the warnings")
+            if cfg.keep_rollouts and step % cfg.keep_rollouts == 0 and jax.process_index() == 0:
+                write_samples(workdir / "rollouts" / f"step_{step:06d}.jsonl", rollouts)
             with watch("score"):
                 batch = make_batch(rollouts, advantages, cfg)
                 if cfg.grpo.beta:
@@ -268,7 +293,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
                 metrics = summarise(jax.device_get(sums))
             # Before the save: a run killed in between redoes the step and its row; the other way the row would be lost.
             writer.write(step, {
-                **describe(rollouts), **metrics, "groups/no_signal": no_signal,
+                **describe(rollouts), **metrics, "groups/no_signal": no_signal, **(graders.usage() if graders else {}),
+                **{f"{part}/cut": reward_model.cut for part, reward_model in models.items()},
                 "learning_rate": float(schedule(int(train_state.step) - 1)),
                 "tokens_per_s": sum(len(r.ids) for r in rollouts) / watch["sample"],
                 **{f"time/{phase}": seconds for phase, seconds in watch.items()},
