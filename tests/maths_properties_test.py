@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from r1jax.data.types import Grade, Prompt, Rollout
@@ -124,6 +124,8 @@ def _takes_any_text(text: str, gold: str) -> None:
 
 
 @_quick
+@example(r"\{", "42")
+@example(r"\pmx", "42")
 @given(st.one_of(soup, st.text(), st.characters().map(lambda c: f"4{c}2")), st.sampled_from(_GOLDS))
 def test_any_text_is_graded(text: str, gold: str) -> None:
     _takes_any_text(text, gold)

@@ -114,6 +114,7 @@ _AND_OR = (
 )
 _SEPARATOR = re.compile(_AND_OR + "|[,;]")
 _BARE_SEPARATOR = re.compile(_AND_OR + r"|;|(?<!\d),|,(?!\d{3}(?!\d))")  # 10,000 is one number
+_PLUS_MINUS = re.compile(r"\\pm(?![A-Za-z])")
 _UNION = re.compile(r"\\cup(?![A-Za-z])")
 _EQUALS = re.compile(r"(?<![<>!:=])=(?!=)|\\(?:approx|simeq|in)(?![A-Za-z])")
 _APPROXIMATELY = re.compile(r"\\(?:approx|simeq)(?![A-Za-z])")
@@ -141,7 +142,8 @@ def parts(text: str) -> Parts | None:
     opening, inner, closing = _bracketed(text)
     elements = _split(inner, _SEPARATOR if opening else _BARE_SEPARATOR)
     elements = [version for element in elements if element for version in _both_signs(element)]
-    return Parts(opening, closing, tuple(elements)) if len(elements) > 1 or opening == r"\{" else None
+    listed = len(elements) > 1 or (elements and opening == r"\{")
+    return Parts(opening, closing, tuple(elements)) if listed else None
 
 
 def sides(text: str) -> list[str]:
@@ -170,9 +172,9 @@ def _split(text: str, separator: re.Pattern[str]) -> list[str]:
 
 
 def _both_signs(text: str) -> tuple[str, ...]:
-    if r"\pm" not in text:
+    upper, lower = _PLUS_MINUS.sub("+", text), _PLUS_MINUS.sub("-", text)
+    if upper == lower:
         return (text,)
-    upper, lower = re.sub(r"\\pm(?![A-Za-z])", "+", text), re.sub(r"\\pm(?![A-Za-z])", "-", text)
     return tuple(re.sub(r"\\mp(?![A-Za-z])", sign, version) for version, sign in ((upper, "-"), (lower, "+")))
 
 
@@ -186,6 +188,8 @@ def _bracketed(text: str) -> tuple[str, str, str]:
         depth += 1 if bracket[0][-1] in "([{" else -1
         if depth == 0 and bracket is not brackets[-1]:
             return "", text, ""
+    if depth:
+        return "", text, ""
     opening, closing = (rf"\{b}" if b in "{}" else b for b in (brackets[0][0], brackets[-1][0]))
     return opening, text[brackets[0].end() : brackets[-1].start()], closing
 
