@@ -87,7 +87,7 @@ def test_sources_are_scored_apart():
 def test_trap31_every_evaluation_asks_with_the_same_noise_and_says_how_it_sampled(monkeypatch):
     seeds = []
 
-    def sample(engine, graders, params, prompts, samples, seed):
+    def sample(engine, graders, params, prompts, samples, seed, models):
         seeds.append(seed)
         return graded([("42", 1.0)])
 
