@@ -1,15 +1,14 @@
 """Rollouts graded in processes that can be killed: what becomes of those that hang, crash or cannot be graded."""
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import planted
 import pytest
 
-from r1jax.config import parse
+from r1jax.config import ConfigError, parse
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards import pool as pool_module
 from r1jax.rewards.combine import combine, grade
@@ -47,46 +46,52 @@ def test_score_equals_grading_in_this_process_and_keeps_the_order(graders: Grade
 @pytest.mark.parametrize(
     "fate, score, verdict",
     [("hang", 0.0, "timeout"), ("grow", 0.0, "memory"), ("crash", 0.0, "crash"), ("killed", None, "ungradable"),
-     ("raise", None, "ungradable")],
+     ("no_such", None, "ungradable")],
 )  # fmt: skip
 def test_trap18_trap35_what_becomes_of_a_grader_is_told_apart_and_the_rest_of_the_reward_stays(
     graders: GraderPool, monkeypatch: pytest.MonkeyPatch, fate: str, score: float | None, verdict: str
 ) -> None:
-    fates = {"hang": hang, "grow": grow, "crash": crash, "killed": killed}
-    monkeypatch.setattr(pool_module, "grade", fates.get(fate, grade))
-    rollout = _rollout("5", source="no_such_grader" if fate == "raise" else "maths")
+    monkeypatch.setattr(pool_module, "grade", getattr(planted, fate, grade))
+    rollout = _rollout("5", source="no_such_grader" if fate == "no_such" else "maths")
     graded = graders.submit(rollout).result()
     assert (graded.parts["accuracy"], graded.verdict) == (score, verdict)
     assert graded.parts["format"] == 1.0 and graded.parts["random"] in (0.0, 1.0), "its form is graded all the same"
     assert graded.reward == (None if score is None else pytest.approx(1.0 + 0.5 * graded.parts["random"]))
 
 
-def test_trap18_pathological_samples_cost_at_most_their_limit_on_top_of_twice_the_clean_time(
+NASTY = (
+    "9^{9^{9^{9}}}", "1+" * 500_000 + "1", "(" * 5000 + "5" + ")" * 5000, r"\frac{" * 2000, "5" * 1_000_000, "99!!!!",
+    r"\boxed{" * 20_000, "the answer is " * 80_000, "[" * 30 + "x^2" + "]" * 30, r"\sqrt{" * 300 + "2" + "}" * 300,
+)  # fmt: skip
+
+
+def timed(graders: GraderPool, answers: list[str]) -> tuple[float, list[Rollout]]:
+    rollouts = [_rollout(answer, sample=i) for i, answer in enumerate(answers)]
+    begin = time.monotonic()
+    graded = graders.score(rollouts)
+    return time.monotonic() - begin, graded
+
+
+def test_trap18_of_512_samples_5_percent_pathological_cost_at_most_the_clean_time_and_a_limit(
+    graders: GraderPool,
+) -> None:
+    clean_s, _ = timed(graders, [f"{i}.5" for i in range(512)])
+    mixed_s, graded = timed(graders, [NASTY[i // 20 % len(NASTY)] if i % 20 == 0 else f"{i}.5" for i in range(512)])
+    assert {r.parts["accuracy"] for r in graded} == {0.0}
+    assert "timeout" not in {r.verdict for r in graded}, "all are seen through"
+    assert mixed_s < 2 * clean_s + CFG.graders.timeout_s
+
+
+def test_trap18_what_hangs_in_earnest_costs_the_others_its_patience_and_a_new_process(
     graders: GraderPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """512 samples, every twentieth of which hangs, whatever it is that makes it hang."""
-    clean = [_rollout(f"{i}.5", sample=i) for i in range(512)]
-    begin = time.monotonic()
-    graders.score(clean)
-    clean_s = time.monotonic() - begin
-    monkeypatch.setattr(pool_module, "grade", grade_or_hang)
-    mixed = [_rollout("hang" if i % 20 == 0 else f"{i}.25", sample=i) for i in range(512)]
-    begin = time.monotonic()
-    graded = graders.score(mixed)
-    mixed_s = time.monotonic() - begin
+    clean_s, _ = timed(graders, [f"{i}.5" for i in range(512)])
+    monkeypatch.setattr(pool_module, "grade", planted.grade_or_hang)
+    mixed_s, graded = timed(graders, ["hang" if i % 20 == 0 else f"{i}.25" for i in range(512)])
     assert [r.verdict for r in graded[::20]] == ["timeout"] * 26
     assert {r.verdict for i, r in enumerate(graded) if i % 20} == {"wrong"}
-    # The clean time is a fraction of a second here; starting 26 processes in place of those that hang takes another.
-    assert mixed_s < 2 * clean_s + CFG.graders.timeout_s + 2.0
-
-
-def test_pathological_answers_are_seen_through_at_once(graders: GraderPool) -> None:
-    nasty = ["9^{9^{9^{9}}}", "1+" * 500_000 + "1", "(" * 5000 + "5" + ")" * 5000, r"\frac{" * 2000, "5" * 1_000_000]
-    begin = time.monotonic()
-    graded = graders.score([_rollout(answer) for answer in nasty])
-    assert {r.parts["accuracy"] for r in graded} == {0.0}
-    assert "timeout" not in {r.verdict for r in graded}
-    assert time.monotonic() - begin < CFG.graders.timeout_s
+    each_s = pool_module._PATIENCE_S / CFG.graders.workers + 0.1  # a process starts in a few hundredths of a second
+    assert mixed_s < 2 * clean_s + CFG.graders.timeout_s + 26 * each_s
 
 
 def test_a_custom_reward_is_a_function_in_a_file(tmp_path: Path) -> None:
@@ -101,31 +106,9 @@ def test_a_custom_reward_is_a_function_in_a_file(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_shows_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(OSError, match=r"nothing\.py"):
+    with pytest.raises(ConfigError, match=r"nothing\.py"):
         GraderPool(parse(RewardConfig, {"custom": ({"function": f"{tmp_path}/nothing.py:f"},)}), SEED, MAX_TOKENS)
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     judge = {"weight": 1.0, "base_url": "http://localhost:1", "model": "m", "api_key_env": "NO_SUCH_KEY"}
-    with pytest.raises(ValueError, match="NO_SUCH_KEY"):
-        GraderPool(parse(RewardConfig, {"judge": judge}), SEED, MAX_TOKENS)
-
-
-def hang(*_: object) -> None:
-    9**9**9
-
-
-def grow(*_: object) -> None:
-    bytes(2**31)
-
-
-def crash(*_: object) -> None:
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def killed(*_: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def grade_or_hang(rollout: Rollout, *args: object) -> object:
-    if "hang" in rollout.text:
-        hang()
-    return grade(rollout, *args)
+    with pytest.raises(ValueError, match="NO_SUCH_KEY"), GraderPool(parse(RewardConfig, {"judge": judge}), 0, 1):
+        pass

@@ -18,6 +18,7 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
@@ -143,7 +144,7 @@ class Workers:
                         self._hear(worker)
                 now = time.monotonic()
                 for worker in list(self._workers):
-                    if now >= worker.next_event:
+                    if now >= worker.next_event and not worker.pipe.poll():  # else it has ended, and is heard next
                         self._lose_patience(worker, now)
         finally:
             unfinished = [*(worker.job for worker in self._workers if worker.job), *self._queue]
@@ -238,7 +239,10 @@ def _work(pipe: Connection, memory_mb: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     # Python's own handler would wait for the interpreter lock, which is just what a hanging grader holds.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if sys.platform == "linux":  # the server ends with its parent; a worker that hangs would not
+    # The server ends with the program once nobody else holds this pipe, of which each worker has an end for starting
+    # processes of its own. And a worker, though it hangs, ends with the server.
+    os.close(forkserver._forkserver._forkserver_alive_fd)
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # Should a library of the graders load jax after all, it must leave the accelerator alone.
     os.environ["JAX_PLATFORMS"] = "cpu"
