@@ -94,6 +94,30 @@ def test_trap18_what_hangs_in_earnest_costs_the_others_its_patience_and_a_new_pr
     assert mixed_s < 2 * clean_s + CFG.graders.timeout_s + 26 * each_s
 
 
+@pytest.mark.slow
+def test_a_thousand_ordinary_answers_are_graded_a_second() -> None:
+    """Answers as in MATH, one in five an expression that sympy must read, each after a page of thought."""
+    forms = (
+        ("{}", "{}"), ("{}.5", "{}.50"), (r"\frac{{{}}}{{7}}", r"\dfrac{{{}}}{{7}}"), ("({}, 3)", r"\left({},3\right)"),
+        (r"{}\sqrt{{2}}", r"\sqrt{{2}} \cdot {}"),
+    )  # fmt: skip
+    thought = "Let us see what follows from the first equation, and then check it. " * 30
+    rollouts = []
+    for i in range(8192):
+        reference, answer = (form.format(i + 1) for form in forms[i % len(forms)])
+        prompt = Prompt(f"{i // 8}", "What is x?", reference, "maths:bench")
+        text = rf"<think>{thought}</think><answer>It is $\boxed{{{answer}}}$.</answer>"
+        rollouts.append(Rollout(prompt, i % 8, np.zeros(500, np.int32), np.zeros(500, np.float32), text, "stop"))
+    with GraderPool(RewardConfig(), SEED, 1000) as pool:
+        pool.score([_rollout("5")])
+        begin = time.monotonic()
+        graded = pool.score(rollouts)
+        rate = len(rollouts) / (time.monotonic() - begin)
+    assert {r.verdict for r in graded} == {"right"}
+    print(f"{rate:,.0f} answers a second")
+    assert rate >= 1000
+
+
 def test_a_custom_reward_is_a_function_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def brevity(rollout):\n    return -len(rollout.text) / 100\n")
     section = {"custom": ({"function": f"{tmp_path}/mine.py:brevity", "weight": 2.0},)}
