@@ -5,6 +5,9 @@ fractions, mixed numbers) exact values are compared, and what is equal is left o
 to it: the first term's sign changes, unless it is zero or `\pm`; a digit changes that is part of a value, not of a
 unit's power, a variable's index or the name before an equals sign; an element is dropped that stands there once. For
 Countdown exact values and the numbers used decide. Of programs nothing is known: a subtle mutant may compute the same.
+
+Numbers, lists and expressions are read by this module's own code and not by the graders': an auditor that shared their
+eyes would share their blind spots.
 """
 
 import ast

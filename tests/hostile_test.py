@@ -14,12 +14,28 @@ import time
 import types
 
 import pytest
-from hostile import HOSTILE, Hostile
+from hostile import Hostile
+from hostile_escapes import ESCAPES
+from hostile_greed import DISK, ENDLESS, FORK_BOMBS, MEMORY, OUTPUT
+from hostile_reach import LEFT_BEHIND, NETWORK, POISON, SECRETS, SIGNALS
 
 from r1jax.rewards import bubblewrap, sandbox
 from r1jax.rewards.config import CodeConfig
 from r1jax.rewards.supervision import Sandbox
 
+HOSTILE = {
+    "fork_bombs": FORK_BOMBS,
+    "memory": MEMORY,
+    "disk": DISK,
+    "output": OUTPUT,
+    "endless": ENDLESS,
+    "network": NETWORK,
+    "secrets": SECRETS,
+    "escapes": ESCAPES,
+    "left_behind": LEFT_BEHIND,
+    "poison": POISON,
+    "signals": SIGNALS,
+}
 CFG = CodeConfig(time_s=0.5, memory_mb=128, output_mb=1, disk_mb=16, processes=32)
 PATIENT = dataclasses.replace(CFG, time_s=20.0)  # for those that end by themselves, on a machine that is busy
 PYTHON = [sandbox.PYTHON, "-I", "-S", "-B"]

@@ -63,7 +63,7 @@ def program_names(tests: str, before: str, known: frozenset[str]) -> tuple[str, 
     return tuple(sorted(found))
 
 
-def library_modules(tests: ast.Module) -> list[str]:
+def stdlib_modules(tests: ast.Module) -> list[str]:
     """Modules of Python's own library that tests name without importing them, since the reference solution did.
 
     They are not the program's to give: `sys.getsizeof(x)`, the expected value, would be whatever it likes.

@@ -92,7 +92,7 @@ def _tests(source: str, entry_point: str, before: str) -> Tests:
         tree = ast.parse(source)
         if entry_point and not any(asserts.is_check(node) for node in tree.body):
             tree.body += ast.parse(f"check({entry_point})").body
-        tree.body[:0] = [ast.Import([ast.alias(name)]) for name in asserts.library_modules(tree)]
+        tree.body[:0] = [ast.Import([ast.alias(name)]) for name in asserts.stdlib_modules(tree)]
         is_leetcode = "Solution" in asserts.names(ast.unparse(tree))[0]
         known = frozenset(dir(leetcode)) if is_leetcode else frozenset()
         names = asserts.program_names(ast.unparse(tree), before, known)
