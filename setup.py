@@ -12,6 +12,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "r1jax/__init__.py").read
 # Lower bounds are what the tests run on. jax 0.11 and later need Python 3.12: on 3.11 pip settles on 0.10.
 JAX_RANGE = ">=0.10,<0.13"
 OPENAI = "openai>=3,<4"
+PYARROW = "pyarrow>=22,<28"
 
 setup(
     name="r1jax",
@@ -27,6 +28,7 @@ setup(
         "optax>=0.2.8,<1",
         "orbax-checkpoint>=0.12,<1",
         "numpy>=2.4,<3",
+        "scipy>=1.15,<2",
         "sentencepiece>=0.2.3,<1",
         "tokenizers>=0.22,<1",
         "gguf>=0.19,<1",
@@ -48,8 +50,10 @@ setup(
         "tpu": [f"jax[tpu]{JAX_RANGE}"],
         # For rewards by a generative judge behind an OpenAI-compatible endpoint.
         "judge": [OPENAI],
+        # For benchmarks in the public originals' parquet files.
+        "eval": [PYARROW],
         # A new minor version of ruff brings new complaints: it is raised on purpose, not by the calendar.
-        "dev": ["pytest>=9,<10", OPENAI, "hypothesis>=6.150,<7", "ruff>=0.17,<0.18"],
+        "dev": ["pytest>=9,<10", OPENAI, PYARROW, "hypothesis>=6.150,<7", "ruff>=0.17,<0.18"],
         # The reference that models and tokenizers are compared with; without it those tests skip. On Linux PyPI's torch
         # brings CUDA along: several gigabytes, unless pip is told of PyTorch's own index of CPU builds.
         "parity": ["torch>=2.13,<2.14", "transformers>=5.23,<6"],

@@ -23,16 +23,17 @@ from r1jax.config import ConfigError
 from r1jax.core.sharding import make_mesh
 from r1jax.data import instructions
 from r1jax.data.corpus import document
-from r1jax.stages import rl, supervised
+from r1jax.stages import evaluate, rl, supervised
 from r1jax.training import checkpoint
 from r1jax.training.metrics import say
 
-STAGES = {"supervised": supervised.SupervisedConfig, "rl": rl.RLConfig}
+STAGES = {"supervised": supervised.SupervisedConfig, "rl": rl.RLConfig, "evaluate": evaluate.EvaluateConfig}
+Config = supervised.SupervisedConfig | rl.RLConfig | evaluate.EvaluateConfig
 WHERE_AND_HOW = ("mesh", "microbatches", "logprob_chunk", "log_every", "checkpoint")
 SHIPPED = pathlib.Path(__file__).parent.parent / "experiments" / "models"
 
 
-def read_config(spec: str, overrides: list[str]) -> supervised.SupervisedConfig | rl.RLConfig:
+def read_config(spec: str, overrides: list[str]) -> Config:
     """Loads a config file and types it.
 
     Raises:
@@ -42,6 +43,13 @@ def read_config(spec: str, overrides: list[str]) -> supervised.SupervisedConfig 
     if overrides:
         # Over the typed config, so that the command line may set what the page leaves at its default.
         cfg = _typed(configs.override(configs.to_dict(cfg), overrides))
+    if isinstance(cfg, evaluate.EvaluateConfig):
+        if bool(cfg.model) == bool(cfg.endpoint.base_url):
+            raise ConfigError(
+                "say which one model to evaluate: config.model, a Hugging Face directory (config.json, safetensors), "
+                "a .gguf file or our own folder; or config.endpoint.base_url and config.endpoint.model"
+            )
+        return cfg
     if not cfg.base and not getattr(cfg, "model", None):
         raise ConfigError(
             "config.base is empty: say what to start from by --config.base=..., a Hugging Face directory (config.json "
@@ -50,7 +58,7 @@ def read_config(spec: str, overrides: list[str]) -> supervised.SupervisedConfig 
     return cfg
 
 
-def _typed(tree: ConfigDict) -> supervised.SupervisedConfig | rl.RLConfig:
+def _typed(tree: ConfigDict) -> Config:
     stage = tree.get("stage")
     if stage not in STAGES:
         raise ConfigError(f"config.stage is {stage!r}, should be one of: {', '.join(STAGES)}")
@@ -178,6 +186,9 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
     set_up_jax(args)
     mesh = make_mesh(cfg.mesh)
     with jax.set_mesh(mesh):
+        if isinstance(cfg, evaluate.EvaluateConfig):
+            evaluate.run(cfg, args.workdir, mesh)
+            return
         if isinstance(cfg, supervised.SupervisedConfig):
             claim(args.workdir, cfg)
             say(f"model: {run_supervised(cfg, args.workdir, mesh)}")

@@ -25,8 +25,8 @@ def _parts(rollout: Rollout, cfg: RewardConfig | None = None, seed: int = 0) -> 
 
 def test_accuracy_and_format_are_recorded_whatever_their_weights() -> None:
     cfg = RewardConfig(accuracy=0.0, format=0.0)
-    parts, verdict = grade(_rollout(), cfg, seed=0, max_tokens=10)
-    assert (parts, verdict) == ({"accuracy": 1.0, "format": 1.0}, "right")
+    parts, graded = grade(_rollout(), cfg, seed=0, max_tokens=10)
+    assert (parts, graded.verdict) == ({"accuracy": 1.0, "format": 1.0}, "right")
     assert combine(parts, cfg) == 0.0
 
 

@@ -26,11 +26,12 @@ MAY_IMPORT = {
     "sampling": ("config", "core", "models", "text", "data"),
     "losses": ("config", "core", "models", "data.types", "data.batching"),
     "rewards": ("config", "text", "data.types"),
+    "benchmarks": ("config", "text", "data.types", "data.jsonl", "rewards"),
     "training": ("config", "core", "models", "losses", "data.types", "data.batching", "text.tokenizer"),
-    "stages": ("config", "core", "models", "text", "data", "sampling", "losses", "rewards", "training"),
+    "stages": ("config", "core", "models", "text", "data", "sampling", "losses", "rewards", "benchmarks", "training"),
 }
 # Rooms for the host: graders start as processes of their own, and each would pay for jax with seconds and memory.
-WITHOUT_JAX = ("config", "text", "rewards")
+WITHOUT_JAX = ("config", "text", "rewards", "benchmarks")
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "chex")
 
 

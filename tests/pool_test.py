@@ -36,8 +36,10 @@ def test_score_equals_grading_in_this_process_and_keeps_the_order(graders: Grade
     sources = ("maths", "reasoning_gym:chain_sum")
     rollouts = [_rollout(str(3 + i % 4), sample=i, source=sources[i % 2]) for i in range(32)]
     for rollout, graded in zip(rollouts, graders.score(rollouts), strict=True):
-        parts, verdict = grade(rollout, CFG, SEED, MAX_TOKENS)
-        assert (graded.sample, graded.parts, graded.verdict) == (rollout.sample, parts, verdict)
+        parts, found = grade(rollout, CFG, SEED, MAX_TOKENS)
+        assert (graded.sample, graded.parts, graded.verdict, graded.answer) == (
+            rollout.sample, parts, found.verdict, found.answer
+        )  # fmt: skip
         assert graded.reward == combine(parts, CFG)
         assert graded.logprobs is rollout.logprobs
     assert graders.score([]) == []

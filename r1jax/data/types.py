@@ -58,10 +58,15 @@ class Grade(NamedTuple):
     Attributes:
         score: 0.0 to 1.0; None when the response cannot be graded.
         verdict: why, one of `VERDICTS`.
+        answer: what was taken for the answer, in one spelling for all that mean the same, for majority votes; "": the
+            response has none, or the grader knows none.
+        detail: what else was found, plain JSON, for a benchmark's own figures.
     """
 
     score: float | None
     verdict: str
+    answer: str = ""
+    detail: Mapping[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Rollout:
         finish: "stop" when an end-of-sequence token was sampled, "length" when the budget ran out.
         reward: the combined reward, None when ungradable.
         parts: each reward by name; None marks an ungradable part.
-        verdict: why the accuracy is what it is, see `Grade`; "" before grading.
+        verdict, answer, detail: what the grader found beside the accuracy, see `Grade`; "" and None before grading.
     """
 
     prompt: Prompt
@@ -89,8 +94,15 @@ class Rollout:
     reward: float | None = None
     parts: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
     verdict: str = ""
+    answer: str = ""
+    detail: Mapping[str, Any] | None = None
 
     @functools.cached_property
     def response(self) -> Response:
-        """`text` taken apart, in the form that the prompt asked for."""
-        return split_response(self.text, self.prompt.marker)
+        """`text` taken apart, in the form that the prompt asked for.
+
+        A prompt that ends in `<think>`, as DeepSeek's chat template does, has opened the thought for the model: cut
+        short in it, such a response has no final part.
+        """
+        opened = self.prompt.text.rstrip().endswith("<think>") and not self.text.lstrip().startswith("<think>")
+        return split_response("<think>" + self.text if opened else self.text, self.prompt.marker)

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 
-from r1jax.data.types import Rollout
+from r1jax.data.types import Grade, Rollout
 from r1jax.rewards import custom, form, graders, language
 from r1jax.rewards.config import RewardConfig
 
@@ -39,17 +39,17 @@ def cheap_parts(rollout: Rollout, cfg: RewardConfig, seed: int, max_tokens: int)
     return parts | {reward.part: None for reward in cfg.custom}
 
 
-def grade(rollout: Rollout, cfg: RewardConfig, seed: int, max_tokens: int) -> tuple[Parts, str]:
-    """All parts of one rollout but those of judge and reward models, and the verdict.
+def grade(rollout: Rollout, cfg: RewardConfig, seed: int, max_tokens: int) -> tuple[Parts, Grade]:
+    """All parts of one rollout but those of judge and reward models, and what the grader of its answer said.
 
     Accuracy and format are there whatever their weights, for the metrics. It may never return: call it in a process
     that can be killed (`r1jax.rewards.pool`).
     """
-    score, verdict = graders.grade(rollout, cfg.graders)
-    parts = {"accuracy": score, **cheap_parts(rollout, cfg, seed, max_tokens)}
+    graded = graders.grade(rollout, cfg.graders)
+    parts = {"accuracy": graded.score, **cheap_parts(rollout, cfg, seed, max_tokens)}
     for reward in cfg.custom:
         parts[reward.part] = custom.load(reward.function)(rollout)
-    return parts, verdict
+    return parts, graded
 
 
 def combine(parts: Mapping[str, float | None], cfg: RewardConfig) -> float | None:

@@ -161,4 +161,5 @@ def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
     if answer is None:
         return Grade(0.0, "no_answer")
     row = rollout.prompt.metadata
-    return assess(answer, row["nums"], row["target"], use_all=row.get("use_all", True))
+    graded = assess(answer, row["nums"], row["target"], use_all=row.get("use_all", True))
+    return graded._replace(answer="".join(answer.split())[:200])

@@ -99,6 +99,19 @@ def same_expression(gold: str, answer: str) -> bool:
     return bool(_math_verify().verify(left, right, timeout_seconds=None))
 
 
+def signature(formula: str) -> str | None:
+    """What equal expressions have in common: their values at two points, to 12 digits; None where there is no value.
+
+    Raises:
+        TooComplexError: as for `parse`.
+    """
+    expression = parse(formula)
+    if expression is None or not hasattr(expression, "free_symbols"):
+        return None
+    values = [_value(expression, point) for point in range(2 if expression.free_symbols else 1)]
+    return None if None in values else " ".join(str(value.evalf(12)) for value in values)
+
+
 def same_equation(gold: Sequence[str], answer: Sequence[str]) -> bool:
     """Whether two equations say the same: their differences, left minus right, are in constant proportion, not 0.
 

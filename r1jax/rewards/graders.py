@@ -6,17 +6,20 @@ import importlib.metadata
 import pathlib
 import platform
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import r1jax
 from r1jax.config import nearest
 from r1jax.data.types import Grade, Rollout
-from r1jax.rewards import code, countdown, logic, maths
+from r1jax.rewards import choice, code, countdown, exact, logic, maths
 from r1jax.rewards.config import GraderConfig
 
 # Each has `grade(rollout, cfg) -> Grade`, which may never return: call it in a process that can be killed
 # (`r1jax.rewards.pool`); and `check(row)`, which raises ValueError for a row that it could not grade against.
-GRADERS = {"maths": maths, "countdown": countdown, "code": code, "reasoning_gym": logic}
+GRADERS = {
+    "maths": maths, "choice": choice, "exact": exact, "countdown": countdown, "code": code, "reasoning_gym": logic,
+}  # fmt: skip
 _LIBRARIES = {"maths": ("math-verify", "latex2sympy2_extended", "sympy"), "reasoning_gym": ("reasoning-gym", "sympy")}
 
 
@@ -28,10 +31,19 @@ def examine(row: Mapping[str, Any]) -> str:
     """
     fitting = "code" if code.is_code(row) else "countdown" if countdown.is_countdown(row) else "maths"
     name = row.get("grader", fitting)
+    grader(name).check(row)
+    return name
+
+
+def grader(name: str) -> ModuleType:
+    """The grader of a name.
+
+    Raises:
+        ValueError: there is none; names the nearest.
+    """
     if name not in GRADERS:
         raise ValueError(f"no grader named {name!r}; nearest: {nearest(str(name), GRADERS)}")
-    GRADERS[name].check(row)
-    return name
+    return GRADERS[name]
 
 
 def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:

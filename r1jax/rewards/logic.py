@@ -274,8 +274,10 @@ def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
     nothing_is_right = response.answers and not prompt.answer  # task ab's letters may all cancel
     if others or not (answer or nothing_is_right):
         return Grade(0.0, "no_answer")
+    # Separators of thousands aside, and not the comma of a pair: 1,2 is not 12.
+    vote = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", " ".join(answer.lower().split())).rstrip(".")[:200]
     if answer and answer == prompt.answer.strip():
-        return Grade(1.0, "right")
+        return Grade(1.0, "right", vote)
     if len(answer) > max(_MAX_CHARS, 2 * len(prompt.answer)):
         return Grade(0.0, "too_complex")
     try:
@@ -287,10 +289,10 @@ def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
     if score is None:
         return Grade(0.0, "malformed")
     if score >= _FULL_SCORE:
-        return Grade(1.0, "right")
+        return Grade(1.0, "right", vote)
     if cfg.partial_credit and score > 0:
-        return Grade(score, "partly_right")
-    return Grade(0.0, "wrong")
+        return Grade(score, "partly_right", vote)
+    return Grade(0.0, "wrong", vote)
 
 
 def _score(task: str, score_answer: Callable[..., float], answer: str, entry: Entry) -> float | None:

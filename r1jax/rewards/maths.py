@@ -18,6 +18,7 @@ from typing import Any
 from r1jax.data.types import Grade, Rollout
 from r1jax.rewards import notation
 from r1jax.rewards.answer import MAX_ANSWER, claim, final_answer, said
+from r1jax.rewards.canonical import spelling
 from r1jax.rewards.config import GraderConfig
 from r1jax.rewards.expression import TooComplexError, parse, same_equation, same_expression
 from r1jax.rewards.numerals import is_harmless, number, rounded, same
@@ -57,15 +58,16 @@ def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
         return Grade(0.0, "no_answer")
     if len(answer) > MAX_ANSWER:
         return Grade(0.0, "too_complex")
+    tidied = notation.tidy(answer)
     try:
-        right = _is_right(gold, notation.tidy(answer))
+        right = _is_right(gold, tidied)
     except TooComplexError:
         return Grade(0.0, "too_complex")
     except Exception:  # sympy breaks down on some nonsense that it parses
         return Grade(0.0, "malformed")
     if right is None:
         return Grade(0.0, "malformed")
-    return Grade(float(right), "right" if right else "wrong")
+    return Grade(float(right), "right" if right else "wrong", spelling(gold, tidied))
 
 
 @functools.lru_cache(maxsize=4096)

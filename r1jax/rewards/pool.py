@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from types import MappingProxyType
 
-from r1jax.data.types import Rollout
+from r1jax.data.types import Grade, Rollout
 from r1jax.rewards import custom, language
 from r1jax.rewards.combine import Parts, cheap_parts, combine, grade
 from r1jax.rewards.config import RewardConfig
@@ -35,17 +35,20 @@ class PendingGrade:
             scores: the reward models' parts.
 
         Returns:
-            the rollout with its reward, parts and verdict. One that ran out of time or memory or crashed its grader has
-            accuracy 0.0; one whose graders raised, or were killed twice from outside, has accuracy None.
+            the rollout with its reward, its parts and what the grader found. One that ran out of time or memory or
+            crashed its grader has accuracy 0.0; one whose graders raised, or were killed twice from outside, None.
         """
-        parts, verdict = self._parts()
+        parts, grade = self._parts()
         parts |= scores
         if self._judged is not None:
             parts["judge"] = self._judged.result()
         reward = combine(parts, self._graders.cfg)
-        return dataclasses.replace(self._rollout, parts=parts, reward=reward, verdict=verdict)
+        return dataclasses.replace(
+            self._rollout, parts=parts, reward=reward,
+            verdict=grade.verdict, answer=grade.answer, detail=grade.detail,
+        )  # fmt: skip
 
-    def _parts(self) -> tuple[Parts, str]:
+    def _parts(self) -> tuple[Parts, Grade]:
         prompt = self._rollout.prompt
         try:
             return self._grade.result()
@@ -60,7 +63,7 @@ class PendingGrade:
         except JobError as error:
             score, verdict = None, "ungradable"
             _log.warning("cannot grade prompt %s: %s", prompt.id, error)
-        return {"accuracy": score, **self._graders._cheap_parts(self._rollout)}, verdict
+        return {"accuracy": score, **self._graders._cheap_parts(self._rollout)}, Grade(score, verdict)
 
 
 class GraderPool:
@@ -115,7 +118,7 @@ class GraderPool:
             "judge/prompt_tokens": self._judge.prompt_tokens, "judge/completion_tokens": self._judge.completion_tokens
         }  # fmt: skip
 
-    def _hand_in(self, rollout: Rollout) -> "tuple[Future[tuple[Parts, str]], Future[float | None] | None]":
+    def _hand_in(self, rollout: Rollout) -> "tuple[Future[tuple[Parts, Grade]], Future[float | None] | None]":
         # Graders have no use for the log-probs, by far the most of a rollout's bytes.
         lean = dataclasses.replace(rollout, logprobs=rollout.logprobs[:0])
         is_code = rollout.prompt.grader == "code"

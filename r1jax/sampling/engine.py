@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import jax
 import numpy as np
@@ -109,6 +109,7 @@ class Engine:
         samples: int,
         seed: tuple[int, ...],
         on_finish: Callable[[Rollout], None] = lambda rollout: None,
+        skip: Collection[tuple[str, int]] = (),
     ) -> list[Rollout]:
         """Draws `samples` completions of each prompt from these very weights.
 
@@ -122,9 +123,10 @@ class Engine:
             samples: group size.
             seed: words of the randomness, say (run seed, step).
             on_finish: called with each rollout as soon as it is complete, in order of completion.
+            skip: (prompt id, sample) of those that are not to be drawn: somebody has them already.
 
         Returns:
-            `len(prompts) * samples` rollouts, prompt by prompt, sample by sample.
+            `len(prompts) * samples` rollouts, prompt by prompt, sample by sample, without those skipped.
 
         Raises:
             ValueError: a prompt without tokens.
@@ -136,7 +138,8 @@ class Engine:
         params = self._to_decode_layout(params)
         key = functools.reduce(jax.random.fold_in, seed, jax.random.key(0))
         key = jax.device_put(key, replicated(self._mesh))
-        waiting = collections.deque(_Sequence(p, s) for p in range(len(prompts)) for s in range(samples))
+        wanted = [(p, s) for p in range(len(prompts)) for s in range(samples) if (prompts[p].id, s) not in skip]
+        waiting = collections.deque(_Sequence(p, s) for p, s in wanted)
         running: list[_Sequence | None] = [None] * cfg.slots
         done: dict[tuple[str, int], Rollout] = {}
         shelf: tuple[range, kv.KVCache | None] = (range(0), None)  # the prompts prefilled last
@@ -171,7 +174,7 @@ class Engine:
                     running[i] = None
                     done[rollout.prompt.id, rollout.sample] = rollout
                     on_finish(rollout)
-        return [done[prompt.id, s] for prompt in prompts for s in range(samples)]
+        return [done[prompts[p].id, s] for p, s in wanted]
 
     @property
     def _fork_size(self) -> int:

@@ -43,14 +43,14 @@ def sample_and_grade(
         ]
     if jax.process_count() == 1:
         return rollouts
-    verdicts = _from_process_0([(rollout.reward, rollout.parts, rollout.verdict) for rollout in rollouts])
+    verdicts = from_process_0([(r.reward, r.parts, r.verdict, r.answer) for r in rollouts])
     return [
-        dataclasses.replace(rollout, reward=reward, parts=parts, verdict=verdict)
-        for rollout, (reward, parts, verdict) in zip(rollouts, verdicts, strict=True)
+        dataclasses.replace(rollout, reward=reward, parts=parts, verdict=verdict, answer=answer)
+        for rollout, (reward, parts, verdict, answer) in zip(rollouts, verdicts, strict=True)
     ]
 
 
-def _from_process_0(value: Any) -> Any:
+def from_process_0(value: Any) -> Any:
     """Process 0's value, in every process. Padded to a power of two: each new size is compiled."""
     data = np.frombuffer(pickle.dumps(value), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))

@@ -33,8 +33,8 @@ from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.graders import examine
 from r1jax.rewards.pool import GraderPool
 from r1jax.sampling.engine import Engine, SamplingConfig
-from r1jax.stages.evaluate import EvalConfig, evaluate, write_samples
 from r1jax.stages.grading import describe, sample_and_grade
+from r1jax.stages.held_out import EvalConfig, evaluate, write_samples
 from r1jax.stages.reward_model import RewardModel
 from r1jax.training import checkpoint, state
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints

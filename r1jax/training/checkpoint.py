@@ -205,13 +205,14 @@ def load_tokenizer(path: pathlib.Path, cfg: ModelConfig) -> Tokenizer:
 
 
 def load_model(
-    path: pathlib.Path, mesh: Mesh, compute: ComputeConfig | None = None
+    path: pathlib.Path, mesh: Mesh, compute: ComputeConfig | None = None, dtype: str | None = "float32"
 ) -> tuple[Params, ModelConfig, Tokenizer]:
-    """Reads a model for training: float32 weights, each straight into its sharding.
+    """Reads a model, by default for training: float32 weights, each straight into its sharding.
 
     Args:
         path: anything that `open_model` takes.
         compute: how the model shall be computed; None: as its folder says.
+        dtype: of the weights, see `weights.stored_dtype`; None: as stored, which is enough to sample from them.
 
     Raises:
         FileNotFoundError: no model, or a part of it is missing.
@@ -219,7 +220,7 @@ def load_model(
     """
     model = open_model(path)
     tokenizer = load_tokenizer(path, model.cfg)  # before the weights, which take longer
-    params = model.read(mesh, "float32", reporter(f"reading {path}"))
+    params = model.read(mesh, dtype, reporter(f"reading {path}"))
     cfg = model.cfg if compute is None else dataclasses.replace(model.cfg, **dataclasses.asdict(compute))
     return params, cfg, tokenizer
 

@@ -1,0 +1,151 @@
+"""A benchmark's data, in our layout or in that of the public original: JSONL, JSON, CSV or parquet."""
+
+import csv
+import dataclasses
+import gzip
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from r1jax.benchmarks.benchmark import Benchmark, Row
+from r1jax.config import missing_file
+from r1jax.data import jsonl
+from r1jax.rewards import graders, judging
+
+_KINDS = (".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet")
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What a file or a folder of files holds.
+
+    Attributes:
+        rows: the questions, each with `id`, `prompt` and `answer`, in the files' order.
+        shots: the rows that were taken for examples, and are not asked.
+        left_out: rows that the adapter does not want.
+    """
+
+    rows: Sequence[Row]
+    shots: Sequence[Row]
+    left_out: int
+
+
+def read(benchmark: Benchmark, path: pathlib.Path, grader: str, references: Mapping[str, str]) -> Data:
+    """Reads, adapts and checks every row.
+
+    Args:
+        path: a file, or a folder: then all its files of a kind that is known here, by name.
+        grader: who will grade.
+        references: answers to be compared with, by question's id, which become a row's `reference_output`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a row that cannot be used, by file and row; two rows of one id; nothing to ask.
+    """
+    rows: list[Row] = []
+    places: dict[str, str] = {}
+    left_out = 0
+    for place, row in _rows(path):
+        try:
+            made = _adapted(benchmark, row)
+            if made is None:
+                left_out += 1
+                continue
+            made["id"] = str(made.get("id") or f"{path.stem}-{len(rows) + left_out}")
+            if references:
+                made["reference_output"] = _reference(references, made["id"])
+            if made["id"] in places:
+                raise ValueError(f"id {made['id']!r} is already that of {places[made['id']]}")
+            jsonl.check_text("prompt", made["prompt"])
+            if not isinstance(made["answer"], str):
+                raise ValueError(f"'answer' is {made['answer']!r}, should be a string")
+            (judging.PROTOCOLS.get(grader) or graders.grader(grader)).check(made)
+        except KeyError as error:
+            present = ", ".join(map(str, row))
+            raise ValueError(f"{place}: no {error}; the row has: {present}; is this {benchmark.title}?") from error
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{place}: {error}") from error
+        places[made["id"]] = place
+        rows.append(made)
+    if len(rows) <= benchmark.shots:
+        raise ValueError(f"{path} has nothing to ask: {len(rows)} questions, {left_out} rows left out")
+    return Data(rows[benchmark.shots :], rows[: benchmark.shots], left_out)
+
+
+def data_hash(path: pathlib.Path) -> str:
+    """SHA-256, 16 digits of it, of a file's bytes, or of all files that `read` reads of a folder."""
+    whole = hashlib.sha256()
+    for file in _files(path):
+        whole.update(file.read_bytes())
+    return whole.hexdigest()[:16]
+
+
+def _adapted(benchmark: Benchmark, row: Row) -> Row | None:
+    ours = isinstance(row.get("prompt"), str) and isinstance(row.get("answer"), str)
+    if not ours and benchmark.adapt:
+        id_ = row.get("id")
+        row = benchmark.adapt(row)
+        if row is not None and id_ not in (None, ""):
+            row.setdefault("id", id_)
+    if row is not None and benchmark.prepare:
+        row = benchmark.prepare(row)
+    return None if row is None else dict(row)
+
+
+def _reference(references: Mapping[str, str], id_: str) -> str:
+    if id_ not in references:
+        raise ValueError(f"the baseline has no answer to question {id_!r}")
+    return references[id_]
+
+
+def _files(path: pathlib.Path) -> list[pathlib.Path]:
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.name.endswith(_KINDS))
+        if not files:
+            raise FileNotFoundError(f"{path} holds no file of a kind that is read here: {', '.join(_KINDS)}")
+        return files
+    if not path.is_file():
+        raise FileNotFoundError(missing_file(path))
+    return [path]
+
+
+def _rows(path: pathlib.Path) -> Iterator[tuple[str, Row]]:
+    """Each row with its place, for errors."""
+    for file in _files(path):
+        if file.suffix == ".parquet":
+            yield from ((f"{file}, row {i}", row) for i, row in enumerate(_parquet(file), 1))
+        elif file.suffix == ".csv":
+            with file.open(encoding="utf-8-sig", newline="") as lines:
+                yield from ((f"{file}, row {i}", dict(row)) for i, row in enumerate(csv.DictReader(lines), 1))
+        elif file.suffix == ".json":
+            content = json.loads(file.read_text("utf-8"))
+            if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+                raise ValueError(f"{file} should be a list of objects")
+            yield from ((f"{file}, object {i}", row) for i, row in enumerate(content, 1))
+        elif file.name.endswith((".jsonl", ".jsonl.gz")):
+            with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
+                for i, line in enumerate(lines, 1):
+                    if line.strip():
+                        yield f"{file}:{i}", _object(line, f"{file}:{i}")
+        else:
+            raise ValueError(f"{file}: not of a kind that is read here: {', '.join(_KINDS)}")
+
+
+def _object(line: bytes, place: str) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{place}: not JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{place}: a {type(row).__name__}, should be an object")
+    return row
+
+
+def _parquet(file: pathlib.Path) -> list[dict[str, Any]]:
+    try:
+        import pyarrow.parquet  # only where such a file is read: the extra `eval`
+    except ImportError as error:
+        raise ValueError(f"{file} needs the package pyarrow: pip install 'r1jax[eval]'") from error
+    return pyarrow.parquet.read_table(file).to_pylist()

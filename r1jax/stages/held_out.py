@@ -1,0 +1,116 @@
+"""RL's own evaluation: pass@1 over k samples and cons@k on its held-out questions, with their standard errors.
+
+Benchmarks are evaluated by `r1jax.stages.evaluate`.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from r1jax.benchmarks import estimators
+from r1jax.benchmarks.benchmark import Outcome
+from r1jax.benchmarks.estimators import standard_error
+from r1jax.config import at_least
+from r1jax.core.params import Params
+from r1jax.data import jsonl
+from r1jax.data.types import Prompt, Rollout
+from r1jax.models.logits import Truncation
+from r1jax.rewards.pool import GraderPool
+from r1jax.sampling.engine import Engine
+from r1jax.stages.grading import describe, mean, sample_and_grade
+from r1jax.stages.reward_model import RewardModel
+
+# Keeps an evaluation's noise apart from training's; training seeds are (seed, step, round).
+EVAL_STREAM = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """The paper's protocol at any size.
+
+    Attributes:
+        questions: held-out questions asked.
+        samples: k, drawn for each before and after training.
+        samples_during: k while training.
+        every: steps between evaluations during training; 0: only before and after.
+        truncation: the paper's temperature 0.6 and top-p 0.95. Not greedy: that repeats itself.
+    """
+
+    questions: int = 128
+    samples: int = 16
+    samples_during: int = 4
+    every: int = 0
+    truncation: Truncation = Truncation(temperature=0.6, top_p=0.95)
+
+    def __post_init__(self):
+        at_least(1, self, "questions", "samples", "samples_during")
+        at_least(0, self, "every")
+
+
+def scores(rollouts: Sequence[Rollout], samples: int) -> dict[str, Any]:
+    """The row of an evaluation from its graded rollouts, `samples` for each question in turn.
+
+    pass@1 is the mean over the samples really drawn; an ungradable sample leaves its question's mean. cons@k is the
+    first grade among the samples that gave the majority's answer.
+    """
+    groups = [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)]
+    passes, consensus, sources = [], [], []
+    for group in groups:
+        grades = [r.parts["accuracy"] for r in group]
+        if all(grade is None for grade in grades):
+            continue
+        passes.append(np.mean([grade for grade in grades if grade is not None]))
+        votes = [Outcome(r.prompt.id, r.sample, r.parts["accuracy"], r.verdict, r.answer) for r in group]
+        consensus.append(estimators.consensus(votes))
+        sources.append(group[0].prompt.source)
+    passes, consensus = np.array(passes), np.array(consensus)
+    shape = describe(rollouts)
+    well_formed = [r.parts["accuracy"] for r in rollouts if r.parts["format"] == 1.0]
+
+    def by_source(source: str) -> dict[str, float]:
+        chosen = passes[[s == source for s in sources]]
+        return {"n": len(chosen), "pass@1": mean(chosen), "stderr": standard_error(chosen)}
+
+    return {
+        "n": len(passes), "k": samples,
+        "pass@1": mean(passes), "stderr": standard_error(passes),
+        "cons@k": mean(consensus), "cons_stderr": standard_error(consensus),
+        "truncated": shape["length/truncated"], "format": shape["reward/format"],
+        "pass@1_if_well_formed": mean([g for g in well_formed if g is not None]) if well_formed else None,
+        "length": shape["length/mean"], "reflection": shape["reflection/share"],
+        "mixed_language": shape["language/mixed"], "ungradable": mean([r.parts["accuracy"] is None for r in rollouts]),
+        "by_source": {source: by_source(source) for source in sorted(set(sources))},
+    }  # fmt: skip
+
+
+def evaluate(
+    engine: Engine, graders: GraderPool | None, params: Params, prompts: Sequence[Prompt], samples: int,
+    truncation: Truncation, seed: int, models: Mapping[str, RewardModel] = MappingProxyType({}),
+) -> tuple[dict[str, Any], list[Rollout]]:  # fmt: skip
+    """Asks every question `samples` times. The noise is the same whenever it is asked: models differ, luck does not.
+
+    Returns:
+        the row of `scores` with the sampling settings, and the graded rollouts.
+    """
+    rollouts = sample_and_grade(engine, graders, params, prompts, samples, (seed, EVAL_STREAM), models)
+    row = scores(rollouts, samples)
+    return {**row, "temperature": truncation.temperature, "top_p": truncation.top_p}, rollouts
+
+
+def write_samples(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
+    """One JSON line a sample, with its grades: what the report shows, and what a look at the rewards needs."""
+
+    def row(r: Rollout) -> dict[str, Any]:
+        response = r.response
+        return {
+            "id": r.prompt.id, "question": r.prompt.question, "answer": r.prompt.answer, "source": r.prompt.source,
+            "sample": r.sample, "text": r.text, "thought": response.thought, "final": response.final,
+            "correct": r.parts["accuracy"], "verdict": r.verdict, "reward": r.reward, "parts": dict(r.parts),
+            "finish": r.finish, "num_tokens": len(r.ids), "well_formed": bool(r.parts["format"]),
+        }  # fmt: skip
+
+    jsonl.write(path, map(row, rollouts))

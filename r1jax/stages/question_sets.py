@@ -1,0 +1,154 @@
+"""A benchmark's questions, ready to be asked of one model."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from r1jax import config
+from r1jax.benchmarks import arena, reading
+from r1jax.benchmarks.benchmark import Benchmark, Row, find, render
+from r1jax.config import ConfigError, at_least
+from r1jax.data import jsonl
+from r1jax.data.tasks import DataConfig, Questions, TaskConfig, prompt_text
+from r1jax.data.types import Prompt
+from r1jax.rewards.graders import examine
+from r1jax.text import chat
+from r1jax.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from r1jax.stages.evaluate import EvaluateConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig:
+    """One benchmark.
+
+    Attributes:
+        name: a file of `r1jax/benchmarks`, say gsm8k; or path/mine.py, a file of your own with a `BENCHMARK`.
+        path: its data, a file or a folder of files; "": where the adapter says, below `data`.
+        samples: k; 0: the evaluation's.
+        questions: how many are asked; 0: the evaluation's.
+        instruction: how they are asked, in the adapter's place; {prompt} is the question.
+        grader: who grades, in the adapter's place; "": the adapter's.
+        baseline: the file of the answers compared with, where rows have none (Arena-Hard).
+    """
+
+    name: str
+    path: str = ""
+    samples: int = 0
+    questions: int = 0
+    instruction: str | None = None
+    grader: str = ""
+    baseline: str = ""
+
+    def __post_init__(self):
+        at_least(0, self, "samples", "questions")
+        if self.instruction is not None and "{prompt}" not in self.instruction:
+            raise ValueError(f"instruction of {self.name} has no {{prompt}}: the question would not be asked")
+
+    @property
+    def folder(self) -> str:
+        """Where its samples lie, below the workdir."""
+        return pathlib.Path(self.name).stem
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionSet:
+    """A benchmark's questions.
+
+    Attributes:
+        name: of its folder of results.
+        benchmark: its protocol.
+        grader: who grades.
+        prompts: what is asked.
+        rows: the data's row of each, by id.
+        in_file: questions that the data has.
+        samples: k; 0: the evaluation's.
+        data: where the data is, and its hash.
+        asked: instruction and number of examples.
+    """
+
+    name: str
+    benchmark: Benchmark
+    grader: str
+    prompts: Sequence[Prompt]
+    rows: Mapping[str, Row]
+    in_file: int
+    samples: int
+    data: Mapping[str, Any]
+    asked: Mapping[str, Any]
+
+    def setup(self, cfg: "EvaluateConfig") -> dict[str, Any]:
+        """What samples depend on beside the model."""
+        sampling, truncation = cfg.sampling, cfg.sampling.truncation
+        return {
+            "data": dict(self.data), "seed": cfg.seed, "temperature": truncation.temperature,
+            "top_p": truncation.top_p, "top_k": truncation.top_k, "max_new_tokens": sampling.max_new_tokens,
+            "template": cfg.template, "chat": cfg.chat, "marker": cfg.marker, **self.asked,
+            "compute": config.to_dict(cfg.compute) if cfg.compute else None,
+        }  # fmt: skip
+
+    def as_rows(self) -> Iterator[Row]:
+        """What a report shows of each question."""
+        for prompt in self.prompts:
+            yield {"id": prompt.id, "question": prompt.question, "answer": prompt.answer, "text": prompt.text}
+
+
+def from_benchmark(cfg: "EvaluateConfig", each: BenchmarkConfig, tokenizer: Tokenizer | None) -> QuestionSet:
+    """Reads, checks and renders a benchmark.
+
+    Args:
+        tokenizer: the model's; None: a server has it.
+
+    Raises:
+        ConfigError: no such benchmark, or nothing says where its data is.
+        FileNotFoundError, ValueError: see `reading.read`.
+    """
+    benchmark = find(each.name)
+    if not each.path and not (cfg.data and benchmark.file):
+        raise ConfigError(f"no data for {each.name}: set config.data to the folder that holds "
+                          f"{benchmark.file or 'its file'}, or the benchmark's own path")  # fmt: skip
+    path = pathlib.Path(each.path) if each.path else pathlib.Path(cfg.data) / benchmark.file
+    grader = each.grader or benchmark.grader
+    answers = arena.read_baseline(pathlib.Path(each.baseline)) if each.baseline else {}
+    found = reading.read(benchmark, path, grader, answers)
+    instruction = benchmark.instruction if each.instruction is None else each.instruction
+    count = min(each.questions or cfg.questions or len(found.rows), len(found.rows))
+    rows = [found.rows[i] for i in jsonl.order(cfg.seed, len(found.rows), 0, count)]
+    prompts = []
+    for row in rows:
+        text = _text(cfg, render(row, instruction, found.shots), tokenizer)
+        metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer")}
+        prompts.append(Prompt(row["id"], row["prompt"], row["answer"], f"{grader}:{each.folder}", text,
+                              tuple(tokenizer.encode(text)) if tokenizer else (), metadata, cfg.marker))  # fmt: skip
+    data = {"path": path.name, "hash": reading.data_hash(path)}
+    if each.baseline:
+        data["baseline"] = reading.data_hash(pathlib.Path(each.baseline))
+    return QuestionSet(each.folder, benchmark, grader, prompts, {row["id"]: row for row in rows}, len(found.rows),
+                       each.samples, data, {"instruction": instruction, "shots": len(found.shots)})  # fmt: skip
+
+
+def from_task(cfg: "EvaluateConfig", task: TaskConfig, tokenizer: Tokenizer | None) -> QuestionSet:
+    """Held-out questions of a reasoning-gym task: those that no training of ours with this share ever meets.
+
+    Raises:
+        ConfigError: see `tasks.Questions`.
+    """
+    data = DataConfig(tasks=(task,), template=cfg.template, chat=cfg.chat and tokenizer is not None)
+    questions = Questions(data, cfg.seed, tokenizer or SimpleNamespace(encode=lambda text: ()), examine=examine)
+    prompts = [dataclasses.replace(prompt, marker=cfg.marker) for prompt in questions.held_out(cfg.task_questions)]
+    name = f"reasoning_gym_{task.name}"
+    made_of = {"task": task.name, "options": config.to_dict(task.options), "held_out_share": data.held_out_share}
+    benchmark = Benchmark(task.name, "logic", "reasoning_gym", votes=True)
+    rows = {prompt.id: {"prompt": prompt.question, "answer": prompt.answer} for prompt in prompts}
+    return QuestionSet(name, benchmark, "reasoning_gym", prompts, rows, len(prompts), 0,
+                       {"path": f"reasoning-gym {task.name}", "hash": config.fingerprint(made_of)},
+                       {"instruction": "{prompt}", "shots": 0})  # fmt: skip
+
+
+def _text(cfg: "EvaluateConfig", question: str, tokenizer: Tokenizer | None) -> str:
+    if tokenizer is None:
+        return chat.render(cfg.template, question)
+    return prompt_text(question, cfg.template, cfg.chat, tokenizer)

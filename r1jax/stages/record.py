@@ -1,0 +1,111 @@
+"""What an evaluation keeps of one benchmark: every sample as it is drawn, every grade as it is given.
+
+Samples and grades stand in two files, so that a newer grader needs no new samples. Lines are only ever added: of two
+for one sample the last counts.
+"""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from r1jax import config
+from r1jax.benchmarks.benchmark import Outcome
+from r1jax.config import ConfigError
+from r1jax.data import jsonl
+from r1jax.data.types import Grade, Prompt, Rollout
+
+Key = tuple[str, int]
+
+
+class Record:
+    """The folder of one benchmark.
+
+    Attributes:
+        samples: line of samples.jsonl by (question id, sample).
+        grades: line of grades.jsonl, of this grader alone.
+        spoiled: lines that a kill cut off; what they held is done again.
+        other_grader: samples whose grade is another grader's, or an older one's.
+    """
+
+    def __init__(self, folder: pathlib.Path, setup: Mapping[str, Any], grader: str):
+        """Opens what is there, or begins.
+
+        Args:
+            setup: what samples depend on; another one's samples are refused.
+            grader: the stamp of who grades now.
+
+        Raises:
+            ConfigError: the folder's samples were drawn otherwise; names every key that differs.
+        """
+        self.folder, self._grader = folder, grader
+        folder.mkdir(parents=True, exist_ok=True)
+        samples, spoiled = _lines(folder / "samples.jsonl")
+        path, ours = folder / "setup.json", config.to_dict(setup)
+        if samples and path.exists() and (changed := config.differences(json.loads(path.read_text("utf-8")), ours)):
+            raise ConfigError(f"{folder} holds samples drawn otherwise; choose another --workdir, or set back\n  "
+                              + "\n  ".join(changed))  # fmt: skip
+        write_json(path, ours)
+        self.samples = {(row["id"], row["sample"]): row for row in samples}
+        grades, spoiled_grades = _lines(folder / "grades.jsonl")
+        latest = {(row["id"], row["sample"]): row for row in grades}
+        self.grades = {key: row for key, row in latest.items() if row["grader"] == grader}
+        self.spoiled = spoiled + spoiled_grades
+        self.other_grader = len(latest) - len(self.grades)
+
+    def keep_sample(self, rollout: Rollout) -> None:
+        """Adds a sample that was just drawn."""
+        row = {"id": rollout.prompt.id, "sample": rollout.sample, "text": rollout.text, "finish": rollout.finish,
+               "tokens": len(rollout.ids)}  # fmt: skip
+        jsonl.append(self.folder / "samples.jsonl", row)
+        self.samples[rollout.prompt.id, rollout.sample] = row
+
+    def keep_grade(self, key: Key, grade: Grade, well_formed: bool) -> None:
+        """Adds what a grader said of a sample."""
+        row = {"id": key[0], "sample": key[1], **grade._asdict(), "well_formed": well_formed, "grader": self._grader}
+        jsonl.append(self.folder / "grades.jsonl", row)
+        self.grades[key] = row
+
+    def rollout(self, prompt: Prompt, sample: int) -> Rollout:
+        """A sample as it was drawn, for grading; its ids are not kept, only how many there were."""
+        row = self.samples[prompt.id, sample]
+        ids = np.full(row["tokens"], -1, np.int32)
+        return Rollout(prompt, sample, ids, np.zeros(0, np.float32), row["text"], row["finish"])
+
+    def outcomes(self, prompts: Sequence[Prompt], samples: int) -> list[Outcome]:
+        """The graded samples of these questions, in order."""
+        keys = [(prompt.id, sample) for prompt in prompts for sample in range(samples)]
+        return [self._outcome(key) for key in keys if key in self.grades and key in self.samples]
+
+    def well_formed(self, prompts: Sequence[Prompt], samples: int) -> float:
+        """The share of them that keep to the form of thought and answer."""
+        kept = [self.grades[o.id, o.sample]["well_formed"] for o in self.outcomes(prompts, samples)]
+        return sum(kept) / len(kept) if kept else 0.0
+
+    def _outcome(self, key: Key) -> Outcome:
+        grade, sample = self.grades[key], self.samples[key]
+        return Outcome(*key, grade["score"], grade["verdict"], grade["answer"], grade["detail"] or {},
+                       sample["tokens"], sample["finish"])  # fmt: skip
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Writes a file whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def _lines(path: pathlib.Path) -> tuple[list[dict[str, Any]], int]:
+    """A file's objects, and the number of lines that a kill spoiled."""
+    if not path.exists():
+        return [], 0
+    rows, spoiled = [], 0
+    with path.open("rb") as lines:
+        for line in lines:
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                spoiled += 1
+    return rows, spoiled

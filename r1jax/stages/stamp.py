@@ -1,0 +1,33 @@
+"""What a result was made with, so that it can be made again and compared with no other by mistake."""
+
+import hashlib
+import importlib.metadata
+import pathlib
+import platform
+
+import jax
+
+import r1jax
+
+_LIBRARIES = ("jax", "jaxlib", "numpy", "tokenizers", "sentencepiece", "jinja2")
+
+
+def model_hash(path: pathlib.Path) -> str:
+    """SHA-256 over a model's files, their names and every byte; `path` is a folder or one file.
+
+    Reading a large model takes as long as its disk does: some 100 GB in a minute or two.
+    """
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    whole = hashlib.sha256()
+    for file in files:
+        name = file.name if path.is_file() else file.relative_to(path).as_posix()
+        with file.open("rb") as content:
+            whole.update(f"{name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
+    return whole.hexdigest()
+
+
+def libraries() -> dict[str, str]:
+    """Versions of what sampling depends on, and the kind of device; graders name their own."""
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"r1jax": r1jax.__version__, "python": platform.python_version(), **versions,
+            "device": jax.devices()[0].device_kind}  # fmt: skip

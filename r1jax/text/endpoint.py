@@ -1,0 +1,36 @@
+"""The way to a server that speaks OpenAI's protocol, for what is sampled from one and for judges."""
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import openai
+
+# What a config has wrong, not what a server has for a while.
+OURS_TO_MEND = {401: "the key is refused", 403: "the key may not do this", 404: "no such model, or no such address"}
+
+
+def connect(who: str, base_url: str, api_key_env: str, timeout_s: float, retries: int) -> "openai.OpenAI":
+    """A client; no request is made.
+
+    Args:
+        who: what it is for, as errors begin: "the judge".
+        base_url: say http://localhost:8000/v1.
+        api_key_env: the environment variable that holds the key; "" where none is needed.
+        timeout_s: seconds that a request may take.
+        retries: of timeouts, lost connections, 408, 409, 429 and 5xx, with a growing delay.
+
+    Raises:
+        ValueError: that variable is not set, or the package openai is not installed.
+    """
+    try:
+        import openai  # only where a server is asked: the extra `judge`
+    except ImportError as error:
+        raise ValueError(f"{who} needs the package openai: pip install 'r1jax[judge]'") from error
+    if api_key_env and not os.environ.get(api_key_env):
+        raise ValueError(
+            f"{who} has no key: set the environment variable {api_key_env}, "
+            'or api_key_env="" for an endpoint that needs none'
+        )
+    key = os.environ[api_key_env] if api_key_env else "none"
+    return openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout_s, max_retries=retries)
