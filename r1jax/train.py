@@ -200,7 +200,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
     if jax.process_index() == 0:
         from rich.console import Console
 
-        from r1jax.report import headline, write_report
+        from r1jax.report.run import headline, write_report
 
         path = write_report(args.workdir)
         Console().print(headline(args.workdir))

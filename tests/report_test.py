@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import rich.console
 
-from r1jax import report
-from r1jax.report_plots import draw_plots, smooth
+from r1jax.report import run as report
+from r1jax.report.plots import draw_plots, smooth
 
 PLOT_TITLES = (
     "Held-out accuracy",

@@ -1,10 +1,9 @@
-"""A finished or half-finished run, told in one page: `python -m r1jax.report WORKDIR` writes WORKDIR/report.html.
+"""A finished or half-finished run, told in one page, WORKDIR/report.html.
 
 Reads only files of the run: config.json, metrics.jsonl, evals.jsonl and evals/step_NNNNNN.jsonl. What is missing is
 named in the page; what is malformed is an error that names the file and the line.
 """
 
-import argparse
 import dataclasses
 import itertools
 import json
@@ -15,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import rich.console
 import rich.markup
 import rich.table
 
-from r1jax.report_plots import Row, draw_plots, number
+from r1jax.report.plots import Row, draw_plots, number
 from r1jax.text import chat
 
 BASE_TITLE = "base model"
@@ -98,7 +96,7 @@ def load_run(workdir: Path) -> Run:
     if not set(present) - {"config.json"}:
         raise FileNotFoundError(f"{workdir} holds neither metrics.jsonl nor evals.jsonl; give the workdir of a run")
     rows = {
-        name: _by_step(_read_jsonl(workdir / name, "step", int)) if name in present else []
+        name: _by_step(read_jsonl(workdir / name, "step", int)) if name in present else []
         for name in ("metrics.jsonl", "evals.jsonl")
     }
     config = {}
@@ -135,7 +133,7 @@ def write_report(workdir: Path, base_title: str = BASE_TITLE) -> Path:
         lstrip_blocks=True,
     )
     accuracy, *training = draw_plots(run.metrics, run.evals)
-    page = environment.get_template("report.html.j2").render(
+    page = environment.get_template("run.html.j2").render(
         name=workdir.resolve().name,
         titles=(base_title, TRAINED_TITLE),
         summary=_summary(run),
@@ -145,7 +143,7 @@ def write_report(workdir: Path, base_title: str = BASE_TITLE) -> Path:
         accuracy=accuracy,
         plots=training,
         questions=_questions(run),
-        settings=_settings(run.config),
+        settings=settings(run.config),
     )
     path = workdir / "report.html"
     path.write_text(page, encoding="utf-8")
@@ -289,7 +287,7 @@ def _first_samples(run: Run, evaluation: Row | None) -> dict[str, Row]:
         return {}
     path = run.workdir / "evals" / f"step_{evaluation['step']:06d}.jsonl"
     first: dict[str, Row] = {}
-    for row in _read_jsonl(path, "id", str) if path.exists() else ():
+    for row in read_jsonl(path, "id", str) if path.exists() else ():
         id = row["id"]
         if id not in first or (number(row.get("sample")) or 0) < (number(first[id].get("sample")) or 0):
             first[id] = row
@@ -313,7 +311,7 @@ def _response(row: Row | None) -> dict[str, Any] | None:
     }
 
 
-def _settings(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+def settings(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Sections of (dotted key, value): the top level's plain values first, then one section for each mapping in it."""
     plain = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
     nested = {key: value for key, value in config.items() if isinstance(value, Mapping)}
@@ -333,7 +331,12 @@ def _by_step(rows: Iterable[Row]) -> list[Row]:
     return [row for _, row in sorted({row["step"]: row for row in rows}.items())]
 
 
-def _read_jsonl(path: Path, key: str, kind: type) -> Iterable[Row]:
+def read_jsonl(path: Path, key: str, kind: type) -> Iterable[Row]:
+    """A file's objects, each of which has `key`, of that kind.
+
+    Raises:
+        ValueError: a malformed line; the message names file and line.
+    """
     with path.open("rb") as lines:
         for line_number, line in enumerate(lines, start=1):
             if not line.strip():
@@ -352,21 +355,3 @@ def _parse(text: bytes, place: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise ValueError(f"{place}: a JSON object is needed, not a {type(row).__name__}")
     return row
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Writes WORKDIR/report.html and prints the headline table.")
-    parser.add_argument("workdir", type=Path)
-    parser.add_argument("--base-title", default=BASE_TITLE, help="what to call the model before RL (%(default)s)")
-    args = parser.parse_args()
-    try:
-        table, path = headline(args.workdir, args.base_title), write_report(args.workdir, args.base_title)
-    except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from error
-    console = rich.console.Console()
-    console.print(table)
-    console.print(f"report: {path}", soft_wrap=True, markup=False, highlight=False)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,60 @@
+"""The report of evaluations: console tables, PNG files, and one HTML page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+import rich.markup
+import rich.table
+
+from r1jax.report.results import PUBLISHED, Model, Table, load, published, tables
+from r1jax.report.results_plots import draw
+from r1jax.report.run import settings
+
+
+def write_results(folders: Sequence[Path], out: Path) -> tuple[list[rich.table.Table], Path]:
+    """Writes OUT/results.html, one file that needs no other, and the plots beside it as PNG files.
+
+    Returns:
+        the tables for the console, and the page.
+
+    Raises:
+        FileNotFoundError, ValueError: see `results.load`; two models of one label.
+    """
+    models = [load(folder) for folder in folders]
+    labels = [model.label for model in models]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise ValueError(f"two results are of {', '.join(twice)}; evaluate with config.label=... to tell them apart")
+    out.mkdir(parents=True, exist_ok=True)
+    found = tables(models)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    page = environment.get_template("results.html.j2").render(
+        models=labels, tables=found, plots=draw(models, out), stamps=_stamps(models), source=published()["source"]
+    )
+    path = out / "results.html"
+    path.write_text(page, encoding="utf-8")
+    return [_console(table) for table in found], path
+
+
+def _stamps(models: Sequence[Model]) -> list[tuple[str, list[tuple[str, list[tuple[str, str]]]]]]:
+    return [(f"{model.label}: {result['title']}", settings(result["stamp"]))
+            for model in models for result in model.results.values()]  # fmt: skip
+
+
+def _console(table: Table) -> rich.table.Table:
+    """Published numbers in italics; their headings and labels say so too."""
+    shown = rich.table.Table(title=rich.markup.escape(table.title), title_justify="left")
+    # Of the published columns the page has all, a console has room for one.
+    kept = [i for i, heading in enumerate(table.header)
+            if not heading.endswith(PUBLISHED) or heading == f"DeepSeek-R1{PUBLISHED}"]  # fmt: skip
+    for i in kept:
+        shown.add_column(rich.markup.escape(table.header[i]), justify="left" if i < 2 else "right")
+    for row in table.rows:
+        texts = [(rich.markup.escape(row[i].text), row[i].published) for i in kept]
+        shown.add_row(*(f"[italic]{text}[/]" if theirs else text for text, theirs in texts))
+    if table.notes:
+        shown.caption = rich.markup.escape("\n".join(table.notes))
+    return shown
