@@ -12,15 +12,17 @@ from typing import Any
 import r1jax
 from r1jax.config import nearest
 from r1jax.data.types import Grade, Rollout
-from r1jax.rewards import choice, code, countdown, exact, logic, maths
+from r1jax.rewards import choice, code, countdown, drop, exact, ifeval, logic, maths
 from r1jax.rewards.config import GraderConfig
 
 # Each has `grade(rollout, cfg) -> Grade`, which may never return: call it in a process that can be killed
 # (`r1jax.rewards.pool`); and `check(row)`, which raises ValueError for a row that it could not grade against.
 GRADERS = {
-    "maths": maths, "choice": choice, "exact": exact, "countdown": countdown, "code": code, "reasoning_gym": logic,
+    "maths": maths, "choice": choice, "exact": exact, "drop": drop, "ifeval": ifeval, "countdown": countdown,
+    "code": code, "reasoning_gym": logic,
 }  # fmt: skip
-_LIBRARIES = {"maths": ("math-verify", "latex2sympy2_extended", "sympy"), "reasoning_gym": ("reasoning-gym", "sympy")}
+_LIBRARIES = {"maths": ("math-verify", "latex2sympy2_extended", "sympy"), "reasoning_gym": ("reasoning-gym", "sympy"),
+              "ifeval": ("py3langid",)}  # fmt: skip
 
 
 def examine(row: Mapping[str, Any]) -> str:

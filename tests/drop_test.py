@@ -1,0 +1,68 @@
+"""DROP's F1 by hand, and on the cases of its authors' own tests."""
+
+import numpy as np
+import pytest
+
+from r1jax.data.types import Prompt, Rollout
+from r1jax.rewards import drop
+from r1jax.rewards.config import GraderConfig
+
+
+def grade(text: str, *answers):
+    row = {"answers": list(answers)}
+    prompt = Prompt("q", "How many?", "", "drop:test", metadata=row)
+    return drop.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
+
+
+@pytest.mark.parametrize("given, reference, f1", [
+    (["jerry rice"], ["jerry rice"], 1.0),
+    (["5"], ["5.0"], 1.0),
+    (["yards"], ["12 yards"], 0.0),  # a number that is not there
+    (["12 yards"], ["12"], 0.67),
+    (["the"], ["a"], 1.0),  # articles are nothing, and nothing is nothing
+    (["red blue"], ["blue"], 0.67),
+    (["John Elton"], ["Elton John"], 1.0),  # bags
+    (["Green Bay Packers"], ["the Green-Bay packers!"], 1.0),
+    (["a", "b"], ["b", "c"], 0.5),
+    (["lions"], ["lions", "bears"], 0.5),  # what is missing counts as 0
+    (["lions", "bears", "cubs"], ["bears", "lions"], 0.67),
+    (["2 field goals"], ["3 field goals"], 0.0),
+    (["2,000"], ["2000"], 1.0),
+])  # fmt: skip
+def test_f1_by_hand(given, reference, f1):
+    assert drop.f1(given, reference) == pytest.approx(f1, abs=0.005)
+
+
+def test_spans_are_aligned_once_each():
+    # Both would like the first; the best pairing as a whole counts: 2/3 + 1 over 2.
+    assert drop.f1(["red lion", "red"], ["red", "red lion cub"]) == pytest.approx((0.8 + 1.0) / 2, abs=0.005)
+
+
+@pytest.mark.parametrize("text, score", [
+    ("Let me see.\nAnswer: Pakistanis and Filipinos", 1.0),
+    ("Answer: 3\n\nAnswer: Pakistani and Filipino", 1.0),
+    ("**Answer:** Pakistani and Filipino.", 1.0),
+    ("The answer is Pakistanis and Filipinos", 1.0),
+    ("\\boxed{Pakistanis and Filipinos}", 1.0),
+    ("<think>Answer: Pakistanis and Filipinos</think>", 0.0),
+    ("Answer: Pakistanis", 0.5),
+    ("Answer:", 0.0), ("", 0.0), ("Answer: nobody", 0.0),
+])  # fmt: skip
+def test_the_last_answer_is_scored_against_the_best_reference(text, score):
+    found = grade(text, "Pakistanis and Filipinos", "Pakistani and Filipino")
+    assert found.score == pytest.approx(score, abs=0.01)
+    assert found.detail is None or found.detail["exact"] == float(score == 1.0)
+
+
+def test_lists_are_taken_apart_only_where_the_reference_is_one():
+    assert grade("Answer: lions, bears and cubs", ["cubs", "lions", "bears"]).score == 1.0
+    assert grade("Answer: lions", ["cubs", "lions"]).score == 0.5
+    assert grade("Answer: 1,000", "1000").score == 1.0
+
+
+def test_rows_without_a_reference_are_refused():
+    drop.check({"answers": ["5"]})
+    drop.check({"answer": "five"})
+    for row in ({}, {"answer": ""}, {"answers": ["the", "!"]}):
+        with pytest.raises(ValueError, match="DROP needs"):
+            drop.check(row)

@@ -1,0 +1,156 @@
+"""IFEval's instructions, each followed and not, with the edges that its authors' checker has."""
+
+import time
+
+import numpy as np
+import pytest
+
+from r1jax.benchmarks.benchmark import Outcome
+from r1jax.benchmarks.ifeval import figures
+from r1jax.data.types import Prompt, Rollout
+from r1jax.rewards import ifeval
+from r1jax.rewards.config import GraderConfig
+from r1jax.rewards.instructions import CHECKS, sentences
+
+CASES = {
+    "keywords:existence": ({"keywords": ["Sun", "moon"]}, ["the sun and the Moons"], ["the sun"]),
+    "keywords:frequency": (
+        {"keyword": "duck", "frequency": 2, "relation": "at least"}, ["Duck, duckling"], ["one duck"]
+    ),
+    "keywords:forbidden_words": (
+        {"forbidden_words": ["rain", "snow day"]}, ["it is raining", ""], ["the Rain", "a SNOW DAY"]
+    ),
+    "keywords:letter_frequency": (
+        {"letter": "q", "let_frequency": 2, "let_relation": "less than"}, ["Queen"], ["Quick queen"]
+    ),
+    "language:response_language": (
+        {"language": "de"}, ["Ich gehe heute mit meinem Hund in den Park und danach nach Hause."],
+        ["I am walking to the park with my dog today and then back home."],
+    ),
+    "length_constraints:number_sentences": (
+        {"num_sentences": 3, "relation": "at least"}, ["One. Two! Three?", "Dr. No came. He saw. He left."],
+        ["One. Two.", "Mr. A. B. Smith lives at St. James St."],
+    ),
+    "length_constraints:number_paragraphs": (
+        {"num_paragraphs": 2},
+        ["one\n\n***\n\ntwo", "one***two", "***one *** two***"], ["one", "a***  ***b", "a***b***c"]
+    ),
+    "length_constraints:number_words": (
+        {"num_words": 3, "relation": "less than"}, ["two words", "!!!"], ["it's a", "one two three"]
+    ),
+    "length_constraints:nth_paragraph_first_word": (
+        {"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "Hello"}, ["x\n\nhello, you", "x\n\n'Hello' there"],
+        ["hello", "x\n\ny\n\nhello", "x\n\nHelloo", "x\ny\n\nhi"],
+    ),
+    "detectable_content:number_placeholders": (
+        {"num_placeholders": 2}, ["[name] lives in [place]"], ["[name]", "[name lives\nin]"]
+    ),
+    "detectable_content:postscript": (
+        {"postscript_marker": "P.S."}, ["Bye.\nP.S. Write", "p. s. x"], ["Bye", "PS: x"]
+    ),
+    "detectable_format:number_bullet_lists": (
+        {"num_bullets": 2}, ["* a\n* b", "- a\n - b", "text\n*a\n-b"], ["* a", "* a\n* b\n* c", "**a**\n**b**"]
+    ),
+    "detectable_format:constrained_response": (
+        {}, ["My answer is yes.", "Well, My answer is maybe."], ["yes", "My answer is"]
+    ),
+    "detectable_format:number_highlighted_sections": (
+        {"num_highlights": 2}, ["*one* and *two*", "**one** *two*"], ["*one*", "**", "* *  *one*"]
+    ),
+    "detectable_format:multiple_sections": (
+        {"section_spliter": "SECTION", "num_sections": 2}, ["SECTION 1\na\nSECTION 2\nb"],
+        ["SECTION 1", "Section 1 Section 2"],
+    ),
+    "detectable_format:json_format": ({}, ['{"a": 1}', '```json\n[1]\n```', '```\n"x"\n```'], ["a", "{'a': 1}", ""]),
+    "detectable_format:title": ({}, ["<<Joy>>\ntext", "so <<a b>>"], ["<Joy>", "<< >>", "<<a\nb>>"]),
+    "combination:two_responses": (
+        {}, ["a******b", "******a******b"], ["a", "a******a", "a************b", "a******b******c"]
+    ),
+    "combination:repeat_prompt": ({"prompt_to_repeat": "Say it."}, ["say it. Yes.", "  Say it."], ["Yes. Say it."]),
+    "startend:end_checker": ({"end_phrase": "The end."}, ['so: "the END."', "The end. "], ["The end. Or not"]),
+    "startend:quotation": ({}, ['"all of it"', ' "x" '], ['"', 'a "b"', "“x”"]),
+    "change_case:english_capital": ({}, ["THIS IS AN ENGLISH SENTENCE, AND A LONG ONE."], ["This is", "123"]),
+    "change_case:english_lowercase": ({}, ["this is an english sentence, and a long one."], ["This is", "123"]),
+    "change_case:capital_word_frequency": (
+        {"capital_frequency": 2, "capital_relation": "at least"}, ["GO THERE now"], ["GO there", "Go There"]
+    ),
+    "punctuation:no_comma": ({}, ["no comma; here、"], ["a, b"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("id_", sorted(CHECKS))
+def test_each_instruction_is_told_followed_from_not(id_):
+    kwargs, followed, broken = CASES[id_]
+    needs, check = CHECKS[id_]
+    assert set(needs) == set(kwargs)
+    for text in followed:
+        assert check(text, kwargs), text
+    for text in broken:
+        assert not check(text, kwargs), text
+
+
+def grade(text: str, *pairs):
+    row = {"instruction_id_list": [id_ for id_, _ in pairs], "kwargs": [kwargs for _, kwargs in pairs]}
+    ifeval.check(row)
+    prompt = Prompt("q", "Write.", "", "ifeval:test", metadata=row)
+    return ifeval.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
+
+
+NO_COMMA = ("punctuation:no_comma", {})
+JSON = ("detectable_format:json_format", None)
+
+
+def test_a_prompt_is_followed_when_all_its_instructions_are():
+    assert grade("[1]", NO_COMMA, JSON)[:2] == (1.0, "right")
+    found = grade("[1, 2]", NO_COMMA, JSON)
+    assert found.score == 0.0 and found.detail == {"followed": [False, True], "loose": [False, True]}
+    assert grade("", NO_COMMA).verdict == "no_answer"
+
+
+def test_loosely_the_first_and_last_lines_and_asterisks_may_be_left_out():
+    found = grade("Sure, here it is:\n[1]\nI hope, it helps.", NO_COMMA, JSON)
+    assert found.detail == {"followed": [False, False], "loose": [True, True]} and found.score == 0.0
+    assert grade("**[1]**", JSON).detail == {"followed": [False], "loose": [True]}
+
+
+def test_the_summary_is_graded_and_never_the_thought():
+    assert grade("<think>one, two</think>three", NO_COMMA).score == 1.0
+
+
+@pytest.mark.parametrize("row, said", [
+    ({"instruction_id_list": ["punctuation:no_coma"], "kwargs": [{}]}, "nearest: punctuation:no_comma"),
+    ({"instruction_id_list": ["keywords:existence"], "kwargs": [{"keywords": None}]}, "lacks keywords"),
+    ({"instruction_id_list": ["punctuation:no_comma"], "kwargs": []}, "two lists of one length"),
+    ({}, "IFEval needs"),
+])  # fmt: skip
+def test_rows_that_cannot_be_checked_are_refused(row, said):
+    with pytest.raises(ValueError, match=said):
+        ifeval.check(row)
+
+
+def test_figures_by_hand():
+    def outcome(id_, sample, followed, loose):
+        return Outcome(id_, sample, float(all(followed)), "", "", {"followed": followed, "loose": loose})
+
+    found = figures({}, [outcome("a", 0, [True, False], [True, True]), outcome("a", 1, [True, True], [True, True]),
+                         outcome("b", 0, [False], [False])])  # fmt: skip
+    assert found["prompt_strict"].value == 0.25 and found["prompt_loose"].value == 0.5
+    assert found["instruction_strict"].value == 3 / 5 and found["instruction_loose"].value == 4 / 5
+
+
+def test_sentences():
+    assert sentences("Hello there. How are you? Fine!") == 3
+    assert sentences("e.g. this, i.e. that. No more") == 2
+    assert sentences("你好。你呢？") == 2 and sentences("") == 0 and sentences("...") == 0
+
+
+@pytest.mark.parametrize("text", [
+    "*" * 100_000, "[" * 100_000, "<<" * 50_000, ". A" * 40_000, "-\n" * 50_000, " " * 100_000, "***" * 30_000,
+    "a " * 60_000, '"' * 100_000, "section " * 12_000,
+])  # fmt: skip
+def test_hostile_text_costs_little(text):
+    began = time.monotonic()
+    for id_, (kwargs, _, _) in CASES.items():
+        if id_ not in ("language:response_language", "change_case:english_capital", "change_case:english_lowercase"):
+            CHECKS[id_][1](text, kwargs)
+    assert time.monotonic() - began < 3
