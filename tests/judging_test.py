@@ -1,4 +1,4 @@
-"""Judged benchmarks: what a judge is shown, what its verdicts are worth, and figures on judgements with known answers."""
+"""Judged benchmarks: what a judge is shown, what verdicts are worth, and figures on judgements with known answers."""
 
 import json
 
