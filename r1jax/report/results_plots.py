@@ -65,9 +65,10 @@ def _bars(models: Sequence[Model]) -> Figure | None:
         colour = COLOURS[i % len(COLOURS)]
         axes.bar(x, values, width, label=label, color=colour if ours else "white", edgecolor=colour,
                  hatch=None if ours else "///", yerr=errors if ours else None, capsize=2)  # fmt: skip
-        for at, value in zip(x, values, strict=True):
+        tops = values if errors is None else values + errors
+        for at, value, top in zip(x, values, tops, strict=True):
             if not np.isnan(value):
-                axes.annotate(f"{100 * value:.0f}", (at, value), ha="center", va="bottom", fontsize=7,
+                axes.annotate(f"{100 * value:.0f}", (at, top), ha="center", va="bottom", fontsize=7,
                               xytext=(0, 2), textcoords="offset points")  # fmt: skip
     axes.set_xticks(np.arange(len(bars)), [label for _, _, label in bars], fontsize=8)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))

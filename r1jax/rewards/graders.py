@@ -12,14 +12,14 @@ from typing import Any
 import r1jax
 from r1jax.config import nearest
 from r1jax.data.types import Grade, Rollout
-from r1jax.rewards import choice, code, countdown, drop, exact, ifeval, logic, maths
+from r1jax.rewards import choice, code, countdown, drop, exact, ifeval, logic, maths, patch, unittests
 from r1jax.rewards.config import GraderConfig
 
 # Each has `grade(rollout, cfg) -> Grade`, which may never return: call it in a process that can be killed
 # (`r1jax.rewards.pool`); and `check(row)`, which raises ValueError for a row that it could not grade against.
 GRADERS = {
     "maths": maths, "choice": choice, "exact": exact, "drop": drop, "ifeval": ifeval, "countdown": countdown,
-    "code": code, "reasoning_gym": logic,
+    "code": code, "unittests": unittests, "patch": patch, "reasoning_gym": logic,
 }  # fmt: skip
 _LIBRARIES = {"maths": ("math-verify", "latex2sympy2_extended", "sympy"), "reasoning_gym": ("reasoning-gym", "sympy"),
               "ifeval": ("py3langid",)}  # fmt: skip
@@ -66,5 +66,5 @@ def version(name: str) -> str:
     for path in [*sorted(package.rglob("*.py")), package.parent / "text" / "chat.py"]:
         digest.update(path.relative_to(package.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     libraries = [f"{library} {importlib.metadata.version(library)}" for library in _LIBRARIES.get(name, ())]
-    libraries += [f"python {platform.python_version()}"] if name == "code" else []
+    libraries += [f"python {platform.python_version()}"] if name in ("code", "unittests") else []
     return " ".join([f"r1jax {r1jax.__version__}+{digest.hexdigest()[:8]}", *libraries])
