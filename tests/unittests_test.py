@@ -1,4 +1,4 @@
-"""Exercises graded by their unit tests: the reference passes, the unfinished file does not, nor does a forged verdict."""
+"""Exercises graded by their unit tests: the reference passes, the unfinished file and forged verdicts do not."""
 
 import json
 import pathlib
