@@ -138,9 +138,9 @@ def test_trap20_what_counts_stands_outside_the_thought() -> None:
     right, wrong = "```python\ndef add(a, b): return a + b\n```", "```python\ndef add(a, b): return 0\n```"
     assert code.grade(rollout(MBPP, f"<think>{wrong}</think><answer>{right}</answer>"), GraderConfig()).score == 1.0
     assert code.grade(rollout(MBPP, f"<think>{right}</think><answer>{wrong}</answer>"), GraderConfig()).score == 0.0
-    assert code.grade(rollout(MBPP, f"<think>{right}"), GraderConfig()) == (0.0, "no_answer")
+    assert code.grade(rollout(MBPP, f"<think>{right}"), GraderConfig())[:2] == (0.0, "no_answer")
 
 
 def test_no_program_and_one_too_long_to_be_honest_cost_nothing() -> None:
-    assert code.grade(rollout(STDIO, "I do not know."), GraderConfig()) == (0.0, "no_answer")
-    assert code.grade(rollout(STDIO, "x = 1\n" * 10**5), GraderConfig()) == (0.0, "too_complex")
+    assert code.grade(rollout(STDIO, "I do not know."), GraderConfig())[:2] == (0.0, "no_answer")
+    assert code.grade(rollout(STDIO, "x = 1\n" * 10**5), GraderConfig())[:2] == (0.0, "too_complex")

@@ -20,7 +20,7 @@ ROWS = Path(__file__).parents[2] / "shared/data/countdown/test.jsonl"
 def _grade(text: str, nums: list[int], target: int, **fields: object) -> Grade:
     prompt = Prompt("p", "?", "", "countdown:x", metadata={"nums": nums, "target": target, **fields})
     rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
-    return countdown.grade(rollout, GraderConfig())
+    return countdown.grade(rollout, GraderConfig())._replace(answer="")  # canonical_test has what votes go by
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def _rollout(task: str, entry: Entry, text: str) -> Rollout:
 
 def _grade(task: str, entry: Entry, answer: str, partial_credit: bool = False) -> Grade:
     rollout = _rollout(task, entry, f"<think>a</think><answer>{answer}</answer>")
-    return logic.grade(rollout, GraderConfig(partial_credit=partial_credit))
+    return logic.grade(rollout, GraderConfig(partial_credit=partial_credit))._replace(answer="")  # canonical_test has what votes go by
 
 
 def _score(text: str, task: str = "chain_sum") -> float | None:
@@ -346,7 +346,7 @@ def test_trap18_hostile_answers_neither_run_nor_raise_nor_score(task: str, tmp_p
         f"{entry['answer']}\n{entry['question']}",
     ]
     for answer in answers:
-        score, verdict = _grade(task, entry, answer, partial_credit=True)
+        score, verdict, *_ = _grade(task, entry, answer, partial_credit=True)
         assert 0 <= score < 1, (answer[:100], verdict)
     assert not witness.exists()
 

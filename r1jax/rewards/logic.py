@@ -215,7 +215,7 @@ def _number_sorting(answer: str, entry: Entry) -> float:
 
 def _countdown(answer: str, entry: Entry) -> float | None:
     # Both questions want an expression and no equation, of all the numbers. puzzle24's scorer takes any four numbers.
-    score, verdict = countdown.assess(answer, entry["metadata"]["numbers"], entry["metadata"].get("target", 24))
+    score, verdict, *_ = countdown.assess(answer, entry["metadata"]["numbers"], entry["metadata"].get("target", 24))
     return None if "=" in answer or verdict == "malformed" else score
 
 
