@@ -45,7 +45,8 @@ def _rollout(task: str, entry: Entry, text: str) -> Rollout:
 
 def _grade(task: str, entry: Entry, answer: str, partial_credit: bool = False) -> Grade:
     rollout = _rollout(task, entry, f"<think>a</think><answer>{answer}</answer>")
-    return logic.grade(rollout, GraderConfig(partial_credit=partial_credit))._replace(answer="")  # canonical_test has what votes go by
+    grade = logic.grade(rollout, GraderConfig(partial_credit=partial_credit))
+    return grade._replace(answer="")  # canonical_test has what votes go by
 
 
 def _score(text: str, task: str = "chain_sum") -> float | None:
