@@ -5,6 +5,8 @@ import textwrap
 import pytest
 from programs import HUMANEVAL, LEETCODE, STDIO, functional, judge, needs_sandbox
 
+from r1jax.data.types import Grade
+
 pytestmark = needs_sandbox
 
 # What every program below is followed by: the task's own form around its `answer`.
@@ -218,7 +220,7 @@ PROGRAMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_the_forms_let_a_right_program_pass(form: str) -> None:
     row, end = FORMS[form]
-    assert judge(row, f"{MARKS}\nanswer = lambda a, b: a + b\n{end}") == (1.0, "right")
+    assert judge(row, f"{MARKS}\nanswer = lambda a, b: a + b\n{end}") == Grade(1.0, "right")
 
 
 @pytest.mark.parametrize("form", ["humaneval", pytest.param("leetcode", marks=pytest.mark.slow), "stdio"])
@@ -291,7 +293,7 @@ def test_a_test_that_catches_everything_does_not_hide_that_the_program_is_gone()
             except:
                 pass
     """)
-    assert judge(row, "import os\ndef add(n): return n if n == 1 else os._exit(0)") == (0.0, "crash")
+    assert judge(row, "import os\ndef add(n): return n if n == 1 else os._exit(0)") == Grade(0.0, "crash")
 
 
 def test_trap21_a_checker_takes_the_output_as_text_and_not_as_code() -> None:

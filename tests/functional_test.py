@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import HUMANEVAL, LEETCODE, MBPP, functional, judge, needs_sandbox
 
+from r1jax.data.types import Grade
 from r1jax.rewards import asserts
 from r1jax.rewards.functional import read_tests
 from r1jax.rewards.inside import leetcode
@@ -223,8 +224,8 @@ def test_asserts_on_no_branch_are_required() -> None:
 @needs_sandbox
 @pytest.mark.parametrize("row", [HUMANEVAL, MBPP])
 def test_a_right_program_is_right_and_a_wrong_one_wrong(row: dict) -> None:
-    assert judge(row, "def add(a, b): return a + b") == (1.0, "right")
-    assert judge(row, "def add(a, b): return a - b") == (0.0, "wrong")
+    assert judge(row, "def add(a, b): return a + b") == Grade(1.0, "right")
+    assert judge(row, "def add(a, b): return a - b") == Grade(0.0, "wrong")
 
 
 @needs_sandbox
@@ -242,20 +243,20 @@ def test_a_right_program_is_right_and_a_wrong_one_wrong(row: dict) -> None:
     ],
 )
 def test_failures_are_told_apart(program: str, verdict: str) -> None:
-    assert judge(MBPP, program) == (0.0, verdict)
+    assert judge(MBPP, program) == Grade(0.0, verdict)
 
 
 @needs_sandbox
 @pytest.mark.parametrize("program", ["def add(a, b):\n    while True: pass", "while True: pass"])
 def test_a_program_that_does_not_end_is_timed_out(program: str) -> None:
-    assert judge(MBPP, program, time_s=0.5) == (0.0, "timeout")
+    assert judge(MBPP, program, time_s=0.5) == Grade(0.0, "timeout")
 
 
 @needs_sandbox
 def test_all_calls_together_have_a_limit() -> None:
     slow = functional("def check(f):\n    for _ in range(100):\n        assert f(1) == 1\n")
     program = "import time\ndef add(x):\n    time.sleep(0.1)\n    return x"
-    assert judge(slow, program, time_s=0.5, total_s=1.0) == (0.0, "timeout")
+    assert judge(slow, program, time_s=0.5, total_s=1.0) == Grade(0.0, "timeout")
 
 
 @needs_sandbox
@@ -270,24 +271,24 @@ def test_partial_credit_is_the_share_of_asserts_that_never_failed() -> None:
             assert f(-1) == -1
     """)
     program = "def add(x): return {program}"
-    assert judge(row, "def add(x): return x", partial_credit=True) == (0.5 + 0.25, "partly_right")
-    assert judge(row, "def add(x): return x") == (0.0, "wrong")
-    assert judge(row, "def add(x): return min(x, 2) if x < 5 else x", partial_credit=True) == (1.0, "right")
+    assert judge(row, "def add(x): return x", partial_credit=True) == Grade(0.5 + 0.25, "partly_right")
+    assert judge(row, "def add(x): return x") == Grade(0.0, "wrong")
+    assert judge(row, "def add(x): return min(x, 2) if x < 5 else x", partial_credit=True) == Grade(1.0, "right")
     dies = "import os\ndef add(x): return x if x < 5 else os._exit(0)"
-    assert judge(row, dies, partial_credit=True) == (0.25, "partly_right")
-    assert judge(row, program.format(program="None"), partial_credit=True) == (0.0, "wrong")
+    assert judge(row, dies, partial_credit=True) == Grade(0.25, "partly_right")
+    assert judge(row, program.format(program="None"), partial_credit=True) == Grade(0.0, "wrong")
 
 
 @needs_sandbox
 def test_tests_that_fail_before_they_ask_are_ungradable() -> None:
     row = functional("import no_such_module\ndef check(f):\n    assert f(1) == 1\n")
-    assert judge(row, "def add(x): return x") == (None, "ungradable")
+    assert judge(row, "def add(x): return x") == Grade(None, "ungradable")
 
 
 @needs_sandbox
 def test_a_test_that_passes_a_function_is_ungradable() -> None:
     row = functional("def check(f):\n    assert f(lambda x: x) == 1\n")
-    assert judge(row, "def add(f): return f(1)") == (None, "ungradable")
+    assert judge(row, "def add(f): return f(1)") == Grade(None, "ungradable")
 
 
 @needs_sandbox
@@ -304,7 +305,7 @@ def test_objects_of_the_programs_own_are_made_changed_and_passed_but_never_compa
 def test_a_class_of_the_programs_own_that_leetcode_has_too_is_its_own() -> None:
     row = {"test_setup_code": "root = TreeNode(1)\nroot.left = TreeNode(5)", "test_list": ["assert depth(root) == 2"]}
     node = "class TreeNode:\n    def __init__(self, value): self.val, self.left = value, None\n"
-    assert judge(row, node + "def depth(node): return 1 + depth(node.left) if node else 0") == (1.0, "right")
+    assert judge(row, node + "def depth(node): return 1 + depth(node.left) if node else 0") == Grade(1.0, "right")
 
 
 @needs_sandbox
@@ -325,7 +326,7 @@ class Solution:
         group.add(2)
         head.val, head.next.val = 7, 8
 """
-    assert judge(row, program) == (1.0, "right")
+    assert judge(row, program) == Grade(1.0, "right")
 
 
 @needs_sandbox
@@ -339,8 +340,8 @@ def test_exceptions_arrive_as_the_nearest_of_pythons_own() -> None:
             else:
                 assert f(0) is None
     """)
-    assert judge(row, "class Odd(ValueError): pass\ndef add(x): raise Odd('odd')") == (1.0, "right")
-    assert judge(row, "def add(x): raise KeyError('odd')") == (0.0, "crash")
+    assert judge(row, "class Odd(ValueError): pass\ndef add(x): raise Odd('odd')") == Grade(1.0, "right")
+    assert judge(row, "def add(x): raise KeyError('odd')") == Grade(0.0, "crash")
 
 
 @needs_sandbox
@@ -354,15 +355,15 @@ def test_an_assert_that_no_right_program_reaches_fails_who_reaches_it() -> None:
             except ValueError:
                 pass
     """)
-    assert judge(row, "def add(x):\n    if x < 0: raise ValueError\n    return x") == (1.0, "right")
-    assert judge(row, "def add(x): return x") == (0.0, "wrong")
+    assert judge(row, "def add(x):\n    if x < 0: raise ValueError\n    return x") == Grade(1.0, "right")
+    assert judge(row, "def add(x): return x") == Grade(0.0, "wrong")
 
 
 @needs_sandbox
 def test_builtin_types_are_passed_by_name_and_printing_does_no_harm() -> None:
     row = {"test_list": ["assert without((1, 'a'), int) == ['a']"]}
     program = "def without(x, kind):\n    print('debugging')\n    return [y for y in x if not isinstance(y, kind)]"
-    assert judge(row, program) == (1.0, "right")
+    assert judge(row, program) == Grade(1.0, "right")
 
 
 @needs_sandbox
@@ -376,7 +377,7 @@ class Solution:
         root.left, root.right = root.right, root.left
         return root
 """
-    assert judge({"prompt": "", "test": test + "check(Solution().flip)"}, program) == (1.0, "right")
+    assert judge({"prompt": "", "test": test + "check(Solution().flip)"}, program) == Grade(1.0, "right")
 
 
 @needs_sandbox
@@ -392,7 +393,7 @@ def test_reference_solutions_pass_and_pass_no_longer_when_they_return_nothing(na
         pytest.skip(f"{path} is not there")
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     for row in rows[5 :: len(rows) // 4]:
-        assert judge(row, row["answer"]) == (1.0, "right"), row["id"]
+        assert judge(row, row["answer"]) == Grade(1.0, "right"), row["id"]
         whole = row["answer"] if "def " in row["answer"] else row["prompt"] + row["answer"]
         empty = "\n".join(
             line.split("return ")[0] + "return None" if "return " in line else line for line in whole.splitlines()

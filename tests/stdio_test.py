@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from programs import STDIO, judge, needs_cpp, needs_node, needs_sandbox
 
+from r1jax.data.types import Grade
 from r1jax.rewards.stdio import check_language, language, read_tests, same_output
 
 LINES = st.lists(st.lists(st.text("ab1.-", min_size=1, max_size=3), max_size=3), max_size=4)
@@ -106,10 +107,10 @@ RIGHT = "a, b = map(int, input().split())\nprint(a + b)"
 
 @needs_sandbox
 def test_a_right_program_is_right_and_its_share_counts_as_partial_credit() -> None:
-    assert judge(STDIO, RIGHT) == (1.0, "right")
+    assert judge(STDIO, RIGHT) == Grade(1.0, "right")
     half = "a, b = map(int, input().split())\nprint(abs(a) + b)"
-    assert judge(STDIO, half) == (0.0, "wrong")
-    assert judge(STDIO, half, partial_credit=True) == (0.5, "partly_right")
+    assert judge(STDIO, half) == Grade(0.0, "wrong")
+    assert judge(STDIO, half, partial_credit=True) == Grade(0.5, "partly_right")
 
 
 @needs_sandbox
@@ -128,12 +129,12 @@ def test_a_right_program_is_right_and_its_share_counts_as_partial_credit() -> No
     ],
 )
 def test_failures_are_told_apart(program: str, verdict: str) -> None:
-    assert judge(STDIO, program) == (0.0, verdict)
+    assert judge(STDIO, program) == Grade(0.0, verdict)
 
 
 @needs_sandbox
 def test_trap21_a_time_out_is_a_score_and_all_tests_together_have_a_limit() -> None:
-    assert judge(STDIO, "while True: pass", time_s=0.4) == (0.0, "timeout")
+    assert judge(STDIO, "while True: pass", time_s=0.4) == Grade(0.0, "timeout")
     many = {**STDIO, "tests": STDIO["tests"] * 50}
     slow = "import time\ntime.sleep(0.2)\n" + RIGHT
     assert judge(many, slow, partial_credit=True, time_s=1.0, total_s=1.5).score < 0.2
@@ -142,17 +143,17 @@ def test_trap21_a_time_out_is_a_score_and_all_tests_together_have_a_limit() -> N
 @needs_sandbox
 def test_the_tasks_own_limits_take_the_place_of_the_settings() -> None:
     slow = "import time\ntime.sleep(0.6)\n" + RIGHT
-    assert judge({**STDIO, "time_limit_s": 0.4}, slow) == (0.0, "timeout")
-    assert judge({**STDIO, "time_limit_s": 10.0}, slow, time_s=0.4, total_s=0.4) == (1.0, "right")
+    assert judge({**STDIO, "time_limit_s": 0.4}, slow) == Grade(0.0, "timeout")
+    assert judge({**STDIO, "time_limit_s": 10.0}, slow, time_s=0.4, total_s=0.4) == Grade(1.0, "right")
     large = "x = bytearray(300 * 2**20)\n" + RIGHT
-    assert judge({**STDIO, "memory_limit_mb": 128}, large) == (0.0, "memory")
-    assert judge({**STDIO, "memory_limit_mb": 1024}, large) == (1.0, "right")
+    assert judge({**STDIO, "memory_limit_mb": 128}, large) == Grade(0.0, "memory")
+    assert judge({**STDIO, "memory_limit_mb": 1024}, large) == Grade(1.0, "right")
 
 
 @needs_sandbox
 def test_each_test_runs_in_a_sandbox_of_its_own() -> None:
     program = f"import os\nassert not os.path.exists('/tmp/seen')\nopen('/tmp/seen', 'w').close()\n{RIGHT}"
-    assert judge(STDIO, program) == (1.0, "right")
+    assert judge(STDIO, program) == Grade(1.0, "right")
 
 
 @needs_sandbox
@@ -164,11 +165,11 @@ def check(input, expected, output):
     return a * b == int(input) and a <= b
 """
     row = {"prompt": "Give two factors.", "tests": [{"input": "12\n", "output": "2 6"}], "checker": checker}
-    assert judge(row, "print(3, 4)") == (1.0, "right")
-    assert judge(row, "print(4, 3)") == (0.0, "wrong")
-    assert judge(row, "print('three', 4)") == (0.0, "wrong")  # the checker raises
+    assert judge(row, "print(3, 4)") == Grade(1.0, "right")
+    assert judge(row, "print(4, 3)") == Grade(0.0, "wrong")
+    assert judge(row, "print('three', 4)") == Grade(0.0, "wrong")  # the checker raises
     hangs = {**row, "checker": "def check(input, expected, output):\n    while True: pass"}
-    assert judge(hangs, "print(3, 4)", time_s=2.0) == (0.0, "wrong")
+    assert judge(hangs, "print(3, 4)", time_s=2.0) == Grade(0.0, "wrong")
 
 
 CPP = '#include <cstdio>\nint main() { long a, b; scanf("%%ld%%ld", &a, &b); printf("%%ld\\n", a %s b); }'
@@ -181,10 +182,10 @@ console.log(a %s b);
 @needs_sandbox
 @needs_cpp
 def test_cpp_is_compiled_and_run() -> None:
-    assert judge(STDIO, CPP % "+", tag="cpp") == (1.0, "right")
-    assert judge(STDIO, CPP % "*", tag="c++") == (0.0, "wrong")
-    assert judge(STDIO, "int main() { return x; }", tag="cpp") == (0.0, "compile_error")
-    assert judge(STDIO, "int main() { int* p = 0; return *p; }", tag="cpp") == (0.0, "crash")
+    assert judge(STDIO, CPP % "+", tag="cpp") == Grade(1.0, "right")
+    assert judge(STDIO, CPP % "*", tag="c++") == Grade(0.0, "wrong")
+    assert judge(STDIO, "int main() { return x; }", tag="cpp") == Grade(0.0, "compile_error")
+    assert judge(STDIO, "int main() { int* p = 0; return *p; }", tag="cpp") == Grade(0.0, "crash")
 
 
 @pytest.mark.slow
@@ -192,17 +193,17 @@ def test_cpp_is_compiled_and_run() -> None:
 @needs_cpp
 def test_cpp_with_every_header_is_compiled_within_the_limits() -> None:
     program = "#include <bits/stdc++.h>\nint main() { long a, b; std::cin >> a >> b; std::cout << a + b; }"
-    assert judge(STDIO, program, tag="cpp") == (1.0, "right")
+    assert judge(STDIO, program, tag="cpp") == Grade(1.0, "right")
 
 
 @needs_sandbox
 @needs_node
 def test_javascript_is_run() -> None:
-    assert judge(STDIO, JAVASCRIPT % "+", tag="js") == (1.0, "right")
-    assert judge(STDIO, JAVASCRIPT % "-", tag="javascript") == (0.0, "wrong")
+    assert judge(STDIO, JAVASCRIPT % "+", tag="js") == Grade(1.0, "right")
+    assert judge(STDIO, JAVASCRIPT % "-", tag="javascript") == Grade(0.0, "wrong")
 
 
 @needs_sandbox
 def test_a_language_whose_compiler_is_not_there_is_ungradable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("r1jax.rewards.stdio._tool", lambda spoken: None)
-    assert judge(STDIO, CPP % "+", tag="cpp") == (None, "ungradable")
+    assert judge(STDIO, CPP % "+", tag="cpp") == Grade(None, "ungradable")
