@@ -20,7 +20,6 @@ import json
 import pathlib
 import sys
 import tempfile
-from collections.abc import Callable
 from typing import Any
 
 from r1jax.benchmarks.estimators import paired, standard_error
@@ -30,12 +29,12 @@ TOKENS = 320
 BATCH = 16
 # Ours -> the harness's task, the filter and metric that are read, and the file whose fields its grader needs.
 TASKS = {
-    "gsm8k": ("gsm8k_cot_zeroshot", "flexible-extract", "exact_match", ""),
-    "math500": ("minerva_math500", "none", "math_verify", "math500/test.jsonl"),
-    "mmlu": ("mmlu_flan_cot_zeroshot_abstract_algebra", "flexible-extract", "exact_match", "mmlu/test.jsonl"),
-    "ifeval": ("ifeval", "none", "prompt_level_strict_acc", "ifeval/test.jsonl"),
-    "mgsm_zh": ("mgsm_direct_zh", "flexible-extract", "exact_match", ""),
-    "humaneval": ("humaneval", "", "", "humaneval/test.jsonl"),
+    "gsm8k": ("gsm8k/gsm8k-cot-zeroshot.yaml", "flexible-extract", "exact_match", ""),
+    "math500": ("minerva_math/minerva_math500.yaml", "none", "math_verify", "math500/test.jsonl"),
+    "mmlu": ("mmlu/flan_cot_zeroshot/mmlu_abstract_algebra.yaml", "flexible-extract", "exact_match", "mmlu/test.jsonl"),
+    "ifeval": ("ifeval/ifeval.yaml", "none", "prompt_level_strict_acc", "ifeval/test.jsonl"),
+    "mgsm_zh": ("mgsm/direct/mgsm_direct_zh.yaml", "flexible-extract", "exact_match", ""),
+    "humaneval": ("", "", "", "humaneval/test.jsonl"),
 }
 TITLES = {"gsm8k": "GSM8K", "math500": "MATH-500", "mmlu": "MMLU", "ifeval": "IFEval", "mgsm_zh": "MGSM-zh",
           "humaneval": "HumanEval"}  # fmt: skip
@@ -44,7 +43,7 @@ Row = dict[str, Any]
 
 def read(path: pathlib.Path) -> list[Row]:
     """A JSONL file's objects."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]  # splitlines cuts at U+2028
 
 
 def documents(folder: pathlib.Path, name: str, data: pathlib.Path) -> list[Row]:
@@ -52,7 +51,7 @@ def documents(folder: pathlib.Path, name: str, data: pathlib.Path) -> list[Row]:
     extra = {row["id"]: row for row in read(data / TASKS[name][3])} if TASKS[name][3] else {}
     rows = []
     for question in read(folder / name / "questions.jsonl"):
-        row = {"id": question["id"], "text": question["text"], "answer": question["answer"]}
+        row = {"id": question["id"], "text": question["text"], "answer": f"#### {question['answer']}"}
         source = extra.get(question["id"], {})
         if name == "mgsm_zh":
             row["answer_number"] = int(question["answer"])
@@ -69,44 +68,48 @@ def documents(folder: pathlib.Path, name: str, data: pathlib.Path) -> list[Row]:
     return rows
 
 
-class Said:
-    """A model for the harness that says what was said before: our texts, for its grader."""
+def said(texts: dict[str, str]) -> Any:
+    """A model for the harness that says what was said before, by prompt: our texts, for its grader."""
+    from lm_eval.api.model import LM
 
-    def __new__(cls, texts: dict[str, str]):
-        from lm_eval.api.model import LM
+    class Said(LM):
+        def generate_until(self, requests, disable_tqdm=False):
+            return [texts[request.args[0]] for request in requests]
 
-        class _Said(LM):
-            def generate_until(self, requests, disable_tqdm=False):
-                return [texts[request.args[0]] for request in requests]
+        def loglikelihood(self, requests):
+            raise NotImplementedError
 
-            def loglikelihood(self, requests):
-                raise NotImplementedError
+        loglikelihood_rolling = loglikelihood
 
-            loglikelihood_rolling = loglikelihood
-
-        return _Said()
+    return Said()
 
 
 def judge(name: str, model: Any, documents_: list[Row]) -> tuple[dict[str, float], dict[str, str]]:
     """The harness's score and text of each question, by id."""
-    from lm_eval import simple_evaluate
+    import lm_eval
     from lm_eval.tasks import TaskManager
 
     task, filter_, metric, _ = TASKS[name]
     with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / f"{name}.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in documents_))
+        path = pathlib.Path(folder)
+        (path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in documents_))
         config = {
-            "task": task, "dataset_path": "json", "dataset_name": None, "dataset_kwargs": {"data_files": {"test": str(path)}},
+            "task": f"r1jax_{name}", "tag": None, "dataset_path": "json", "dataset_name": None,
+            "dataset_kwargs": {"data_files": {"test": str(path / "test.jsonl")}},
             "test_split": "test", "training_split": None, "validation_split": None, "fewshot_split": None,
-            "num_fewshot": 0, "doc_to_text": "{{text}}", "target_delimiter": "",
+            "fewshot_config": None, "num_fewshot": 0, "doc_to_text": "{{text}}", "description": "",
+            "target_delimiter": "",
             "generation_kwargs": {"until": [], "do_sample": False, "max_gen_toks": TOKENS},
         }  # fmt: skip
-        if name == "humaneval":  # its texts only
-            config |= {"task": "humaneval_texts", "output_type": "generate_until", "doc_to_target": "",
-                       "metric_list": [{"metric": "bypass"}]}  # fmt: skip
-        found = simple_evaluate(model=model, tasks=[config], batch_size=BATCH, bootstrap_iters=0,
-                                task_manager=TaskManager())  # fmt: skip
+        if task:
+            config["include"] = str(pathlib.Path(lm_eval.__file__).parent / "tasks" / task)
+        else:  # its texts only
+            config |= {"output_type": "generate_until", "doc_to_target": "", "metric_list": [{"metric": "bypass"}]}
+        (path / "task.yaml").write_text(json.dumps(config))  # which is YAML too
+        found = lm_eval.simple_evaluate(
+            model=model, tasks=[config["task"]], batch_size=BATCH, bootstrap_iters=0,
+            task_manager=TaskManager(include_path=folder),
+        )  # fmt: skip
     [samples] = found["samples"].values()
     texts = {sample["doc"]["id"]: sample["resps"][0][0] for sample in samples}
     if name == "humaneval":
@@ -131,31 +134,42 @@ def humaneval(texts: dict[str, str], data: pathlib.Path) -> dict[str, float]:
     return scores
 
 
+def compare(folder: pathlib.Path, name: str, model: Any, data: pathlib.Path) -> dict[str, Any]:
+    """A set's line of the table, and the texts of ours that the two graders see differently."""
+    asked = documents(folder, name, data)
+    ours = {row["id"]: row["score"] for row in read(folder / name / "grades.jsonl")}
+    texts = {row["id"]: row["text"] for row in read(folder / name / "samples.jsonl")}
+    theirs, their_texts = judge(name, model, asked)
+    regraded, _ = judge(name, said({row["text"]: texts[row["id"]] for row in asked}), asked)
+    if name == "humaneval":
+        theirs, regraded = humaneval(their_texts, data), humaneval(texts, data)
+    same = sum(texts[id_].strip() == their_texts[id_].strip() for id_ in texts)
+    p_value = paired(ours, theirs).p_value
+    agree = sum(ours[id_] == regraded[id_] for id_ in ours)
+    score = [f"{100 * sum(s.values()) / len(s):.1f} ± {100 * standard_error(list(s.values())):.1f}"
+             for s in (ours, theirs, regraded)]  # fmt: skip
+    return {
+        "line": f"| {TITLES[name]} | {len(ours)} | {score[0]} | {score[1]} | {p_value:.2f} | {same} | {score[2]} | "
+                f"{agree} |",
+        "disagreements": [{"benchmark": name, "id": id_, "ours": ours[id_], "theirs_on_our_text": regraded[id_],
+                           "text": texts[id_]} for id_ in ours if ours[id_] != regraded[id_]],
+    }  # fmt: skip
+
+
 def main() -> None:
     folder, model_path, data = map(pathlib.Path, sys.argv[1:4])
     from lm_eval.models.huggingface import HFLM
 
     model = HFLM(pretrained=str(model_path), device="cpu", dtype="float32", batch_size=BATCH, max_length=2048)
     lines, details = [], []
-    for name in TASKS:
-        asked = documents(folder, name, data)
-        ours = {row["id"]: row["score"] for row in read(folder / name / "grades.jsonl")}
-        texts = {row["id"]: row["text"] for row in read(folder / name / "samples.jsonl")}
-        grade: Callable = lambda who, name=name, asked=asked: judge(name, who, asked)
-        theirs, their_texts = grade(model)
-        regraded, _ = grade(Said({row["text"]: texts[row["id"]] for row in asked}))
-        if name == "humaneval":
-            theirs, regraded = humaneval(their_texts, data), humaneval(texts, data)
-        same = sum(texts[id_].strip() == their_texts[id_].strip() for id_ in texts)
-        found = paired(ours, theirs)
-        agree = sum(ours[id_] == regraded[id_] for id_ in ours)
-        score = [f"{100 * sum(s.values()) / len(s):.1f} ± {100 * standard_error(list(s.values())):.1f}"
-                 for s in (ours, theirs, regraded)]  # fmt: skip
-        lines.append(f"| {TITLES[name]} | {len(ours)} | {score[0]} | {score[1]} | {found.p_value:.2f} | {same} | "
-                     f"{score[2]} | {agree} |")  # fmt: skip
+    for name in [name for name in TASKS if (folder / name / "result.json").exists()]:
+        told = folder / name / "harness.json"  # so that another set can be added to those that are there
+        if not told.exists():
+            told.write_text(json.dumps(compare(folder, name, model, data), ensure_ascii=False, indent=1), "utf-8")
+        found = json.loads(told.read_text("utf-8"))
+        lines.append(found["line"])
+        details += found["disagreements"]
         print(lines[-1], flush=True)
-        details += [{"benchmark": name, "id": id_, "ours": ours[id_], "theirs_on_our_text": regraded[id_],
-                     "text": texts[id_]} for id_ in ours if ours[id_] != regraded[id_]]  # fmt: skip
     (folder / "harness_disagreements.jsonl").write_text(
         "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in details), "utf-8")
     import lm_eval
