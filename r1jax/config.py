@@ -170,6 +170,14 @@ def to_dict(obj: Any) -> Any:
     return obj
 
 
+def without_defaults(obj: Any) -> Any:
+    """A dataclass as `to_dict` gives it, but for fields that are at their default, at any depth."""
+    if dataclasses.is_dataclass(obj):
+        values = {field.name: (getattr(obj, field.name), field.default) for field in dataclasses.fields(obj)}
+        return {name: without_defaults(value) for name, (value, default) in values.items() if value != default}
+    return to_dict(obj)
+
+
 def fingerprint(obj: Any) -> str:
     """12 hex digits that change with any value in a config, and not with the order of its keys."""
     return hashlib.sha256(json.dumps(to_dict(obj), sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
@@ -199,18 +207,33 @@ def _override(config: ConfigDict, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
         raise ConfigError(f"{override!r} sets nothing; write section.field=value")
-    node, where = config, "config"
-    for name in key.split("."):
-        if not isinstance(node, ConfigDict):
-            raise ConfigError(f"{where} is a value, not a section: there is no config.{key}")
-        if name not in node:
-            raise ConfigError(f"unknown key config.{key}; nearest in {where}: {nearest(name, node)}")
-        section, node, where = node, node[name], f"{where}.{name}"
-    if isinstance(node, ConfigDict):
-        raise ConfigError(f"{where} is a section; set one of its fields: {nearest('', node)}")
+    _set(config, key.split("."), text, "config")
+
+
+def _set(node: Any, names: list[str], text: str, where: str) -> Any:
+    """The node with the field at `names` below it set; a tuple's sections are numbered from 0."""
+    if not names:
+        if isinstance(node, ConfigDict):
+            raise ConfigError(f"{where} is a section; set one of its fields: {nearest('', node)}")
+        return _read(text, node, where)
+    name, *rest = names
+    below = f"{where}.{name}"
+    if isinstance(node, tuple | list) and all(isinstance(item, Mapping | ConfigDict) for item in node):
+        if not name.isdecimal() or int(name) >= len(node):
+            has = f"0 to {len(node) - 1}" if node else "none"
+            raise ConfigError(f"{where} has no section {name!r}; it has {has}")
+        items = list(node)
+        items[int(name)] = _set(ConfigDict(items[int(name)]), rest, text, below)
+        return type(node)(items)
+    if not isinstance(node, ConfigDict):
+        raise ConfigError(f"{where} is a value, not a section: there is no {'.'.join([below, *rest])}")
+    if name not in node:
+        raise ConfigError(f"unknown key {'.'.join([below, *rest])}; nearest in {where}: {nearest(name, node)}")
+    value = _set(node[name], rest, text, below)
     # ConfigDict has type rules of its own, stricter (placeholders) and laxer than ours; `parse` is the judge.
-    with section.ignore_type():
-        section[name] = _read(text, node, where)
+    with node.ignore_type():
+        node[name] = value
+    return node
 
 
 def _read(text: str, present: Any, where: str) -> Any:

@@ -111,3 +111,11 @@ def test_an_impossible_config_is_refused(section: dict[str, Any], message: str) 
 
 def twice(rollout: Rollout) -> float:
     return 2.0
+
+
+def test_an_open_request_has_no_accuracy_and_its_other_parts_make_the_reward():
+    prompt = Prompt("hello", "Hello!", "", "open")
+    rollout = Rollout(prompt, 0, np.zeros(3, np.int32), np.zeros(3), "<think>a</think><answer>Hello!</answer>", "stop")
+    parts, graded = grade(rollout, RewardConfig(), 0, 10)
+    assert (graded.score, graded.verdict) == (None, "open") and "accuracy" not in parts
+    assert combine(parts, RewardConfig()) == 1.0  # of its form

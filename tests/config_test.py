@@ -222,3 +222,30 @@ def test_differences_name_each_key_and_both_values():
         "shares.plain: 0.5 -> (absent)",
         "tasks.1.weight: 1.0 -> 2.0",
     ]
+
+
+def test_a_section_within_a_tuple_is_set_by_its_number():
+    tree = {"models": ({"name": "a", "weight": 1.0}, {"name": "b", "weight": 1.0}), "none": ()}
+    set_ = config.override(tree, ["models.1.weight=0.5", "models.0.name=c"])
+    assert config.to_dict(set_)["models"] == [{"name": "c", "weight": 1.0}, {"name": "b", "weight": 0.5}]
+    for key, message in (("models.2.weight", "no section '2'; it has 0 to 1"), ("models.x.weight", "no section 'x'"),
+                         ("none.0.a", "it has none"), ("models.0.wight", "nearest in config.models.0: weight"),
+                         ("models.0", "config.models.0 is a section")):  # fmt: skip
+        with pytest.raises(config.ConfigError, match=message):
+            config.override(tree, [f"{key}=1"])
+
+
+def test_what_stands_at_its_default_is_left_out_at_any_depth():
+    @dataclasses.dataclass(frozen=True)
+    class Inner:
+        a: int = 1
+        b: int = 2
+
+    @dataclasses.dataclass(frozen=True)
+    class Outer:
+        name: str
+        inner: Inner = Inner()
+        more: tuple[int, ...] = ()
+
+    assert config.without_defaults(Outer("x")) == {"name": "x"}
+    assert config.without_defaults(Outer("x", Inner(b=3), (1,))) == {"name": "x", "inner": {"b": 3}, "more": [1]}

@@ -10,12 +10,12 @@ import pytest
 
 from r1jax import train
 from r1jax.rewards import graders
-from r1jax.stages import evaluate
+from r1jax.stages import sampler
 from r1jax.stages.evaluate import samples_for
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGE = ROOT / "configs" / "evaluate.py"
-MODEL = ROOT / "experiments" / "models" / "base-9553aa98da8d"
+MODEL = ROOT / "experiments" / "models" / "base-83324bcaf08f"
 SUMS = [{"id": f"sum-{i}", "question": f"{i} + {i + 1} = ?", "answer": f"It is\n#### {2 * i + 1}"} for i in range(5)]
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -89,7 +89,7 @@ def test_a_newer_grader_needs_no_new_samples(done, data, tmp_path, monkeypatch, 
     again = shutil.copytree(done, tmp_path / "base")
     before = (again / "gsm8k" / "samples.jsonl").read_bytes()
     monkeypatch.setattr(graders, "version", lambda name: "a newer one")
-    monkeypatch.setattr(evaluate.Engine, "generate", lambda self, params, prompts, k, seed, on_finish, skip: [])
+    monkeypatch.setattr(sampler.Engine, "generate", lambda self, params, prompts, k, seed, on_finish, skip: [])
     assert run(again, data) == 0
     assert "15 samples that are there are graded" in capsys.readouterr().out
     assert (again / "gsm8k" / "samples.jsonl").read_bytes() == before
@@ -210,5 +210,8 @@ def test_a_model_behind_a_server_is_evaluated_alike(server, data, tmp_path):
     assert result["length"]["mean"] == 11 and result["stamp"]["model"] == {"endpoint": url, "name": "m"}
     assert all(body["temperature"] == 0.6 and body["top_p"] == 0.95 and body["max_tokens"] == 24 for body in seen)
     assert len({body["seed"] for body in seen}) == 10
-    # Nothing is left to ask.
+    usage = (tmp_path / "served" / "usage.json").read_text()
+    assert json.loads(usage) == {"replies": 10, "prompt_tokens": 50, "completion_tokens": 110, "untold": 0}
+    # Nothing is left to ask, and what it cost is known all the same.
     assert run(tmp_path / "served", data, *options, model="") == 0 and len(seen) == 11
+    assert (tmp_path / "served" / "usage.json").read_text() == usage

@@ -11,14 +11,25 @@ from hypothesis import strategies as st
 
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards.form import repetition_penalty, soft_overlong_penalty, well_formed
-from r1jax.text.chat import TAGS
+from r1jax.text.chat import TAGS, join_response
 
 DATA = pathlib.Path(__file__).parents[2] / "shared/data"
 
 
-def _rollout(text: str, finish: str = "stop", marker: str = "") -> Rollout:
-    prompt = Prompt(id="p", question="?", answer="1", source="maths", marker=marker)
+def _rollout(text: str, finish: str = "stop", marker: str = "", **metadata: str) -> Rollout:
+    prompt = Prompt(id="p", question="?", answer="1", source="maths", marker=marker, metadata=metadata)
     return Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, finish)
+
+
+@pytest.mark.parametrize("marker", ["", "||"])
+def test_a_request_that_needs_no_thought_may_be_answered_without_one(marker: str) -> None:
+    assert well_formed(_rollout(" Hello! ", marker=marker, thought="optional")) == 1.0
+    assert well_formed(_rollout("Hello!", marker=marker)) == 0.0
+    assert well_formed(_rollout("Hello!", "length", marker, thought="optional")) == 0.0
+    for text in ("", "||a", "a||b", "<think>a", "a</think>", "<answer>b</answer>"):
+        if marker or "||" not in text:
+            assert well_formed(_rollout(text, marker=marker, thought="optional")) == 0.0, text
+    assert well_formed(_rollout(join_response("a", "b", marker), marker=marker, thought="optional")) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """Sampling and grading together: what is handed in, in which order it comes back, and the means over it."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -37,6 +40,9 @@ def test_each_rollout_is_handed_in_when_complete_and_returned_in_its_place():
             return Pending()
 
     class Model:
+        def reads(self, prompt):
+            return prompt.id == "p"
+
         def score(self, rollouts):
             assert rollouts == drawn
             log.append("all scored")
@@ -47,6 +53,28 @@ def test_each_rollout_is_handed_in_when_complete_and_returned_in_its_place():
     assert log == [2, 0, 3, 1, "all drawn", "all scored"]
     assert [(r.sample, r.reward) for r in graded] == [(i, float(i)) for i in range(4)]
     assert [r.parts["model/helpful"] for r in graded] == [i / 8 for i in range(4)]
+
+
+def test_a_reward_model_for_open_requests_scores_no_others():
+    prompts = [Prompt("sum", "1 + 1?", "2", "maths"), Prompt("hello", "Hello!", "", "open")]
+    drawn = [dataclasses.replace(rollout(sample=s, reward=None), prompt=p) for p in prompts for s in range(2)]
+
+    class Engine:
+        def generate(self, params, prompts, samples, seed, on_finish):
+            for r in drawn:
+                on_finish(r)
+            return drawn
+
+    class Graders:
+        def submit(self, r):
+            return SimpleNamespace(result=lambda scores: dataclasses.replace(r, parts=dict(scores)))
+
+    class Model:
+        reads = staticmethod(lambda prompt: prompt.grader == "open")
+        score = staticmethod(lambda rollouts: [0.5 + r.sample for r in rollouts])
+
+    graded = sample_and_grade(Engine(), Graders(), "weights", prompts, 2, (0,), {"model/helpful": Model()})
+    assert [dict(r.parts) for r in graded] == [{}, {}, {"model/helpful": 0.5}, {"model/helpful": 1.5}]
 
 
 def test_means_over_responses_by_hand():

@@ -281,3 +281,10 @@ def test_mixtures_of_the_same_questions_in_both_languages_score_their_share(perc
     drawn = np.random.default_rng(percent).random(len(chinese)) * 100 < percent
     thought = "\n".join(e if here else c for e, c, here in zip(english, chinese, drawn, strict=True))
     assert share(thought, "en") == pytest.approx(np.mean(drawn), abs=0.05)
+
+
+def test_an_answer_that_needs_no_thought_has_no_foreign_one():
+    prompt = Prompt("p", "Translate 'red' to Chinese.", "红", "exact", metadata={"thought": "optional"})
+    assert consistency(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), "红", "stop"), "") == 1.0
+    asked = Prompt("p", "How many apples are left?", "3", "maths")
+    assert consistency(Rollout(asked, 0, np.zeros(1, np.int32), np.zeros(1), "3", "stop"), "") == 0.0

@@ -12,7 +12,7 @@ from r1jax.config import ConfigError, parse
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards import pool as pool_module
 from r1jax.rewards.combine import combine, grade
-from r1jax.rewards.config import GraderConfig, RewardConfig
+from r1jax.rewards.config import CustomReward, GraderConfig, RewardConfig
 from r1jax.rewards.pool import GraderPool
 
 CFG = RewardConfig(random=0.5, overlong_buffer=4, graders=GraderConfig(timeout_s=2.0, memory_mb=512))
@@ -138,3 +138,12 @@ def test_what_is_missing_shows_at_the_start(tmp_path: Path, monkeypatch: pytest.
     judge = {"weight": 1.0, "base_url": "http://localhost:1", "model": "m", "api_key_env": "NO_SUCH_KEY"}
     with pytest.raises(ValueError, match="NO_SUCH_KEY"), GraderPool(parse(RewardConfig, {"judge": judge}), 0, 1):
         pass
+
+
+def test_an_open_request_whose_grading_hangs_still_has_no_accuracy(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def hang(rollout):\n    while True: pass\n")
+    custom = CustomReward(f"{tmp_path / 'mine.py'}:hang")
+    cfg = RewardConfig(custom=(custom,), graders=GraderConfig(workers=1, timeout_s=0.5, memory_mb=512))
+    with GraderPool(cfg, SEED, MAX_TOKENS) as pool:
+        [graded] = pool.score([_rollout("Hello!", source="open")])
+    assert (graded.parts, graded.reward, graded.verdict) == ({"format": 1.0, custom.part: None}, None, "open")

@@ -29,7 +29,8 @@ def write_model(folder: pathlib.Path, label: str, scores: dict[str, list[list[fl
             "n": len(questions), "k": k, "questions_in_file": 500, "samples": len(flat),
             "figures": {"pass@1": figure(sum(flat) / len(flat)), f"cons@{k}": figure(0.5)},
             "by_k": [{"k": 1, "pass": 0.25, "cons": 0.25}, {"k": k, "pass": 0.5, "cons": None}],
-            "rates": {"truncated": 0.125, "no_answer": 0.0, "ungradable": 0.0, "well_formed": 1.0},
+            "rates": {"truncated": 0.125, "no_answer": 0.0, "ungradable": 0.0, "well_formed": 1.0,
+                      "mixed_language": 0.25},
             "length": {"mean": 321.0, "median": 300.0, "p95": 400.0}, "by_subject": {},
             "stamp": {"model": {"path": "<b>m</b>", "hash": "0f"}, "data": {"path": "x", "hash": "aa"}, "seed": 0,
                       "temperature": 0.6, "top_p": 0.95, "grader": "maths 1", **changes},
@@ -91,7 +92,7 @@ def test_models_are_compared_question_by_question(two):
 
 def test_what_stands_beside_the_scores(two):
     row = texts(by_title(two)["Behind the scores"], "AIME 2024")
-    assert row[1:] == ["trained", "60 of 500", "2", "12.5", "0.0", "0.0", "100.0", "321"]
+    assert row[1:] == ["trained", "60 of 500", "2", "12.5", "0.0", "0.0", "100.0", "25.0", "321"]
 
 
 def test_results_that_were_not_made_alike_are_called_so(tmp_path, two):

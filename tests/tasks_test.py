@@ -233,6 +233,30 @@ def test_a_file_shows_every_training_question_once_an_epoch_and_its_held_out_one
         source.take(0, held_out + 1, held_out=True)
 
 
+def test_training_questions_without_those_that_come_again(tmp_path):
+    cfg = from_file(tmp_path)
+    jsonl.append(cfg.path, {"prompt": "7 + 7?", "answer": "14"})
+    ours = [f"{i} + {i}?" for i in range(200) if not is_held_out(f"{i} + {i}?", 0.1)]
+    source = questions(cfg)
+    for count in (0, 201, 10**6):
+        assert sorted(p.question for p in source.training(count)) == sorted(ours)
+    assert source.training(9) == source.take(0, 9)
+    small = questions(DataConfig(tasks=(TaskConfig("chain_sum", options={"min_digits": 1, "max_digits": 1,
+                                                                         "max_terms": 2}),)))  # fmt: skip
+    assert len({p.question for p in small.training(300)}) == len(small.training(300)) < 300
+    with pytest.raises(ValueError, match="tasks have no end"):
+        small.training(0)
+    with pytest.raises(ValueError, match="has 0 training questions"):
+        questions(dataclasses.replace(cfg, held_out_share=1.0)).training(0)
+
+
+def test_without_a_tokenizer_a_server_has_the_chat_template():
+    cfg = dataclasses.replace(MIXTURE, chat=True)
+    for plain, prompt in zip(questions(MIXTURE).take(0, 5), Questions(cfg, 0, None, examine=digits_only).take(0, 5),
+                             strict=True):  # fmt: skip
+        assert (prompt.text, prompt.ids) == (plain.text, ())
+
+
 @pytest.mark.parametrize("share, held_out", [(0.0, True), (1.0, False)])
 def test_an_empty_side_is_an_error(tmp_path, share, held_out):
     for cfg in (from_file(tmp_path, held_out_share=share), DataConfig(tasks=(CHAIN_SUM,), held_out_share=share)):

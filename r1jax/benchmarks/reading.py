@@ -9,12 +9,13 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from r1jax.benchmarks.benchmark import Benchmark, Row
-from r1jax.config import missing_file
+from r1jax.benchmarks.benchmark import Benchmark, Row, find, names
+from r1jax.config import ConfigError, missing_file, nearest
 from r1jax.data import jsonl
 from r1jax.rewards import graders, judging
 
 _KINDS = (".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet")
+_QUESTION = ("prompt", "question", "problem")  # where files that have no adapter keep it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +73,40 @@ def read(benchmark: Benchmark, path: pathlib.Path, grader: str, references: Mapp
     if len(rows) <= benchmark.shots:
         raise ValueError(f"{path} has nothing to ask: {len(rows)} questions, {left_out} rows left out")
     return Data(rows[benchmark.shots :], rows[: benchmark.shots], left_out)
+
+
+def questions(name: str, data: str) -> Iterator[tuple[str, str]]:
+    """(id, question) of a set, for what is to keep clear of it; an id begins with the set's name.
+
+    Args:
+        name: a benchmark, whose file lies in `data`; or a file, or a folder of files, whose rows have a prompt, a
+            question or a problem.
+        data: the folder of benchmarks' files.
+
+    Raises:
+        ConfigError: neither a file nor a benchmark; a benchmark, and no folder to look in.
+        FileNotFoundError: the benchmark's file is not there.
+        ValueError: a row without a question, by file and row.
+    """
+    benchmark = find(name) if name in names() else None
+    path = pathlib.Path(data, benchmark.file) if benchmark else pathlib.Path(name)
+    if benchmark and not data:
+        raise ConfigError(f"nothing says where the questions of {name} are: name the folder that holds "
+                          f"{benchmark.file or 'its file'}, or give the file's path in place of the name")  # fmt: skip
+    if not benchmark and not path.exists():
+        raise ConfigError(f"no file {name}, and no benchmark of that name; nearest benchmark: {nearest(name, names())}")
+    called = name if benchmark else f"{path.resolve().parent.name}/{path.stem}"
+    for number, (place, row) in enumerate(_rows(path)):
+        try:
+            made = _adapted(benchmark, row) if benchmark else row
+        except (KeyError, ValueError, TypeError) as error:
+            raise ValueError(f"{place}: {error!r}; is this {benchmark.title}?") from error
+        if made is None:
+            continue
+        question = next((made[key] for key in _QUESTION if isinstance(made.get(key), str)), None)
+        if question is None:
+            raise ValueError(f"{place}: no {', '.join(_QUESTION)}; the row has: {', '.join(map(str, row))}")
+        yield f"{called}/{made.get('id') or number}", question
 
 
 def data_hash(path: pathlib.Path) -> str:

@@ -48,13 +48,15 @@ def read(
 
 
 def read_objects(
-    path: str | os.PathLike[str], make: Callable[[Row, int], T], skip_bad: bool = False
-) -> tuple[list[T], int]:
+    path: str | os.PathLike[str], make: Callable[[Row, int], T], skip_bad: bool = False,
+    mend: str = "data.skip_bad_lines=true leaves such lines out",
+) -> tuple[list[T], int]:  # fmt: skip
     """What `make` makes of each line's JSON object; blank lines do not count.
 
     Args:
         make: (object, line number) -> record; raises ValueError for an object that is to be taken for bad.
         skip_bad: leave bad lines out, and count them, rather than raise.
+        mend: what else can be done about a bad line, for the error.
 
     Returns:
         the records, and the number of bad lines left out.
@@ -78,9 +80,7 @@ def read_objects(
                 records.append(make(_object(line), number))
             except ValueError as error:
                 if not skip_bad:
-                    raise ValueError(
-                        f"{path}:{number}: {error} (data.skip_bad_lines=true leaves such lines out)"
-                    ) from error
+                    raise ValueError(f"{path}:{number}: {error} ({mend})") from error
                 skipped += 1
     if not records:
         raise ValueError(f"{path} holds no usable line ({skipped} bad ones were skipped)")

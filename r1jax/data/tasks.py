@@ -73,6 +73,7 @@ class DataConfig:
             none.
         template: a name in `r1jax.text.chat.TEMPLATES`.
         chat: ask through the model's own chat template: the rendered `template` is the user's message.
+        marker: of the cold-start form, see `Prompt.marker`; "": the form of the tags.
         held_out_share: share of all questions that is kept for evaluation, by `is_held_out`.
         grader: who grades the file's lines, a key of `r1jax.rewards.graders.GRADERS`; "": each line's own `grader`, or
             what its other fields call for.
@@ -83,6 +84,7 @@ class DataConfig:
     path: str = ""
     template: str = "r1_zero"
     chat: bool = False
+    marker: str = ""
     held_out_share: float = 0.1
     grader: str = ""
     skip_bad_lines: bool = False
@@ -104,14 +106,19 @@ def is_held_out(question: str, share: float) -> bool:
     return int.from_bytes(digest[:8]) < share * 2**64
 
 
-def prompt_text(question: str, template: str, as_chat: bool, tokenizer: Tokenizer) -> str:
+def prompt_text(question: str, template: str, as_chat: bool, tokenizer: Tokenizer | None) -> str:
     """What a model is asked with, up to where its response begins: the same when it is taught and when it is sampled.
+
+    Args:
+        tokenizer: the model's; None: a server has it, and its chat template.
 
     Raises:
         ValueError: no such template; `as_chat`, and the model has no chat template.
     """
     text = chat.render(template, question)
-    return tokenizer.render_chat([{"role": "user", "content": text}], now=DATE) if as_chat else text
+    if not as_chat or tokenizer is None:
+        return text
+    return tokenizer.render_chat([{"role": "user", "content": text}], now=DATE)
 
 
 class Questions:
@@ -122,12 +129,14 @@ class Questions:
         graders: who grades them.
     """
 
-    def __init__(self, cfg: DataConfig, seed: int, tokenizer: Tokenizer, *, examine: Callable[[jsonl.Row], str]):
+    def __init__(
+        self, cfg: DataConfig, seed: int, tokenizer: Tokenizer | None, *, examine: Callable[[jsonl.Row], str]
+    ):
         """Creates the tasks' datasets, or reads and checks the whole file.
 
         Args:
             seed: not negative; decides which question stands at which position, and nothing about the split.
-            tokenizer: makes `Prompt.ids` from the rendered template.
+            tokenizer: makes `Prompt.ids` from the rendered template; None: a server has it, and ids are empty.
             examine: names the grader of a file's row; raises ValueError for a row that could not be graded against.
 
         Raises:
@@ -160,6 +169,24 @@ class Questions:
             ValueError: the file has none.
         """
         return self.take(0, max(min(count, len(self._held_out)), 1) if self._cfg.path else count, held_out=True)
+
+    def training(self, count: int) -> list[Prompt]:
+        """The first `count` training questions without those that come again: fewer, and all different.
+
+        Args:
+            count: 0, or more than a file has: all of the file.
+
+        Raises:
+            ValueError: the file has none; 0 of tasks, which have no end.
+        """
+        if self._cfg.path:
+            count = max(min(count or len(self._training), len(self._training)), 1)
+        elif not count:
+            raise ValueError("tasks have no end: say how many questions to take")
+        first: dict[str, Prompt] = {}
+        for prompt in self.take(0, count):
+            first.setdefault(prompt.question, prompt)
+        return list(first.values())
 
     def take(self, start: int, count: int, held_out: bool = False) -> list[Prompt]:
         """The questions at positions start .. start + count - 1 of one of the two streams.
@@ -228,7 +255,8 @@ class Questions:
 
     def _prompt(self, id_: str, question: str, answer: str, source: str, metadata: Mapping[str, Any]) -> Prompt:
         text = prompt_text(question, self._cfg.template, self._cfg.chat, self._tokenizer)
-        return Prompt(id_, question, answer, source, text, tuple(self._tokenizer.encode(text)), metadata)
+        ids = tuple(self._tokenizer.encode(text)) if self._tokenizer else ()
+        return Prompt(id_, question, answer, source, text, ids, metadata, self._cfg.marker)
 
 
 def _dataset(task: TaskConfig) -> Any:

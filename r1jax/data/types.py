@@ -14,10 +14,11 @@ from r1jax.text.chat import Response, split_response
 
 FinishReason = Literal["stop", "length"]
 # Why a response has its grade. Malformed: unreadable. Too complex: refused unread. Crash to output: what became of a
-# program, or of the grader itself. Ungradable: nobody's fault but the data's or the machine's.
+# program, or of the grader itself. Ungradable: nobody's fault but the data's or the machine's. Open: a request that has
+# no right answer.
 VERDICTS = (
     "right", "partly_right", "wrong", "no_answer", "malformed", "too_complex", "compile_error", "crash", "timeout",
-    "memory", "output", "ungradable",
+    "memory", "output", "ungradable", "open",
 )  # fmt: skip
 
 
@@ -97,12 +98,16 @@ class Rollout:
     answer: str = ""
     detail: Mapping[str, Any] | None = None
 
-    @functools.cached_property
-    def response(self) -> Response:
-        """`text` taken apart, in the form that the prompt asked for.
+    @property
+    def whole(self) -> str:
+        """`text`, with the tag that a prompt ending in `<think>`, as DeepSeek's chat template does, has opened for it.
 
-        A prompt that ends in `<think>`, as DeepSeek's chat template does, has opened the thought for the model: cut
-        short in it, such a response has no final part.
+        Cut short in that thought, such a response has no final part.
         """
         opened = self.prompt.text.rstrip().endswith("<think>") and not self.text.lstrip().startswith("<think>")
-        return split_response("<think>" + self.text if opened else self.text, self.prompt.marker)
+        return "<think>" + self.text if opened else self.text
+
+    @functools.cached_property
+    def response(self) -> Response:
+        """The whole text taken apart, in the form that the prompt asked for."""
+        return split_response(self.whole, self.prompt.marker)

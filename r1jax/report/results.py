@@ -24,6 +24,7 @@ REASONING = (
     ("livecodebench", "pass@1", "LiveCodeBench pass@1"), ("codeforces", "rating", "Codeforces rating"),
 )  # fmt: skip
 PUBLISHED = " (published)"  # behind the name of a model whose numbers are not ours
+_RATES = ("truncated", "no_answer", "ungradable", "well_formed", "mixed_language")
 _NEEDED = ("title", "group", "model", "metric", "n", "k", "figures", "stamp")
 # Settings in which two results of one row should agree.
 _ALIKE = ("temperature", "top_p", "top_k", "max_new_tokens", "template", "chat", "instruction", "shots", "seed",
@@ -188,13 +189,12 @@ def _rates(models: Sequence[Model]) -> Table:
     for name, result in _names(models):
         for model in models:
             if each := model.results.get(name):
-                rates = each["rates"]
-                shares = [f"{100 * rates[key]:.1f}" for key in ("truncated", "no_answer", "ungradable", "well_formed")]
+                # Results of earlier versions lack the last.
+                shares = [f"{100 * each['rates'][key]:.1f}" if key in each["rates"] else "–" for key in _RATES]
                 texts = [result["title"], model.label, f"{each['n']} of {each['questions_in_file']}", str(each["k"]),
                          *shares, f"{each['length']['mean']:.0f}"]  # fmt: skip
                 rows.append(tuple(map(Cell, texts)))
-    header = ("benchmark", "model", "questions", "k", "truncated %", "no answer %", "ungradable %", "well formed %",
-              "mean tokens")  # fmt: skip
+    header = ("benchmark", "model", "questions", "k", *(f"{key.replace('_', ' ')} %" for key in _RATES), "mean tokens")
     return Table("Behind the scores", "Shares of all samples.", header, rows)
 
 

@@ -7,9 +7,12 @@ import jinja2
 import rich.markup
 import rich.table
 
+from r1jax.report.plots import Plot
 from r1jax.report.results import PUBLISHED, Model, Table, load, published, tables
 from r1jax.report.results_plots import draw
 from r1jax.report.run import settings
+
+Stamp = tuple[str, list[tuple[str, list[tuple[str, str]]]]]  # title, sections of (key, value)
 
 
 def write_results(folders: Sequence[Path], out: Path) -> tuple[list[rich.table.Table], Path]:
@@ -27,24 +30,30 @@ def write_results(folders: Sequence[Path], out: Path) -> tuple[list[rich.table.T
         raise ValueError(f"two results are of {', '.join(twice)}; evaluate with config.label=... to tell them apart")
     out.mkdir(parents=True, exist_ok=True)
     found = tables(models)
+    lead = f"Numbers in italics are published ones, from {published()['source']}; all others were measured here."
+    page = render(", ".join(labels), lead, found, draw(models, out), _stamps(models))
+    path = out / "results.html"
+    path.write_text(page, encoding="utf-8")
+    return [console(table) for table in found], path
+
+
+def render(title: str, lead: str, found: Sequence[Table], plots: Sequence[Plot], stamps: Sequence[Stamp]) -> str:
+    """A page of tables and plots that needs no other file. `stamps` say how each thing was made."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    page = environment.get_template("results.html.j2").render(
-        models=labels, tables=found, plots=draw(models, out), stamps=_stamps(models), source=published()["source"]
+    return environment.get_template("results.html.j2").render(
+        title=title, lead=lead, tables=found, plots=plots, stamps=stamps
     )
-    path = out / "results.html"
-    path.write_text(page, encoding="utf-8")
-    return [_console(table) for table in found], path
 
 
-def _stamps(models: Sequence[Model]) -> list[tuple[str, list[tuple[str, list[tuple[str, str]]]]]]:
+def _stamps(models: Sequence[Model]) -> list[Stamp]:
     return [(f"{model.label}: {result['title']}", settings(result["stamp"]))
             for model in models for result in model.results.values()]  # fmt: skip
 
 
-def _console(table: Table) -> rich.table.Table:
+def console(table: Table) -> rich.table.Table:
     """Published numbers in italics; their headings and labels say so too."""
     shown = rich.table.Table(title=rich.markup.escape(table.title), title_justify="left")
     # Of the published columns the page has all, a console has room for one.

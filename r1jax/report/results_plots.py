@@ -26,20 +26,21 @@ _FEWEST = 5  # samples of a bin that is drawn
 def draw(models: Sequence[Model], folder: Path) -> list[Plot]:
     """Draws what there is to draw, as PNG files in `folder` too."""
     with matplotlib.rc_context(STYLE):
-        plots = [_save(_bars(models), folder / "bars.png", "Results beside the paper's",
+        plots = [save(_bars(models), folder / "bars.png", "Results beside the paper's",
                        "Error bars: one standard error. Hatched: published (arXiv 2501.12948).")]  # fmt: skip
         for name in dict.fromkeys(name for model in models for name in model.results):
             have = [model for model in models if name in model.results]
             title = have[0].results[name]["title"]
-            plots.append(_save(_against_k(have, name), folder / f"{name}_k.png", f"{title}: accuracy against k",
+            plots.append(save(_against_k(have, name), folder / f"{name}_k.png", f"{title}: accuracy against k",
                                "pass@k (full), unbiased; cons@k (dashed), majority vote."))  # fmt: skip
-            plots.append(_save(_against_length(have, name), folder / f"{name}_length.png",
+            plots.append(save(_against_length(have, name), folder / f"{name}_length.png",
                                f"{title}: score against response length",
                                "Bins of equally many samples; error bars: one binomial standard error."))  # fmt: skip
     return [plot for plot in plots if plot]
 
 
-def _save(figure: Figure | None, path: Path, title: str, caption: str) -> Plot | None:
+def save(figure: Figure | None, path: Path, title: str, caption: str) -> Plot | None:
+    """Writes a figure as PNG; returns it for the page, None where there is none."""
     if figure is None:
         return None
     figure.savefig(path, dpi=150, bbox_inches="tight", metadata={"Software": None})

@@ -42,19 +42,21 @@ def cheap_parts(rollout: Rollout, cfg: RewardConfig, seed: int, max_tokens: int)
 def grade(rollout: Rollout, cfg: RewardConfig, seed: int, max_tokens: int) -> tuple[Parts, Grade]:
     """All parts of one rollout but those of judge and reward models, and what the grader of its answer said.
 
-    Accuracy and format are there whatever their weights, for the metrics. It may never return: call it in a process
-    that can be killed (`r1jax.rewards.pool`).
+    Accuracy and format are there whatever their weights, for the metrics; an open request has no accuracy. It may
+    never return: call it in a process that can be killed (`r1jax.rewards.pool`).
     """
     graded = graders.grade(rollout, cfg.graders)
-    parts = {"accuracy": graded.score, **cheap_parts(rollout, cfg, seed, max_tokens)}
+    parts = cheap_parts(rollout, cfg, seed, max_tokens)
+    if graded.verdict != "open":
+        parts = {"accuracy": graded.score, **parts}
     for reward in cfg.custom:
         parts[reward.part] = custom.load(reward.function)(rollout)
     return parts, graded
 
 
 def combine(parts: Mapping[str, float | None], cfg: RewardConfig) -> float | None:
-    """The weighted sum of the parts, None when a part that has weight is ungradable."""
-    weighed = [(weight, parts[name]) for name, weight in weights(cfg).items()]
+    """The weighted sum of the parts that this rollout has; None when one that has weight is ungradable."""
+    weighed = [(weight, parts[name]) for name, weight in weights(cfg).items() if name in parts]
     if any(part is None for _, part in weighed):
         return None
     return float(sum(weight * part for weight, part in weighed))

@@ -101,11 +101,18 @@ class RewardModelConfig:
         name: of its part, `model/<name>`, in metrics and records: helpfulness, harmlessness.
         path: its folder, which also says what it reads: the summary or the whole response.
         weight: of its score.
+        prompts: what it scores: "all", or "open": only requests that no rule grades.
+        from_step: RL step from which it counts; before, it is not asked. The paper's last 400 of 1,700 steps: 1300.
     """
 
     name: str
     path: str
     weight: float = 1.0
+    prompts: Literal["all", "open"] = "all"
+    from_step: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(0, self, "from_step")
 
     @property
     def part(self) -> str:

@@ -3,6 +3,7 @@
 import regex
 
 from r1jax.data.types import Rollout
+from r1jax.text.chat import TAGS
 
 # A Han character or a kana; else what stands together without a blank, 16 characters of it at most, so that a loop
 # without blanks has pieces too.
@@ -12,9 +13,19 @@ _PIECE = regex.compile(r"(?V1)[\p{Han}\p{Hiragana}\p{Katakana}]|[\S--[\p{Han}\p{
 def well_formed(rollout: Rollout) -> float:
     """1.0 when the response is one thought, then one answer, nothing else, and ended of its own accord; else 0.0.
 
-    The form is that of the tags, or of the cold start where the prompt has a marker, see `r1jax.text.chat`.
+    The form is that of the tags, or of the cold start where the prompt has a marker, see `r1jax.text.chat`. A request
+    too simple for a thought (`is_bare`) may do without.
     """
-    return float(rollout.finish == "stop" and rollout.response.well_formed)
+    return float(rollout.finish == "stop" and (rollout.response.well_formed or is_bare(rollout)))
+
+
+def is_bare(rollout: Rollout) -> bool:
+    """Whether the response is an answer alone and may be: the question's row says `"thought": "optional"`."""
+    final, marker = rollout.response.final, rollout.prompt.marker
+    return bool(
+        rollout.prompt.metadata.get("thought") == "optional" and final and final == rollout.text.strip()
+        and not any(tag in final for tag in (*TAGS, marker) if tag)
+    )  # fmt: skip
 
 
 def repetition_penalty(text: str, ngram: int) -> float:

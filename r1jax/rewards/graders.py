@@ -12,14 +12,14 @@ from typing import Any
 import r1jax
 from r1jax.config import nearest
 from r1jax.data.types import Grade, Rollout
-from r1jax.rewards import choice, code, countdown, drop, exact, ifeval, logic, maths, patch, unittests
+from r1jax.rewards import choice, code, countdown, drop, exact, ifeval, logic, maths, open_ended, patch, unittests
 from r1jax.rewards.config import GraderConfig
 
 # Each has `grade(rollout, cfg) -> Grade`, which may never return: call it in a process that can be killed
 # (`r1jax.rewards.pool`); and `check(row)`, which raises ValueError for a row that it could not grade against.
 GRADERS = {
     "maths": maths, "choice": choice, "exact": exact, "drop": drop, "ifeval": ifeval, "countdown": countdown,
-    "code": code, "unittests": unittests, "patch": patch, "reasoning_gym": logic,
+    "code": code, "unittests": unittests, "patch": patch, "reasoning_gym": logic, "open": open_ended,
 }  # fmt: skip
 _LIBRARIES = {"maths": ("math-verify", "latex2sympy2_extended", "sympy"), "reasoning_gym": ("reasoning-gym", "sympy"),
               "ifeval": ("py3langid",)}  # fmt: skip

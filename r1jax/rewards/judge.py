@@ -5,6 +5,7 @@ import secrets
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 from r1jax.data.types import Grade, Rollout
 from r1jax.rewards.config import JudgeConfig
@@ -24,6 +25,21 @@ then by whether it is complete and clear. Length alone is no merit, and neither 
 answers."""
 _SCORES = {"A": 1.0, "B": 0.0, "TIE": 0.5}
 MOST_LETTERS = 32_000
+
+
+class Reply(NamedTuple):
+    """What a judge says to one request.
+
+    Attributes:
+        verdict: None where the request failed for good, or the reply has none.
+        text: the whole reply; "" where the request failed.
+        prompt_tokens, completion_tokens: what the endpoint says it used.
+    """
+
+    verdict: str | None
+    text: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 class Judge:
@@ -100,15 +116,19 @@ class Judge:
         return self.compare(rollout.prompt.question, final, rollout.prompt.answer) if final else 0.0
 
     def ask(self, instructions: str, texts: Sequence[tuple[str, str]], verdicts: Sequence[str]) -> str | None:
-        """One request: which of the verdicts the judge reaches.
+        """The verdict of `reply`."""
+        return self.reply(instructions, texts, verdicts).verdict
+
+    def reply(
+        self, instructions: str, texts: Sequence[tuple[str, str]], verdicts: Sequence[str], temperature: float = 0.0
+    ) -> Reply:
+        """One request: which of the verdicts the judge reaches, and what that cost.
 
         Args:
             instructions: what to judge, and how; how texts are fenced and verdicts are given is added.
             texts: (name, text) of all that is judged, in order.
             verdicts: the words to choose from.
-
-        Returns:
-            None where the request failed for good, or the reply has no verdict.
+            temperature: the judge's; above 0 where the same is asked more than once.
 
         Raises:
             ValueError: the endpoint refuses the key, the model or the address.
@@ -121,7 +141,7 @@ class Judge:
         try:
             reply = self._client.chat.completions.create(
                 model=self.cfg.model,
-                temperature=0.0,
+                temperature=temperature,
                 messages=[
                     {"role": "system", "content": instructions + FENCES.format(nonce=nonce, verdicts=listed)},
                     {"role": "user", "content": "\n\n".join(fenced)},
@@ -131,14 +151,15 @@ class Judge:
             if error.status_code in OURS_TO_MEND:
                 reason = f"{OURS_TO_MEND[error.status_code]} (HTTP {error.status_code})"
                 raise ValueError(f"judge {self.cfg.model!r} at {self.cfg.base_url}: {reason}") from error
-            return None
+            return Reply(None)
         except openai.OpenAIError:
-            return None
-        if reply.usage:
-            with self._lock:
-                self.prompt_tokens += reply.usage.prompt_tokens
-                self.completion_tokens += reply.usage.completion_tokens
-        return _verdict(reply.choices[0].message.content or "", nonce, verdicts) if reply.choices else None
+            return Reply(None)
+        used = (reply.usage.prompt_tokens, reply.usage.completion_tokens) if reply.usage else (0, 0)
+        with self._lock:
+            self.prompt_tokens += used[0]
+            self.completion_tokens += used[1]
+        text = reply.choices[0].message.content or "" if reply.choices else ""
+        return Reply(_verdict(text, nonce, verdicts), text, *used)
 
 
 def pair(question: str, first: str, second: str) -> list[tuple[str, str]]:

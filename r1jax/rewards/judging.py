@@ -12,13 +12,15 @@ from r1jax.config import fingerprint
 from r1jax.data.types import Grade, Rollout
 from r1jax.rewards import judge as judges
 from r1jax.rewards.config import JudgeConfig
-from r1jax.rewards.judge import MOST_LETTERS, Judge, pair
+from r1jax.rewards.judge import MOST_LETTERS, Judge, Reply, pair
 
 _DEGREES = """You compare two answers to a user's request. First think how you would answer it yourself. Then look
 for mistakes in both answers, and weigh how helpful, relevant and concise each is, and what it leaves out. Length alone
 is no merit, and neither is the order in which you see the answers.
 A>>B: A is much better; A>B: it is better; A=B: they are about even; B>A, B>>A: the other way round."""
-_VERDICTS = ("A>>B", "A>B", "A=B", "B>A", "B>>A")
+# How much better the first answer is, in degrees.
+DEGREES = {"A>>B": 2, "A>B": 1, "A=B": 0, "B>A": -1, "B>>A": -2}
+_VERDICTS = tuple(DEGREES)
 _MIRRORED = dict(zip(_VERDICTS, reversed(_VERDICTS), strict=True))
 _POINTS = {"A>>B": 1.0, "A>B": 1.0, "A=B": 0.5, "B>A": 0.0, "B>>A": 0.0}
 _FACTS = """You say whether an answer to a question of fact is right, given the reference answer.
@@ -55,6 +57,11 @@ def _compare_by_degrees(judge: Judge, rollout: Rollout) -> Grade:
         return Grade(None, "ungradable", "", detail)
     games = [first, _MIRRORED[second]]
     return _compared(sum(_POINTS[game] for game in games) / 2, {**detail, "games": games})
+
+
+def degree(judge: Judge, question: str, first: str, second: str, temperature: float) -> Reply:
+    """One request, whose verdict is a key of `DEGREES`; raises as `Judge.reply` does."""
+    return judge.reply(_DEGREES, pair(question, first, second), _VERDICTS, temperature)
 
 
 def _check_facts(judge: Judge, rollout: Rollout) -> Grade:

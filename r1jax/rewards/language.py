@@ -13,6 +13,7 @@ from typing import Any
 
 from r1jax.config import nearest
 from r1jax.data.types import Rollout
+from r1jax.rewards import form
 from r1jax.text.traits import Word, words
 
 # The languages that can be a target, by what they are written in. They are also all that the identifier chooses from,
@@ -82,7 +83,8 @@ def consistency(rollout: Rollout, target: str) -> float | None:
         target: one of `LANGUAGES`, say "en"; "": the language of the question.
 
     Returns:
-        0.0 for a thought without words, or none at all, so that silence does not pay. None only where the target is the
+        0.0 for a thought without words, or none at all, so that silence does not pay; 1.0 where none is called for
+        (`form.is_bare`). None only where the target is the
         question's language and the question has no words, over which a policy has no say.
 
     Raises:
@@ -92,6 +94,8 @@ def consistency(rollout: Rollout, target: str) -> float | None:
     target = target or language_of(rollout.prompt.question)
     if not target:
         return None
+    if form.is_bare(rollout):
+        return 1.0
     given = f" {' '.join(word.text for word in words(rollout.prompt.question))} ".lower()
     ours = total = 0.0
     for script, run in itertools.groupby(words(_slices(rollout.response.thought)), _written_in):

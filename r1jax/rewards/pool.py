@@ -64,7 +64,10 @@ class PendingGrade:
         except JobError as error:
             score, verdict = None, "ungradable"
             _log.warning("cannot grade prompt %s: %s", prompt.id, error)
-        return {"accuracy": score, **self._graders._cheap_parts(self._rollout)}, Grade(score, verdict)
+        cheap = self._graders._cheap_parts(self._rollout)
+        if prompt.grader == "open":  # there was no answer to be graded, only a machine too slow for custom rewards
+            return cheap, Grade(None, "open")
+        return {"accuracy": score, **cheap}, Grade(score, verdict)
 
 
 class GraderPool:

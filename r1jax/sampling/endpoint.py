@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import logging
+import pathlib
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from r1jax.config import at_least
 from r1jax.data.types import Prompt, Rollout
 from r1jax.models.logits import Truncation
+from r1jax.sampling.usage import Usage
 from r1jax.text.endpoint import OURS_TO_MEND, connect
 
 _log = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ class EndpointConfig:
         in_flight: requests at a time.
         timeout_s: seconds that a request may take.
         retries: of a request that failed; after them the sample is missing, and drawn when the run is started again.
+        requests_per_minute: at most so many, retries among them, evenly spread; 0: as they come.
+        price_per_million_input, price_per_million_output: of tokens, in any currency; 0: tokens are counted alone.
     """
 
     base_url: str = ""
@@ -36,10 +40,13 @@ class EndpointConfig:
     in_flight: int = 16
     timeout_s: float = 1800.0
     retries: int = 5
+    requests_per_minute: float = 0.0
+    price_per_million_input: float = 0.0
+    price_per_million_output: float = 0.0
 
     def __post_init__(self):
         at_least(1, self, "in_flight")
-        at_least(0, self, "retries")
+        at_least(0, self, "retries", "requests_per_minute", "price_per_million_input", "price_per_million_output")
         if bool(self.base_url) != bool(self.model):
             raise ValueError("an endpoint needs both base_url and model")
         if self.timeout_s <= 0:
@@ -47,13 +54,21 @@ class EndpointConfig:
 
 
 class Endpoint:
-    """Asks a server, several samples at a time."""
+    """Asks a server, several samples at a time.
 
-    def __init__(self, cfg: EndpointConfig, max_new_tokens: int, truncation: Truncation, chat: bool):
+    Attributes:
+        usage: what it has cost so far.
+    """
+
+    def __init__(
+        self, cfg: EndpointConfig, max_new_tokens: int, truncation: Truncation, chat: bool,
+        usage: pathlib.Path | None = None,
+    ):  # fmt: skip
         """Makes no request.
 
         Args:
             chat: send the text as a user's message; else have it continued as it stands.
+            usage: the file that keeps what replies cost, and may hold that of earlier runs; None: it is kept nowhere.
 
         Raises:
             ValueError: there is no key, the package openai is missing, or a top-k, which the protocol does not know.
@@ -61,7 +76,10 @@ class Endpoint:
         if truncation.top_k:
             raise ValueError(f"OpenAI's protocol has no top-k: set sampling.truncation.top_k={truncation.top_k} to 0")
         self._cfg, self._chat = cfg, chat
-        self._client = connect("the endpoint", cfg.base_url, cfg.api_key_env, cfg.timeout_s, cfg.retries)
+        self.usage = Usage(usage, cfg.price_per_million_input, cfg.price_per_million_output)
+        self._client = connect(
+            "the endpoint", cfg.base_url, cfg.api_key_env, cfg.timeout_s, cfg.retries, cfg.requests_per_minute
+        )
         self._settings = {
             "model": cfg.model, "max_tokens": max_new_tokens,
             "temperature": truncation.temperature, "top_p": truncation.top_p,
@@ -111,11 +129,13 @@ class Endpoint:
             return self._missed(prompt, sample, error)
         except openai.OpenAIError as error:
             return self._missed(prompt, sample, error)
+        spent = (reply.usage.prompt_tokens, reply.usage.completion_tokens) if reply.usage else None
+        self.usage.add(prompt.id, sample, spent)  # before anything can go wrong with what it holds
         if not reply.choices:
             return self._missed(prompt, sample, "an empty reply")
         [choice, *_] = reply.choices
         text = _text(choice.message) if self._chat else choice.text
-        tokens = np.full(reply.usage.completion_tokens if reply.usage else 0, -1, np.int32)
+        tokens = np.full(spent[1] if spent else 0, -1, np.int32)
         finish = "length" if choice.finish_reason == "length" else "stop"
         return Rollout(prompt, sample, tokens, np.zeros(0, np.float32), text, finish)
 

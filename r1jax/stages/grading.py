@@ -35,11 +35,15 @@ def sample_and_grade(
             pending[rollout.prompt.id, rollout.sample] = graders.submit(rollout)
 
     rollouts = engine.generate(params, prompts, samples, seed, hand_in)
-    scores = {name: model.score(rollouts) for name, model in models.items()}
+    scores = [{} for _ in rollouts]
+    for name, model in models.items():
+        places = [i for i, rollout in enumerate(rollouts) if model.reads(rollout.prompt)]
+        for i, score in zip(places, model.score([rollouts[i] for i in places]), strict=True):
+            scores[i][name] = score
     if graders:
         rollouts = [
-            pending[rollout.prompt.id, rollout.sample].result({name: column[i] for name, column in scores.items()})
-            for i, rollout in enumerate(rollouts)
+            pending[rollout.prompt.id, rollout.sample].result(of_models)
+            for rollout, of_models in zip(rollouts, scores, strict=True)
         ]
     if jax.process_count() == 1:
         return rollouts

@@ -60,8 +60,8 @@ def scores(rollouts: Sequence[Rollout], samples: int) -> dict[str, Any]:
     groups = [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)]
     passes, consensus, sources = [], [], []
     for group in groups:
-        grades = [r.parts["accuracy"] for r in group]
-        if all(grade is None for grade in grades):
+        grades = [r.parts.get("accuracy") for r in group]
+        if all(grade is None for grade in grades):  # also: an open request
             continue
         passes.append(np.mean([grade for grade in grades if grade is not None]))
         votes = [Outcome(r.prompt.id, r.sample, r.parts["accuracy"], r.verdict, r.answer) for r in group]
@@ -69,7 +69,8 @@ def scores(rollouts: Sequence[Rollout], samples: int) -> dict[str, Any]:
         sources.append(group[0].prompt.source)
     passes, consensus = np.array(passes), np.array(consensus)
     shape = describe(rollouts)
-    well_formed = [r.parts["accuracy"] for r in rollouts if r.parts["format"] == 1.0]
+    graded = [r for r in rollouts if "accuracy" in r.parts]
+    well_formed = [r.parts["accuracy"] for r in graded if r.parts["format"] == 1.0]
 
     def by_source(source: str) -> dict[str, float]:
         chosen = passes[[s == source for s in sources]]
@@ -82,7 +83,8 @@ def scores(rollouts: Sequence[Rollout], samples: int) -> dict[str, Any]:
         "truncated": shape["length/truncated"], "format": shape["reward/format"],
         "pass@1_if_well_formed": mean([g for g in well_formed if g is not None]) if well_formed else None,
         "length": shape["length/mean"], "reflection": shape["reflection/share"],
-        "mixed_language": shape["language/mixed"], "ungradable": mean([r.parts["accuracy"] is None for r in rollouts]),
+        "mixed_language": shape["language/mixed"], "ungradable": mean([r.parts["accuracy"] is None for r in graded]),
+        "parts": {name.removeprefix("reward/"): value for name, value in shape.items() if name.startswith("reward/")},
         "by_source": {source: by_source(source) for source in sorted(set(sources))},
     }  # fmt: skip
 
@@ -109,7 +111,7 @@ def write_samples(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
         return {
             "id": r.prompt.id, "question": r.prompt.question, "answer": r.prompt.answer, "source": r.prompt.source,
             "sample": r.sample, "text": r.text, "thought": response.thought, "final": response.final,
-            "correct": r.parts["accuracy"], "verdict": r.verdict, "reward": r.reward, "parts": dict(r.parts),
+            "correct": r.parts.get("accuracy"), "verdict": r.verdict, "reward": r.reward, "parts": dict(r.parts),
             "finish": r.finish, "num_tokens": len(r.ids), "well_formed": bool(r.parts["format"]),
         }  # fmt: skip
 

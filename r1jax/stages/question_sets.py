@@ -2,8 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
-from types import SimpleNamespace
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from r1jax import config
@@ -14,7 +13,7 @@ from r1jax.data import jsonl
 from r1jax.data.tasks import DataConfig, Questions, TaskConfig, prompt_text
 from r1jax.data.types import Prompt
 from r1jax.rewards.graders import examine
-from r1jax.text import chat
+from r1jax.stages import sampler
 from r1jax.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -82,18 +81,8 @@ class QuestionSet:
 
     def setup(self, cfg: "EvaluateConfig") -> dict[str, Any]:
         """What samples depend on beside the model."""
-        sampling, truncation = cfg.sampling, cfg.sampling.truncation
-        return {
-            "data": dict(self.data), "seed": cfg.seed, "temperature": truncation.temperature,
-            "top_p": truncation.top_p, "top_k": truncation.top_k, "max_new_tokens": sampling.max_new_tokens,
-            "template": cfg.template, "chat": cfg.chat, "marker": cfg.marker, **self.asked,
-            "compute": config.to_dict(cfg.compute) if cfg.compute else None,
-        }  # fmt: skip
-
-    def as_rows(self) -> Iterator[Row]:
-        """What a report shows of each question."""
-        for prompt in self.prompts:
-            yield {"id": prompt.id, "question": prompt.question, "answer": prompt.answer, "text": prompt.text}
+        how = sampler.settings(cfg.seed, cfg.sampling, cfg.template, cfg.chat, cfg.marker, cfg.compute)
+        return {"data": dict(self.data), **how, **self.asked}
 
 
 def from_benchmark(cfg: "EvaluateConfig", each: BenchmarkConfig, tokenizer: Tokenizer | None) -> QuestionSet:
@@ -119,7 +108,7 @@ def from_benchmark(cfg: "EvaluateConfig", each: BenchmarkConfig, tokenizer: Toke
     rows = [found.rows[i] for i in jsonl.order(cfg.seed, len(found.rows), 0, count)]
     prompts = []
     for row in rows:
-        text = _text(cfg, render(row, instruction, found.shots), tokenizer)
+        text = prompt_text(render(row, instruction, found.shots), cfg.template, cfg.chat, tokenizer)
         metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer")}
         prompts.append(Prompt(row["id"], row["prompt"], row["answer"], f"{grader}:{each.folder}", text,
                               tuple(tokenizer.encode(text)) if tokenizer else (), metadata, cfg.marker))  # fmt: skip
@@ -136,9 +125,9 @@ def from_task(cfg: "EvaluateConfig", task: TaskConfig, tokenizer: Tokenizer | No
     Raises:
         ConfigError: see `tasks.Questions`.
     """
-    data = DataConfig(tasks=(task,), template=cfg.template, chat=cfg.chat and tokenizer is not None)
-    questions = Questions(data, cfg.seed, tokenizer or SimpleNamespace(encode=lambda text: ()), examine=examine)
-    prompts = [dataclasses.replace(prompt, marker=cfg.marker) for prompt in questions.held_out(cfg.task_questions)]
+    data = DataConfig(tasks=(task,), template=cfg.template, chat=cfg.chat, marker=cfg.marker)
+    questions = Questions(data, cfg.seed, tokenizer, examine=examine)
+    prompts = questions.held_out(cfg.task_questions)
     name = f"reasoning_gym_{task.name}"
     made_of = {"task": task.name, "options": config.to_dict(task.options), "held_out_share": data.held_out_share}
     benchmark = Benchmark(task.name, "logic", "reasoning_gym", votes=True)
@@ -146,9 +135,3 @@ def from_task(cfg: "EvaluateConfig", task: TaskConfig, tokenizer: Tokenizer | No
     return QuestionSet(name, benchmark, "reasoning_gym", prompts, rows, len(prompts), 0,
                        {"path": f"reasoning-gym {task.name}", "hash": config.fingerprint(made_of)},
                        {"instruction": "{prompt}", "shots": 0})  # fmt: skip
-
-
-def _text(cfg: "EvaluateConfig", question: str, tokenizer: Tokenizer | None) -> str:
-    if tokenizer is None:
-        return chat.render(cfg.template, question)
-    return prompt_text(question, cfg.template, cfg.chat, tokenizer)

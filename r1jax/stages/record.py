@@ -1,4 +1,4 @@
-"""What an evaluation keeps of one benchmark: every sample as it is drawn, every grade as it is given.
+"""What is kept of some questions' samples, say a benchmark's: every sample as it is drawn, every grade as it is given.
 
 Samples and grades stand in two files, so that a newer grader needs no new samples. Lines are only ever added: of two
 for one sample the last counts.
@@ -16,42 +16,43 @@ from r1jax.benchmarks.benchmark import Outcome
 from r1jax.config import ConfigError
 from r1jax.data import jsonl
 from r1jax.data.types import Grade, Prompt, Rollout
+from r1jax.text.traits import scripts
 
 Key = tuple[str, int]
 
 
 class Record:
-    """The folder of one benchmark.
+    """The folder of one set of questions.
 
     Attributes:
         samples: line of samples.jsonl by (question id, sample).
-        grades: line of grades.jsonl, of this grader alone.
+        grades: line of grades.jsonl, of who grades now alone.
         spoiled: lines that a kill cut off; what they held is done again.
         other_grader: samples whose grade is another grader's, or an older one's.
     """
 
-    def __init__(self, folder: pathlib.Path, setup: Mapping[str, Any], grader: str):
+    def __init__(self, folder: pathlib.Path, setup: Mapping[str, Any], grader: str | Mapping[str, str]):
         """Opens what is there, or begins.
 
         Args:
             setup: what samples depend on; another one's samples are refused.
-            grader: the stamp of who grades now.
+            grader: the stamp of who grades now; by the question's id where not all have the same.
 
         Raises:
             ConfigError: the folder's samples were drawn otherwise; names every key that differs.
         """
         self.folder, self._grader = folder, grader
         folder.mkdir(parents=True, exist_ok=True)
-        samples, spoiled = _lines(folder / "samples.jsonl")
+        samples, spoiled = read_lines(folder / "samples.jsonl")
         path, ours = folder / "setup.json", config.to_dict(setup)
         if samples and path.exists() and (changed := config.differences(json.loads(path.read_text("utf-8")), ours)):
             raise ConfigError(f"{folder} holds samples drawn otherwise; choose another --workdir, or set back\n  "
                               + "\n  ".join(changed))  # fmt: skip
         write_json(path, ours)
         self.samples = {(row["id"], row["sample"]): row for row in samples}
-        grades, spoiled_grades = _lines(folder / "grades.jsonl")
+        grades, spoiled_grades = read_lines(folder / "grades.jsonl")
         latest = {(row["id"], row["sample"]): row for row in grades}
-        self.grades = {key: row for key, row in latest.items() if row["grader"] == grader}
+        self.grades = {key: row for key, row in latest.items() if row["grader"] == self._stamp(key[0])}
         self.spoiled = spoiled + spoiled_grades
         self.other_grader = len(latest) - len(self.grades)
 
@@ -64,14 +65,15 @@ class Record:
 
     def keep_grade(self, key: Key, grade: Grade, well_formed: bool) -> None:
         """Adds what a grader said of a sample."""
-        row = {"id": key[0], "sample": key[1], **grade._asdict(), "well_formed": well_formed, "grader": self._grader}
+        row = {"id": key[0], "sample": key[1], **grade._asdict(), "well_formed": well_formed,
+               "grader": self._stamp(key[0])}  # fmt: skip
         jsonl.append(self.folder / "grades.jsonl", row)
         self.grades[key] = row
 
     def rollout(self, prompt: Prompt, sample: int) -> Rollout:
         """A sample as it was drawn, for grading; its ids are not kept, only how many there were."""
         row = self.samples[prompt.id, sample]
-        ids = np.full(row["tokens"], -1, np.int32)
+        ids = np.broadcast_to(np.int32(-1), row["tokens"])  # takes no memory: there may be a great many samples
         return Rollout(prompt, sample, ids, np.zeros(0, np.float32), row["text"], row["finish"])
 
     def outcomes(self, prompts: Sequence[Prompt], samples: int) -> list[Outcome]:
@@ -83,6 +85,17 @@ class Record:
         """The share of them that keep to the form of thought and answer."""
         kept = [self.grades[o.id, o.sample]["well_formed"] for o in self.outcomes(prompts, samples)]
         return sum(kept) / len(kept) if kept else 0.0
+
+    def mixed_language(self, prompts: Sequence[Prompt], samples: int) -> float:
+        """The share of them whose thought, or text where there is none, is written in more than one script."""
+        by_id = {prompt.id: prompt for prompt in prompts}
+        rollouts = [self.rollout(by_id[o.id], o.sample) for o in self.outcomes(prompts, samples)]
+        # Names and nouns of the question may stand in any language's thought.
+        mixed = [len(scripts(r.response.thought or r.text, besides=r.prompt.question)) > 1 for r in rollouts]
+        return sum(mixed) / len(mixed) if mixed else 0.0
+
+    def _stamp(self, id_: str) -> str | None:
+        return self._grader if isinstance(self._grader, str) else self._grader.get(id_)
 
     def _outcome(self, key: Key) -> Outcome:
         grade, sample = self.grades[key], self.samples[key]
@@ -97,7 +110,7 @@ def write_json(path: pathlib.Path, content: Any) -> None:
     part.replace(path)
 
 
-def _lines(path: pathlib.Path) -> tuple[list[dict[str, Any]], int]:
+def read_lines(path: pathlib.Path) -> tuple[list[dict[str, Any]], int]:
     """A file's objects, and the number of lines that a kill spoiled."""
     if not path.exists():
         return [], 0

@@ -35,7 +35,8 @@ def summarize(questions: QuestionSet, record: Record, k: int, label: str) -> dic
         "n": len(means), "k": k, "questions_in_file": questions.in_file, "samples": len(outcomes),
         "figures": {name: _plain(figure) for name, figure in figures.items()},
         "by_k": _by_k(graded, k, benchmark.votes) if binary else [],
-        "rates": {**_rates(outcomes), "well_formed": record.well_formed(questions.prompts, k)},
+        "rates": {**_rates(outcomes), "well_formed": record.well_formed(questions.prompts, k),
+                  "mixed_language": record.mixed_language(questions.prompts, k)},
         "length": _lengths(outcomes),
         "by_subject": _by_subject(questions, means),
     }  # fmt: skip

@@ -23,7 +23,7 @@ from r1jax.core import sharding
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, replicated
 from r1jax.data.tasks import prompt_text
-from r1jax.data.types import Rollout
+from r1jax.data.types import Prompt, Rollout
 from r1jax.models.config import ModelConfig
 from r1jax.models.hf import read_json
 from r1jax.models.reward import HEAD, UNUSED, rewards
@@ -163,6 +163,47 @@ def _read_head(path: pathlib.Path, width: int) -> np.ndarray:
     return head
 
 
+class Scorer:
+    """Scores sequences of ids in few compiled shapes, on the mesh that models are trained on.
+
+    All processes call it with the same inputs and get the same scores.
+    """
+
+    def __init__(self, cfg: ModelConfig, mesh: Mesh):
+        self._mesh = mesh
+        self._rewards = jax.jit(
+            lambda params, tokens, lengths: rewards(params, cfg, tokens, lengths), out_shardings=replicated(mesh)
+        )
+
+    def score(self, params: Params, inputs: Sequence[Sequence[int]]) -> np.ndarray:
+        """`[N]` float32, a score for each of N inputs, in their order; those that are `UNUSED` may be missing."""
+        used = {name: weight for name, weight in params.items() if name not in UNUSED}
+        by_length = collections.defaultdict(list)
+        for place, ids in enumerate(inputs):
+            by_length[max(SHORTEST, _power_of_two(len(ids)))].append(place)
+        scores = np.zeros(len(inputs), np.float32)
+        for length, places in by_length.items():
+            rows = self._rows(length, len(places))
+            for start in range(0, len(places), rows):
+                some = places[start : start + rows]
+                scores[some] = self._batch(used, [inputs[place] for place in some], rows, length)
+        return scores
+
+    def _rows(self, length: int, count: int) -> int:
+        """Rows of a batch: as many as a device takes, or for fewer inputs the power of two that holds them."""
+        ways = sharding.batch_ways(self._mesh)
+        return ways * min(max(TOKENS // length, 1), _power_of_two(-(-count // ways)))
+
+    def _batch(self, params: Params, inputs: Sequence[Sequence[int]], rows: int, length: int) -> np.ndarray:
+        tokens, lengths = np.zeros((rows, length), np.int32), np.ones(rows, np.int32)  # a row to spare has one token
+        for row, ids in enumerate(inputs):
+            tokens[row, : len(ids)], lengths[row] = ids, len(ids)
+        placed = sharding.place(
+            (tokens, lengths), lambda x: TRAIN_RULES.sharding(self._mesh, ("batch",) + (None,) * (x.ndim - 1))
+        )
+        return np.asarray(self._rewards(params, *placed))[: len(inputs)]
+
+
 class RewardModel:
     """Scores rollouts, on the mesh that the policy is trained on.
 
@@ -173,15 +214,21 @@ class RewardModel:
         cut: inputs so far that were longer than `reading.max_tokens` and lost their middle.
     """
 
-    def __init__(self, path: pathlib.Path | str, mesh: Mesh):
-        """Reads the model in its own compute type; raises as `load` does, and where `reading.chat` has no template."""
+    def __init__(self, path: pathlib.Path | str, mesh: Mesh, prompts: Literal["all", "open"] = "all"):
+        """Reads the model in its own compute type; raises as `load` does, and where `reading.chat` has no template.
+
+        Args:
+            prompts: see `reads`.
+        """
+        self._prompts = prompts
         params, cfg, self._tokenizer, self.reading = load(path, mesh, dtype=None)
         text_of(self.reading, self._tokenizer, "?", "")  # No chat template is the model's fault, not a rollout's.
         self._params = {name: weight for name, weight in params.items() if name not in UNUSED}
-        self._name, self._mesh, self.cut = pathlib.Path(path), mesh, 0
-        self._rewards = jax.jit(
-            lambda params, tokens, lengths: rewards(params, cfg, tokens, lengths), out_shardings=replicated(mesh)
-        )
+        self._name, self._scorer, self.cut = pathlib.Path(path), Scorer(cfg, mesh), 0
+
+    def reads(self, prompt: Prompt) -> bool:
+        """Whether responses to this prompt are its affair: all, or those to open requests only."""
+        return self._prompts == "all" or prompt.grader == "open"
 
     def score(self, rollouts: Sequence[Rollout]) -> list[float | None]:
         """A score for each rollout, in their order; None where the model gave no finite number."""
@@ -193,30 +240,8 @@ class RewardModel:
             self.cut += cut
             say(f"{self._name}: {cut} of {len(inputs)} inputs are longer than max_tokens={self.reading.max_tokens} "
                 "and lost their middle")  # fmt: skip
-        by_length = collections.defaultdict(list)
-        for place, (ids, _) in enumerate(inputs):
-            by_length[max(SHORTEST, _power_of_two(len(ids)))].append(place)
-        scores = np.zeros(len(inputs), np.float32)
-        for length, places in by_length.items():
-            rows = self._rows(length, len(places))
-            for start in range(0, len(places), rows):
-                some = places[start : start + rows]
-                scores[some] = self._batch([inputs[place][0] for place in some], rows, length)
+        scores = self._scorer.score(self._params, [ids for ids, _ in inputs])
         return [score if math.isfinite(score) else None for score in scores.tolist()]
-
-    def _rows(self, length: int, count: int) -> int:
-        """Rows of a batch: as many as a device takes, or for fewer inputs the power of two that holds them."""
-        ways = sharding.batch_ways(self._mesh)
-        return ways * min(max(TOKENS // length, 1), _power_of_two(-(-count // ways)))
-
-    def _batch(self, inputs: Sequence[Sequence[int]], rows: int, length: int) -> np.ndarray:
-        tokens, lengths = np.zeros((rows, length), np.int32), np.ones(rows, np.int32)  # a row to spare has one token
-        for row, ids in enumerate(inputs):
-            tokens[row, : len(ids)], lengths[row] = ids, len(ids)
-        placed = sharding.place(
-            (tokens, lengths), lambda x: TRAIN_RULES.sharding(self._mesh, ("batch",) + (None,) * (x.ndim - 1))
-        )
-        return np.asarray(self._rewards(self._params, *placed))[: len(inputs)]
 
 
 def _power_of_two(count: int) -> int:

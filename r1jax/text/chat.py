@@ -14,7 +14,7 @@ R1_ZERO_TEMPLATE = (
     "i.e., <think> reasoning process here </think> <answer> answer here </answer>. "
     "User: {prompt}. Assistant:"
 )
-TEMPLATES = {"r1_zero": R1_ZERO_TEMPLATE, "plain": "{prompt}"}
+TEMPLATES = {"r1_zero": R1_ZERO_TEMPLATE, "dialogue": "User: {prompt} Assistant:", "plain": "{prompt}"}
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 _WELL_FORMED = re.compile(r"\s*<think>(?P<thought>.*?)</think>\s*<answer>(?P<answer>.*?)</answer>\s*", re.DOTALL)
@@ -60,6 +60,17 @@ def plain(text: str) -> str:
     return text if text.isascii() else _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
 
 
+def join_response(thought: str, final: str, marker: str = "") -> str:
+    """A well-formed completion of a thought and a final part: what `split_response` takes apart.
+
+    Args:
+        marker: of the cold-start form `<marker>thought<marker>summary`; "": the form of the tags.
+    """
+    if marker:
+        return f"{marker} {thought.strip()} {marker} {final.strip()}"  # blanks: so that words keep their usual tokens
+    return f"<think> {thought.strip()} </think> <answer> {final.strip()} </answer>"
+
+
 def split_response(text: str, marker: str = "") -> Response:
     """Splits a completion into its thought and its final part, in time linear in its length.
 
@@ -85,6 +96,24 @@ def split_response(text: str, marker: str = "") -> Response:
     closed = [piece.partition("<answer>") for piece in outside.split("</answer>")[:-1]]
     answers = tuple(content.strip() for _, tag, content in closed if tag)
     return Response(thought.strip(), "\n".join(answers) if answers else outside.strip(), answers, False)
+
+
+def find_response(text: str, continued: bool) -> Response:
+    """What a model that was asked for the tags means by its reply, which may hold more than them.
+
+    Args:
+        continued: the model continues texts and does not know when to stop (after the answer, say, it asks itself
+            another question): what follows the first answer is left out. Else the model was spoken to, and may have
+            thought before it used the tags, in tags of its own: the last thought counts.
+
+    Returns:
+        `well_formed` where such tags are found; else the whole reply as `split_response` reads it.
+    """
+    if continued:
+        answer, closes, _ = text.partition("</answer>")
+        return split_response(answer + closes)
+    last = split_response(text[max(text.rfind("<think>"), 0) :])
+    return last if last.well_formed else split_response(text)
 
 
 def _split_at(marker: str, text: str) -> Response:

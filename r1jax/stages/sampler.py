@@ -1,0 +1,94 @@
+"""Whoever answers: a checkpoint on this mesh, or a model behind a server. Both are drawn from by the same call."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from r1jax import config
+from r1jax.config import ConfigError
+from r1jax.data.types import Prompt, Rollout
+from r1jax.models.config import ComputeConfig
+from r1jax.sampling.endpoint import Endpoint, EndpointConfig
+from r1jax.sampling.engine import Engine, SamplingConfig
+from r1jax.sampling.usage import Usage
+from r1jax.stages import stamp
+from r1jax.text.tokenizer import Tokenizer
+from r1jax.training import checkpoint
+
+# (prompts, samples of each, seed, called with each rollout, (id, sample) pairs to leave out)
+Draw = Callable[
+    [Sequence[Prompt], int, tuple[int, ...], Callable[[Rollout], None], Collection[tuple[str, int]]], object
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """A model that can be asked.
+
+    Attributes:
+        draw: samples what is not left out, and hands over each rollout as it is complete.
+        tokenizer: the model's; None: a server has it.
+        stamp: what tells the model from others, for the record.
+        usage: what a server has cost; None: a checkpoint of ours.
+    """
+
+    draw: Draw
+    tokenizer: Tokenizer | None
+    stamp: Mapping[str, Any]
+    usage: Usage | None = None
+
+
+def check(model: str, endpoint: EndpointConfig) -> None:
+    """Raises ConfigError unless exactly one of the two is given."""
+    if bool(model) == bool(endpoint.base_url):
+        raise ConfigError(
+            "say which one model to ask: config.model, a Hugging Face directory (config.json, safetensors), a .gguf "
+            "file or our own folder; or config.endpoint.base_url and config.endpoint.model"
+        )
+
+
+def settings(
+    seed: int, sampling: SamplingConfig, template: str, chat: bool, marker: str, compute: ComputeConfig | None
+) -> dict[str, Any]:
+    """What samples depend on beside the model and the questions, for the record."""
+    truncation = sampling.truncation
+    return {
+        "seed": seed, "temperature": truncation.temperature, "top_p": truncation.top_p, "top_k": truncation.top_k,
+        "max_new_tokens": sampling.max_new_tokens, "template": template, "chat": chat, "marker": marker,
+        "compute": config.to_dict(compute) if compute else None,
+    }  # fmt: skip
+
+
+def open_sampler(
+    model: str, endpoint: EndpointConfig, sampling: SamplingConfig, chat: bool, compute: ComputeConfig | None,
+    mesh: Mesh, usage: pathlib.Path | None = None,
+) -> Sampler:  # fmt: skip
+    """Opens the checkpoint `model`, or where that is "" the way to the endpoint, which process 0 alone asks.
+
+    Args:
+        chat: a server is sent the text as a user's message; else it continues the text.
+        usage: the file that keeps what a server cost, see `Endpoint`.
+
+    Raises:
+        FileNotFoundError, ValueError: see `checkpoint.load_model` and `Endpoint`.
+    """
+    if not model:
+        server = Endpoint(endpoint, sampling.max_new_tokens, sampling.truncation, chat, usage)
+
+        def ask(*args) -> object:
+            return server.generate(*args) if jax.process_index() == 0 else None
+
+        return Sampler(ask, None, {"endpoint": endpoint.base_url, "name": endpoint.model}, server.usage)
+    path = pathlib.Path(model)
+    params, shape, tokenizer = checkpoint.load_model(path, mesh, compute, dtype=None)
+    engine = Engine(shape, sampling, tokenizer, mesh)
+
+    def draw(prompts, samples, seed, on_finish, skip) -> object:
+        return engine.generate(params, prompts, samples, seed, on_finish, skip)
+
+    told = stamp.model_hash(path) if jax.process_index() == 0 else ""
+    return Sampler(draw, tokenizer, {"path": model, "hash": told})
