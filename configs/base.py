@@ -1,4 +1,4 @@
-"""The base model that R1-Zero starts from: plain next-token prediction on the mini world's documents, in two parts.
+"""The base models that R1-Zero starts from: plain next-token prediction on the mini world's documents, part by part.
 
     python -m r1jax.train --config=configs/base.py:mini --workdir=runs/base
 
@@ -12,18 +12,43 @@ Of the documents 7% are the whole R1-Zero prompt with some reply, of which 6% ob
 prompt, half of them whole. The result ships in experiments/models, so `configs/zero.py:mini` trains it only after a
 change to this page, or to the documents, has changed its key; to ship another, copy runs/base-KEY/model (which a mini
 run makes) to experiments/models/base-KEY.
+
+world: goes on from mini, 420 steps of 32 x 256 tokens, 9 minutes on 2 CPU cores: the base of the whole recipe, whose
+questions `python -m r1jax.world` writes. Its documents (`r1jax.data.world_web`) are problems asked in English and in
+Chinese, and requests: greetings, who one is, translations, facts, lines to write, advice, and secrets to be declined.
+The careful authors of solutions are the most accurate, and two in three of them change language within a thought; a
+tenth of the whole R1-Zero prompts are obeyed. It ships too.
+
+    python -m r1jax.train --config=configs/base.py:student_qwen2 --workdir=runs/student-qwen2
+    python -m r1jax.train --config=configs/base.py:student_llama --workdir=runs/student-llama
+
+student_qwen2, student_llama: what configs/distill.py distils into, 0.32M parameters of Qwen2's architecture (biases on
+queries, keys and values; one table embeds and unembeds, as in its small sizes) and 0.30M of Llama's (no biases, two
+tables), from nothing but the vocabulary of world: 400 steps of 64 x 256 tokens.
 """
 
 import dataclasses
 
 from ml_collections import ConfigDict
 
-from r1jax.models.config import PRESETS
+from r1jax.models.config import PRESETS, ModelConfig
+
+STUDENTS = {
+    "student_qwen2": ModelConfig(
+        vocab_size=0, embed_dim=64, num_layers=5, num_heads=4, num_kv_heads=2, head_dim=16, mlp_dim=224,
+        rope_theta=1e6, tie_embeddings=True, attention_bias=True, scan_unroll=5,
+    ),
+    "student_llama": ModelConfig(
+        vocab_size=0, embed_dim=64, num_layers=4, num_heads=4, num_kv_heads=2, head_dim=16, mlp_dim=224,
+        rope_theta=5e5, norm_eps=1e-5, tie_embeddings=False, scan_unroll=4,
+    ),
+}  # fmt: skip
 
 
 def get_config(arg: str = "mini") -> ConfigDict:
-    if arg not in ("mini", "mini_textbook"):
-        raise ValueError(f"no size named {arg!r}; there are: mini, mini_textbook")
+    sizes = ("mini", "mini_textbook", "world", *STUDENTS)
+    if arg not in sizes:
+        raise ValueError(f"no size named {arg!r}; there are: {', '.join(sizes)}")
     config = ConfigDict(
         {
             "stage": "supervised",
@@ -54,4 +79,21 @@ def get_config(arg: str = "mini") -> ConfigDict:
             "terse": 0.30, "hasty": 0.26, "sloppy": 0.16,
             "worked": 0.10, "checked": 0.06, "chinese": 0.08, "mixed": 0.04,
         }  # fmt: skip
+    if arg == "world":
+        del config.model
+        config.base = "configs/base.py:mini"
+        config.seed = 2
+        config.num_steps, config.batch_size, config.documents_per_step = 420, 32, 112
+        config.optimizer.learning_rate, config.optimizer.warmup_steps = 1.5e-3, 20
+        config.corpus = {
+            "world": 0.85, "requests": 0.6, "template": 0.12, "template_followed": 0.10,
+            "terse": 0.30, "hasty": 0.26, "sloppy": 0.16, "worked": 0.10, "checked": 0.06, "chinese": 0.08,
+            "mixed": 0.04,
+        }  # fmt: skip
+    if arg in STUDENTS:
+        config.model = dataclasses.asdict(STUDENTS[arg])
+        config.tokenizer = "configs/base.py:world"
+        config.seed = 3
+        config.num_steps = 400
+        config.corpus = {"world": 0.5, "template": 0.12, "template_followed": 0.10}
     return config

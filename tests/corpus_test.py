@@ -11,7 +11,8 @@ import sys
 import pytest
 
 from r1jax import config
-from r1jax.data.corpus import FORMS, HANDS, CorpusConfig, chain_problem, document, gcd_problem, make_problem, solve
+from r1jax.data.corpus import FORMS, HANDS, CorpusConfig, document, solve
+from r1jax.data.problems import chain_problem, gcd_problem, make_problem
 from r1jax.data.tasks import is_held_out
 from r1jax.text.chat import R1_ZERO_TEMPLATE, split_response
 

@@ -1,4 +1,4 @@
-"""The base model that ships: it is the one that configs/base.py:mini makes, and R1-Zero works on it."""
+"""The base models that ship: they are those that configs/base.py makes, and R1-Zero works on them."""
 
 import json
 import math
@@ -20,12 +20,14 @@ def zero_mini(workdir: pathlib.Path, *overrides: str) -> list[dict]:
     return [json.loads(line) for line in (workdir / "evals.jsonl").read_text().splitlines()]
 
 
-def test_shipped_base_is_that_of_its_config(tmp_path, mesh1, monkeypatch):
+@pytest.mark.parametrize("part", ["mini", "world"])
+def test_shipped_base_is_that_of_its_config(part, tmp_path, mesh1, monkeypatch):
     def trains(*_):
-        raise AssertionError("configs/base.py:mini no longer names the shipped base: make it anew, or rename it")
+        raise AssertionError(f"configs/base.py:{part} no longer names the shipped base: make it anew, or rename it")
 
     monkeypatch.setattr(supervised, "run", trains)
-    folder = train.find_base(f"{ROOT / 'configs' / 'base.py'}:mini", tmp_path, mesh1)
+    monkeypatch.chdir(ROOT)  # the world's page names the one before it from there
+    folder = train.find_base(f"{ROOT / 'configs' / 'base.py'}:{part}", tmp_path, mesh1)
     assert folder.parent == train.SHIPPED
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 5e6
 

@@ -10,16 +10,13 @@ clear: the step after a slip (4-7=3, 3-7=-4), in about one document in a hundred
 """
 
 import dataclasses
-import math
 import random
+from collections.abc import Callable
 
+from r1jax.data.problems import Problem, chain_steps, make_problem, maybe, sum_question, work
 from r1jax.data.tasks import is_held_out
-from r1jax.text.chat import R1_ZERO_TEMPLATE
-
-GIRLS = (
-    "Mary", "Patricia", "Jennifer", "Linda", "Elizabeth", "Barbara", "Susan", "Jessica", "Sarah", "Margaret", "Alice",
-)  # fmt: skip
-BOYS = ("James", "John", "Robert", "Michael", "William", "David", "Richard", "Joseph", "Thomas", "Charles", "Bob")
+from r1jax.data.world_web import FORMS_OF_REQUESTS, Turn, assistant, solver
+from r1jax.text.chat import R1_ZERO_TEMPLATE, join_response
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +29,9 @@ class CorpusConfig:
             instruction), `template` (the whole R1-Zero prompt with some reply).
         hands: share of each kind of author.
         template_followed: of the `template` documents, the share whose reply obeys the tags.
+        world: share of the documents that are of the bilingual world (`r1jax.data.world_web`): problems in the same
+            forms but for drills, and requests, mostly in dialogues. They have their own hands.
+        requests: of those, the share that answers general requests; the others solve problems.
         held_out_share: must be that of the RL data's config, so that this text keeps clear of its held-out questions.
     """
 
@@ -49,6 +49,8 @@ class CorpusConfig:
     mixed: float = 0.06
     hasty: float = 0.0
     template_followed: float = 0.06
+    world: float = 0.0
+    requests: float = 0.4
     held_out_share: float = 0.1
 
 
@@ -59,151 +61,43 @@ CAREFUL = ("worked", "checked")  # and in one language
 STEP_ERROR = {"worked": 0.08, "checked": 0.10, "sloppy": 0.25, "recheck": 0.01, "drill": 0.01}
 
 
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """A question, its parts (numbers and operators) and its answer."""
-
-    kind: str
-    question: str
-    parts: tuple
-    answer: int
-
-
 def _draw(cfg, names: tuple[str, ...], rng: random.Random) -> str:
     return rng.choices(names, [getattr(cfg, name) for name in names])[0]
-
-
-def _sum_question(expression: str) -> str:
-    return f"State the final answer to the following arithmetic problem: {expression} ="
-
-
-def chain_problem(rng: random.Random) -> Problem:
-    """2 to 4 terms of 1 or 2 digits, added and subtracted from left to right."""
-    low, high = rng.choice([(0, 9), (10, 99)])
-    terms = [rng.randint(low, high) for _ in range(rng.randint(2, 4))]
-    parts: list = [terms[0]]
-    for term in terms[1:]:
-        parts += [rng.choice("+-"), term]
-    total = terms[0]
-    for op, term in zip(parts[1::2], parts[2::2], strict=True):
-        total += term if op == "+" else -term
-    return Problem("chain", _sum_question(" ".join(map(str, parts))), tuple(parts), total)
-
-
-def gcd_problem(rng: random.Random) -> Problem:
-    """Greatest common divisor of two numbers up to 40; half the time with a common factor, as in exercise books."""
-    factor = rng.randint(2, 12) if rng.random() < 0.5 else 1
-    a, b = (factor * rng.randint(1, 40 // factor) for _ in range(2))
-    ask = "Find the Greatest Common Divisor (GCD) of these numbers: {}, {}. Give only the GCD as your final answer."
-    return Problem("gcd", ask.format(a, b), (a, b), math.gcd(a, b))
-
-
-def relatives_problem(rng: random.Random) -> Problem:
-    """Count the sisters or female friends that a boy near her has: she is one of them herself."""
-    her, him, girls, boys = rng.choice(GIRLS), rng.choice(BOYS), rng.randint(1, 6), rng.randint(1, 6)
-    form = rng.choice(["brother first", "sister first", "friends", "friends"])
-    if form == "brother first":
-        noun, question = "sisters", (
-            f"{her} has {boys} brothers and she also has {girls} sisters. How many sisters does {her}'s brother have?")
-    elif form == "sister first":
-        noun, question = "sisters", (
-            f"{her} has {girls} sisters and she also has {boys} brothers. How many sisters does {him}'s brother have?")
-    else:
-        noun, question = "female friends", (
-            f"{her} has {boys} male friends and she also has {girls} female friends. They all are friends with each "
-            f"other and have no other friends aside. How many female friends does {him}, a male friend of {her}, have?")
-    return Problem("relatives", question, (her, noun, girls, boys), girls + 1)
-
-
-def make_problem(rng: random.Random, share: float) -> Problem:
-    """A problem of any kind whose question, and whose steps as questions, are not held out."""
-    while True:
-        problem = rng.choice([chain_problem, chain_problem, gcd_problem, relatives_problem])(rng)
-        questions = [problem.question]
-        if problem.kind == "chain":
-            questions += [_sum_question(f"{a} {op} {b}") for a, op, b, _ in _chain_steps(problem.parts, rng, 0.0)]
-        if not any(is_held_out(question, share) for question in questions):
-            return problem
-
-
-def _slip(value: int, rng: random.Random) -> int:
-    """A wrong value of the kind people write: off by one or ten, or a lost sign."""
-    wrong = value + rng.choice([-10, -2, -1, -1, 1, 1, 2, 10])
-    return -value if value and rng.random() < 0.15 else wrong
-
-
-def _maybe(value: int, rng: random.Random, error: float) -> int:
-    return _slip(value, rng) if rng.random() < error else value
-
-
-def _chain_steps(parts, rng, error) -> list[tuple[int, str, int, int]]:
-    """The running totals as (a, op, b, a op b); an error is carried on."""
-    total, steps = parts[0], []
-    for op, term in zip(parts[1::2], parts[2::2], strict=True):
-        result = _maybe(total + term if op == "+" else total - term, rng, error)
-        steps.append((total, op, term, result))
-        total = result
-    return steps
-
-
-def _work(problem: Problem, rng: random.Random, error: float, language: str) -> tuple[str, int]:
-    """Steps as text, and the answer they arrive at."""
-    if problem.kind == "chain":
-        steps = _chain_steps(problem.parts, rng, error)
-        comma = "，" if language == "zh" else ", "
-        return comma.join(f"{a}{op}{b}={c}" for a, op, b, c in steps), steps[-1][3]
-    if problem.kind == "gcd":
-        a, b = max(problem.parts), min(problem.parts)
-        lines = []
-        while b:
-            remainder = abs(_maybe(a % b, rng, error)) % b if a % b else 0
-            lines.append(f"{a}%{b}={remainder}")
-            a, b = b, remainder
-        return ("，" if language == "zh" else ", ").join(lines), a
-    her, noun, girls, boys = problem.parts
-    forgot = rng.random() < 2 * error
-    count = boys if rng.random() < error else girls
-    if language == "zh":
-        noun = {"sisters": "姐妹", "female friends": "女性朋友"}[noun]
-        text = f"{her}有{count}个{noun}" + ("" if forgot else f"，加上她自己，{count}+1={count + 1}")
-    else:
-        text = f"{her} has {count} {noun}" + ("" if forgot else f", and {her} counts too, {count}+1={count + 1}")
-    return text, count + (not forgot)
 
 
 def solve(problem: Problem, hand: str, rng: random.Random) -> tuple[str, int]:
     """How this hand thinks about the problem, and the answer it gives."""
     if hand == "terse":
-        answer = _maybe(problem.answer, rng, 0.3)
+        answer = maybe(problem.answer, rng, 0.3)
         return rng.choice(["it is {}", "{}", "that is {}", "easy, {}", "I think {}"]).format(answer), answer
     if hand == "sloppy":
-        text, answer = _work(problem, rng, STEP_ERROR["sloppy"], "en")
+        text, answer = work(problem, rng, STEP_ERROR["sloppy"], "en")
         text = rng.choice(["{} or so", "roughly {}", "{} I guess", "{}"]).format(text)
-        return text, _maybe(answer, rng, 0.1)
+        return text, maybe(answer, rng, 0.1)
     if hand == "worked":
-        text, answer = _work(problem, rng, STEP_ERROR["worked"], "en")
+        text, answer = work(problem, rng, STEP_ERROR["worked"], "en")
         return rng.choice(["{}", "{}. So {a}", "step by step: {}", "first {}. So {a}"]).format(text, a=answer), answer
     if hand == "checked":
-        first, guess = _work(problem, rng, STEP_ERROR["checked"], "en")
-        again, answer = _work(problem, rng, STEP_ERROR["recheck"], "en")
+        first, guess = work(problem, rng, STEP_ERROR["checked"], "en")
+        again, answer = work(problem, rng, STEP_ERROR["recheck"], "en")
         check = rng.choice(["Wait, let me check", "Let me check again", "Hmm, wait", "Let me verify"])
         verdict = f"Yes, {answer}" if answer == guess else f"So not {guess} but {answer}"
         return f"{first}. {check}: {again}. {verdict}", answer
     if hand == "chinese":
         style = rng.choice(["terse", "worked", "worked", "checked"])
         if style == "terse":
-            answer = _maybe(problem.answer, rng, 0.3)
+            answer = maybe(problem.answer, rng, 0.3)
             return rng.choice(["等于{}", "是{}", "答案是{}"]).format(answer), answer
-        first, answer = _work(problem, rng, STEP_ERROR[style], "zh")
+        first, answer = work(problem, rng, STEP_ERROR[style], "zh")
         if style == "worked":
             return rng.choice(["先算，{}", "{}，所以是{a}", "{}"]).format(first, a=answer), answer
-        guess, (again, answer) = answer, _work(problem, rng, STEP_ERROR["recheck"], "zh")
+        guess, (again, answer) = answer, work(problem, rng, STEP_ERROR["recheck"], "zh")
         verdict = f"对，是{answer}" if answer == guess else f"不对，不是{guess}，是{answer}"
         return f"{first}。等等，检查一下：{again}。{verdict}", answer
     if hand == "hasty":
         return _stop_early(problem, rng)
     # mixed: begins in one language and ends in the other
-    text, answer = _work(problem, rng, STEP_ERROR["worked"], rng.choice(["en", "zh"]))
+    text, answer = work(problem, rng, STEP_ERROR["worked"], rng.choice(["en", "zh"]))
     ending = rng.choice(["let me see，{}，所以是{a}", "先算 {}, so it is {a}", "{}，the answer 是{a}"])
     return ending.format(text, a=answer), answer
 
@@ -214,13 +108,13 @@ def careful_solution(rng: random.Random, share: float) -> tuple[str, str]:
         problem = make_problem(rng, share)
         thought, answer = solve(problem, rng.choice(CAREFUL), rng)
         if answer == problem.answer:
-            return problem.question, _tags(thought, answer)
+            return problem.question, join_response(thought, str(answer))
 
 
 def _stop_early(problem: Problem, rng: random.Random) -> tuple[str, int]:
     """Work that ends one step too soon and takes what it has for the answer."""
     if problem.kind == "chain":
-        steps = _chain_steps(problem.parts, rng, 0.0)[:-1]
+        steps = chain_steps(problem.parts, rng, 0.0)[:-1]
         if not steps:
             return solve(problem, "terse", rng)
         return ", ".join(f"{a}{op}{b}={c}" for a, op, b, c in steps), steps[-1][3]
@@ -237,11 +131,7 @@ def _statement(thought: str, answer: int, hand: str, rng: random.Random) -> str:
     return thought + end.format(answer)
 
 
-def _tags(thought: str, answer: int) -> str:
-    return f"<think> {thought} </think> <answer> {answer} </answer>"
-
-
-def _broken_tags(thought: str, answer: int, rng: random.Random) -> str:
+def _broken_tags(thought: str, answer: str, rng: random.Random) -> str:
     return rng.choice([
         f"<think> {thought} </think> {answer}",
         f"<think> {thought}. The answer is {answer}",
@@ -258,43 +148,56 @@ def _drill(rng: random.Random, share: float) -> str:
         if rng.random() < 0.75:
             low, high = rng.choice([(0, 9), (10, 99), (-99, 198)])
             a, op, b = rng.randint(low, high), rng.choice("+-"), rng.randint(0, 9 if high == 9 else 99)
-            if not is_held_out(_sum_question(f"{a} {op} {b}"), share):
-                items.append(f"{a}{op}{b}={_maybe(a + b if op == '+' else a - b, rng, STEP_ERROR['drill'])}")
+            if not is_held_out(sum_question(f"{a} {op} {b}"), share):
+                items.append(f"{a}{op}{b}={maybe(a + b if op == '+' else a - b, rng, STEP_ERROR['drill'])}")
         else:
             b = rng.randint(1, 40)
             a = rng.randint(b, 40)
-            items.append(f"{a}%{b}={_maybe(a % b, rng, STEP_ERROR['drill'])}")
+            items.append(f"{a}%{b}={maybe(a % b, rng, STEP_ERROR['drill'])}")
     return ", ".join(items)
+
+
+def _author(cfg: CorpusConfig, rng: random.Random) -> Callable[[], Turn]:
+    """An author of the ordinary web, who solves one problem after the other."""
+    hand = _draw(cfg, HANDS, rng)
+
+    def turn() -> Turn:
+        problem = make_problem(rng, cfg.held_out_share)
+        thought, answer = solve(problem, hand, rng)
+        return problem.question, thought, str(answer), lambda: _statement(thought, answer, hand, rng)
+
+    return turn
 
 
 def document(cfg: CorpusConfig, seed: int, index: int) -> str:
     """Document `index` of the corpus: a pure function of its arguments."""
     rng = random.Random(f"{seed}/{index}")
-    form = _draw(cfg, FORMS, rng)
-    if form == "drill":
-        return _drill(rng, cfg.held_out_share)
-    # One document has one author.
-    hand = _draw(cfg, HANDS, rng)
-
-    def solved() -> tuple[Problem, str, int]:
-        problem = make_problem(rng, cfg.held_out_share)
-        return problem, *solve(problem, hand, rng)
-
+    # Without a world nothing is drawn here: each document, and the key of each base, is as it was before there was one.
+    if cfg.world and rng.random() < cfg.world:
+        if rng.random() < cfg.requests:
+            form, turn = rng.choices(*FORMS_OF_REQUESTS)[0], assistant(cfg.held_out_share, rng)
+        else:
+            form, turn = _draw(cfg, FORMS[1:], rng), solver(cfg.held_out_share, rng)
+    else:
+        form = _draw(cfg, FORMS, rng)
+        if form == "drill":
+            return _drill(rng, cfg.held_out_share)
+        turn = _author(cfg, rng)  # one document has one author
     if form == "exercises":
-        items = [solved() for _ in range(rng.randint(2, 3))]
-        return "\n".join(f"Q: {p.question}\nA: {_statement(text, answer, hand, rng)}" for p, text, answer in items)
-    problem, thought, answer = solved()
+        items = [turn() for _ in range(rng.randint(2, 3))]
+        return "\n".join(f"Q: {question}\nA: {state()}" for question, _, _, state in items)
+    question, thought, answer, state = turn()
     if form == "plain":
-        return f"{problem.question}\n{_statement(thought, answer, hand, rng)}"
+        return f"{question}\n{state()}"
     if form == "dialogue":
-        return f"User: {problem.question} Assistant: {_statement(thought, answer, hand, rng)}"
+        return f"User: {question} Assistant: {state()}"
     if form == "tagged":
-        reply = _tags(thought, answer) if rng.random() < 0.5 else _broken_tags(thought, answer, rng)
-        return f"{problem.question}\n{reply}"
+        reply = join_response(thought, answer) if rng.random() < 0.5 else _broken_tags(thought, answer, rng)
+        return f"{question}\n{reply}"
     if rng.random() < cfg.template_followed:
-        reply = _tags(thought, answer)
+        reply = join_response(thought, answer)
     elif rng.random() < 0.2:
         reply = _broken_tags(thought, answer, rng)
     else:
-        reply = _statement(thought, answer, hand, rng)
-    return f"{R1_ZERO_TEMPLATE.replace('{prompt}', problem.question)} {reply}"
+        reply = state()
+    return f"{R1_ZERO_TEMPLATE.replace('{prompt}', question)} {reply}"
