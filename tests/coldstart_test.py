@@ -1,0 +1,461 @@
+"""Cold start: each way to a chain of thought, what is kept of it, and runs that were stopped."""
+
+import json
+import pathlib
+import re
+import shutil
+
+import pytest
+from chat_server import ChatServer, content, serve
+from tiny_run import merged, rows
+
+from r1jax import config
+from r1jax.config import ConfigError
+from r1jax.data import jsonl
+from r1jax.data.tasks import is_held_out
+from r1jax.data.types import Prompt
+from r1jax.stages import candidates, coldstart, readable, rewriting
+from r1jax.stages.candidates import Candidate
+from r1jax.stages.coldstart import ColdStartConfig
+from r1jax.stages.readable import ReadableConfig
+from r1jax.text.chat import find_response, join_response
+from r1jax.text.coldstart_prompts import EXAMPLES, few_shot, fill
+
+ROOT = pathlib.Path(__file__).parent.parent
+MODEL = ROOT / "experiments" / "models" / "base-83324bcaf08f"
+SHARED = ROOT.parent / "shared" / "data"
+QUESTIONS = [
+    *({"id": f"en-{a}", "prompt": f"What is {a} plus {a + 1}?", "answer": str(2 * a + 1)} for a in range(4)),
+    {"id": "zh-4", "prompt": "请问4加5等于多少？", "answer": "9", "language": "zh"},
+]
+TINY = {
+    "stage": "coldstart",
+    "questions": {"path": "", "held_out_share": 0.0},
+    "marker": "||",
+    "held_out_share": 0.0,
+    "readable": {"min_chars": 8},
+    "sampling": {"max_new_tokens": 24, "slots": 8, "prefill_rows": 8, "bucket": 256},
+    "graders": {"workers": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> pathlib.Path:
+    """Questions, and two steps of an R1-Zero run."""
+    folder = tmp_path_factory.mktemp("data")
+    jsonl.write(folder / "questions.jsonl", QUESTIONS)
+    jsonl.write(folder / "zero" / "rollouts" / "step_000002.jsonl", [rollout(0, "3", "wrong, it is 3", right=False)])
+    jsonl.write(folder / "zero" / "rollouts" / "step_000010.jsonl", [
+        rollout(1, "3", "so 1+2=3. so 1+2=3. that is 3"),
+        rollout(2, "5", "先算 2+3, so it is 5", sample=1),
+        rollout(3, "7", "3+4 is 8, no", right=False),
+        rollout(3, "7", "let me see, 3+4=7", sample=1),
+        rollout(3, "7", "let me see,  3+4=7", sample=2),
+        rollout(3, "7", "let me see, 3+4=", sample=3, finish="length"),
+        rollout(4, "9", "先算，4+5=9，所以是9"),
+    ])  # fmt: skip
+    return folder
+
+
+def rollout(question: int, final: str, thought: str, sample=0, right=True, finish="stop") -> dict:
+    """A line as `stages.rl` keeps it."""
+    asked = QUESTIONS[question]
+    return {
+        "id": f"{asked['id']}-7", "question": asked["prompt"], "answer": asked["answer"], "source": "maths:x",
+        "sample": sample, "text": "", "thought": thought, "final": final, "correct": float(right), "verdict": "",
+        "reward": 1.0, "parts": {}, "finish": finish, "num_tokens": 9, "well_formed": finish == "stop",
+    }  # fmt: skip
+
+
+def settings(folder: pathlib.Path, **changes) -> ColdStartConfig:
+    tree = merged(TINY, **{"questions__path": str(folder / "questions.jsonl"), **changes})
+    return config.parse(ColdStartConfig, tree)
+
+
+def table(workdir: pathlib.Path) -> dict:
+    return json.loads((workdir / "table.json").read_text())
+
+
+# Prompting a checkpoint
+
+
+@pytest.fixture(scope="module")
+def prompted(tmp_path_factory, data, mesh1) -> pathlib.Path:
+    """The shipped base asked in both ways, as a base model is."""
+    workdir = tmp_path_factory.mktemp("prompted")
+    coldstart.run(base_settings(data), workdir, mesh1)
+    return workdir
+
+
+def base_settings(data: pathlib.Path, **changes) -> ColdStartConfig:
+    examples = str(ROOT / "configs" / "coldstart_mini.jsonl")
+    return settings(data, model=str(MODEL), chat=False, few_shot={"samples": 2, "examples": examples},
+                    direct={"samples": 3, "instruction": "User: {prompt} Assistant: <think>"}, **changes)  # fmt: skip
+
+
+def test_a_base_model_is_asked_by_plain_examples_and_by_an_instruction(prompted):
+    few = {row["id"]: row["text"] for row in rows(prompted / "few_shot" / "questions.jsonl")}
+    direct = {row["id"]: row["text"] for row in rows(prompted / "direct" / "questions.jsonl")}
+    assert len(few) == len(direct) == 5 and few.keys() == direct.keys()
+    for id_, text in few.items():
+        shown, label = ("问：", "答：") if id_.startswith("zh") else ("Q: ", "A: ")
+        assert text.startswith(shown) and text.endswith(label + "<think>")
+        assert text.count(shown) == 2 and text.count("</think>") == 1
+        assert direct[id_].startswith("User: ") and direct[id_].endswith(" Assistant: <think>")
+    assert len(rows(prompted / "few_shot" / "samples.jsonl")) == 10
+    assert len(rows(prompted / "direct" / "samples.jsonl")) == 15
+    counts = table(prompted)
+    assert {name: row["found"] for name, row in counts["found"].items()} == {"few_shot": 10, "direct": 15}
+    for row in counts["found"].values():
+        assert row["kept"] + sum(row["dropped"].values()) == row["found"]
+    assert sum(row["kept"] for row in counts["found"].values()) == counts["kept"]
+
+
+def test_what_was_drawn_is_not_drawn_again_and_gives_the_same_bytes(prompted, data, mesh1, tmp_path):
+    again = shutil.copytree(prompted, tmp_path / "again")
+    samples = again / "direct" / "samples.jsonl"
+    kept = samples.read_bytes().splitlines(keepends=True)[:4]
+    samples.write_bytes(b"".join(kept) + b'{"id": "en-1-2", "sam')  # killed in the middle of a line
+    (again / "samples.jsonl").unlink()
+    before = (again / "few_shot" / "samples.jsonl").read_bytes()
+    coldstart.run(base_settings(data), again, mesh1)
+    assert (again / "few_shot" / "samples.jsonl").read_bytes() == before
+    assert samples.read_bytes().startswith(b"".join(kept))
+    for name in ("samples.jsonl", "table.json", "review_out.jsonl"):
+        assert (again / name).read_bytes() == (prompted / name).read_bytes()
+
+
+def test_samples_drawn_otherwise_are_refused(prompted, data, mesh1, tmp_path):
+    other = shutil.copytree(prompted, tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"asked: .*\n  seed: 0 -> 1"):
+        coldstart.run(base_settings(data, few_shot__shots=1, direct__instruction="{prompt}", seed=1,
+                                    few_shot__examples=""), other, mesh1)  # fmt: skip
+
+
+def test_r1_zero_can_be_sampled_from_its_checkpoint(data, mesh1, tmp_path):
+    cfg = settings(data, zero={"model": str(MODEL), "samples": 2}, count=3)
+    coldstart.run(cfg, tmp_path, mesh1)
+    assert len(rows(tmp_path / "zero" / "samples.jsonl")) == 6
+    assert all("A conversation between User" in row["text"] for row in rows(tmp_path / "zero" / "questions.jsonl"))
+    assert table(tmp_path)["found"]["zero"]["found"] == 6
+    # Its folder is a record, too.
+    found = candidates.from_record(tmp_path / "zero")
+    assert len(found) == 6 and {each.prompt.answer for each in found} <= {row["answer"] for row in QUESTIONS}
+
+
+# A teacher behind a server
+
+
+def teach(body: dict) -> str:
+    """Thinks aloud and answers; the sum 1 + 2 it gets wrong. A rewriting of what was right stays right."""
+    text = content(body)
+    question = text.rpartition("Question:")[2] if "Notes:" in text else text
+    a, b = map(int, re.findall(r"(\d+)(?: plus |加)(\d+)", question)[-1])
+    answer = a + b if a != 1 else 4
+    if "草稿：" in text:
+        return join_response(f"先算{a}加{b}，得到{answer}。", f"结果是{answer}。")
+    if "Q: " not in text and "问：" not in text and "请" in text:
+        return join_response(f"先看题目，{a}加{b}，结果是{answer}。再检查一遍，没有错。", f"结果是{answer}。")
+    if "问：" in text:
+        return "我不知道。"
+    if "Notes:" in text:
+        answer = re.search(r"Final answer:\n(\d+)", text)[1]
+        return join_response(f"The two numbers are {a} and {b}. Together they make {answer}.", f"It is {answer}.")
+    return join_response(f"Let me see: {a} and {b} make {answer}. I check it once more.", f"So it is {answer}.")
+
+
+@pytest.fixture
+def teacher():
+    pytest.importorskip("openai", reason="servers are asked with openai: pip install -e '.[judge]'")
+    with serve(teach) as server:
+        yield server
+
+
+def served(data: pathlib.Path, server: ChatServer, **changes) -> ColdStartConfig:
+    endpoint = {"base_url": server.url, "model": "m", "api_key_env": "", "retries": 0, "in_flight": 2,
+                "price_per_million_input": 1.0}  # fmt: skip
+    return settings(data, endpoint=endpoint, few_shot={"samples": 2}, direct={"samples": 1},
+                    zero={"record": str(data / "zero"), "from_step": 5, "rewrite": "teacher"}, **changes)  # fmt: skip
+
+
+def test_a_teacher_behind_a_server_is_asked_in_every_way(data, teacher, mesh1, tmp_path):
+    coldstart.run(served(data, teacher), tmp_path, mesh1)
+    samples = rows(tmp_path / "samples.jsonl")
+    found = table(tmp_path)["found"]
+    # Of each question's two examples-led samples, alike here, one is kept; one question is answered wrong, and the
+    # Chinese one not in the form.
+    assert found["few_shot"] == {"found": 10, "kept": 3, "dropped": {
+        "says what another one says": 3, "wrong": 2, "not in the form": 2}}  # fmt: skip
+    assert found["direct"] == {"found": 5, "kept": 1, "dropped": {"says what another one says": 3, "wrong": 1}}
+    assert found["zero"]["kept"] == 3 and found["zero"]["found"] == 7
+    by_way = {way: [row for row in samples if row["provenance"]["way"] == way] for way in found}
+    sample = by_way["few_shot"][0]
+    assert list(sample) == ["id", "prompt", "response", "answer", "source", "language", "provenance"]
+    assert sample["source"] == "maths:questions.jsonl" and sample["language"] == "en"
+    assert sample["provenance"] == {
+        "way": "few_shot", "teacher": {"endpoint": teacher.url, "name": "m"}, "seed": 0, "sample": 0,
+        "question": sample["id"].split(":")[1],
+    }  # fmt: skip
+    assert re.fullmatch(r"\|\|Let me see: .*\|\|So it is \d\.", sample["response"])
+    assert [row["language"] for row in by_way["direct"]] == ["zh"] and "再检查" in by_way["direct"][0]["response"]
+    assert {row["provenance"]["step"] for row in by_way["zero"]} == {10}
+    assert all(row["provenance"]["rewritten_by"] == {"endpoint": teacher.url, "name": "m"} for row in by_way["zero"])
+    usage = json.loads((tmp_path / "usage.json").read_text())
+    assert usage["replies"] == len(teacher.asked) and usage["cost"] == pytest.approx(len(teacher.asked) * 100 / 1e6)
+
+
+def test_trap33_a_server_that_breaks_down_is_asked_for_the_rest_alone(data, teacher, mesh1, tmp_path, capsys):
+    coldstart.run(served(data, teacher), tmp_path / "whole", mesh1)
+    whole = len(teacher.asked)
+    # The addresses of two servers differ, and with them stamps: the one server breaks down after eight requests more.
+    teacher.answer = lambda body: teach(body) if len(teacher.asked) <= whole + 8 else 503
+    coldstart.run(served(data, teacher), tmp_path / "stopped", mesh1)
+    assert "samples are missing; the same command draws them again" in capsys.readouterr().out
+    usage = json.loads((tmp_path / "stopped" / "usage.json").read_text())
+    assert usage["replies"] == 8
+    teacher.answer, teacher.asked[:] = teach, []
+    coldstart.run(served(data, teacher), tmp_path / "stopped", mesh1)
+    assert len(teacher.asked) == whole - 8
+    for name in ("samples.jsonl", "table.json", "review_out.jsonl", "usage.json"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    # Nothing is left to ask.
+    coldstart.run(served(data, teacher), tmp_path / "stopped", mesh1)
+    assert len(teacher.asked) == whole - 8
+
+
+def test_more_questions_add_to_what_is_there(data, teacher, mesh1, tmp_path):
+    coldstart.run(served(data, teacher, count=2), tmp_path, mesh1)
+    few = len(teacher.asked)
+    assert len(rows(tmp_path / "few_shot" / "samples.jsonl")) == 4
+    coldstart.run(served(data, teacher), tmp_path, mesh1)
+    assert len(rows(tmp_path / "few_shot" / "samples.jsonl")) == 10 and len(teacher.asked) == few + 9
+
+
+# What a reply means
+
+
+@pytest.mark.parametrize("text, continued, thought, final, well_formed", [
+    ("<think>a</think> <answer>1</answer>\n\nQ: 2?\nA: <think>b</think> <answer>2</answer>", True, "a", "1", True),
+    ("<think>my own</think><think>a</think> <answer>1</answer>", False, "a", "1", True),
+    ("<think>my own</think>So it is 1.", False, "my own", "So it is 1.", False),
+    ("<think>a</think> 1\n\nQ: 2?\nA: <answer>2</answer>", True, "a", "2", False),
+    ("It is 1.", False, "", "It is 1.", False),
+    ("", True, "", "", False),
+])  # fmt: skip
+def test_what_a_reply_to_a_request_for_the_tags_means(text, continued, thought, final, well_formed):
+    response = find_response(text, continued)
+    assert (response.thought, response.final, response.well_formed) == (thought, final, well_formed)
+
+
+def test_a_chat_model_is_told_what_the_examples_are_for():
+    text = few_shot("1 {prompt}?", EXAMPLES["zh"], "zh", chat=True)
+    assert "请仿照" in text and text.endswith("问：1 {prompt}?\n答：") and "再检验一下" in text
+    assert few_shot("1?", EXAMPLES["en"], "fr", chat=False).endswith("Q: 1?\nA: <think>")
+
+
+def test_places_are_filled_all_at_once():
+    assert fill("{a} {b} {} {c}", a="{b}", b="\\1") == "{b} \\1 {} {c}"
+
+
+def test_examples_never_show_the_question_itself_and_have_to_suffice(data, mesh1, tmp_path):
+    jsonl.write(tmp_path / "examples.jsonl", [{"prompt": QUESTIONS[0]["prompt"], "thought": "a", "summary": "b"}])
+    cfg = settings(data, model=str(MODEL), chat=False, few_shot={"examples": str(tmp_path / "examples.jsonl")})
+    with pytest.raises(ConfigError, match=r"shots=1, and there are 0 examples for a question in en: 'What is 0 plus"):
+        coldstart.run(cfg, tmp_path / "work", mesh1)
+
+
+# R1-Zero's outputs, rewritten by rule
+
+
+def test_r1_zeros_outputs_are_chosen_and_rewritten_by_rule(data, mesh1, tmp_path):
+    cfg = settings(data, zero={"record": str(data / "zero")})
+    coldstart.run(cfg, tmp_path, mesh1)
+    assert [(row["id"], row["response"]) for row in rows(tmp_path / "samples.jsonl")] == [
+        ("zero:step_000010:en-1-7:0", "||So 1+2=3. That is 3.||The answer is \\boxed{3}."),
+        ("zero:step_000010:en-3-7:1", "||Let me see, 3+4=7.||The answer is \\boxed{7}."),
+        ("zero:step_000010:zh-4-7:0", "||先算，4+5=9，所以是9。||答案是\\boxed{9}。"),
+    ]
+    assert table(tmp_path)["found"]["zero"]["dropped"] == {
+        "wrong": 2, "not in the question's language": 1, "says what another one says": 1, "cut off": 1
+    }  # fmt: skip
+    assert all(row["provenance"]["rewritten_by"] == "rule" for row in rows(tmp_path / "samples.jsonl"))
+
+
+def test_evaluations_are_a_record_where_no_rollouts_were_kept_and_steps_can_be_passed_over(data, tmp_path):
+    assert len(candidates.from_record(data / "zero")) == 8 and len(candidates.from_record(data / "zero", 3)) == 7
+    shutil.copytree(data / "zero" / "rollouts", tmp_path / "evals")
+    assert [each.id for each in candidates.from_record(tmp_path, 2)] == [
+        each.id for each in candidates.from_record(data / "zero")
+    ]
+    with pytest.raises(FileNotFoundError, match="from step 11 on"):
+        candidates.from_record(data / "zero", 11)
+
+
+@pytest.mark.parametrize("thought, language, cleaned", [
+    ("first 3+4=7. so 7", "en", "First 3+4=7. So 7."),
+    ("x = 5, so 2x = 10", "en", "x = 5, so 2x = 10."),
+    ("ab + c = 3", "en", "ab + c = 3."),
+    ("sin x is 0.5. then x is 30", "en", "sin x is 0.5. Then x is 30."),
+    ("one of \r\ntwo\r\n\r\n\r\n\r\nthree", "en", "One of\ntwo\n\nthree."),
+    ("Wait, no. Wait, no. Wait, no. Yes!", "en", "Wait, no. Yes!"),
+    ("a line\na line\n\na line\nanother", "en", "a line\n\nanother."),
+    ("先算。先算。3+4=7，对吗？是7", "zh", "先算。3+4=7，对吗？是7。"),
+    ("他说：“对。”然后走了", "zh", "他说：“对。”然后走了。"),
+    ("two\u200b words\x07 here", "en", "Two words here."),
+    ("say it:\n```\nx = 1\nx = 1\n```", "en", "say it:\n```\nx = 1\nx = 1\n```"),
+    ("so that $x = 1$", "en", "So that $x = 1$"),
+])  # fmt: skip
+def test_a_thought_is_cleaned_and_what_it_says_left_alone(thought, language, cleaned):
+    assert rewriting.clean(thought, language) == cleaned
+    assert rewriting.clean(cleaned, language) == cleaned
+
+
+@pytest.mark.parametrize("final, language, summary", [
+    ("12", "en", "The answer is \\boxed{12}."),
+    ("12.", "zh", "答案是\\boxed{12}。"),
+    ("$\\frac{1}{2}$", "en", "The answer is \\boxed{\\frac{1}{2}}."),
+    ("\\boxed{12}", "en", "The answer is \\boxed{12}."),
+    ("So the answer is 12", "en", "The answer is \\boxed{12}."),
+    ("it is 12", "en", "The answer is \\boxed{12}."),
+    ("It makes \\boxed{12}.", "en", "It makes \\boxed{12}."),
+    ("12 red apples", "en", "The answer is \\boxed{12 red apples}."),
+    ("5!", "en", "The answer is \\boxed{5!}."),
+    ("12", "fr", "\\boxed{12}"),
+    ("Mary has three sisters and counts too, so four it is", "en",
+     "Mary has three sisters and counts too, so four it is"),
+    ("\\boxed{1} or \\boxed{2}", "en", "\\boxed{1} or \\boxed{2}"),
+])  # fmt: skip
+def test_a_summary_is_made_of_a_bare_answer_in_the_questions_language(final, language, summary):
+    assert rewriting.summary_of(final, language) == summary
+
+
+# What is kept
+
+PROSE = "Let me add the two numbers, and then let me check by counting from the first one up to the second one. "
+
+
+@pytest.mark.parametrize("thought, summary, said", [
+    (PROSE, "It is 5.", ""),
+    (PROSE, "5", ""),
+    (" ", "5", "without a thought or an answer"),
+    (PROSE, "\n", "without a thought or an answer"),
+    (PROSE + "||", "5", "holds the marker"),
+    (PROSE, "||5", "holds the marker"),
+    ("\u200b", "5", "does not fit the form"),
+    (PROSE + "\ufffd", "5", "broken characters"),
+    ("Short.", "5", "thought too short"),
+    (PROSE * 3, "5", "thought too long"),
+    (PROSE, "5" * 41, "summary too long"),
+    (PROSE * 2, "5", "repeats itself"),
+    ("3+4=7, 7-2=5, 5*1=5, 5+0=5", "5", "no words in the thought"),
+    ("先把两个数加起来，再从第一个数数到第二个数，检查一遍，没有错。", "5", "not in the question's language"),
+    ("Let me see, 先把两个数加起来, and check, 再检查一遍, so it is 5.", "5", "not in the question's language"),
+    (PROSE, "两个数合起来是五，检查过了。", "not in the question's language"),
+])  # fmt: skip
+def test_what_speaks_against_a_thought(thought, summary, said):
+    cfg = ReadableConfig(min_chars=1 if thought == "\u200b" else 10, max_chars=250, max_summary_chars=40)
+    assert readable.fault("What is 2 plus 3?", thought, summary, "en", "||", cfg) == said
+
+
+def test_in_the_form_of_the_tags_no_tag_may_stand_in_the_parts():
+    cfg = ReadableConfig(min_chars=1)
+    assert readable.fault("?", "so <think>", "5", "", "", cfg) == "does not fit the form"
+    assert readable.fault("?", "so <think>", "5", "", "||", cfg) == ""
+
+
+def candidate(id_: str, question: str, thought: str) -> Candidate:
+    return Candidate(id_, Prompt("", question, "", "open:x"), thought, "5", "en", {"way": "file"})
+
+
+def test_the_first_of_equal_thoughts_is_kept_and_so_many_of_a_question():
+    found = [candidate("a", "1?", PROSE), candidate("b", "1?", PROSE.replace(" ", "  ")), candidate("c", "2?", PROSE),
+             candidate("d", "1?", PROSE + "Yes."), candidate("e", "1? ", PROSE + "No.")]  # fmt: skip
+    chosen = readable.choose(found, "||", ReadableConfig(min_chars=1, per_question=2))
+    assert [each.fault for each in chosen] == ["", readable.DUPLICATE, "", "", readable.ENOUGH]
+
+
+# Files
+
+
+def test_fields_of_a_file_are_found_by_plain_rules(mesh1, tmp_path):
+    jsonl.write(tmp_path / "mixed.jsonl", [
+        {"id": 7, "prompt": "What is 2 plus 3?", "thinking": PROSE, "response": "It makes \\boxed{5}.", "answer": 5},
+        {"prompt": "What is 2 plus 4?", "thinking": PROSE, "response": "It makes \\boxed{5}.", "answer": "6"},
+        {"prompt": "Is it so, do you think?", "thinking": PROSE, "answer": "yes"},
+        {"question": "What is 2 plus 5?", "solution": PROSE + "So \\boxed{7}.", "answer": "7"},
+        {"prompt": "What is 2 plus 6?", "solution": PROSE + "So \\boxed{7}.", "answer": "8"},
+        {"prompt": "Which drug?", "reasoning": PROSE, "response": "The second one is right.", "answer": "Cefaclor."},
+        {"prompt": "Pick one.", "thought": PROSE, "final": "The answer is B.", "answer": "B", "grader": "choice"},
+        {"prompt": "And now?", "answer": "5"},
+    ])  # fmt: skip
+    cfg = config.parse(ColdStartConfig, merged(TINY, data=str(tmp_path), files=("mixed.jsonl",), questions=None))
+    coldstart.run(cfg, tmp_path / "work", mesh1)
+    samples = {row["provenance"]["line"]: row for row in rows(tmp_path / "work" / "samples.jsonl")}
+    summaries = {line: row["response"].split("||")[-1] for line, row in samples.items()}
+    assert summaries == {
+        1: "It makes \\boxed{5}.", 3: "The answer is \\boxed{yes}.", 4: "The answer is \\boxed{7}.",
+        6: "The second one is right.", 7: "The answer is B.",
+    }  # fmt: skip
+    assert {line: (row["answer"], row["source"].split(":")[0]) for line, row in samples.items()} == {
+        1: ("5", "maths"), 3: ("", "open"), 4: ("7", "maths"), 6: ("Cefaclor.", "open"), 7: ("B", "choice")
+    }  # fmt: skip
+    assert samples[1]["provenance"] == {"way": "file", "file": "mixed.jsonl", "line": 1, "row": "7"}
+    assert table(tmp_path / "work")["found"] == {
+        "mixed.jsonl": {"found": 8, "kept": 5, "dropped": {"wrong": 2, "without a thought or an answer": 1}}
+    }  # fmt: skip
+
+
+def test_what_asks_a_held_out_question_is_left_out(data, mesh1, tmp_path):
+    jsonl.write(tmp_path / "many.jsonl", [
+        {"prompt": f"What is {i} plus 3?", "thinking": PROSE, "response": f"\\boxed{{{i + 3}}}."} for i in range(60)
+    ])  # fmt: skip
+    changes = {"data": str(tmp_path), "files": ("many.jsonl",), "held_out_share": 0.3, "questions": None}
+    coldstart.run(config.parse(ColdStartConfig, merged(TINY, **changes)), tmp_path / "work", mesh1)
+    kept = {row["prompt"] for row in rows(tmp_path / "work" / "samples.jsonl")}
+    assert kept == {prompt for i in range(60) if not is_held_out(prompt := f"What is {i} plus 3?", 0.3)}
+    assert table(tmp_path / "work")["found"]["many.jsonl"]["dropped"] == {"asks a held-out question": 60 - len(kept)}
+
+
+@pytest.mark.skipif(not (SHARED / "longcot_rasbt").is_dir(), reason="needs the data sets in ../shared/data")
+def test_real_chains_of_thought_come_to_the_form(mesh1, tmp_path):
+    files = ("longcot_rasbt/train.jsonl", "longcot_marco_o1/train.jsonl")
+    cfg = config.parse(ColdStartConfig, {"stage": "coldstart", "data": str(SHARED), "files": files})
+    coldstart.run(cfg, tmp_path, mesh1)
+    found = table(tmp_path)["found"]
+    assert found[files[0]]["found"] == 10 and found[files[1]]["found"] == 123
+    assert found[files[0]]["dropped"].keys() <= {"asks a held-out question"}
+    assert found[files[1]]["dropped"]["broken characters"] >= 4
+    for row in rows(tmp_path / "samples.jsonl"):
+        assert row["response"].startswith("|special_token|") and row["response"].count("|special_token|") == 2
+
+
+# What cannot be collected
+
+
+@pytest.mark.parametrize("changes, said", [
+    ({}, "nothing to collect"),
+    ({"direct": {}}, "which one model to ask"),
+    ({"zero": {}}, "config.zero.record, a folder"),
+    ({"zero": {"record": "a", "model": "b"}}, "config.zero.record, a folder"),
+    ({"zero": {"record": "a", "rewrite": "teacher"}}, "which one model to ask"),
+    ({"zero": {"record": "NOWHERE"}}, "no file"),
+    ({"zero": {"record": "."}}, "holds no rollouts/step_"),
+    ({"direct": {}, "model": "m", "questions": None}, "config.questions is missing"),
+    ({"direct": {"instruction": "Solve it."}}, "no {prompt}"),
+    ({"files": ("nowhere.jsonl",)}, "no file"),
+    ({"files": ("questions.jsonl",), "data": "DATA"}, "no row has a prompt, a thought"),
+    ({"files": ("x",), "held_out_share": 0.2}, "should be the same"),
+    ({"files": ("x",), "marker": " | "}, "no white space"),
+    ({"files": ("x",), "readable": {"min_chars": 9, "max_chars": 8}}, "no thought is left"),
+])  # fmt: skip
+def test_what_cannot_be_collected_is_told_before_anything_is_drawn(data, mesh1, tmp_path, changes, said):
+    changes = {key: str(data) if value == "DATA" else value for key, value in changes.items()}
+    with pytest.raises((ConfigError, FileNotFoundError, ValueError), match=re.escape(said)):
+        coldstart.run(settings(data, **changes), tmp_path / "work", mesh1)
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("size", ["mini", "longcot", "endpoint", "rewrite"])
+def test_the_page_holds_configs_that_parse(size):
+    cfg = config.parse(ColdStartConfig, config.load(f"{ROOT / 'configs' / 'coldstart.py'}:{size}"))
+    assert cfg.marker == ("||" if size == "mini" else "|special_token|")
