@@ -1,0 +1,294 @@
+"""Rejection sampling: several answers of a policy to each question, of which the good ones become examples for SFT.
+
+The reasoning data of DeepSeek-R1's second fine-tuning (arXiv 2501.12948, section 2.3.3): samples of the RL checkpoint,
+kept where they are right by rule, or by a generative judge where no rule fits, and where the thought is readable.
+
+The workdir holds `record/`, every sample and grade as it came, to which a run started again adds what is missing; and,
+made anew from it at each run's end, `samples.jsonl`, the examples; `dropped.jsonl`, a line for each sample that is not
+among them; `table.json`, the counts. Other filters or graders need no new samples.
+
+Departures: how many samples, at what temperature, the thresholds and the judge's words are ours, for the paper gives
+none; questions of evaluations are left out by their words (`r1jax.data.decontaminate`) before anything is asked.
+"""
+
+import collections
+import dataclasses
+import itertools
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+from jax.sharding import Mesh
+
+from r1jax import config
+from r1jax.benchmarks import reading
+from r1jax.config import at_least
+from r1jax.core.sharding import MeshConfig
+from r1jax.data import jsonl
+from r1jax.data.decontaminate import Collision, DecontaminateConfig, Index
+from r1jax.data.tasks import DataConfig, Questions
+from r1jax.data.types import Prompt, Rollout
+from r1jax.models.config import ComputeConfig
+from r1jax.models.logits import Truncation
+from r1jax.rewards import judging
+from r1jax.rewards.config import GraderConfig, JudgeConfig
+from r1jax.rewards.graders import examine, grader
+from r1jax.rewards.workers import Workers
+from r1jax.sampling.endpoint import EndpointConfig
+from r1jax.sampling.engine import SamplingConfig
+from r1jax.stages import filters, graders, rejection_table, sampler
+from r1jax.stages.collect import collect
+from r1jax.stages.filters import FilterConfig, Reason
+from r1jax.stages.record import Record, write_json
+from r1jax.text.chat import join_response
+from r1jax.training.metrics import clock, say
+
+# Keeps this stage's noise apart from an evaluation's, see `held_out.EVAL_STREAM`.
+REJECTION_STREAM = 2**31 - 2
+_CHUNK = 64  # samples that a process filters at a time
+_SAY_EVERY_S = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class RejectionConfig:
+    """One policy, some questions, and what of its answers is kept.
+
+    Attributes:
+        stage: names the loop.
+        data: the questions; held-out ones are never asked. A row of a file is graded by rule, or by the judge: see
+            `who_grades`.
+        model: a model folder of ours, a Hugging Face folder or a .gguf file; "": the endpoint.
+        endpoint: a model behind an OpenAI-compatible server.
+        num_prompts: questions asked, the first of a seeded order, each once; 0: all of a file.
+        samples: drawn for each.
+        sampling: how they are drawn.
+        graders: how rules grade.
+        judge: who grades what no rule can; its weight means nothing here.
+        judged: graders whose rows the judge grades in the rule's place.
+        filters: what is kept of the samples.
+        decontaminate: evaluations whose questions are not asked.
+        compute: how the model is computed, where that is not to be as its folder says.
+        seed: of the questions' order and of sampling.
+    """
+
+    stage: Literal["rejection"]
+    data: DataConfig
+    model: str = ""
+    endpoint: EndpointConfig = EndpointConfig()
+    num_prompts: int = 0
+    samples: int = 4
+    sampling: SamplingConfig = SamplingConfig(max_new_tokens=32768, truncation=Truncation(1.0))
+    graders: GraderConfig = GraderConfig()
+    judge: JudgeConfig = JudgeConfig()
+    judged: tuple[str, ...] = ()
+    filters: FilterConfig = FilterConfig()
+    decontaminate: DecontaminateConfig = DecontaminateConfig()
+    compute: ComputeConfig | None = None
+    seed: int = 0
+    mesh: MeshConfig = MeshConfig()
+
+    def __post_init__(self):
+        at_least(0, self, "num_prompts", "seed")
+        at_least(1, self, "samples")
+        if not self.num_prompts and not self.data.path:
+            raise ValueError("num_prompts=0 takes all questions of a file, and tasks have no end: say how many")
+        for name in self.judged:
+            grader(name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What became of the samples.
+
+    Attributes:
+        prompts: the questions that were asked.
+        contaminated: those that were not, and what they share with an evaluation.
+        kept: fit samples, in order.
+        dropped: (sample, reason) of the others, in order.
+        missing: samples that were not drawn, say because a server failed, or not graded.
+    """
+
+    prompts: Sequence[Prompt]
+    contaminated: Sequence[tuple[Prompt, Collision]]
+    kept: Sequence[Rollout]
+    dropped: Sequence[tuple[Rollout, Reason]]
+    missing: int
+
+
+def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path:
+    """Asks, grades, filters and writes, going on where `workdir` stops. Returns the file of examples.
+
+    Raises:
+        ConfigError: the workdir's samples were drawn otherwise, or an evaluation's questions cannot be found.
+        FileNotFoundError, ValueError: the model or the questions cannot be read, or not graded here.
+    """
+    model = sampler.open_sampler(cfg.model, cfg.endpoint, cfg.sampling, cfg.data.chat, cfg.compute, mesh)
+    questions = Questions(cfg.data, cfg.seed, model.tokenizer, examine=who_grades(cfg))
+    if questions.skipped:
+        say(f"{cfg.data.path}: {questions.skipped} lines cannot be used and are left out")
+    asked = questions.training(cfg.num_prompts)
+    prompts, contaminated = keep_clear(cfg.decontaminate, asked)
+    by_grader = collections.Counter(prompt.grader for prompt in prompts)
+    say(f"{len(prompts)} questions, {cfg.samples} samples each, graded by "
+        + ", ".join(f"{name} ({count})" for name, count in sorted(by_grader.items()))
+        + (f"; {len(contaminated)} questions are those of evaluations and not asked" if contaminated else ""))
+    setup = {"model": model.stamp, "questions": _stamp(cfg.data), **sampler.settings(
+        cfg.seed, cfg.sampling, cfg.data.template, cfg.data.chat, cfg.data.marker, cfg.compute
+    )}  # fmt: skip
+    versions = {name: graders.version(name, cfg.graders, cfg.judge) for name in sorted(by_grader)}
+    stamps = {prompt.id: versions[prompt.grader] for prompt in prompts}
+    work = {(prompt.grader, prompt.source) for prompt in prompts}
+    with graders.open_graders(cfg.graders, cfg.judge, work, cfg.seed, cfg.sampling.max_new_tokens) as grade:
+        record = collect("rejection", workdir / "record", setup, stamps, prompts, cfg.samples,
+                         (cfg.seed, REJECTION_STREAM), model.draw, grade)  # fmt: skip
+    out = workdir / "samples.jsonl"
+    if record is not None:
+        chosen = choose(cfg, record, prompts, contaminated)
+        table = rejection_table.count(chosen, cfg.samples)
+        jsonl.write(out, (_example(cfg, model.stamp, rollout) for rollout in chosen.kept))
+        jsonl.write(workdir / "dropped.jsonl", _dropped(chosen))
+        stamp = {**setup, "graders": versions, "filters": config.to_dict(cfg.filters),
+                 "decontaminate": config.to_dict(cfg.decontaminate)}  # fmt: skip
+        write_json(workdir / "table.json", table | {"stamp": stamp})
+        rejection_table.show(table)
+        say(f"{len(chosen.kept)} examples: {out}")
+    return out
+
+
+def who_grades(cfg: RejectionConfig) -> Callable[[jsonl.Row], str]:
+    """Names the grader of a question's row, for `Questions`.
+
+    A rule, as in RL, but for rows of the grader "open" and of those in `cfg.judged`, and, where there is a judge, for
+    rows that name no grader and whose reference no rule can read. These the judge grades: by the facts of the reference
+    answer, or where there is none by whether it prefers the response to the row's `reference_output`. A row may also
+    name its protocol, a key of `judging.PROTOCOLS`, as its grader.
+    """
+
+    def name(row: jsonl.Row) -> str:
+        named = row.get("grader", "")
+        if named in judging.PROTOCOLS:
+            judging.PROTOCOLS[named].check(row)
+            return named
+        if named == "open" or named in cfg.judged:
+            return _protocol(row)
+        try:
+            found = examine(row)
+        except ValueError as error:
+            if named or not cfg.judge.base_url:
+                raise ValueError(f"{error}; what no rule can grade a judge can, see config.judge and judged") from error
+            return _protocol(row)
+        return _protocol(row) if found in cfg.judged else found
+
+    return name
+
+
+def _protocol(row: jsonl.Row) -> str:
+    if row["answer"].strip():
+        return "facts"
+    if row.get("reference_output"):
+        judging.PROTOCOLS["preference"].check(row)
+        return "preference"
+    raise ValueError("no rule grades it, and a judge has nothing to go by: give it an 'answer', or a "
+                     "'reference_output' to compare with, or the 'grader' of a rule")  # fmt: skip
+
+
+def keep_clear(
+    cfg: DecontaminateConfig, prompts: Sequence[Prompt]
+) -> tuple[list[Prompt], list[tuple[Prompt, Collision]]]:
+    """The questions that no evaluation asks, and the others.
+
+    Raises:
+        ConfigError, FileNotFoundError, ValueError: see `reading.questions`.
+    """
+    if not cfg.against:
+        return list(prompts), []
+    index = Index((each for name in cfg.against for each in reading.questions(name, cfg.data)), cfg.ngram)
+    clear, contaminated = [], []
+    for prompt in prompts:
+        if found := index.collision(prompt.question, cfg.share):
+            contaminated.append((prompt, found))
+        else:
+            clear.append(prompt)
+    if not clear:
+        raise ValueError(f"all {len(prompts)} questions are those of evaluations (config.decontaminate): none is left")
+    return clear, contaminated
+
+
+def choose(
+    cfg: RejectionConfig, record: Record, prompts: Sequence[Prompt], contaminated: Sequence[tuple[Prompt, Collision]]
+) -> Chosen:
+    """Filters all samples that have a grade, in the questions' order."""
+    graded = [(prompt, sample) for prompt in prompts for sample in range(cfg.samples)
+              if (prompt.id, sample) in record.grades and (prompt.id, sample) in record.samples]  # fmt: skip
+    rollouts = (_graded(record, prompt, sample) for prompt, sample in graded)
+    kept, dropped, seen = [], [], set()
+    found = _with_reasons(rollouts, len(graded), cfg)
+    for _, pairs in itertools.groupby(found, key=lambda pair: pair[0].prompt.id):
+        group = list(pairs)
+        reasons = filters.choose([rollout for rollout, reason in group if not reason], cfg.filters, seen)
+        for rollout, reason in group:
+            if reason := reason or reasons.get(rollout.sample):
+                dropped.append((rollout, reason))
+            else:
+                kept.append(rollout)
+    return Chosen(prompts, contaminated, kept, dropped, len(prompts) * cfg.samples - len(graded))
+
+
+def _graded(record: Record, prompt: Prompt, sample: int) -> Rollout:
+    grade = record.grades[prompt.id, sample]
+    rollout = record.rollout(prompt, sample)
+    return dataclasses.replace(rollout, parts={"accuracy": grade["score"]}, verdict=grade["verdict"])
+
+
+def _with_reasons(
+    rollouts: Iterable[Rollout], total: int, cfg: RejectionConfig
+) -> Iterator[tuple[Rollout, Reason | None]]:
+    """Each with the reason, if any, for which it is dropped whatever the others are; found in processes."""
+    said, began, done = time.monotonic(), time.monotonic(), 0
+    waiting: collections.deque = collections.deque()
+    source = iter(rollouts)
+    with Workers(cfg.graders.workers, cfg.graders.memory_mb) as workers:
+        while True:
+            while len(waiting) <= 2 * cfg.graders.workers and (chunk := list(itertools.islice(source, _CHUNK))):
+                found = workers.submit(filters.first_reasons, chunk, cfg.filters, timeout_s=float("inf"))
+                waiting.append((chunk, found))
+            if not waiting:
+                return
+            chunk, found = waiting.popleft()
+            yield from zip(chunk, found.result(), strict=True)
+            done += len(chunk)
+            if (now := time.monotonic()) - said >= _SAY_EVERY_S:
+                said, left = now, (now - began) / done * (total - done)
+                say(f"filters: {done}/{total} samples, {clock(left)} left")
+
+
+def _stamp(data: DataConfig) -> dict[str, Any]:
+    """What tells the questions, and who stands at which position, from others."""
+    if data.path:
+        path = pathlib.Path(data.path)
+        return {"path": path.name, "hash": reading.data_hash(path), "held_out_share": data.held_out_share,
+                "skip_bad_lines": data.skip_bad_lines}  # fmt: skip
+    return {"tasks": config.to_dict(data.tasks), "held_out_share": data.held_out_share}
+
+
+def _example(cfg: RejectionConfig, model: Any, rollout: Rollout) -> jsonl.Row:
+    """A row for SFT: the thought and the summary joined in the prompt's form, or the summary alone."""
+    prompt, response = rollout.prompt, rollout.response
+    whole = join_response(response.thought, response.final, prompt.marker) if response.thought else response.final
+    return {
+        "id": f"{prompt.id}-{rollout.sample}", "prompt": prompt.question, "response": whole, "answer": prompt.answer,
+        "source": prompt.source, "language": filters.language_of(prompt),
+        "provenance": {
+            "stage": "rejection", "model": dict(model), "question": prompt.id, "sample": rollout.sample,
+            "seed": cfg.seed, "temperature": cfg.sampling.truncation.temperature, "grader": prompt.grader,
+            "verdict": rollout.verdict, "score": rollout.parts["accuracy"],
+        },
+    }  # fmt: skip
+
+
+def _dropped(chosen: Chosen) -> Iterator[jsonl.Row]:
+    for prompt, found in chosen.contaminated:
+        yield {"id": prompt.id, "sample": None, "reason": "contaminated", "detail": f"{found.id}: {found.shared}"}
+    for rollout, reason in chosen.dropped:
+        yield {"id": rollout.prompt.id, "sample": rollout.sample, "reason": reason.name, "detail": reason.detail}
