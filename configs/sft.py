@@ -14,10 +14,26 @@ smollm2: SmolLM2-135M-Instruct on the same solutions, asked through its own chat
 the user's message: a start for `configs/zero.py:smollm2`, whose prompts are these. One GPU, time and result not
 measured.
 
+    python -m r1jax.train --config=configs/sft.py:coldstart --workdir=runs/r1/seed0/coldstart_sft
+    python -m r1jax.train --config=configs/sft.py:recipe --workdir=runs/r1/seed0/sft
+
+coldstart, recipe: two stages of `experiments/r1.sh`. The world base on what the cold start collected, five epochs; and
+on what rejection sampling kept (in the cold-start form, with its marker in the response) with general requests (a
+summary alone where no thought is called for), two epochs. Cost and outcome: experiments/r1_mini.md.
+
+    python -m r1jax.train --config=configs/sft.py:paper --workdir=runs/sft \\
+        --config.base=/path/to/DeepSeek-V3-Base --config.data.path=samples.jsonl
+
+paper: the same with the paper's figures (arXiv 2501.12948, section 2.3.3): two epochs of 800k samples, 128 rows of
+32,768 tokens an update, 5e-5 to 5e-6 by a cosine. The paper does not say how samples fill a row; here they are packed,
+as DeepSeek-V3's were (arXiv 2412.19437, section 5.1), and see only themselves. The 128 rows go over at most 128 ways of
+data x fsdp x expert; what is left of a larger machine is for config.mesh.tensor. Not run.
+
 Your own examples: --config.data.path=examples.jsonl, a line each of {"prompt": ..., "response": ...} or {"messages":
 [{"role": ..., "content": ...}, ...]}. What asks a question that evaluations hold out is left out, and so is what is
 longer than seq_len; the run says how many. --config.data.held_out_share=0 keeps the first, --config.data.template=plain
-leaves prompts as they are.
+leaves prompts as they are. --config.data.paths="('a.jsonl', 'b.jsonl')" takes several files, and --config.epochs=2
+--config.num_steps=0 says how long to train by passes over them.
 """
 
 from typing import Any
@@ -53,8 +69,45 @@ def smollm2() -> dict[str, Any]:
     }
 
 
+def coldstart() -> dict[str, Any]:
+    config = mini()
+    del config["num_steps"]
+    return config | {
+        "base": "configs/base.py:world",
+        "data": config["data"] | {"path": "runs/r1/seed0/coldstart/samples.jsonl", "template": "dialogue"},
+        "epochs": 5.0,
+        "batch_size": 16,
+        "documents_per_step": 0,  # as many as fit
+        "optimizer": {"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 5, "final_share": 0.1},
+    }
+
+
+def recipe() -> dict[str, Any]:
+    config = coldstart()
+    paths = ("runs/r1/seed0/rejection/samples.jsonl", "runs/r1/seed0/world/sft_general.jsonl")
+    return config | {
+        "data": config["data"] | {"path": "", "paths": paths},
+        "epochs": 2.0,
+    }
+
+
+def paper() -> dict[str, Any]:
+    return recipe() | {
+        "base": "",  # --config.base=...
+        "compute": {"dtype": "bfloat16", "remat": True},
+        "mesh": {"data": 1, "fsdp": -1},
+        "data": {"path": "samples.jsonl", "template": "plain", "chat": True, "held_out_share": 0.1,
+                 "skip_bad_lines": False},
+        "batch_size": 128,
+        "seq_len": 32_768,
+        "logprob_chunk": 256,
+        "optimizer": {"learning_rate": 5e-5, "schedule": "cosine", "final_share": 0.1},
+        "checkpoint": {"every": 100, "keep": 2},
+    }  # fmt: skip
+
+
 def get_config(arg: str = "mini") -> ConfigDict:
-    sizes = {"mini": mini, "smollm2": smollm2}
+    sizes = {"mini": mini, "coldstart": coldstart, "recipe": recipe, "smollm2": smollm2, "paper": paper}
     if arg not in sizes:
         raise ValueError(f"no size named {arg!r}; there are: {', '.join(sizes)}")
     return ConfigDict(sizes[arg]())

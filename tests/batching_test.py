@@ -1,9 +1,11 @@
 """From host records to arrays: which token is an input, which a target, which is trained on, and who sees whom."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from r1jax.data.batching import pack, pad_rollouts, take_rows, to_device
+from r1jax.data.batching import fill, pack, pad_rollouts, size, take_rows, to_device
 from r1jax.data.types import Prompt, Rollout
 
 
@@ -40,6 +42,18 @@ def test_nothing_crosses_documents_and_weights_sum_to_one():
 def test_a_long_example_is_cut_and_an_empty_one_takes_no_room():
     batch, left_over = pack([([], []), ([9], [1]), (list(range(10)), [1] * 10)], rows=1, length=4)
     assert left_over == 0 and batch.tokens.tolist() == [[0, 1, 2, 3]] and batch.targets.tolist() == [[1, 2, 3, 4]]
+
+
+def test_filled_batches_lose_no_example_and_end_only_where_the_next_finds_no_room():
+    assert list(fill([2, 3, 3, 1, 4, 9], rows=2, length=4)) == [0, 2, 5, 6]  # by hand; 9 is more than a row
+    assert list(fill([], 2, 4)) == [0, 0]
+    rng = np.random.default_rng(0)
+    examples = [([1] * n, [1] * n) for n in rng.integers(2, 40, 200)]
+    starts = list(fill((size(example, 32) for example in examples), 4, 32))
+    assert starts[0] == 0 and starts[-1] == 200
+    for first, last in itertools.pairwise(starts):
+        assert pack(examples[first:last], 4, 32)[1] == 0
+        assert last == 200 or pack(examples[first : last + 1], 4, 32)[1] == 1
 
 
 def rollout(prompt, ids, logprobs):

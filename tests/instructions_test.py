@@ -1,5 +1,6 @@
 """Instructions: the loss is on what the assistant says and nothing else, after the very ids that a sampler is given."""
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -203,6 +204,27 @@ def test_an_example_too_long_for_a_row_is_left_out_whole_and_counted(tmp_path):
         instructions(tmp_path, too_long, chat=False, seq_len=9)
 
 
+def test_several_files_are_read_as_one_and_told_apart_in_errors(tmp_path):
+    for name, texts in (("one", "abc"), ("two", "defgh")):
+        jsonl.write(tmp_path / f"{name}.jsonl", [{"prompt": "?", "response": text} for text in texts])
+    paths = tuple(str(tmp_path / f"{name}.jsonl") for name in ("one", "two"))
+    cfg = InstructionConfig(paths=paths, template="plain", held_out_share=0.0)
+    source = Instructions(cfg, 0, Chatty(), 1000)
+    epochs = ["".join(chr(ids[-2]) for ids, _ in source.take(start, 8)) for start in (0, 8)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list("abcdefgh") and epochs[0] != epochs[1]
+    assert sorted(epochs[0][:3]) != list("abc")  # mixed, not one after the other
+    assert len({digest(cfg, 0), digest(dataclasses.replace(cfg, paths=paths[::-1]), 0)}) == 2
+    before = digest(cfg, 0)
+    with open(paths[1], "a") as file:
+        file.write('{"prompt": "?"}\n')
+    assert digest(cfg, 0) != before
+    with pytest.raises(ValueError, match=r"two\.jsonl:6: neither 'prompt' and 'response'"):
+        Instructions(cfg, 0, Chatty(), 1000)
+    lenient = Instructions(dataclasses.replace(cfg, skip_bad_lines=True), 0, Chatty(), 1000)
+    assert lenient.left_out["bad"] == 1 and len(lenient.examples) == 8
+    assert lenient.notice == f"examples left out of {paths[0]}, {paths[1]}: 1 bad"
+
+
 def test_solutions_that_fit_are_found_and_a_row_too_short_for_any_says_so():
     lengths = [len(ids) - 1 for ids, _ in Instructions(InstructionConfig(), 0, Chatty(), 1000).take(0, 50)]
     middle = sorted(lengths)[25]
@@ -257,6 +279,7 @@ def test_messages_without_the_chat_template_say_what_to_set(tmp_path):
 @pytest.mark.parametrize("tree, words", [
     ({"template": "r1_zeroo"}, ["config.data", "r1_zero"]),
     ({"held_out_share": 1.0}, ["held_out_share is 1.0"]),
+    ({"path": "a.jsonl", "paths": ["b.jsonl"]}, ["path='a.jsonl'", "are both given", "set path to ''"]),
 ])  # fmt: skip
 def test_trap34_a_config_that_makes_no_sense_is_an_error(tree, words):
     with pytest.raises(ConfigError) as caught:

@@ -1,5 +1,6 @@
 """The supervised loop: fine-tuning through the entry, from a base made here, and how a wrong start or file is told."""
 
+import collections
 import json
 import pathlib
 
@@ -16,8 +17,9 @@ from r1jax.data.corpus import document
 from r1jax.data.instructions import Instructions
 from r1jax.data.tasks import is_held_out
 from r1jax.stages import supervised
-from r1jax.stages.supervised import SupervisedConfig
+from r1jax.stages.supervised import Batches, SupervisedConfig
 from r1jax.training.checkpoint import is_model, load_model
+from r1jax.training.state import OptimizerConfig, learning_rate
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -115,18 +117,17 @@ def test_trap33_from_a_hugging_face_folder_with_everything_that_adds_to_the_loss
 
 def test_without_instructions_the_documents_are_what_they_were(tokenizer):
     plain = config.parse(SupervisedConfig, merged(BASE, seed=3))
-    take = supervised.make_source(plain, tokenizer)
     texts = [document(plain.corpus, 3, index) for index in range(8, 16)]  # of the second step
     ids = [[*tokenizer.encode(text), tokenizer.eos_ids[0]] for text in texts]
     expected, left_over = pack([(each, [1] * len(each)) for each in ids], plain.batch_size, plain.seq_len)
-    batch, no_room = supervised.batch_at(plain, take, 1)
+    batch, no_room = Batches(plain, tokenizer).at(1)
     assert no_room == left_over
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(batch), jax.tree.leaves(expected), strict=True))
 
 
 def test_trap04_a_batch_counts_responses_alone_and_says_how_many_found_no_room(tokenizer):
     few = cfg(batch_size=2, documents_per_step=6)
-    batch, no_room = supervised.batch_at(few, supervised.make_source(few, tokenizer), 0)
+    batch, no_room = Batches(few, tokenizer).at(0)
     examples = Instructions(few.data, few.seed, tokenizer, few.seq_len).take(0, 6)
     assert 0 < no_room < 6
     assert int(batch.segments.max(axis=1).sum()) == 6 - no_room
@@ -134,8 +135,106 @@ def test_trap04_a_batch_counts_responses_alone_and_says_how_many_found_no_room(t
     assert 0 < (batch.weights > 0).sum() < total
     assert batch.weights.sum() == pytest.approx(1.0)
     enough = cfg(batch_size=6, documents_per_step=6)
-    batch, no_room = supervised.batch_at(enough, supervised.make_source(enough, tokenizer), 0)
+    batch, no_room = Batches(enough, tokenizer).at(0)
     assert no_room == 0 and (batch.weights > 0).sum() == total
+
+
+@pytest.fixture
+def forty(tmp_path, tokenizer) -> pathlib.Path:
+    """A file of forty examples, no two alike."""
+    path = tmp_path / "forty.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"{i}?", "response": "a " * (5 + i)}) + "\n" for i in range(40)))
+    return path
+
+
+def of_epochs(path: pathlib.Path, **changes) -> SupervisedConfig:
+    changes = {"epochs": 2.0, "num_steps": 0, "data__held_out_share": 0.0, "batch_size": 4} | changes
+    return cfg(data__path=str(path), **changes)
+
+
+def test_two_epochs_are_as_many_updates_as_the_files_examples_make(forty, tokenizer, capsys):
+    for per_step, epochs, steps in ((8, 2.0, 10), (8, 0.5, 3), (7, 2.0, 12), (100, 1.0, 1)):
+        batches = Batches(of_epochs(forty, documents_per_step=per_step, epochs=epochs), tokenizer)
+        assert batches.num_steps == steps
+        assert batches.size == f"{epochs:g} epochs of 40 examples: {steps} steps of 4 x 160 tokens"
+    fixed = Batches(of_epochs(forty, epochs=0.0, num_steps=3, documents_per_step=8), tokenizer)
+    assert (fixed.num_steps, fixed.size) == (3, "3 steps of 4 x 160 tokens")
+
+
+def test_filled_batches_show_every_example_as_often_as_there_are_epochs(forty, tokenizer):
+    batches = Batches(of_epochs(forty, documents_per_step=0), tokenizer)
+    seen = collections.Counter()
+    for step in range(batches.num_steps):
+        batch, no_room = batches.at(step)
+        assert no_room == 0 and batch.weights.sum() == pytest.approx(1.0)
+        for row, segments in zip(batch.targets, batch.segments, strict=True):
+            seen.update(tuple(row[segments == segment].tolist()) for segment in range(1, segments.max() + 1))
+    assert len(seen) == 40 and set(seen.values()) == {2}
+    # A resumed run begins in the middle; and a plan for a number of updates is the beginning of the same.
+    middle = Batches(of_epochs(forty, documents_per_step=0), tokenizer).at(2)[0]
+    few = Batches(of_epochs(forty, documents_per_step=0, epochs=0.0, num_steps=3), tokenizer)
+    assert few.num_steps == 3 < batches.num_steps
+    for other in (batches.at(2)[0], few.at(2)[0]):
+        assert jax.tree.all(jax.tree.map(np.array_equal, middle, other))
+    assert batches.at(batches.num_steps)[0].weights.sum() == 0  # after the end there is nothing
+
+
+def test_a_run_of_epochs_resumes_and_its_rate_falls_to_a_tenth(forty, spec, finished, monkeypatch, capsys):
+    options = (
+        f"data.path={forty}", "data.held_out_share=0.0", "num_steps=0", "epochs=2.0", "documents_per_step=0",
+        "batch_size=4", "optimizer.schedule=cosine", "optimizer.warmup_steps=0", "checkpoint.every=2",
+    )  # fmt: skip
+    write = supervised.MetricsWriter.write
+
+    def stop_at_3(self, step, row):
+        if step == 3:
+            raise ValueError("stopped")
+        write(self, step, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(supervised.MetricsWriter, "write", stop_at_3)
+        assert main(spec, finished.parent / "epochs", *options) == 2
+    assert main(spec, finished.parent / "epochs", *options) == 0
+    found = rows(finished.parent / "epochs" / "metrics.jsonl")
+    said = f"2 epochs of 40 examples: {len(found)} steps of 4 x 160 tokens, resuming at step 2"
+    assert said in capsys.readouterr().out
+    schedule = learning_rate(OptimizerConfig(1e-2, "cosine"), len(found))
+    assert [row["step"] for row in found] == list(range(len(found)))
+    assert [row["learning_rate"] for row in found] == pytest.approx([float(schedule(i)) for i in range(len(found))])
+    assert float(schedule(len(found))) == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"epochs": 2.0}, "num_steps=30 and epochs=2.0: say how long to train by exactly one"),
+    ({"num_steps": 0}, "num_steps=0 and epochs=0.0"),
+    ({"num_steps": 0, "epochs": 2.0}, "epochs=2.0 is of files: name them by data.path or data.paths"),
+    ({"soft_targets": "runs/teach"}, "soft_targets=runs/teach is of files"),
+    ({"tokenizer": "configs/base.py:mini"}, "a base brings its own tokenizer"),
+])  # fmt: skip
+def test_trap34_a_run_of_no_length_or_of_two_is_an_error(changes, words):
+    with pytest.raises(config.ConfigError, match=words):
+        cfg(**changes)
+
+
+def test_a_model_from_nothing_may_take_the_vocabulary_of_another(finished, spec, tmp_path, monkeypatch):
+    """By the config that makes the other, or by its folder; what makes the student is keyed by the one it took."""
+    base = train.read_config(spec, []).base
+    student = merged(BASE, tokenizer=base, num_steps=1, model__attention_bias=True)
+    page, workdir = write_config(tmp_path / "student.py", student), finished.parent / "student"
+    assert main(page, workdir) == 0
+    made = next(finished.parent.glob("base-*/model"))
+    assert (workdir / "model/tokenizer.model").read_bytes() == (made / "tokenizer.model").read_bytes()
+    assert json.loads((workdir / "config.json").read_text())["tokenizer_key"] == made.parent.name
+
+    def key(tree) -> str:
+        return train.base_key(config.parse(SupervisedConfig, tree))
+
+    by_folder = merged(student, tokenizer=str(made))
+    assert len({key(student), key(by_folder), key(merged(student, tokenizer=""))}) == 3
+    write_config(pathlib.Path(base), merged(BASE, vocab_size=500))
+    other = key(student)
+    write_config(pathlib.Path(base), BASE)
+    assert other != key(student)
 
 
 def test_the_run_says_what_of_a_file_is_left_out(tokenizer, tmp_path, capsys):
@@ -143,8 +242,8 @@ def test_the_run_says_what_of_a_file_is_left_out(tokenizer, tmp_path, capsys):
     lines = [json.dumps({"prompt": f"{i} + {i}?", "response": str(2 * i)}) for i in range(50)]
     path.write_text("\n".join([*lines, "nonsense", json.dumps({"prompt": "a", "response": "b " * 200})]) + "\n")
     with pytest.raises(ValueError, match=r"mine\.jsonl:51: not JSON"):
-        supervised.make_source(cfg(data__path=str(path)), tokenizer)
-    supervised.make_source(cfg(data__path=str(path), data__skip_bad_lines=True), tokenizer)
+        Batches(cfg(data__path=str(path)), tokenizer)
+    Batches(cfg(data__path=str(path), data__skip_bad_lines=True), tokenizer)
     [line] = capsys.readouterr().out.splitlines()
     held_out = sum(is_held_out(f"{i} + {i}?", 0.3) for i in range(50))
     assert line == f"examples left out of {path}: 1 bad, {held_out} held-out questions, 1 longer than seq_len=160"
@@ -187,5 +286,3 @@ def test_a_base_is_keyed_by_the_examples_that_made_it(tmp_path, spec):
     path.write_text('{"prompt": "a", "response": "c"}\n')
     assert len({embedded, one, key(data__path=str(path)), key(data__held_out_share=0.0)}) == 4
     assert key() == embedded
-
-

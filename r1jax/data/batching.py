@@ -1,7 +1,9 @@
 """Host records -> the arrays an update trains on: pad, pack, split."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -11,6 +13,8 @@ from r1jax.core import sharding
 from r1jax.data.types import Rollout
 
 Example = tuple[Sequence[int], Sequence[int]]  # token ids, and 1 for each that is trained on
+# What a teacher gives instead of each target trained on, in order: ids [n, k], and log-probs [n, k + 1], see `Batch`.
+Soft = tuple[np.ndarray, np.ndarray]
 
 
 @jax.tree_util.register_dataclass
@@ -30,6 +34,9 @@ class Batch:
         old_logprobs: `[B, T]` float32 of the policy that the ratio is taken against; None when that is the policy
             being differentiated (one update a rollout: the ratio is 1).
         ref_logprobs: `[B, T]` float32 of the reference model, or None when there is no KL term.
+        soft_ids: `[B, T, k]` int32, a teacher's most likely tokens in the place of each target; or None.
+        soft_logprobs: `[B, T, k + 1]` float16 log-probs that it gives them and, last, all other tokens together; or
+            None.
     """
 
     tokens: jax.Array
@@ -41,34 +48,119 @@ class Batch:
     sampler_logprobs: jax.Array | None = None
     old_logprobs: jax.Array | None = None
     ref_logprobs: jax.Array | None = None
+    soft_ids: jax.Array | None = None
+    soft_logprobs: jax.Array | None = None
 
 
-def pack(examples: Iterable[Example], rows: int, length: int) -> tuple[Batch, int]:
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PreferenceBatch:
+    """What an update of a reward model trains on: B rows of N inputs of T tokens; N = 2 for pairs, else 1.
+
+    Attributes:
+        tokens: `[B, N, T]` int32; of a pair the chosen input comes first.
+        lengths: `[B, N]` int32, the tokens of each input, at least 1. They alone say what is padding.
+        weights: `[B]` float32, how much each row counts in the loss; 0 for a row to spare. They are set for the whole
+            batch, as those of `Batch` are.
+        safe: `[B]` float32, 1 for a response that is safe, 0 for one that is not; None for pairs.
+    """
+
+    tokens: jax.Array
+    lengths: jax.Array
+    weights: jax.Array
+    safe: jax.Array | None = None
+
+
+AnyBatch = TypeVar("AnyBatch", Batch, PreferenceBatch)
+
+
+def size(example: Example, length: int) -> int:
+    """Tokens of a row that an example takes: its last is only a target, and one longer than a row is cut."""
+    return max(min(len(example[0]) - 1, length), 0)
+
+
+class Rows:
+    """Rows of `length` tokens that fill up: each example goes to the first that has room for it."""
+
+    def __init__(self, rows: int, length: int):
+        self._used, self._length = np.zeros(rows, np.int64), length
+
+    def place(self, tokens: int) -> tuple[int, int] | None:
+        """The row and the column where the next example begins; None: no row has room."""
+        free = np.flatnonzero(self._used + tokens <= self._length)
+        if not free.size:
+            return None
+        row = int(free[0])
+        column = int(self._used[row])
+        self._used[row] += tokens
+        return row, column
+
+
+def fill(sizes: Iterable[int], rows: int, length: int) -> Iterator[int]:
+    """Deals examples, in order, to batches of which each takes all up to the first that finds no room: none is lost.
+
+    Yields:
+        at which example each batch begins, and, where the sizes end, how many there are.
+    """
+    yield 0
+    batch, end = Rows(rows, length), 0
+    for end, tokens in enumerate(sizes, 1):
+        if batch.place(tokens) is None:
+            yield end - 1
+            batch = Rows(rows, length)
+            batch.place(tokens)
+    yield end
+
+
+def pack(examples: Iterable[Example], rows: int, length: int, soft: Sequence[Soft] = ()) -> tuple[Batch, int]:
     """Packs examples first-fit into `rows` rows of `length` tokens; their targets weigh the same and sum to 1.
 
     Example i of a row is its segment i + 1, with positions from 0. An example longer than a row is cut.
+
+    Args:
+        soft: a teacher's word on each example, for all of them or for none.
 
     Returns:
         the batch, and how many examples found no room.
     """
     fields = {name: np.zeros((rows, length), np.int32) for name in ("tokens", "targets", "positions", "segments")}
+    if soft:
+        k = soft[0][0].shape[1]
+        fields["soft_ids"] = np.zeros((rows, length, k), np.int32)
+        fields["soft_logprobs"] = np.zeros((rows, length, k + 1), np.float16)
     trained = np.zeros((rows, length), np.float32)
-    used, count, left_over = [0] * rows, [0] * rows, 0
-    for ids, mask in examples:
-        n = max(min(len(ids) - 1, length), 0)
-        row = next((r for r in range(rows) if used[r] + n <= length), None)
-        if row is None:
+    places, count, left_over = Rows(rows, length), [0] * rows, 0
+    for (ids, mask), words in zip(examples, soft or itertools.repeat(None), strict=bool(soft)):
+        n = size((ids, mask), length)
+        place = places.place(n)
+        if place is None:
             left_over += 1
             continue
-        at = slice(used[row], used[row] + n)
+        row, column = place
+        at = slice(column, column + n)
         count[row] += 1
-        used[row] += n
         fields["tokens"][row, at] = ids[:n]
         fields["targets"][row, at] = ids[1 : n + 1]
         fields["positions"][row, at] = np.arange(n)
         fields["segments"][row, at] = count[row]
         trained[row, at] = mask[1 : n + 1]
+        if words:
+            where = column + np.flatnonzero(mask[1 : n + 1])
+            fields["soft_ids"][row, where], fields["soft_logprobs"][row, where] = (w[: len(where)] for w in words)
     return Batch(weights=trained / max(trained.sum(), 1.0), **fields), left_over
+
+
+def unpack(values: Sequence[np.ndarray], examples: Iterable[Example]) -> Iterator[tuple[np.ndarray, ...]]:
+    """The inverse of `pack`: of each example its targets' values, in order, from arrays `[rows, length, ...]`.
+
+    Examples are those of one batch, all of which found room in it; a target that is not trained on has no value.
+    """
+    places = Rows(*values[0].shape[:2])
+    for example in examples:
+        n = size(example, values[0].shape[1])
+        row, column = places.place(n)
+        where = column + np.flatnonzero(example[1][1 : n + 1])
+        yield tuple(value[row, where] for value in values)
 
 
 def pad_rollouts(rollouts: Sequence[Rollout], advantages: np.ndarray, bucket: int) -> Batch:
@@ -94,12 +186,32 @@ def pad_rollouts(rollouts: Sequence[Rollout], advantages: np.ndarray, bucket: in
                  sampler_logprobs=logprobs, **fields)
 
 
+def pad_inputs(
+    inputs: Sequence[Sequence[Sequence[int]]], safe: Sequence[bool] | None, rows: int, bucket: int
+) -> PreferenceBatch:
+    """The ids of each row's inputs, right-padded to a multiple of `bucket` tokens; every row weighs the same.
+
+    Args:
+        inputs: N inputs for each row, at least one row and at most `rows`; what is missing are rows without weight.
+        safe: see `PreferenceBatch`, one for each row of `inputs`; None for pairs.
+    """
+    longest = max(len(ids) for row in inputs for ids in row)
+    tokens = np.zeros((rows, len(inputs[0]), -(-longest // bucket) * bucket), np.int32)
+    lengths, weights = np.ones(tokens.shape[:2], np.int32), np.zeros(rows, np.float32)
+    for at, row in enumerate(inputs):
+        for n, ids in enumerate(row):
+            tokens[at, n, : len(ids)], lengths[at, n] = ids, len(ids)
+    weights[: len(inputs)] = 1 / len(inputs)
+    labels = None if safe is None else np.pad(np.asarray(safe, np.float32), (0, rows - len(inputs)))
+    return PreferenceBatch(tokens, lengths, weights, labels)
+
+
 def take_rows(batch: Batch, rows: np.ndarray) -> Batch:
     """The given rows of a host batch."""
     return jax.tree.map(lambda x: x[rows], batch)
 
 
-def to_device(batch: Batch, mesh: Mesh, rules: sharding.AxisRules = sharding.TRAIN_RULES) -> Batch:
+def to_device(batch: AnyBatch, mesh: Mesh, rules: sharding.AxisRules = sharding.TRAIN_RULES) -> AnyBatch:
     """Places a host batch on the mesh, rows cut over the batch axes.
 
     Raises:

@@ -32,6 +32,7 @@ class InstructionConfig:
         path: a JSONL file; a line is `{"prompt": ..., "response": ...}`, or `{"messages": [...]}` of `{"role": ...,
             "content": ...}`, whose assistant's turns are all taught. "" for worked solutions of the mini world's
             problems, in the R1-Zero tags.
+        paths: several such files in place of one; their lines are mixed.
         template: a name in `r1jax.text.chat.TEMPLATES` that dresses a prompt. Messages are taken as they are.
         chat: ask through the model's own chat template, as in `data.tasks.DataConfig`. Messages need it.
         held_out_share: leave out what asks a question that `data.tasks.is_held_out`, in any of the user's messages; 0
@@ -44,24 +45,34 @@ class InstructionConfig:
     chat: bool = False
     held_out_share: float = 0.1
     skip_bad_lines: bool = False
+    paths: tuple[str, ...] = ()
 
     def __post_init__(self):
+        if self.path and self.paths:
+            raise ValueError(f"path={self.path!r} and paths={self.paths} are both given: name all files in paths, and "
+                             "set path to ''")  # fmt: skip
         if not 0 <= self.held_out_share < 1:
             raise ValueError(f"held_out_share is {self.held_out_share}, should be at least 0 and below 1")
         chat.render(self.template, "")  # Raises for a template that does not exist.
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files to read; none for worked solutions."""
+        return (self.path,) if self.path else self.paths
 
 
 class Instructions:
     """An endless stream of examples. All state is fixed at construction.
 
-    A file is tokenised whole, so that each fault shows at the start: 5 bytes a token stay in memory.
+    Files are tokenised whole, so that each fault shows at the start: 5 bytes a token stay in memory.
 
     Attributes:
-        left_out: how many of the file's lines are not trained on, by reason.
+        examples: what the files hold to train on, in their order; empty without a file.
+        left_out: how many of the files' lines are not trained on, by reason.
     """
 
     def __init__(self, cfg: InstructionConfig, seed: int, tokenizer: Tokenizer, seq_len: int):
-        """Reads and checks the whole file, if there is one.
+        """Reads and checks all files, if there are any.
 
         Args:
             seed: not negative; decides which example stands at which position.
@@ -69,26 +80,37 @@ class Instructions:
                 in the middle.
 
         Raises:
-            FileNotFoundError, ValueError: see `jsonl.read_objects`; also a file of which no example is left, or
+            FileNotFoundError, ValueError: see `jsonl.read_objects`; also files of which no example is left, or
                 `chat` for a model that has no chat template.
         """
         self._cfg, self._seed, self._tokenizer, self._seq_len = cfg, seed, tokenizer, seq_len
         self._bos = len(tokenizer.encode(""))
         prompt_text("?", cfg.template, cfg.chat, tokenizer)  # No chat template is the model's fault, not a line's.
+        self.examples: list[Example] = []
         self.left_out: dict[str, int] = {}
-        if not cfg.path:
+        if not cfg.files:
             return
-        read, bad = jsonl.read_objects(cfg.path, lambda row, line: self._from_row(row), cfg.skip_bad_lines)
+        read, bad = [], 0
+        for path in cfg.files:
+            rows, spoiled = jsonl.read_objects(path, lambda row, line: self._from_row(row), cfg.skip_bad_lines)
+            read += rows
+            bad += spoiled
         allowed = [example for held_out, example in read if not held_out]
-        self._examples = [example for example in allowed if self._fits(example)]
+        self.examples = [example for example in allowed if self._fits(example)]
         self.left_out = {
             "bad": bad,
             "held-out questions": len(read) - len(allowed),
-            f"longer than seq_len={seq_len}": len(allowed) - len(self._examples),
+            f"longer than seq_len={seq_len}": len(allowed) - len(self.examples),
         }
-        if not self._examples:
+        if not self.examples:
             counts = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
-            raise ValueError(f"no example of {cfg.path} is left to train on: {counts}")
+            raise ValueError(f"no example of {', '.join(cfg.files)} is left to train on: {counts}")
+
+    @property
+    def notice(self) -> str:
+        """What to say of the lines that are not trained on; "" where all are."""
+        counts = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items() if count)
+        return f"examples left out of {', '.join(self._cfg.files)}: {counts}" if counts else ""
 
     def take(self, start: int, count: int) -> list[Example]:
         """The examples at positions start .. start + count - 1: `take(0, 10) == take(0, 5) + take(5, 5)`.
@@ -96,8 +118,8 @@ class Instructions:
         Raises:
             ValueError: a negative start or count; without a file, a seq_len that is too short for the solutions.
         """
-        if self._cfg.path:
-            return [self._examples[i] for i in jsonl.order(self._seed, len(self._examples), start, count)]
+        if self.examples:
+            return [self.examples[i] for i in jsonl.order(self._seed, len(self.examples), start, count)]
         return [self._embedded(position) for position in range(start, start + count)]
 
     def _embedded(self, position: int) -> Example:
@@ -177,9 +199,14 @@ class Instructions:
 
 
 def digest(cfg: InstructionConfig, seed: int) -> str:
-    """What tells texts apart that a config alone does not: the file's bytes, or a sample of the worked solutions."""
-    if cfg.path:
-        return hashlib.sha256(pathlib.Path(cfg.path).read_bytes()).hexdigest()
+    """What tells texts apart that a config alone does not: the files' bytes, or a sample of the worked solutions.
+
+    Raises:
+        FileNotFoundError: a file is not there.
+    """
+    if cfg.files:
+        hashes = [hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest() for path in cfg.files]
+        return hashes[0] if len(hashes) == 1 else config.fingerprint(hashes)
     return config.fingerprint([next(_solutions(cfg, seed, position)) for position in range(200)])
 
 

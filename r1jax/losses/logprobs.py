@@ -12,14 +12,15 @@ import jax.numpy as jnp
 from r1jax.models.logits import Truncation, process
 
 
-def _chunks(x: jax.Array, size: int) -> jax.Array:
+def to_chunks(x: jax.Array, size: int) -> jax.Array:
     """`[B, T, ...]` -> `[T/size, B, size, ...]`, zero-padded."""
     B, T = x.shape[:2]
     x = jnp.pad(x, ((0, 0), (0, -T % size)) + ((0, 0),) * (x.ndim - 2))
     return jnp.moveaxis(x.reshape(B, -1, size, *x.shape[2:]), 1, 0)
 
 
-def _unchunk(x: jax.Array, length: int) -> jax.Array:
+def from_chunks(x: jax.Array, length: int) -> jax.Array:
+    """The inverse of `to_chunks`, where T was `length`."""
     x = jnp.moveaxis(x, 0, 1)
     return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :length]
 
@@ -63,9 +64,9 @@ def _forward(hidden_BTD, table_VD, targets_BT, truncation, chunk):
         logprobs, _, entropy = _statistics(_chunk_logits(hidden, table_VD, targets, truncation), targets)
         return logprobs, entropy
 
-    outputs = jax.lax.map(one, (_chunks(hidden_BTD, chunk), _chunks(targets_BT, chunk)))
+    outputs = jax.lax.map(one, (to_chunks(hidden_BTD, chunk), to_chunks(targets_BT, chunk)))
     length = targets_BT.shape[1]
-    return tuple(_unchunk(x, length) for x in outputs), (hidden_BTD, table_VD, targets_BT)
+    return tuple(from_chunks(x, length) for x in outputs), (hidden_BTD, table_VD, targets_BT)
 
 
 def _backward(truncation, chunk, residuals, cotangents):
@@ -86,9 +87,9 @@ def _backward(truncation, chunk, residuals, cotangents):
         d_table += jnp.einsum("bcv,bcd->vd", d_logits, hidden, preferred_element_type=jnp.float32)
         return d_table, d_hidden
 
-    xs = tuple(_chunks(x, chunk) for x in (hidden_BTD, targets_BT, *cotangents))
+    xs = tuple(to_chunks(x, chunk) for x in (hidden_BTD, targets_BT, *cotangents))
     d_table, d_hidden = jax.lax.scan(one, jnp.zeros(table_VD.shape, jnp.float32), xs)
-    return _unchunk(d_hidden, targets_BT.shape[1]), d_table.astype(table_VD.dtype), None
+    return from_chunks(d_hidden, targets_BT.shape[1]), d_table.astype(table_VD.dtype), None
 
 
 token_logprobs.defvjp(_forward, _backward)

@@ -1,6 +1,11 @@
-"""The supervised loop: next-token cross-entropy. Pretraining of the mini base, and fine-tuning on instructions."""
+"""The supervised loop: next-token cross-entropy. Pretraining of the mini base, and fine-tuning on instructions.
+
+Fine-tuning is the recipe's SFT, and distillation into a student (arXiv 2501.12948, sections 2.3.3 and 2.4). A teacher's
+distribution of each target may be learnt beside the target itself.
+"""
 
 import dataclasses
+import itertools
 import pathlib
 import time
 from collections.abc import Callable
@@ -14,13 +19,16 @@ from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, MeshConfig
 from r1jax.data import corpus
-from r1jax.data.batching import Batch, Example, pack, to_device
+from r1jax.data.batching import Batch, Example, fill, pack, size, to_device
 from r1jax.data.corpus import CorpusConfig
 from r1jax.data.instructions import InstructionConfig, Instructions
+from r1jax.data.soft_targets import SoftTargets
 from r1jax.losses.auxiliary import AuxiliaryConfig
+from r1jax.losses.distillation import DistillationConfig, distillation_loss
 from r1jax.losses.supervised import cross_entropy_loss
 from r1jax.models.config import ComputeConfig, ModelConfig
 from r1jax.models.transformer import param_specs
+from r1jax.text import tokenizer as text
 from r1jax.text.tokenizer import Tokenizer, train_sentencepiece
 from r1jax.training import checkpoint, state
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
@@ -38,13 +46,19 @@ class SupervisedConfig:
         seed: of weights and examples.
         model: the model's shape, for one that starts from nothing.
         base: where to start instead: a model folder, or the config of a run that makes one.
-        vocab_size: of the SentencePiece tokenizer that a start from nothing trains on the first `tokenizer_documents`
+        tokenizer: for a start from nothing, whose vocabulary to take: a model folder, or the config of a run that makes
+            one. A student of its teacher's vocabulary can learn from its logits.
+        vocab_size: without one, of the SentencePiece tokenizer that is trained on the first `tokenizer_documents`
             documents.
         corpus: the documents.
         data: prompts and responses to train on instead of the documents; the loss is on the responses.
-        num_steps, batch_size, seq_len: updates, rows an update, tokens a row.
+        batch_size, seq_len: rows an update, tokens a row.
         documents_per_step: documents or instructions drawn for each update and packed first-fit; those that find no
-            room are dropped. As many instructions as rows always find room.
+            room are dropped. 0: all up to the first that finds no room, which begins the next update; none is dropped.
+        num_steps: updates.
+        epochs: passes over the files of `data`, in place of num_steps; the number of updates is derived from them.
+        soft_targets: the workdir of a run of stage `teach` on the same files: what a teacher makes of each target.
+        distillation: how it is learnt.
         auxiliary: what a mixture of experts and multi-token prediction add to the loss.
         compute: how the base is computed, where that is not to be as its folder says.
         microbatches: pieces a batch is computed in.
@@ -54,17 +68,21 @@ class SupervisedConfig:
 
     stage: Literal["supervised"]
     optimizer: OptimizerConfig
-    num_steps: int
     batch_size: int
     seq_len: int
     documents_per_step: int
+    num_steps: int = 0
+    epochs: float = 0.0
     model: ModelConfig | None = None
     base: str = ""
     seed: int = 0
+    tokenizer: str = ""
     vocab_size: int = 640
     tokenizer_documents: int = 4000
     corpus: CorpusConfig = CorpusConfig()
     data: InstructionConfig | None = None
+    soft_targets: str = ""
+    distillation: DistillationConfig = DistillationConfig()
     auxiliary: AuxiliaryConfig = AuxiliaryConfig()
     compute: ComputeConfig | None = None
     microbatches: int = 1
@@ -74,9 +92,17 @@ class SupervisedConfig:
     checkpoint: CheckpointConfig = CheckpointConfig(every=200)
 
     def __post_init__(self):
-        at_least(1, self, "num_steps", "batch_size", "seq_len", "documents_per_step", "microbatches", "logprob_chunk",
-                 "log_every")  # fmt: skip
-        at_least(0, self, "seed")
+        at_least(1, self, "batch_size", "seq_len", "microbatches", "logprob_chunk", "log_every")
+        at_least(0, self, "num_steps", "epochs", "documents_per_step", "seed")
+        if bool(self.num_steps) == bool(self.epochs):
+            raise ValueError(f"num_steps={self.num_steps} and epochs={self.epochs}: say how long to train by exactly "
+                             "one of them, and set the other to 0")  # fmt: skip
+        files = self.data.files if self.data else ()
+        for name in ("epochs", "soft_targets"):
+            if getattr(self, name) and not files:
+                raise ValueError(f"{name}={getattr(self, name)} is of files: name them by data.path or data.paths")
+        if self.tokenizer and self.base:
+            raise ValueError("a base brings its own tokenizer: set tokenizer to '', or start from nothing")
         if self.base and self.model is not None:
             raise ValueError("give either a model's shape to start from nothing, or a base to start from")
         if self.compute and self.model is not None:
@@ -94,19 +120,60 @@ class SupervisedConfig:
 Take = Callable[[int, int], list[Example]]  # (first position, count) -> examples, a pure function
 
 
-def make_source(cfg: SupervisedConfig, tokenizer: Tokenizer) -> Take:
-    """Where the run's examples come from: its instructions, else the corpus. Says what a file's lines were not fit for.
+class Batches:
+    """A run's batches: each is a pure function of the seed and its step, so a resumed run needs no reader's position.
 
-    Raises:
-        FileNotFoundError, ValueError: see `Instructions`.
+    Attributes:
+        num_steps: of the run; `at` goes on with more where the config says how many documents a step takes.
+        size: of the run, in words.
+        soft: what the teacher said, None without one.
     """
-    if cfg.data:
-        instructions = Instructions(cfg.data, cfg.seed, tokenizer, cfg.seq_len)
-        left_out = [f"{count} {reason}" for reason, count in instructions.left_out.items() if count]
-        if left_out:
-            say(f"examples left out of {cfg.data.path}: {', '.join(left_out)}")
-        return instructions.take
 
+    def __init__(self, cfg: SupervisedConfig, tokenizer: Tokenizer):
+        """Opens the run's instructions, else the corpus. Says what a file's lines were not fit for.
+
+        Raises:
+            FileNotFoundError, ValueError: see `Instructions` and `SoftTargets`.
+        """
+        self._cfg, self.soft = cfg, None
+        self.num_steps, self.size, drawn = cfg.num_steps, "", None
+        if cfg.data:
+            instructions = Instructions(cfg.data, cfg.seed, tokenizer, cfg.seq_len)
+            if instructions.notice:
+                say(instructions.notice)
+            if cfg.soft_targets:
+                self.soft = SoftTargets(cfg.soft_targets, tokenizer, instructions.examples)
+            if cfg.epochs:
+                drawn = max(round(cfg.epochs * len(instructions.examples)), 1)
+                self.size = f"{cfg.epochs:g} epochs of {len(instructions.examples):,} examples: "
+            self._take = instructions.take
+        else:
+            self._take = _documents(cfg, tokenizer)
+        self._starts = None if cfg.documents_per_step else self._plan(drawn)
+        if drawn:
+            self.num_steps = len(self._starts) - 1 if self._starts else -(-drawn // cfg.documents_per_step)
+        self.size += f"{self.num_steps} steps of {cfg.batch_size} x {cfg.seq_len} tokens"
+
+    def at(self, step: int) -> tuple[Batch, int]:
+        """The batch of a step, and how many examples found no room in it."""
+        cfg, count = self._cfg, self._cfg.documents_per_step
+        start = step * count
+        if self._starts:
+            start, end = (self._starts[min(s, self.num_steps)] for s in (step, step + 1))
+            count = end - start
+        examples = self._take(start, count)
+        return pack(examples, cfg.batch_size, cfg.seq_len, self.soft.of(examples) if self.soft else ())
+
+    def _plan(self, drawn: int | None) -> list[int]:
+        """At which example each step begins, and at last the one after the run, of `drawn` or else of `num_steps`."""
+        chunk = 4096  # to take one by one would order the files anew each time
+        stream = itertools.chain.from_iterable(self._take(start, chunk) for start in itertools.count(0, chunk))
+        sizes = (size(example, self._cfg.seq_len) for example in itertools.islice(stream, drawn))
+        starts = fill(sizes, self._cfg.batch_size, self._cfg.seq_len)
+        return list(starts if drawn else itertools.islice(starts, self.num_steps + 1))
+
+
+def _documents(cfg: SupervisedConfig, tokenizer: Tokenizer) -> Take:
     def document(index: int) -> Example:
         ids = [*tokenizer.encode(corpus.document(cfg.corpus, cfg.seed, index)), tokenizer.eos_ids[0]]
         return ids, [1] * len(ids)
@@ -114,60 +181,63 @@ def make_source(cfg: SupervisedConfig, tokenizer: Tokenizer) -> Take:
     return lambda start, count: [document(index) for index in range(start, start + count)]
 
 
-def batch_at(cfg: SupervisedConfig, take: Take, step: int) -> tuple[Batch, int]:
-    """The batch of a step, and how many examples found no room in it.
-
-    A pure function of the seed and the step, so a resumed run needs no reader's position.
-    """
-    return pack(take(step * cfg.documents_per_step, cfg.documents_per_step), cfg.batch_size, cfg.seq_len)
-
-
 def start_from(
-    cfg: SupervisedConfig, mesh: Mesh, base: pathlib.Path | None
+    cfg: SupervisedConfig, mesh: Mesh, base: pathlib.Path | None, vocabulary: pathlib.Path | None = None
 ) -> tuple[Params, ModelConfig, Tokenizer]:
-    """The weights, shape and tokenizer that a run begins with: the base's, or new ones."""
+    """The weights, shape and tokenizer that a run begins with: the base's, or new ones, but for the vocabulary's."""
     if base is not None:
         return checkpoint.load_model(base, mesh, cfg.compute)
-    documents = (corpus.document(cfg.corpus, cfg.seed, i) for i in range(cfg.tokenizer_documents))
-    tokenizer = train_sentencepiece(documents, cfg.vocab_size)
+    if vocabulary is not None:
+        tokenizer = text.load(vocabulary)
+    else:
+        documents = (corpus.document(cfg.corpus, cfg.seed, i) for i in range(cfg.tokenizer_documents))
+        tokenizer = train_sentencepiece(documents, cfg.vocab_size)
     model = dataclasses.replace(cfg.model, vocab_size=tokenizer.vocab_size)
     return core.init(param_specs(model), TRAIN_RULES, mesh, cfg.seed), model, tokenizer
 
 
-def run(cfg: SupervisedConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path | None = None) -> pathlib.Path:
+def run(
+    cfg: SupervisedConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path | None = None,
+    vocabulary: pathlib.Path | None = None,
+) -> pathlib.Path:  # fmt: skip
     """Trains to the end, resuming if `workdir` holds a state. Returns the model folder, `workdir/model`.
 
     Args:
         base: the model folder that `cfg.base` stands for, where it names one.
+        vocabulary: the model folder that `cfg.tokenizer` stands for, where it names one.
     """
-    params, model, tokenizer = start_from(cfg, mesh, base)
+    params, model, tokenizer = start_from(cfg, mesh, base, vocabulary)
     came_with = base and checkpoint.read_hf_config(base)  # now: at the end of a long run the base may be gone
-    take = make_source(cfg, tokenizer)
+    batches = Batches(cfg, tokenizer)
+    num_steps = batches.num_steps
     specs = param_specs(model)
-    tx = state.make_optimizer(cfg.optimizer, specs, cfg.num_steps, cfg.auxiliary.idle)
-    checkpoints = Checkpoints(workdir, cfg.checkpoint, cfg.num_steps)
+    tx = state.make_optimizer(cfg.optimizer, specs, num_steps, cfg.auxiliary.idle)
+    checkpoints = Checkpoints(workdir, cfg.checkpoint, num_steps)
     restored = checkpoints.restore({"state": state.abstract_state(specs, tx, mesh)})
     if restored:
         start, train_state = restored[0], restored[1]["state"]
     else:
         start, train_state = 0, state.create(params, specs, tx, mesh)
     del params  # the state has a copy
-    say(f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.batch_size} x {cfg.seq_len} tokens"
-        + (f", resuming at step {start}" if start else ""))
+    say(f"{core.count(specs):,} parameters, {batches.size}" + (f", resuming at step {start}" if start else ""))
 
     def loss(params, batch):
-        return cross_entropy_loss(params, model, batch, cfg.logprob_chunk, cfg.auxiliary)
+        given = params, model, batch, cfg.logprob_chunk, cfg.auxiliary
+        if not batches.soft:
+            return cross_entropy_loss(*given)
+        return distillation_loss(*given, cfg.distillation, batches.soft.temperature)
 
     update = make_update(loss, tx, specs, mesh, cfg.microbatches, cfg.auxiliary.bias_rate)
-    schedule = state.learning_rate(cfg.optimizer, cfg.num_steps)
-    writer = MetricsWriter(workdir, start, cfg.num_steps, {"loss": ".3f", "tokens_per_s": ",.0f"}, cfg.log_every)
-    batch, no_room = batch_at(cfg, take, start)
-    for step in range(start, cfg.num_steps):
+    schedule = state.learning_rate(cfg.optimizer, num_steps)
+    shown = {"loss": ".3f", "kl": ".3f", "tokens_per_s": ",.0f"}
+    writer = MetricsWriter(workdir, start, num_steps, shown, cfg.log_every)
+    batch, no_room = batches.at(start)
+    for step in range(start, num_steps):
         began = time.monotonic()
         train_state, metrics = update(train_state, to_device(batch, mesh))
         row = {"learning_rate": float(schedule(step)), "no_room": no_room}
         trained = int((batch.weights > 0).sum())
-        batch, no_room = batch_at(cfg, take, step + 1)  # while the device works
+        batch, no_room = batches.at(step + 1)  # while the device works
         row |= {name: float(value) for name, value in jax.device_get(metrics).items()}
         writer.write(step, row | {"tokens_per_s": trained / (time.monotonic() - began)})
         checkpoints.save(step + 1, {"state": train_state})

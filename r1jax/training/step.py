@@ -1,6 +1,7 @@
 """The jitted update: any loss that is a sum over rows, split into microbatches without changing its gradient."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +10,11 @@ from jax.sharding import Mesh
 
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, constrain, replicated
-from r1jax.data.batching import Batch
 from r1jax.models.moe import load_metrics, rebalance
 from r1jax.training.state import TrainState, state_shardings
 
 Metrics = dict[str, jax.Array]
+Batch = Any  # a pytree of arrays whose first axis is the rows: those of `r1jax.data.batching`, and a user's own
 Loss = Callable[[Params, Batch], tuple[jax.Array, Metrics]]
 
 

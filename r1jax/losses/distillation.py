@@ -1,0 +1,135 @@
+"""Logit distillation (Hinton et al., arXiv 1503.02531): the student learns the teacher's distribution of each target.
+
+An option beyond the paper, which distils by the teacher's texts alone (arXiv 2501.12948, section 2.4).
+
+Of a teacher's distribution its k most likely tokens are known; all others together are one outcome, the tail. With p
+the teacher's and q the student's probabilities of these k + 1 outcomes, the loss of a target is
+
+    forward:  sum p log(p / q)      every token that the teacher finds likely shall be likely
+    reverse:  sum q log(q / p)      no token that the teacher finds unlikely shall be likely
+
+To merge outcomes never raises a KL divergence: this is a lower bound of that over the whole vocabulary, reached where k
+is all of it.
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from r1jax.core.params import Params
+from r1jax.data.batching import Batch
+from r1jax.losses.auxiliary import AuxiliaryConfig, auxiliary_loss
+from r1jax.losses.logprobs import from_chunks, to_chunks
+from r1jax.losses.supervised import batch_logprobs
+from r1jax.models.config import ModelConfig
+from r1jax.models.logits import Truncation
+from r1jax.models.transformer import unembed_table
+
+Direction = Literal["forward", "reverse"]
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillationConfig:
+    """How a student follows its teacher.
+
+    Attributes:
+        weight: of the divergence from the teacher; that of cross-entropy is 1 - weight.
+        kl: its direction, see above.
+    """
+
+    weight: float = 0.5
+    kl: Direction = "forward"
+
+    def __post_init__(self):
+        if not 0 < self.weight <= 1:
+            raise ValueError(f"weight={self.weight} must be above 0 and at most 1")
+
+
+def _logits(hidden_BCD: jax.Array, table_VD: jax.Array, temperature: float) -> jax.Array:
+    table = table_VD.astype(hidden_BCD.dtype)
+    return jnp.einsum("bcd,vd->bcv", hidden_BCD, table, preferred_element_type=jnp.float32) / temperature
+
+
+def _log_shares(logits_BCV: jax.Array, ids_BCk: jax.Array) -> jax.Array:
+    """Log-probs of the tokens named, and of all others together where there are others: `[B, C, k + 1]`, or k."""
+    shares = jnp.take_along_axis(logits_BCV, ids_BCk, axis=-1)
+    if ids_BCk.shape[-1] < logits_BCV.shape[-1]:
+        # Not as 1 - the sum of the others: a tail below 1e-7 would drown in its rounding.
+        others = jnp.put_along_axis(logits_BCV, ids_BCk, -jnp.inf, axis=-1, inplace=False)
+        shares = jnp.concatenate([shares, jax.nn.logsumexp(others, axis=-1, keepdims=True)], axis=-1)
+    return shares - jax.nn.logsumexp(logits_BCV, axis=-1, keepdims=True)
+
+
+def soft_targets(
+    hidden_BTD: jax.Array, table_VD: jax.Array, k: int, vocab_size: int, temperature: float, chunk: int
+) -> tuple[jax.Array, jax.Array]:
+    """A teacher's k most likely tokens at each position: ids `[B, T, k]` int32, log-probs `[B, T, k + 1]` float16.
+
+    The last log-prob is the tail's, -inf where k is all. Rows of the table beyond `vocab_size` stand for no token and
+    are left out. Float16 moves a probability p by at most p |log p| / 2048 < 0.0002, and takes half of float32's room.
+    """
+
+    def one(hidden):
+        logits = _logits(hidden, table_VD, temperature)
+        logits = jnp.where(jnp.arange(logits.shape[-1]) < vocab_size, logits, -jnp.inf)
+        ids = jax.lax.top_k(logits, k)[1]
+        shares = _log_shares(logits, ids)
+        missing = k + 1 - shares.shape[-1]
+        return ids, jnp.pad(shares, ((0, 0), (0, 0), (0, missing)), constant_values=-jnp.inf).astype(jnp.float16)
+
+    ids, logprobs = jax.lax.map(one, to_chunks(hidden_BTD, chunk))
+    length = hidden_BTD.shape[1]
+    return from_chunks(ids, length), from_chunks(logprobs, length)
+
+
+def divergence(
+    hidden_BTD: jax.Array, table_VD: jax.Array, ids_BTk: jax.Array, logprobs_BTk: jax.Array, kl: Direction,
+    temperature: float, chunk: int,
+) -> jax.Array:  # fmt: skip
+    """The KL divergence at each position, in nats, `[B, T]` float32; never negative.
+
+    Args:
+        hidden_BTD: the student's hidden states after the final norm.
+        table_VD: its unembedding table, in the type that its gradient is to be summed in.
+        ids_BTk, logprobs_BTk: the teacher's, see `soft_targets`; scaled here to sum to 1, which rounding has moved. An
+            outcome that it gives no probability at all (a tail that is none) is left out.
+        temperature: divides the student's logits, as it divided the teacher's.
+        chunk: positions of every row that are treated at a time; `[B, chunk, V]` float32 is the largest array, made
+            again in the backward pass.
+    """
+
+    @jax.checkpoint
+    def one(args):
+        hidden, ids, log_p = args
+        log_q = _log_shares(_logits(hidden, table_VD, temperature), ids)
+        log_p = jax.nn.log_softmax(log_p.astype(jnp.float32)[..., : log_q.shape[-1]])
+        possible = log_p > -jnp.inf
+        gap = jnp.where(possible, log_p, 0.0) - log_q
+        terms = jnp.exp(log_p) * gap if kl == "forward" else -jnp.exp(log_q) * gap
+        return jnp.sum(jnp.where(possible, terms, 0.0), axis=-1)
+
+    pieces = tuple(to_chunks(x, chunk) for x in (hidden_BTD, ids_BTk, logprobs_BTk))
+    return from_chunks(jax.lax.map(one, pieces), hidden_BTD.shape[1])
+
+
+def distillation_loss(
+    params: Params, cfg: ModelConfig, batch: Batch, chunk: int, aux: AuxiliaryConfig, how: DistillationConfig,
+    temperature: float,
+) -> tuple[jax.Array, dict[str, jax.Array]]:  # fmt: skip
+    """`cross_entropy_loss` and, beside it, the divergence from the teacher that `batch.soft_*` hold, in nats.
+
+    The divergence is multiplied by temperature^2, which keeps its gradient's size (Hinton et al., section 2). Additive
+    over rows, as `batch.weights` are. The unembedding is computed twice, once for each term.
+    """
+    logprobs, entropy, output = batch_logprobs(params, cfg, batch, Truncation(), chunk)
+    kl = divergence(output.hidden, unembed_table(params), batch.soft_ids, batch.soft_logprobs, how.kl, temperature,
+                    chunk)  # fmt: skip
+    trained = batch.weights > 0
+    cross_entropy = jnp.sum(jnp.where(trained, -logprobs * batch.weights, 0.0))
+    kl = jnp.sum(jnp.where(trained, kl * batch.weights, 0.0))
+    extra, metrics = auxiliary_loss(params, cfg, batch, output, aux, chunk)
+    loss = (1 - how.weight) * cross_entropy + how.weight * temperature**2 * kl + extra
+    entropy = jnp.sum(entropy * batch.weights)
+    return loss, {"cross_entropy": cross_entropy, "kl": kl, "entropy": entropy, **metrics}
