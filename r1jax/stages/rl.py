@@ -8,7 +8,7 @@ in `losses/grpo.py`.
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import jax
@@ -117,8 +117,19 @@ def advantages_by_group(rollouts: Sequence[Rollout], cfg: GRPOConfig, rewards: R
 
     if rewards.combination == "sum":
         return normalised([r.reward for r in rollouts], cfg.normalize_std)
-    parts = [weight * normalised([r.parts[name] for r in rollouts], True) for name, weight in weights(rewards).items()]
+    # A part that a question has no use for is missing in its whole group, and adds nothing.
+    columns = {name: [r.parts.get(name) for r in rollouts] for name in weights(rewards)}
+    parts = [weight * normalised(columns[name], True) for name, weight in weights(rewards).items()]
     return np.sum(parts, axis=0, dtype=np.float32)
+
+
+def that_count(models: Mapping[str, RewardModel], cfg: RewardConfig, step: int) -> dict[str, RewardModel]:
+    """The reward models, by their parts, that count at a step.
+
+    Preference rewards come in the last part of training only: longer, and they are hacked (arXiv 2501.12948, Nature
+    version, methods).
+    """
+    return {reward.part: models[reward.part] for reward in cfg.models if step >= reward.from_step}
 
 
 def draw_rollouts(
@@ -209,7 +220,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     engine = Engine(model, cfg.sampling, tokenizer, mesh)
     eval_sampling = dataclasses.replace(cfg.sampling, truncation=cfg.evaluation.truncation)
     eval_engine = Engine(model, eval_sampling, tokenizer, mesh)
-    models = {reward.part: RewardModel(reward.path, mesh) for reward in cfg.rewards.models}
+    models = {reward.part: RewardModel(reward.path, mesh, reward.prompts) for reward in cfg.rewards.models}
     score = make_scorer(model, cfg, mesh)
     update = make_update(
         lambda params, batch: grpo_loss(
@@ -236,7 +247,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
 
         def sample(first: int, count: int, round_: int) -> list[Rollout]:
             prompts = questions.take(first, count)
-            return sample_and_grade(engine, graders, params, prompts, G, (cfg.seed, step, round_), models)
+            asked = that_count(models, cfg.rewards, step)
+            return sample_and_grade(engine, graders, params, prompts, G, (cfg.seed, step, round_), asked)
 
         return sample
 
