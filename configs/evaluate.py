@@ -19,6 +19,8 @@ The judged benchmarks need a judge: --config.judge.base_url=..., --config.judge.
 mini: the shipped base on the three kinds of question that `configs/zero.py:mini` trains on, 100 of each, 64 samples: no
 data needed.
 
+world: a model of `experiments/r1.sh` on the mini world's held-out problems and requests (config.data=.../world).
+
 Then `python -m r1jax.report results/*` makes the tables and plots of all models together.
 """
 
@@ -57,7 +59,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
         },
     }
     if arg == "mini":
-        config["model"] = "experiments/models/base-9553aa98da8d"
+        config["model"] = "configs/base.py:mini"
         config["chat"], config["template"] = False, "r1_zero"
         config["sampling"].update(max_new_tokens=112, bucket=272)
         config["tasks"] = (
@@ -66,6 +68,11 @@ def get_config(arg: str = "mini") -> ConfigDict:
             {"name": "gcd", "options": {"min_numbers": 2, "max_numbers": 2, "min_value": 1, "max_value": 40}},
             {"name": "aiw", "options": {"task_type_weights": [0.5, 0.5, 0.0]}},
         )  # fmt: skip
+        return ConfigDict(config)
+    if arg == "world":
+        config["chat"], config["template"], config["marker"], config["samples"] = False, "dialogue", "==", 8
+        config["sampling"].update(max_new_tokens=112, bucket=256)
+        config["benchmarks"] = tuple({"name": name, "questions": 100} for name in ("world_reasoning", "world_general"))
         return ConfigDict(config)
     benchmarks = []
     for part in arg.split(","):

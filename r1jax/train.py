@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import sys
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -21,19 +22,39 @@ from ml_collections import ConfigDict
 from r1jax import config as configs
 from r1jax.config import ConfigError
 from r1jax.core.sharding import make_mesh
-from r1jax.data import instructions
+from r1jax.data import instructions, soft_targets
 from r1jax.data.corpus import document
-from r1jax.stages import evaluate, rl, supervised
+from r1jax.stages import (
+    coldstart,
+    evaluate,
+    judge_pairs,
+    preference,
+    rejection,
+    rl,
+    sampler,
+    supervised,
+    teach,
+)  # fmt: skip
 from r1jax.training import checkpoint
 from r1jax.training.metrics import say
 
-STAGES = {"supervised": supervised.SupervisedConfig, "rl": rl.RLConfig, "evaluate": evaluate.EvaluateConfig}
-Config = supervised.SupervisedConfig | rl.RLConfig | evaluate.EvaluateConfig
+STAGES = {
+    "supervised": supervised.SupervisedConfig,
+    "rl": rl.RLConfig,
+    "coldstart": coldstart.ColdStartConfig,
+    "rejection": rejection.RejectionConfig,
+    "judge_pairs": judge_pairs.JudgePairsConfig,
+    "preference": preference.PreferenceConfig,
+    "teach": teach.TeachConfig,
+    "evaluate": evaluate.EvaluateConfig,
+}
+# What keeps a state of its own, in a workdir that is one config's; the others leave records, which guard themselves.
+Trained = supervised.SupervisedConfig | rl.RLConfig | preference.PreferenceConfig
 WHERE_AND_HOW = ("mesh", "microbatches", "logprob_chunk", "log_every", "checkpoint")
 SHIPPED = pathlib.Path(__file__).parent.parent / "experiments" / "models"
 
 
-def read_config(spec: str, overrides: list[str]) -> Config:
+def read_config(spec: str, overrides: list[str]) -> Any:
     """Loads a config file and types it.
 
     Raises:
@@ -43,14 +64,11 @@ def read_config(spec: str, overrides: list[str]) -> Config:
     if overrides:
         # Over the typed config, so that the command line may set what the page leaves at its default.
         cfg = _typed(configs.override(configs.to_dict(cfg), overrides))
-    if isinstance(cfg, evaluate.EvaluateConfig):
-        if bool(cfg.model) == bool(cfg.endpoint.base_url):
-            raise ConfigError(
-                "say which one model to evaluate: config.model, a Hugging Face directory (config.json, safetensors), "
-                "a .gguf file or our own folder; or config.endpoint.base_url and config.endpoint.model"
-            )
-        return cfg
-    if not cfg.base and not getattr(cfg, "model", None):
+    if isinstance(cfg, coldstart.ColdStartConfig):
+        coldstart.check(cfg)
+    elif hasattr(cfg, "endpoint"):
+        sampler.check(cfg.model, cfg.endpoint)
+    elif hasattr(cfg, "base") and not cfg.base and not getattr(cfg, "model", None):
         raise ConfigError(
             "config.base is empty: say what to start from by --config.base=..., a Hugging Face directory (config.json "
             "and safetensors), a .gguf file, a model folder of ours, or the config of a run that makes one"
@@ -58,25 +76,32 @@ def read_config(spec: str, overrides: list[str]) -> Config:
     return cfg
 
 
-def _typed(tree: ConfigDict) -> Config:
+def _typed(tree: ConfigDict) -> Any:
     stage = tree.get("stage")
     if stage not in STAGES:
         raise ConfigError(f"config.stage is {stage!r}, should be one of: {', '.join(STAGES)}")
     return configs.parse(STAGES[stage], tree)
 
 
-def claim(workdir: pathlib.Path, cfg) -> None:
+def claim(workdir: pathlib.Path, cfg: Trained) -> None:
     """Makes the workdir this config's own, or checks that it is. One whose run failed before its first step is free.
 
     Raises:
         ConfigError: it holds a run with another config; names every key that differs.
     """
     path, steps = workdir / "config.json", workdir / "metrics.jsonl"
-    # The base by its key, the data by its bytes: a page or a file may have changed since.
-    ours = {**configs.to_dict(cfg), **({"base_key": base_name(cfg.base)} if cfg.base else {})}
-    data = pathlib.Path(cfg.data.path) if cfg.data and cfg.data.path else None
-    if data and data.is_file():  # one that is missing is told where it is read
-        ours["data_key"] = hashlib.sha256(data.read_bytes()).hexdigest()[:12]
+    # Models by their keys, the data by its bytes: a page or a file may have changed since.
+    ours = configs.to_dict(cfg)
+    for name in ("base", "tokenizer"):
+        if spec := getattr(cfg, name, ""):
+            ours[f"{name}_key"] = base_name(spec)
+    if getattr(cfg, "soft_targets", ""):
+        ours["soft_targets_key"] = soft_targets.key(cfg.soft_targets)
+    files = getattr(cfg.data, "files", (cfg.data.path,)) if cfg.data else ()
+    hashes = [hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:12]
+              for path in files if pathlib.Path(path).is_file()]  # one that is missing is told where it is read
+    if hashes:
+        ours["data_key"] = " ".join(hashes)
     if path.exists() and steps.exists() and steps.stat().st_size:
         changed = configs.differences(json.loads(path.read_text()), ours)
         if changed:
@@ -103,12 +128,15 @@ def base_key(cfg: supervised.SupervisedConfig) -> str:
 
     Where it is computed, and in how many pieces, changes at most its last bits, and so is left out.
     """
-    if cfg.base:
-        cfg = dataclasses.replace(cfg, base=base_name(cfg.base))
-    made_of = {key: value for key, value in configs.to_dict(cfg).items() if key not in WHERE_AND_HOW}
+    named = {name: base_name(spec) for name in ("base", "tokenizer") if (spec := getattr(cfg, name))}
+    cfg = dataclasses.replace(cfg, **named)
+    # What stands at its default is left out, so that a new option does not rename the models there are.
+    made_of = {key: value for key, value in configs.without_defaults(cfg).items() if key not in WHERE_AND_HOW}
     texts = [document(cfg.corpus, cfg.seed, i) for i in range(200)]
     if cfg.data:
         texts.append(instructions.digest(cfg.data, cfg.seed))
+    if cfg.soft_targets:
+        texts.append(soft_targets.key(cfg.soft_targets))
     return configs.fingerprint([made_of, texts])
 
 
@@ -165,17 +193,21 @@ def check_split(cfg: rl.RLConfig) -> None:
 
 
 def run_supervised(cfg: supervised.SupervisedConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path:
-    """Runs the loop from the base that the config names, if it names one, made first where it is not there."""
-    base = find_base(cfg.base, workdir.parent, mesh) if cfg.base else None
-    return supervised.run(cfg, workdir, mesh, base)
+    """Runs the loop from the base, or with the vocabulary, that the config names, made first where it is not there."""
+    base, vocabulary = (find_base(spec, workdir.parent, mesh) if spec else None for spec in (cfg.base, cfg.tokenizer))
+    return supervised.run(cfg, workdir, mesh, base, vocabulary)
 
 
 def set_up_jax(args: argparse.Namespace) -> None:
-    """Joins the other processes where there are any, and keeps compiled programs beside the runs."""
+    """Joins the other processes, where there are any, and keeps compiled programs beside the runs.
+
+    JAX_COMPILATION_CACHE_DIR in the environment names another place for these.
+    """
     given = (args.coordinator, args.num_processes, args.process_id)
     if any(value is not None for value in given) or os.environ.get("R1JAX_DISTRIBUTED"):
         jax.distributed.initialize(args.coordinator, args.num_processes, args.process_id)
-    jax.config.update("jax_compilation_cache_dir", str(args.workdir.absolute().parent / "xla_cache"))
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(args.workdir.absolute().parent / "xla_cache")
+    jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
@@ -186,18 +218,12 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
     set_up_jax(args)
     mesh = make_mesh(cfg.mesh)
     with jax.set_mesh(mesh):
-        if isinstance(cfg, evaluate.EvaluateConfig):
-            evaluate.run(cfg, args.workdir, mesh)
-            return
-        if isinstance(cfg, supervised.SupervisedConfig):
+        if isinstance(cfg, Trained):
+            if isinstance(cfg, rl.RLConfig):
+                check_split(cfg)
             claim(args.workdir, cfg)
-            say(f"model: {run_supervised(cfg, args.workdir, mesh)}")
-            return
-        check_split(cfg)
-        claim(args.workdir, cfg)
-        base = find_base(cfg.base, args.workdir.parent, mesh)
-        rl.run(cfg, args.workdir, mesh, base)
-    if jax.process_index() == 0:
+        run_stage(cfg, args.workdir, mesh)
+    if isinstance(cfg, rl.RLConfig) and jax.process_index() == 0:
         from rich.console import Console
 
         from r1jax.report.run import headline, write_report
@@ -205,6 +231,34 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
         path = write_report(args.workdir)
         Console().print(headline(args.workdir))
         print(f"report: {path}")
+
+
+def run_stage(cfg: Any, workdir: pathlib.Path, mesh: Mesh) -> None:
+    """Runs a stage, from the models that its config names; one that a config makes is made where it is not there.
+
+    Raises:
+        FileNotFoundError, ValueError: see the stage.
+    """
+    runs = workdir.parent
+    if hasattr(cfg, "endpoint") and cfg.model.partition(":")[0].endswith(".py"):
+        cfg = dataclasses.replace(cfg, model=str(find_base(cfg.model, runs, mesh)))
+    match cfg:
+        case supervised.SupervisedConfig():
+            say(f"model: {run_supervised(cfg, workdir, mesh)}")
+        case rl.RLConfig():
+            rl.run(cfg, workdir, mesh, find_base(cfg.base, runs, mesh))
+        case preference.PreferenceConfig():
+            say(f"reward model: {preference.run(cfg, workdir, mesh, find_base(cfg.base, runs, mesh))}")
+        case teach.TeachConfig():
+            teach.run(cfg, workdir, mesh, find_base(cfg.base, runs, mesh))
+        case coldstart.ColdStartConfig():
+            say(f"samples: {coldstart.run(cfg, workdir, mesh)}")
+        case rejection.RejectionConfig():
+            say(f"samples: {rejection.run(cfg, workdir, mesh)}")
+        case judge_pairs.JudgePairsConfig():
+            say(f"pairs: {judge_pairs.run(cfg, workdir)}")
+        case evaluate.EvaluateConfig():
+            evaluate.run(cfg, workdir, mesh)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,16 +1,30 @@
 """The shipped pages: every size parses, its tasks exist, and one that cannot ship its base asks for it."""
 
+import dataclasses
+import json
 import pathlib
 
 import pytest
+from handmade import read_folder, shapes
 
-from r1jax import config, train
+from r1jax import config, convert, train
+from r1jax.core import params as core
+from r1jax.core.sharding import TRAIN_RULES
 from r1jax.data.tasks import Questions
 from r1jax.losses.grpo import GRPOConfig
+from r1jax.models.transformer import param_specs
 from r1jax.stages.rl import RLConfig
+from r1jax.training.checkpoint import save_model
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-THE_USERS = ["zero.py:smollm2", "zero.py:hf", "zero.py:paper", "sft.py:smollm2"]
+STUDENTS = {  # the paper's learning rates
+    "qwen2_5_1_5b": 1e-4, "qwen2_5_7b": 8e-5, "qwen2_5_14b": 7e-5, "qwen2_5_32b": 6e-5, "llama3_1_8b": 5e-5,
+    "llama3_3_70b": 2e-5,
+}  # fmt: skip
+THE_USERS = [
+    "zero.py:smollm2", "zero.py:hf", "zero.py:paper", "sft.py:smollm2", "sft.py:paper", "distill.py:mini_teach",
+    *(f"distill.py:{size}" for size in STUDENTS),
+]  # fmt: skip
 
 
 class Letters:
@@ -60,7 +74,48 @@ def test_the_papers_page_has_the_papers_figures():
     assert (cfg.evaluation.truncation.temperature, cfg.evaluation.truncation.top_p) == (0.6, 0.95)
 
 
+def test_the_papers_fine_tuning_and_distillation_have_its_figures():
+    students = {size: page(f"distill.py:{size}", "base=x") for size in STUDENTS}
+    assert {size: cfg.optimizer.learning_rate for size, cfg in students.items()} == STUDENTS
+    sft = page("sft.py:paper", "base=x")
+    assert (sft.optimizer.learning_rate, sft.batch_size) == (5e-5, 128)
+    for cfg in (sft, *students.values()):
+        assert (cfg.optimizer.schedule, cfg.optimizer.final_share, cfg.optimizer.warmup_steps) == ("cosine", 0.1, 0)
+        assert (cfg.epochs, cfg.seq_len, cfg.documents_per_step) == (2.0, 32_768, 0)
+    assert {cfg.batch_size for cfg in students.values()} == {64}
+
+
+def test_students_read_what_the_recipes_fine_tuning_does_and_what_their_teacher_did(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    sft, teach = page("sft.py:recipe"), page("distill.py:mini_teach", "base=x")
+    for name in ("mini_qwen2", "mini_llama"):
+        cfg = page(f"distill.py:{name}")
+        assert cfg.data == sft.data == teach.data and len(cfg.data.files) == 2 and cfg.data.template == "dialogue"
+        assert cfg.seq_len == sft.seq_len == teach.seq_len
+        student, teacher = train.read_supervised(cfg.base), train.read_supervised(sft.base)
+        assert student.tokenizer == sft.base and student.held_out_share == teacher.held_out_share
+
+
+@pytest.mark.parametrize("name, family, tied", [("student_qwen2", "qwen2", True), ("student_llama", "llama", False)])
+def test_a_student_goes_out_as_a_model_of_its_family(name, family, tied, tmp_path, mesh1, tokenizer):
+    """Names, shapes and keys; `parity_test.py` holds both families' numbers to transformers."""
+    cfg = page(f"base.py:{name}")
+    model = dataclasses.replace(cfg.model, vocab_size=tokenizer.vocab_size)
+    params = core.init(param_specs(model), TRAIN_RULES, mesh1, seed=0)
+    with_mini = dataclasses.replace(model, vocab_size=640)
+    assert 290_000 < core.count(param_specs(with_mini)) < 330_000
+    save_model(tmp_path / "ours", params, model, tokenizer)
+    assert convert.main([str(tmp_path / "ours"), str(tmp_path / "out")]) == 0
+    theirs = json.loads((tmp_path / "out/config.json").read_text())
+    assert (theirs["model_type"], theirs["tie_word_embeddings"]) == (family, tied)
+    found = {name: value.shape for name, value in read_folder(tmp_path / "out").items()}
+    biases = {name for name in found if name.endswith(".bias")}
+    assert ("lm_head.weight" in found) != tied and len(biases) == (3 * model.num_layers if family == "qwen2" else 0)
+    if family == "qwen2":
+        assert found == shapes(theirs)
+
+
 @pytest.mark.parametrize("name", ["zero.py:smolm2", "sft.py:smolm2"])
 def test_a_size_that_does_not_exist_is_told_with_those_that_do(name):
-    with pytest.raises(config.ConfigError, match=r"no size named 'smolm2'; there are: mini, smollm2"):
+    with pytest.raises(config.ConfigError, match=r"no size named 'smolm2'; there are: mini, .*smollm2"):
         page(name)

@@ -14,6 +14,7 @@ from r1jax.data import corpus
 from r1jax.stages import supervised
 from r1jax.stages.rl import RLConfig
 from r1jax.stages.supervised import SupervisedConfig
+from r1jax.stages.teach import TeachConfig
 from r1jax.training.checkpoint import is_model
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -226,7 +227,7 @@ def test_the_base_is_keyed_by_all_that_makes_it(monkeypatch, tmp_path, mesh1):
 
     made = []
 
-    def record(cfg, workdir, mesh, base):
+    def record(cfg, workdir, mesh, base, vocabulary):
         made.append(workdir.name)
         return workdir / "model"
 
@@ -270,12 +271,14 @@ def attributes_read(node: ast.AST, outside: set[str]) -> set[str]:
 
 
 def test_trap34_every_key_of_a_config_is_read_somewhere():
-    classes = config_classes(SupervisedConfig, config_classes(RLConfig, {}))
+    classes = config_classes(TeachConfig, config_classes(SupervisedConfig, config_classes(RLConfig, {})))
     assert {"SupervisedConfig", "RLConfig", "ModelConfig", "TaskConfig", "Truncation", "MeshConfig"} <= classes.keys()
     files = (ROOT / "r1jax").rglob("*.py")
     read = set().union(*(attributes_read(ast.parse(path.read_text()), set(classes)) for path in files))
     by_other_means = {
-        "RLConfig": {"stage"}, "SupervisedConfig": {"stage"},  # picks the class, before there is one
+        # It picks the class, before there is one.
+        "RLConfig": {"stage"}, "SupervisedConfig": {"stage"}, "TeachConfig": {"stage"},
+        "InstructionConfig": {"paths"},  # through `files`
         "MeshConfig": {"data", "fsdp", "expert", "tensor"},  # `make_mesh` goes through the fields
         "CorpusConfig": {*corpus.FORMS, *corpus.HANDS},  # by name, out of these very tuples
         "RewardConfig": {"accuracy"},  # `combine.weights` goes through the names of the parts
@@ -290,7 +293,8 @@ def test_trap34_every_key_of_a_config_is_read_somewhere():
 @pytest.mark.parametrize("page", sorted((ROOT / "configs").glob("*.py")), ids=lambda page: page.stem)
 def test_shipped_configs_parse(page, monkeypatch):
     monkeypatch.chdir(ROOT)
-    cfg = train.read_config(f"{page}:mini", [])
+    size = "mini_qwen2" if page.stem == "distill" else "mini"
+    cfg = train.read_config(f"{page}:{size}", [])
     if isinstance(cfg, RLConfig):
         base = train.read_config(cfg.base, [])
         assert base.corpus.held_out_share == cfg.data.held_out_share  # the base never saw a held-out question
