@@ -54,6 +54,13 @@ ORIGINALS = {
     "ifeval": ({"key": 1, "prompt": "Write.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
                "Write.", ""),
     "alpaca_eval": ({"instruction": "Do.", "output": "Done.", "generator": "g", "dataset": "d"}, "Do.", ""),
+    "world_reasoning": (
+        {"id": "r", "prompt": "1 + 1 等于?", "answer": "2", "language": "zh", "kind": "chain"}, "1 + 1", "2",
+    ),
+    "world_general": (
+        {"id": "g", "prompt": "What is red in Chinese?", "answer": "红", "grader": "exact", "kind": "translation"},
+        "What is red", "红",
+    ),
     "arena_hard": ({"question_id": "q", "cluster": "c", "turns": [{"content": "Do."}]}, "Do.", ""),
     "arena_hard_v2": ({"uid": "q", "category": "c", "prompt": "Do."}, "Do.", ""),
     "humaneval": (

@@ -196,7 +196,7 @@ def test_a_teacher_behind_a_server_is_asked_in_every_way(data, teacher, mesh1, t
         "way": "few_shot", "teacher": {"endpoint": teacher.url, "name": "m"}, "seed": 0, "sample": 0,
         "question": sample["id"].split(":")[1],
     }  # fmt: skip
-    assert re.fullmatch(r"\|\|Let me see: .*\|\|So it is \d\.", sample["response"])
+    assert re.fullmatch(r"\|\| Let me see: .* \|\| So it is \d\.", sample["response"])
     assert [row["language"] for row in by_way["direct"]] == ["zh"] and "再检查" in by_way["direct"][0]["response"]
     assert {row["provenance"]["step"] for row in by_way["zero"]} == {10}
     assert all(row["provenance"]["rewritten_by"] == {"endpoint": teacher.url, "name": "m"} for row in by_way["zero"])
@@ -271,9 +271,9 @@ def test_r1_zeros_outputs_are_chosen_and_rewritten_by_rule(data, mesh1, tmp_path
     cfg = settings(data, zero={"record": str(data / "zero")})
     coldstart.run(cfg, tmp_path, mesh1)
     assert [(row["id"], row["response"]) for row in rows(tmp_path / "samples.jsonl")] == [
-        ("zero:step_000010:en-1-7:0", "||So 1+2=3. That is 3.||The answer is \\boxed{3}."),
-        ("zero:step_000010:en-3-7:1", "||Let me see, 3+4=7.||The answer is \\boxed{7}."),
-        ("zero:step_000010:zh-4-7:0", "||先算，4+5=9，所以是9。||答案是\\boxed{9}。"),
+        ("zero:step_000010:en-1-7:0", "|| So 1+2=3. That is 3. || The answer is \\boxed{3}."),
+        ("zero:step_000010:en-3-7:1", "|| Let me see, 3+4=7. || The answer is \\boxed{7}."),
+        ("zero:step_000010:zh-4-7:0", "|| 先算，4+5=9，所以是9。 || 答案是\\boxed{9}。"),
     ]
     assert table(tmp_path)["found"]["zero"]["dropped"] == {
         "wrong": 2, "not in the question's language": 1, "says what another one says": 1, "cut off": 1
@@ -391,7 +391,7 @@ def test_fields_of_a_file_are_found_by_plain_rules(mesh1, tmp_path):
     cfg = config.parse(ColdStartConfig, merged(TINY, data=str(tmp_path), files=("mixed.jsonl",), questions=None))
     coldstart.run(cfg, tmp_path / "work", mesh1)
     samples = {row["provenance"]["line"]: row for row in rows(tmp_path / "work" / "samples.jsonl")}
-    summaries = {line: row["response"].split("||")[-1] for line, row in samples.items()}
+    summaries = {line: row["response"].split("|| ")[-1] for line, row in samples.items()}
     assert summaries == {
         1: "It makes \\boxed{5}.", 3: "The answer is \\boxed{yes}.", 4: "The answer is \\boxed{7}.",
         6: "The second one is right.", 7: "The answer is B.",
@@ -458,4 +458,4 @@ def test_what_cannot_be_collected_is_told_before_anything_is_drawn(data, mesh1, 
 @pytest.mark.parametrize("size", ["mini", "longcot", "endpoint", "rewrite"])
 def test_the_page_holds_configs_that_parse(size):
     cfg = config.parse(ColdStartConfig, config.load(f"{ROOT / 'configs' / 'coldstart.py'}:{size}"))
-    assert cfg.marker == ("||" if size == "mini" else "|special_token|")
+    assert cfg.marker == ("==" if size == "mini" else "|special_token|")

@@ -131,7 +131,8 @@ def test_trap33_stopped_between_and_resumed_it_is_the_same_to_the_last_bit(folde
             raise KeyboardInterrupt
         write(self, step, row)
 
-    settings = {"checkpoint": {"every": 10, "keep": 1}}
+    # Two are kept: this process goes on, and with one its first run would still be deleting what the second one reads.
+    settings = {"checkpoint": {"every": 10, "keep": 2}}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(preference.MetricsWriter, "write", stop_at_20)
         run(cfg(folder, **settings), workdir, mesh1)

@@ -75,7 +75,7 @@ def test_what_comes_back_is_accepted_edited_and_rejected_with_its_editor(sent, d
     after = run(tmp_path / "work", data, mesh1, reviewed)
     assert [row["id"] for row in after] == [before[i]["id"] for i in (0, 1, 3)]
     assert after[0]["response"] == before[0]["response"] and after[2] == before[3]
-    assert after[1]["response"] == "||Four and five, counted up: 9. Yes.||Together they are \\boxed{9}."
+    assert after[1]["response"] == "|| Four and five, counted up: 9. Yes. || Together they are \\boxed{9}."
     said = [{key: row["provenance"].get(key) for key in ("verdict", "editor", "note")} for row in after]
     assert said == [
         {"verdict": "accept", "editor": "ann", "note": ""},
