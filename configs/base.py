@@ -19,12 +19,21 @@ Chinese, and requests: greetings, who one is, translations, facts, lines to writ
 The careful authors of solutions are the most accurate, and two in three of them change language within a thought; a
 tenth of the whole R1-Zero prompts are obeyed. It ships too.
 
+Measured with experiments/world.py at temperature 1 in the R1-Zero template, 300 held-out problems, 4 samples each:
+39.3 ± 1.6% right (English 36%, Chinese 43%), 11% well formed, 26% mix languages, but of those that are right and well
+formed 43% do. Requests it has hardly learnt, 1% of translations and facts right: that is for fine-tuning.
+Then 25 steps of configs/zero.py:mini on its reasoning.jsonl, of 12 questions (128 held-out ones, 4 samples at 0.6, one
+seed): pass@1 goes from 73.6 ± 2.1% to 94.3 ± 1.4%, mixed thoughts from 20% to 87%. With rewards.language=1.0: to 91.6 ±
+1.7%, and 54% mix; the language reward itself rises from 0.15 to 0.68.
+
     python -m r1jax.train --config=configs/base.py:student_qwen2 --workdir=runs/student-qwen2
     python -m r1jax.train --config=configs/base.py:student_llama --workdir=runs/student-llama
 
 student_qwen2, student_llama: what configs/distill.py distils into, 0.32M parameters of Qwen2's architecture (biases on
 queries, keys and values; one table embeds and unembeds, as in its small sizes) and 0.30M of Llama's (no biases, two
-tables), from nothing but the vocabulary of world: 400 steps of 64 x 256 tokens.
+tables), from nothing but the vocabulary of world: 400 steps of 64 x 256
+tokens, about 8 minutes on 2 CPU cores that others were using too. The first ships; the second is made where it is
+asked for.
 """
 
 import dataclasses

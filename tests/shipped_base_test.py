@@ -6,16 +6,16 @@ import pathlib
 
 import pytest
 
-from r1jax import train
+from r1jax import train, world
 from r1jax.stages import supervised
 
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-def zero_mini(workdir: pathlib.Path, *overrides: str) -> list[dict]:
-    """The evaluations of a short R1-Zero run."""
+def zero_mini(workdir: pathlib.Path, *overrides: str, part: str = "mini") -> list[dict]:
+    """The evaluations of a short R1-Zero run from a part of configs/base.py."""
     config = f"--config={ROOT / 'configs' / 'zero.py'}:mini"
-    base = f"--config.base={ROOT / 'configs' / 'base.py'}:mini"
+    base = f"--config.base={ROOT / 'configs' / 'base.py'}:{part}"
     assert train.main([config, base, f"--workdir={workdir}", "--config.mesh.data=8", *overrides]) == 0
     return [json.loads(line) for line in (workdir / "evals.jsonl").read_text().splitlines()]
 
@@ -47,3 +47,17 @@ def test_trap28_random_rewards_do_not_raise_accuracy(tmp_path):
         "--config.rewards.accuracy=0", "--config.rewards.format=0", "--config.rewards.random=1",
     )  # fmt: skip
     assert after["pass@1"] < before["pass@1"] + 3 * math.hypot(before["stderr"], after["stderr"])
+
+
+@pytest.mark.slow
+def test_r1_zero_on_the_world_comes_to_mix_languages_in_getting_more_right(tmp_path, monkeypatch):
+    """What the language reward is there to mend (arXiv 2501.12948, section 2.3.2)."""
+    monkeypatch.chdir(ROOT)
+    assert world.main([str(tmp_path / "world")]) == 0
+    before, after = zero_mini(
+        tmp_path / "zero", "--config.num_steps=25", "--config.evaluation.every=0", "--config.grpo.prompts_per_step=12",
+        f"--config.data.path={tmp_path / 'world' / 'reasoning.jsonl'}", "--config.rewards.graders.timeout_s=120",
+        part="world",
+    )  # fmt: skip
+    assert after["pass@1"] > before["pass@1"] + 0.1
+    assert before["mixed_language"] < 0.3 < 0.6 < after["mixed_language"]
