@@ -60,7 +60,8 @@ def console(table: Table) -> rich.table.Table:
     kept = [i for i, heading in enumerate(table.header)
             if not heading.endswith(PUBLISHED) or heading == f"DeepSeek-R1{PUBLISHED}"]  # fmt: skip
     for i in kept:
-        shown.add_column(rich.markup.escape(table.header[i]), justify="left" if i < 2 else "right")
+        # Folded, not cut: the names of the distilled models begin alike.
+        shown.add_column(rich.markup.escape(table.header[i]), justify="left" if i < 2 else "right", overflow="fold")
     for row in table.rows:
         texts = [(rich.markup.escape(row[i].text), row[i].published) for i in kept]
         shown.add_row(*(f"[italic]{text}[/]" if theirs else text for text, theirs in texts))
