@@ -92,7 +92,8 @@ def paper() -> dict[str, Any]:
         "compute": {"dtype": "bfloat16", "remat": True},
         "mesh": {"data": 1, "fsdp": -1},
         "num_steps": 107,
-        "data": config["data"] | {"path": "", "template": "plain", "chat": True, "marker": "|special_token|"},
+        "data": config["data"]
+        | {"path": "mixed.jsonl", "template": "plain", "chat": True, "marker": "|special_token|"},
         "sampling": config["sampling"]
         | {"max_new_tokens": 32_768, "slots": 2048, "window": 64, "prefill_rows": 512, "bucket": 2048},
         "grpo": config["grpo"] | {"prompts_per_step": 512, "group_size": 16, "minibatches": 16},

@@ -84,7 +84,8 @@ def hf() -> dict[str, Any]:
         "compute": {"dtype": "bfloat16", "remat": True},
         "mesh": {"data": 1, "fsdp": -1},
         "num_steps": 200,
-        "data": config["data"] | {"path": "", "template": "plain", "chat": True, "marker": PAPER_MARKER},
+        "data": config["data"]
+        | {"path": "questions.jsonl", "template": "plain", "chat": True, "marker": PAPER_MARKER},
         "sampling": config["sampling"]
         | {"max_new_tokens": 4096, "slots": 256, "window": 32, "prefill_rows": 32, "bucket": 512},
         "grpo": config["grpo"] | {"prompts_per_step": 32, "group_size": 16},
@@ -115,7 +116,8 @@ def smollm2() -> dict[str, Any]:
         "base": "",  # --config.base=...
         "compute": {"dtype": "float32", "remat": False},
         "num_steps": 4,
-        "data": config["data"] | {"path": "", "template": "plain", "chat": True, "marker": PAPER_MARKER},
+        "data": config["data"]
+        | {"path": "questions.jsonl", "template": "plain", "chat": True, "marker": PAPER_MARKER},
         "sampling": config["sampling"] | {"max_new_tokens": 128, "slots": 16, "window": 16, "bucket": 256},
         "grpo": config["grpo"] | {"prompts_per_step": 4, "group_size": 4},
         "batch_bucket": 256,

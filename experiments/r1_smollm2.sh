@@ -9,7 +9,7 @@
 set -euo pipefail
 model=${1:?the .gguf file} data=${2:?the folder of data} R=${3:-runs/r1_smollm2}
 train() { python -m r1jax.train --config="configs/$1" --workdir="$R/$2" "${@:3}"; }
-short=(--config.compute="{'dtype': 'float32', 'remat': False}" --config.optimizer.warmup_steps=1)
+short=(--config.compute.dtype=float32 --config.compute.remat=false --config.optimizer.warmup_steps=1)
 as_chat=(--config.data.template=plain --config.data.chat=true)
 
 # Cold start: the long chains of thought that are there, in the paper's form; fine-tuning on them.

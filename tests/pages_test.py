@@ -23,6 +23,7 @@ STUDENTS = {  # the paper's learning rates
 }  # fmt: skip
 THE_USERS = [
     "zero.py:smollm2", "zero.py:hf", "zero.py:paper", "sft.py:smollm2", "sft.py:paper", "distill.py:mini_teach",
+    "reasoning.py:hf", "reasoning.py:paper", "reasoning.py:smollm2", "all_scenario.py:paper", "preference.py:smollm2",
     *(f"distill.py:{size}" for size in STUDENTS),
 ]  # fmt: skip
 
