@@ -21,6 +21,7 @@ GRADERS = {
     "maths": maths, "choice": choice, "exact": exact, "drop": drop, "ifeval": ifeval, "countdown": countdown,
     "code": code, "unittests": unittests, "patch": patch, "reasoning_gym": logic, "open": open_ended,
 }  # fmt: skip
+PROGRAMS = frozenset({"code", "unittests"})  # those that run programs: in a sandbox, within its limits
 _LIBRARIES = {"maths": ("math-verify", "latex2sympy2_extended", "sympy"), "reasoning_gym": ("reasoning-gym", "sympy"),
               "ifeval": ("py3langid",)}  # fmt: skip
 
@@ -66,5 +67,5 @@ def version(name: str) -> str:
     for path in [*sorted(package.rglob("*.py")), package.parent / "text" / "chat.py"]:
         digest.update(path.relative_to(package.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     libraries = [f"{library} {importlib.metadata.version(library)}" for library in _LIBRARIES.get(name, ())]
-    libraries += [f"python {platform.python_version()}"] if name in ("code", "unittests") else []
+    libraries += [f"python {platform.python_version()}"] if name in PROGRAMS else []
     return " ".join([f"r1jax {r1jax.__version__}+{digest.hexdigest()[:8]}", *libraries])

@@ -12,13 +12,13 @@ from r1jax.data.types import Grade, Rollout
 from r1jax.rewards import custom, language
 from r1jax.rewards.combine import Parts, cheap_parts, combine, grade
 from r1jax.rewards.config import RewardConfig
+from r1jax.rewards.graders import PROGRAMS
 from r1jax.rewards.judge import Judge
 from r1jax.rewards.sandbox import check_available
 from r1jax.rewards.workers import JobError, WorkerDied, Workers
 
 # An ordinary answer takes a thousandth of a second. Programs take their time, and a worker each while they do.
 _PATIENCE_S = 0.1
-_PROGRAMS = {"code", "unittests"}  # graders that run programs
 _log = logging.getLogger(__name__)
 
 
@@ -85,7 +85,7 @@ class GraderPool:
     """
 
     def __init__(self, cfg: RewardConfig, seed: int, max_tokens: int, graders: Collection[str] = ()) -> None:
-        if _PROGRAMS & set(graders):
+        if PROGRAMS & set(graders):
             check_available(cfg.graders.code)
         if cfg.language:
             language.check(cfg.target_language)
@@ -125,7 +125,7 @@ class GraderPool:
     def _hand_in(self, rollout: Rollout) -> "tuple[Future[tuple[Parts, Grade]], Future[float | None] | None]":
         # Graders have no use for the log-probs, by far the most of a rollout's bytes.
         lean = dataclasses.replace(rollout, logprobs=rollout.logprobs[:0])
-        is_code = rollout.prompt.grader in _PROGRAMS
+        is_code = rollout.prompt.grader in PROGRAMS
         graded = self._workers.submit(
             grade, lean, self.cfg, self._seed, self._max_tokens,
             timeout_s=self.cfg.graders.timeout_s + (self.cfg.graders.code.total_s if is_code else 0.0),

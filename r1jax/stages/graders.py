@@ -15,8 +15,6 @@ from r1jax.rewards.judge import Judge
 from r1jax.rewards.pool import GraderPool
 from r1jax.stages.collect import Grader
 
-PROGRAMS = ("code", "unittests")  # their grades depend on the sandbox's limits too
-
 
 @contextlib.contextmanager
 def open_graders(
@@ -62,4 +60,4 @@ def version(name: str, cfg: GraderConfig, judge: JudgeConfig) -> str:
     """The stamp of who grades: grades of another are given anew."""
     if name in judging.PROTOCOLS:
         return judging.version(name, judge)
-    return f"{name} {graders.version(name)} {fingerprint(cfg.code) if name in PROGRAMS else ''}".strip()
+    return f"{name} {graders.version(name)} {fingerprint(cfg.code) if name in graders.PROGRAMS else ''}".strip()

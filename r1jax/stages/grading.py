@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -68,14 +69,20 @@ def mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if len(values) else 0.0
 
 
+def thought_scripts(rollout: Rollout) -> Counter[str]:
+    """Words by script in a thought, or in the text where there is none.
+
+    Names and nouns of the question are left out: they may stand in any language's thought.
+    """
+    return scripts(rollout.response.thought or rollout.text, besides=rollout.prompt.question)
+
+
 def describe(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Means over responses: reward, its parts, verdicts, tokens, truncation, reflection, the thought's languages."""
     rewards = [r.reward for r in rollouts if r.reward is not None]
     lengths = [len(r.ids) for r in rollouts]
-    thoughts = [r.response.thought or r.text for r in rollouts]
     reflections = [count_reflections(r.text) for r in rollouts]
-    # Names and nouns of the question may stand in any language's thought.
-    words = [scripts(thought, besides=r.prompt.question) for thought, r in zip(thoughts, rollouts, strict=True)]
+    words = [thought_scripts(r) for r in rollouts]
     row = {
         "reward/total": mean(rewards),
         "grading/ungradable": 1.0 - len(rewards) / len(rollouts),

@@ -16,7 +16,7 @@ from r1jax.benchmarks.benchmark import Outcome
 from r1jax.config import ConfigError
 from r1jax.data import jsonl
 from r1jax.data.types import Grade, Prompt, Rollout
-from r1jax.text.traits import scripts
+from r1jax.stages.grading import thought_scripts
 
 Key = tuple[str, int]
 
@@ -90,8 +90,7 @@ class Record:
         """The share of them whose thought, or text where there is none, is written in more than one script."""
         by_id = {prompt.id: prompt for prompt in prompts}
         rollouts = [self.rollout(by_id[o.id], o.sample) for o in self.outcomes(prompts, samples)]
-        # Names and nouns of the question may stand in any language's thought.
-        mixed = [len(scripts(r.response.thought or r.text, besides=r.prompt.question)) > 1 for r in rollouts]
+        mixed = [len(thought_scripts(rollout)) > 1 for rollout in rollouts]
         return sum(mixed) / len(mixed) if mixed else 0.0
 
     def _stamp(self, id_: str) -> str | None:
