@@ -31,8 +31,7 @@ seed): pass@1 goes from 73.6 ± 2.1% to 94.3 ± 1.4%, mixed thoughts from 20% to
 
 student_qwen2, student_llama: what configs/distill.py distils into, 0.32M parameters of Qwen2's architecture (biases on
 queries, keys and values; one table embeds and unembeds, as in its small sizes) and 0.30M of Llama's (no biases, two
-tables), from nothing but the vocabulary of world: 400 steps of 64 x 256 tokens, about 8 minutes on 2 CPU cores that
-others were using too. The first ships; the second is made where it is asked for.
+tables), from nothing but the vocabulary of world: 400 steps of 64 x 256 tokens, 8 minutes on 2 CPU cores. Both ship.
 """
 
 import dataclasses

@@ -68,6 +68,7 @@ def mini() -> dict[str, Any]:
         "held_out_share": 0.1,
         # This world's thoughts are short.
         "readable": {"language": 0.9, "repetition": 0.1, "min_chars": 8, "max_chars": 400, "per_question": 2},
+        "graders": {"timeout_s": 60.0},  # a busy machine is no wrong answer
         "sampling": {
             "max_new_tokens": 112,
             "slots": 64,

@@ -49,6 +49,7 @@ def mini() -> dict[str, Any]:
             "truncation": {"temperature": 1.0, "top_k": 0, "top_p": 1.0},
         },
         "filters": {"keep_per_prompt": 2},
+        "graders": {"timeout_s": 60.0},  # a busy machine is no wrong answer
     }
 
 

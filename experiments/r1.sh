@@ -51,6 +51,9 @@ for seed in ${SEEDS:-0}; do
 
   # R1-Zero: RL from the base, by rules alone.
   train zero zero.py:world --config.base="$base" --config.data.path="$R/world/reasoning.jsonl"
+  # And, for comparison, with the language reward.
+  train zero_language zero.py:world --config.base="$base" --config.data.path="$R/world/reasoning.jsonl" \
+    --config.rewards.language=1
 
   # Cold start: readable thoughts collected in four ways, and the base fine-tuned on them.
   train coldstart coldstart.py:mini --config.model="$base" --config.zero.record="$R/zero" \
@@ -86,6 +89,7 @@ for seed in ${SEEDS:-0}; do
 
   measure base "$base" "${as_zero[@]}"
   measure zero "$R/zero/model" "${as_zero[@]}"
+  measure zero_language "$R/zero_language/model" "${as_zero[@]}"
   for model in coldstart_sft reasoning reasoning_free sft r1; do
     measure $model "$R/$model/model"
   done

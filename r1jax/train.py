@@ -144,14 +144,14 @@ def read_supervised(spec: str) -> supervised.SupervisedConfig:
     """The config of a run that makes a base model.
 
     Raises:
-        ConfigError: see `read_config`; also the config of an RL run, or a folder.
+        ConfigError: see `read_config`; also another stage's config, or a folder.
     """
     if pathlib.Path(spec).is_dir():
         raise ConfigError(f"base={spec} is a folder without a model: it has neither a {checkpoint.MODEL} of ours nor a "
                           "config.json of Hugging Face's, with a model_type")  # fmt: skip
     cfg = read_config(spec, [])
     if not isinstance(cfg, supervised.SupervisedConfig):
-        raise ConfigError(f"base={spec} is the config of an RL run; give a model folder or a supervised config")
+        raise ConfigError(f"base={spec} is a config of the stage {cfg.stage}; give a model or a supervised config")
     return cfg
 
 

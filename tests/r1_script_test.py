@@ -46,8 +46,8 @@ def test_the_papers_stages_in_the_papers_order_and_one_report(r1):
     assert status == 0 and "r1jax.world" in calls[0] and "r1jax.report.recipe" in calls[-1]
     found = [name for name in stages(calls) if not name.startswith("eval/")]
     assert found == [
-        "zero", "coldstart", "coldstart_sft", "reasoning", "reasoning_free", "rejection", "sft", "helpfulness",
-        "harmlessness", "r1", "distill_qwen2", "rl_qwen2", "distill_llama", "rl_llama",
+        "zero", "zero_language", "coldstart", "coldstart_sft", "reasoning", "reasoning_free", "rejection", "sft",
+        "helpfulness", "harmlessness", "r1", "distill_qwen2", "rl_qwen2", "distill_llama", "rl_llama",
     ]  # fmt: skip
     sft = next(call for call in calls if "/sft " in call)
     assert "--config.base=configs/base.py:world" in sft  # from the base, not from the RL model

@@ -1,5 +1,6 @@
 """Reward models: the head reads one state, padding and company change nothing, and what was saved is what scores."""
 
+import dataclasses
 import json
 
 import jax
@@ -303,6 +304,14 @@ def test_the_thought_moves_a_score_only_where_it_is_seen(folders, whole, mesh1):
     assert a == b
     a, b = whole.score(pair)
     assert abs(a - b) > 1e-3
+
+
+def test_a_thought_that_the_prompt_opened_is_hidden_too(folders, mesh1):
+    whole = rollout(THOUGHTFUL)
+    opened = dataclasses.replace(whole.prompt, text=whole.prompt.text + " <think>")
+    rest = dataclasses.replace(whole, prompt=opened, text=THOUGHTFUL.removeprefix("<think>"))
+    a, b = RewardModel(folders / "summary", mesh1).score([whole, rest])
+    assert a == b
 
 
 def test_eight_devices_score_as_one(folders, whole, mesh8):

@@ -246,7 +246,7 @@ def test_the_base_is_keyed_by_all_that_makes_it(monkeypatch, tmp_path, mesh1):
 
 def test_a_model_folder_is_a_base_as_it_is_and_an_rl_config_is_none(finished, spec, mesh1):
     assert train.find_base(str(finished / "model"), finished.parent, mesh1) == finished / "model"
-    with pytest.raises(config.ConfigError, match="is the config of an RL run"):
+    with pytest.raises(config.ConfigError, match="is a config of the stage rl"):
         train.find_base(spec, finished.parent, mesh1)
 
 

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import rich.console
 
-from r1jax.report.recipe_plots import draw
+from r1jax.report.plots import Plot
+from r1jax.report.recipe_plots import compare, draw
 from r1jax.report.results import Cell, Row, Table
 from r1jax.report.results_page import console, render
 from r1jax.report.run import read_jsonl, settings
@@ -28,8 +29,9 @@ class Stage(NamedTuple):
 
 
 STAGES = (
-    Stage("zero", "R1-Zero: RL from the base"), Stage("coldstart", "Cold start: thoughts collected"),
-    Stage("coldstart_sft", "Cold start: fine-tuning"), Stage("reasoning", "Reasoning RL"),
+    Stage("zero", "R1-Zero: RL from the base"), Stage("zero_language", "Control: R1-Zero with the language reward"),
+    Stage("coldstart", "Cold start: thoughts collected"), Stage("coldstart_sft", "Cold start: fine-tuning"),
+    Stage("reasoning", "Reasoning RL"),
     Stage("reasoning_free", "Control: reasoning RL without the language reward"),
     Stage("rejection", "Rejection sampling"), Stage("sft", "SFT of the base"),
     Stage("helpfulness", "Reward model: helpfulness"), Stage("harmlessness", "Reward model: harmlessness"),
@@ -39,10 +41,10 @@ STAGES = (
 )  # fmt: skip
 # Folder of eval/ -> what tables call the model, in the recipe's order.
 MODELS = {
-    "base": "base", "zero": "R1-Zero", "coldstart_sft": "cold start", "reasoning": "reasoning RL",
-    "reasoning_free": "the same, no language reward", "sft": "SFT", "r1": "R1", "student_qwen2": "Qwen2 student",
-    "rl_qwen2": "Qwen2 student, RL", "distill_qwen2": "Qwen2 student, distilled", "student_llama": "Llama student",
-    "rl_llama": "Llama student, RL", "distill_llama": "Llama student, distilled",
+    "base": "base", "zero": "R1-Zero", "zero_language": "R1-Zero, language reward", "coldstart_sft": "cold start",
+    "reasoning": "reasoning RL", "reasoning_free": "reasoning RL, no language reward", "sft": "SFT", "r1": "R1",
+    "student_qwen2": "Qwen2 student", "rl_qwen2": "Qwen2 student, RL", "distill_qwen2": "Qwen2 student, distilled",
+    "student_llama": "Llama student", "rl_llama": "Llama student, RL", "distill_llama": "Llama student, distilled",
 }  # fmt: skip
 STUDENTS = {"qwen2": "Qwen2's architecture", "llama": "Llama's architecture"}
 PROBLEMS, REQUESTS = "world_reasoning", "world_general"
@@ -164,10 +166,21 @@ def _models(folders: Sequence[Path]) -> Table:
     )  # fmt: skip
 
 
+def _side_by_side(folders: Sequence[Path], out: Path) -> Plot | None:
+    panels = {
+        "problems, pass@1": lambda model: figure(model, PROBLEMS, "pass@1"),
+        "mixed languages": lambda model: part(model, PROBLEMS, "rates", "mixed_language"),
+        "requests, pass@1": lambda model: figure(model, REQUESTS, "pass@1"),
+    }
+    there = [model for model in MODELS if any(result(folder, model, PROBLEMS) for folder in folders)]
+    models = {MODELS[model]: [[of(model)(folder) for folder in folders] for of in panels.values()] for model in there}
+    return compare(models, list(panels), out)
+
+
 def _language(folders: Sequence[Path]) -> Table:
     """What RL does to the language of thoughts: training's own metrics, first and last steps."""
     rows = []
-    for stage in ("zero", "reasoning_free", "reasoning", "r1"):
+    for stage in ("zero", "zero_language", "reasoning_free", "reasoning", "r1"):
         cells = [over_seeds(folders, _training(stage, key, side))
                  for key in ("language/mixed", "reward/accuracy", "reward/language")
                  for side in (slice(None, 3), slice(-3, None))]  # fmt: skip
@@ -298,7 +311,8 @@ def write(folders: Sequence[Path], out: Path) -> tuple[list[Table], Path]:
         lead += f" Not there (yet): {', '.join(missing)}."
     stamps = [(stage.title, settings(config)) for stage in STAGES
               if (config := load_json(folders[0] / stage.folder / "config.json"))]  # fmt: skip
-    page = render("The recipe of R1", lead, found, draw(folders, STAGES, out), stamps)
+    plots = [plot for plot in (_side_by_side(folders, out), *draw(folders, STAGES, out)) if plot]
+    page = render("The recipe of R1", lead, found, plots, stamps)
     path = out / "recipe.html"
     path.write_text(page, encoding="utf-8")
     return found, path

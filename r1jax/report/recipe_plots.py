@@ -1,6 +1,6 @@
 """The curves of a recipe's stages, and its models side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -36,6 +36,34 @@ def draw(folders: Sequence[Path], stages: Sequence[tuple[str, str]], out: Path) 
                 continue
             plots.append(save(_curves(runs, keys), out / f"{name}.png", title, "Training metrics; a line a seed."))
         return [plot for plot in plots if plot]
+
+
+def compare(models: Mapping[str, Sequence[Sequence[float | None]]], panels: Sequence[str], out: Path) -> Plot | None:
+    """Models one under the other, each seed a point and their mean a bar; `models.png` in `out` too.
+
+    Args:
+        models: name -> for each panel the seeds' values, shares; None where a seed has none.
+        panels: their titles.
+    """
+    if not models:
+        return None
+    with matplotlib.rc_context(STYLE):
+        size = (2.6 * len(panels) + 1.8, 0.26 * len(models) + 0.9)
+        figure = Figure(figsize=size, layout="constrained")
+        axes: Sequence[Axes] = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
+        for i, (axis, title) in enumerate(zip(axes, panels, strict=True)):
+            for row, values in enumerate(models.values()):
+                found = [value for value in values[i] if value is not None]
+                if found:
+                    axis.barh(row, np.mean(found), height=0.66, color=COLOURS[i % len(COLOURS)], alpha=0.35)
+                    axis.plot(found, [row] * len(found), "o", ms=3.5, color=COLOURS[i % len(COLOURS)], clip_on=False)
+            axis.set(title=title, xlim=(0, 1))
+            axis.xaxis.set_major_formatter(PercentFormatter(1.0))
+            axis.grid(axis="y", visible=False)
+        axes[0].set_yticks(range(len(models)), list(models))
+        axes[0].invert_yaxis()
+        caption = "Held-out problems and requests, temperature 0.6; a point a seed, a bar their mean."
+        return save(figure, out / "models.png", "The models side by side", caption)
 
 
 def _metrics(workdir: Path) -> list[dict]:

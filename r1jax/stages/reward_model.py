@@ -233,7 +233,7 @@ class RewardModel:
     def score(self, rollouts: Sequence[Rollout]) -> list[float | None]:
         """A score for each rollout, in their order; None where the model gave no finite number."""
         inputs = [
-            ids_of(self.reading, self._tokenizer, rollout.prompt.question, rollout.text, rollout.prompt.marker)
+            ids_of(self.reading, self._tokenizer, rollout.prompt.question, rollout.whole, rollout.prompt.marker)
             for rollout in rollouts
         ]
         if cut := sum(cut for _, cut in inputs):
