@@ -56,7 +56,7 @@ def mini() -> dict[str, Any]:
             "truncation": {"temperature": 0.7, "top_k": 0, "top_p": 1.0},
         },
         "grpo": {
-            "prompts_per_step": 16,
+            "prompts_per_step": 12,
             "group_size": 8,
             "minibatches": 1,
             "inner_epochs": 1,

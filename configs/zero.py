@@ -109,8 +109,9 @@ def world() -> dict[str, Any]:
     config = mini()
     return config | {
         "base": "configs/base.py:world",
-        "num_steps": 32,
+        "num_steps": 30,
         "data": config["data"] | {"tasks": (), "path": "runs/r1/seed0/world/reasoning.jsonl"},
+        "grpo": config["grpo"] | {"prompts_per_step": 12},
         "rewards": config["rewards"] | {"graders": {"timeout_s": 60.0}},  # a busy machine is no wrong answer
         "evaluation": {"questions": 96, "samples": 8, "samples_during": 2, "every": 8},
         "checkpoint": {"every": 8, "keep": 2},

@@ -1,5 +1,6 @@
 """Rollouts graded in processes that can be killed: what becomes of those that hang, crash or cannot be graded."""
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,17 @@ def test_trap18_what_hangs_in_earnest_costs_the_others_its_patience_and_a_new_pr
     assert {r.verdict for i, r in enumerate(graded) if i % 20} == {"wrong"}
     each_s = pool_module._PATIENCE_S / CFG.graders.workers + 0.1  # a process starts in a few hundredths of a second
     assert mixed_s < 2 * clean_s + CFG.graders.timeout_s + 26 * each_s
+
+
+def test_telling_languages_apart_costs_no_worker_its_place() -> None:
+    thought = "<think>These are more than enough words for a language to be told.</think><answer>5</answer>"
+    rollouts = [dataclasses.replace(_rollout("5", sample=i), text=thought) for i in range(32)]
+    with GraderPool(RewardConfig(language=1.0, target_language="en"), SEED, MAX_TOKENS) as pool:
+        pool.score([_rollout("5", sample=i) for i in range(8)])
+        before = pool._workers.pids()
+        graded = pool.score(rollouts)
+        assert set(before) & set(pool._workers.pids()), "each read the language model, and was taken to hang"
+    assert {r.parts["language"] for r in graded} == {1.0}
 
 
 @pytest.mark.slow

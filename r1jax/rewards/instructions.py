@@ -39,7 +39,7 @@ def _language(text: str) -> str:
     return py3langid.classify(text.lower())[0]
 
 
-def _is_english(text: str) -> bool:
+def is_english(text: str) -> bool:
     return not re.search(r"[^\W\d_]", text) or _language(text) == "en"
 
 
@@ -175,8 +175,8 @@ CHECKS: dict[str, tuple[tuple[str, ...], Callable[[str, Kwargs], bool]]] = {
         ("end_phrase",), lambda t, k: t.strip().strip('"').lower().endswith(k["end_phrase"].strip().lower())
     ),
     "startend:quotation": ((), _quoted),
-    "change_case:english_capital": ((), lambda t, k: t.isupper() and _is_english(t)),
-    "change_case:english_lowercase": ((), lambda t, k: t.islower() and _is_english(t)),
+    "change_case:english_capital": ((), lambda t, k: t.isupper() and is_english(t)),
+    "change_case:english_lowercase": ((), lambda t, k: t.islower() and is_english(t)),
     "change_case:capital_word_frequency": (("capital_frequency", "capital_relation"), _capital_words),
     "punctuation:no_comma": ((), lambda t, k: "," not in t),
 }  # fmt: skip
