@@ -40,7 +40,7 @@ def mini() -> dict[str, Any]:
         "data": {
             "path": "runs/r1/seed0/world/reasoning.jsonl", "template": "dialogue", "marker": "==", "held_out_share": 0.1
         },
-        "num_prompts": 600,
+        "num_prompts": 1200,
         "samples": 4,
         "sampling": {
             "max_new_tokens": 160,

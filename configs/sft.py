@@ -19,7 +19,8 @@ measured.
 
 coldstart, recipe: two stages of `experiments/r1.sh`. The world base on what the cold start collected, five epochs; and
 on what rejection sampling kept (in the cold-start form, with its marker in the response) with general requests (a
-summary alone where no thought is called for), two epochs. Cost and outcome: experiments/r1_mini.md.
+summary alone where no thought is called for; thrice each, for there are few), two epochs. Cost and outcome:
+experiments/r1_mini.md.
 
     python -m r1jax.train --config=configs/sft.py:paper --workdir=runs/sft \\
         --config.base=/path/to/DeepSeek-V3-Base --config.data.path=samples.jsonl
@@ -84,7 +85,8 @@ def coldstart() -> dict[str, Any]:
 
 def recipe() -> dict[str, Any]:
     config = coldstart()
-    paths = ("runs/r1/seed0/rejection/samples.jsonl", "runs/r1/seed0/world/sft_general.jsonl")
+    general = "runs/r1/seed0/world/sft_general.jsonl"
+    paths = ("runs/r1/seed0/rejection/samples.jsonl", general, general, general)  # a small world: its requests thrice
     return config | {
         "data": config["data"] | {"path": "", "paths": paths},
         "epochs": 2.0,

@@ -68,8 +68,8 @@ for seed in ${SEEDS:-0}; do
 
   # Rejection sampling from it, and SFT of the base on what was kept and on general data.
   train rejection rejection.py:mini --config.model="$R/reasoning/model" --config.data.path="$R/world/reasoning.jsonl"
-  samples="('$R/rejection/samples.jsonl', '$R/world/sft_general.jsonl')"
-  train sft sft.py:recipe --config.base="$base" --config.data.paths="$samples"
+  samples="$R/rejection/samples.jsonl" general="$R/world/sft_general.jsonl"
+  train sft sft.py:recipe --config.base="$base" --config.data.paths="('$samples', '$general', '$general', '$general')"
 
   # Reward models, and RL for all scenarios.
   train helpfulness preference.py:mini_helpfulness --config.base="$base" --config.data.path="$R/world/helpfulness.jsonl"
@@ -80,8 +80,10 @@ for seed in ${SEEDS:-0}; do
 
   # Distillation into two students, and the same students by RL alone.
   for student in qwen2 llama; do
-    train distill_$student distill.py:mini_$student --config.base="${!student}" --config.data.paths="$samples"
-    train rl_$student zero.py:world --config.base="${!student}" --config.data.path="$R/world/reasoning.jsonl"
+    train distill_$student distill.py:mini_$student --config.base="${!student}" \
+      --config.data.paths="('$samples', '$general')"
+    train rl_$student zero.py:world --config.base="${!student}" --config.data.path="$R/world/reasoning.jsonl" \
+      --config.num_steps=20
     measure student_$student "${!student}" "${as_zero[@]}"
     measure rl_$student "$R/rl_$student/model" "${as_zero[@]}"
     measure distill_$student "$R/distill_$student/model"
