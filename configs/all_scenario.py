@@ -3,7 +3,9 @@
     python -m r1jax.train --config=configs/all_scenario.py:mini --workdir=runs/r1/seed0/r1
 
 mini: the last RL stage of `experiments/r1.sh`, which makes what it needs: the fine-tuned model, both reward models, the
-mini world's problems and requests in one file. Cost and outcome: experiments/r1_mini.md.
+mini world's problems and requests in one file. Cost and outcome: experiments/r1_mini.md. Three in four of its groups
+have no signal, for the fine-tuned model is sure of itself; at R1-Zero's rate of 1e-4 Adam's steps, whose size does not
+fall with the gradient, took requests from 49.0% right to 31.6% (one seed), at 3e-5 to 46.1%.
 
     python -m r1jax.train --config=configs/all_scenario.py:paper --workdir=runs/r1 --config.base=runs/sft/model \\
         --config.data.path=mixed.jsonl
@@ -78,7 +80,7 @@ def mini() -> dict[str, Any]:
             "combination": "sum",
             "graders": {"workers": 2, "timeout_s": 60.0},  # a busy machine is no wrong answer
         },
-        "optimizer": {"learning_rate": 1e-4, "warmup_steps": 5, "b2": 0.95, "weight_decay": 0.0},
+        "optimizer": {"learning_rate": 3e-5, "warmup_steps": 5, "b2": 0.95, "weight_decay": 0.0},
         "evaluation": {"questions": 96, "samples": 8, "samples_during": 2, "every": 8},
         "keep_rollouts": 1,
         "checkpoint": {"every": 8, "keep": 2},
