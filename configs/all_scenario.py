@@ -3,9 +3,10 @@
     python -m r1jax.train --config=configs/all_scenario.py:mini --workdir=runs/r1/seed0/r1
 
 mini: the last RL stage of `experiments/r1.sh`, which makes what it needs: the fine-tuned model, both reward models, the
-mini world's problems and requests in one file. Cost and outcome: experiments/r1_mini.md. Three in four of its groups
-have no signal, for the fine-tuned model is sure of itself; at R1-Zero's rate of 1e-4 Adam's steps, whose size does not
-fall with the gradient, took requests from 49.0% right to 31.6% (one seed), at 3e-5 to 46.1%.
+mini world's problems and requests in one file. 1.6 minutes on 2 CPU cores; no change that three seeds show: held-out
+problems 84.0 ± 4.1% to 84.5 ± 3.2%, requests 43.0 ± 5.6% to 39.9 ± 5.4% (experiments/r1_mini.md). Three in four of its
+groups have no signal, for the fine-tuned model is sure of itself; at R1-Zero's rate of 1e-4 Adam's steps, whose size
+does not fall with the gradient, took requests from 49.0% to 31.6% in one seed, at 3e-5 to 46.1%.
 
     python -m r1jax.train --config=configs/all_scenario.py:paper --workdir=runs/r1 --config.base=runs/sft/model \\
         --config.data.path=mixed.jsonl

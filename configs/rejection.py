@@ -3,7 +3,8 @@
     python -m r1jax.train --config=configs/rejection.py:mini --workdir=runs/r1/seed0/rejection
 
 mini: four samples of the mini recipe's reasoning policy to each of its training questions, at most two of them kept, in
-the cold-start form. Cost and outcome: experiments/r1_mini.md.
+the cold-start form. 42 seconds on 2 CPU cores for 4,800 samples, of which 1,728 to 1,807 are kept (three seeds,
+experiments/r1_mini.md; of the first, 27% are wrong, 13% malformed, 11% copies, 8% over the quota, 4% mixed).
 
     python -m r1jax.train --config=configs/rejection.py:paper --workdir=runs/rejection \\
         --config.model=/path/to/reasoning-rl/model --config.data.path=questions.jsonl \\

