@@ -13,7 +13,8 @@ reward; three seeds, experiments/r1_mini.md).
 hf: sizes for a model of 7B parameters on eight accelerators of 80 GB, as in `configs/zero.py:hf`. Not run.
 paper: the paper's hyper-parameters (lr 3e-6, KL 0.001, clip 10, temperature 1, 32 questions x 16, 32,768 tokens). Not
 run.
-smollm2: a few steps on GSM8K from SmolLM2-135M after its cold start; see experiments/r1_smollm2.md.
+smollm2: a few steps on GSM8K from SmolLM2-135M after its cold start; two of them, and all the other stages so, in
+experiments/r1_smollm2.md.
 
 Accuracy, format and language are summed. `data.marker` is the cold start's; it must be the one that the model was
 taught. Without the language reward: --config.rewards.language=0.

@@ -20,7 +20,7 @@ measured.
 coldstart, recipe: two stages of `experiments/r1.sh`. The world base on what the cold start collected, five epochs; and
 on what rejection sampling kept (in the cold-start form, with its marker in the response) with general requests (a
 summary alone where no thought is called for; thrice each, for there are few), two epochs. On 2 CPU cores, three seeds
-(experiments/r1_mini.md): coldstart 20 seconds for 21 updates, pass@1 73.6 ± 4.9%, mixed thoughts 4.5 ± 0.9%; recipe 1.3
+(experiments/r1_mini.md): coldstart 16 seconds for 21 updates, pass@1 73.6 ± 4.9%, mixed thoughts 4.5 ± 0.9%; recipe 1.3
 minutes for 169 updates, 84.0 ± 4.1%, 3.1 ± 1.7%, and of requests 43.0 ± 5.6%, where the base has 2.5%.
 
     python -m r1jax.train --config=configs/sft.py:paper --workdir=runs/sft \\
