@@ -14,7 +14,8 @@ root=${2:-runs/r1}
 # One cache of compiled programs for all seeds.
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/$root/xla_cache}
 
-# done NAME COMMAND...: runs the command unless it was run to its end before; notes the seconds, of all attempts.
+# stage NAME COMMAND...: runs the command unless it was run to its end before; notes the seconds, of all attempts that
+# were not killed outright (-9).
 stage() {
   local name=$1
   shift
