@@ -187,7 +187,7 @@ def _chances(said: Iterable[Word], script: str) -> dict[str, float]:
 
 @functools.cache
 def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # a second and 100 MB, so only where it is called for
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # a second and 100 MB: graders' processes begin with it
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     identifier.set_languages(list(_SCRIPT))
