@@ -140,7 +140,7 @@ def audit_rows(
         SandboxError: there are programs to run and no sandbox.
     """
     calls = [(row, mutants_each) for row in rows]
-    prepared = _run(workers, f"{name}: reading", audit_cases.prepare, calls, cfg.timeout_s)
+    prepared = run_all(workers, f"{name}: reading", audit_cases.prepare, calls, cfg.timeout_s)
     unreadable, readable, names = [], [], collections.Counter()
     for row, future in zip(rows, prepared, strict=True):
         if error := future.exception():
@@ -179,7 +179,7 @@ def _graded(audit: Audit, rows: Iterable[Row], workers: Workers, cfg: GraderConf
     began = time.monotonic()
     runs_code = any(prompt.grader == "code" for prompt, _ in work)
     timeout_s = cfg.timeout_s + (cfg.code.total_s if runs_code else 0.0)
-    futures = _run(workers, f"{audit.name}: grading", graders.grade, calls, timeout_s)
+    futures = run_all(workers, f"{audit.name}: grading", graders.grade, calls, timeout_s)
     results = []
     for (prompt, case), future in zip(work, futures, strict=True):
         error = future.exception()
@@ -189,7 +189,7 @@ def _graded(audit: Audit, rows: Iterable[Row], workers: Workers, cfg: GraderConf
     return dataclasses.replace(audit, results=results, seconds=time.monotonic() - began)
 
 
-def _run(
+def run_all(
     workers: Workers, what: str, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], timeout_s: float
 ) -> list["concurrent.futures.Future[Any]"]:
     """All calls' futures, done; says on stderr how far it is."""
