@@ -36,7 +36,7 @@ def read(
     stem, lines_of = pathlib.Path(path).stem, {}
 
     def question(row: Row, line: int) -> Row:
-        row = _question(row, default_id=f"{stem}-{line}")
+        row = check_question(row, default_id=f"{stem}-{line}")
         if row["id"] in lines_of:
             raise ValueError(f"id {row['id']!r} is already that of line {lines_of[row['id']]}")
         if check:
@@ -77,7 +77,7 @@ def read_objects(
             if not line.strip():
                 continue
             try:
-                records.append(make(_object(line), number))
+                records.append(make(parse(line), number))
             except ValueError as error:
                 if not skip_bad:
                     raise ValueError(f"{path}:{number}: {error} ({mend})") from error
@@ -131,7 +131,12 @@ def order(seed: int, size: int, start: int, count: int) -> list[int]:
     return indices
 
 
-def _object(line: bytes) -> Row:
+def parse(line: bytes) -> Row:
+    """A line's JSON object.
+
+    Raises:
+        ValueError: not UTF-8, not JSON, not an object.
+    """
     try:
         row = json.loads(line.decode(), parse_constant=_refuse)
     except UnicodeDecodeError as error:
@@ -145,7 +150,12 @@ def _object(line: bytes) -> Row:
     return row
 
 
-def _question(row: Row, default_id: str) -> Row:
+def check_question(row: Row, default_id: str) -> Row:
+    """The row of a question as `read` gives it: numbers given as answer or id become strings, a missing id the default.
+
+    Raises:
+        ValueError: no prompt or answer, or one that is no text.
+    """
     for key in ("prompt", "answer"):
         if key not in row:
             raise ValueError(f"no {key!r}; it has: {config.nearest(key, row)}")
