@@ -6,7 +6,7 @@ from typing import Any
 from r1jax.config import nearest
 from r1jax.data.types import Grade, Rollout
 from r1jax.rewards.config import GraderConfig
-from r1jax.rewards.instructions import CHECKS
+from r1jax.rewards.instructions import CHECKS, LANGUAGES, base_language
 
 _MAX_CHARS = 400_000
 
@@ -15,7 +15,7 @@ def check(row: Mapping[str, Any]) -> None:
     """Refuses a row whose instructions cannot be checked.
 
     Raises:
-        ValueError: no such kind of instruction; names the nearest; or it lacks what it needs.
+        ValueError: no such kind of instruction, or no such language; names the nearest; or it lacks what it needs.
     """
     ids, kwargs = row.get("instruction_id_list"), row.get("kwargs")
     if not isinstance(ids, list) or not isinstance(kwargs, list) or len(ids) != len(kwargs) or not ids:
@@ -26,6 +26,8 @@ def check(row: Mapping[str, Any]) -> None:
         missing = [name for name in CHECKS[id_][0] if (given or {}).get(name) is None]
         if missing:
             raise ValueError(f"instruction {id_} lacks {', '.join(missing)}")
+        if id_ == "language:response_language" and base_language(str(given["language"])) not in LANGUAGES:
+            raise ValueError(f"no language {given['language']!r}; nearest: {nearest(str(given['language']), LANGUAGES)}")
 
 
 def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
