@@ -1,0 +1,85 @@
+"""How the graders take unusual answers: 100 right ones in odd spellings and 100 wrong ones that are close to right.
+
+    ./launch_local.sh python experiments/unusual_answers.py DATA          a minute on one CPU core
+
+`unusual_answers.jsonl` was written by hand, without a look at the graders, for public problems: each line has the data
+set and the row that it answers, the response, whether that is right, and what is odd or wrong about it. The problems
+and their references are not in it, as the data sets are not ours to publish: DATA is a folder of them, such as
+DATA/math500/test.jsonl. Prints the counts and each miss as Markdown.
+"""
+
+import functools
+import json
+import pathlib
+import signal
+import sys
+from typing import Any
+
+import numpy as np
+
+from r1jax.data import jsonl
+from r1jax.data.types import VERDICTS, Prompt, Rollout
+from r1jax.rewards import graders
+from r1jax.rewards.config import GraderConfig
+
+ANSWERS = pathlib.Path(__file__).with_suffix(".jsonl")
+CONFIG = GraderConfig()
+NEVER = np.zeros(0, np.int32), np.zeros(0, np.float32)  # the ids and log-probs of a response that nobody sampled
+
+
+def out_of_time(*_: Any) -> None:
+    raise TimeoutError
+
+
+@functools.cache
+def rows(path: pathlib.Path) -> dict[str, jsonl.Row]:
+    """A data set's rows by their ids."""
+    return {row["id"]: row for row in jsonl.read(path)[0]}
+
+
+def verdict(row: jsonl.Row, answer: dict[str, Any]) -> str:
+    """The grader's verdict on a response, or the error that took its place."""
+    metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer", "grader")}
+    signal.setitimer(signal.ITIMER_REAL, CONFIG.timeout_s)
+    try:
+        source = f"{graders.examine(row)}:{answer['data']}"
+        prompt = Prompt(row["id"], row["prompt"], row["answer"], source, metadata=metadata)
+        return graders.grade(Rollout(prompt, 0, *NEVER, answer["response"], "stop"), CONFIG).verdict
+    except TimeoutError:
+        return "timeout"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def cell(text: str) -> str:
+    """Text as it is, in one cell of a Markdown table."""
+    return "`` " + text.replace("\n", " ").replace("|", "\\|") + " ``"
+
+
+def main() -> None:
+    data = pathlib.Path(sys.argv[1])
+    signal.signal(signal.SIGALRM, out_of_time)
+    answers = [json.loads(line) for line in ANSWERS.read_text("utf-8").split("\n") if line]
+    total, passed = {True: 0, False: 0}, {True: 0, False: 0}
+    misses = []
+    for answer in answers:
+        row = rows(data / f"{answer['data']}.jsonl")[answer["id"]]
+        found = verdict(row, answer)
+        total[answer["right"]] += 1
+        if found in VERDICTS and (found == "right") == answer["right"]:  # an error is a miss, whatever was to be found
+            passed[answer["right"]] += 1
+        else:
+            misses.append((answer, found, row["answer"]))
+    print(f"| right answers accepted | wrong answers refused |\n|---|---|\n| {passed[True]} of {total[True]} | "
+          f"{passed[False]} of {total[False]} |\n")  # fmt: skip
+    print("| should be | verdict | kind | reference | response | row |\n|---|---|---|---|---|---|")
+    for answer, found, reference in misses:
+        should = "right" if answer["right"] else "wrong"
+        print(f"| {should} | {found} | {answer['kind']} | {cell(reference)} | {cell(answer['response'])} | "
+              f"{answer['data']} {answer['id']} |")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
