@@ -1,6 +1,6 @@
 """How the graders take unusual answers: 100 right ones in odd spellings and 100 wrong ones that are close to right.
 
-    ./launch_local.sh python experiments/unusual_answers.py DATA          a minute on one CPU core
+    ./launch_local.sh python experiments/unusual_answers.py DATA          10 seconds
 
 `unusual_answers.jsonl` was written by hand, without a look at the graders, for public problems: each line has the data
 set and the row that it answers, the response, whether that is right, and what is odd or wrong about it. The problems
