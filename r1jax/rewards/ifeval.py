@@ -26,8 +26,9 @@ def check(row: Mapping[str, Any]) -> None:
         missing = [name for name in CHECKS[id_][0] if (given or {}).get(name) is None]
         if missing:
             raise ValueError(f"instruction {id_} lacks {', '.join(missing)}")
-        if id_ == "language:response_language" and base_language(str(given["language"])) not in LANGUAGES:
-            raise ValueError(f"no language {given['language']!r}; nearest: {nearest(str(given['language']), LANGUAGES)}")
+        language = str(given["language"]) if id_ == "language:response_language" else "en"
+        if base_language(language) not in LANGUAGES:
+            raise ValueError(f"no language {language!r}; nearest: {nearest(language, LANGUAGES)}")
 
 
 def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:

@@ -44,7 +44,7 @@ LANGUAGES = {
     for language in languages.split()
 }
 # A language is ruled out when another is over five times as likely. The identifier divides its evidence by the square
-# root of the text's length, so the same ratio asks little of a short text and lets no other language pass in a long one.
+# root of the text's length, so one ratio asks little of a short text and lets no other language pass in a long one.
 _RULED_OUT_BELOW = 0.2
 _CONSTRAINED = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 
