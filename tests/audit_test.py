@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from r1jax import audit, audit_cases
-from r1jax.audit_cases import countdown_perturbations, maths_perturbations, number
+from r1jax.audit_cases import countdown_perturbations
+from r1jax.audit_maths import maths_perturbations, number
 from r1jax.rewards import graders, sandbox
 from r1jax.rewards.config import CodeConfig
 
