@@ -151,6 +151,14 @@ def test_the_tasks_own_limits_take_the_place_of_the_settings() -> None:
 
 
 @needs_sandbox
+def test_a_large_stack_that_is_not_filled_is_not_held_against_a_program() -> None:
+    """As programs with deep recursion have it."""
+    work = "lambda: print(sum(map(int, input().split())))"
+    program = f"import threading\nthreading.stack_size(1 << 28)\nthreading.Thread(target={work}).start()"
+    assert judge({**STDIO, "memory_limit_mb": 256}, program) == Grade(1.0, "right")
+
+
+@needs_sandbox
 def test_each_test_runs_in_a_sandbox_of_its_own() -> None:
     program = f"import os\nassert not os.path.exists('/tmp/seen')\nopen('/tmp/seen', 'w').close()\n{RIGHT}"
     assert judge(STDIO, program) == Grade(1.0, "right")

@@ -23,6 +23,7 @@ ENVIRONMENT = {"PATH": PATH, "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED"
 READY = b"\n"  # printed before the program starts, once the walls stand
 
 _OPEN_FILES = 64
+_RESERVED_BYTES = 2**46  # half of what a process can address
 _SHM_BYTES = 2**20  # Python's semaphores live in /dev/shm
 _UID_INSIDE = "1000"
 _FIRST_UID = 2**30  # far from any account's
@@ -93,10 +94,14 @@ def without_sandbox(cfg: CodeConfig) -> list[str]:
 
 def _limits(cfg: CodeConfig) -> list[str]:
     """The limits that the kernel keeps for each process by itself."""
+    # Addresses that are reserved and not used cost nothing: a thread's stack, an arena, a global array. What is used
+    # is counted by who watches (`r1jax.rewards.supervision`).
+    space = resource.getrlimit(resource.RLIMIT_AS)[1]  # grader processes have a lower one, which they inherit
+    most = "unlimited" if space == resource.RLIM_INFINITY else str(space)
+    data = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    data = _RESERVED_BYTES if data == resource.RLIM_INFINITY else min(data, _RESERVED_BYTES)
     cpu_s = math.ceil(cfg.time_s)
-    address_space = resource.getrlimit(resource.RLIMIT_AS)[1]  # grader processes have a lower one, which they inherit
-    most = "unlimited" if address_space == resource.RLIM_INFINITY else str(address_space)
-    line = ["prlimit", f"--as={most}:", f"--data={cfg.memory_mb * 2**20}", f"--cpu={cpu_s}:{cpu_s + 1}"]
+    line = ["prlimit", f"--as={most}:", f"--data={data}", f"--cpu={cpu_s}:{cpu_s + 1}"]
     return [*line, f"--fsize={cfg.disk_mb * 2**20}", f"--nofile={_OPEN_FILES}", "--core=0"]
 
 
