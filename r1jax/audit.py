@@ -5,6 +5,8 @@ r"""How far a grader can be trusted on a dataset, measured before anything is tr
 FILE is JSONL of `{"prompt", "answer"}` and what else its grader needs; --task takes reasoning-gym's own entries. Every
 row is graded against itself and near itself:
 - its reference must be readable, and must score 1 when it is fed back in the form that the grader asks for;
+- what a grader keeps of it, where it says that, must have all its numbers, letters and signs and no others
+  (`r1jax.audit_reading`): a part that is cut off is cut off both sides, and feeding it back cannot see that;
 - answers that are close and wrong must not (`r1jax.audit_cases` says how they are made): a sign, a digit, an element
   left out, the next choice; another operator or number; mutants of a reference program;
 - responses that the dataset lists with a verdict (objects of `text` and `correct`) should get that verdict.
@@ -13,8 +15,8 @@ All grading is done in processes that are killed at the time limit, whatever the
 console; summary.json, table.md and failures.jsonl, a line for every check that failed, into the workdir.
 
 The exit status is 0 when the audit was done, whatever it found, 2 when it could not be. With --strict it is 1 when a
-reference could not be read or failed itself, or a wrong answer passed. Subtle mutants do not count there, which may be
-right programs, nor do recorded verdicts, which may be wrong.
+reference could not be read, was misread or failed itself, or a wrong answer passed. Subtle mutants do not count there,
+which may be right programs, nor do recorded verdicts, which may be wrong.
 """
 
 import argparse
@@ -35,6 +37,7 @@ import rich.table
 
 from r1jax import audit_cases
 from r1jax.audit_cases import Case
+from r1jax.audit_reading import Reader, Reading
 from r1jax.config import exit_status, nearest
 from r1jax.data import jsonl
 from r1jax.data.types import Grade, Prompt, Rollout
@@ -47,8 +50,8 @@ _EVERY_S = 10.0  # between lines of progress
 _ENTRIES = 20  # of a task, where no limit is given
 _REASONS = 3
 _VERDICTS = {TimeoutError: "timeout", MemoryError: "memory", WorkerDied: "crash"}
-COLUMNS = ("data", "grader", "rows", "unreadable", "own reference", "wrong answers passed", "recorded verdicts",
-           "time-outs", "a second")  # fmt: skip
+COLUMNS = ("data", "grader", "rows", "unreadable", "misread", "own reference", "wrong answers passed",
+           "recorded verdicts", "time-outs", "a second")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,15 +86,17 @@ class Audit:
 
     Attributes:
         unreadable: (id, reference, reason) of the rows that could not be graded against.
+        readings: (id, reference, what the grader keeps of it) of the rows whose grader says what it keeps.
         seconds: wall-clock, of the grading alone.
     """
 
     name: str
     grader: str
     rows: int
-    unreadable: Sequence[tuple[str, str, str]]
-    results: Sequence[Result]
-    seconds: float
+    unreadable: Sequence[tuple[str, str, str]] = ()
+    readings: Sequence[tuple[str, str, Reading]] = ()
+    results: Sequence[Result] = ()
+    seconds: float = 0.0
 
     def tally(self, check: str) -> dict[str, tuple[int, int]]:
         """kind -> (found right, tried)."""
@@ -119,43 +124,55 @@ class Audit:
                 verdicts[result.prompt.id] = verdicts.get(result.prompt.id, True) and result.right
         return sum(verdicts.values()), len(verdicts)
 
+    def misread(self) -> list[tuple[str, str, Reading]]:
+        """The readings that lack something of the reference, or have something that it does not."""
+        return [(id_, answer, reading) for id_, answer, reading in self.readings if reading.lost or reading.added]
+
     def timeouts(self) -> int:
         return sum(result.grade.verdict == "timeout" for result in self.results)
 
     def faulty(self) -> bool:
         """Whether something is wrong with the data or the grader, and not perhaps with what they were checked by."""
         sure = (r for r in self.results if r.case.check != "recorded" and r.case.kind != audit_cases.SUBTLE)
-        return bool(self.unreadable) or any(result.failed for result in sure)
+        return bool(self.unreadable or self.misread()) or any(result.failed for result in sure)
 
 
 def audit_rows(
-    name: str, rows: Sequence[jsonl.Row], workers: Workers, cfg: GraderConfig, mutants_each: int | None = None
+    name: str,
+    rows: Sequence[jsonl.Row],
+    workers: Workers,
+    cfg: GraderConfig,
+    mutants_each: int | None = None,
+    reader: Reader | None = None,
 ) -> Audit:
     """Audits a dataset's rows, as `jsonl.read` gives them.
 
     Args:
         mutants_each: gross and subtle mutants of each reference program; None: all.
+        reader: an importable function, see `audit_cases.prepare`.
 
     Raises:
         SandboxError: there are programs to run and no sandbox.
     """
-    calls = [(row, mutants_each) for row in rows]
+    calls = [(row, mutants_each, reader) for row in rows]
     prepared = run_all(workers, f"{name}: reading", audit_cases.prepare, calls, cfg.timeout_s)
-    unreadable, readable, names = [], [], collections.Counter()
+    unreadable, readable, readings, names = [], [], [], collections.Counter()
     for row, future in zip(rows, prepared, strict=True):
         if error := future.exception():
             reason = str(error).removeprefix("ValueError: ")
             unreadable.append((row["id"], row["answer"], reason))
         else:
-            grader, cases = future.result()
+            grader, cases, reading = future.result()
             names[grader] += 1
             metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer", "grader")}
             prompt = Prompt(row["id"], row["prompt"], row["answer"], f"{grader}:{name}", metadata=metadata)
             readable.append(Row(prompt, cases))
+            if reading:
+                readings.append((row["id"], row["answer"], reading))
     if names["code"]:
         check_available(cfg.code)
     grader = names.most_common(1)[0][0] if names else ""
-    return _graded(Audit(name, grader, len(rows), unreadable, (), 0.0), readable, workers, cfg)
+    return _graded(Audit(name, grader, len(rows), unreadable, readings), readable, workers, cfg)
 
 
 def audit_task(task: str, count: int, workers: Workers, cfg: GraderConfig) -> Audit:
@@ -169,7 +186,7 @@ def audit_task(task: str, count: int, workers: Workers, cfg: GraderConfig) -> Au
         prompt = Prompt(f"{task}-{place}", entry["question"], answer, f"reasoning_gym:{task}", metadata=metadata)
         rows.append(Row(prompt, list(audit_cases.cases("reasoning_gym", {"answer": answer, "task": task}))))
     name = f"reasoning_gym:{task}"
-    return _graded(Audit(name, "reasoning_gym", len(rows), (), (), 0.0), rows, workers, cfg)
+    return _graded(Audit(name, "reasoning_gym", len(rows)), rows, workers, cfg)
 
 
 def _graded(audit: Audit, rows: Iterable[Row], workers: Workers, cfg: GraderConfig) -> Audit:
@@ -213,6 +230,12 @@ def summary(audit: Audit, workers: int) -> dict[str, Any]:
         "version": graders.version(audit.grader) if audit.grader else "",
         "rows": audit.rows,
         "unreadable": {"count": len(audit.unreadable), "first": [reason for *_, reason in audit.unreadable[:_REASONS]]},
+        "reading": {
+            "tried": len(audit.readings),
+            "misread": len(audit.misread()),
+            "lost": sum(bool(reading.lost) for *_, reading in audit.readings),
+            "added": sum(bool(reading.added) for *_, reading in audit.readings),
+        },
         "own": {"passed": own, "tried": tried},
         "perturbed": {
             kind: {"passed": passed, "tried": count} for kind, (passed, count) in audit.tally("perturbed").items()
@@ -230,6 +253,11 @@ def failures(audit: Audit) -> Iterator[dict[str, Any]]:
     """A line of failures.jsonl for everything that is not as it should be."""
     for id_, answer, reason in audit.unreadable:
         yield {"data": audit.name, "id": id_, "check": "readable", "gold": answer, "error": reason}
+    for id_, answer, reading in audit.misread():
+        for kind, tokens in (("lost", reading.lost), ("added", reading.added)):
+            if tokens:
+                line = {"data": audit.name, "id": id_, "check": "reading", "kind": kind, "gold": answer}
+                yield line | {"kept": reading.kept, "tokens": tokens}
     for result in audit.results:
         if result.failed:
             yield {
@@ -262,6 +290,7 @@ def cells(audit: Audit) -> list[str]:
         audit.grader or "–",
         f"{audit.rows:,}",
         f"{len(audit.unreadable):,}",
+        f"{len(audit.misread()):,} of {len(audit.readings):,}" if audit.readings else "–",
         f"{own:,} of {tried:,}" if tried else "–",
         ", ".join(perturbed) or "–",
         agreed,

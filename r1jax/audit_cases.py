@@ -15,6 +15,7 @@ from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
 from r1jax.audit_maths import maths_perturbations, number, number_perturbations
+from r1jax.audit_reading import Reader, Reading, compare
 from r1jax.mutation import GROSS, mutants
 from r1jax.rewards import graders
 
@@ -40,17 +41,33 @@ class Case(NamedTuple):
     right: bool
 
 
-def prepare(row: Mapping[str, Any], mutants_each: int | None = None) -> tuple[str, list[Case]]:
+class Prepared(NamedTuple):
+    """A dataset's row, to be audited.
+
+    Attributes:
+        reading: what its grader keeps of its reference; None where the grader does not say.
+    """
+
+    grader: str
+    cases: list[Case]
+    reading: Reading | None
+
+
+def prepare(row: Mapping[str, Any], mutants_each: int | None = None, reader: Reader | None = None) -> Prepared:
     """A dataset's row's grader and cases. Hostile rows may keep it busy: call it in a process that can be killed.
 
     Args:
         mutants_each: see `mutated`.
+        reader: what the grader keeps of a reference; by default its module's own `reading`, where it has one.
 
     Raises:
         ValueError: the row could not be graded against, see `graders.examine`.
     """
     name = graders.examine(row)
-    return name, [*cases(name, row, mutants_each), *_recorded(row)]
+    reader = reader or getattr(graders.grader(name), "reading", None)
+    answer = row["answer"]
+    reading = compare(answer, reader(answer)) if reader and answer.strip() else None
+    return Prepared(name, [*cases(name, row, mutants_each), *_recorded(row)], reading)
 
 
 def cases(name: str, row: Mapping[str, Any], mutants_each: int | None = None) -> Iterator[Case]:
