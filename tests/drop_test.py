@@ -1,11 +1,16 @@
 """DROP's F1 by hand, and on the cases of its authors' own tests."""
 
+import json
+import pathlib
+
 import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards import drop
 from r1jax.rewards.config import GraderConfig
+
+DATA = pathlib.Path(__file__).parents[2] / "shared/data/drop/dev_sample.jsonl"
 
 
 def grade(text: str, *answers):
@@ -58,6 +63,48 @@ def test_lists_are_taken_apart_only_where_the_reference_is_one():
     assert grade("Answer: lions, bears and cubs", ["cubs", "lions", "bears"]).score == 1.0
     assert grade("Answer: lions", ["cubs", "lions"]).score == 0.5
     assert grade("Answer: 1,000", "1000").score == 1.0
+
+
+@pytest.mark.parametrize("text, reference", [
+    ("Answer: $12.25", "12.25"), ("Answer: 12.25.", "12.25"), ("The answer is 10.5.", "10.5"),
+    ("Answer: (10.5)", "10.5"),
+    ("Answer: $1,225.50", "1225.5"), ("Answer: €1,225", "1225"), ("Answer: £5", "$5"), ("Answer: 1{,}225", "1,225"),
+    ("\\boxed{\\$12.25}", "12.25"), ("Answer: 50.5%", "50.5"), ("Answer: 12\\%", "12%"), ("Answer: $.50", "0.5"),
+    ("Answer: -5", "−5"), ("Answer: -$5", "-5"), ("Answer: -.7.", "-0.7"), ("Answer: 10–12", "10-12"),
+    ("Answer: 10 - 12", "10-12"), ("Answer: 10 -12", "10-12"), ("Answer: 43 yard", "43-yard"),
+    ("Answer: 1, 2, 3", "1,2,3"),
+    ("Answer: 12/25/2004.", "12/25/2004"), ("Answer: 4:30 p.m.", "4:30 pm"), ("Answer: 1990’s", "1990s"),
+    ("Answer: $1.5 million.", "1.5 million"), ("Answer: No.5", "No. 5"), ("Answer: 1 / 2", "1/2"), ("Answer: 3.0", "3"),
+])  # fmt: skip
+def test_punctuation_around_a_number_is_nothing(text, reference):
+    assert grade(text, reference)[:2] == (1.0, "right")
+
+
+@pytest.mark.parametrize("answer, reference", [
+    ("$12.25", "1225"), ("12.25.", "1225"), ("10.5.", "105"), ("1,225.50", "122550"), ("50.5%", "505"), ("$.50", "50"),
+    ("-5", "5"), ("−5", "5"), ("4:30", "430"), ("5:30 pm", "4:30 pm"), ("1/2", "12"), ("12/25", "1225"),
+    ("10^2", "102"),
+    ("12,25", "1225"), ("1,2,3", "123"), ("5...6", "56"), ("$5/$6", "56"), ("5'10\"", "510"), ("1.5m", "15m"),
+    ("12345678901234567891", "12345678901234567892"), ("1e-5", "1e5"),
+])  # fmt: skip
+def test_punctuation_within_a_number_is_part_of_it(answer, reference):
+    assert grade(f"Answer: {answer}", reference).score == 0.0
+    assert grade(f"Answer: {reference}", answer).score == 0.0
+
+
+def test_a_comma_between_thousands_parts_no_list():
+    assert grade("Answer: 1,225 and 10", ["10", "1225"]).score == 1.0
+    assert grade("Answer: 12,25", ["25", "12"]).score == 1.0
+
+
+def test_references_fed_back_are_right():
+    if not DATA.exists():
+        pytest.skip(f"{DATA} is not there")
+    for line in DATA.read_text("utf-8").splitlines():
+        for reference in drop.references(json.loads(line)):
+            assert drop.f1(reference, reference) == 1.0 and drop.exact(reference, reference)
+            if len(reference) == 1:
+                assert grade(f"Answer: {reference[0]}", *reference).score == 1.0
 
 
 def test_rows_without_a_reference_are_refused():

@@ -265,6 +265,17 @@ def test_a_score_beyond_its_range_is_none() -> None:
     assert _grade("calendar_arithmetic", entry, "-1").score == 1.0
 
 
+@pytest.mark.parametrize("text, score", [
+    ("1,225", 1.0), ("1225.0", 1.0), ("12,25", 0.0), ("1,2,25", 0.0), ("0.1,225", 0.0), ("01,225", 0.0),
+])  # fmt: skip
+def test_commas_are_left_out_between_thousands_alone(text: str, score: float) -> None:
+    entry = {"question": "?", "answer": "1225", "metadata": {}}
+    assert logic.grade(_rollout("gsm_symbolic", entry, text), GraderConfig()).score == score
+    for answer in ("12345,678", "0.1,225"):
+        wanted = {"question": "?", "answer": answer.replace(",", ""), "metadata": {}}
+        assert logic.grade(_rollout("gsm_symbolic", wanted, answer), GraderConfig()).score == 0.0
+
+
 def test_a_thousandth_of_a_second_is_a_difference() -> None:
     entry = {"question": "?", "answer": "00:00:01.500", "metadata": {"task_type": "time_ms"}}
     assert _grade("time_intervals", entry, "00:00:01.501").score == 0.0

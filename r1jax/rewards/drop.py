@@ -2,10 +2,13 @@
 
 Answers are bags of words: lower case, no articles, no punctuation, numbers by value. Two bags whose numbers do not
 agree have F1 0. Of several spans each finds its best partner, one to one, and what is left over counts as 0.
+
+The authors' evaluator differs in numbers: it removes all punctuation from what Python does not read as one, so that
+$12.25 is 1225 to it, 4:30 is 430 and -5 is 5. Here a number keeps what makes it one (`exact.without_punctuation`).
 """
 
+import decimal
 import re
-import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,13 +17,15 @@ import numpy as np
 from r1jax.data.types import Grade, Rollout
 from r1jax.rewards.answer import MAX_ANSWER, final_answer
 from r1jax.rewards.config import GraderConfig
+from r1jax.rewards.exact import without_punctuation
 
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_ARTICLES = frozenset({"a", "an", "the"})
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d{1,3})?")
+_NUMERAL = re.compile(r"[-+]?\d+(?:[.:/^]\d+)+")  # a time, a fraction, a date, a power: by its digits
 _ANSWER = re.compile(
     r"(?:^|\n|\*\*)\s{0,9}(?:final\s)?answer\s{0,3}(?:\*\*)?\s{0,3}[:：]|\banswer is\b:?", re.IGNORECASE
 )
-_LISTED = re.compile(r"\s*(?:,|;|\n|\band\b)\s*")
+_LISTED = re.compile(r"\s*(?:(?<!\d),|,(?!\d{3}(?!\d))|;|\n|\band\b)\s*")  # not the comma of 1,000
 _MOST_SPANS = 50
 
 
@@ -85,12 +90,17 @@ def _bag_f1(given: set[str], reference: set[str]) -> float:
 
 def normalized(text: str) -> str:
     """An answer's words in one spelling, split at white space and hyphens."""
-    words = []
-    for word in re.split(r"[ \-\n\t]", text):
-        word = _ARTICLES.sub(" ", word.lower() if _is_number(word) else word.lower().translate(_PUNCTUATION))
-        words.append(str(float(word)) if _is_number(word) else word)
-    return " ".join(" ".join(words).split())
+    words = without_punctuation(text.lower(), lambda run: " " if "-" in run else "").split()
+    return " ".join(_value(word) if _NUMBER.fullmatch(word) else word for word in words if word not in _ARTICLES)
+
+
+def _value(number: str) -> str:
+    """A number in one spelling: the shortest of its floating-point number where that is exactly it."""
+    exact, near = decimal.Decimal(number), float(number)
+    if decimal.Decimal(repr(near)) == exact:
+        return str(near + 0.0)  # no -0.0
+    return str(exact.normalize(decimal.Context(prec=len(number))))
 
 
 def _is_number(word: str) -> bool:
-    return bool(re.fullmatch(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?\s*", word))
+    return bool(_NUMBER.fullmatch(word) or _NUMERAL.fullmatch(word))

@@ -24,6 +24,7 @@ from typing import Any
 from r1jax.data.types import Grade, Rollout
 from r1jax.rewards import countdown
 from r1jax.rewards.config import GraderConfig
+from r1jax.rewards.exact import join_thousands
 
 SOURCE_PREFIX = "reasoning_gym:"
 # Above a thousandth of a second in a day, which time_intervals scores 1 - 1.2e-8.
@@ -189,7 +190,7 @@ _FORMS = {
 
 def _number(text: str) -> Fraction | None:
     """A decimal number or a ratio of two integers, commas between thousands or none; else None."""
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text.strip())
+    text = join_thousands(text.strip())
     if len(text) > 100 or not re.fullmatch(rf"{_NUMBER}|[+-]?\d+/0*[1-9]\d*", text, re.ASCII):
         return None  # Fraction("1e999999999") would hang
     return Fraction(text)
@@ -275,7 +276,7 @@ def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
     if others or not (answer or nothing_is_right):
         return Grade(0.0, "no_answer")
     # Separators of thousands aside, and not the comma of a pair: 1,2 is not 12.
-    vote = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", " ".join(answer.lower().split())).rstrip(".")[:200]
+    vote = join_thousands(" ".join(answer.lower().split())).rstrip(".")[:200]
     if answer and answer == prompt.answer.strip():
         return Grade(1.0, "right", vote)
     if len(answer) > max(_MAX_CHARS, 2 * len(prompt.answer)):
