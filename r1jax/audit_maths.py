@@ -3,7 +3,8 @@ r"""Answers near a mathematical reference that are wrong.
 For plain numbers (integers, decimals, fractions, mixed numbers) exact values are compared, and what is equal is left
 out. For formulas the change itself sees to it: the first term's sign changes, unless it is zero or `\pm`; a digit
 changes that is part of a value, not of a unit's power, a variable's index or the name before an equals sign; an element
-is dropped that stands there once.
+is dropped that stands there once; named values change places that are certainly not equal. Letters are the matter of
+`r1jax.audit_formulas`.
 """
 
 import itertools
@@ -12,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
+
+from r1jax.audit_formulas import evaluate, letters_changed
 
 _LETTER = re.compile(r"(?P<before>\(?|\\text\{\s*\(?)(?P<letter>[A-J])(?P<after>\)?\.?|\)?\s*\})")
 # x =, f(x) =, x \in, \approx
@@ -68,16 +71,24 @@ def maths_perturbations(reference: str) -> list[tuple[str, str]]:
     r"""Wrong answers near a reference, as (kind, answer).
 
     Kinds: "letter" (the next of a choice's), or "sign", "digit" (the first and the last one) and "option": an element
-    of a list, set, tuple, union or column left out, or one side of `\pm`.
+    of a list, set, tuple, union, column or of formulas in dollars left out, or one side of `\pm`; "names swapped" (two
+    named values have each other's), "letter dropped" and "letter renamed" of formulas; "negated" of words, and
+    "modified" of a plain number: "less than 5", "twice 5".
     """
     if letter := _LETTER.fullmatch(reference.strip()):
         other = "BCDABFGHIJ"["ABCDEFGHIJ".index(letter["letter"])] if letter["letter"] <= "D" else "A"
         return [("letter", letter["before"] + other + letter["after"])]
     value = number(reference)
     changed = number_perturbations(reference)
-    if value is None:
-        changed += [("option", text) for text in _options_dropped(reference)]
-    return changed
+    if value is not None:
+        words = ("less than", "twice") if value else ("less than",)
+        return [*changed, *(("modified", rf"\text{{{word} }}{reference.strip()}") for word in words)]
+    if opposite := _negated(reference):
+        changed.append(("negated", opposite))
+    options = {"".join(text.split()): text for text in (*_dollars_dropped(reference), *_options_dropped(reference))}
+    changed += [("option", text) for text in options.values()]
+    changed += [("names swapped", text) for text in _names_swapped(reference)]
+    return changed if _negatable(reference) else [*changed, *letters_changed(reference)]
 
 
 def number_perturbations(reference: str) -> list[tuple[str, str]]:
@@ -123,13 +134,105 @@ def _options_dropped(text: str) -> Iterator[str]:
     alike = Counter("".join(item.split()) for item in parts.items)
     if len(parts.items) > 1:
         for place in (0, len(parts.items) - 1):
-            if alike["".join(parts.items[place].split())] == 1:
+            others = [item for other, item in enumerate(parts.items) if other != place]
+            if alike["".join(parts.items[place].split())] == 1 and not _has_value_of(others, parts.items[place]):
                 between = max(place - 1, 0)
                 items, separators = list(parts.items), list(parts.separators)
                 del items[place], separators[between]
                 yield parts._replace(items=items, separators=separators).text()
     if re.search(r"\\(?:pm|mp)\b", text):
         yield re.sub(r"\\(?:pm|mp)\b", "+", text, count=1).strip().removeprefix("+")
+
+
+_NAMED = re.compile(
+    r"(?P<head>[\s$]*(?P<name>\\?[A-Za-z]+(?:_\w|_\{\w+\})?'*\s*(?:\(\w+\))?)\s*=\s*)(?P<value>[^=$]+?)(?P<tail>[\s$]*)"
+)
+
+
+def _names_swapped(text: str) -> Iterator[str]:
+    """A list of named values of which two have changed places: the first, and the next that is certainly another."""
+    parts = _split(text)
+    named = [_NAMED.fullmatch(item) for item in parts.items]
+    names = {"".join(item["name"].split()) for item in named if item}
+    if None in named or len(named) < 2 or len(names) < len(named):
+        return
+    first = named[0]
+    for place, other in enumerate(named[1:], 1):
+        values = [(evaluate(first["value"], point), evaluate(other["value"], point)) for point in (1, 2)]
+        if all(None not in pair and abs(pair[0] - pair[1]) > 1e-6 for pair in values):
+            items = list(parts.items)
+            items[0] = first["head"] + other["value"] + first["tail"]
+            items[place] = other["head"] + first["value"] + other["tail"]
+            yield parts._replace(items=items).text()
+            return
+
+
+_DOLLARS = re.compile(r"(?<!\\)\$([^$]+)(?<!\\)\$")
+_BETWEEN = re.compile(rf"\s*(?:{_WORDS_BETWEEN}|[,;，、；]|和|或)+\s*")
+
+
+def _dollars_dropped(text: str) -> Iterator[str]:
+    """Of several formulas in dollars, with nothing but separators between them, the first or the last left out."""
+    found = list(_DOLLARS.finditer(text))
+    between = [text[one.end() : other.start()] for one, other in itertools.pairwise(found)]
+    if not between or text[: found[0].start()].strip() or text[found[-1].end() :].strip(" .,;"):
+        return
+    if not all(_BETWEEN.fullmatch(part) for part in between):
+        return
+    for gone, kept in ((0, text[found[1].start() :]), (-1, text[: found[-2].end()])):
+        one = found[gone][1]
+        if all(_certainly_other(one, other[1]) for other in found if other is not found[gone]):
+            yield kept
+
+
+def _certainly_other(one: str, other: str) -> bool:
+    """Whether two formulas are not the same answer: another value or, of named values, another name."""
+    named = [_NAMED.fullmatch(part) for part in (one, other)]
+    if all(named) and named[0]["name"].strip() != named[1]["name"].strip():
+        return True
+    values = [evaluate(match["value"] if match else part) for match, part in zip(named, (one, other), strict=True)]
+    return None not in values and abs(values[0] - values[1]) > 1e-6
+
+
+_WORDS = re.compile(
+    r"(?P<before>\s*(?:\\(?:text|mbox)\s*\{)?\s*)(?P<words>[A-Za-z]+(?:[ '.]+[A-Za-z]+)*)(?P<after>[\s.]*\}?[\s.]*)"
+)
+_CHINESE_WORDS = re.compile(r"[\u4e00-\u9fff]+")
+_NEGATION = re.compile(
+    r"\b(?:not|no|none|never|neither|nor|nobody|nothing|without|un\w+|cannot)\b|n't\b|[不非无没未否]", re.I
+)
+_FUNCTION = re.compile(r"\b(?:sin|cos|tan|cot|sec|csc|log|ln|sqrt|pi|infty|exp|frac)\b")
+_OPPOSITES = {"yes": "No", "no": "Yes", "true": "False", "false": "True"}
+
+
+def _negatable(text: str) -> re.Match[str] | None:
+    """A text of words alone, in `\\text` or bare."""
+    found = _WORDS.fullmatch(text)
+    if not found or (found["before"].strip() == "") != ("}" not in found["after"]):
+        return None
+    longest = max(map(len, found["words"].split()))
+    return found if longest >= 3 or found["words"].lower() in _OPPOSITES else None
+
+
+def _negated(text: str) -> str | None:
+    """Words that say that it is not so; None where the text is not of words, or says that already."""
+    if _CHINESE_WORDS.fullmatch(text.strip()) and not _NEGATION.search(text):
+        return text.replace("是", "不是", 1) if "是" in text else f"不是{text.strip()}"
+    found = _negatable(text)
+    words = found["words"] if found else ""
+    if opposite := _OPPOSITES.get(words.lower()):
+        return found["before"] + opposite + found["after"]
+    if not found or words.isupper() or _NEGATION.search(words) or _FUNCTION.search(words):
+        return None
+    verb = re.search(r" (?:is|are)(?= )", words)
+    negated = f"{words[: verb.end()]} not{words[verb.end() :]}" if verb else f"not {words}"
+    return found["before"] + negated + found["after"]
+
+
+def _has_value_of(others: list[str], item: str) -> bool:
+    value = evaluate(item.replace("$", " "))
+    values = [evaluate(other.replace("$", " ")) for other in others] if value is not None else []
+    return any(other is not None and abs(other - value) < 1e-9 for other in values)
 
 
 def _split(text: str) -> _List:

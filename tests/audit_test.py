@@ -94,6 +94,7 @@ def test_the_first_and_the_last_digit_of_the_value_change(reference: str, digits
         ("1,234", []),
         (r"\text{(E)},", []),
         (r"11,\! 111", []),
+        (r"\frac12 \text{ or } 0.5", []),  # one value, said twice
         ("f(2, 3)", []),
         ("(x+1)(x, y)", []),
     ],
@@ -101,6 +102,79 @@ def test_the_first_and_the_last_digit_of_the_value_change(reference: str, digits
 def test_an_element_is_left_out_of_a_list_set_tuple_union_or_column(reference: str, options: list[str]) -> None:
     found = perturbed(reference).get("option", [])
     assert [text.replace(" ", "") for text in found] == [text.replace(" ", "") for text in options]
+
+
+@pytest.mark.parametrize(
+    "reference, options",
+    [
+        ("$x=2$ and $y=3$", ["$x=2$", "$y=3$"]),
+        ("$(1,2)$和$(3,4)$", []),  # pairs are not evaluated
+        ("$1$、$2$和$3$", ["$1$", "$1$、$2$", "$2$和$3$"]),
+        (r"$\frac12$ or $0.5$", []),
+        ("$5$ for $x=2$", []),  # not a list
+        (r"\$5 and \$6", [r"\$5", r"\$6"]),  # currencies
+    ],
+)
+def test_an_element_is_left_out_of_several_formulas_in_dollars(reference: str, options: list[str]) -> None:
+    found = perturbed(reference).get("option", [])
+    assert sorted(text.strip() for text in found) == options
+
+
+@pytest.mark.parametrize(
+    "reference, swapped",
+    [
+        ("x=2, y=3", ["x=3, y=2"]),
+        ("AB=9, CD=4", ["AB=4, CD=9"]),
+        ("x_1 = a, x_2 = 2a", ["x_1 = 2a, x_2 = a"]),
+        ("$x=2$ and $y=3$", ["$x=3$ and $y=2$"]),
+        ("x=1, y=1, z=2", ["x=2, y=1, z=1"]),
+        (r"x=\frac12, y=0.5", []),  # the same value
+        (r"x=\frac{a}{2}, y=0.5a", []),
+        ("x=2,y=3 or x=3,y=2", []),  # two solutions
+        (r"x=\clubsuit, y=3", []),  # not evaluated
+        ("x=2", []),
+        (r"a=\frac{1}{2}, Q(2,-2)", []),
+    ],
+)
+def test_two_named_values_that_differ_change_places(reference: str, swapped: list[str]) -> None:
+    assert perturbed(reference).get("names swapped", []) == swapped
+
+
+@pytest.mark.parametrize(
+    "reference, negated",
+    [
+        ("even", ["not even"]),
+        (r"\text{even}", [r"\text{not even}"]),
+        ("They are equal", ["They are not equal"]),
+        ("Mrs. Hilt", ["not Mrs. Hilt"]),
+        ("Yes", ["No"]),
+        ("小明", ["不是小明"]),
+        ("neither", []),
+        ("They are not equal", []),
+        ("不是", []),
+        ("Navin and 5", []),
+        ("LQSX", []),  # perhaps a product, or points
+        ("sin x", []),
+        ("xy", []),
+        ("C", []),
+    ],
+)
+def test_words_are_negated_unless_they_are_already(reference: str, negated: list[str]) -> None:
+    assert perturbed(reference).get("negated", []) == negated
+
+
+@pytest.mark.parametrize(
+    "reference, modified",
+    [
+        ("5", [r"\text{less than }5", r"\text{twice }5"]),
+        (r"\frac12", [r"\text{less than }\frac12", r"\text{twice }\frac12"]),
+        ("0", [r"\text{less than }0"]),  # twice nothing is nothing
+        ("x", []),
+        ("(1, 2)", []),
+    ],
+)
+def test_a_number_is_said_with_a_word_that_changes_it(reference: str, modified: list[str]) -> None:
+    assert perturbed(reference).get("modified", []) == modified
 
 
 @pytest.mark.parametrize("gold, letter", [("C", "D"), ("(D)", "(A)"), (r"\text{(E)}", r"\text{(A)}"), ("B.", "C.")])
@@ -236,13 +310,15 @@ def test_planted_faults_of_mathematics_are_all_found(tmp_path: pathlib.Path, cap
     assert summary["version"] == graders.version("maths")
     assert summary["unreadable"]["count"] == 1 and "reference answer" in summary["unreadable"]["first"][0]
     assert summary["own"] == {"passed": 2, "tried": 2}
+    assert summary["perturbed"].pop("modified")["tried"] == 2  # whether it passes is the grader's matter
+    failures = [failure for failure in failures if failure.get("kind") != "modified"]
     assert summary["perturbed"] == {
         "sign": {"passed": 0, "tried": 2},
         "digit": {"passed": 0, "tried": 4},
         "option": {"passed": 0, "tried": 2},
     }
     assert summary["recorded"] == {"n": 3, "agreed": 1, "false_positives": 1, "false_negatives": 1}
-    assert summary["timeouts"] == 0 and summary["gradings"] == 13 and summary["per_second"] > 0
+    assert summary["timeouts"] == 0 and summary["gradings"] == 15 and summary["per_second"] > 0
     assert [(each["id"], each["check"]) for each in failures] == [
         ("unreadable", "readable"), ("fine", "recorded"), ("fine", "recorded"),
     ]  # fmt: skip
