@@ -73,7 +73,8 @@ def maths_perturbations(reference: str) -> list[tuple[str, str]]:
     Kinds: "letter" (the next of a choice's), or "sign", "digit" (the first and the last one) and "option": an element
     of a list, set, tuple, union, column or of formulas in dollars left out, or one side of `\pm`; "names swapped" (two
     named values have each other's), "letter dropped" and "letter renamed" of formulas; "negated" of words, and
-    "modified" of a plain number: "less than 5", "twice 5".
+    "modified" of a plain number: "less than 5", "twice 5", or without such a word that the reference has; "glued", the
+    blank of a mixed number or the point of a decimal left out.
     """
     if letter := _LETTER.fullmatch(reference.strip()):
         other = "BCDABFGHIJ"["ABCDEFGHIJ".index(letter["letter"])] if letter["letter"] <= "D" else "A"
@@ -82,7 +83,11 @@ def maths_perturbations(reference: str) -> list[tuple[str, str]]:
     changed = number_perturbations(reference)
     if value is not None:
         words = ("less than", "twice") if value else ("less than",)
+        glued = re.sub(r"(?<=\d)[ .](?=\d)", "", reference)
+        changed += [("glued", glued)] if number(glued) not in (None, value) else []
         return [*changed, *(("modified", rf"\text{{{word} }}{reference.strip()}") for word in words)]
+    if (modified := _MODIFIED.fullmatch(reference)) and number(modified["number"]):
+        changed.append(("modified", modified["number"]))
     if opposite := _negated(reference):
         changed.append(("negated", opposite))
     options = {"".join(text.split()): text for text in (*_dollars_dropped(reference), *_options_dropped(reference))}
@@ -167,6 +172,11 @@ def _names_swapped(text: str) -> Iterator[str]:
             return
 
 
+_MODIFIED = re.compile(
+    r"\s*(?:\\text\s*\{\s*)?(?:(?:less|fewer|more|greater) than|at (?:least|most)|twice|half|negative|minus)\s+"
+    r"(?P<number>[^{}]*)\}?",
+    re.IGNORECASE,
+)
 _DOLLARS = re.compile(r"(?<!\\)\$([^$]+)(?<!\\)\$")
 _BETWEEN = re.compile(rf"\s*(?:{_WORDS_BETWEEN}|[,;，、；]|和|或)+\s*")
 

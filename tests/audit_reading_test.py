@@ -159,6 +159,8 @@ def test_trap18_of_15_references_misread_on_both_sides_alike_at_least_13_are_fou
     assert status == 1 and summary["unreadable"]["count"] == 0
     assert summary["own"] == {"passed": 15, "tried": 15}, "the grader agrees with itself, whatever it cuts"
     assert len({failure["id"] for failure in failures}) >= 13
+    perturbed = {failure["id"] for failure in failures if failure["check"] == "perturbed"}
+    assert len(perturbed) >= 13, "without a word of the grader about what it keeps"
     lost = {failure["id"] for failure in failures if failure["check"] == "reading" and failure["kind"] == "lost"}
     assert len(lost) >= 13 and summary["reading"]["lost"] == len(lost)
     assert summary["reading"]["tried"] == 15 and summary["reading"]["misread"] >= 13

@@ -169,12 +169,24 @@ def test_words_are_negated_unless_they_are_already(reference: str, negated: list
         ("5", [r"\text{less than }5", r"\text{twice }5"]),
         (r"\frac12", [r"\text{less than }\frac12", r"\text{twice }\frac12"]),
         ("0", [r"\text{less than }0"]),  # twice nothing is nothing
+        ("less than 5", ["5"]),
+        (r"\text{negative }5", []),  # not cut out of its braces
+        ("negative 5", ["5"]),
+        ("negative 0", []),
         ("x", []),
         ("(1, 2)", []),
     ],
 )
 def test_a_number_is_said_with_a_word_that_changes_it(reference: str, modified: list[str]) -> None:
     assert perturbed(reference).get("modified", []) == modified
+
+
+@pytest.mark.parametrize(
+    "reference, glued",
+    [("2 1/4", ["21/4"]), ("2.5", ["25"]), ("-0.25", ["-025"]), ("0.0", []), ("25", []), ("1,234", []), ("x.5", [])],
+)
+def test_a_blank_or_a_point_between_digits_is_left_out_of_a_number(reference: str, glued: list[str]) -> None:
+    assert perturbed(reference).get("glued", []) == glued
 
 
 @pytest.mark.parametrize("gold, letter", [("C", "D"), ("(D)", "(A)"), (r"\text{(E)}", r"\text{(A)}"), ("B.", "C.")])

@@ -65,10 +65,10 @@ def reads_nothing(answer: str) -> None:
 
 
 def misreads(rollout: Rollout, cfg: GraderConfig) -> Grade:
-    """Compares what is left of the answer and of the reference when both are misread in the same way."""
+    """Compares what is left of the answer and of the reference when both are misread in the same way; no order."""
     keep = MISREADINGS[rollout.prompt.metadata["misreading"]]
     answer = rollout.text.removeprefix(r"\boxed{").removesuffix("}")
-    right = keep(answer) == keep(rollout.prompt.answer)
+    right = sorted(keep(answer).split(", ")) == sorted(keep(rollout.prompt.answer).split(", "))
     return Grade(float(right), "right" if right else "wrong")
 
 
