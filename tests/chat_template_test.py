@@ -1,9 +1,9 @@
 """A chat template does what templates do in transformers, and nothing else."""
 
 import datetime
-import time
 
 import pytest
+from steps import steps
 
 from r1jax.text.chat_template import render_template
 
@@ -66,10 +66,12 @@ def test_a_template_that_fails_says_so_in_its_own_words(source, words):
     ],
 )
 def test_a_template_that_attacks_is_refused(source):
-    start = time.perf_counter()
-    with pytest.raises(ValueError, match="chat template failed"):
-        render_template(source, {"messages": MESSAGES})
-    assert time.perf_counter() - start < 2
+    def attack() -> None:
+        with pytest.raises(ValueError, match="chat template failed"):
+            render_template(source, {"messages": MESSAGES})
+
+    attack()  # jinja2 compiles it
+    assert steps(attack) < 5_000
 
 
 @pytest.mark.parametrize("source", ["{{ raise_exception.__globals__ }}", "{{ ''|attr('__class__')|attr('__mro__') }}"])

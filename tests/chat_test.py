@@ -1,8 +1,8 @@
 """Responses taken apart."""
 
-import time
 
 import pytest
+from steps import assert_linear
 
 from r1jax.text.chat import Response, plain, render, split_response
 
@@ -68,10 +68,8 @@ def test_plain_text_has_no_disguise(disguised: str, bare: str) -> None:
 
 @pytest.mark.parametrize("loop", ["<answer>", "</think><answer></answer>", "<think>", "</answer>", "<answer> </think>"])
 def test_a_response_caught_in_a_loop_of_tags_splits_quickly(loop: str) -> None:
-    start = time.perf_counter()
-    split_response(loop * 30_000)
-    split_response(loop * 30_000, marker=loop)
-    assert time.perf_counter() - start < 1.0
+    assert_linear(split_response, loop, large=5_000_000)
+    assert_linear(lambda text: split_response(text, marker=loop), loop, large=5_000_000)
 
 
 def test_an_unknown_template_is_refused_by_name() -> None:

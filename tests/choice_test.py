@@ -1,9 +1,8 @@
 """Choices, as chat models really give them."""
 
-import time
-
 import numpy as np
 import pytest
+from steps import assert_linear
 
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards import choice
@@ -69,10 +68,10 @@ def test_rows_that_are_no_choices_are_refused():
             choice.check({"answer": answer})
 
 
-@pytest.mark.parametrize("text", [
-    "answer is " * 2000, "(" * 19_000, "Answer: " + "*" * 19_000, "\nA. " * 4500, "答案" * 9000,
-])  # fmt: skip
-def test_hostile_text_takes_no_time(text):
-    began = time.monotonic()
-    assert grade(text).score == 0.0
-    assert time.monotonic() - began < 1
+@pytest.mark.parametrize("piece", ["answer is ", "(", "*", "\nA. ", "答案"])
+def test_hostile_text_takes_no_time(monkeypatch, piece):
+    # With the limit a quadratic search would end within seconds, and only a clock would tell it from a linear one.
+    monkeypatch.setattr(choice, "MAX_ANSWER", 10**9)
+    for lead in ("", "Answer: "):
+        assert grade(lead + piece * (19_000 // len(piece))).score == 0.0
+        assert_linear(lambda text, lead=lead: grade(lead + text), piece)

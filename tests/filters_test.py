@@ -2,10 +2,10 @@
 
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
+from steps import assert_linear
 
 from r1jax import config
 from r1jax.config import ConfigError
@@ -136,9 +136,7 @@ def test_formulas_and_prose_are_no_code(text):
 
 @pytest.mark.parametrize("piece", ["a(", "for ", "x = 5\n", "x) ", "<pre ", " \n "])
 def test_hostile_text_costs_no_more_than_its_length(piece):
-    began = time.monotonic()
-    code_block(piece * 10**5)
-    assert time.monotonic() - began < 2.0
+    assert_linear(code_block, piece)
 
 
 @pytest.mark.parametrize("question, line", [(EN, "Wait, is that so? Let me check it again, step by step.\n"),

@@ -2,12 +2,12 @@
 
 import json
 import pathlib
-import time
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from steps import assert_linear
 
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards.language import LANGUAGES, check, consistency, language_of
@@ -228,12 +228,12 @@ LOOPS = (
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_hostile_megabyte_takes_bounded_time(loop: str) -> None:
-    rollout = _rollout(loop * (1_000_000 // len(loop)))
-    assert rollout.response.thought
-    start = time.process_time()
-    got = consistency(rollout, "en")
-    assert time.process_time() - start < 8.0
-    assert 0.0 <= got <= 1.0
+    def read(text: str) -> None:
+        rollout = _rollout(text)
+        assert rollout.response.thought
+        assert 0.0 <= consistency(rollout, "en") <= 1.0
+
+    assert_linear(read, loop)
 
 
 def test_a_long_thought_is_read_from_end_to_end() -> None:

@@ -1,7 +1,6 @@
 """What holds of the maths grader for any number, any spelling and any text."""
 
 import contextlib
-import time
 from decimal import Decimal
 from fractions import Fraction
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from steps import assert_linear, steps
 
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.rewards import maths, notation, numerals
@@ -109,15 +109,18 @@ def test_plain_numbers_compare_as_math_verify_compares_them(a: str, b: str) -> N
         assert (ours == 1.0) == verify(*parsed, timeout_seconds=None)
 
 
+# Lines of Python, among them those that sympy's modules run as they are first imported: about a second's.
+_AT_ONCE = 10_000_000
 soup = st.lists(st.sampled_from(_TOKENS), max_size=25).map("".join) | st.lists(st.sampled_from(_TOKENS)).map(" ".join)
+
+
+def _has_a_score(text: str, gold: str) -> None:
+    assert _grade(text, gold).score in (0.0, 1.0)
 
 
 def _takes_any_text(text: str, gold: str) -> None:
     for wrapped in (text, rf"\boxed{{{text}}}", f"<answer>{text}</answer>"):
-        start = time.process_time()
-        grade = _grade(wrapped, gold)
-        assert grade.score in (0.0, 1.0)
-        assert time.process_time() - start < 10
+        assert steps(_has_a_score, wrapped, gold) < 10 * _AT_ONCE
     with contextlib.suppress(ValueError):
         maths.check({"answer": text})
     assert len(notation.tidy(text)) < 10 * len(text) + 10
@@ -153,22 +156,35 @@ HOSTILE = {
 }  # fmt: skip
 
 
+def _is_refused(text: str, gold: str) -> None:
+    assert _grade(text, gold).score == 0.0
+
+
+def _check(answer: str) -> None:
+    with contextlib.suppress(ValueError):
+        maths.check({"answer": answer})
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_trap18_hostile_text_is_refused_at_once(name: str) -> None:
     for gold in _GOLDS[:4]:
         for form in ("%s", r"\boxed{%s}", "<answer>%s</answer>"):
             maths.check({"answer": gold})
-            start = time.process_time()
-            assert _grade(form.replace("%s", HOSTILE[name]), gold).score == 0.0
-            assert time.process_time() - start < 1.0
+            assert steps(_is_refused, form.replace("%s", HOSTILE[name]), gold) < _AT_ONCE
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_trap18_a_hostile_reference_is_refused_at_once(name: str) -> None:
-    start = time.process_time()
-    with contextlib.suppress(ValueError):
-        maths.check({"answer": HOSTILE[name]})
-    assert time.process_time() - start < 1.0
+    assert steps(_check, HOSTILE[name]) < _AT_ONCE
+
+
+@pytest.mark.parametrize("piece", ["$", r"\( ", "$x ", "the answer is ", "\n", "1 or ", "(", "9", "1,", "+x", "|", " ",
+                                   r"\text{", r"\left(", r"\frac{1}{", r"\boxed{1}", "<answer>"])  # fmt: skip
+def test_trap18_a_repeated_piece_takes_linear_time(monkeypatch: pytest.MonkeyPatch, piece: str) -> None:
+    # With the limit a quadratic search would end within seconds, and only a clock would tell it from a linear one.
+    monkeypatch.setattr(maths, "MAX_ANSWER", 10**9)
+    for gold in ("42", r"2\sqrt{3}", r"\text{Evelyn}"):
+        assert_linear(lambda text, gold=gold: _grade(text, gold), piece, large=300_000)
 
 
 @pytest.mark.parametrize("name", ["tower", "tower of two", "power", "stars", "factorials", "factorial", "deep brackets",
