@@ -8,6 +8,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 
+import hypothesis
 import jax
 import pytest
 
@@ -17,6 +18,10 @@ from r1jax.data.corpus import CorpusConfig, document
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
 from r1jax.text.tokenizer import train_sentencepiece
+
+# An example may take any time: on a busy machine the usual limit of 200 ms fails tests at random.
+hypothesis.settings.register_profile("r1jax", deadline=None)
+hypothesis.settings.load_profile("r1jax")
 
 
 @pytest.fixture(scope="session", autouse=True)
