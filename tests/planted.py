@@ -7,6 +7,8 @@ import pathlib
 import re
 import signal
 
+import jobs
+
 from r1jax.data.types import Grade, Rollout
 from r1jax.rewards import combine
 from r1jax.rewards.config import GraderConfig
@@ -89,6 +91,8 @@ def killed(*_: object) -> None:
 
 
 def grade_or_hang(rollout: Rollout, *args: object) -> object:
+    """Notes each start in the file that the prompt names."""
+    jobs.note(rollout.prompt.metadata["log"], rollout.sample)
     if "hang" in rollout.text:
         hang()
     return combine.grade(rollout, *args)

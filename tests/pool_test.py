@@ -1,23 +1,31 @@
 """Rollouts graded in processes that can be killed: what becomes of those that hang, crash or cannot be graded."""
 
 import dataclasses
-import time
+import runpy
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import jobs
 import numpy as np
 import planted
 import pytest
+from jobs import GENEROUS_S, Clock, alive, noted
+from steps import steps
 
 from r1jax.config import ConfigError, parse
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards import pool as pool_module
+from r1jax.rewards import workers as workers_module
 from r1jax.rewards.combine import combine, grade
 from r1jax.rewards.config import CustomReward, GraderConfig, RewardConfig
 from r1jax.rewards.pool import GraderPool
+from r1jax.rewards.workers import Workers
 
-CFG = RewardConfig(random=0.5, overlong_buffer=4, graders=GraderConfig(timeout_s=2.0, memory_mb=512))
+CFG = RewardConfig(random=0.5, overlong_buffer=4, graders=GraderConfig(timeout_s=GENEROUS_S, memory_mb=512))
+IMPATIENT = dataclasses.replace(CFG, graders=dataclasses.replace(CFG.graders, timeout_s=0.5))
 SEED, MAX_TOKENS = 3, 16
+SPEED = runpy.run_path(str(Path(__file__).parents[1] / "experiments" / "grader_speed.py"))
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +63,8 @@ def test_trap18_trap35_what_becomes_of_a_grader_is_told_apart_and_the_rest_of_th
     graders: GraderPool, monkeypatch: pytest.MonkeyPatch, fate: str, score: float | None, verdict: str
 ) -> None:
     monkeypatch.setattr(pool_module, "grade", getattr(planted, fate, grade))
+    if fate == "hang":
+        monkeypatch.setattr(graders, "cfg", IMPATIENT)
     rollout = _rollout("5", source="no_such_grader" if fate == "no_such" else "maths")
     graded = graders.submit(rollout).result()
     assert (graded.parts["accuracy"], graded.verdict) == (score, verdict)
@@ -62,74 +72,97 @@ def test_trap18_trap35_what_becomes_of_a_grader_is_told_apart_and_the_rest_of_th
     assert graded.reward == (None if score is None else pytest.approx(1.0 + 0.5 * graded.parts["random"]))
 
 
-NASTY = (
-    "9^{9^{9^{9}}}", "1+" * 500_000 + "1", "(" * 5000 + "5" + ")" * 5000, r"\frac{" * 2000, "5" * 1_000_000, "99!!!!",
-    r"\boxed{" * 20_000, "the answer is " * 80_000, "[" * 30 + "x^2" + "]" * 30, r"\sqrt{" * 300 + "2" + "}" * 300,
-)  # fmt: skip
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The processes that were started during the test."""
+    found, start = [], Workers._start
 
+    def counted(self: Workers) -> object:
+        found.append(start(self))
+        return found[-1]
 
-def timed(graders: GraderPool, answers: list[str]) -> tuple[float, list[Rollout]]:
-    rollouts = [_rollout(answer, sample=i) for i, answer in enumerate(answers)]
-    begin = time.monotonic()
-    graded = graders.score(rollouts)
-    return time.monotonic() - begin, graded
+    monkeypatch.setattr(Workers, "_start", counted)
+    return found
 
 
 def test_trap18_of_512_samples_5_percent_pathological_cost_at_most_the_clean_time_and_a_limit(
-    graders: GraderPool,
+    graders: GraderPool, monkeypatch: pytest.MonkeyPatch, started: list[object]
 ) -> None:
-    clean_s, _ = timed(graders, [f"{i}.5" for i in range(512)])
-    mixed_s, graded = timed(graders, [NASTY[i // 20 % len(NASTY)] if i % 20 == 0 else f"{i}.5" for i in range(512)])
+    """The time is counted in steps: beyond the clean ones' twice, 10,000 for each pathological sample on average."""
+    monkeypatch.setattr(pool_module, "_PATIENCE_S", GENEROUS_S)  # on a busy machine anything may take longer
+    clean, mixed = SPEED["clean"](512), SPEED["mixed"](512, SPEED["PATHOLOGICAL"])
+
+    def cost(rollouts: list[Rollout]) -> int:
+        return sum(steps(grade, rollout, CFG, SEED, MAX_TOKENS) for rollout in rollouts)
+
+    assert cost(mixed) <= 2 * cost(clean) + 26 * 10_000
+    graders.score(clean[:8])
+    present = set(graders._workers.pids())
+    started.clear()
+    graded = graders.score(mixed)
     assert {r.parts["accuracy"] for r in graded} == {0.0}
-    assert "timeout" not in {r.verdict for r in graded}, "all are seen through"
-    assert mixed_s < 2 * clean_s + CFG.graders.timeout_s
+    assert {r.verdict for r in graded} <= {"wrong", "too_complex", "malformed", "no_answer"}, "all are seen through"
+    assert present <= set(graders._workers.pids()) and len(present) + len(started) <= CFG.graders.workers
 
 
 def test_trap18_what_hangs_in_earnest_costs_the_others_its_patience_and_a_new_process(
-    graders: GraderPool, monkeypatch: pytest.MonkeyPatch
+    graders: GraderPool, monkeypatch: pytest.MonkeyPatch, started: list[object], tmp_path: Path
 ) -> None:
-    clean_s, _ = timed(graders, [f"{i}.5" for i in range(512)])
+    clock, log, aside = Clock(), tmp_path / "log", []
+    monkeypatch.setattr(workers_module, "time", clock)
     monkeypatch.setattr(pool_module, "grade", planted.grade_or_hang)
-    mixed_s, graded = timed(graders, ["hang" if i % 20 == 0 else f"{i}.25" for i in range(512)])
-    assert [r.verdict for r in graded[::20]] == ["timeout"] * 26
-    assert {r.verdict for i, r in enumerate(graded) if i % 20} == {"wrong"}
-    each_s = pool_module._PATIENCE_S / CFG.graders.workers + 0.1  # a process starts in a few hundredths of a second
-    assert mixed_s < 2 * clean_s + CFG.graders.timeout_s + 26 * each_s
+    lose_patience = Workers._lose_patience
+
+    def counted(self: Workers, worker: object, now: float) -> None:
+        aside.append(worker)
+        lose_patience(self, worker, now)
+
+    monkeypatch.setattr(Workers, "_lose_patience", counted)
+    rollouts = SPEED["mixed"](512, ("hang",))
+    for rollout in rollouts:
+        rollout.prompt.metadata["log"] = log
+    graders.submit(rollouts[1]).result()
+    present = len(graders._workers.pids())
+    started.clear(), aside.clear(), log.unlink()
+    pending = [graders.submit(rollout) for rollout in rollouts]
+    others = [grade.result() for i, grade in enumerate(pending) if i % 20]
+    assert not any(grade._grade.done() for grade in pending[::20]), "the others waited for a time limit"
+    hanging = {pid for name, pid in noted(log) if int(name) % 20 == 0}
+    assert len(hanging) == 26 and all(map(alive, hanging)), "each has a process of its own"
+    # A process for each that was put aside: those that hang, and no others but where the machine is very busy.
+    assert present + len(started) <= len(aside) + CFG.graders.workers
+    clock.ahead += CFG.graders.timeout_s
+    for _ in range(2):  # between one result and the next the time limits are looked at
+        graders._workers.submit(int, timeout_s=GENEROUS_S).result()
+    assert [grade.result().verdict for grade in pending[::20]] == ["timeout"] * 26
+    assert {graded.verdict for graded in others} == {"wrong"}
+    assert Counter(int(name) for name, _ in noted(log)) == Counter(range(512)), "none is graded twice"
+    assert not any(map(alive, hanging))
 
 
 def test_telling_languages_apart_costs_no_worker_its_place() -> None:
+    """A worker that had to read the language model first would be taken to hang."""
     thought = "<think>These are more than enough words for a language to be told.</think><answer>5</answer>"
     rollouts = [dataclasses.replace(_rollout("5", sample=i), text=thought) for i in range(32)]
     with GraderPool(RewardConfig(language=1.0, target_language="en"), SEED, MAX_TOKENS) as pool:
-        pool.score([_rollout("5", sample=i) for i in range(8)])
-        before = pool._workers.pids()
+
+        def models_read() -> set[int]:
+            futures = [pool._workers.submit(jobs.models_read, timeout_s=GENEROUS_S) for _ in range(8)]
+            return {future.result() for future in futures}
+
+        assert models_read() == {1}, "the server has read it, and workers begin with it"
         graded = pool.score(rollouts)
-        assert set(before) & set(pool._workers.pids()), "each read the language model, and was taken to hang"
+        assert models_read() == {1}
     assert {r.parts["language"] for r in graded} == {1.0}
 
 
-@pytest.mark.slow
-def test_a_thousand_ordinary_answers_are_graded_a_second() -> None:
-    """Answers as in MATH, one in five an expression that sympy must read, each after a page of thought."""
-    forms = (
-        ("{}", "{}"), ("{}.5", "{}.50"), (r"\frac{{{}}}{{7}}", r"\dfrac{{{}}}{{7}}"), ("({}, 3)", r"\left({},3\right)"),
-        (r"{}\sqrt{{2}}", r"\sqrt{{2}} \cdot {}"),
-    )  # fmt: skip
-    thought = "Let us see what follows from the first equation, and then check it. " * 30
-    rollouts = []
-    for i in range(8192):
-        reference, answer = (form.format(i + 1) for form in forms[i % len(forms)])
-        prompt = Prompt(f"{i // 8}", "What is x?", reference, "maths:bench")
-        text = rf"<think>{thought}</think><answer>It is $\boxed{{{answer}}}$.</answer>"
-        rollouts.append(Rollout(prompt, i % 8, np.zeros(500, np.int32), np.zeros(500, np.float32), text, "stop"))
-    with GraderPool(RewardConfig(), SEED, 1000) as pool:
-        pool.score([_rollout("5")])
-        begin = time.monotonic()
-        graded = pool.score(rollouts)
-        rate = len(rollouts) / (time.monotonic() - begin)
-    assert {r.verdict for r in graded} == {"right"}
-    print(f"{rate:,.0f} answers a second")
-    assert rate >= 1000
+def test_ordinary_answers_after_a_page_of_thought_take_few_steps(graders: GraderPool) -> None:
+    """Answers as in MATH; `experiments/grader_speed.py` measures how many are graded a second."""
+    rollouts = SPEED["ordinary"](400)
+    assert {r.verdict for r in graders.score(rollouts)} == {"right"}
+    for rollout in rollouts[:200]:  # fills caches
+        grade(rollout, CFG, SEED, MAX_TOKENS)
+    assert sum(steps(grade, rollout, CFG, SEED, MAX_TOKENS) for rollout in rollouts[200:]) / 200 < 40_000
 
 
 def test_a_custom_reward_is_a_function_in_a_file(tmp_path: Path) -> None:

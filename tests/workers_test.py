@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import jobs
 import pytest
+from jobs import GENEROUS_S, Clock, alive, noted, until
 
 from r1jax.rewards import workers as workers_module
 from r1jax.rewards.workers import JobError, WorkerDied, Workers
@@ -20,25 +22,46 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Workers]:
     with Workers(2, memory_mb=512) as workers:
-        workers.submit(int, timeout_s=60).result()  # the server imports the graders' libraries
+        workers.submit(int, timeout_s=GENEROUS_S).result()  # the server imports the graders' libraries
         yield workers
 
 
-def hang() -> None:
-    """Holds the interpreter lock: no thread and no Python signal handler runs meanwhile."""
-    9**9**9
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(workers_module, "time", clock)
+    return clock
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Where jobs note that they start."""
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The processes that were started during the test."""
+    pids, start = [], Workers._start
+
+    def counted(self: Workers) -> object:
+        worker = start(self)
+        pids.append(worker.process.pid)
+        return worker
+
+    monkeypatch.setattr(Workers, "_start", counted)
+    return pids
+
+
+def look(workers: Workers) -> None:
+    """Returns after the workers' time limits have been looked at: between one result and the next they are."""
+    for _ in range(2):
+        workers.submit(int, timeout_s=GENEROUS_S).result()
 
 
 def test_each_future_has_its_own_jobs_value_whoever_hands_it_in(workers: Workers) -> None:
     def hand_in(start: int) -> list[int]:
-        futures = [workers.submit(abs, -i, timeout_s=5) for i in range(start, start + 200)]
+        futures = [workers.submit(abs, -i, timeout_s=GENEROUS_S) for i in range(start, start + 200)]
         return [future.result() for future in futures]
 
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
@@ -46,83 +69,114 @@ def test_each_future_has_its_own_jobs_value_whoever_hands_it_in(workers: Workers
     assert found == [list(range(start, start + 200)) for start in range(0, 800, 200)]
 
 
-def test_trap18_a_job_that_holds_the_interpreter_lock_is_killed_in_time(workers: Workers) -> None:
-    begin = time.monotonic()
-    error = workers.submit(hang, timeout_s=1.0).exception()
-    assert isinstance(error, TimeoutError) and 1.0 <= time.monotonic() - begin < 2.0
+def test_trap18_a_job_that_holds_the_interpreter_lock_is_killed_in_time(
+    workers: Workers, clock: Clock, log: Path
+) -> None:
+    future = workers.submit(jobs.hang, log, "job", timeout_s=1000.0)
+    until(lambda: noted(log))
+    [(_, pid)] = noted(log)
+    clock.ahead += 900.0
+    look(workers)
+    assert alive(pid) and not future.done(), "its time is not yet out"
+    clock.ahead += 100.0
+    look(workers)
+    assert isinstance(future.exception(GENEROUS_S), TimeoutError)
+    assert not alive(pid) and len(noted(log)) == 1, "killed, and not tried again"
 
 
-def test_trap18_many_jobs_that_hang_cost_the_others_little_and_each_other_nothing(workers: Workers) -> None:
-    begin = time.monotonic()
-    hanging = [workers.submit(hang, timeout_s=2.0, patience_s=0.05) for _ in range(20)]
-    fine = [workers.submit(abs, i, timeout_s=2.0) for i in range(200)]
-    assert [future.result() for future in fine] == list(range(200))
-    assert time.monotonic() - begin < 2.0, "the clean ones waited for a time limit"
-    assert all(isinstance(future.exception(), TimeoutError) for future in hanging)
-    assert time.monotonic() - begin < 5.0, "the time limits ran one after the other"
-    assert len(workers.pids()) <= 2, "those put aside are gone"
+def test_trap18_a_time_limit_needs_nobody_to_remind_of_it(workers: Workers, log: Path) -> None:
+    future = workers.submit(jobs.hang, log, "job", timeout_s=0.5)
+    assert isinstance(future.exception(GENEROUS_S), TimeoutError)
+    assert not any(alive(pid) for _, pid in noted(log))
 
 
-def test_a_job_put_aside_that_ends_in_time_still_counts(workers: Workers) -> None:
-    assert workers.submit(time.sleep, 0.3, timeout_s=5.0, patience_s=0.05).exception() is None
+def test_trap18_many_jobs_that_hang_cost_the_others_little_and_each_other_nothing(
+    workers: Workers, clock: Clock, log: Path, started: list[int]
+) -> None:
+    look(workers)
+    present = len(workers.pids())
+    started.clear()
+    hanging = [workers.submit(jobs.hang, log, f"h{i}", timeout_s=1000.0, patience_s=0.05) for i in range(20)]
+    fine = [workers.submit(jobs.value, log, i, timeout_s=1000.0) for i in range(200)]
+    assert [future.result(GENEROUS_S) for future in fine] == list(range(200))
+    assert not any(future.done() for future in hanging), "the others waited for a time limit"
+    pids = {pid for name, pid in noted(log) if name[0] == "h"}
+    assert len(pids) == 20 and all(map(alive, pids))
+    clock.ahead += 1000.0
+    look(workers)
+    assert all(isinstance(future.exception(GENEROUS_S), TimeoutError) for future in hanging), "one limit for all"
+    assert Counter(name for name, _ in noted(log)) == Counter([*(f"h{i}" for i in range(20)), *map(str, range(200))])
+    assert present + len(started) <= 20 + 2, "one that hangs costs its own process"
+    assert not any(map(alive, pids)) and len(workers.pids()) <= 2, "those put aside are gone"
+
+
+def test_a_job_put_aside_that_ends_in_time_still_counts(workers: Workers, log: Path, tmp_path: Path) -> None:
+    end = tmp_path / "end"
+    future = workers.submit(jobs.wait_for, log, "job", end, timeout_s=GENEROUS_S, patience_s=0.05)
+    until(lambda: noted(log))
+    [(_, pid)] = noted(log)
+    until(lambda: os.getpriority(os.PRIO_PROCESS, pid) == workers_module._NICE_ASIDE)
+    end.touch()
+    assert future.result() == "job" and len(noted(log)) == 1
+    until(lambda: pid not in workers.pids())  # another has its place
 
 
 def test_trap35_a_worker_killed_at_work_costs_one_retry(workers: Workers, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    assert workers.submit(die_once, str(mark), timeout_s=5.0).result() == "done"
+    assert workers.submit(die_once, str(mark), timeout_s=GENEROUS_S).result() == "done"
 
 
 def test_trap35_killed_on_every_attempt_the_death_is_the_result(workers: Workers) -> None:
-    error = workers.submit(kill_self, timeout_s=5.0).exception()
+    error = workers.submit(kill_self, timeout_s=GENEROUS_S).exception()
     assert isinstance(error, WorkerDied) and error.exitcode == -signal.SIGKILL
-    error = workers.submit(os._exit, 3, timeout_s=5.0).exception()
+    error = workers.submit(os._exit, 3, timeout_s=GENEROUS_S).exception()
     assert isinstance(error, WorkerDied) and error.exitcode == 3
 
 
 def test_trap35_workers_killed_while_idle_are_replaced(workers: Workers) -> None:
-    workers.submit(int, timeout_s=5.0).result()
+    workers.submit(int, timeout_s=GENEROUS_S).result()
     for pid in workers.pids():
         os.kill(pid, signal.SIGKILL)
-    time.sleep(0.2)
-    assert workers.submit(abs, -3, timeout_s=5.0).result() == 3
+    until(lambda: not workers.pids())
+    assert workers.submit(abs, -3, timeout_s=GENEROUS_S).result() == 3
 
 
 def test_trap35_a_worker_killed_amid_a_queue_loses_nothing(workers: Workers) -> None:
     """One: were the other killed in the same moment, a job could meet both deaths, and two are its result."""
-    workers.submit(int, timeout_s=5.0).result()
-    futures = [workers.submit(abs, -i, timeout_s=5.0) for i in range(2000)]
+    workers.submit(int, timeout_s=GENEROUS_S).result()
+    futures = [workers.submit(abs, -i, timeout_s=GENEROUS_S) for i in range(2000)]
     os.kill(workers.pids()[0], signal.SIGKILL)
     assert [future.result() for future in futures] == list(range(2000))
 
 
 def test_a_job_that_takes_too_much_memory_is_told_apart(workers: Workers) -> None:
-    assert isinstance(workers.submit(bytes, 2**31, timeout_s=5.0).exception(), MemoryError)
-    assert workers.submit(len, bytes(2**26), timeout_s=5.0).result() == 2**26, "less than the limit is fine"
+    assert isinstance(workers.submit(bytes, 2**31, timeout_s=GENEROUS_S).exception(), MemoryError)
+    assert workers.submit(len, bytes(2**26), timeout_s=GENEROUS_S).result() == 2**26, "less than the limit is fine"
 
 
 def test_an_exception_comes_back_as_text(workers: Workers) -> None:
-    error = workers.submit(divmod, 1, 0, timeout_s=5.0).exception()
+    error = workers.submit(divmod, 1, 0, timeout_s=GENEROUS_S).exception()
     assert isinstance(error, JobError) and "ZeroDivisionError" in str(error)
 
 
 def test_workers_ignore_interrupts_and_the_accelerator(workers: Workers) -> None:
-    workers.submit(int, timeout_s=5.0).result()
+    workers.submit(int, timeout_s=GENEROUS_S).result()
     for pid in workers.pids():
         os.kill(pid, signal.SIGINT)
-    assert workers.submit(os.getenv, "JAX_PLATFORMS", timeout_s=5.0).result() == "cpu"
-    assert workers.submit(os.getpid, timeout_s=5.0).result() in workers.pids()
+    assert workers.submit(os.getenv, "JAX_PLATFORMS", timeout_s=GENEROUS_S).result() == "cpu"
+    assert workers.submit(os.getpid, timeout_s=GENEROUS_S).result() in workers.pids()
 
 
 def test_workers_that_cannot_start_are_an_error_and_no_endless_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers_module, "_work", leave)
     with Workers(1, memory_mb=512) as workers:
-        assert isinstance(workers.submit(int, timeout_s=5.0).exception(timeout=60), WorkerDied)
+        assert isinstance(workers.submit(int, timeout_s=GENEROUS_S).exception(timeout=GENEROUS_S), WorkerDied)
 
 
 def test_what_is_unfinished_at_the_end_is_cancelled_and_no_process_stays() -> None:
     with Workers(1, memory_mb=512) as workers:
-        pid = workers.submit(os.getpid, timeout_s=60).result()
-        unfinished = [workers.submit(hang, timeout_s=60) for _ in range(2)]
+        pid = workers.submit(os.getpid, timeout_s=GENEROUS_S).result()
+        unfinished = [workers.submit(eval, "9**9**9", timeout_s=GENEROUS_S) for _ in range(2)]
     assert all(future.cancelled() for future in unfinished)
     assert not alive(pid)
 
@@ -134,8 +188,8 @@ from r1jax.rewards.workers import Workers
 if __name__ == '__main__':
     with Workers(1, 512) as workers:
         loaded = workers.submit(eval, 'list(__import__("sys").modules)', timeout_s=60).result()
-        print(workers.submit(os.getpid, timeout_s=5).result(), 'jax' in loaded, 'math_verify' in loaded, flush=True)
-        workers.submit(eval, '9**9**9', timeout_s=600)
+        print(workers.submit(os.getpid, timeout_s=60).result(), 'jax' in loaded, 'math_verify' in loaded, flush=True)
+        workers.submit(eval, f'open({sys.argv[1]!r}, "w") and 9**9**9', timeout_s=600)
         time.sleep(600)
 """
 
@@ -144,17 +198,16 @@ def test_workers_import_no_jax_even_when_the_program_does_and_die_with_it_even_w
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, str(program)], env=env, stdout=subprocess.PIPE, text=True) as process:
+    begun = tmp_path / "begun"
+    command = [sys.executable, str(program), str(begun)]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
         try:
             pid, has_jax, has_math_verify = process.stdout.readline().split()
-            time.sleep(0.5)  # the job that hangs has begun
+            until(begun.exists)  # the job that hangs
         finally:
             process.kill()
     assert (has_jax, has_math_verify) == ("False", "True")
-    deadline = time.monotonic() + 5
-    while alive(int(pid)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not alive(int(pid))
+    until(lambda: not alive(int(pid)))
 
 
 def die_once(mark: str) -> str:
