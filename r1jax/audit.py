@@ -39,7 +39,7 @@ from r1jax import audit_cases
 from r1jax.audit_cases import Case
 from r1jax.audit_reading import Reader, Reading
 from r1jax.config import exit_status, nearest
-from r1jax.data import jsonl
+from r1jax.data import jsonl, reference_checks
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.rewards import graders
 from r1jax.rewards.config import CodeConfig, GraderConfig
@@ -176,17 +176,23 @@ def audit_rows(
 
 
 def audit_task(task: str, count: int, workers: Workers, cfg: GraderConfig) -> Audit:
-    """Audits the first entries of a reasoning-gym task; those without an answer of their own are only counted."""
+    """Audits the first entries of a reasoning-gym task; those without an answer of their own are only counted.
+
+    One whose reference is not what its question comes to (`r1jax.data.reference_checks`) is counted as unreadable.
+    """
     import reasoning_gym  # over a second to import, and files do without it
 
-    rows = []
+    rows, unreadable = [], []
     for place, entry in enumerate(reasoning_gym.create_dataset(task, seed=0, size=count)):
         answer = "" if entry["answer"] is None else str(entry["answer"])
+        if not reference_checks.is_right(task, entry):
+            unreadable.append((f"{task}-{place}", answer, "wrong: recomputed from the question, it is another"))
+            continue
         metadata = {"entry_metadata": entry["metadata"]}
         prompt = Prompt(f"{task}-{place}", entry["question"], answer, f"reasoning_gym:{task}", metadata=metadata)
         rows.append(Row(prompt, list(audit_cases.cases("reasoning_gym", {"answer": answer, "task": task}))))
     name = f"reasoning_gym:{task}"
-    return _graded(Audit(name, "reasoning_gym", len(rows)), rows, workers, cfg)
+    return _graded(Audit(name, "reasoning_gym", len(rows) + len(unreadable), unreadable), rows, workers, cfg)
 
 
 def _graded(audit: Audit, rows: Iterable[Row], workers: Workers, cfg: GraderConfig) -> Audit:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from r1jax.config import ConfigError, nearest
-from r1jax.data import jsonl
+from r1jax.data import jsonl, reference_checks
 from r1jax.data.types import Prompt
 from r1jax.text import chat
 from r1jax.text.tokenizer import Tokenizer
@@ -122,7 +122,10 @@ def prompt_text(question: str, template: str, as_chat: bool, tokenizer: Tokenize
 
 
 class Questions:
-    """Two endless streams, the training side and the held-out one. All state is fixed at construction.
+    """Two endless streams, the training side and the held-out one.
+
+    What they give is fixed at construction. Of a task's candidates, those whose reference answer fails the check of
+    `r1jax.data.reference_checks` are passed over.
 
     Attributes:
         skipped: lines of the file that could not be used and were left out.
@@ -144,6 +147,7 @@ class Questions:
             FileNotFoundError, ValueError: see `jsonl.read`.
         """
         self.skipped = 0
+        self._faulty: set[tuple[int, int]] = set()  # (task, candidate); it decides nothing
         self._cfg, self._seed, self._tokenizer = cfg, seed, tokenizer
         if cfg.path:
 
@@ -161,6 +165,16 @@ class Questions:
             self.graders = frozenset({"reasoning_gym"})
             weights = np.array([task.weight for task in cfg.tasks])
             self._weights = weights / weights.sum()
+
+    @property
+    def faulty(self) -> int:
+        """Candidates passed over so far because their reference answer is wrong; one met again counts once."""
+        return len(self._faulty)
+
+    def left_out(self) -> str:
+        """What was left out so far, in words; "": nothing."""
+        counts = ((self.skipped, "bad lines"), (self.faulty, "generated questions with a wrong reference answer"))
+        return "; ".join(f"{count} {what} left out" for count, what in counts if count)
 
     def held_out(self, count: int) -> list[Prompt]:
         """The first `count` held-out questions, or all there are of a file that has fewer.
@@ -241,6 +255,9 @@ class Questions:
             entry = dataset[candidate]
             question = entry["question"].strip()
             if question not in seen and is_held_out(question, self._cfg.held_out_share) == held_out:
+                if not reference_checks.is_right(name, entry):
+                    self._faulty.add((index, candidate))
+                    continue
                 # Some tasks have no one answer and grade by their metadata.
                 answer = "" if entry["answer"] is None else str(entry["answer"])
                 # As it is, tuples too: two of the library's graders compare with them.
@@ -249,7 +266,8 @@ class Questions:
                 return self._prompt(id_, question, answer, f"reasoning_gym:{name}", metadata)
         side = "held-out" if held_out else "training"
         raise ValueError(
-            f"task {name} is too small: beyond {len(seen)} {side} questions, {attempts} tries gave no new one; "
+            f"task {name} is too small: beyond {len(seen)} {side} questions, {attempts} tries gave no new one"
+            f"{f' whose reference is right ({self.faulty} are wrong)' if self.faulty else ''}; "
             f"ask for fewer, widen its options or change data.held_out_share={self._cfg.held_out_share}"
         )
 

@@ -200,9 +200,10 @@ def _questions(cfg: ColdStartConfig) -> tuple[list[Prompt], set[str]]:
         return [], set()
     data = dataclasses.replace(cfg.questions, template="plain", chat=False, marker="")
     questions = Questions(data, cfg.seed, SimpleNamespace(encode=lambda text: ()), examine=examine)
-    if questions.skipped:
-        say(f"{cfg.questions.path}: {questions.skipped} bad lines left out")
-    return questions.training(cfg.count), set(questions.graders)
+    asked = questions.training(cfg.count)
+    if left_out := questions.left_out():
+        say(f"{cfg.questions.path or 'tasks'}: {left_out}")
+    return asked, set(questions.graders)
 
 
 def _setup(cfg: ColdStartConfig) -> dict[str, Any]:

@@ -130,6 +130,8 @@ def from_task(cfg: "EvaluateConfig", task: TaskConfig, tokenizer: Tokenizer | No
     prompts = questions.held_out(cfg.task_questions)
     name = f"reasoning_gym_{task.name}"
     made_of = {"task": task.name, "options": config.to_dict(task.options), "held_out_share": data.held_out_share}
+    if questions.faulty:  # another check would leave out others
+        made_of["wrong_references_left_out"] = questions.faulty
     benchmark = Benchmark(task.name, "logic", "reasoning_gym", votes=True)
     rows = {prompt.id: {"prompt": prompt.question, "answer": prompt.answer} for prompt in prompts}
     return QuestionSet(name, benchmark, "reasoning_gym", prompts, rows, len(prompts), 0,

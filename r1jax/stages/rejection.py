@@ -125,9 +125,9 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
     """
     model = sampler.open_sampler(cfg.model, cfg.endpoint, cfg.sampling, cfg.data.chat, cfg.compute, mesh)
     questions = Questions(cfg.data, cfg.seed, model.tokenizer, examine=who_grades(cfg))
-    if questions.skipped:
-        say(f"{cfg.data.path}: {questions.skipped} lines cannot be used and are left out")
     asked = questions.training(cfg.num_prompts)
+    if left_out := questions.left_out():
+        say(f"{cfg.data.path or 'tasks'}: {left_out}")
     prompts, contaminated = keep_clear(cfg.decontaminate, asked)
     by_grader = collections.Counter(prompt.grader for prompt in prompts)
     say(f"{len(prompts)} questions, {cfg.samples} samples each, graded by "

@@ -240,7 +240,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     say(f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.grpo.prompts_per_step} questions x {G}, "
         f"{len(held_out)} questions held out"
         + (f", resuming at step {start}" if start else "")
-        + (f"; {questions.skipped} bad lines left out" if questions.skipped else ""))
+        + (f"; {left_out}" if (left_out := questions.left_out()) else ""))
 
     def ask(params: Params, step: int) -> Callable[[int, int, int], list[Rollout]]:
         """Samples and grades groups for questions of the stream, with these weights."""
@@ -315,6 +315,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             with watch("save"):  # shows in the next step's row
                 checkpoints.save(step + 1, {"state": train_state, "reference": reference})
         evaluate_at(cfg.num_steps)
+    if questions.faulty:  # the start knew of those on the held-out side alone
+        say(questions.left_out())
     checkpoints.close()
     writer.close()
     checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer, came_with)
