@@ -2,16 +2,15 @@
 
 import ast
 import dataclasses
-import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from r1jax.data.types import Grade, Rollout
-from r1jax.rewards import functional, stdio
+from r1jax.rewards import blocks, functional, stdio
+from r1jax.rewards.blocks import extract
 from r1jax.rewards.config import CodeConfig, GraderConfig
 
-_FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*([^\s`{]*)")
 _MAX_CHARS = 2**18  # no program that long is an honest one
 
 
@@ -52,70 +51,54 @@ def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
         if found is None:
             return Grade(0.0, "no_answer")
         return stdio.run(stdio.read_tests(row), found[1], found[0], limits, cfg.partial_credit)
-    program = functional_program(final, row["prompt"], row.get("entry_point") or "")
+    tests = functional.read_tests(row)
+    program = functional_program(final, row["prompt"], row.get("entry_point") or "", tests.names)
     if program is None:
         return Grade(0.0, "no_answer")
-    return functional.run(functional.read_tests(row), program, limits, cfg.partial_credit)
+    return functional.run(tests, program, limits, cfg.partial_credit)
 
 
-def extract(text: str, preferred: str) -> tuple[str, str] | None:
-    """The program that a response gives, and its language, a key of `stdio.LANGUAGES`; None: it gives none.
-
-    It is the last fenced block that is tagged with a language of ours, else the last that is not tagged, which is in
-    the `preferred` language: what follows a program is often its output. Without any fence it is the whole text, if
-    that is code.
-    """
-    blocks = _fenced(text)
-    tagged = [(name, body) for tag, body in blocks if (name := stdio.language(tag))]
-    plain = [(preferred, body) for tag, body in blocks if not tag]
-    if tagged or plain:
-        return (tagged or plain)[-1]
-    if blocks or not text or (preferred == "python" and not _is_python(text)):
-        return None
-    return preferred, text
-
-
-def functional_program(text: str, prompt: str, entry_point: str) -> str | None:
+def functional_program(text: str, prompt: str, entry_point: str, names: Collection[str] = ()) -> str | None:
     """The Python program that a response gives to a functional task, None for none.
 
     Where the prompt is the head of the entry point's definition (HumanEval), a response may define it anew or go on
-    where the prompt ends, and its first line, or all of it, may have lost its indentation.
+    where the prompt ends, and its first line, or all of it, may have lost its indentation. Of several blocks the last
+    counts with which the entry point returns something, then the last that goes on without calling it.
+
+    Args:
+        names: what the tests take from the program; by default the entry point.
     """
-    blocks = _fenced(text)
-    found = extract(text, "python")
-    program = found[1] if found else text if not blocks else ""
-    if entry_point and functional.defines(prompt, entry_point) and not functional.defines(program, entry_point):
-        for body in (program, "    " + program, textwrap.indent(program, "    ")):
-            whole = f"{prompt.rstrip()}\n{body}\n"
-            if body.strip() and _compiles(whole):
-                return whole
+    found = extract(text, "python", names or [entry_point] * bool(entry_point))
+    head = _entry(prompt, entry_point) if entry_point and functional.defines(prompt, entry_point) else None
+    if not head or (found and blocks.defines(found[1], entry_point)):
+        return found[1] if found else None
+    candidates = blocks.candidates(text, "python")[::-1]
+    for returns in (True, False):
+        for body in candidates if returns else sorted(candidates, key=lambda body: entry_point in body):
+            for part in (body, "    " + body, textwrap.indent(body, "    ")):
+                whole = f"{prompt.rstrip()}\n{part}\n"
+                entry = _entry(whole, entry_point) if body.strip() and _compiles(whole) else None
+                if entry and (_returns(entry) if returns else len(entry.body) > len(head.body)):
+                    return whole
     return found[1] if found else None
 
 
-def _fenced(text: str) -> list[tuple[str, str]]:
-    """Each fenced block's tag and content, in order, but empty ones; one that never closes reaches to the end."""
-    blocks: list[tuple[str, list[str]]] = []
-    fence, indent = "", 0
-    for line in text.split("\n"):
-        match = _FENCE.match(line)
-        if not fence and match:
-            indent, fence = len(match[1]), match[2]
-            blocks.append((match[3], []))
-        elif fence and match and match[2].startswith(fence) and not line.strip().strip(fence[0]):
-            fence = ""
-        elif fence:
-            lead = len(line) - len(line.lstrip(" \t"))
-            blocks[-1][1].append(line[min(lead, indent) :])
-    return [(tag, "\n".join(lines)) for tag, lines in blocks if any(map(str.strip, lines))]
+def _entry(source: str, name: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """The last function of a name at the top of Python source."""
+    functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return next((each for each in reversed(functions) if each.name == name), None)
 
 
-def _is_python(text: str) -> bool:
-    """Whether a text is a Python program, not merely words or a number that happen to parse."""
-    try:
-        body = ast.parse(text).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return any(not isinstance(node, ast.Expr) or isinstance(node.value, ast.Call) for node in body)
+def _returns(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether a function gives back a value, those inside it aside."""
+    rest = list(function.body)
+    while rest:
+        node = rest.pop()
+        if isinstance(node, ast.Return | ast.Yield | ast.YieldFrom):
+            return True
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            rest += ast.iter_child_nodes(node)
+    return False
 
 
 def _compiles(source: str) -> bool:

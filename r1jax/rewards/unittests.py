@@ -16,7 +16,7 @@ from typing import Any
 
 from r1jax.data.types import Grade, Rollout
 from r1jax.rewards import sandbox, scripts
-from r1jax.rewards.code import extract
+from r1jax.rewards.blocks import extract
 from r1jax.rewards.config import CodeConfig, GraderConfig
 
 
@@ -39,10 +39,11 @@ def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
     Raises:
         SandboxError: there is no sandbox.
     """
-    row, found = rollout.prompt.metadata, extract(rollout.response.final, "python")
+    row = rollout.prompt.metadata
+    [name] = row["starter_files"]
+    found = extract(rollout.response.final, "python", _imported(name.removesuffix(".py"), row["test_files"]))
     if found is None:
         return Grade(0.0, "no_answer")
-    [name] = row["starter_files"]
     return run(name, found[1], row["test_files"], cfg.code)
 
 
@@ -74,3 +75,10 @@ def _methods(tests: Mapping[str, str]) -> set[str]:
                 methods = [each.name for each in node.body if isinstance(each, ast.FunctionDef)]
                 found |= {f"{name[:-3]}.{node.name}.{method}" for method in methods if method.startswith("test")}
     return found
+
+
+def _imported(module: str, tests: Mapping[str, str]) -> set[str]:
+    """The names that the tests import from a module."""
+    nodes = (node for source in tests.values() for node in ast.walk(ast.parse(source)))
+    lists = (node.names for node in nodes if isinstance(node, ast.ImportFrom) and node.module == module)
+    return {each.name for names in lists for each in names} - {"*"}
