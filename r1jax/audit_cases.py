@@ -21,6 +21,7 @@ from r1jax.rewards import graders
 
 Check = Literal["own", "perturbed", "recorded"]
 SUBTLE = "subtle mutant"  # a kind: such a program may even compute the same
+_PROSE = "answer_is_prose"  # a key of rows whose reference is a sentence of which only the last formula counts
 COUNTDOWN_TASKS = ("countdown", "puzzle24")
 
 
@@ -66,7 +67,8 @@ def prepare(row: Mapping[str, Any], mutants_each: int | None = None, reader: Rea
     name = graders.examine(row)
     reader = reader or getattr(graders.grader(name), "reading", None)
     answer = row["answer"]
-    reading = compare(answer, reader(answer)) if reader and answer.strip() else None
+    is_compared = reader and answer.strip() and not row.get(_PROSE)
+    reading = compare(answer, reader(answer)) if is_compared else None
     return Prepared(name, [*cases(name, row, mutants_each), *_recorded(row)], reading)
 
 

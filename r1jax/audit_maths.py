@@ -37,7 +37,7 @@ _NUMBER = re.compile(
 _LONGEST_NUMBER = 1000  # Python refuses integers of more than 4300 digits
 
 
-class _List(NamedTuple):
+class ListParts(NamedTuple):
     """head + items with separators between them + tail is the text."""
 
     head: str
@@ -108,7 +108,7 @@ def number_perturbations(reference: str) -> list[tuple[str, str]]:
 def _sign_flipped(text: str) -> str | None:
     """The sign changed of the first term, of the first element that is not zero; None where there is none."""
     if number(text) is None:
-        parts = _split(text)
+        parts = split_list(text)
         if len(parts.items) > 1:
             for place, item in enumerate(parts.items):
                 if flipped := _sign_flipped(item):
@@ -135,7 +135,7 @@ def _digits_changed(text: str) -> Iterator[str]:
 
 
 def _options_dropped(text: str) -> Iterator[str]:
-    parts = _split(text.rstrip(" .,;"))
+    parts = split_list(text.rstrip(" .,;"))
     alike = Counter("".join(item.split()) for item in parts.items)
     if len(parts.items) > 1:
         for place in (0, len(parts.items) - 1):
@@ -156,7 +156,7 @@ _NAMED = re.compile(
 
 def _names_swapped(text: str) -> Iterator[str]:
     """A list of named values of which two have changed places: the first, and the next that is certainly another."""
-    parts = _split(text)
+    parts = split_list(text)
     named = [_NAMED.fullmatch(item) for item in parts.items]
     names = {"".join(item["name"].split()) for item in named if item}
     if None in named or len(named) < 2 or len(names) < len(named):
@@ -245,10 +245,10 @@ def _has_value_of(others: list[str], item: str) -> bool:
     return any(other is not None and abs(other - value) < 1e-9 for other in values)
 
 
-def _split(text: str) -> _List:
+def split_list(text: str) -> ListParts:
     """A list, set, tuple, interval, union or column of a matrix, taken apart; one item where it is none of these."""
     if matrix := _MATRIX.fullmatch(text):
-        return _List(matrix["head"], *_items(matrix["inside"], _ROWS), matrix["tail"])
+        return ListParts(matrix["head"], *_items(matrix["inside"], _ROWS), matrix["tail"])
     name = _NAME.match(text)
     start, end = name.end() if name else 0, len(text)
     if opening := _OPENING.match(text, start):
@@ -259,7 +259,7 @@ def _split(text: str) -> _List:
                 if not text[bracket.end() :].strip():
                     start, end = opening.end(), bracket.start()
                 break
-    return _List(text[:start], *_items(text[start:end], _SEPARATORS), text[end:])
+    return ListParts(text[:start], *_items(text[start:end], _SEPARATORS), text[end:])
 
 
 def _items(text: str, separator: re.Pattern[str]) -> tuple[list[str], list[str]]:

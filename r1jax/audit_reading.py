@@ -12,15 +12,17 @@ condition is a part of the answer. Bare single letters are never units here: `3s
 The tokens are this module's own and not the grader's: an auditor that shared its eyes would share its blind spots.
 """
 
+import itertools
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from r1jax.audit_maths import number
+from r1jax.audit_maths import number, split_list
 
 Reader = Callable[[str], str | None]
+_MOST_WAYS = 64
 
 
 class Reading(NamedTuple):
@@ -39,7 +41,7 @@ class Reading(NamedTuple):
 
 def compare(reference: str, kept: str | None) -> Reading:
     """Compares a reference with what was kept of it."""
-    have = tokens(kept or "")
+    have = tokens(_BROKEN_NE.sub(r"\\ne ", kept or ""))
     ways = []
     for way in _ways(reference):
         wanted = tokens(way)
@@ -61,12 +63,50 @@ def _folded(counts: Counter[str]) -> Counter[str]:
 
 
 def _ways(reference: str) -> Iterator[str]:
-    """The reference, and each side of it where all sides are numbers that are equal, or rounded from one another."""
-    yield reference
+    r"""The reference in all spellings that say the same.
+
+    Where it has two sides that are equal numbers, or rounded from one another, either side; of a list the elements with
+    and without `\pm` written out as two, and inequalities as the interval of their name.
+    """
+    reference = _BROKEN_NE.sub(r"\\ne ", reference)
+    parts = split_list(reference)
+    spellings = [list(dict.fromkeys(_spellings(item))) for item in parts.items]
+    every_last = [alternatives[-1] for alternatives in spellings]
+    for items in itertools.chain([every_last], itertools.islice(itertools.product(*spellings), _MOST_WAYS)):
+        yield parts._replace(items=list(items)).text()
     sides = re.split(r"\\approx(?![A-Za-z])|≈|=", reference)
     values = [value / (100 if "%" in side else 1) for side in sides if (value := number(side)) is not None]
     if len(sides) == len(values) == 2 and abs(values[0] - values[1]) <= abs(values[0]) / 100:
         yield from sides
+
+
+def _spellings(item: str) -> Iterator[str]:
+    yield item
+    if re.search(r"\\[pm][pm](?![A-Za-z])", item):
+        upper = re.sub(r"\\pm(?![A-Za-z])", "+", re.sub(r"\\mp(?![A-Za-z])", "-", item))
+        lower = re.sub(r"\\pm(?![A-Za-z])", "-", re.sub(r"\\mp(?![A-Za-z])", "+", item))
+        yield f"{upper}, {lower}"
+    sides = _ORDER.split(_LEFT_RIGHT.sub(" ", item))
+    orders = [_ORDERS.get(sign.lstrip("\\"), sign.lstrip("\\")) for sign in sides[1::2]]
+    sides = [side.strip() for side in sides[::2]]
+    for sign in orders[1:]:
+        if sign[0] != orders[0][0]:  # 1 < x > 3
+            return
+    if len(sides) == 3 and "ne" not in orders:
+        low, name, high = sides if orders[0][0] == "<" else sides[::-1]
+        opening, closing = orders if orders[0][0] == "<" else orders[::-1]
+        yield f"{name} = {'(['[len(opening) - 1]}{low}, {high}{')]'[len(closing) - 1]}"
+    elif len(sides) == 2 and sides[0]:
+        (name, bound), (order,) = sides, orders
+        bracket = len(order) - 1
+        if order == "ne":
+            yield rf"{name} = (-\infty, {bound}) \cup ({bound}, \infty)"
+        elif order[0] == "<":
+            yield rf"{name} = (-\infty, {bound}{')]'[bracket]}"
+            yield rf"{bound} = {'(['[bracket]}{name}, \infty)"  # 5 < x
+        else:
+            yield rf"{name} = {'(['[bracket]}{bound}, \infty)"
+            yield rf"{bound} = (-\infty, {name}{')]'[bracket]}"
 
 
 # Spelling. A pattern is taken from both texts alike, so that it hides nothing but itself.
@@ -89,6 +129,13 @@ _ALIASES = {
     "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "rightarrow": "to", "land": ",", "wedge": ",", "lor": ",",
     "vee": ",",
 }  # fmt: skip
+_BROKEN_NE = re.compile(r"\n(?=eq?(?![A-Za-z]))eq?")  # \neq or \ne where an escape was taken for a line break
+_ORDER = re.compile(r"\s*([<>≤≥≠]|\\(?:leq?|geq?|neq?|leqslant|geqslant|lt|gt)(?![A-Za-z]))\s*")
+_ORDERS = {
+    "≤": "<=", "le": "<=", "leq": "<=", "leqslant": "<=", "≥": ">=", "ge": ">=", "geq": ">=", "geqslant": ">=",
+    "lt": "<", "gt": ">", "≠": "ne", "neq": "ne",
+}  # fmt: skip
+_LEFT_RIGHT = re.compile(r"\\(?:left|right)\s*(?![A-Za-z])")
 _FUNCTIONS = "sqrt|sin|cos|tan|cot|sec|csc|ln|log|arcsin|arccos|arctan"
 _UNITS = (
     "units?|degrees?|radians?|inch(?:es)?|foot|feet|yards?|miles?|acres?|hectares?"
@@ -129,7 +176,6 @@ _NUMERALS = {
 }  # fmt: skip
 _FRACTION = r"\\[dtc]?frac(?![A-Za-z])\s*"
 _SPELLINGS = [(re.compile(pattern), spelling) for pattern, spelling in [
-    (r"\s(?=eq(?![A-Za-z]))|\n(?=e(?![A-Za-z]))", r"\\n"),  # \neq in a string whose escapes were taken for line breaks
     (r"\\\\(?:\[[^\[\]]*\])?", " \x00 "),  # a matrix's next row
     (r"\\(?:left|right)\s*\.|\\(?:left|right|[Bb]igg?[lrm]?|displaystyle|textstyle|limits|boxed)(?![A-Za-z])", " "),
     (r"\\phantom\s*(?:\{[^{}]*\}|[-+])", ""),
@@ -138,7 +184,8 @@ _SPELLINGS = [(re.compile(pattern), spelling) for pattern, spelling in [
     (r"\\[,;: ]|\\q?quad(?![A-Za-z])|~|\\(?:thinspace|enspace)(?![A-Za-z])", " "),
     (r"\\?\$|[€£¥￥]|\\[()\[\]]", " "),
     (r"\\?%|(?<![A-Za-z])(?:percent|per cent)(?![A-Za-z])", "%"),
-    (r"(?<![\d,.])(\d{1,3})((?:,\d{3})+)(?![\d,])", lambda found: found[1] + found[2].replace(",", "")),
+    (r"(?<![\d,.(\[])(?<![(\[]-)(\d{1,3})((?:,\d{3})+)(?![\d,]|\s*(?:\^\s*\\circ)?[)\]])",  # (1,234) is a pair
+     lambda found: found[1] + found[2].replace(",", "")),
     (r"(?<![\d,./}])(?<![\d}] )(\d{1,3})((?: \d{3})+)(?!\s*[\d/]|\s*\\[dt]?frac)",
      lambda found: found[1] + found[2].replace(" ", "")),
     (rf"{_FRACTION}(\d|[A-Za-z])", r"\\frac{\1}"),
@@ -151,6 +198,8 @@ _SPELLINGS = [(re.compile(pattern), spelling) for pattern, spelling in [
     (r"(\d)[eE]([-+]?\d+)(?!\w)", r"\1\\times 10^{\2}"),
     (r"(?<![\d.])1\s*\\(?:times|cdot)\s*(?=10\s*\^)", ""),
     (r"\*\*", "^"),
+    (r"(?<![A-Za-z\\])([A-Za-z]\s*)\\in(?![A-Za-z])(?=\s*[(\[])", r"\1="),  # of an interval
+    (r"(?<![A-Za-z\\])([A-Z]\s*)(?=\([^()]*,[^()]*\))", r"\1="),  # a point's coordinates
     (r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|\\degrees?(?![A-Za-z])", r"\\circ "),
     (r"\^\s*\{\s*((?:\\prime\s*|')+)\}|\^\s*(\\prime(?![A-Za-z])|')", r"\1\2 "),
     (r"\\prime(?![A-Za-z])", "'"),

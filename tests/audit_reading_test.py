@@ -8,6 +8,7 @@ import planted
 import pytest
 
 from r1jax import audit
+from r1jax.audit_cases import prepare
 from r1jax.audit_reading import compare
 from r1jax.rewards import maths
 
@@ -51,6 +52,8 @@ MISREAD = pathlib.Path(__file__).with_name("misread_references.jsonl")
         ("negative 5", "-5"),
         ("10%", "10 percent"),
         (r"0.56 = 56\%", "0.56"),
+        ("(12,102]", "(12, 102]"),  # no thousands
+        ("[-36,104]", "[-36, 104]"),
         (r"\$\dfrac23 \approx \$0.67", r"\frac{2}{3}"),
         (r"\mbox{four}", "4"),
         # units, counted things, lead-in words
@@ -72,6 +75,14 @@ MISREAD = pathlib.Path(__file__).with_name("misread_references.jsonl")
         ("x=2 or x=3", "x=2, x=3"),
         ("$x=2$ and $y=3$", "x=2; y=3"),
         ("less than 5", "<5"),
+        # written out
+        (r"\{1\pm\sqrt{5},-2\}", r"\{1+\sqrt{5}, 1-\sqrt{5}, -2\}"),
+        (r"x \in [-2,7]", "x = [-2, 7]"),
+        (r"\frac13<x \le 7", r"x = (\frac{1}{3}, 7]"),
+        (r"7 > x \ge 0", r"x = [0, 7)"),
+        (r"x \geq -3, x \ne 0", r"x = [-3, \infty), x = (-\infty, 0) \cup (0, \infty)"),
+        ("5 < x", r"x = (5, \infty)"),
+        ("Q(2,-2)", "Q = (2, -2)"),
         # that a name is an integer or real
         (r"2k\pi, k \in \mathbb{Z}", r"2k\pi"),
         (r"2n\pi where n is an integer", r"2n\pi"),
@@ -122,6 +133,10 @@ def test_another_spelling_of_a_reference_loses_nothing(reference: str, kept: str
         (r"5 \text{ dozen}", "5", "d e n o z", ""),
         ("not even", "even", "n o t", ""),
         ("5", "5x", "", "x"),
+        ("a + b + c", "+ b + c", "+ a", ""),  # no article
+        (r"1 \pm 2", "1 + 2", r"\pm", "+"),
+        ("0<x<7", "x = [0, 7)", "(", "["),  # the nearest spelling says the least
+        ("x \neq 0", "x eq 0", r"\ne", "e q"),
         ("5", None, "5", ""),
     ],
 )
@@ -155,7 +170,7 @@ def test_trap18_of_15_references_misread_on_both_sides_alike_at_least_13_are_fou
 ) -> None:
     monkeypatch.setattr(audit.graders, "grade", planted.misreads)
     read_by(monkeypatch, planted.misreading)
-    status, summary, failures = run(tmp_path, "--strict")
+    status, summary, failures = run(tmp_path, "--strict", "--grader", "exact")  # which accepts any reference
     assert status == 1 and summary["unreadable"]["count"] == 0
     assert summary["own"] == {"passed": 15, "tried": 15}, "the grader agrees with itself, whatever it cuts"
     assert len({failure["id"] for failure in failures}) >= 13
@@ -176,7 +191,7 @@ def test_the_same_references_read_in_full_give_no_finding_of_what_is_lost(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_by(monkeypatch, planted.reads_all)
-    _, summary, failures = run(tmp_path)
+    _, summary, failures = run(tmp_path, "--grader", "exact")
     assert summary["reading"] == {"tried": 15, "misread": 0, "lost": 0, "added": 0}
     assert not [failure for failure in failures if failure["check"] == "reading"]
 
@@ -192,6 +207,12 @@ def test_a_reference_of_which_nothing_is_kept_is_a_finding(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_by(monkeypatch, planted.reads_nothing)
-    status, summary, failures = run(tmp_path, "--strict", "--limit", "2")
+    status, summary, failures = run(tmp_path, "--strict", "--limit", "2", "--grader", "exact")
     assert status == 1 and summary["reading"]["misread"] == 2
     assert [failure["kept"] for failure in failures if failure["check"] == "reading"] == [None, None]
+
+
+def test_a_row_that_says_that_its_last_formula_alone_counts_is_not_compared() -> None:
+    row = {"prompt": "?", "answer": "The period is $2$", "answer_is_prose": True, "grader": "exact"}
+    assert prepare(row, reader=planted.reads_nothing).reading is None
+    assert prepare(row | {"answer_is_prose": False}, reader=planted.reads_nothing).reading is not None
