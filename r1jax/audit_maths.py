@@ -178,7 +178,7 @@ _MODIFIED = re.compile(
     re.IGNORECASE,
 )
 _DOLLARS = re.compile(r"(?<!\\)\$([^$]+)(?<!\\)\$")
-_BETWEEN = re.compile(rf"\s*(?:{_WORDS_BETWEEN}|[,;，、；]|和|或)+\s*")
+_BETWEEN = re.compile(rf"\s*(?:{_WORDS_BETWEEN}|[,;，、；]|和|或)++\s*")
 
 
 def _dollars_dropped(text: str) -> Iterator[str]:
