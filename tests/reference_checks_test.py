@@ -1,5 +1,6 @@
-"""Generated references: each check takes a right one and refuses a wrong one, and no question comes with a wrong one."""
+"""Generated references: a check takes a right one and refuses a wrong one, and no question comes with a wrong one."""
 
+import decimal
 import json
 import pathlib
 import re
@@ -14,8 +15,8 @@ from r1jax.data.tasks import DataConfig, Questions, TaskConfig
 
 DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs" / "rewards.md"
 KNIGHTS = (
-    "A very special island is inhabited only by sages and fools. Sages always tell the truth, and fools always lie. You "
-    "meet 2 inhabitants: Jack, and Jackson. {} So who is a sage and who is a fool? (Format your answer like: "
+    "A very special island is inhabited only by sages and fools. Sages always tell the truth, and fools always lie. "
+    "You meet 2 inhabitants: Jack, and Jackson. {} So who is a sage and who is a fool? (Format your answer like: "
     '"Jack is a sage/fool, and Jackson is a sage/fool")'
 )
 ONE_LIES = KNIGHTS.format('Jack said that if Jack is a sage then Jackson is a fool. "Jack is a fool," Jackson claimed.')
@@ -71,7 +72,7 @@ EXAMPLES = [
     ("shortest_path", GRID, "right down right", "right right down"),
     ("shortest_path", "following grid:\n* X #\n", "infeasible", "right right"),
     ("simple_equations", "Solve for m: 56 - 98*m = -1218", "13", "12"),
-    ("simple_geometry", "polygon with 4 sides, its first 3 interior angles are: 155.0°, 26.0°, 75.0°. What", "104", "284"),
+    ("simple_geometry", "with 4 sides, its first 3 interior angles are: 155.0°, 26.0°, 75.0°. What", "104", "284"),
     ("sudoku", SUDOKU, "1 2 3 4\n3 4 1 2\n2 1 4 3\n4 3 2 1", "2 1 3 4\n3 4 1 2\n1 2 4 3\n4 3 2 1"),
     ("syllogism", SYLLOGISM.format("All dogs are cats", "All cats are bees", "Some bees are dogs"), "Yes", "No"),
     ("syllogism", SYLLOGISM.format("All dogs are cats", "Some cats are not bees", "Some dogs are not bees"), "No",
@@ -223,3 +224,16 @@ def test_questions_whose_references_are_right_are_those_that_an_unchecked_stream
     differing = [prompt for prompt, other in zip(checked, unchecked, strict=True) if prompt != other]
     assert {prompt.source for prompt in differing} == {"reasoning_gym:syllogism"}
     assert 0 < len(differing) < 10
+
+
+def test_trap37_one_tasks_precision_does_not_round_the_references_of_another() -> None:
+    sums = TaskConfig("decimal_chain_sum", options={"min_digits": 9, "max_digits": 9, "min_decimal_places": 6,
+                                                    "max_decimal_places": 6})  # fmt: skip
+    alone = questions(sums)
+    prompts = alone.take(0, 10)
+    with decimal.localcontext() as context:
+        questions(TaskConfig("decimal_arithmetic")).take(0, 1)
+        assert decimal.getcontext().prec == context.prec
+        context.prec = 12  # what the library's generator leaves behind
+        assert questions(sums).take(0, 10) == prompts
+    assert alone.faulty == 0

@@ -6,6 +6,7 @@ pretraining text that asks `is_held_out`, ever meets one of them.
 
 import dataclasses
 import datetime
+import decimal
 import hashlib
 import pathlib
 from collections.abc import Callable, Mapping
@@ -252,7 +253,9 @@ class Questions:
         attempts = int(100 / share) + 1
         for _ in range(attempts):
             candidate = int(rng.integers(len(dataset)))
-            entry = dataset[candidate]
+            # decimal_arithmetic sets the thread's precision, at which decimal_chain_sum would then round its answers.
+            with decimal.localcontext(decimal.Context()):
+                entry = dataset[candidate]
             question = entry["question"].strip()
             if question not in seen and is_held_out(question, self._cfg.held_out_share) == held_out:
                 if not reference_checks.is_right(name, entry):
