@@ -10,18 +10,18 @@ FORK_BOMBS = {
         """
         while True:
             try:
-                threading.Thread(target=time.sleep, args=(100,)).start()
+                threading.Thread(target=time.sleep, args=(10**6,)).start()
             except RuntimeError:
                 pass
         """,
         "timeout",
     ),
-    "classic": shell("bomb() { bomb | bomb & }; bomb; sleep 100", "timeout", "crash", "memory"),
+    "classic": shell("bomb() { bomb | bomb & }; bomb; sleep 1000000", "timeout", "crash", "memory"),
     "subprocesses": python(
         """
         while True:
             try:
-                subprocess.Popen(["sleep", "100"])
+                subprocess.Popen(["sleep", "1000000"])
             except OSError:
                 pass
         """,
@@ -56,7 +56,7 @@ FORK_BOMBS = {
     "node": javascript(
         """
         const { spawn } = require("child_process");
-        for (;;) { try { spawn("sleep", ["100"]).on("error", () => {}); } catch (error) {} }
+        for (;;) { try { spawn("sleep", ["1000000"]).on("error", () => {}); } catch (error) {} }
         """,
         "timeout",
         "memory",
@@ -73,8 +73,8 @@ MEMORY = {
         for _ in range(20):
             if os.fork() == 0:
                 x = b"x" * 2**25
-                time.sleep(100)
-        time.sleep(100)
+                time.sleep(10**6)
+        time.sleep(10**6)
         """,
         "memory",
     ),

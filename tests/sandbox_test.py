@@ -23,6 +23,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jobs import until
 
 from r1jax.rewards import bubblewrap, sandbox, seccomp
 from r1jax.rewards.config import CodeConfig
@@ -115,9 +116,9 @@ def test_a_command_that_is_not_there_is_a_crash(cfg):
 
 @both
 def test_time_is_up_after_the_limit(cfg):
-    outcome = python("import time; time.sleep(100)", dataclasses.replace(cfg, time_s=0.3))
+    outcome = python("import time; time.sleep(10**6)", dataclasses.replace(cfg, time_s=0.3))
     assert outcome.status == "timeout"
-    assert 0.3 <= outcome.seconds < 3
+    assert outcome.seconds >= 0.3  # true of a busy machine too; and without the limit it would never end
 
 
 @both
@@ -169,8 +170,7 @@ def test_killed_it_ends_at_once(cfg):
     program = sandbox.start([PYTHON, "-c", "import time; time.sleep(100)"], cfg)
     program.kill()
     outcome = program.wait()
-    assert outcome.status == "crash"
-    assert outcome.seconds < 20
+    assert outcome.status == "crash", "its time limit would say timeout"
     program.kill()  # harmless afterwards
 
 
@@ -193,7 +193,7 @@ def test_nothing_is_left_open_or_running_here(cfg):
     descriptors, threads = os.listdir("/proc/self/fd"), threading.active_count()
     for _ in range(3):
         python("import os; os.fork() or os.fork()", cfg, files={"a": b"b"}, stdin=b"c")
-    time.sleep(0.05)  # a thread ends just after its outcome is there
+    until(lambda: threading.active_count() == threads)  # a thread ends just after its outcome is there
     assert len(os.listdir("/proc/self/fd")) == len(descriptors)
     assert threading.active_count() == threads
 
@@ -230,9 +230,7 @@ def test_when_a_grader_process_is_killed_its_sandboxes_end(delay_s, sleep_s):
         assert worker.stdout.readline() == b"ready\n"
         time.sleep(delay_s)
         worker.kill()
-    end = time.monotonic() + 20
-    while marked(mark) and time.monotonic() < end:
-        time.sleep(0.01)
+    until(lambda: not marked(mark))
     time.sleep(0.05)
     assert marked(mark) == []
 
