@@ -1,10 +1,8 @@
 """Models behind servers: asked at a pace, what they cost is counted, and no kill forgets it."""
 
-import itertools
 import json
 import pathlib
 import threading
-import time
 
 import pytest
 from chat_server import content, serve
@@ -14,13 +12,14 @@ from r1jax.data.types import Prompt
 from r1jax.models.logits import Truncation
 from r1jax.sampling.endpoint import Endpoint, EndpointConfig
 from r1jax.sampling.usage import Usage
+from r1jax.text import endpoint as text_endpoint
 from r1jax.text.endpoint import Pace
 
 pytest.importorskip("openai", reason="servers are asked with openai: pip install -e '.[judge]'")
 
 
 def endpoint(url: str, usage: pathlib.Path | None = None, **settings) -> Endpoint:
-    cfg = EndpointConfig(url, "m", api_key_env="", timeout_s=10.0, **{"retries": 0, **settings})
+    cfg = EndpointConfig(url, "m", api_key_env="", timeout_s=60.0, **{"retries": 0, **settings})
     return Endpoint(cfg, 16, Truncation(), True, usage)
 
 
@@ -52,27 +51,34 @@ def test_a_pace_spreads_turns_evenly_and_saves_up_none() -> None:
 
 
 def test_threads_take_turns() -> None:
-    pace, began = Pace(60 / 0.03), time.monotonic()
+    slept = []
+    pace = Pace(60 / 0.03, lambda: 7.0, slept.append)  # at one moment, all of them
     threads = [threading.Thread(target=pace.wait) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert time.monotonic() - began >= 5 * 0.03
+    assert sorted(slept) == pytest.approx([i * 0.03 for i in range(1, 6)])
 
 
-def test_a_server_is_asked_no_faster_than_it_allows_retries_among_them() -> None:
-    times = []
+def test_a_server_is_asked_no_faster_than_it_allows_retries_among_them(monkeypatch) -> None:
+    turns, asked = [], []
+
+    class Counted(Pace):
+        def wait(self) -> None:
+            super().wait()
+            turns.append(self._interval)
 
     def answer(body) -> str | int:
-        times.append(time.monotonic())
-        return 500 if len(times) == 2 else "yes"
+        asked.append(len(turns))
+        return 500 if len(asked) == 2 else "yes"
 
+    monkeypatch.setattr(text_endpoint, "Pace", Counted)
     with serve(answer) as server:
         drawn = endpoint(server.url, requests_per_minute=600, retries=3).generate(prompts(4), 1, (0,))
-    assert len(drawn) == 4 and len(times) == 5
-    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
-    assert min(gaps) > 0.05, gaps  # a tenth of a second, less what threads take to wake
+    assert len(drawn) == 4 and len(asked) == len(turns) == 5
+    assert all(before >= number for number, before in enumerate(asked, 1)), "each waits for a turn of its own"
+    assert set(turns) == {0.1}  # seconds apart
 
 
 @pytest.mark.parametrize("field", ["requests_per_minute", "price_per_million_input", "price_per_million_output"])

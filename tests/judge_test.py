@@ -105,7 +105,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def judge(server: Server, **settings: object) -> Judge:
-    given = {"base_url": server.url, "model": "m", "api_key_env": KEY, "retries": 0, "timeout_s": 10.0, **settings}
+    given = {"base_url": server.url, "model": "m", "api_key_env": KEY, "retries": 0, "timeout_s": 60.0, **settings}
     return Judge(JudgeConfig(weight=1.0, **given))
 
 
@@ -192,7 +192,7 @@ def test_an_answer_cannot_close_its_fence_or_know_the_code(server: Server, injec
 def test_the_summary_is_judged_and_never_the_thought(server: Server) -> None:
     server.replies = prefers("summary")
     with judge(server) as asked:
-        result = asked.submit(_rollout("<think>a secret plan</think><answer>summary</answer>")).result(10)
+        result = asked.submit(_rollout("<think>a secret plan</think><answer>summary</answer>")).result(60)
     assert result == 1.0
     assert server.answers(0) == ["summary", "reference"]
     assert "secret" not in json.dumps([body for _, body in server.requests])
@@ -200,7 +200,7 @@ def test_the_summary_is_judged_and_never_the_thought(server: Server) -> None:
 
 def test_a_response_without_a_summary_loses_unasked(server: Server) -> None:
     with judge(server) as asked:
-        assert asked.submit(_rollout("<think>never ends")).result(10) == 0.0
+        assert asked.submit(_rollout("<think>never ends")).result(60) == 0.0
     assert server.requests == []
 
 
@@ -244,11 +244,16 @@ def test_what_the_config_has_wrong_is_an_error(server: Server, status: int) -> N
 
 
 def test_a_judge_that_does_not_answer_in_time_is_none(server: Server) -> None:
-    server.replies = lambda number, a, b, nonce: time.sleep(1.0) or "late"
-    start = time.monotonic()
+    given_up = threading.Event()
+
+    def reply(number: int, a: str, b: str, nonce: str) -> str:
+        given_up.wait(60)
+        return f"VERDICT {nonce}: TIE"
+
+    server.replies = reply
     with judge(server, timeout_s=0.1) as asked:
-        assert asked.compare("Why?", "good", "bad") is None
-        assert time.monotonic() - start < 0.9
+        assert asked.compare("Why?", "good", "bad") is None  # one that had waited for the reply would say 0.5
+        given_up.set()
 
 
 def test_a_judge_that_is_not_there_is_none(server: Server) -> None:
@@ -257,17 +262,24 @@ def test_a_judge_that_is_not_there_is_none(server: Server) -> None:
 
 
 def test_requests_in_flight_are_bounded_and_side_by_side(server: Server) -> None:
-    server.replies = lambda number, a, b, nonce: time.sleep(0.05) or prefers("summary")(number, a, b, nonce)
+    side_by_side = threading.Barrier(3)
+
+    def reply(number: int, a: str, b: str, nonce: str) -> str:
+        side_by_side.wait(60)  # for two others
+        time.sleep(0.05)  # a fourth, were one let in, would come meanwhile
+        return prefers("summary")(number, a, b, nonce)
+
+    server.replies = reply
     with judge(server, in_flight=3) as asked:
         futures = [asked.submit(_rollout(f"<think>t</think><answer>summary {i}</answer>")) for i in range(9)]
-        assert [future.result(10) for future in futures] == [1.0] * 9
+        assert [future.result(60) for future in futures] == [1.0] * 9
     assert server.most_at_once == 3
 
 
 def test_tokens_are_counted(server: Server) -> None:
     with judge(server) as asked:
         for future in [asked.submit(_rollout("<think>t</think><answer>a</answer>")) for _ in range(5)]:
-            future.result(10)
+            future.result(60)
         assert (asked.prompt_tokens, asked.completion_tokens) == (1000, 70)
 
 
