@@ -267,14 +267,13 @@ def _environment(found: re.Match[str]) -> str:
     if not name.endswith("matrix"):
         return " " + inside.replace("&", " ").replace("\x00", ",") + " "
     opening, closing = _BRACKETS.get(name, ("(", ")"))
-    row = " ; " if "&" in inside else " , "
+    row = " \x01 " if "&" in inside else " , "
     return f" {opening} {inside.replace('&', ',').replace(chr(0), row)} {closing} "
 
 
 def _tokens(text: str) -> list[str]:
     """The tokens in order; separators that follow one another are one, at the ends none."""
     has_function = re.search(rf"\\(?:{_FUNCTIONS})(?![A-Za-z])", text.replace(r"\sqrt", ""))
-    has_rows = " ; " in text
     made: list[str] = []
     depth, numerators = 0, []  # of braces; the depths at which fractions stand whose numerator is not yet closed
     for token in _TOKEN.findall(text):
@@ -283,8 +282,8 @@ def _tokens(text: str) -> list[str]:
             token = f"\\{name}" if name.isalpha() else name
         elif token[0].isdigit() and "." in token:
             token = token.rstrip("0").rstrip(".")
-        elif token in "\x00;" and not has_rows:
-            token = ","
+        elif token in "\x00\x01;":
+            token = ";" if token == "\x01" else ","  # a semicolon stands for the rows of a matrix alone
         before = made[-1] if made else "("
         if token == r"\frac":
             numerators.append(depth)

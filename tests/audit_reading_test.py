@@ -73,6 +73,7 @@ MISREAD = pathlib.Path(__file__).with_name("misread_references.jsonl")
         ("(2)(3)", r"2\times 3"),
         ("+5", "5"),
         ("x=2 or x=3", "x=2, x=3"),
+        ("1 ; 2", "1, 2"),
         ("$x=2$ and $y=3$", "x=2; y=3"),
         ("less than 5", "<5"),
         # written out
