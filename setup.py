@@ -34,8 +34,8 @@ setup(
         "gguf>=0.19,<1",
         "ml-collections>=1.1,<2",
         "absl-py>=2.5",
-        # Both grade answers, and a new minor version may grade differently: published figures were made with these.
-        "math-verify>=0.9,<0.10",
+        "mpmath>=1.3,<2",  # values of expressions to 60 digits
+        # It grades answers, and a new minor version may grade differently: published figures were made with this one.
         "reasoning-gym>=0.1.25,<0.2",
         "sortedcontainers>=2.4,<3",  # LeetCode offers it to programs
         "regex>=2025.7",  # numbered by date; knows scripts and Unicode's classes of characters
@@ -53,7 +53,10 @@ setup(
         # For benchmarks in the public originals' parquet files.
         "eval": [PYARROW],
         # A new minor version of ruff brings new complaints: it is raised on purpose, not by the calendar.
-        "dev": ["pytest>=9,<10", OPENAI, PYARROW, "hypothesis>=6.150,<7", "ruff>=0.17,<0.18"],
+        # math-verify is what the tests compare plain numbers with.
+        "dev": [
+            "pytest>=9,<10", OPENAI, PYARROW, "hypothesis>=6.150,<7", "ruff>=0.17,<0.18", "math-verify>=0.9,<0.10",
+        ],
         # The reference that models and tokenizers are compared with; without it those tests skip. On Linux PyPI's torch
         # brings CUDA along: several gigabytes, unless pip is told of PyTorch's own index of CPU builds.
         "parity": ["torch>=2.13,<2.14", "transformers>=5.23,<6"],

@@ -432,5 +432,5 @@ def test_what_cannot_be_audited_is_told_in_one_line(
 
 def test_versions_are_short_stable_and_name_what_grades() -> None:
     maths = graders.version("maths")
-    assert maths == graders.version("maths") and len(maths) < 120 and "math-verify 0." in maths
+    assert maths == graders.version("maths") and len(maths) < 120 and "mpmath 1." in maths
     assert "reasoning-gym" in graders.version("reasoning_gym") and "python 3." in graders.version("code")

@@ -63,7 +63,7 @@ def test_a_result_says_what_it_found_and_how_it_was_made(done):
     stamp = result["stamp"]
     assert (stamp["seed"], stamp["temperature"], stamp["top_p"], stamp["max_new_tokens"]) == (0, 0.6, 0.95, 24)
     assert len(stamp["model"]["hash"]) == 64 and len(stamp["data"]["hash"]) == 16
-    assert "math-verify" in stamp["grader"] and stamp["libraries"]["jax"] and "{prompt}" in stamp["instruction"]
+    assert "mpmath" in stamp["grader"] and stamp["libraries"]["jax"] and "{prompt}" in stamp["instruction"]
     questions = lines(done / "gsm8k" / "questions.jsonl")
     assert {q["answer"] for q in questions} == {"1", "3", "5", "7", "9"}
     assert all("conversation between User" in q["text"] and "\\boxed{}" in q["text"] for q in questions)

@@ -188,7 +188,7 @@ from r1jax.rewards.workers import Workers
 if __name__ == '__main__':
     with Workers(1, 512) as workers:
         loaded = workers.submit(eval, 'list(__import__("sys").modules)', timeout_s=60).result()
-        print(workers.submit(os.getpid, timeout_s=60).result(), 'jax' in loaded, 'math_verify' in loaded, flush=True)
+        print(workers.submit(os.getpid, timeout_s=60).result(), 'jax' in loaded, 'reasoning_gym' in loaded, flush=True)
         workers.submit(eval, f'open({sys.argv[1]!r}, "w") and 9**9**9', timeout_s=600)
         time.sleep(600)
 """
@@ -202,11 +202,11 @@ def test_workers_import_no_jax_even_when_the_program_does_and_die_with_it_even_w
     command = [sys.executable, str(program), str(begun)]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
         try:
-            pid, has_jax, has_math_verify = process.stdout.readline().split()
+            pid, has_jax, has_reasoning_gym = process.stdout.readline().split()
             until(begun.exists)  # the job that hangs
         finally:
             process.kill()
-    assert (has_jax, has_math_verify) == ("False", "True")
+    assert (has_jax, has_reasoning_gym) == ("False", "True")
     until(lambda: not alive(int(pid)))
 
 

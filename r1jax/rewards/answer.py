@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from r1jax.rewards import notation
-from r1jax.rewards.numerals import COUNTING, number
+from r1jax.rewards.numerals import number
+from r1jax.rewards.structure import MAX_ELEMENTS, Named, structure
+from r1jax.rewards.words import changes, is_word
 from r1jax.text.chat import Response
 
 MAX_ANSWER = 20_000  # characters that are read at all: prose without a box is not much longer
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_BOX = re.compile(
+    r"\\(?:boxed|fbox)(?:\s*(?P<open>\{)|\s*(?P<digits>-?\d+(?:\.\d+)?)|\s+(?P<letter>[A-Za-z])(?![A-Za-z])"
+    r"|\s*(?P<command>\\(?:(?:[dtc]?frac|binom)\s*(?:\{[^{}]{0,99}\}|\d)\s*(?:\{[^{}]{0,99}\}|\d)"
+    r"|sqrt\s*(?:\{[^{}]{0,99}\}|\d)|pi(?![A-Za-z]))))"
+)
 _BLANK = re.compile(r"(?:\\phantom\s*\{[^{}]*\}|\\(?:square|quad)(?![A-Za-z])|\\[ ,;]|[\s~?_])*+")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
@@ -24,39 +30,57 @@ def final_answer(response: Response) -> str | None:
     it in boxes or in answer tags, are a conflict, hence None: listing candidates must not pay. They may differ in
     spelling, and plain numbers in form: 0.5 and 1/2 agree. An empty box, to be filled in, is no answer.
     """
-    first = ""
-    for answer in _answers(response):
-        if not first:
-            first = answer
-        elif answer != first and _meaning(answer) != _meaning(first):
-            return None
-    inner = list(_boxes(first)) if _BOX.match(first) else []  # a box that is all there is in a box
-    return (inner[0] if len(inner) == 1 and first.endswith(f"{inner[0]}}}") else first) or None
+    answers = distinct_answers(response)
+    return answers[0] if len(answers) == 1 else None
 
 
-def _answers(response: Response) -> Iterator[str]:
-    """What stands in boxes, or in the answer tags that have none, or all of the final part; nothing blank."""
+def distinct_answers(response: Response) -> list[str]:
+    """All answers that a response gives which differ: several boxes of one part; none where answer tags differ."""
+    parts = []
     for part in response.answers or (response.final,):
-        boxes = _boxes(part)
-        box = next(boxes, None)
-        for answer in (part,) if box is None else itertools.chain([box], boxes):
-            if not _BLANK.fullmatch(answer):
-                yield answer
+        answers: dict[object, str] = {}
+        for answer in _answers(part):
+            answers.setdefault(_meaning(answer), answer)
+            if len(answers) > MAX_ELEMENTS:
+                return []
+        parts += [answers] if answers else []
+    if any(answers.keys() != parts[0].keys() for answers in parts):
+        return []
+    return [_innermost(answer) for answer in parts[0].values() if answer] if parts else []
+
+
+def _innermost(answer: str) -> str:
+    """What is in a box that is all there is in a box."""
+    inner = list(_boxes(answer)) if _BOX.match(answer) else []
+    return inner[0] if len(inner) == 1 and answer.endswith(f"{inner[0]}}}") else answer
+
+
+def _answers(part: str) -> Iterator[str]:
+    """What stands in a part's boxes, or all of a part that has none; nothing blank."""
+    boxes = _boxes(part)
+    box = next(boxes, None)
+    for answer in (part,) if box is None else itertools.chain([box], boxes):
+        if not _BLANK.fullmatch(answer):
+            yield answer
 
 
 def _boxes(text: str) -> Iterator[str]:
     """The contents of the outermost boxes, each on one line; one that does not close is none, and ends the search."""
     box = _BOX.search(text)
     while box:
-        depth, end = 1, None
-        for brace in _BRACE.finditer(text, box.end(), box.end() + MAX_ANSWER):
+        depth, start, end = 1, box.end(), None
+        if not box["open"]:
+            yield box["digits"] or box["letter"] or box["command"]
+            box = _BOX.search(text, box.end())
+            continue
+        for brace in _BRACE.finditer(text, start, start + MAX_ANSWER):
             depth += (brace[0] == "{") - (brace[0] == "}")
             if depth == 0:
                 end = brace
                 break
         if end is None:
             return
-        yield " ".join(text[box.end() : end.start()].split())
+        yield " ".join(notation.with_commands(text[start : end.start()]).split())
         box = _BOX.search(text, end.end())
 
 
@@ -76,7 +100,8 @@ _ANCHOR = re.compile(
     re.IGNORECASE,
 )
 _LEAD = re.compile(r"\s*(?:so|thus|therefore|it(?:'s| is)|is)\b[\s,]*", re.IGNORECASE)
-_WORD = re.compile(r"####|\$|\\\(|\\\[|(?<![\\A-Za-z])(?:[A-Za-z]{3,}|(?:[Ii][st]|[Ss]o)(?![A-Za-z]))|[\u4e00-\u9fff]")
+_DELIMITER = re.compile(r"####|\$|(?<!\\)\\[(\[]|[\u4e00-\u9fff]")
+_LETTERS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _NO_PROSE = re.compile(r"\\text\s*\{[^{}]*\}|\\(?:begin|end)\s*\{\w+\*?\}")
 # Pieces of a formula. Every repetition is possessive, so that no text makes the search go back over what it has read.
 _GROUP = r"\\text\s*\{[^{}$]{0,100}\}|\\(?:begin|end)\s*\{[a-zA-Z]{1,12}\*?\}"
@@ -97,15 +122,23 @@ _JOINT = re.compile(
     r"|.*(?:\b(?:or|nor|maybe|perhaps|possibly|alternatively|could|might|but)\b|或).*",
     re.IGNORECASE | re.DOTALL,
 )
-_DENIAL = re.compile(r"(?:\bnot|n't|不是)\s*$", re.IGNORECASE)
-_NEXT_WORD = re.compile(r"\s*(?:and\s+(?:an?\s+|one\s+)?)?([A-Za-z]+)")
+# Words that change a number beside it in a formula, and not where they stand in a sentence.
+_HARMLESS_FOLLOWING = frozenset(["and", "or", "to", "is", "are", "was", "were", "if", "when"])
+_HARMLESS_LEADING = _HARMLESS_FOLLOWING | {"sum", "product", "difference", "total"}
+_NEXT_WORDS = re.compile(r"(?:\s{0,3}\*{0,2}\s{0,3}[A-Za-z]+(?:'[a-z]+)?){0,5}+")
+
+
+_BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 
 
 def said(text: str) -> str:
     """The words that an answer in prose comes down to: those after "the answer is", or all of them."""
     anchors = list(_ANCHOR.finditer(text))
+    bold = _BOLD.findall(text)
+    if not anchors and len(bold) == 1:
+        return bold[0].strip(" .,:;")
     rest = text[anchors[-1].end() :] if anchors else text[(lead.end() if (lead := _LEAD.match(text)) else 0) :]
-    return rest.replace("$", "").strip(" \n.*:,;!\"'")
+    return rest.replace("$", "").rstrip(" \n.*:,;!\"'").lstrip(" \n*:,;!\"'")
 
 
 def claim(text: str) -> str | None:
@@ -118,7 +151,7 @@ def claim(text: str) -> str | None:
     Args:
         text: tidied.
     """
-    if not _WORD.search(_NO_PROSE.sub("", text)):
+    if not _is_prose(_NO_PROSE.sub("", text)):
         return _last_line(text)
     runs = [run for match in _RUN.finditer(text) if (run := _run(match))]
     if not runs:
@@ -130,11 +163,19 @@ def claim(text: str) -> str | None:
         last += 1
     while not after and first > 0 and _joined(text, runs[first - 1], runs[first]):
         first -= 1
-    if _DENIAL.search(text[max(0, runs[first].start - 20) : runs[first].start]):
+    begin = max(anchors[-1].end() if after else 0, runs[first - 1].end if first else 0, runs[first].start - 60)
+    leading = re.split(r"[,;:.!?\n，。；：]", text[begin : runs[first].start])[-1]
+    if changes(" ".join(word for word in leading.split() if word.lower() not in _HARMLESS_LEADING)):
         return None
-    following = _NEXT_WORD.match(text, runs[last].end)
-    tail = f" {following[1]}" if following and following[1].lower() in COUNTING - {"and", "or", "to"} else ""
+    following = _words_behind(text, runs[last].end)
+    tail = f" {following[0]}" if following and changes(" ".join(following)) else ""
     return notation.tidy(", ".join(run.formula for run in runs[first : last + 1]).rstrip(" .,;")) + tail
+
+
+def _words_behind(text: str, start: int) -> list[str]:
+    """The first two words behind a number in a sentence that may change it."""
+    words = _NEXT_WORDS.match(text, start)[0].split()
+    return [word for word in words if word.lower() not in _HARMLESS_FOLLOWING | {"a", "an", "one"}][:2]
 
 
 class _Run(NamedTuple):
@@ -170,7 +211,21 @@ def _last_line(text: str) -> str | None:
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip(" .,;")]
     if r"\begin" in text or len(lines) <= 1:
         return " ".join(lines).rstrip(" .,;") or None
-    values = [(name, plain.value) for name, value in map(notation.named, lines) if (plain := number(value))]
-    candidates = {value for name, value in values if name == notation.named(lines[-1])[0]}
-    listed = len(candidates) > 1 and number(notation.named(lines[-1])[1])
+    values = [(name, plain.value) for name, value in map(_named, lines) if (plain := number(value))]
+    candidates = {value for name, value in values if name == _named(lines[-1])[0]}
+    listed = len(candidates) > 1 and number(_named(lines[-1])[1])
     return ", ".join(lines) if listed else lines[-1].rstrip(" .,;")
+
+
+def _named(line: str) -> tuple[str, str]:
+    """The name and the text of a value; "" and the line itself where it has no name."""
+    name, sign, value = line.partition("=")
+    named = sign and len(line) <= notation.MAX_FORMULA and isinstance(structure(line), Named)
+    return (notation.compact(name), value.strip()) if named else ("", line)
+
+
+def _is_prose(text: str) -> bool:
+    """Whether a text has words or formulas' delimiters in it."""
+    if _DELIMITER.search(text):
+        return True
+    return any(is_word(text, match.start(), match.end()) for match in _LETTERS.finditer(text))

@@ -1,115 +1,44 @@
-r"""Whether two expressions are equal, by math-verify and sympy, with bounds set around both.
+r"""What expressions are worth, whether two are equal, and what work they leave undone; with bounds on size.
 
-Equal is exactly equal: 3.464102 is not 2\sqrt{3}.
-
-math-verify's own time-outs are off. They need signals and the main thread, and do not fire while one long operation
-holds the interpreter lock; a killable process (`r1jax.rewards.pool`) does what they cannot.
+Equal is exactly equal: 3.464102 is not 2\sqrt{3}. Two expressions are compared by their values at points where every
+symbol has a number of its own: exactly where they are rational, else to 60 digits. Symbols stand for positive numbers,
+as lengths and constants do: \sqrt{ab} is \sqrt{a}\sqrt{b}. Where a bar or a floor is in one of them, negative ones
+are tried too.
 """
 
 import functools
-import logging
-import math
-import re
-from collections.abc import Callable, Iterable, Sequence
-from types import ModuleType
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from typing import Any
 
-_MAX_DIGITS = 20_000.0  # of any number on the way to a value
-_AGREE = 1e-12  # relative; values are computed to 25 digits
-# What any answer may use; every other command must be in the reference, itself or one of its family.
-_ALGEBRA = frozenset(re.findall(r"\w+", """
-    frac sqrt pi cdot times div infty text circ emptyset varnothing mathbb alpha beta gamma delta theta lambda mu omega
-    phi varphi sigma rho tau epsilon varepsilon
-    """))  # fmt: skip
+from r1jax.rewards.evaluation import AGREE, POSITIVE_POINTS, close, context, to_mp, value_at
+from r1jax.rewards.formula import Node, UnreadableError, parse
+
+# What any answer may use; every other function must be in the reference, itself or one of its family.
+_ALGEBRA = frozenset({"number", "symbol", "constant", "+", "-", "*", "/", "^", "root", "degree", "%", "call"})
 _FAMILIES = tuple(map(frozenset, (
-    ("log", "ln", "lg", "exp"), ("sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan"),
-    ("binom", "dbinom", "tbinom", "!"),
+    ("log", "ln", "log10", "exp"),
+    ("sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot"),
+    ("binom", "!"),
 )))  # fmt: skip
-_FRACTION = re.compile(r"\\frac\s*\{\s*-?(\d+)\s*\}\s*\{\s*-?(\d+)\s*\}|(\d+)\s*/\s*(\d+)", re.ASCII)
-_TEXT = re.compile(r"\\text\s*\{[^{}]*\}")
-
-
-class TooComplexError(Exception):
-    """An expression that would take too long to compare."""
-
-
-@functools.cache
-def _math_verify() -> ModuleType:
-    import math_verify  # imports sympy: about a second, and only the graders need it
-
-    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its time-outs are off
-    return math_verify
-
-
-@functools.cache
-def _reading() -> Any:
-    """How math-verify is to read: formulas only, and no unit stripped, for which it takes the c of a + b + c."""
-    from latex2sympy2_extended import NormalizationConfig
-
-    return _math_verify().LatexExtractionConfig(
-        normalization_config=NormalizationConfig(basic_latex=True, malformed_operators=True, nits=True, boxed="none")
-    )
-
-
-@functools.lru_cache(maxsize=1024)  # a group's samples share their reference answer, and often their own
-def parse(formula: str) -> Any | None:
-    """A formula as a sympy expression, unevaluated; None where math-verify cannot read it.
-
-    Raises:
-        TooComplexError: a number in it, or on the way to its value, has too many digits.
-    """
-    if not _balanced(formula):
-        return None
-    library = _math_verify()
-    formula = re.sub(r"(?<!\\)%", r"\\%", formula.replace("$", ""))
-    # Without its fallback to strings, which drops the % from them.
-    found = library.parse(f"${formula}$", [_reading()], fallback_mode="no_fallback", parsing_timeout=None)
-    if not found or isinstance(found[0], bool):
-        return None
-    if _digits(found[0]) > _MAX_DIGITS:
-        raise TooComplexError
-    return found[0]
-
-
-def _balanced(formula: str) -> bool:
-    """Whether all brackets close in order; on those that do not the parser may spend minutes."""
-    open_ones = []
-    for bracket in re.findall(r"(?<!\\)[({\[)}\]]", formula):
-        if bracket in "({[":
-            open_ones.append({"(": ")", "{": "}", "[": "]"}[bracket])
-        elif not open_ones or open_ones.pop() != bracket:
-            return False
-    return not open_ones
+_UNEVEN = frozenset({"abs", "floor", "ceil", "max", "min", "gcd", "lcm"})
 
 
 def same_expression(gold: str, answer: str) -> bool:
     """Whether an answer is the reference in another form, with no more work left undone.
 
     Raises:
-        TooComplexError: as for `parse`.
+        TooComplexError: a number in one of them, or on the way to its value, is too large.
+        UnreadableError: one of them is no expression.
     """
-    pair = _comparable([gold], [answer])
-    if pair is None:
+    golds, answers = (parse(gold),), (parse(answer),)
+    if golds == answers:
+        return True
+    if not _may_stand_for(golds, answers):
         return False
-    [left], [right] = pair
-    for point in range(2):  # cheaper than math-verify where they differ, and it takes all that is small for equal
-        values = [_value(expression, point) for expression in (left, right)]
-        if None not in values and not _close(*values):
-            return False
-    return bool(_math_verify().verify(left, right, timeout_seconds=None))
-
-
-def signature(formula: str) -> str | None:
-    """What equal expressions have in common: their values at two points, to 12 digits; None where there is no value.
-
-    Raises:
-        TooComplexError: as for `parse`.
-    """
-    expression = parse(formula)
-    if expression is None or not hasattr(expression, "free_symbols"):
-        return None
-    values = [_value(expression, point) for point in range(2 if expression.free_symbols else 1)]
-    return None if None in values else " ".join(str(value.evalf(12)) for value in values)
+    pairs = [(value_at(golds[0], point), value_at(answers[0], point)) for point in _points(golds + answers)]
+    compared = [(a, b) for a, b in pairs if a is not None or b is not None]
+    return bool(compared) and all(a is not None and b is not None and close(a, b) for a, b in compared)
 
 
 def same_equation(gold: Sequence[str], answer: Sequence[str]) -> bool:
@@ -120,130 +49,197 @@ def same_equation(gold: Sequence[str], answer: Sequence[str]) -> bool:
         answer: its two sides.
 
     Raises:
-        TooComplexError: as for `parse`.
+        TooComplexError, UnreadableError: as for `same_expression`.
     """
-    pair = _comparable(gold, answer)
-    if pair is None:
-        return False
-    values = [[_value(left - right, point) for point in range(4)] for left, right in pair]
-    if any(value is None or value == 0 for row in values for value in row):
-        return False
-    (g, *golds), (a, *answers) = values
-    return all(_close(a * other, g * value) for other, value in zip(golds, answers, strict=True))
+    return bool(proportion(gold, answer))
 
 
-def _comparable(gold: Sequence[str], answer: Sequence[str]) -> tuple[list[Any], list[Any]] | None:
-    """Both parsed; None where one cannot be read, or the answer uses what the reference does without."""
-    allowed = _union(_functions, gold)
+def proportion(gold: Sequence[str], answer: Sequence[str]) -> float | None:
+    """The constant by which the difference of an answer's sides is that of the reference's; None where there is none.
+
+    Raises:
+        TooComplexError, UnreadableError: as for `same_expression`.
+    """
+    golds, answers = tuple(map(parse, gold)), tuple(map(parse, answer))
+    if not _may_stand_for(golds, answers):
+        return None
+    ratios = []
+    for point in _points(golds + answers):
+        left, right = (_difference(sides, point) for sides in (golds, answers))
+        if not left or not right:  # none, or zero, where a ratio says nothing
+            return None
+        ratios.append(right / left if isinstance(right, Fraction) and isinstance(left, Fraction) else
+                      context.convert(to_mp(right) / to_mp(left)))  # fmt: skip
+    first = ratios[0]
+    if not ratios or not all(close(first, other) for other in ratios) or abs(context.im(to_mp(first))) > AGREE:
+        return None
+    return float(context.re(to_mp(first)))
+
+
+def signature(formula: str) -> str | None:
+    """What equal expressions have in common: their values at two points, to 12 digits; None where there is no value.
+
+    Raises:
+        TooComplexError, UnreadableError: as for `same_expression`.
+    """
+    tree = parse(formula)
+    values = [value_at(tree, point) for point in range(2 if symbols(tree) else 1)]
+    return None if None in values else " ".join(context.nstr(to_mp(value), 12) for value in values)
+
+
+def plain_value(formula: str) -> Any | None:
+    """The value of an expression without symbols; None for any other, and for what cannot be read."""
+    try:
+        tree = parse(formula)
+        return None if symbols(tree) else value_at(tree, 0)
+    except UnreadableError:
+        return None
+
+
+def rounds_to(value: Any, shown: Any, places: int) -> bool:
+    """Whether a value is the one shown, rounded to so many decimal places."""
+    return bool(abs(to_mp(value) - to_mp(shown)) <= to_mp(Fraction(1, 2)) / context.mpf(10) ** places * (1 + AGREE))
+
+
+def agree(left: str, right: str) -> bool:
+    """Whether two expressions have the same values, whatever work they leave undone.
+
+    Raises:
+        TooComplexError, UnreadableError: as for `same_expression`.
+    """
+    trees = (parse(left), parse(right))
+    pairs = [(value_at(trees[0], point), value_at(trees[1], point)) for point in _points(trees)]
+    return all(a is not None and b is not None and close(a, b) for a, b in pairs)
+
+
+def symbols(tree: Node) -> frozenset[str]:
+    """The names of the symbols and unknown functions in a tree, but for the bound ones."""
+    inner = frozenset().union(*map(symbols, tree.args)) if tree.args else frozenset()
+    if tree.op == "bind":
+        return inner - {tree.data.split()[1]}
+    return inner | {tree.data} if tree.op in ("symbol", "call") else inner
+
+
+def _may_stand_for(golds: Sequence[Node], answers: Sequence[Node]) -> bool:
+    """Whether answers use no symbol and no function that the references do without, and leave no more work undone."""
+    allowed = _union(_operations, golds)
     for family in _FAMILIES:
-        allowed |= family if family & allowed else set()
-    if not _union(_functions, answer) <= allowed:
-        return None
-    golds, answers = [*map(parse, gold)], [*map(parse, answer)]
-    if None in golds or None in answers or not _union(_names, answers) <= _union(_names, golds):
-        return None
-    unfinished = _union(undone, answers) | _union(_divisions, answer)
-    return (golds, answers) if unfinished <= _union(undone, golds) | _union(_divisions, gold) else None
+        allowed |= family if family & allowed else frozenset()
+    if not _union(_operations, answers) <= allowed | _ALGEBRA:
+        return False
+    return _union(symbols, answers) <= _union(symbols, golds) and _union(undone, answers) <= _union(undone, golds)
 
 
-def _union(of: Callable[[Any], set[str]], things: Iterable[Any]) -> set[str]:
-    return set().union(*map(of, things))
+def _union(of: Any, trees: Iterable[Node]) -> frozenset[str]:
+    return frozenset().union(*map(of, trees))
 
 
-def _names(expression: Any) -> set[str]:
-    return {symbol.name for symbol in expression.free_symbols}
+def _operations(tree: Node) -> frozenset[str]:
+    return frozenset(node.data.split()[0] if node.op == "bind" else node.op for node in _nodes(tree))
 
 
-def _divisions(formula: str) -> set[str]:
-    """Divisions of integers that come out even; the parser does them on its own."""
-    pairs = [(int(over or a), int(under or b)) for over, under, a, b in _FRACTION.findall(formula)]
-    return {"division"} if any(under and over % under == 0 for over, under in pairs) else set()
+def _nodes(tree: Node) -> Iterator[Node]:
+    yield tree
+    for arg in tree.args:
+        yield from _nodes(arg)
 
 
-def _functions(formula: str) -> set[str]:
-    """What a formula uses beyond plain algebra: commands, words, texts, factorials, bases and bars."""
-    bare = re.sub(r"\\[A-Za-z]+", " ", _TEXT.sub(" ", formula))
-    found = {*re.findall(r"\\([A-Za-z]+)", formula)} - _ALGEBRA
-    return found.union(_TEXT.findall(formula), re.findall(r"[A-Za-z]{3,}|!|(?<=[0-9A-Z])_|[<>|&]", bare))
+# Work left undone.
 
 
-def _digits(e: Any) -> float:
-    """A bound on the decimal digits, before or behind the point, of any number met in working out an expression."""
-    import sympy
-
-    if not isinstance(e, sympy.Basic):  # a matrix
-        return max(map(_digits, e.flat()), default=1.0) if isinstance(e, sympy.MatrixBase) else math.inf
-    if e.is_Rational:
-        return math.log10(max(abs(e.p), e.q)) + 1
-    if e.is_Float:
-        return abs(math.frexp(e)[1]) / 3 + 1 if abs(e) < 1e300 else math.inf
-    if not e.args:
-        return 1.0
-    if isinstance(e, sympy.Sum | sympy.Product | sympy.Integral | sympy.Limit | sympy.Derivative):
-        return math.inf
-    below = [_digits(arg) for arg in e.args]
-    if isinstance(e, sympy.Pow | sympy.exp):
-        base = below[0] if e.is_Pow else 1.0
-        return max(below[-1], base * max(1.0, _magnitude(e.args[-1], below[-1])))
-    if isinstance(e, sympy.factorial | sympy.binomial | sympy.gamma):
-        return max(_magnitude(arg, digits) * digits for arg, digits in zip(e.args, below, strict=True))
-    return sum(below) if isinstance(e, sympy.Add | sympy.Mul) else max(below)
+@functools.lru_cache(maxsize=4096)
+def undone(tree: Node) -> frozenset[str]:
+    """The kinds of arithmetic in an expression that would come to a plain number, by the operations' names."""
+    return frozenset(_kind(node) for node in _nodes(tree) if _is_undone(node))
 
 
-def _magnitude(e: Any, digits: float) -> float:
-    """A bound on the absolute value of an expression; for one with variables, on how much it makes of an exponent."""
-    if not e.is_number:
-        return digits + 1
-    return abs(complex(e.evalf(5))) if digits < 8 else 10.0 ** min(digits, 300)
+def _kind(node: Node) -> str:
+    """An operation's name; a power of -1 is a division."""
+    return "/" if node.op == "^" and node.args[1] == Node("-", (Node("number", (), Fraction(1)),)) else node.op
 
 
-def undone(expression: Any) -> set[str]:
-    """The kinds of arithmetic in an expression that would come to a plain number, by the names of sympy's classes."""
-    import sympy
-
-    kinds = set()
-    for node in sympy.preorder_traversal(expression):
-        if isinstance(node, sympy.Add | sympy.Mul) and _has_plain_work(node):
-            kinds.add(node.func.__name__)
-        spelled = _is_inverse(node) or (node.is_Mul and all(arg.is_Number or _is_inverse(arg) for arg in node.args))
-        if getattr(node, "is_number", False) and node.args and not spelled and node.doit().is_Number:
-            kinds.add(node.func.__name__)
-    return kinds
-
-
-def _is_inverse(e: Any) -> bool:
-    """Whether an expression is how the parser writes the denominator of a fraction."""
-    return e.is_Pow and e.base.is_Number and e.exp == -1
-
-
-def _has_plain_work(node: Any) -> bool:
-    """Whether terms or factors of a sum or product are numbers that could be put together.
-
-    A product may hold a sign and one fraction in its lowest terms: -3/4 x.
-    """
-    numbers = [arg for arg in node.args if arg.is_Number and not (node.is_Mul and arg == -1)]
-    under = [arg.base for arg in node.args if _is_inverse(arg)]
-    if node.is_Add:
-        return len(numbers) + len(under) > 1 or 0 in numbers
-    if len(numbers) > 1 or len(under) > 1:
+def _is_undone(node: Node) -> bool:
+    if node.op == "+" and _has_plain_terms(node):
         return True
-    if numbers and under:
-        return bool((numbers[0] / under[0]).is_Integer)
-    return 1 in numbers and not any(arg.is_Pow and arg.exp == -1 for arg in node.args)
+    if node.op in ("*", "/") and _has_plain_factors(node):
+        return True
+    return bool(node.args) and not _is_spelled(node) and not symbols(node) and _is_rational(node)
 
 
-def _value(expression: Any, point: int) -> Any | None:
-    """An expression's value to 25 digits, with numbers put for its variables; None where it has none."""
-    import sympy
-
-    at = {
-        # The same number for the same name in every expression, and no two numbers in a simple relation.
-        symbol: sympy.Rational(1013 + 97 * point + sum((i + 7) * ord(c) ** 2 for i, c in enumerate(symbol.name)), 8887)
-        for symbol in expression.free_symbols
-    }
-    value = expression.evalf(25, subs=at)
-    return value if getattr(value, "is_number", False) and value.is_finite else None
+def _is_spelled(node: Node) -> bool:
+    """Whether a node is how a plain number is written: 3, -3, 2/3, 42%, 90 degrees; no work in it."""
+    if node.op == "-":
+        return node.args[0].op != "-" and _is_spelled(node.args[0])
+    if node.op == "/":
+        over, under = node.args
+        plain = over.args[0] if over.op == "-" else over
+        return plain.op == under.op == "number" and bool(under.data) and (plain.data / under.data).denominator != 1
+    return node.op == "number" or (node.op in ("%", "degree") and _is_spelled(node.args[0]))
 
 
-def _close(a: Any, b: Any) -> bool:
-    return bool(abs(a - b) <= _AGREE * max(abs(a), abs(b)))
+def _has_plain_terms(node: Node) -> bool:
+    """Whether terms of a sum are numbers that could be put together."""
+    plain = [term for term in node.args if _is_spelled(term)]
+    return len(plain) > 1 or any(term.op == "number" and not term.data for term in plain)
+
+
+def _has_plain_factors(node: Node) -> bool:
+    """Whether factors of a product are numbers that could be put together; it may hold one fraction: -3/4 x."""
+    over, under = _factors(node)
+    if len(over) > 1 or len(under) > 1:
+        return True
+    if over and under:
+        return not under[0] or (over[0] / under[0]).denominator == 1
+    return over == [1]
+
+
+def _factors(node: Node) -> tuple[list[Fraction], list[Fraction]]:
+    """The plain numbers that multiply a product, and those that divide it."""
+    if node.op == "number":
+        return [node.data], []
+    if node.op == "-":
+        return _factors(node.args[0])
+    if node.op == "*":
+        pairs = [_factors(arg) for arg in node.args]
+        return [n for over, _ in pairs for n in over], [n for _, under in pairs for n in under]
+    if node.op == "/":
+        (over, under), (below, above) = _factors(node.args[0]), _factors(node.args[1])
+        if node.args[0].op == "number" and node.args[0].data == 1:  # the 1 of 1/x is no factor
+            over = []
+        return over + above, under + below
+    return [], []
+
+
+def _is_rational(node: Node) -> bool:
+    """Whether a node without symbols comes to a plain number: exactly, or to 40 digits a ratio of small integers."""
+    value = value_at(node, 0)
+    if value is None or isinstance(value, Fraction):
+        return value is not None
+    if abs(context.im(value)) > AGREE:
+        return False
+    value = context.re(value)
+    if abs(value) > 10**15 or not context.isfinite(value):
+        return False
+    near = Fraction(*map(int, _ratio(value))).limit_denominator(10_000)
+    return abs(value - to_mp(near)) <= AGREE * max(1, abs(value))
+
+
+def _ratio(value: Any) -> tuple[int, int]:
+    return (int(context.nint(value * 2**160)), 2**160)
+
+
+def _points(trees: Sequence[Node]) -> Iterator[int]:
+    """The points at which trees are compared; negative ones only where they decide."""
+    if not _union(symbols, trees):
+        return iter((0,))
+    uneven = _union(_operations, trees) & _UNEVEN
+    return iter(range(2 * POSITIVE_POINTS if uneven else POSITIVE_POINTS))
+
+
+def _difference(sides: Sequence[Node], point: int) -> Any | None:
+    left, right = (value_at(side, point) for side in sides)
+    if left is None or right is None:
+        return None
+    if isinstance(left, Fraction) and isinstance(right, Fraction):
+        return left - right
+    return to_mp(0) if close(left, right) else to_mp(left) - to_mp(right)

@@ -22,7 +22,7 @@ GRADERS = {
     "code": code, "unittests": unittests, "patch": patch, "reasoning_gym": logic, "open": open_ended,
 }  # fmt: skip
 PROGRAMS = frozenset({"code", "unittests"})  # those that run programs: in a sandbox, within its limits
-_LIBRARIES = {"maths": ("math-verify", "latex2sympy2_extended", "sympy"), "reasoning_gym": ("reasoning-gym", "sympy"),
+_LIBRARIES = {"maths": ("mpmath",), "reasoning_gym": ("reasoning-gym", "sympy"),
               "ifeval": ("py3langid",)}  # fmt: skip
 
 

@@ -1,7 +1,8 @@
-r"""Accuracy on mathematics: whether the final answer equals the reference.
+r"""Accuracy on mathematics: whether the final answer equals the reference, of which every character is accounted for.
 
-What the final answer is, `r1jax.rewards.answer` says. Plain numbers, choices, words and lists are compared by our own
-rules; for expressions math-verify reads and compares (`r1jax.rewards.expression`).
+What the final answer is, `answer` says; what stands around a formula, `statement`; what it is made of, `structure`;
+plain numbers are `numerals`, what is left is an `expression`. A reference is read whole, or its row is refused when
+it is loaded. What is not understood of an answer makes it wrong, and never a part of it right.
 
 **Work left undone is no answer.** "85 + 61" has the value 146, and a policy that is asked for it learns within ten
 steps to say the question again and stop. So where the reference is a plain number, the answer must be one, or end in
@@ -11,37 +12,52 @@ occur that the reference does without.
 """
 
 import functools
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from r1jax.data.types import Grade, Rollout
-from r1jax.rewards import notation
-from r1jax.rewards.answer import MAX_ANSWER, claim, final_answer, said
+from r1jax.rewards import comparison, notation
+from r1jax.rewards.answer import MAX_ANSWER, claim, distinct_answers, said
 from r1jax.rewards.canonical import spelling
+from r1jax.rewards.comparison import TooComplexError
 from r1jax.rewards.config import GraderConfig
-from r1jax.rewards.expression import TooComplexError, parse, same_equation, same_expression
-from r1jax.rewards.numerals import is_harmless, number, rounded, same
+from r1jax.rewards.numerals import number
+from r1jax.rewards.statement import Statement, has_words, statement
+from r1jax.rewards.structure import Listed, spelled, structure
 
-_MAX_ELEMENTS = 50
-# Which brackets an answer may have for those of the reference; others: the same.
-_BRACKETS_FOR = {"": ("", r"\{", "("), r"\{": ("", r"\{"), r"\cup": (r"\cup", "")}
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_BASED = re.compile(r"(-?[0-9A-Z.]+)(?:_(\d|\{\d+\}))?")
-_UNIT = re.compile(r"(?:\s*\\text\s*\{([A-Za-z. -]*)\}|(?<=[\d})])\s+([a-z]{2,}))(?:\s*\^\s*(?:\d|\{\d\}))?$")
+PROSE = "answer_is_prose"  # a row's key: its reference is a sentence, which states its last formula or number
 
 
 def check(row: Mapping[str, Any]) -> None:
-    """Refuses a row whose reference answer could never be matched; to be called when data is loaded.
+    """Refuses a row whose reference answer could never be matched, or not whole; to be called when data is loaded.
 
     Raises:
-        ValueError: nothing reads an answer in it, or it is too long or too complex.
+        ValueError: something in it cannot be read as mathematics, or it is too long or too complex.
     """
     answer = row["answer"]
-    if _reference(answer) is None:
+    try:
+        _reference(answer, bool(row.get(PROSE)))
+    except (ValueError, TooComplexError) as error:
         raise ValueError(
-            f"reference answer {answer[:200]!r} cannot be read as mathematics; mend it or leave the line out"
-        )
+            f"reference answer {answer[:200]!r} cannot be read as mathematics: {error or 'too complex'}; mend it, "
+            f"leave the line out, or set {PROSE!r} where it is a sentence that states its last formula"
+        ) from None
+
+
+def reading(answer: str) -> str | None:
+    """All of a reference that answers are compared with, in plain spelling; None where it cannot be read.
+
+    Units, words that lead up to the value and full stops are not in it.
+    """
+    try:
+        gold = _reference(answer, False)
+    except (ValueError, TooComplexError):
+        return None
+    if isinstance(gold, str):
+        return gold
+    shown = spelled(structure(gold.formula))
+    plain = shown if structure(gold.formula) != (gold.formula,) else comparison.without_unit(gold.formula)
+    return ", ".join([plain, *(f"{name} in {domain}" for name, domain in gold.domains), *sorted(gold.conditions)])
 
 
 def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
@@ -50,158 +66,89 @@ def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
     Returns:
         a score of None only where the reference answer cannot be read, which `check` refuses at load time.
     """
-    gold = _reference(rollout.prompt.answer)
-    if gold is None:
+    try:
+        gold = _reference(rollout.prompt.answer, bool(rollout.prompt.metadata.get(PROSE)))
+    except (ValueError, TooComplexError):
         return Grade(None, "ungradable")
-    answer = final_answer(rollout.response)
-    if answer is None:
+    answers = distinct_answers(rollout.response)
+    if len(answers) > 1 and not _takes_several(gold):
+        answers = []  # candidates, of which one may be right
+    if not answers:
         return Grade(0.0, "no_answer")
+    answer = ", ".join(answers)
     if len(answer) > MAX_ANSWER:
         return Grade(0.0, "too_complex")
-    tidied = notation.tidy(answer)
+    answer = notation.tidy(said(answer) if isinstance(gold, str) else answer)
     try:
-        right = _is_right(gold, tidied)
+        right = _is_right(gold, answer)
     except TooComplexError:
         return Grade(0.0, "too_complex")
-    except Exception:  # sympy breaks down on some nonsense that it parses
-        return Grade(0.0, "malformed")
     if right is None:
         return Grade(0.0, "malformed")
-    return Grade(float(right), "right" if right else "wrong", spelling(gold, tidied))
+    return Grade(float(right), "right" if right else "wrong", spelling(gold, answer))
+
+
+def _takes_several(gold: Statement | str) -> bool:
+    """Whether a reference is a list of answers, each of which may stand in a box of its own."""
+    if isinstance(gold, str):
+        return False
+    formula = structure(gold.formula)
+    return isinstance(formula, Listed) and formula.opening in ("", r"\{") and len(formula.elements) > 1
 
 
 @functools.lru_cache(maxsize=4096)
-def _reference(answer: str) -> str | None:
-    """A reference answer in plain spelling; None where it cannot be read."""
-    if len(answer) > MAX_ANSWER:
-        return None
-    gold = notation.tidy(" ".join(answer.split())).rstrip(" .,;")
-    gold = next(filter(None, notation.approximations(gold)), "")  # the exact side, or the only one
-    if not gold or notation.too_complex(gold):
-        return None
-    if number(gold) or notation.choice(gold) or notation.is_literal(gold):
-        return gold
-    gold = claim(gold)
-    return gold if gold and _is_readable(gold) else None
-
-
-def _is_readable(formula: str) -> bool:
-    """Whether a formula has a meaning; of a list, and of an equation, each part."""
-    if number(formula):
-        return True
-    pieces = notation.sides(formula)
-    if len(pieces) == 1 and (parts := notation.parts(notation.interval(formula))):
-        pieces = parts.elements
-    if len(pieces) > 1 or pieces[0] != formula:
-        return all(map(_is_readable, pieces))
-    try:
-        return parse(_without_unit(formula)) is not None
-    except Exception:  # sympy breaks down on some nonsense that it parses
-        return False
-
-
-def _is_right(gold: str, answer: str) -> bool | None:
-    """Whether an answer is right; None where none is found in it."""
-    if notation.compact(gold) == notation.compact(answer).rstrip(".,;"):
-        return True
-    words = said(answer)
-    if letter := notation.choice(gold):
-        return letter in (notation.choice(words), notation.choice(words.upper()))
-    if number(gold) is None and notation.is_literal(gold):
-        return notation.literal(words) == notation.literal(gold)
-    formula = answer if number(answer) else claim(answer)
-    if formula is None:
-        return None
-    if (lead := _TEXT.match(formula)) and is_harmless(lead[1]):
-        formula = formula[lead.end() :].lstrip(" :")
-    if notation.too_complex(formula):
-        raise TooComplexError
-    return _equal(gold, formula)
-
-
-def _equal(gold: str, answer: str) -> bool:
-    """Whether two formulas are equal, of which the first is the reference.
+def _reference(answer: str, is_prose: bool) -> Statement | str:
+    """A reference answer: a statement, or text for a choice and for words.
 
     Raises:
-        TooComplexError: the answer, or comparing it, would take too long.
+        ValueError: something in it cannot be read.
+        TooComplexError: it is too long, too deep or too large.
     """
-    if notation.compact(gold) == notation.compact(answer):
-        return True
-    gold_name, gold = notation.named(gold)
-    gold_sides, target, gold_parts = notation.sides(gold), number(gold), notation.parts(notation.interval(gold))
-    if len(gold_sides) > 1 and not (gold_name or target or gold_parts):
-        sides = notation.sides(answer)
-        return len(gold_sides) == len(sides) == 2 and same_equation(gold_sides, sides)
-    name, answer = notation.named(answer)
-    answer = notation.interval(answer)
-    parts = notation.parts(answer)
-    if gold_name and gold_name.lower() != (name or gold_name).lower():
-        return False
-    if parts and parts.opening == r"\{" and len(parts.elements) == 1 and not gold_parts:
-        return _equal(gold, parts.elements[0])
-    if gold_parts or parts:
-        return bool(gold_parts and parts) and _same_parts(gold_parts, parts)
-    if gold_name and not name and len(notation.sides(answer)) > 1:  # -x = 5 for x = 5
-        return False
-    answer = _settled(answer, plain=target is not None)
-    if answer is None:
-        return False
-    if target:
-        value = number(answer)
-        return value is not None and same(target, value)
-    if "_" in gold and (based := _BASED.fullmatch(notation.compact(gold))):
-        given = _BASED.fullmatch(notation.compact(answer))  # the digits alone will do, another base will not
-        return bool(given) and given[1] == based[1] and (given[2] or based[2]).strip("{}") == based[2].strip("{}")
-    return same_expression(_without_unit(gold), _without_unit(answer))
+    if len(answer) > MAX_ANSWER:
+        raise TooComplexError
+    gold = " ".join(notation.tidy(" ".join(notation.with_commands(answer).split())).split()).rstrip(" .,;")
+    if not gold:
+        raise ValueError("it is empty")
+    if number(gold):
+        return Statement(gold)
+    if notation.choice(gold) or notation.is_literal(gold):
+        return gold
+    if is_prose:
+        gold = claim(gold) or ""
+    if notation.too_complex(gold):
+        raise TooComplexError
+    found = statement(gold)
+    comparison.check_readable(found.formula)
+    return found
 
 
-def _settled(answer: str, plain: bool) -> str | None:
-    """The value that an equation or approximation comes down to; None where it says two things.
+def _is_right(gold: Statement | str, answer: str) -> bool | None:
+    """Whether an answer, tidied, is right; None where none is found in it.
 
     Args:
-        plain: a plain number is wanted: of an approximation the right side; else its left one, which is exact.
+        answer: for a choice or words what the answer says, `said`.
     """
-    *exact, last = notation.approximations(answer)
-    if len(exact) == 1 and rounded(exact[0], last):
-        return exact[0]
-    before = notation.sides(answer)[:-1]
-    if any(re.fullmatch(rf"-\s*{notation.NAME}", side) for side in before):  # -x = 5
-        return None
-    if not all(is_harmless(words) for side in before for words in _TEXT.findall(side)):
-        return None
-    *before, value = notation.sides(last if plain or not any(exact) else exact[0])
-    others = [number(side) for side in (notation.sides(answer)[:-1] if plain else before)]
-    end = number(value)
-    if any(other and not (end and same(other, end)) for other in others):
-        return None
-    return value
+    if isinstance(gold, str):
+        if letter := notation.choice(gold):
+            return letter in (notation.choice(answer), notation.choice(answer.upper()))
+        return notation.literal(gold) == notation.literal(answer)
+    for candidate in _statements(answer):
+        if notation.too_complex(candidate.formula):
+            raise TooComplexError
+        try:
+            return comparison.same(gold, candidate)
+        except ValueError:  # it cannot be read
+            continue
+    return None
 
 
-def _same_parts(gold: notation.Parts, answer: notation.Parts) -> bool:
-    """Element by element: in any order for a bare list, a set or a union, else in the reference's."""
-    if answer.opening not in _BRACKETS_FOR.get(gold.opening, (gold.opening,)):
-        return False
-    if gold.opening == answer.opening and gold.closing != answer.closing:
-        return False
-    if len(gold.elements) != len(answer.elements):
-        return False
-    if len(gold.elements) > _MAX_ELEMENTS:
-        raise TooComplexError
-    named = [all(notation.named(element)[0] for element in parts.elements) for parts in (gold, answer)]
-    if gold.opening not in _BRACKETS_FOR or named == [True, False]:
-        return all(_equal(g, a) for g, a in zip(gold.elements, answer.elements, strict=True))
-    left = list(answer.elements)
-    for element in gold.elements:
-        match = next((other for other in left if _equal(element, other)), None)
-        if match is None:
-            return False
-        left.remove(match)
-    return True
-
-
-def _without_unit(text: str) -> str:
-    """Without a unit at the end of an expression."""
-    match = _UNIT.search(text)
-    if match and is_harmless(match[1] or match[2]):
-        text = text[: match.start()].rstrip()
-    return text.removesuffix(r"^\circ").rstrip()
+def _statements(answer: str) -> Any:
+    """What an answer may state: all of it, or what its sentence comes down to."""
+    line = answer if "\n" not in answer.strip() or r"\begin" in answer else None
+    if line is not None and len(line) <= notation.MAX_FORMULA:
+        whole = statement(line)
+        if number(whole.formula) or not has_words(comparison.without_unit(whole.formula)):
+            yield whole
+    formula = claim(answer)
+    if formula:
+        yield statement(formula)
