@@ -1,11 +1,12 @@
-"""How the graders take unusual answers: 100 right ones in odd spellings and 100 wrong ones that are close to right.
+"""How the graders take unusual answers: right ones in odd spellings and wrong ones that are close to right.
 
-    ./launch_local.sh python experiments/unusual_answers.py DATA          10 seconds
+    ./launch_local.sh python experiments/unusual_answers.py DATA [ANSWERS ...]          10 seconds
 
-`unusual_answers.jsonl` was written by hand, without a look at the graders, for public problems: each line has the data
-set and the row that it answers, the response, whether that is right, and what is odd or wrong about it. The problems
-and their references are not in it, as the data sets are not ours to publish: DATA is a folder of them, such as
-DATA/math500/test.jsonl. Prints the counts and each miss as Markdown.
+ANSWERS are files of them; without any, `unusual_answers.jsonl` and `unusual_answers_2.jsonl`. Each of these two, 100
+right answers and 100 wrong ones, was written by hand, without a look at the graders, for public problems, the second
+for other ones: each line has the data set and the row that it answers, the response, whether that is right, and what is
+odd or wrong about it. The problems and their references are not in it, as the data sets are not ours to publish: DATA
+is a folder of them, such as DATA/math500/test.jsonl. Prints each file's counts and each miss as Markdown.
 """
 
 import functools
@@ -22,7 +23,8 @@ from r1jax.data.types import VERDICTS, Prompt, Rollout
 from r1jax.rewards import graders
 from r1jax.rewards.config import GraderConfig
 
-ANSWERS = pathlib.Path(__file__).with_suffix(".jsonl")
+HERE = pathlib.Path(__file__).parent
+ANSWERS = [HERE / "unusual_answers.jsonl", HERE / "unusual_answers_2.jsonl"]
 CONFIG = GraderConfig()
 NEVER = np.zeros(0, np.int32), np.zeros(0, np.float32)  # the ids and log-probs of a response that nobody sampled
 
@@ -59,25 +61,25 @@ def cell(text: str) -> str:
 
 
 def main() -> None:
-    data = pathlib.Path(sys.argv[1])
+    data, *files = map(pathlib.Path, sys.argv[1:])
     signal.signal(signal.SIGALRM, out_of_time)
-    answers = [json.loads(line) for line in ANSWERS.read_text("utf-8").split("\n") if line]
-    total, passed = {True: 0, False: 0}, {True: 0, False: 0}
     misses = []
-    for answer in answers:
-        row = rows(data / f"{answer['data']}.jsonl")[answer["id"]]
-        found = verdict(row, answer)
-        total[answer["right"]] += 1
-        if found in VERDICTS and (found == "right") == answer["right"]:  # an error is a miss, whatever was to be found
-            passed[answer["right"]] += 1
-        else:
-            misses.append((answer, found, row["answer"]))
-    print(f"| right answers accepted | wrong answers refused |\n|---|---|\n| {passed[True]} of {total[True]} | "
-          f"{passed[False]} of {total[False]} |\n")  # fmt: skip
-    print("| should be | verdict | kind | reference | response | row |\n|---|---|---|---|---|---|")
-    for answer, found, reference in misses:
+    print("| answers | right ones accepted | wrong ones refused |\n|---|---|---|")
+    for file in files or ANSWERS:
+        total, passed = {True: 0, False: 0}, {True: 0, False: 0}
+        for answer in (json.loads(line) for line in file.read_text("utf-8").split("\n") if line):
+            row = rows(data / f"{answer['data']}.jsonl")[answer["id"]]
+            found = verdict(row, answer)
+            total[answer["right"]] += 1
+            if found in VERDICTS and (found == "right") == answer["right"]:  # an error is a miss, whatever was due
+                passed[answer["right"]] += 1
+            else:
+                misses.append((file.name, answer, found, row["answer"]))
+        print(f"| {file.name} | {passed[True]} of {total[True]} | {passed[False]} of {total[False]} |")
+    print("\n| answers | should be | verdict | kind | reference | response | row |\n|---|---|---|---|---|---|---|")
+    for name, answer, found, reference in misses:
         should = "right" if answer["right"] else "wrong"
-        print(f"| {should} | {found} | {answer['kind']} | {cell(reference)} | {cell(answer['response'])} | "
+        print(f"| {name} | {should} | {found} | {answer['kind']} | {cell(reference)} | {cell(answer['response'])} | "
               f"{answer['data']} {answer['id']} |")  # fmt: skip
 
 
