@@ -195,7 +195,7 @@ def questions(*tasks: TaskConfig, seed: int = 0) -> Questions:
 
 @pytest.mark.parametrize("task", ["syllogism", "simple_geometry"])
 @pytest.mark.parametrize("held_out", [False, True])
-def test_trap36_a_question_with_a_wrong_reference_is_never_asked_and_is_counted(task: str, held_out: bool) -> None:
+def test_a_question_with_a_wrong_reference_is_never_asked_and_is_counted(task: str, held_out: bool) -> None:
     source = questions(TaskConfig(task))
     assert source.faulty == 0 and source.left_out() == ""
     prompts = source.take(0, 60, held_out)
@@ -226,7 +226,7 @@ def test_questions_whose_references_are_right_are_those_that_an_unchecked_stream
     assert 0 < len(differing) < 10
 
 
-def test_trap37_one_tasks_precision_does_not_round_the_references_of_another() -> None:
+def test_one_tasks_precision_does_not_round_the_references_of_another() -> None:
     sums = TaskConfig("decimal_chain_sum", options={"min_digits": 9, "max_digits": 9, "min_decimal_places": 6,
                                                     "max_decimal_places": 6})  # fmt: skip
     alone = questions(sums)

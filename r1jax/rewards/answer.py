@@ -9,7 +9,7 @@ from typing import NamedTuple
 from r1jax.rewards import notation
 from r1jax.rewards.numerals import number
 from r1jax.rewards.structure import MAX_ELEMENTS, Named, structure
-from r1jax.rewards.words import changes, is_word
+from r1jax.rewards.words import changes, is_unit, is_word
 from r1jax.text.chat import Response
 
 MAX_ANSWER = 20_000  # characters that are read at all: prose without a box is not much longer
@@ -168,7 +168,7 @@ def claim(text: str) -> str | None:
     if changes(" ".join(word for word in leading.split() if word.lower() not in _HARMLESS_LEADING)):
         return None
     following = _words_behind(text, runs[last].end)
-    tail = f" {following[0]}" if following and changes(" ".join(following)) else ""
+    tail = f" {following[0]}" if following and changes(words := " ".join(following)) and not is_unit(words) else ""
     return notation.tidy(", ".join(run.formula for run in runs[first : last + 1]).rstrip(" .,;")) + tail
 
 

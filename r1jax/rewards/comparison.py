@@ -3,6 +3,7 @@ r"""Whether an answer states what the reference states: part by part, numbers an
 import itertools
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 
 from r1jax.rewards import evaluation, expression, formula, numerals
 from r1jax.rewards.evaluation import TooComplexError
@@ -244,6 +245,8 @@ def _names_another(left: str, right: str) -> bool:
 
 
 def _plain_value(side: str) -> object | None:
+    if (based := _based(side)) and based[2]:
+        return _value_in_base(based)
     plain = number(side, symbols=True)
     return plain.value if plain else expression.plain_value(without_unit(side))
 
@@ -315,6 +318,17 @@ def _same_leaf(gold: str, answer: str) -> bool:
 def _based(text: str) -> re.Match[str] | None:
     """A number with the base it is written in: 2516_8."""
     return _BASED.fullmatch(compact(text)) if "_" in text and text[:1] in "-.0123456789ABCDEF" else None
+
+
+def _value_in_base(based: re.Match[str]) -> Fraction | None:
+    """What a number in a base of its own is worth; None where its digits are not of that base."""
+    base = int(based[2].strip("{}"))
+    whole, _, behind = based[1].lstrip("-").partition(".")
+    digits = [int(digit, 16) for digit in whole + behind]
+    if not 2 <= base <= 16 or any(digit >= base for digit in digits):
+        return None
+    value = Fraction(sum(digit * base**place for place, digit in enumerate(reversed(digits))), base ** len(behind))
+    return -value if based[1].startswith("-") else value
 
 
 def without_unit(text: str) -> str:

@@ -61,7 +61,7 @@ def proportion(gold: Sequence[str], answer: Sequence[str]) -> float | None:
         TooComplexError, UnreadableError: as for `same_expression`.
     """
     golds, answers = tuple(map(parse, gold)), tuple(map(parse, answer))
-    if not _may_stand_for(golds, answers):
+    if not _speaks_of(golds, answers):
         return None
     ratios = []
     for point in _points(golds + answers):
@@ -122,12 +122,17 @@ def symbols(tree: Node) -> frozenset[str]:
 
 def _may_stand_for(golds: Sequence[Node], answers: Sequence[Node]) -> bool:
     """Whether answers use no symbol and no function that the references do without, and leave no more work undone."""
+    return _speaks_of(golds, answers) and _union(undone, answers) <= _union(undone, golds)
+
+
+def _speaks_of(golds: Sequence[Node], answers: Sequence[Node]) -> bool:
+    """Whether answers use no symbol and no function that the references do without."""
     allowed = _union(_operations, golds)
     for family in _FAMILIES:
         allowed |= family if family & allowed else frozenset()
     if not _union(_operations, answers) <= allowed | _ALGEBRA:
         return False
-    return _union(symbols, answers) <= _union(symbols, golds) and _union(undone, answers) <= _union(undone, golds)
+    return _union(symbols, answers) <= _union(symbols, golds)
 
 
 def _union(of: Any, trees: Iterable[Node]) -> frozenset[str]:
@@ -204,7 +209,7 @@ def _factors(node: Node) -> tuple[list[Fraction], list[Fraction]]:
         return [n for over, _ in pairs for n in over], [n for _, under in pairs for n in under]
     if node.op == "/":
         (over, under), (below, above) = _factors(node.args[0]), _factors(node.args[1])
-        if node.args[0].op == "number" and node.args[0].data == 1:  # the 1 of 1/x is no factor
+        if over == [1]:  # the 1 of 1/x is no factor
             over = []
         return over + above, under + below
     return [], []

@@ -34,6 +34,7 @@ _INVISIBLE = (0xAD, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *ran
 _TRANSLATION = str.maketrans(_CHARACTERS | dict.fromkeys(map(chr, _INVISIBLE), ""))
 _SUPERSCRIPT = re.compile(f"[{''.join(_RAISED)}]+")
 _SUBSCRIPT = re.compile(f"[{''.join(_LOWERED)}]+")
+_BASES = list(enumerate(re.findall(r"\w+", "two three four five six seven eight nine ten eleven twelve"), 2))
 _SPELLINGS = [(re.compile(pattern), spelling) for pattern, spelling in [
     (r"\\operatorname\*?\s*\{([A-Za-z]{1,20})\}", r"\\\1 "),
     (r"\\(?:math(?:bf|it|sf|normal)|boldsymbol|bm)\s*\{\s*(\\?[A-Za-z]+|\d+)\s*\}", r"{\1}"),
@@ -55,6 +56,13 @@ _SPELLINGS = [(re.compile(pattern), spelling) for pattern, spelling in [
     (r"!=(?!=)", r"\\ne "),
     (r"\\[lr]?vert(?![A-Za-z])|\\mid(?![A-Za-z])", "|"),
     (r"\\lbrace(?![A-Za-z])", r"\\{"),
+    (r"\\lparen(?![A-Za-z])|\\langle(?![A-Za-z])", "("),
+    (r"\\rparen(?![A-Za-z])|\\rangle(?![A-Za-z])", ")"),
+    (r"\\lbrack(?![A-Za-z])", "["),
+    (r"\\rbrack(?![A-Za-z])", "]"),
+    (r"\((\d[\dA-F]{0,40})\)(?=_)", r"\1"),
+    (r"(?<=\d)\\text\{\s*([A-F])\s*\}(?=[\dA-F]*_)", r"\1"),
+    *((rf"(?<=[\dA-F])_\s*\{{\s*(?:\\text\s*\{{)?\s*{word}\s*\}}?\s*\}}", f"_{{{base}}}") for base, word in _BASES),
     (r"\\rbrace(?![A-Za-z])", r"\\}"),
     (r"\\(?:dots[a-z]?|cdots)(?![A-Za-z])|(?<![.\d])\.\.\.(?!\.)", r"\\ldots "),
     (r"\\(?:lor)(?![A-Za-z])", r"\\vee "),

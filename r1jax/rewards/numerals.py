@@ -1,4 +1,4 @@
-r"""Plain numbers: read exactly, in the many ways in which they are written, and compared. No sympy here."""
+r"""Plain numbers: read exactly, in the many ways in which they are written, and compared."""
 
 import functools
 import math
@@ -41,7 +41,7 @@ _NUMBER = re.compile(rf"""
          |\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*(?:\{{\s*)?(?P<power>[-+]?\d{{1,3}})\s*\}}?
          |[eE](?P<e>[-+]?\d{{1,3}}))?)
     (?P<scale>\s*(?:\\text\s*\{{\s*)?(?:(?:hundred|thousand|million|billion|trillion|dozen)s?\b|[百千万亿]+)(?:\s*\}})?)?
-    (?P<percent>\s*(?:%|(?:\\text\s*\{{\s*)?(?:percent|pct)\b\s*\}}?))?
+    (?P<percent>\s*(?:%|(?:\\text\s*\{{\s*)?(?:per\s?cent|pct)\b\s*\}}?))?
     """, re.VERBOSE | re.ASCII)  # fmt: skip
 _SCALES = {
     "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
@@ -215,7 +215,8 @@ def _is_unit_word(text: str, start: int, end: int, glued: bool, symbols: bool) -
     """Whether letters that stand by themselves, outside of `\\text`, are a unit or the name of what is counted."""
     word = text[start:end]
     if len(word) == 1:
-        return word == "a" or (word in UNITS and (symbols or text[:start].rstrip().endswith(("/", "}", "."))))
+        joins = word == "a" and re.match(r"\s+[A-Za-z]{2}", text[end:])  # 5 a day
+        return bool(joins) or (word in UNITS and (symbols or text[:start].rstrip().endswith(("/", "}", "."))))
     return word in UNITS or (len(word) >= (4 if glued else 2) and is_word(text, start, end))
 
 

@@ -64,12 +64,12 @@ class Relation(NamedTuple):
 
 Formula = Leaf | Listed | Named | Relation
 
-_UNION = re.compile(r"\\cup(?![A-Za-z])|\\text\s*\{\s*union\s*\}|(?<![A-Za-z])U(?=\s*[\[(])(?<=[\])\s]U)")
+_UNION = re.compile(r"\\cup(?![A-Za-z])|\\text\s*\{\s*union\s*\}|(?<=[\])}\s])(?:U|union)(?=\s*(?:[\[(]|\\\{))")
 _OR = re.compile(r"\s*(?:\\text\s*\{\s*or\s*\}|(?<![A-Za-z\\])or(?![A-Za-z])|\\vee(?![A-Za-z])|或)\s*")
 _COLON = re.compile(r"(?<!:):(?![:=])")
 _RELATION = re.compile(r"(?<![<>!:=])=(?!=)|<|>|\\(?:le|ge|ne|approx|simeq|sim|in|equiv|to)(?![A-Za-z])")
 _MATRIX = re.compile(
-    r"(?P<factor>[^{}]{0,20}|-?\s*\\frac\s*\{[^{}]{1,40}\}\s*\{[^{}]{1,40}\})"
+    r"(?P<factor>[^{}]{0,20}?|-?\s*\\frac\s*\{[^{}]{1,40}\}\s*\{[^{}]{1,40}\})"
     r"[\[(]?\s*\\begin\s*\{(?:[bpB]?(?:small)?matrix|array)\}(?:\s*\{[clr|]+\})?(?P<cells>.*)"
     r"\\end\s*\{(?:[bpB]?(?:small)?matrix|array)\}\s*[\])]?",
     re.DOTALL,

@@ -162,6 +162,9 @@ _ALIASES = {
     dollar dollars $ ＄ USD usd
     cent cents ¢
     euro euros € EUR
+    yen ¥ JPY
+    yuan 元 RMB CNY 块
+    rupee rupees ₹
     mph miles_per_hour mi/h
     km/h kph kmh kilometers_per_hour
     """.strip().splitlines()
