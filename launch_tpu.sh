@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
 # Runs one command on every worker of an existing TPU VM, a single host or a pod, through gcloud.
 #
-#   ./launch_tpu.sh [--zone ZONE] [--project PROJECT] [--dry-run] NAME COMMAND...
+#   ./launch_tpu.sh [--zone ZONE] [--project PROJECT] [--max-mb N] [--dry-run] NAME COMMAND...
 #   ./launch_tpu.sh --zone us-east5-a my-pod python -m r1jax.train --config=configs/zero.py:mini --workdir=/shared/run
+#   ./launch_tpu.sh [--max-mb N] --pack FILE
 #
-#   ZONE, PROJECT   the same as the flags, from the environment; without either, gcloud's own settings hold
+#   ZONE, PROJECT   the same as the options, from the environment; without either, gcloud's own settings hold
+#   --max-mb N      the size in MiB above which a file is not sent (16)
 #   --dry-run       prints each command that would run, one a line, and runs none
+#   --pack FILE     writes the archive that would be sent to FILE, and does nothing else
+#   Options stand anywhere before COMMAND; what follows its first word belongs to it.
 #
-# 1. copies the working tree (what git does not ignore, edits included) to ~/r1jax on all workers;
+# 1. copies the working tree to ~/r1jax on all workers: tracked files and new ones, edits included, but not what git
+#    ignores, results/, new files that look downloaded (*.gguf, *.whl, ...) or files above --max-mb; it says which;
 # 2. installs it there with the extra [tpu], by ./launch_local.sh; Python 3.11 or newer has to be there;
 # 3. starts COMMAND in that environment on all workers, with R1JAX_DISTRIBUTED=1. Worker 0's log comes to this terminal,
 #    the others' go to their own ~/r1jax.log. Any worker's failure is reported with its number, and is a failure here.
@@ -17,7 +22,8 @@
 set -euo pipefail
 
 fail() { echo "launch_tpu.sh: $*" >&2; exit 1; }
-usage() { sed -n '4,8s/^# *//p' "${BASH_SOURCE[0]}" >&2; fail "$1"; }
+usage() { sed -n '4,12s/^# *//p' "${BASH_SOURCE[0]}"; }
+misused() { usage >&2; fail "$1"; }
 
 # Single quotes mean the same to every shell, which `printf %q` does not promise: the worker's shell is not ours.
 quote() {
@@ -37,20 +43,100 @@ run() {
   echo "${line//$'\n'/"'\$'\\n''"}"
 }
 
-zone=${ZONE:-} project=${PROJECT:-} dry_run=
-while [[ ${1:-} == -* ]]; do
+zone=${ZONE:-} project=${PROJECT:-} max_mb=16 dry_run= pack= name=
+while [[ $# -gt 0 ]]; do
   case $1 in
+    -h | --help) usage; exit ;;
     --dry-run) dry_run=yes ;;
-    --zone=* | --project=*) declare "${1#--}" ;;
-    --zone | --project) [[ $# -ge 2 ]] || usage "$1 needs a value"; declare "${1#--}=$2"; shift ;;
-    *) usage "no option $1; options come before NAME" ;;
+    --zone=?* | --project=?* | --pack=?*) declare "${1#--}" ;;
+    --max-mb=?*) max_mb=${1#*=} ;;
+    --zone | --project | --max-mb | --pack)
+      option=${1#--}
+      [[ -n ${2:-} && $2 != -* ]] || misused "$1 needs a value"
+      declare "${option//-/_}=$2"
+      shift ;;
+    --zone= | --project= | --max-mb= | --pack=) misused "${1%=} needs a value" ;;
+    --) shift; break ;;
+    -*) misused "no option $1; options of COMMAND follow its first word" ;;
+    *) [[ -z $name ]] || break; name=$1 ;;
   esac
   shift
 done
-[[ $# -ge 2 ]] || usage "NAME and COMMAND are both needed"
-name=$1; shift
-[[ -n $dry_run ]] || command -v gcloud >/dev/null ||
-  fail "gcloud is not on the PATH: install the Google Cloud CLI, https://cloud.google.com/sdk/docs/install"
+[[ $max_mb =~ ^[1-9][0-9]{0,8}$ ]] || misused "--max-mb is a whole number of MiB, not '$max_mb'"
+if [[ -n $pack ]]; then
+  [[ -z $name && $# -eq 0 && -z $dry_run ]] || misused "--pack stands alone, without NAME, COMMAND and --dry-run"
+  [[ $pack == /* ]] || pack=$PWD/$pack
+  [[ -d $(dirname "$pack") ]] || fail "--pack $pack: there is no such folder"
+else
+  # `launch_tpu.sh pod -- command` has its name before the dashes, `launch_tpu.sh -- pod command` after them.
+  [[ -n $name || $# -eq 0 ]] || { name=$1; shift; }
+  [[ -n $name && $# -gt 0 ]] || misused "NAME and COMMAND are both needed"
+  [[ $name =~ ^[[:alnum:]@._-]+$ ]] || misused "NAME is a TPU VM's name, not '$name'"
+  [[ -n $dry_run ]] || command -v gcloud >/dev/null ||
+    fail "gcloud is not on the PATH: install the Google Cloud CLI, https://cloud.google.com/sdk/docs/install"
+fi
+cd "$(dirname "${BASH_SOURCE[0]}")"
+for tool in git tar gzip; do
+  command -v "$tool" >/dev/null || fail "$tool is not on the PATH, and packs what is sent: install it"
+done
+git rev-parse --is-inside-work-tree >/dev/null ||
+  fail "$PWD is no git checkout, which tells what to send: clone the repository, or run \`git init\` here"
+
+is_download() {
+  case $1 in
+    *.whl | *.gguf | *.safetensors | *.parquet | *.zip | *.tar | *.tar.* | *.tgz) return 0 ;;
+    *) return 1 ;;
+  esac
+}
+
+# Packs the working tree into the archive $1. Files are copied first and the copies are archived: tar would stop at a
+# file that changes or goes while it is read.
+pack_tree() {
+  local archive=$1 kind file bytes reason files=0 total=0 left_out=0 lines=
+  mkdir "$scratch/tree"
+  for kind in --cached "--others --exclude-standard"; do
+    # shellcheck disable=SC2086  # two options
+    while IFS= read -rd "" file; do
+      reason=
+      if [[ ! -e $file && ! -L $file ]]; then
+        continue  # deleted here and still in git's index
+      elif [[ $file == results/* ]]; then
+        reason="results stay here"
+      elif [[ -L $file ]]; then
+        bytes=0
+      elif [[ ! -f $file ]]; then
+        reason="a git repository of its own"
+      elif [[ $kind != --cached ]] && is_download "$file"; then
+        reason="looks downloaded; \`git add\` sends it"
+      elif ! bytes=$(wc -c 2>/dev/null <"$file"); then
+        reason="could not be read"
+      elif ((bytes > max_mb << 20)); then
+        reason="$(((bytes - 1 >> 20) + 1)) MiB; --max-mb $(((bytes - 1 >> 20) + 1)) sends it"
+      fi
+      if [[ -z $reason ]]; then
+        [[ $file != */* ]] || mkdir -p "$scratch/tree/${file%/*}"
+        if cp -Pp -- "$file" "$scratch/tree/$file" 2>/dev/null; then
+          files=$((files + 1)) total=$((total + bytes))
+          continue
+        fi
+        rm -f "$scratch/tree/$file"
+        reason="could not be read"
+      fi
+      left_out=$((left_out + 1))
+      ((left_out > 20)) || lines+="  $file ($reason)"$'\n'
+    done < <(git ls-files -z $kind)
+  done
+  COPYFILE_DISABLE=1 tar -czf "$archive" -C "$scratch/tree" .
+  ((left_out <= 20)) || lines+="  and $((left_out - 20)) more"$'\n'
+  echo "launch_tpu.sh: packed $files files, $((total + 1023 >> 10)) KiB, without what git ignores${lines:+, and without}" >&2
+  printf '%s' "$lines" >&2
+}
+
+if [[ -z $dry_run ]]; then
+  scratch=$(mktemp -d)
+  trap 'rm -rf "$scratch"' EXIT
+fi
+[[ -z $pack ]] || { pack_tree "$pack"; exit; }
 
 where=(--worker=all ${zone:+"--zone=$zone"} ${project:+"--project=$project"})
 metadata=http://metadata.google.internal/computeMetadata/v1/instance/attributes/agent-worker-number
@@ -64,12 +150,12 @@ on_all() {
   run gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --command="$number && { $1; } || { $report; }"
 }
 
-cd "$(dirname "${BASH_SOURCE[0]}")"
-tarball=${TMPDIR:-/tmp}/r1jax.tgz  # outside the tree, or it would be packed into itself
-[[ -n $dry_run ]] || { scratch=$(mktemp -d); trap 'rm -rf "$scratch"' EXIT; tarball=$scratch/r1jax.tgz; }
-# tar would stop at a file that is deleted here and still in git's index.
-run bash -c 'set -o pipefail; git ls-files -z --cached --others --exclude-standard | while IFS= read -rd "" file; do
-[[ ! -e $file ]] || printf "%s\0" "$file"; done | tar -czf "$0" --null -T -' "$tarball"
+tarball=${scratch:-${TMPDIR:-/tmp}}/r1jax.tgz  # outside the tree, or it would be packed into itself
+if [[ -n $dry_run ]]; then
+  run "$PWD/launch_tpu.sh" --max-mb "$max_mb" --pack "$tarball"
+else
+  pack_tree "$tarball"
+fi
 run gcloud compute tpus tpu-vm scp "$tarball" "$name:r1jax.tgz" "${where[@]}"
 
 # The package is replaced whole, so that no module deleted here lingers there; runs/ beside it stays.

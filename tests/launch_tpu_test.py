@@ -5,11 +5,13 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tarfile
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TOOLS = ("bash", "sh", "env", "dirname", "sed", "mktemp", "rm", "mkdir", "cat", "git", "tar", "gzip", "tail")
+TOOLS = ("bash", "sh", "env", "dirname", "sed", "mktemp", "rm", "mkdir", "cat", "cp", "wc", "git", "tar", "gzip",
+         "tail")  # fmt: skip
 pytestmark = pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"needs {', '.join(TOOLS)} on the PATH")
 
 # Like the real one: `--worker=all` runs on all whatever fails, ends with a failed worker's status, and takes 255 for a
@@ -103,7 +105,7 @@ def test_dry_run_prints_one_command_a_line_and_runs_nothing(pods: Pods):
     done = pods.launch("--dry-run", "pod", "echo", *NASTY, ZONE="z")
     assert done.returncode == 0 and done.stderr == ""
     assert [line.split()[:5] for line in done.stdout.splitlines()] == [
-        ["bash", "-c", "'set", "-o", "pipefail;"],
+        [f"{pods.repo}/launch_tpu.sh", "--max-mb", "16", "--pack", "/tmp/r1jax.tgz"],
         ["gcloud", "compute", "tpus", "tpu-vm", "scp"],
         ["gcloud", "compute", "tpus", "tpu-vm", "ssh"],
         ["gcloud", "compute", "tpus", "tpu-vm", "ssh"],
@@ -209,15 +211,116 @@ def test_a_failed_install_names_the_worker_and_nothing_starts(pods: Pods):
         ([], "NAME and COMMAND are both needed"),
         (["pod"], "NAME and COMMAND are both needed"),
         (["--dry-run", "pod"], "NAME and COMMAND are both needed"),
+        (["pod", "--dry-run"], "NAME and COMMAND are both needed"),
         (["--zone"], "--zone needs a value"),
+        (["--zone=", "pod", "true"], "--zone needs a value"),
+        (["--zone", "--dry-run", "pod", "true"], "--zone needs a value"),
         (["--zoom=z", "pod", "true"], "no option --zoom=z"),
+        (["pod", "--dryrun", "true"], "no option --dryrun"),
+        (["python", "-m", "r1jax.train"], "no option -m"),
+        (["ZONE=z", "pod", "true"], "NAME is a TPU VM's name, not 'ZONE=z'"),
+        (["--max-mb", "1.5", "pod", "true"], "--max-mb is a whole number of MiB, not '1.5'"),
+        (["--pack", "archive.tgz", "pod", "true"], "--pack stands alone"),
     ],
 )
 def test_wrong_arguments_give_usage_and_run_nothing(pods: Pods, args: list[str], complaint: str):
+    before = sorted(pods.path.rglob("*"))
     done = pods.launch(*args)
     assert done.returncode != 0 and complaint in done.stderr
-    assert "./launch_tpu.sh [--zone ZONE] [--project PROJECT] [--dry-run] NAME COMMAND..." in done.stderr
-    assert not pods.calls()
+    assert "./launch_tpu.sh [--zone ZONE] [--project PROJECT] [--max-mb N] [--dry-run] NAME COMMAND..." in done.stderr
+    assert not pods.calls() and sorted(pods.path.rglob("*")) == before
+
+
+def test_trap51_options_are_taken_anywhere_before_the_command(pods: Pods):
+    before = sorted(pods.path.rglob("*"))
+    for args in ("--zone=z --dry-run pod", "pod --dry-run --zone z", "--zone z pod --dry-run"):
+        done = pods.launch(*args.split(), "echo", "--zone=of-the-command", "--dry-run")
+        assert done.returncode == 0 and done.stdout.count("--zone=z") == 3, done.stderr
+        assert "./launch_local.sh echo --zone=of-the-command --dry-run" in done.stdout
+    assert not pods.calls() and sorted(pods.path.rglob("*")) == before, "a dry run ran for real"
+
+
+@pytest.mark.parametrize("args", [["--", "pod", "--odd"], ["pod", "--", "--odd"]])
+def test_two_dashes_end_the_options(pods: Pods, args: list[str]):
+    assert pods.launch(*args).returncode == 0
+    assert pods.runs()[-1]["argv"] == ["--odd"]
+
+
+def test_help_is_printed_and_nothing_runs(pods: Pods):
+    done = pods.launch("--help")
+    assert done.returncode == 0 and "--max-mb N" in done.stdout and not pods.calls()
+
+
+def test_outside_a_git_checkout_it_says_so_and_runs_nothing(pods: Pods):
+    shutil.rmtree(pods.repo / ".git")
+    done = pods.launch("pod", "true", GIT_CEILING_DIRECTORIES=str(pods.path))
+    assert done.returncode != 0 and "is no git checkout" in done.stderr and not pods.calls()
+
+
+def packed(pods: Pods, *args: str) -> tuple[list[str], str]:
+    """The files that are packed, and what the console says."""
+    done = pods.launch(*args, "--pack", "packed.tgz")
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(pods.path / "packed.tgz") as archive:
+        return sorted(entry.name.removeprefix("./") for entry in archive if not entry.isdir()), done.stderr
+
+
+KEPT = [".gitignore", "launch_local.sh", "launch_tpu.sh", "r1jax/kept.py"]
+
+
+def test_trap51_results_downloads_and_large_files_are_left_out_and_named(pods: Pods):
+    for name in ("results", "runs", "nested", "r1jax/deep"):
+        (pods.repo / name).mkdir()
+    subprocess.run(["git", "init", "-q", pods.repo / "nested"], check=True)
+    for name in ("results/a.json", "runs/b", "nested/c", "model.gguf", "sets.parquet", "tracked.zip", "mine.jsonl"):
+        (pods.repo / name).touch()
+    with open(pods.repo / "r1jax/deep/large.bin", "wb") as large:
+        large.truncate((16 << 20) + 1)
+    with open(pods.repo / "at_the_limit", "wb") as file:
+        file.truncate(16 << 20)
+    (pods.repo / "link").symlink_to("r1jax/deep/large.bin")
+    (pods.repo / "- odd\nname").touch()
+    subprocess.run(["git", "add", "tracked.zip", "r1jax/deep/large.bin"], cwd=pods.repo, check=True)
+    sent = [*KEPT, "at_the_limit", "link", "tracked.zip", "mine.jsonl", "- odd\nname"]
+    names, said = packed(pods)
+    assert names == sorted(sent)
+    assert {line.strip() for line in said.splitlines()[1:]} == {
+        "results/a.json (results stay here)",
+        "nested/ (a git repository of its own)",
+        "model.gguf (looks downloaded; `git add` sends it)",
+        "sets.parquet (looks downloaded; `git add` sends it)",
+        "r1jax/deep/large.bin (17 MiB; --max-mb 17 sends it)",
+    }
+    names, said = packed(pods, "--max-mb", "17")
+    assert names == sorted([*sent, "r1jax/deep/large.bin"])
+
+
+def test_a_long_list_of_what_is_left_out_is_cut_and_counted(pods: Pods):
+    (pods.repo / "results").mkdir()
+    for number in range(25):
+        (pods.repo / f"results/{number}").touch()
+    names, said = packed(pods)
+    assert names == KEPT and len(said.splitlines()) == 22 and "and 5 more" in said
+
+
+def test_trap51_files_that_change_or_go_while_they_are_packed_do_not_break_it(pods: Pods):
+    for name in ("gone before it is copied", "gone before it is archived", "growing"):
+        (pods.repo / name).touch()
+    # Each stand-in changes the tree, then does the work.
+    edits = {"cp": "rm -f 'gone before it is copied'", "tar": "rm -f 'gone before it is archived'; echo >>growing"}
+    for tool, edit in edits.items():
+        path = pods.bin / tool
+        path.unlink()
+        path.write_text(f'#!{shutil.which("sh")}\ncd {pods.repo} && {{ {edit}; }}\nexec {shutil.which(tool)} "$@"\n')
+        path.chmod(0o755)
+    names, _ = packed(pods)
+    assert names == sorted([*KEPT, "gone before it is archived", "growing"])
+    assert not (pods.repo / "gone before it is archived").exists(), "the stand-in did nothing"
+
+
+def test_pack_into_a_folder_that_is_not_there_is_refused(pods: Pods):
+    done = pods.launch("--pack", "nowhere/x.tgz")
+    assert done.returncode != 0 and "there is no such folder" in done.stderr
 
 
 def test_a_missing_gcloud_is_said_with_where_to_get_it(pods: Pods):
