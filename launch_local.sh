@@ -2,7 +2,9 @@
 # Runs r1jax on this machine, in an environment of its own that is made on first use and kept up to date.
 #
 #   ./launch_local.sh                    R1-Zero at mini size on the CPU, from nothing to runs/zero-mini/report.html
+#   ./launch_local.sh --config.seed=1    the same with options of r1jax.train; --config and --workdir replace the defaults
 #   ./launch_local.sh pytest -k grpo     any command, in that environment and in the repository's root
+#   ./launch_local.sh --help             prints this
 #
 #   R1JAX_VENV       where the environment lives; default: .venv in the repository
 #   R1JAX_PLATFORM   what JAX runs on: cpu (default), cuda, tpu; the last two install the extra of that name.
@@ -12,14 +14,45 @@ set -euo pipefail
 say() { echo "launch_local.sh: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
+has_option() {
+  local name=$1 word
+  shift
+  for word in "$@"; do [[ $word != "$name" && $word != "$name="* ]] || return 0; done
+  return 1
+}
+
+case ${1:-} in
+  -h | --help) sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit ;;
+  --) shift ;;
+  --*)
+    if ! has_option --config "$@"; then
+      has_option --workdir "$@" || set -- --workdir=runs/zero-mini "$@"
+      set -- --config=configs/zero.py:mini "$@"
+    fi
+    set -- python -m r1jax.train "$@" ;;
+  -*) fail "no option $1; options of r1jax.train begin with --, and --help says more" ;;
+esac
+[[ $# -gt 0 ]] || set -- python -m r1jax.train --config=configs/zero.py:mini --workdir=runs/zero-mini
+
 venv=${R1JAX_VENV:-$(dirname "${BASH_SOURCE[0]}")/.venv}
 mkdir -p "$(dirname "$venv")"
 venv=$(cd "$(dirname "$venv")" && pwd -P)/$(basename "$venv")
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
+lists_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; }
+# A container may have the device and not the tool; /dev/kfd is AMD's.
+has_gpu() { compgen -G '/dev/nvidia[0-9]*' >/dev/null || [[ -e /dev/kfd ]] || lists_gpu; }
+
+if [[ -z ${R1JAX_PLATFORM:-${JAX_PLATFORMS:-}} ]] && lists_gpu; then
+  say "this machine has a GPU, and this runs on the CPU: R1JAX_PLATFORM=cuda in the environment installs JAX for the" \
+    "GPU and runs there; R1JAX_PLATFORM=cpu leaves out this message"
+fi
 export JAX_PLATFORMS=${R1JAX_PLATFORM:-${JAX_PLATFORMS:-cpu}}
 case $JAX_PLATFORMS in
-  *cuda* | *gpu*) extras=dev,cuda ;;
+  *cuda* | *gpu*)
+    has_gpu || fail "JAX is asked to run on $JAX_PLATFORMS (R1JAX_PLATFORM or JAX_PLATFORMS), and this machine has no GPU" \
+      "that nvidia-smi lists; without these variables it runs on the CPU"
+    extras=dev,cuda ;;
   *tpu*) extras=dev,tpu ;;
   *) extras=dev ;;
 esac
@@ -79,8 +112,6 @@ if ! is_current; then
   exec 9>&-  # or the command below would hold the lock for as long as it runs
 fi
 
-[[ $# -gt 0 ]] || set -- python -m r1jax.train --config=configs/zero.py:mini --workdir=runs/zero-mini
-
 # On a CPU, one device a core (a power of two, so that batches divide; at most 8): element-wise work runs on one core a
 # device, and two devices on two cores measured a third faster than one. The tests choose their own number.
 chooses_devices=$runs_tests
@@ -93,4 +124,6 @@ fi
 
 unset PYTHONHOME
 export VIRTUAL_ENV=$venv PATH=$venv/bin:$PATH
+# An environment that several clones share imports the one that installed it last; the one that asks comes first.
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 exec "$@"

@@ -6,6 +6,7 @@
 # DATA holds a folder a dataset, with JSONL files of {"id", "prompt", "answer"} and what else the grader needs.
 # Of each reference program one gross and one subtle mutant is run.
 set -euo pipefail
+[[ ${1:-} != -* ]] || { sed -n '2,/^set -/s/^# \{0,1\}//p' "$0"; exit; }  # --help
 data=$(realpath "${1:?the folder of the datasets}")
 cd "$(dirname "$0")/.."
 

@@ -7,9 +7,10 @@
 # Killed anywhere and started again it goes on: a stage that is done is left as it is, one that was under way resumes.
 # Each line below is one stage, which hands over files; any of them runs alone, with your files in these ones' place.
 set -euo pipefail
+[[ ${1:-} != -* ]] || { sed -n '2,/^set -/s/^# \{0,1\}//p' "$0"; exit; }  # --help
+[[ ${1:-} == mini ]] || { echo "usage: experiments/r1.sh mini [FOLDER]" >&2; exit 2; }
 cd "$(dirname "$0")/.."
 [[ -n ${VIRTUAL_ENV:-} ]] || exec ./launch_local.sh experiments/r1.sh "$@"
-[[ ${1:-} == mini ]] || { echo "usage: experiments/r1.sh mini [FOLDER]" >&2; exit 2; }
 root=${2:-runs/r1}
 # One cache of compiled programs for all seeds.
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/$root/xla_cache}

@@ -7,6 +7,7 @@
 # DATA holds longcot_rasbt, longcot_huatuo, longcot_marco_o1, gsm8k, pref_pandalm and pref_hh_harmless, each a folder of
 # JSONL files. Stages as in r1.sh; a folder that is there is resumed.
 set -euo pipefail
+[[ ${1:-} != -* ]] || { sed -n '2,/^set -/s/^# \{0,1\}//p' "$0"; exit; }  # --help
 model=${1:?the .gguf file} data=${2:?the folder of data} R=${3:-runs/r1_smollm2}
 train() { python -m r1jax.train --config="configs/$1" --workdir="$R/$2" "${@:3}"; }
 short=(--config.compute.dtype=float32 --config.compute.remat=false --config.optimizer.warmup_steps=1)

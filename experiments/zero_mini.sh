@@ -6,6 +6,7 @@
 # A seed draws other questions, held-out ones too, and other samples; the base model is the same for all. Runs that are
 # already there are resumed or left as they are.
 set -euo pipefail
+[[ ${1:-} != -* ]] || { sed -n '2,/^set -/s/^# \{0,1\}//p' "$0"; exit; }  # --help
 cd "$(dirname "$0")/.."
 runs=${1:-runs/zero_mini}
 

@@ -8,6 +8,7 @@
 # The questions go through a file: the reasoning-gym task's own scorer wants the bare number, and this model always
 # answers in a sentence. Runs that are already there are resumed or left as they are.
 set -euo pipefail
+[[ ${1:-} != -* ]] || { sed -n '2,/^set -/s/^# \{0,1\}//p' "$0"; exit; }  # --help
 base=$(realpath "$1")
 cd "$(dirname "$0")/.."
 runs=${2:-runs/zero_smollm2}

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TOOLS = ("bash", "env", "dirname", "basename", "mkdir", "rm", "ls", "cat", "cksum", "mv")
+TOOLS = ("bash", "env", "dirname", "basename", "mkdir", "rm", "ls", "cat", "cksum", "mv", "sed")
 pytestmark = pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"needs {', '.join(TOOLS)} on the PATH")
 
 # Each stand-in reads what it is like from a file beside it ("3.12", "3.9", "broken", "3.12 without venv"). In an
@@ -77,6 +77,12 @@ class Machine:
         path.chmod(0o755)
         path.with_name(f"{name}.kind").write_text(kind)
 
+    def nvidia_smi(self, status: int) -> None:
+        """An nvidia-smi that ends with `status`: 0 where it lists a GPU."""
+        path = self.bin / "nvidia-smi"
+        path.write_text(f"#!{shutil.which('bash')}\nexit {status}\n")
+        path.chmod(0o755)
+
     def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
         env = {"PATH": str(self.bin), "FAKE_HOME": str(self.path), **env}
         command, pipe = [self.repo / "launch_local.sh", *args], subprocess.PIPE
@@ -139,6 +145,47 @@ def test_a_python_without_venv_names_the_package_to_install(machine: Machine):
 def test_without_arguments_it_trains_the_mini_config(machine: Machine):
     words = ["python", "-m", "r1jax.train", "--config=configs/zero.py:mini", "--workdir=runs/zero-mini"]
     assert machine.shown()["argv"] == words
+
+
+TRAIN, CONFIG, WORKDIR = ["python", "-m", "r1jax.train"], "--config=configs/zero.py:mini", "--workdir=runs/zero-mini"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--config=c.py", "--workdir=runs/x"], ["--config=c.py", "--workdir=runs/x"]),
+        (["--workdir", "runs/x", "--config", "c.py"], ["--workdir", "runs/x", "--config", "c.py"]),
+        (["--config.seed=1"], [CONFIG, WORKDIR, "--config.seed=1"]),
+        (["--workdir=runs/x"], [CONFIG, "--workdir=runs/x"]),
+        (["--config=configs/sft.py:mini"], ["--config=configs/sft.py:mini"]),  # r1jax.train asks for its workdir
+    ],
+)
+def test_trap52_options_go_to_the_training_command(machine: Machine, args: list[str], words: list[str]):
+    assert machine.shown(*args)["argv"] == [*TRAIN, *words]
+
+
+def test_two_dashes_come_before_a_command(machine: Machine):
+    assert machine.shown("--", "show", "--help")["argv"] == ["show", "--help"]
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_trap52_help_is_the_scripts_own_and_makes_no_environment(machine: Machine, option: str):
+    done = machine.launch(option)
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.startswith("Runs r1jax on this machine") and "R1JAX_PLATFORM" in done.stdout
+    assert "set -" not in done.stdout
+    assert not machine.made() and not machine.installed() and not (machine.repo / ".venv").exists()
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "experiments").glob("*.sh")), ids=lambda path: path.name)
+def test_trap52_help_of_an_experiment_is_its_header_and_runs_nothing(machine: Machine, script: pathlib.Path):
+    done = subprocess.run([script, "--help"], env={"PATH": str(machine.bin)}, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "" and f"{script.name} " in done.stdout
+
+
+def test_an_unknown_short_option_is_refused_before_an_environment_is_made(machine: Machine):
+    done = machine.launch("-k", "grpo")
+    assert done.returncode == 1 and "no option -k" in done.stderr and not machine.made()
 
 
 def test_arguments_arrive_intact_in_the_root_of_the_repository_and_the_environment(machine: Machine):
@@ -227,6 +274,18 @@ def test_r1jax_venv_is_the_environments_path_as_seen_by_the_caller(machine: Mach
     assert not (machine.repo / ".venv").exists()
 
 
+def test_trap52_an_environment_shared_by_two_clones_runs_the_one_that_asks(machine: Machine):
+    machine.launch("show", R1JAX_VENV="shared")
+    first, second = machine.repo, machine.path / "second"
+    shutil.copytree(first, second)
+    machine.repo = second
+    shown = machine.shown("show", R1JAX_VENV="shared", PYTHONPATH="/mine")
+    assert shown["env"]["PYTHONPATH"] == f"{second}:/mine" and shown["cwd"] == str(second)
+    machine.repo = first
+    assert machine.shown("show", R1JAX_VENV="shared")["env"]["PYTHONPATH"] == str(first)
+    assert len(machine.made()) == 1
+
+
 @pytest.mark.skipif(not shutil.which("flock"), reason="needs flock")
 def test_runs_at_the_same_time_install_once(machine: Machine):
     runs = [machine.start("show", FAKE_PIP_SECONDS="0.3") for _ in range(3)]
@@ -249,8 +308,38 @@ def test_a_running_command_does_not_hold_the_lock(machine: Machine):
     ],
 )
 def test_jax_runs_on_the_cpu_unless_told_otherwise(machine: Machine, env: dict, platform: str, extras: str):
+    machine.nvidia_smi(0)
     assert machine.shown("show", **env)["env"]["JAX_PLATFORMS"] == platform
     assert machine.installed()[0].endswith(f".[{extras}]")
+
+
+NO_GPU = not any([pathlib.Path("/dev/kfd").exists(), *pathlib.Path("/dev").glob("nvidia[0-9]*")])
+
+
+@pytest.mark.skipif(not NO_GPU, reason="this machine has a GPU")
+@pytest.mark.parametrize("variable", ["JAX_PLATFORMS", "R1JAX_PLATFORM"])
+@pytest.mark.parametrize("platform", ["cuda", "gpu", "cuda,cpu"])
+@pytest.mark.parametrize("smi", [None, 9])
+def test_trap52_a_gpu_that_is_not_there_is_one_line_and_installs_nothing(
+    machine: Machine, variable: str, platform: str, smi: int | None
+):
+    if smi is not None:
+        machine.nvidia_smi(smi)
+    done = machine.launch("show", **{variable: platform})
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and not machine.made()
+    assert f"asked to run on {platform}" in done.stderr and "no GPU" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("env", "said"), [({}, True), ({"R1JAX_PLATFORM": "cpu"}, False), ({"JAX_PLATFORMS": "cpu"}, False),
+                      ({"R1JAX_PLATFORM": "cuda"}, False)]
+)  # fmt: skip
+def test_trap52_with_a_gpu_it_says_that_the_cpu_is_used_and_how_not_to(machine: Machine, env: dict, said: bool):
+    machine.nvidia_smi(0)
+    machine.launch("show", **env)
+    done = machine.launch("show", **env)
+    assert done.returncode == 0 and (done.stderr != "") == said
+    assert not said or "runs on the CPU: R1JAX_PLATFORM=cuda" in done.stderr
 
 
 def test_the_tests_alone_bring_the_reference_and_others_are_content_with_it(machine: Machine):
@@ -277,6 +366,7 @@ def test_the_cpu_is_a_power_of_two_of_devices_at_most_one_a_core_and_8(machine: 
 
 @pytest.mark.parametrize("env", [{"XLA_FLAGS": f"{FLAG}5"}, {"R1JAX_PLATFORM": "cuda", "XLA_FLAGS": "--a=b"}])
 def test_the_number_of_devices_is_left_as_the_user_set_it_and_off_the_cpu(machine: Machine, env: dict):
+    machine.nvidia_smi(0)
     assert machine.shown("show", **env)["env"]["XLA_FLAGS"] == env["XLA_FLAGS"]
 
 
