@@ -14,8 +14,8 @@ import numpy as np
 from r1jax.config import nearest
 from r1jax.models import weight_map
 from r1jax.models.config import RopeScaling
-from r1jax.models.hf import ARCHITECTURES as HF_ARCHITECTURES
-from r1jax.models.hf import config_from_hf
+from r1jax.models.hf_config import ARCHITECTURES as HF_ARCHITECTURES
+from r1jax.models.hf_config import config_from_hf
 from r1jax.models.layers import rope_frequencies
 from r1jax.models.weight_map import Index
 from r1jax.models.weights import Checkpoint
