@@ -21,6 +21,14 @@ GRADERS = {
     "maths": maths, "choice": choice, "exact": exact, "drop": drop, "ifeval": ifeval, "countdown": countdown,
     "code": code, "unittests": unittests, "patch": patch, "reasoning_gym": logic, "open": open_ended,
 }  # fmt: skip
+# Graders whose scores nothing may learn from, and why; RL and rejection sampling refuse their rows. Others may reward.
+EVALUATION_ONLY = {
+    "unittests": "program and tests share one process, in which a program can make its tests pass without solving "
+    "anything: give it `test`, `test_list` or `tests`, which the grader code reads",
+    "drop": "its F1 pays in part for an answer that lists several candidates: name the grader exact or maths, and one "
+    "`answer`",
+    "patch": "it gives no score, for a harness elsewhere runs the tests: leave it to an evaluation",
+}
 PROGRAMS = frozenset({"code", "unittests"})  # those that run programs: in a sandbox, within its limits
 _LIBRARIES = {"maths": ("mpmath",), "reasoning_gym": ("reasoning-gym", "sympy"),
               "ifeval": ("py3langid",)}  # fmt: skip
@@ -35,6 +43,18 @@ def examine(row: Mapping[str, Any]) -> str:
     fitting = "code" if code.is_code(row) else "countdown" if countdown.is_countdown(row) else "maths"
     name = row.get("grader", fitting)
     grader(name).check(row)
+    return name
+
+
+def examine_for_reward(row: Mapping[str, Any]) -> str:
+    """`examine`, for rows whose scores something learns from.
+
+    Raises:
+        ValueError: see `examine`; or the grader is one of `EVALUATION_ONLY`.
+    """
+    name = examine(row)
+    if name in EVALUATION_ONLY:
+        raise ValueError(f"the grader {name} is for evaluations, and must not reward: {EVALUATION_ONLY[name]}")
     return name
 
 

@@ -33,7 +33,7 @@ from r1jax.models.config import ComputeConfig
 from r1jax.models.logits import Truncation
 from r1jax.rewards import judging
 from r1jax.rewards.config import GraderConfig, JudgeConfig
-from r1jax.rewards.graders import examine, grader
+from r1jax.rewards.graders import examine_for_reward, grader
 from r1jax.rewards.workers import Workers
 from r1jax.sampling.endpoint import EndpointConfig
 from r1jax.sampling.engine import SamplingConfig
@@ -173,7 +173,7 @@ def who_grades(cfg: RejectionConfig) -> Callable[[jsonl.Row], str]:
         if named == "open" or named in cfg.judged:
             return _protocol(row)
         try:
-            found = examine(row)
+            found = examine_for_reward(row)
         except ValueError as error:
             if named or not cfg.judge.base_url:
                 raise ValueError(f"{error}; what no rule can grade a judge can, see config.judge and judged") from error

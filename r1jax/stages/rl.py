@@ -30,7 +30,7 @@ from r1jax.models.config import ComputeConfig, ModelConfig
 from r1jax.models.transformer import param_specs
 from r1jax.rewards.combine import weights
 from r1jax.rewards.config import RewardConfig
-from r1jax.rewards.graders import examine
+from r1jax.rewards.graders import examine_for_reward
 from r1jax.rewards.pool import GraderPool
 from r1jax.sampling.engine import Engine, SamplingConfig
 from r1jax.stages.grading import describe, sample_and_grade
@@ -215,7 +215,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     updates = cfg.num_steps * cfg.grpo.minibatches * cfg.grpo.inner_epochs
     tx = state.make_optimizer(cfg.optimizer, specs, updates, cfg.auxiliary.idle)
     schedule = state.learning_rate(cfg.optimizer, updates)
-    questions = Questions(cfg.data, cfg.seed, tokenizer, examine=examine)
+    questions = Questions(cfg.data, cfg.seed, tokenizer, examine=examine_for_reward)
     held_out = questions.held_out(cfg.evaluation.questions)
     engine = Engine(model, cfg.sampling, tokenizer, mesh)
     eval_sampling = dataclasses.replace(cfg.sampling, truncation=cfg.evaluation.truncation)
