@@ -24,6 +24,7 @@ from r1jax.config import ConfigError
 from r1jax.core.sharding import make_mesh
 from r1jax.data import instructions, soft_targets
 from r1jax.data.corpus import document
+from r1jax.models import hf
 from r1jax.stages import (
     coldstart,
     evaluate,
@@ -146,6 +147,8 @@ def read_supervised(spec: str) -> supervised.SupervisedConfig:
     Raises:
         ConfigError: see `read_config`; also another stage's config, or a folder.
     """
+    if hint := hf.hint_for(spec):
+        raise ConfigError(f"base={spec} is no model{hint}")
     if pathlib.Path(spec).is_dir():
         raise ConfigError(f"base={spec} is a folder without a model: it has neither a {checkpoint.MODEL} of ours nor a "
                           "config.json of Hugging Face's, with a model_type")  # fmt: skip

@@ -49,6 +49,7 @@ def test_what_is_saved_reads_back_the_same(original, tmp_path):
         ("smollm", "a1234  5", ["a", "1", "2", "3", "4", "  ", "5"]),
         ("llama-bpe", "a1234  5\n\nB'S", ["a", "123", "4", " ", " ", "5", "\n\n", "B", "'S"]),
         ("qwen2", "a1234  5\n\nB'S", ["a", "1", "2", "3", "4", " ", " ", "5", "\n\n", "B", "'S"]),
+        ("deepseek-r1-qwen", "a1234  5\n\nB'S", ["a", "1", "2", "3", "4", " ", " ", "5", "\n\n", "B", "'S"]),
         ("deepseek-v3", "a1234 中文.b", ["a", "123", "4", " ", "中文", ".b"]),
     ],
 )
@@ -67,6 +68,13 @@ def test_a_file_without_tokens_is_named(tmp_path):
     writer.close()
     with pytest.raises(ValueError, match=r"model\.gguf: 0 tokenizer\.ggml\.tokens"):
         load(tmp_path / "model.gguf")
+
+
+def test_several_chat_templates_come_out_by_name(original, tmp_path):
+    named = [{"name": "default", "template": "plain"}, {"name": "tool_use", "template": "{{ tools[0].name }}"}]
+    ours = load(write_gguf(tmp_path / "model.gguf", original, template=named))
+    chat = [{"role": "user", "content": "a"}]
+    assert (ours.render_chat(chat), ours.render_chat(chat, tools=[{"name": "add"}])) == ("plain", "add")
 
 
 @pytest.mark.parametrize("model, pre", [("llama", "default"), ("gpt2", "tekken")])

@@ -164,3 +164,45 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     (folder / "generation_config.json").write_text("{")
     with pytest.raises(ValueError, match=r"tokenizer in .*: generation_config\.json cannot be read"):
         load(folder)
+
+
+def declared(token, **attributes):
+    plain = {"lstrip": False, "rstrip": False, "normalized": False, "single_word": False, "special": True}
+    return plain | {"content": token} | attributes
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_trap05_tokens_that_only_the_configuration_declares_are_tokens(tmp_path, legacy):
+    tokenizer = train()
+    size = tokenizer.get_vocab_size()
+    config = CONFIG | {"eos_token": "<|end|>"}
+    tokens = {str(size + 1): declared("<|end|>"), str(size): declared("<tool>", special=False, lstrip=True)}
+    if legacy:
+        folder = write_folder(tmp_path / "a", tokenizer, tokenizer_config=config,
+                              added_tokens={"<|end|>": size + 1, "<tool>": size})  # fmt: skip
+    else:
+        tokens["1"] = declared(NAMES[1], special=False)  # special in tokenizer.json, which is enough
+        folder = write_folder(tmp_path / "a", tokenizer, tokenizer_config=config | {"added_tokens_decoder": tokens})
+    ours = load(folder)
+    assert ours.eos_ids[0] == size + 1 and ours.encode("<tool><|end|>") == [size, size + 1]
+    assert ours.vocab_size == size + 2 and ours.silent_ids == {*range(len(NAMES)), size + 1}
+    ours.save(tmp_path / "b")
+    theirs = pytest.importorskip("transformers").AutoTokenizer.from_pretrained(tmp_path / "b")
+    text = "a <tool> b<|end|>c <|im_start|>"
+    assert ours.encode(text) == load(tmp_path / "b").encode(text) == theirs.encode(text)
+    assert ours.decode(ours.encode(text)) == theirs.decode(theirs.encode(text), skip_special_tokens=True)
+    assert theirs.eos_token_id == size + 1 and len(theirs) == ours.vocab_size
+
+
+def test_trap05_a_token_that_cannot_have_its_declared_id_is_refused(tmp_path):
+    tokens = {"9000": declared("<|end|>")}
+    folder = write_folder(tmp_path, train(), tokenizer_config=CONFIG | {"added_tokens_decoder": tokens})
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json gives the token '<\|end\|>' the id 9000, and by"):
+        load(folder)
+
+
+@pytest.mark.parametrize("key, config", [("eos_token", {}), ("bos_token", {"add_bos_token": True})])
+def test_trap05_a_named_token_without_an_id_is_refused(tmp_path, key, config):
+    folder = write_folder(tmp_path, train(), tokenizer_config=CONFIG | config | {key: "<|nowhere|>"})
+    with pytest.raises(ValueError, match=rf"{key} is '<\|nowhere\|>', which has no id: name a token of"):
+        load(folder)

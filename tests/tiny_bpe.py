@@ -41,7 +41,9 @@ def write_folder(folder: pathlib.Path, tokenizer: Tokenizer, **files: dict[str, 
     return folder
 
 
-def write_gguf(path: pathlib.Path, tokenizer: Tokenizer, pre: str = "gpt-2", model: str = "gpt2") -> pathlib.Path:
+def write_gguf(
+    path: pathlib.Path, tokenizer: Tokenizer, pre: str = "gpt-2", model: str = "gpt2", template: Any = TEMPLATE
+) -> pathlib.Path:
     """The tokenizer in a .gguf file, with a user-defined token and two unused slots behind its own."""
     content = json.loads(tokenizer.to_str())
     tokens = sorted(content["model"]["vocab"], key=content["model"]["vocab"].get)
@@ -55,7 +57,7 @@ def write_gguf(path: pathlib.Path, tokenizer: Tokenizer, pre: str = "gpt-2", mod
     writer.add_bos_token_id(3)
     writer.add_eos_token_id(0)
     writer.add_add_bos_token(True)
-    writer.add_chat_template(TEMPLATE)
+    writer.add_chat_template(template)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,8 @@ def open_folder(folder: pathlib.Path) -> Checkpoint:
         FileNotFoundError: a file is missing.
         ValueError: the config asks for what is not supported, or the tensors do not fit it.
     """
+    if not any(folder.glob("model*.safetensors")) and (hint := hint_for(folder)):
+        raise FileNotFoundError(f"{folder} is not a model folder{hint}")
     config = read_json(folder / "config.json")
     try:
         cfg = config_from_hf(config)
@@ -47,6 +50,21 @@ def open_folder(folder: pathlib.Path) -> Checkpoint:
     pieces = weight_map.pieces(cfg, interleaved=_interleaved(cfg, config))
     weight_map.check(pieces, source.tensors, str(folder))
     return Checkpoint(cfg, config, source, pieces)
+
+
+def hint_for(path: pathlib.Path | str) -> str:
+    """For an error about what is no model folder: what else it is and how to get a model from it; "" where unknown."""
+    adapter = pathlib.Path(path) / "adapter_config.json"
+    if adapter.exists():
+        base = read_json(adapter).get("base_model_name_or_path")
+        return (f" but an adapter (LoRA) of {base}: merge it into that, peft.AutoPeftModelForCausalLM.from_pretrained("
+                f"folder).merge_and_unload().save_pretrained(other_folder), and give the other folder")  # fmt: skip
+    name = re.sub(r"^(https?://)?(huggingface\.co|hf\.co)/|^hf://", "", str(path))
+    is_file_name = name.endswith((".py", ".gguf"))
+    if not pathlib.Path(path).exists() and not is_file_name and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+        return (f"; if that is a name on the Hugging Face hub, download the model with `hf download {name} --local-dir "
+                f"FOLDER` and give the folder")  # fmt: skip
+    return ""
 
 
 def save_folder(

@@ -48,6 +48,7 @@ _ONLY_IN = {
     },
     "deepseek_v3": {"attention_bias": (False,), "scoring_func": ("sigmoid",), "topk_method": ("noaux_tc",)},
 }  # fmt: skip
+_LEFT_OUT = ("quantization_config", "auto_map")
 _REACH = "max_position_embeddings"
 _ROPE_KEYS = ("rope_theta", "rope_scaling", "rope_parameters")
 
@@ -149,11 +150,9 @@ def _moe(config: Mapping[str, Any]) -> MoEConfig | None:
 
 def _rope_from_hf(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
     """The rotary base and its stretching, from the keys of transformers 5 (rope_parameters) or from the older ones."""
-    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    if not isinstance(rope, Mapping):
-        raise ValueError(f"rope_parameters={json.dumps(rope)} should be an object")
-    theta = rope.get("rope_theta") or config.get("rope_theta") or 10_000.0
-    kind = rope.get("rope_type") or rope.get("type") or "default"
+    rope = _rope_keys(config)
+    theta = rope.get("rope_theta") or 10_000.0
+    kind = rope.get("rope_type") or "default"
     if kind not in ("default", "linear", "llama3", "yarn") or any(isinstance(value, dict) for value in rope.values()):
         raise ValueError(f"rope_parameters={json.dumps(rope)} is not supported; supported: one of the types default, "
                          f"linear, llama3 and yarn for all layers")  # fmt: skip
@@ -182,17 +181,45 @@ def _rope_from_hf(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]
     )  # fmt: skip
 
 
+def _rope_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config says of rotary positions, in one mapping.
+
+    `rope_scaling` beside `rope_parameters` stretches what the other leaves as it is (transformers 5 takes the first
+    alone, with a base of 10,000). Raises ValueError where they contradict each other.
+    """
+    places = {key: config.get(key) or {} for key in ("rope_parameters", "rope_scaling")}
+    for key, rope in places.items():
+        if not isinstance(rope, Mapping):
+            raise ValueError(f"{key}={json.dumps(rope)} should be an object")
+    places = {key: dict(rope) for key, rope in places.items()}
+    for rope in places.values():
+        if "type" in rope:
+            rope.setdefault("rope_type", rope.pop("type"))
+    if places["rope_scaling"] and places["rope_parameters"].get("rope_type") == "default":
+        del places["rope_parameters"]["rope_type"]
+    found = {}
+    for rope in ({"rope_theta": config.get("rope_theta")}, *places.values()):
+        for key, value in rope.items():
+            if found.get(key) not in (None, value) and value is not None:
+                keys = ", ".join(each for each in _ROPE_KEYS if config.get(each))
+                raise ValueError(f"{key} is {json.dumps(found[key])} and {json.dumps(value)} in one config, which has "
+                                 f"{keys}: leave one of them out")  # fmt: skip
+            found[key] = found.get(key) if value is None else value
+    return found
+
+
 def config_to_hf(cfg: ModelConfig, original: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A config.json that computes what `cfg` does.
 
     Args:
         original: the config.json that the model came with, or other keys to have in it. All are kept but those that
-            `cfg` contradicts, and the quantisation, which exported weights no longer have.
+            `cfg` contradicts, the quantisation, which exported weights no longer have, and `auto_map`, which names
+            Python files of the model's own folder: transformers has the families' code.
 
     Raises:
         ValueError: no supported family computes this.
     """
-    config = {key: value for key, value in (original or {}).items() if key != "quantization_config"}
+    config = {key: value for key, value in (original or {}).items() if key not in _LEFT_OUT}
     if "model_type" in config and _same(config_from_hf(config), cfg):
         return config
     ours = {key: value for key, value in _fresh_config(cfg).items() if key != _REACH or key not in config}

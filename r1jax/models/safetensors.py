@@ -27,6 +27,7 @@ DTYPES = {
 }
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 _SCALE = "_scale_inv"
+_SCALE_DTYPES = tuple(DTYPES[code] for code in ("F32", "BF16", "F16"))
 
 
 class _Stored(NamedTuple):
@@ -39,8 +40,8 @@ class _Stored(NamedTuple):
 class SafetensorsFolder:
     """The tensors of a folder's `model.safetensors`, or of the shards that its index names; see `weights.Source`.
 
-    fp8 tensors come out in bfloat16: with DeepSeek's scheme, `x.weight` stands beside the float32 factors
-    `x.weight_scale_inv` of its blocks, and is their product in float32, rounded.
+    fp8 tensors come out in bfloat16: with DeepSeek's scheme, `x.weight` stands beside the factors
+    `x.weight_scale_inv` of its blocks (Qwen3's are bfloat16), and is their product in float32, rounded.
     """
 
     def __init__(self, folder: pathlib.Path, block: tuple[int, int] | None = None):
@@ -54,24 +55,29 @@ class SafetensorsFolder:
             ValueError: a file that is broken or cut short, a type that is not supported, fp8 without its factors.
         """
         self.where, self._block = str(folder), block
-        self._stored = {name: stored for path in _files(folder) for name, stored in _header(path).items()}
+        self._stored = _tensors(folder)
         self.tensors = {
             name: jax.ShapeDtypeStruct(stored.shape, ml_dtypes.bfloat16 if stored.dtype == FP8 else stored.dtype)
-            for name, stored in self._stored.items() if not name.endswith(_SCALE)
+            for name, stored in self._stored.items() if not self._is_scale(name)
         }  # fmt: skip
         for name, stored in self._stored.items():
             if stored.dtype == FP8:
                 self._check_scale(name, stored)
+
+    def _is_scale(self, name: str) -> bool:
+        of = self._stored.get(name.removesuffix(_SCALE))
+        return name.endswith(_SCALE) and of is not None and of.dtype == FP8
 
     def _check_scale(self, name: str, stored: _Stored) -> None:
         if self._block is None:
             raise ValueError(f"{stored.path}: {name} is fp8, but config.json has no quantization_config with a "
                              f"weight_block_size")  # fmt: skip
         scale = self._stored.get(name + _SCALE)
-        found = None if scale is None else (scale.shape, str(scale.dtype))
-        wanted = (tuple(-(-size // block) for size, block in zip(stored.shape, self._block, strict=True)), "float32")
-        if found != wanted:
-            raise ValueError(f"{stored.path}: {name + _SCALE}, factors of fp8, is {found}, should be {wanted}")
+        wanted = tuple(-(-size // block) for size, block in zip(stored.shape, self._block, strict=True))
+        if scale is None or scale.shape != wanted or scale.dtype not in _SCALE_DTYPES:
+            found = None if scale is None else (scale.shape, str(scale.dtype))
+            raise ValueError(f"{stored.path}: {name + _SCALE}, factors of fp8, is {found}, should be {wanted} of "
+                             f"{', '.join(map(str, _SCALE_DTYPES))}")  # fmt: skip
 
     def read(self, name: str, index: Index) -> np.ndarray:
         stored = self._stored[name]
@@ -81,7 +87,7 @@ class SafetensorsFolder:
         rows, columns = (np.arange(each.start, each.stop) // size
                          for each, size in zip(index, self._block, strict=True))  # fmt: skip
         factors = _map(self._stored[name + _SCALE])[rows[:, None], columns]
-        return (values.astype(np.float32) * factors).astype(ml_dtypes.bfloat16)
+        return (values.astype(np.float32) * factors.astype(np.float32)).astype(ml_dtypes.bfloat16)
 
 
 def _map(stored: _Stored) -> np.ndarray:
@@ -89,19 +95,39 @@ def _map(stored: _Stored) -> np.ndarray:
     return np.memmap(stored.path, stored.dtype, "r", stored.offset, stored.shape)
 
 
-def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+def _tensors(folder: pathlib.Path) -> dict[str, _Stored]:
+    """Where each tensor lies. One that stands in two shards is taken from the one that the index names."""
     if (folder / SINGLE).exists():
-        return [folder / SINGLE]
+        return _header(folder / SINGLE)
+    index, found, elsewhere = _index(folder), {}, {}
+    for file_name in sorted(set(index.values())):
+        for name, stored in _header(folder / file_name).items():
+            if name not in index and name in found:
+                raise ValueError(f"{folder}: {name} stands in {found[name].path.name} and in {file_name}, and {INDEX} "
+                                 f"does not say which counts")  # fmt: skip
+            if index.get(name, file_name) == file_name:
+                found[name] = stored
+            else:
+                elsewhere[name] = file_name
+    for name, file_name in elsewhere.items():
+        if name not in found:
+            raise ValueError(f"{folder / INDEX} says that {name} is in {index[name]}, and it is in {file_name}")
+    return found
+
+
+def _index(folder: pathlib.Path) -> dict[str, str]:
+    """The file of each tensor, by the folder's index."""
     if (folder / INDEX).exists():
         try:
-            names = sorted(set(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values()))
+            index = dict(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"])
+            names = sorted(set(index.values()))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{folder / INDEX} is no index of safetensors files ({error!r})") from error
         missing = [name for name in names if not (folder / name).exists()]
         if missing:
             raise FileNotFoundError(f"{folder} lacks {len(missing)} of the {len(names)} files that its {INDEX} names: "
                                     f"{', '.join(missing[:5])}; download them again")  # fmt: skip
-        return [folder / name for name in names]
+        return index
     if any(folder.glob("pytorch_model*.bin")):
         raise FileNotFoundError(
             f"{folder} holds its weights as pytorch_model.bin, which may run code when opened; make safetensors of it: "

@@ -141,8 +141,12 @@ def _check_copy(source: Source, copy: Piece, original: Piece) -> None:
     for start in range(0, original.shape[0], rows):
         index = (slice(start, min(start + rows, original.shape[0])), slice(0, original.shape[1]))
         if not np.array_equal(source.read(copy.name, index), source.read(original.name, index)):
+            way_out = "" if "layers" in copy.name else (
+                "; where the model has a head of its own, set tie_word_embeddings to false in its config.json, and "
+                "where it has not, take that tensor out of its files"
+            )  # fmt: skip
             raise ValueError(f"{source.where}: {copy.name} should repeat {original.name} and differs from it: "
-                             f"r1jax keeps one table for both")  # fmt: skip
+                             f"r1jax keeps one table for both{way_out}")  # fmt: skip
 
 
 def part_on_host(weight: jax.Array, piece: Piece) -> np.ndarray:

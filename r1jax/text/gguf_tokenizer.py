@@ -15,12 +15,14 @@ _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_QWEN2 = _LLAMA3.replace("{1,3}", "")
 SPLITS = {
     "default": (_GPT2,),
     "gpt-2": (_GPT2,),
     "smollm": (r"\p{N}", _GPT2),
     "llama-bpe": (_LLAMA3,),
-    "qwen2": (_LLAMA3.replace("{1,3}", ""),),
+    "qwen2": (_QWEN2,),
+    "deepseek-r1-qwen": (_QWEN2,),  # R1's distillates of Qwen2.5: its tokenizer with other special tokens
     "deepseek-v3": (
         r"\p{N}{1,3}",
         "[一-龥\u3040-ゟ゠-ヿ]+",
@@ -71,7 +73,7 @@ def read_files(path: pathlib.Path) -> dict[str, bytes]:
         ))  # fmt: skip
     except Exception as error:  # The Rust package raises bare Exceptions.
         raise ValueError(f"{path}: tokens and merges do not fit together: {error}") from error
-    if pre == "qwen2":
+    if SPLITS[pre] == (_QWEN2,):
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in SPLITS[pre]]
@@ -97,8 +99,13 @@ def read_files(path: pathlib.Path) -> dict[str, bytes]:
         "clean_up_tokenization_spaces": False,
         **{key: tokens[i] for key, i in named.items() if i is not None},
     }
-    if template := field("tokenizer.chat_template"):
-        config["chat_template"] = template
+    templates = {"default": field("tokenizer.chat_template")} | {
+        name: field(f"tokenizer.chat_template.{name}") for name in field("tokenizer.chat_templates", [])
+    }
+    templates = [{"name": name, "template": template} for name, template in templates.items() if template]
+    if templates:
+        alone = len(templates) == 1 and templates[0]["name"] == "default"
+        config["chat_template"] = templates[0]["template"] if alone else templates
     ends = [field(f"tokenizer.ggml.{name}") for name in _ENDS]
     generation = {"eos_token_id": [i for i in dict.fromkeys(ends) if i is not None]}
     return {

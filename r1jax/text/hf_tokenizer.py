@@ -15,6 +15,7 @@ from r1jax.text.chat_template import Message, render_template
 END_NAMES = (
     "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<｜end▁of▁sentence｜>", "</s>",
 )  # fmt: skip
+TEMPLATE, MORE_TEMPLATES = "chat_template.jinja", "additional_chat_templates"
 TOKEN_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -30,14 +31,16 @@ class HuggingFaceTokenizer:
     """
 
     FILE = "tokenizer.json"
-    # Read, kept and written byte for byte. `config.json` is the model's: read, not kept.
-    FILES = (FILE, "tokenizer_config.json", "generation_config.json", "special_tokens_map.json", "chat_template.jinja")
+    # Read, kept and written byte for byte, but for what a folder without the model's own code cannot mean (`auto_map`).
+    # `config.json` is the model's: read, not kept.
+    FILES = (FILE, "tokenizer_config.json", "generation_config.json", "special_tokens_map.json", "added_tokens.json",
+             TEMPLATE)  # fmt: skip
 
     def __init__(self, files: Mapping[str, bytes], model_config: Mapping[str, Any] | None = None):
         """Builds the tokenizer from the contents of its files.
 
         Args:
-            files: by name, of `FILES`; all but `tokenizer.json` may be missing.
+            files: by name, of `FILES` or `additional_chat_templates/NAME.jinja`; only `tokenizer.json` must be there.
             model_config: the model's `config.json`, for its `eos_token_id`.
 
         Raises:
@@ -50,10 +53,13 @@ class HuggingFaceTokenizer:
         described = {}
         for name in ("special_tokens_map.json", "tokenizer_config.json"):
             described |= _parse(name, files, _object)
+        self._leave_out_code()
         # A token is written as its text or as a record that has it under "content".
         named = {key: value.get("content") if isinstance(value := described.get(key), dict) else value
                  for key in TOKEN_KEYS}  # fmt: skip
         self._special_tokens = {key: value for key, value in named.items() if value}
+        self._add_tokens(described)
+        self._check_named(bool(described.get("add_bos_token")))
 
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         added = self._tokenizer.get_added_tokens_decoder()
@@ -88,7 +94,8 @@ class HuggingFaceTokenizer:
         Raises:
             ValueError: a file of it cannot be used; the message names the folder.
         """
-        files = {name: (folder / name).read_bytes() for name in cls.FILES if (folder / name).exists()}
+        more = sorted(f"{MORE_TEMPLATES}/{path.name}" for path in (folder / MORE_TEMPLATES).glob("*.jinja"))
+        files = {name: (folder / name).read_bytes() for name in (*cls.FILES, *more) if (folder / name).exists()}
         path = folder / "config.json"
         try:
             return cls(files, _parse(path.name, {path.name: path.read_bytes()} if path.exists() else {}, _object))
@@ -129,7 +136,53 @@ class HuggingFaceTokenizer:
     def save(self, folder: pathlib.Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in self._files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
+
+    def _leave_out_code(self) -> None:
+        """Takes `auto_map` out of tokenizer_config.json: it names Python files of the model's folder, which stay there.
+
+        With one for the tokenizer goes its class, which those files define; transformers has one that needs no code.
+        """
+        config = _parse("tokenizer_config.json", self._files, _object)
+        if "auto_map" in config:
+            if "AutoTokenizer" in config.pop("auto_map"):
+                config["tokenizer_class"] = "PreTrainedTokenizerFast"
+            text = json.dumps(config, indent=2, ensure_ascii=False)
+            self._files["tokenizer_config.json"] = text.encode("utf-8", "surrogatepass")
+
+    def _add_tokens(self, described: Mapping[str, Any]) -> None:
+        """Adds the tokens that only tokenizer_config.json declares, or added_tokens.json where that declares none.
+
+        Raises:
+            ValueError: they declare an id that the token cannot have: transformers would give it another one.
+        """
+        source, declared = "tokenizer_config.json", described.get("added_tokens_decoder")
+        if declared is None:
+            source, listed = "added_tokens.json", _parse("added_tokens.json", self._files, _object)
+            named = self._special_tokens.values()
+            declared = {i: {"content": token, "normalized": token not in named} for token, i in listed.items()}
+        tokens = {int(i): tokenizers.AddedToken(**token) for i, token in declared.items()}
+        added = self._tokenizer.get_added_tokens_decoder().values()
+        present = {repr(token) for token in added}
+        special = {token.content for token in added if token.special} | set(self._special_tokens.values())
+        for token in tokens.values():
+            token.special = token.special or token.content in special
+        # In the order of their ids, as a new token gets the next one; and at once, since each call builds a trie.
+        self._tokenizer.add_tokens([token for _, token in sorted(tokens.items()) if repr(token) not in present])
+        for i, token in sorted(tokens.items()):
+            actual = self._tokenizer.token_to_id(token.content)
+            if actual != i:
+                raise ValueError(f"{source} gives the token {token.content!r} the id {i}, and by tokenizer.json it has "
+                                 f"{actual}")  # fmt: skip
+
+    def _check_named(self, adds_bos: bool) -> None:
+        """Raises ValueError where a token that ends or begins texts is named and has no id."""
+        for key in ("eos_token", "bos_token") if adds_bos else ("eos_token",):
+            token = self._special_tokens.get(key)
+            if token is not None and self._id(token) is None:
+                raise ValueError(f"{key} is {token!r}, which has no id: name a token of tokenizer.json, or declare "
+                                 f"this one under added_tokens_decoder in tokenizer_config.json")  # fmt: skip
 
     def _id(self, token: str | None) -> int | None:
         return None if token is None else self._tokenizer.token_to_id(token)
@@ -140,9 +193,11 @@ class HuggingFaceTokenizer:
         return bos if configured or bos in self._tokenizer.encode("").ids else None
 
     def _find_templates(self, described: Mapping[str, Any]) -> dict[str, str]:
-        """Chat templates by name; the one that most models have alone is the "default"."""
-        if "chat_template.jinja" in self._files:
-            return {"default": self._files["chat_template.jinja"].decode("utf-8")}
+        """Chat templates by name; the one that most models have alone is "default". Files go before the config's."""
+        files = {"default" if name == TEMPLATE else pathlib.PurePosixPath(name).stem: content
+                 for name, content in self._files.items() if name.endswith(".jinja")}  # fmt: skip
+        if files:
+            return {name: content.decode("utf-8") for name, content in files.items()}
         template = described.get("chat_template") or []
         return {"default": template} if isinstance(template, str) else {t["name"]: t["template"] for t in template}
 

@@ -174,7 +174,7 @@ def open_model(path: pathlib.Path) -> ModelFile:
         FileNotFoundError: it is none of these, or a file is missing.
         ValueError: a model that is not supported, or tensors that are not those of its config.
     """
-    path = pathlib.Path(path).absolute()
+    given, path = path, pathlib.Path(path).absolute()
     if path.suffix == ".gguf":
         return gguf.open_file(path)
     if (path / MODEL).exists():
@@ -182,7 +182,8 @@ def open_model(path: pathlib.Path) -> ModelFile:
         return _ModelFolder(cfg, read_json(path / HF_CONFIG) if (path / HF_CONFIG).exists() else None, path)
     if (path / "config.json").exists():
         return hf.open_folder(path)
-    raise FileNotFoundError(f"{path} is not a model folder: it has no {MODEL}, and no config.json of Hugging Face's")
+    lacks = f": it has no {MODEL}, and no config.json of Hugging Face's"
+    raise FileNotFoundError(f"{path} is not a model folder{hf.hint_for(given) or lacks}")
 
 
 def read_hf_config(path: pathlib.Path) -> Mapping[str, Any] | None:
