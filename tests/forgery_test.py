@@ -48,9 +48,9 @@ PROGRAMS = {
         answer = lambda a, b: 0
     """,
     "answers before it is asked and goes": r"""
-        import os, socket
+        import os
         for fd in range(3, 64):
-            try: socket.socket(fileno=os.dup(fd)).sendall(ANSWERS)
+            try: os.write(fd, ANSWERS)
             except OSError: pass
         os._exit(0)
     """,
@@ -65,12 +65,12 @@ PROGRAMS = {
         answer = lambda a, b: 0
     """,
     "replays the last answer": r"""
-        import socket
-        said, send = [], socket.socket.sendall
-        def replay(self, data):
-            said.append(data)
-            return send(self, said[0])
-        socket.socket.sendall = replay
+        import os
+        sent, write = [], os.write
+        def replay(fd, data):
+            sent.append(bytes(data))
+            return write(fd, sent[0])
+        os.write = replay
         answer = lambda a, b: 5
     """,
     "patches what assert calls": r"""
@@ -266,6 +266,18 @@ def test_helpers_of_the_tests_win_over_those_of_the_program() -> None:
     evil = "class ListNode:\n    def __init__(self, val=0, next=None): self.val, self.next = Same(), next\n"
     same = "class Same(int):\n    __eq__ = lambda *_: True\n    __ne__ = lambda *_: False\n"
     assert judge(row, f"{same}{evil}{end}").score == 0.0
+
+
+def test_trap61_a_program_holds_no_socket_of_the_hosts_network() -> None:
+    row = {"prompt": "", "test_list": ["assert kinds() == ['fifo', 'fifo']"]}
+    program = """
+import os, stat
+def kinds():
+    paths = [f"/proc/self/fd/{number}" for number in range(3, 64)]
+    modes = [os.stat(path).st_mode for path in paths if os.path.exists(path)]
+    return ["fifo" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "other" for mode in modes]
+"""
+    assert judge(row, program) == Grade(1.0, "right")
 
 
 def test_an_error_cannot_end_the_loop_of_a_test_early() -> None:

@@ -5,8 +5,8 @@ import collections
 import decimal
 import fractions
 import json
+import os
 import pathlib
-import socket
 import struct
 import textwrap
 
@@ -136,12 +136,12 @@ def test_nonsense_is_refused_or_harmless_data(data: object) -> None:
 
 def test_a_channel_tells_apart_an_end_a_delay_a_flood_and_nonsense() -> None:
     def hearing(sent: bytes, close: bool = True) -> object:
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            theirs.sendall(sent)
+        reading, writing = os.pipe()
+        with os.fdopen(reading), os.fdopen(writing, "wb", 0) as other_side:
+            other_side.write(sent)
             if close:
-                theirs.shutdown(socket.SHUT_WR)
-            return Channel(ours.fileno(), 100).receive(0.05)
+                other_side.close()
+            return Channel(reading, reading, 100).receive(0.05)
 
     assert hearing(struct.pack(">I", 2) + b"[]") == []
     with pytest.raises(EOFError):

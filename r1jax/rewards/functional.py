@@ -1,9 +1,12 @@
-"""Functional tests: the dataset's asserts in one sandbox, the program under test in another, a socket between them.
+"""Functional tests: the dataset's asserts in one sandbox, the program under test in another, two pipes between them.
 
 The tests and what they expect are never where the program is. It is asked for one value at a time and answers with
 plain data, of which the tests' side builds objects of exactly Python's own types; comparing, and so the verdict, is
 done there. The program can choose its answers and nothing else. What that leaves open: it sees the arguments, so it may
 know the answers by heart; and an assert that compares two of its own answers is pleased by any constant.
+
+Pipes and no socket: one made here belongs to the host's network namespace, so that the program could list the host's
+interfaces with it and bind abstract names there.
 """
 
 import ast
@@ -12,7 +15,7 @@ import dataclasses
 import functools
 import inspect
 import json
-import socket
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -115,12 +118,13 @@ def run(tests: Tests, program: str, cfg: CodeConfig, partial_credit: bool) -> Gr
     limits = dataclasses.replace(cfg, time_s=cfg.total_s + _GRACE_S, total_s=cfg.total_s + _GRACE_S)
     sources, nodes = (*tests.preamble, tests.source), tests.nodes
     asked = {"names": tests.names, "keep_going": partial_credit, "time_s": cfg.time_s, "total_s": cfg.total_s}
-    ours, theirs = socket.socketpair()
     with contextlib.ExitStack() as stack:
-        with ours, theirs:  # closed here, so that each end hears when the other is gone
-            candidate = _start("candidate", theirs, limits, sources=(*tests.preamble, program), nodes=nodes)
+        with contextlib.ExitStack() as ends:  # closed here, so that each side hears when the other is gone
+            requests, replies = _pipe(ends), _pipe(ends)
+            channel = (requests[0], replies[1])
+            candidate = _start("candidate", channel, limits, sources=(*tests.preamble, program), nodes=nodes)
             stack.callback(candidate.kill)
-            tester = _start("tester", ours, limits, sources=sources, nodes=nodes, **asked)
+            tester = _start("tester", (replies[0], requests[1]), limits, sources=sources, nodes=nodes, **asked)
         told = tester.wait()
     ended = candidate.wait().status
     try:
@@ -130,10 +134,19 @@ def run(tests: Tests, program: str, cfg: CodeConfig, partial_credit: bool) -> Gr
     return _grade(tests, report, ended, partial_credit)
 
 
-def _start(script: str, end: socket.socket, cfg: CodeConfig, **task: Any) -> sandbox.Program:
+def _pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
+    """The descriptors of a pipe's two ends, to read and to write."""
+    ends = os.pipe()
+    for end in ends:
+        stack.callback(os.close, end)
+    return ends
+
+
+def _start(script: str, channel: tuple[int, int], cfg: CodeConfig, **task: Any) -> sandbox.Program:
+    """A script in a sandbox, with the descriptors from which it reads and to which it writes."""
     files = {**scripts.files(), "task.json": json.dumps(task).encode()}
-    command = scripts.command(script, end.fileno(), cfg.output_mb * 2**20)
-    return sandbox.start(command, cfg, files=files, pass_fds=(end.fileno(),))
+    command = scripts.command(script, *channel, cfg.output_mb * 2**20)
+    return sandbox.start(command, cfg, files=files, pass_fds=channel)
 
 
 def _grade(tests: Tests, report: Mapping[str, Any], ended: str, partial_credit: bool) -> Grade:

@@ -1,6 +1,7 @@
 """Runs the program under test and answers calls of it, until the other end is closed.
 
-`candidate FD MAX_BYTES`, with task.json beside it: {"sources": [...], "nodes": bool}. The last source is the program.
+`candidate READING WRITING MAX_BYTES`, the first two being descriptors of pipes, with task.json beside it: {"sources":
+[...], "nodes": bool}. The last source is the program.
 Nothing here guards the verdict: once the program runs, everything in this process is its own, and so are the answers.
 """
 
@@ -17,7 +18,8 @@ from r1jax.rewards.inside.wire import Channel, decode, encode
 
 
 def main() -> None:
-    channel = _channel(int(sys.argv[1]), int(sys.argv[2]))
+    reading, writing, max_bytes = map(int, sys.argv[1:])
+    channel = Channel(_out_of_the_way(reading), _out_of_the_way(writing), max_bytes)
     with open("task.json", encoding="utf-8") as file:
         task = json.load(file)
     sys.argv[1:] = []
@@ -38,12 +40,12 @@ def main() -> None:
             channel.send(["error", "RecursionError", str(error)])
 
 
-def _channel(fd: int, max_bytes: int) -> Channel:
-    """The socket, moved out of the way of programs that close or try low descriptors, and of their children."""
+def _out_of_the_way(fd: int) -> int:
+    """A pipe's descriptor, moved away from programs that close or try low ones, and not left to their children."""
     high = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 8, 1000)
     moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, max(high, 3))
     os.close(fd)
-    return Channel(moved, max_bytes)
+    return moved
 
 
 def _guarded(action: Any) -> list[Any]:

@@ -1,9 +1,10 @@
 """Runs the tests of a functional task, in a process where the program under test is not.
 
-`tester FD MAX_BYTES`, with task.json beside it: {"sources": [...], "nodes": bool, "names": [...], "keep_going": bool,
-"time_s": s, "total_s": s}. The names are the program's; to the tests each is a `Handle`. The tests' asserts come as
-calls of `_record` and `_record_failure` (`r1jax.rewards.asserts`). Prints a line of JSON: {"passed": places, "failed":
-places, "first": the first failure's verdict, "end": "done" or the verdict that cut the tests short}.
+`tester READING WRITING MAX_BYTES`, the first two being descriptors of pipes, with task.json beside it: {"sources":
+[...], "nodes": bool, "names": [...], "keep_going": bool, "time_s": s, "total_s": s}. The names are the program's; to
+the tests each is a `Handle`. The tests' asserts come as calls of `_record` and `_record_failure`
+(`r1jax.rewards.asserts`). Prints a line of JSON: {"passed": places, "failed": places, "first": the first failure's
+verdict, "end": "done" or the verdict that cut the tests short}.
 """
 
 import builtins
@@ -183,13 +184,13 @@ def call_for_effect(function: Any, *args: Any, **kwargs: Any) -> None:
 
 
 def main() -> None:
-    fd, max_bytes = int(sys.argv[1]), int(sys.argv[2])
+    reading, writing, max_bytes = map(int, sys.argv[1:])
     report = os.dup(1)
     os.dup2(2, 1)  # what tests print is no part of the report
     with open("task.json", encoding="utf-8") as file:
         task = json.load(file)
     namespace: dict[str, Any] = {"__name__": "tests"}
-    session = Session(Channel(fd, max_bytes), namespace, task)
+    session = Session(Channel(reading, writing, max_bytes), namespace, task)
     namespace |= {name: Handle(session, name) for name in task["names"]}
     namespace |= {"_record": session.record, "_record_failure": session.record_failure}
     namespace |= {"_call_for_effect": call_for_effect, "_Anything": BaseException}

@@ -26,16 +26,18 @@ class Oversized(Exception):
 
 
 class Channel:
-    """Frames of JSON over a stream socket.
+    """Frames of JSON over two pipes, one for each direction.
 
     Args:
-        descriptor: of the socket. Python's own module for them takes longer to import than most programs run.
+        reading: descriptor of the pipe from which frames are received.
+        writing: descriptor of the pipe to which they are sent.
         max_bytes: the longest frame that is received.
     """
 
-    def __init__(self, descriptor: int, max_bytes: int) -> None:
-        self._descriptor, self._max_bytes = descriptor, max_bytes
-        os.set_blocking(descriptor, False)
+    def __init__(self, reading: int, writing: int, max_bytes: int) -> None:
+        self._reading, self._writing, self._max_bytes = reading, writing, max_bytes
+        for descriptor in (reading, writing):
+            os.set_blocking(descriptor, False)
 
     def send(self, message: Any, timeout_s: float = math.inf) -> None:
         """Sends one frame.
@@ -47,8 +49,8 @@ class Channel:
         body = json.dumps(message).encode()
         left = memoryview(_LENGTH.pack(len(body)) + body)
         while left:
-            self._wait(select.POLLOUT, deadline)
-            left = left[os.write(self._descriptor, left) :]
+            self._wait(self._writing, select.POLLOUT, deadline)
+            left = left[os.write(self._writing, left) :]
 
     def receive(self, timeout_s: float = math.inf) -> Any:
         """The next frame.
@@ -70,17 +72,18 @@ class Channel:
     def _exactly(self, length: int, deadline: float) -> bytes:
         pieces = bytearray()
         while len(pieces) < length:
-            self._wait(select.POLLIN, deadline)
-            piece = os.read(self._descriptor, min(length - len(pieces), 2**16))
+            self._wait(self._reading, select.POLLIN, deadline)
+            piece = os.read(self._reading, min(length - len(pieces), 2**16))
             if not piece:
                 raise EOFError("the other end is gone")
             pieces += piece
         return bytes(pieces)
 
-    def _wait(self, event: int, deadline: float) -> None:
+    @staticmethod
+    def _wait(descriptor: int, event: int, deadline: float) -> None:
         left_s = deadline - time.monotonic()
         poll = select.poll()
-        poll.register(self._descriptor, event)
+        poll.register(descriptor, event)
         if left_s < 0 or not poll.poll(None if left_s == math.inf else left_s * 1000):
             raise TimeoutError("the other end is silent")
 
