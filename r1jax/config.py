@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import sys
@@ -35,15 +36,56 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     return ", ".join(difflib.get_close_matches(name, choices, n=3, cutoff=0.4) or choices[:8]) or "(none)"
 
 
-def at_least(low: float, obj: Any, *names: str) -> None:
-    """For a config's `__post_init__`: refuses fields below a bound.
+def within(interval: str, obj: Any, *names: str) -> None:
+    """For a config's `__post_init__`: refuses fields outside an interval, and NaN always.
+
+    Args:
+        interval: as in mathematics: "[0, 1)" holds 0 and not 1. An end at "inf" is never held.
 
     Raises:
-        ValueError: names the field and the bound.
+        ValueError: names the field and the bounds.
     """
+    low, high = (float(end) for end in interval[1:-1].split(","))
     for name in names:
-        if getattr(obj, name) < low:
-            raise ValueError(f"{name}={getattr(obj, name)} must be at least {low}")
+        value = getattr(obj, name)
+        # Asked in this direction, NaN fails.
+        above = value >= low if interval[0] == "[" else value > low
+        below = value <= high if interval[-1] == "]" else value < high
+        if not (above and below):
+            raise ValueError(f"{name}={value} must be {_in_words(interval, value)}")
+
+
+def _in_words(interval: str, value: float) -> str:
+    low, high = interval[1:-1].replace(" ", "").split(",")
+    if interval[0] == "[" and interval[-1] == "]":
+        return f"between {low} and {high}"
+    words = [] if low == "-inf" else [f"{'at least' if interval[0] == '[' else 'above'} {low}"]
+    if high != "inf":
+        words.append(f"{'at most' if interval[-1] == ']' else 'below'} {high}")
+    elif not math.isfinite(value):
+        words.append("finite")
+    return " and ".join(words)
+
+
+def at_least(low: int, obj: Any, *names: str) -> None:
+    """`within` from `low` on: a number below infinity, or a count that fits the int32 of JAX's arrays."""
+    within(f"[{low}, inf)", obj, *names)
+    within(f"(-inf, {2**31})", obj, *(name for name in names if isinstance(getattr(obj, name), int)))
+
+
+def above(low: int, obj: Any, *names: str) -> None:
+    """`within` from `low` on, which itself is not allowed, below infinity."""
+    within(f"({low}, inf)", obj, *names)
+
+
+def seconds(obj: Any, *names: str) -> None:
+    """`within` for times to wait: above 0, and no more than the operating system waits in one call (24 days)."""
+    within("(0, 1000000]", obj, *names)
+
+
+def seed_fits(obj: Any) -> None:
+    """`within` for the field `seed`: JAX takes 32 bits."""
+    within(f"[0, {2**32})", obj, "seed")
 
 
 def exit_status(run: Callable[[], None]) -> int:

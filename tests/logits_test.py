@@ -94,7 +94,10 @@ def test_a_position_does_not_depend_on_the_others_of_its_batch():
     np.testing.assert_array_equal(batched, alone)
 
 
-@pytest.mark.parametrize("values", [(-0.1, 0, 1.0), (1.0, -1, 1.0), (1.0, 0, 0.0), (1.0, 0, 1.1)])
-def test_values_without_meaning_raise(values):
-    with pytest.raises(ValueError, match="need temperature >= 0"):
+@pytest.mark.parametrize(("values", "says"), [
+    ((-0.1, 0, 1.0), "temperature=-0.1 must be at least 0"), ((1.0, -1, 1.0), "top_k=-1 must be at least 0"),
+    ((1.0, 0, 0.0), "top_p=0.0 must be above 0"), ((1.0, 0, 1.1), "top_p=1.1 must be above 0 and at most 1"),
+])  # fmt: skip
+def test_values_without_meaning_raise(values, says):
+    with pytest.raises(ValueError, match=says):
         Truncation(*values)

@@ -51,7 +51,7 @@ def test_decay_is_decoupled_and_spares_norms():
 
 def test_adam_by_hand_and_the_clip_of_the_global_norm():
     # Two updates with one weight: m and v as in Kingma & Ba, with bias correction.
-    cfg = OptimizerConfig(learning_rate=0.1, b1=0.5, b2=0.75, eps=0.0, clip_norm=0.0)
+    cfg = OptimizerConfig(learning_rate=0.1, b1=0.5, b2=0.75, eps=1e-30, clip_norm=0.0)
     specs = {"w": ParamSpec((1,), (None,))}
     tx, params = make_optimizer(cfg, specs, 10), {"w": jnp.array([1.0])}
     opt, update = tx.init(params), jax.jit(tx.update)

@@ -190,7 +190,7 @@ def test_a_task_that_lists_its_entries_ahead_is_made_at_once():
     [
         ({}, ["config.data: no questions", "tasks", "path"]),
         ({"path": "x", "template": "r1_zeroo"}, ["config.data", "r1_zero"]),
-        ({"path": "x", "held_out_share": 1.5}, ["held_out_share is 1.5"]),
+        ({"path": "x", "held_out_share": 1.5}, ["held_out_share=1.5 must be between 0 and 1"]),
         ({"tasks": ({"name": "gcd", "weight": 0},)}, ["config.data.tasks.0", "above 0"]),
     ],
 )

@@ -9,6 +9,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from r1jax.config import at_least
+
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
@@ -26,6 +28,12 @@ class MeshConfig:
     expert: int = 1
     tensor: int = 1
 
+    def __post_init__(self):
+        at_least(-1, self, "data", "fsdp", "expert", "tensor")
+        for name, size in dataclasses.asdict(self).items():
+            if size == 0:
+                raise ValueError(f"{name}=0 must be at least 1, or -1 for what the other axes leave")
+
 
 def make_mesh(cfg: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Makes the mesh over `devices` (default: all, of every process).
@@ -38,8 +46,6 @@ def make_mesh(cfg: MeshConfig, devices: Sequence[jax.Device] | None = None) -> M
     """
     devices = jax.devices() if devices is None else devices
     sizes = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
-    if any(size < 1 and size != -1 for size in sizes.values()):
-        raise ValueError(f"config.mesh = {sizes}: each axis is -1 or at least 1")
     known = int(np.prod([size for size in sizes.values() if size != -1]))
     free = [name for name, size in sizes.items() if size == -1]
     if len(free) == 1 and len(devices) % known == 0:

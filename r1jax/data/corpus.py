@@ -13,6 +13,7 @@ import dataclasses
 import random
 from collections.abc import Callable
 
+from r1jax.config import at_least, within
 from r1jax.data.problems import Problem, chain_steps, make_problem, maybe, sum_question, work
 from r1jax.data.tasks import is_held_out
 from r1jax.data.world_web import FORMS_OF_REQUESTS, Turn, assistant, solver
@@ -52,6 +53,14 @@ class CorpusConfig:
     world: float = 0.0
     requests: float = 0.4
     held_out_share: float = 0.1
+
+    def __post_init__(self):
+        at_least(0, self, *FORMS, *HANDS)
+        within("[0, 1]", self, "template_followed", "world", "requests")
+        within("[0, 1)", self, "held_out_share")
+        for kind, names in (("forms", FORMS), ("hands", HANDS)):
+            if not sum(getattr(self, name) for name in names):
+                raise ValueError(f"all {kind} ({', '.join(names)}) have a share of 0: there is nothing to draw from")
 
 
 FORMS = ("drill", "plain", "exercises", "dialogue", "tagged", "template")

@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from r1jax.config import at_least
+from r1jax.config import at_least, within
 from r1jax.text.overlap import ngrams, tokens, words
 
 _SHORTEST_INSIDE = 8  # characters, of a question that is looked for inside others: "1+1=?" is in too many
@@ -38,8 +38,7 @@ class DecontaminateConfig:
 
     def __post_init__(self):
         at_least(1, self, "ngram")
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"share={self.share} must be between 0 and 1")
+        within("[0, 1]", self, "share")
 
 
 class Collision(NamedTuple):

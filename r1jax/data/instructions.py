@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from r1jax import config
+from r1jax.config import within
 from r1jax.data import corpus, jsonl
 from r1jax.data.batching import Example
 from r1jax.data.tasks import DATE, is_held_out, prompt_text
@@ -51,8 +52,7 @@ class InstructionConfig:
         if self.path and self.paths:
             raise ValueError(f"path={self.path!r} and paths={self.paths} are both given: name all files in paths, and "
                              "set path to ''")  # fmt: skip
-        if not 0 <= self.held_out_share < 1:
-            raise ValueError(f"held_out_share is {self.held_out_share}, should be at least 0 and below 1")
+        within("[0, 1)", self, "held_out_share")
         chat.render(self.template, "")  # Raises for a template that does not exist.
 
     @property

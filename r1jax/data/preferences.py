@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from r1jax import config
+from r1jax.config import within
 from r1jax.data import jsonl
 from r1jax.data.tasks import is_held_out
 
@@ -35,8 +36,7 @@ class PreferenceDataConfig:
     skip_bad_lines: bool = False
 
     def __post_init__(self):
-        if not 0 <= self.held_out_share < 1:
-            raise ValueError(f"held_out_share is {self.held_out_share}, should be at least 0 and below 1")
+        within("[0, 1)", self, "held_out_share")
 
 
 class Input(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from r1jax.config import ConfigError, nearest
+from r1jax.config import ConfigError, above, nearest, within
 from r1jax.data import jsonl, reference_checks
 from r1jax.data.types import Prompt
 from r1jax.text import chat
@@ -60,8 +60,7 @@ class TaskConfig:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        if not 0 < self.weight < float("inf"):
-            raise ValueError(f"weight of {self.name} is {self.weight}, should be above 0")
+        above(0, self, "weight")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +92,7 @@ class DataConfig:
     def __post_init__(self):
         if not self.tasks and not self.path:
             raise ValueError("no questions: give tasks, or the path of a JSONL file")
-        if not 0 <= self.held_out_share <= 1:
-            raise ValueError(f"held_out_share is {self.held_out_share}, should be between 0 and 1")
+        within("[0, 1]", self, "held_out_share")
         chat.render(self.template, "")  # Raises for a template that does not exist.
 
 

@@ -18,6 +18,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from r1jax.config import within
 from r1jax.core.params import Params
 from r1jax.data.batching import Batch
 from r1jax.losses.auxiliary import AuxiliaryConfig, auxiliary_loss
@@ -43,8 +44,7 @@ class DistillationConfig:
     kl: Direction = "forward"
 
     def __post_init__(self):
-        if not 0 < self.weight <= 1:
-            raise ValueError(f"weight={self.weight} must be above 0 and at most 1")
+        within("(0, 1]", self, "weight")
 
 
 def _logits(hidden_BCD: jax.Array, table_VD: jax.Array, temperature: float) -> jax.Array:

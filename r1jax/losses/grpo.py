@@ -71,8 +71,8 @@ class GRPOConfig:
 
     def __post_init__(self):
         at_least(1, self, "prompts_per_step", "minibatches", "inner_epochs")
-        at_least(0, self, "beta", "reference_every", "dynamic_sampling_rounds", "importance_cap")
-        at_least(0, self, "clip_low", "clip_high")
+        at_least(0, self, "beta", "reference_every", "dynamic_sampling_rounds", "importance_cap", "entropy_bonus")
+        at_least(0, self, "clip_low", "clip_high", "dual_clip", "group_size")
         if self.group_size < 2:
             raise ValueError(f"group_size={self.group_size}: a group of one has no baseline, use at least 2")
         if self.prompts_per_step * self.group_size % self.minibatches:

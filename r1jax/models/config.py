@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from r1jax.config import at_least
+from r1jax.config import above, at_least
 
 DType = Literal["float32", "bfloat16"]
 
@@ -38,8 +38,8 @@ class RopeScaling:
     attention_factor: float = 0.0
 
     def __post_init__(self):
-        if self.factor <= 0:
-            raise ValueError(f"factor={self.factor} must be above 0")
+        above(0, self, "factor", "low_frequency_factor", "high_frequency_factor", "beta_fast", "beta_slow")
+        at_least(0, self, "original_length", "mscale", "mscale_all_dim", "attention_factor")
         if self.kind != "linear":
             at_least(1, self, "original_length")
         if self.kind == "llama3" and self.low_frequency_factor >= self.high_frequency_factor:
@@ -105,6 +105,7 @@ class MoEConfig:
     def __post_init__(self):
         at_least(1, self, "num_experts", "top_k", "expert_dim", "num_groups", "top_groups")
         at_least(0, self, "num_shared", "first_dense")
+        above(0, self, "scale")
         if self.num_experts % self.num_groups:
             raise ValueError(f"num_experts={self.num_experts} is not a multiple of num_groups={self.num_groups}")
         reachable = self.num_experts // self.num_groups * min(self.top_groups, self.num_groups)
@@ -130,6 +131,9 @@ class ComputeConfig:
     dtype: DType = "float32"
     remat: bool = False
     scan_unroll: int = 1
+
+    def __post_init__(self):
+        at_least(1, self, "scan_unroll")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +182,8 @@ class ModelConfig:
 
     def __post_init__(self):
         at_least(1, self, "embed_dim", "num_layers", "num_heads", "num_kv_heads", "head_dim", "mlp_dim", "scan_unroll")
-        at_least(0, self, "mtp_depth")
+        at_least(0, self, "vocab_size", "mtp_depth")
+        above(0, self, "rope_theta", "norm_eps")
         if self.num_heads % self.num_kv_heads:
             raise ValueError(f"num_heads={self.num_heads} is not a multiple of num_kv_heads={self.num_kv_heads}")
         if self.mla is None and self.head_dim % 2:

@@ -5,6 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from r1jax.config import at_least, within
+
 
 @dataclasses.dataclass(frozen=True)
 class Truncation:
@@ -21,8 +23,8 @@ class Truncation:
     top_p: float = 1.0
 
     def __post_init__(self):
-        if self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
-            raise ValueError(f"need temperature >= 0, top_k >= 0 and 0 < top_p <= 1, got {self}")
+        at_least(0, self, "temperature", "top_k")
+        within("(0, 1]", self, "top_p")
 
 
 def _threshold(p: jax.Array, enough) -> jax.Array:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from r1jax.config import at_least
+from r1jax.config import at_least, seconds, within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,8 @@ class CodeConfig:
 
     def __post_init__(self) -> None:
         at_least(1, self, "memory_mb", "output_mb", "disk_mb", "processes")
-        if not 0 < self.time_s <= self.total_s:
+        seconds(self, "time_s", "total_s")
+        if self.time_s > self.total_s:
             raise ValueError(f"a program needs 0 < time_s <= total_s, got {self.time_s} and {self.total_s}")
 
 
@@ -58,8 +59,7 @@ class GraderConfig:
     def __post_init__(self) -> None:
         at_least(1, self, "workers")
         at_least(512, self, "memory_mb")
-        if self.timeout_s <= 0:
-            raise ValueError(f"timeout_s={self.timeout_s} must be above 0")
+        seconds(self, "timeout_s")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,11 +86,10 @@ class JudgeConfig:
 
     def __post_init__(self) -> None:
         at_least(1, self, "in_flight")
-        at_least(0, self, "retries")
+        at_least(0, self, "retries", "weight")
         if self.weight and not (self.base_url and self.model):
             raise ValueError("a judge that has weight needs base_url and model")
-        if self.timeout_s <= 0:
-            raise ValueError(f"timeout_s={self.timeout_s} must be above 0")
+        seconds(self, "timeout_s")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +112,7 @@ class RewardModelConfig:
 
     def __post_init__(self) -> None:
         at_least(0, self, "from_step")
+        within("(-inf, inf)", self, "weight")
 
     @property
     def part(self) -> str:
@@ -133,6 +133,7 @@ class CustomReward:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
+        within("(-inf, inf)", self, "weight")
         path, _, name = self.function.rpartition(":")
         if not path.endswith(".py") or not name.isidentifier():
             raise ValueError(f"function={self.function!r} should be path/file.py:name")
@@ -181,7 +182,8 @@ class RewardConfig:
     graders: GraderConfig = GraderConfig()
 
     def __post_init__(self) -> None:
-        at_least(0, self, "overlong_buffer")
+        # Each part grows with what is wanted: with a weight below 0, training would go against it.
+        at_least(0, self, "accuracy", "format", "language", "repetition", "overlong", "random", "overlong_buffer")
         at_least(1, self, "repetition_ngram")
         parts = [reward.part for reward in (*self.models, *self.custom)]
         if len(set(parts)) < len(parts):

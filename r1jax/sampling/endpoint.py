@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from r1jax.config import at_least
+from r1jax.config import at_least, seconds
 from r1jax.data.types import Prompt, Rollout
 from r1jax.models.logits import Truncation
 from r1jax.sampling.usage import Usage
@@ -49,8 +49,7 @@ class EndpointConfig:
         at_least(0, self, "retries", "requests_per_minute", "price_per_million_input", "price_per_million_output")
         if bool(self.base_url) != bool(self.model):
             raise ValueError("an endpoint needs both base_url and model")
-        if self.timeout_s <= 0:
-            raise ValueError(f"timeout_s={self.timeout_s} must be above 0")
+        seconds(self, "timeout_s")
 
 
 class Endpoint:

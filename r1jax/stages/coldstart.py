@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 
 from r1jax import config
 from r1jax.benchmarks.reading import data_hash
-from r1jax.config import ConfigError, at_least
+from r1jax.config import ConfigError, at_least, seed_fits, within
 from r1jax.core.sharding import MeshConfig
 from r1jax.data import jsonl
 from r1jax.data.tasks import DataConfig, Questions, is_held_out
@@ -114,7 +114,9 @@ class ColdStartConfig:
     mesh: MeshConfig = MeshConfig()
 
     def __post_init__(self):
-        at_least(0, self, "count", "seed")
+        at_least(0, self, "count")
+        within("[0, 1]", self, "held_out_share")
+        seed_fits(self)
         if not (self.few_shot or self.direct or self.zero or self.files):
             raise ValueError("nothing to collect: give few_shot, direct, zero or files")
         if self.questions and self.questions.held_out_share != self.held_out_share:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jax
 from jax.sharding import Mesh
 
-from r1jax.config import at_least
+from r1jax.config import at_least, seed_fits
 from r1jax.core.sharding import MeshConfig
 from r1jax.data.tasks import TaskConfig
 from r1jax.models.config import ComputeConfig
@@ -75,7 +75,8 @@ class EvaluateConfig:
     mesh: MeshConfig = MeshConfig()
 
     def __post_init__(self):
-        at_least(0, self, "questions", "samples", "seed")
+        at_least(0, self, "questions", "samples")
+        seed_fits(self)
         at_least(1, self, "task_questions")
         names = [benchmark.folder for benchmark in self.benchmarks] + [f"reasoning_gym_{t.name}" for t in self.tasks]
         if not names:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from r1jax.config import at_least
+from r1jax.config import at_least, within
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards import form, language
 from r1jax.text import overlap, traits
@@ -74,9 +74,7 @@ class FilterConfig:
     def __post_init__(self):
         at_least(0, self, "paragraph_words", "min_tokens", "max_tokens", "keep_per_prompt")
         at_least(1, self, "repetition_ngram")
-        for name in ("min_score", "language", "repetition", "near_duplicate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be between 0 and 1")
+        within("[0, 1]", self, "min_score", "language", "repetition", "near_duplicate")
         if self.max_tokens and self.max_tokens < self.min_tokens:
             raise ValueError(f"max_tokens={self.max_tokens} is less than min_tokens={self.min_tokens}")
 

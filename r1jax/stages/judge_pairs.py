@@ -23,7 +23,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from r1jax.config import ConfigError, at_least
+from r1jax.config import ConfigError, at_least, seed_fits
 from r1jax.core.sharding import MeshConfig
 from r1jax.data import jsonl
 from r1jax.data.types import Prompt, Rollout
@@ -82,9 +82,11 @@ class JudgePairsConfig:
     mesh: MeshConfig = MeshConfig()
 
     def __post_init__(self):
-        at_least(0, self, "temperature", "margin", "seed")
+        at_least(0, self, "temperature", "margin", "length_ratio")
         at_least(1, self, "pairs_per_prompt")
-        if self.rounds < 2 or self.rounds % 2:
+        at_least(2, self, "rounds")
+        seed_fits(self)
+        if self.rounds % 2:
             raise ValueError(f"rounds={self.rounds} must be even: half of them show a pair the other way round")
         if self.margin >= 2:
             raise ValueError(f"margin={self.margin} keeps nothing: judgements go from -2 to 2")

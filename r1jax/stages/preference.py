@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from r1jax.config import at_least
+from r1jax.config import at_least, seed_fits
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import BATCH, TRAIN_RULES, MeshConfig, batch_ways
@@ -100,7 +100,8 @@ class PreferenceConfig:
 
     def __post_init__(self):
         at_least(1, self, "batch_size", "microbatches", "batch_bucket", "log_every")
-        at_least(0, self, "epochs", "num_steps", "seed", "unit_examples")
+        at_least(0, self, "epochs", "num_steps", "unit_examples")
+        seed_fits(self)
         if bool(self.epochs) == bool(self.num_steps):
             raise ValueError(f"epochs={self.epochs} and num_steps={self.num_steps}: one of them says how long, the "
                              "other is 0")  # fmt: skip

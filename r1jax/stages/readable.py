@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from r1jax.config import at_least
+from r1jax.config import at_least, within
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards.form import repetition_penalty
 from r1jax.rewards.language import consistency
@@ -39,13 +39,11 @@ class ReadableConfig:
     per_question: int = 0
 
     def __post_init__(self):
-        at_least(1, self, "repetition_ngram", "min_chars", "max_summary_chars")
+        at_least(1, self, "repetition_ngram", "min_chars", "max_chars", "max_summary_chars")
         at_least(0, self, "per_question")
         if self.max_chars < self.min_chars:
             raise ValueError(f"max_chars={self.max_chars} is less than min_chars={self.min_chars}: no thought is left")
-        for name in ("language", "repetition"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} should be between 0 and 1")
+        within("[0, 1]", self, "language", "repetition")
 
 
 def fault(question: str, thought: str, summary: str, language: str, marker: str, cfg: ReadableConfig) -> str:

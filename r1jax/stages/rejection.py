@@ -23,7 +23,7 @@ from jax.sharding import Mesh
 
 from r1jax import config
 from r1jax.benchmarks import reading
-from r1jax.config import at_least
+from r1jax.config import at_least, seed_fits
 from r1jax.core.sharding import MeshConfig
 from r1jax.data import jsonl
 from r1jax.data.decontaminate import Collision, DecontaminateConfig, Index
@@ -89,7 +89,8 @@ class RejectionConfig:
     mesh: MeshConfig = MeshConfig()
 
     def __post_init__(self):
-        at_least(0, self, "num_prompts", "seed")
+        at_least(0, self, "num_prompts")
+        seed_fits(self)
         at_least(1, self, "samples")
         if not self.num_prompts and not self.data.path:
             raise ValueError("num_prompts=0 takes all questions of a file, and tasks have no end: say how many")

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from r1jax.config import at_least
+from r1jax.config import at_least, seed_fits
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import BATCH, TRAIN_RULES, MeshConfig, batch_ways, replicated
@@ -86,7 +86,9 @@ class RLConfig:
 
     def __post_init__(self):
         at_least(1, self, "num_steps", "microbatches", "logprob_chunk", "batch_bucket")
-        at_least(0, self, "seed", "keep_rollouts")
+        at_least(0, self, "keep_rollouts")
+        at_least(-1, self, "profile_at")
+        seed_fits(self)
         if not self.sampling.truncation.temperature:
             raise ValueError("sampling.truncation.temperature is 0: greedy samples of a group are all the same")
         rows = self.grpo.prompts_per_step * self.grpo.group_size // self.grpo.minibatches

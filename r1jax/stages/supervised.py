@@ -14,7 +14,7 @@ from typing import Literal
 import jax
 from jax.sharding import Mesh
 
-from r1jax.config import at_least
+from r1jax.config import at_least, seed_fits
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, MeshConfig
@@ -93,7 +93,10 @@ class SupervisedConfig:
 
     def __post_init__(self):
         at_least(1, self, "batch_size", "seq_len", "microbatches", "logprob_chunk", "log_every")
-        at_least(0, self, "num_steps", "epochs", "documents_per_step", "seed")
+        at_least(0, self, "num_steps", "epochs", "documents_per_step")
+        at_least(1, self, "tokenizer_documents")
+        at_least(261, self, "vocab_size")  # SentencePiece's 4 special tokens, the line break and 256 bytes
+        seed_fits(self)
         if bool(self.num_steps) == bool(self.epochs):
             raise ValueError(f"num_steps={self.num_steps} and epochs={self.epochs}: say how long to train by exactly "
                              "one of them, and set the other to 0")  # fmt: skip

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from r1jax.config import at_least
+from r1jax.config import above, at_least
 from r1jax.core.params import Params
 from r1jax.core.sharding import MeshConfig, replicated
 from r1jax.data import soft_targets
@@ -59,8 +59,7 @@ class TeachConfig:
 
     def __post_init__(self):
         at_least(1, self, "batch_size", "seq_len", "top_k", "logprob_chunk")
-        if self.temperature <= 0:
-            raise ValueError(f"temperature={self.temperature} must be above 0")
+        above(0, self, "temperature")
         if not self.data.files:
             raise ValueError("the teacher reads files: name them by data.path or data.paths")
 

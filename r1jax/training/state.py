@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from r1jax.config import at_least, within
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, AxisRules, replicated
@@ -37,6 +38,12 @@ class OptimizerConfig:
     eps: float = 1e-8
     weight_decay: float = 0.0
     clip_norm: float = 1.0
+
+    def __post_init__(self):
+        at_least(0, self, "learning_rate", "warmup_steps", "weight_decay", "clip_norm")
+        within("[0, 1]", self, "final_share")
+        within("[0, 1)", self, "b1", "b2")
+        within("[1e-37, inf)", self, "eps")  # what is 0 in float32 makes 0 / 0 of a weight whose gradient is 0
 
 
 @jax.tree_util.register_dataclass
