@@ -20,7 +20,7 @@ from r1jax.rewards import workers as workers_module
 from r1jax.rewards.combine import combine, grade
 from r1jax.rewards.config import CustomReward, GraderConfig, RewardConfig
 from r1jax.rewards.pool import GraderPool
-from r1jax.rewards.workers import Workers
+from r1jax.rewards.workers import Workers, WorkersFailed
 
 CFG = RewardConfig(random=0.5, overlong_buffer=4, graders=GraderConfig(timeout_s=GENEROUS_S, memory_mb=512))
 IMPATIENT = dataclasses.replace(CFG, graders=dataclasses.replace(CFG.graders, timeout_s=0.5))
@@ -70,6 +70,12 @@ def test_trap18_trap35_what_becomes_of_a_grader_is_told_apart_and_the_rest_of_th
     assert (graded.parts["accuracy"], graded.verdict) == (score, verdict)
     assert graded.parts["format"] == 1.0 and graded.parts["random"] in (0.0, 1.0), "its form is graded all the same"
     assert graded.reward == (None if score is None else pytest.approx(1.0 + 0.5 * graded.parts["random"]))
+
+
+def test_trap35_graders_that_cannot_start_are_an_error_and_no_wrong_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers_module, "_work", planted.crash)
+    with GraderPool(CFG, SEED, MAX_TOKENS) as pool, pytest.raises(WorkersFailed, match="exit code -11"):
+        pool.score([_rollout("5")])
 
 
 @pytest.fixture

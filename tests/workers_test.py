@@ -1,10 +1,14 @@
 """Processes that can be killed: hangs, deaths, memory, order, and what they import."""
 
 import concurrent.futures
+import contextlib
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +18,7 @@ import pytest
 from jobs import GENEROUS_S, Clock, alive, noted, until
 
 from r1jax.rewards import workers as workers_module
-from r1jax.rewards.workers import JobError, WorkerDied, Workers
+from r1jax.rewards.workers import JobError, WorkerDied, Workers, WorkersFailed
 
 ROOT = Path(__file__).parents[1]
 
@@ -167,18 +171,116 @@ def test_workers_ignore_interrupts_and_the_accelerator(workers: Workers) -> None
     assert workers.submit(os.getpid, timeout_s=GENEROUS_S).result() in workers.pids()
 
 
+def test_trap35_a_job_that_forks_and_returns_twice_shifts_nobodys_result(workers: Workers, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    futures = [workers.submit(fork_and_return, log, i, timeout_s=GENEROUS_S) for i in range(8)]
+    futures += [workers.submit(abs, -i, timeout_s=GENEROUS_S) for i in range(8, 40)]
+    assert [future.result(GENEROUS_S) for future in futures] == list(range(40))
+    assert len(noted(log)) == 16, "both the job and its fork came to their end"
+    assert workers.submit(os.getpid, timeout_s=GENEROUS_S).result() in workers.pids()
+
+
+@pytest.mark.parametrize("message", [b"garbage", (8).to_bytes(4, "big") + b"12345678", b"\xff" * 40])
+def test_trap35_what_a_job_writes_to_open_descriptors_costs_its_own_result_alone(
+    workers: Workers, message: bytes
+) -> None:
+    first = workers.submit(write_to_descriptors, message, timeout_s=5.0)
+    others = [workers.submit(abs, -i, timeout_s=GENEROUS_S) for i in range(100)]
+    assert [future.result(GENEROUS_S) for future in others] == list(range(100))
+    assert isinstance(first.exception(GENEROUS_S), WorkerDied | TimeoutError)
+
+
+def test_trap35_what_cannot_be_sent_to_a_worker_or_back_leaves_the_other_jobs_alone(workers: Workers) -> None:
+    before = workers.submit(abs, -1, timeout_s=GENEROUS_S)
+    with pytest.raises((pickle.PickleError, AttributeError)):
+        workers.submit(lambda: None, timeout_s=GENEROUS_S)
+    error = workers.submit(eval, "lambda: None", timeout_s=GENEROUS_S).exception(GENEROUS_S)
+    assert isinstance(error, JobError) and "pickle" in str(error)
+    assert (before.result(GENEROUS_S), workers.submit(abs, -2, timeout_s=GENEROUS_S).result(GENEROUS_S)) == (1, 2)
+
+
+def all_fail(workers: Workers, what: str) -> None:
+    """Waits in each of the ways that there are, for jobs handed in before and after it has failed."""
+    queued = [workers.submit(int, timeout_s=GENEROUS_S) for _ in range(4)]
+    completed = list(concurrent.futures.as_completed(queued, timeout=GENEROUS_S))
+    later = workers.submit(int, timeout_s=GENEROUS_S)
+    concurrent.futures.wait([later], timeout=GENEROUS_S)
+    for future in [*completed, later]:
+        error = future.exception(timeout=0)
+        assert isinstance(error, WorkersFailed) and what in str(error)
+    assert len(completed) == 4
+
+
 def test_workers_that_cannot_start_are_an_error_and_no_endless_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers_module, "_work", leave)
     with Workers(1, memory_mb=512) as workers:
-        assert isinstance(workers.submit(int, timeout_s=GENEROUS_S).exception(timeout=GENEROUS_S), WorkerDied)
+        all_fail(workers, "5 in a row ended before they were ready, the last with exit code 1")
+
+
+def test_trap35_a_fault_of_the_serving_thread_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Workers(1, memory_mb=512) as workers:
+        running = workers.submit(eval, "9**9**9", timeout_s=GENEROUS_S)
+        until(lambda: any(worker.job for worker in workers._workers))
+        pids = workers.pids()
+        monkeypatch.setattr(Workers, "_hand_out", planted_fault)
+        all_fail(workers, "the grader processes are no longer served: ZeroDivisionError")
+        assert isinstance(running.exception(GENEROUS_S), WorkersFailed)
+    assert not any(map(alive, pids))
+
+
+def test_trap35_a_worker_that_never_gets_ready_is_an_error(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    monkeypatch.setattr(workers_module, "_work", never_ready)
+    with Workers(1, memory_mb=512) as workers:
+        waiting = workers.submit(int, timeout_s=GENEROUS_S)
+        until(lambda: len(workers.pids()) == 1)
+        clock.ahead += 3600.0
+        all_fail(workers, "one was not ready within 3600 s")
+        assert isinstance(waiting.exception(GENEROUS_S), WorkersFailed)
+
+
+BROKEN = """
+import concurrent.futures, sys
+from r1jax.rewards import workers as module
+if __name__ == '__main__':
+    module._PRELOAD = 'broken_preload'
+    with module.Workers(1, 512) as workers:
+        queued = [workers.submit(int, timeout_s=60) for _ in range(3)]
+        done = list(concurrent.futures.as_completed(queued, timeout=100))
+        for future in [*done, workers.submit(int, timeout_s=60)]:
+            error = future.exception(timeout=100)
+            print(type(error).__name__, error)
+"""
+
+
+def test_trap35_a_preload_that_raises_is_the_error_of_every_job_and_nobody_waits(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(BROKEN)
+    (tmp_path / "broken_preload.py").write_text("raise ValueError('no such thing as a language model')\n")
+    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    command = [sys.executable, str(tmp_path / "program.py")]
+    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=2 * GENEROUS_S)
+    said = "WorkersFailed no grader process can be started: importing broken_preload ends in ValueError: no such thing"
+    lines = run.stdout.splitlines()
+    assert len(lines) == 4 and all(line.startswith(said) for line in lines), run.stderr[-2000:]
+
+
+def test_trap35_what_the_fork_server_passes_over_is_the_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ignores an ImportError, so each worker imports again what it should have."""
+    monkeypatch.setattr(workers_module, "_work", without_preload)
+    with Workers(1, memory_mb=512) as workers:
+        all_fail(workers, "no grader process can be started: ModuleNotFoundError: No module named 'no_such_preload'")
 
 
 def test_what_is_unfinished_at_the_end_is_cancelled_and_no_process_stays() -> None:
     with Workers(1, memory_mb=512) as workers:
         pid = workers.submit(os.getpid, timeout_s=GENEROUS_S).result()
         unfinished = [workers.submit(eval, "9**9**9", timeout_s=GENEROUS_S) for _ in range(2)]
+        waiting = threading.Thread(target=concurrent.futures.wait, args=(unfinished,), daemon=True)
+        waiting.start()
     assert all(future.cancelled() for future in unfinished)
     assert not alive(pid)
+    waiting.join(GENEROUS_S)
+    assert not waiting.is_alive(), "whoever waited is told"
+    assert workers.submit(int, timeout_s=GENEROUS_S).cancelled(), "later jobs too"
 
 
 PROGRAM = """
@@ -224,3 +326,33 @@ def kill_self() -> None:
 
 def leave(*_: object) -> None:
     os._exit(1)
+
+
+def never_ready(*_: object) -> None:
+    time.sleep(10 * GENEROUS_S)
+
+
+def without_preload(*args: object) -> None:
+    """A worker whose fork server has not imported what it should have."""
+    workers_module._PRELOAD = "no_such_preload"
+    workers_module._work(*args)
+
+
+def planted_fault(*_: object) -> None:
+    raise ZeroDivisionError("planted")
+
+
+def fork_and_return(log: Path, value: int) -> int:
+    """Returns in two processes; the one that was forked first, while the other waits for it."""
+    child = os.fork()
+    if child:
+        until(lambda: len([name for name, _ in noted(log) if name == str(value)]) == 1)
+    jobs.note(log, value)
+    return value
+
+
+def write_to_descriptors(message: bytes) -> float:
+    for descriptor in range(3, 30):
+        with contextlib.suppress(OSError):
+            os.write(descriptor, message)
+    return 1.0

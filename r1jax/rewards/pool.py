@@ -38,6 +38,9 @@ class PendingGrade:
         Returns:
             the rollout with its reward, its parts and what the grader found. One that ran out of time or memory or
             crashed its grader has accuracy 0.0; one whose graders raised, or were killed twice from outside, None.
+
+        Raises:
+            WorkersFailed: no grader process can be started, which is no response's fault.
         """
         parts, grade = self._parts()
         parts |= scores

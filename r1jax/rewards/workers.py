@@ -8,10 +8,14 @@ import collections
 import contextlib
 import ctypes
 import dataclasses
+import importlib
+import itertools
 import multiprocessing.connection
 import os
+import pickle
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -26,6 +30,8 @@ from typing import Any
 _PRELOAD = "r1jax.rewards.preload"
 _ATTEMPTS = 2
 _FAILED_STARTS = 5  # in a row: something is broken that another start will not mend
+_START_S = 3600.0  # after which a worker that is not ready never will be; what it loads may take its time
+_MOST_BYTES = 2**28  # of a worker's message; what claims to be longer is none
 _ASIDE = 32  # workers that may hang at a time while others do the work
 # A tenth of an ordinary process's share: most that are put aside hang, and one that does not must come to its end in
 # time on a machine whose cores are all busy with sampling.
@@ -50,9 +56,14 @@ class JobError(RuntimeError):
     """The function raised; the message is its own exception's."""
 
 
+class WorkersFailed(RuntimeError):
+    """No job will be run any more, say because no worker can be started; the message says what failed."""
+
+
 @dataclasses.dataclass(eq=False)
 class _Job:
-    call: tuple[Callable[..., Any], tuple[Any, ...]]
+    number: int
+    call: bytes  # pickled (function, arguments)
     timeout_s: float
     patience_s: float
     future: "Future[Any]"
@@ -63,14 +74,16 @@ class _Job:
 class _Worker:
     process: ForkServerProcess
     pipe: Connection
+    started: float  # the process, and once it is ready its job
     ready: bool = False
     job: _Job | None = None
-    started: float = 0.0
     aside: bool = False
 
     @property
     def next_event(self) -> float:
         """When it is to be looked at again: its patience or its time runs out."""
+        if not self.ready:
+            return self.started + _START_S
         if self.job is None:
             return float("inf")
         return self.started + (self.job.timeout_s if self.aside else min(self.job.patience_s, self.job.timeout_s))
@@ -93,8 +106,12 @@ class Workers:
         self._context.set_forkserver_preload([_PRELOAD])
         self._queue: collections.deque[_Job] = collections.deque()
         self._workers: list[_Worker] = []
+        self._numbers = itertools.count()
         self._failed_starts = 0
         self._stopping = False
+        self._lock = threading.Lock()  # of the two that follow and of the queue's end
+        self._ended = False
+        self._failure = ""
 
     def __enter__(self) -> "Workers":
         self._woken, self._wake = multiprocessing.connection.Pipe(duplex=False)
@@ -104,8 +121,9 @@ class Workers:
 
     def __exit__(self, *_: object) -> None:
         self._stopping = True
-        self._wake.send_bytes(b"x")
+        self._wake_up()
         self._thread.join()
+        self._wake.close()
 
     def submit(
         self, function: Callable[..., Any], *args: Any, timeout_s: float, patience_s: float = float("inf")
@@ -117,41 +135,74 @@ class Workers:
             patience_s: seconds after which it is put aside.
 
         Returns:
-            a future of its value, or of TimeoutError, MemoryError, JobError (it raised) or WorkerDied.
+            a future of its value, or of TimeoutError, MemoryError, JobError (it raised), WorkerDied or WorkersFailed;
+            cancelled where the workers were stopped first.
+
+        Raises:
+            PickleError, AttributeError, TypeError: the function or an argument cannot be sent to another process.
         """
-        future: Future[Any] = Future()
-        self._queue.append(_Job((function, args), timeout_s, patience_s, future))
-        self._wake.send_bytes(b"x")
-        return future
+        job = _Job(next(self._numbers), pickle.dumps((function, args)), timeout_s, patience_s, Future())
+        with self._lock:
+            ended = self._ended
+            if not ended:
+                self._queue.append(job)
+        if ended:
+            self._abandon(job)
+        else:
+            self._wake_up()
+        return job.future
 
     def pids(self) -> list[int]:
         """Process ids of the live workers."""
         return [worker.process.pid for worker in list(self._workers) if worker.process.pid]
 
+    def _wake_up(self) -> None:
+        with contextlib.suppress(OSError):  # nobody reads: the thread has ended, and has seen to what was in the queue
+            self._wake.send_bytes(b"x")
+
     def _serve(self) -> None:
+        failure = ""
         try:
             while not self._stopping:
-                self._hand_out()
-                wait_s = min((worker.next_event for worker in self._workers), default=float("inf")) - time.monotonic()
-                sources = [self._woken, *(worker.pipe for worker in self._workers)]
-                timeout = None if wait_s == float("inf") else max(wait_s, 0.0)
-                ready = set(multiprocessing.connection.wait(sources, timeout))
-                if self._woken in ready:
-                    while self._woken.poll():
-                        self._woken.recv_bytes()
-                for worker in list(self._workers):
-                    if worker.pipe in ready:
-                        self._hear(worker)
-                now = time.monotonic()
-                for worker in list(self._workers):
-                    if now >= worker.next_event and not worker.pipe.poll():  # else it has ended, and is heard next
-                        self._lose_patience(worker, now)
+                self._serve_events()
+        except WorkersFailed as error:
+            failure = str(error)
+        except Exception as error:  # whatever it is, nobody may wait for results that never come
+            failure = f"the grader processes are no longer served: {type(error).__name__}: {error}"
         finally:
-            unfinished = [*(worker.job for worker in self._workers if worker.job), *self._queue]
+            with self._lock:
+                self._ended, self._failure = True, failure
+            for job in [*(worker.job for worker in self._workers if worker.job), *self._queue]:
+                self._abandon(job)
+            self._woken.close()
             for worker in list(self._workers):
                 self._remove(worker)
-            for job in unfinished:
-                job.future.cancel()
+
+    def _serve_events(self) -> None:
+        """Hands out jobs, then waits until a worker has something to say, or its time is out, or jobs come in."""
+        self._hand_out()
+        wait_s = min((worker.next_event for worker in self._workers), default=float("inf")) - time.monotonic()
+        sources = [self._woken, *(worker.pipe for worker in self._workers)]
+        timeout = None if wait_s == float("inf") else max(wait_s, 0.0)
+        ready = set(multiprocessing.connection.wait(sources, timeout))
+        if self._woken in ready:
+            while self._woken.poll():
+                self._woken.recv_bytes()
+        for worker in list(self._workers):
+            if worker.pipe in ready:
+                self._hear(worker)
+        now = time.monotonic()
+        for worker in list(self._workers):
+            if now >= worker.next_event and not worker.pipe.poll():  # else it has ended, and is heard next
+                self._lose_patience(worker, now)
+
+    def _abandon(self, job: _Job) -> None:
+        """Ends the wait for a job that nobody will run."""
+        if self._failure:
+            _resolve(job, None, WorkersFailed(self._failure))
+        else:
+            job.future.cancel()
+            job.future.set_running_or_notify_cancel()  # cancel() alone wakes no `as_completed`
 
     def _hand_out(self) -> None:
         """Gives waiting jobs to idle workers and starts workers as far as there is work for them."""
@@ -160,7 +211,7 @@ class Workers:
             if self._queue and worker.ready and worker.job is None:
                 worker.job, worker.started = self._queue.popleft(), time.monotonic()
                 with contextlib.suppress(OSError):  # it died while idle: its pipe's end tells of it
-                    worker.pipe.send(worker.job.call)
+                    worker.pipe.send((worker.job.number, worker.job.call))
         asides = len(self._workers) - len(active)
         if asides >= _ASIDE:
             return
@@ -169,37 +220,57 @@ class Workers:
             self._workers.append(self._start())
 
     def _start(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs, self._memory_mb), daemon=True)
-        process.start()
-        theirs.close()
-        return _Worker(process, ours)
+        """A new process, not yet ready.
+
+        Raises:
+            WorkersFailed: the fork server ends as often as it is started, say of what it imports.
+        """
+        for _ in range(_FAILED_STARTS):
+            ours, theirs = self._context.Pipe()
+            try:
+                process = self._context.Process(target=_work, args=(theirs, self._memory_mb), daemon=True)
+                process.start()
+                return _Worker(process, ours, time.monotonic())
+            except (OSError, EOFError) as error:
+                ours.close()
+                failure = f"{type(error).__name__}: {error}"
+            finally:
+                theirs.close()
+        what = _preload_error() or f"the fork server ended, {failure}"  # which says why on stderr alone
+        raise WorkersFailed(f"no grader process can be started: {what}")
 
     def _hear(self, worker: _Worker) -> None:
-        """Takes a worker's message: it is ready, or its job is done, or (the pipe's end) it is dead."""
+        """Takes a worker's message: it is ready or cannot be, its job is done, or (the pipe's end) it is dead."""
+        job = worker.job
         try:
-            message = worker.pipe.recv()
-        except (EOFError, OSError):
+            number, value, error = pickle.loads(worker.pipe.recv_bytes(_MOST_BYTES))
+            if number != (job.number if job else None):
+                raise ValueError(f"a message about job {number}")
+        except Exception:  # the pipe's end, or no message about its job: it is not to be trusted with another
             self._bury(worker)
             return
+        if not worker.ready and error:
+            raise WorkersFailed(f"no grader process can be started: {error}")
         self._failed_starts = 0
-        job, worker.job, worker.ready = worker.job, None, True
+        worker.job, worker.ready = None, True
         if job is not None:
-            value, error = message
             _resolve(job, value, error)
         if worker.aside:  # another has its place
             self._remove(worker)
 
     def _bury(self, worker: _Worker) -> None:
-        """A worker is dead: its job gets another attempt, or the death is its result."""
+        """A worker is dead: its job gets another attempt, or the death is its result.
+
+        Raises:
+            WorkersFailed: workers die before they are ready, one after the other.
+        """
         job = worker.job
         self._remove(worker)
         if job is None:
             self._failed_starts += not worker.ready
             if self._failed_starts >= _FAILED_STARTS:
-                while self._queue:
-                    _resolve(self._queue.popleft(), None, WorkerDied(worker.process.exitcode))
-                self._failed_starts = 0
+                raise WorkersFailed(f"no grader process can be started: {_FAILED_STARTS} in a row ended before they "
+                                    f"were ready, the last with exit code {worker.process.exitcode}")  # fmt: skip
             return
         job.attempts += 1
         if job.attempts < _ATTEMPTS:
@@ -209,7 +280,8 @@ class Workers:
 
     def _lose_patience(self, worker: _Worker, now: float) -> None:
         job = worker.job
-        assert job is not None
+        if job is None:
+            raise WorkersFailed(f"no grader process can be started: one was not ready within {_START_S:.0f} s")
         if now >= worker.started + job.timeout_s:
             self._remove(worker)
             _resolve(job, None, TimeoutError(f"not done within {job.timeout_s} s"))
@@ -248,19 +320,40 @@ def _work(pipe: Connection, memory_mb: int) -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.pop("XLA_FLAGS", None)
     _limit_memory(memory_mb)
-    pipe.send(None)
+    try:
+        importlib.import_module(_PRELOAD)  # the fork server has, but it passes over what cannot be imported
+    except Exception as error:
+        pipe.send((None, None, f"{type(error).__name__}: {error}"))
+        return
+    pipe.send((None, None, None))
+    process = os.getpid()
     while True:
         try:
-            function, args = pipe.recv()
+            number, call = pipe.recv()
         except EOFError:
             return
         try:
-            message = function(*args), None
+            function, args = pickle.loads(call)
+            message = pickle.dumps((number, function(*args), None))
         except MemoryError:
-            message = None, MemoryError(f"more than {memory_mb} MiB")
+            message = pickle.dumps((number, None, MemoryError(f"more than {memory_mb} MiB")))
         except Exception as error:  # as text: its own class may not unpickle on the other side
-            message = None, JobError(f"{type(error).__name__}: {error}")
-        pipe.send(message)
+            message = pickle.dumps((number, None, JobError(f"{type(error).__name__}: {error}")))
+        if os.getpid() != process:  # a job that forked has returned twice
+            os._exit(0)
+        pipe.send_bytes(message)
+
+
+def _preload_error() -> str:
+    """How the fork server's imports end in a process of their own, where they fail; "": they do not."""
+    command = [sys.executable, "-c", f"import {_PRELOAD}"]
+    run = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_START_S
+    )
+    if not run.returncode:
+        return ""
+    last_line = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
+    return f"importing {_PRELOAD} ends in {last_line}"
 
 
 def _limit_memory(memory_mb: int) -> None:
