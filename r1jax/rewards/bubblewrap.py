@@ -25,14 +25,19 @@ READY = b"\n"  # printed before the program starts, once the walls stand
 _OPEN_FILES = 64
 _RESERVED_BYTES = 2**46  # half of what a process can address
 _SHM_BYTES = 2**20  # Python's semaphores live in /dev/shm
+_PENDING_SIGNALS = 1024  # and timers: a user's usual share of them is tens of megabytes
+# Device inside -> outside. Mapped as shared, the real /dev/zero gives memory that is counted nowhere; /dev/full reads
+# as zeros too and cannot be mapped. No terminals: each has buffers of its own.
+_DEVICES = {"null": "null", "zero": "full", "full": "full", "random": "random", "urandom": "urandom"}
+_LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
 _UID_INSIDE = "1000"
 _FIRST_UID = 2**30  # far from any account's
 _WHOLE_RANGE = ["0", "0", "4294967295"]
 _SHOWN_AT = "/mnt"
 _SHOW = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
 # The sandbox's first process. It waits for a line that says that who watches over it is alive: had that one been killed
-# before the kernel tied their lives together, nothing would start. When the machine's memory runs out, this goes first.
-_INIT = 'echo 1000 >/proc/self/oom_score_adj; echo; read -r _ || exit 1; "$@" </stdin; exit $?'
+# before the kernel tied their lives together, nothing would start.
+_INIT = 'echo; read -r _ || exit 1; "$@" </stdin; exit $?'
 
 
 class SandboxError(OSError):
@@ -72,14 +77,17 @@ def command_line(
     line += ["--json-status-fd", str(status)] + (["--seccomp", str(seccomp)] if seccomp is not None else [])
     for name, value in ENVIRONMENT.items():
         line += ["--setenv", name, value]
-    line += [*_system(), "--proc", "/proc", "--dev", "/dev"]
+    line += [*_system(), "--proc", "/proc", *_devices()]
     line += _tmpfs(bwrap, "/tmp", cfg.disk_mb * 2**20) + _tmpfs(bwrap, "/dev/shm", _SHM_BYTES)
     line += ["--perms", "0444", "--file", str(stdin), "/stdin"]
     for name, descriptor in files.items():
         line += ["--perms", "0555", "--ro-bind-data", str(descriptor), f"/tmp/{name}"]
-    line += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
+    # Nothing of /proc is written to: by its oom_score_adj a program could have the trainer ended in its place.
+    for path in ("/proc", "/dev", "/"):
+        line += ["--remount-ro", path]
+    line += ["--chdir", "/tmp"]
     line += ["--", "/bin/sh", "-c", _INIT, "sh"]
-    line += [*_limits(cfg), f"--nproc={cfg.processes}", "--", *command]
+    line += [*_limits(cfg), f"--nproc={cfg.processes}", f"--sigpending={_PENDING_SIGNALS}", "--", *command]
     return _as_nobody(uid) + line if _is_real_root() else line
 
 
@@ -135,6 +143,16 @@ def _system() -> list[str]:
         packages = sysconfig.get_path(scheme, vars={"base": sys.base_prefix, "platbase": sys.base_prefix})
         if os.path.isdir(packages) and packages not in line:
             line += ["--tmpfs", packages, "--remount-ro", packages]
+    return line
+
+
+def _devices() -> list[str]:
+    """A /dev of the devices that do no harm."""
+    line = ["--tmpfs", "/dev"]
+    for inside, outside in _DEVICES.items():
+        line += ["--dev-bind", f"/dev/{outside}", f"/dev/{inside}"]
+    for name, target in _LINKS.items():
+        line += ["--symlink", target, f"/dev/{name}"]
     return line
 
 

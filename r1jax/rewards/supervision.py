@@ -22,7 +22,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _INODE_BYTES = 1024  # about what the kernel takes for an empty file
 _CPU_EXCEEDED = 128 + signal.SIGXCPU
 # How languages say that they could get no more.
-_OUT_OF_MEMORY = (b"MemoryError", b"std::bad_alloc", b"heap out of memory")
+_OUT_OF_MEMORY = (b"MemoryError", b"std::bad_alloc", b"heap out of memory", b"Cannot allocate memory")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Usage(NamedTuple):
 class Sandbox:
     """The processes of a sandbox, seen through its own /proc: none can hide, whatever its parent or its session.
 
+    When the machine's memory runs out, they are ended before all others.
+
     Args:
         init: process id of the sandbox's first process, with which all others end.
 
@@ -70,6 +72,9 @@ class Sandbox:
             self._disks = [_directory(f"/proc/{init}/root/{path}", stack) for path in ("tmp", "dev/shm")]
             self._init: int | None = os.pidfd_open(init)
             stack.callback(os.close, self._init)
+            # Written from outside: of a value that root set, what a program sets is never below it.
+            with open(f"/proc/{init}/oom_score_adj", "w", encoding="ascii") as file:
+                file.write("1000")
             self._open = stack.pop_all()
 
     def __enter__(self) -> "Sandbox":
