@@ -4,7 +4,6 @@ A config file is a page of Python with `get_config(arg=None) -> ConfigDict`. `lo
 line's overrides, `parse` turns the result into typed dataclasses, and nothing further in ever sees a ConfigDict.
 """
 
-import ast
 import dataclasses
 import difflib
 import hashlib
@@ -16,14 +15,14 @@ import pathlib
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
 T = TypeVar("T")
 
-_EXPECTED = {int: "an int", float: "a number", bool: "true or false", str: "a string", tuple: "a tuple"}
+EXPECTED = {int: "an int", float: "a number", bool: "true or false", str: "a string", tuple: "a tuple"}
 
 
 class ConfigError(ValueError):
@@ -111,35 +110,14 @@ def missing_file(path: pathlib.Path) -> str:
     return f"no file {path}; nearest in {path.parent}: {nearest(path.name, names)}"
 
 
-def overrides_from(arguments: Sequence[str]) -> list[str]:
-    """Turns `--config.a.b=v` and `--config.a.b v`, as argparse leaves them over, into `a.b=v`.
-
-    Raises:
-        ConfigError: an argument of any other form, or one without a value.
-    """
-    overrides, left = [], iter(arguments)
-    for argument in left:
-        key, equals, value = argument.partition("=")
-        if not key.startswith("--config.") or key == "--config.":
-            raise ConfigError(f"unknown argument {argument!r}; a config's field is set by --config.section.field=value")
-        if not equals:
-            value = next(left, "--")
-            if value.startswith("--"):
-                raise ConfigError(f"{key} has no value; write {key}=value")
-        overrides.append(f"{key.removeprefix('--config.')}={value}")
-    return overrides
-
-
-def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
-    """Runs a config file and sets fields of what it returns.
+def load(spec: str) -> ConfigDict:
+    """Runs a config file. What it returns is judged by `parse`, after the command line's overrides.
 
     Args:
         spec: `path/file.py` or `path/file.py:arg`; the file's `get_config` is called with arg where one is given.
-        overrides: `section.field=value`, see `overrides_from`. A value is read as the type of the present one; `None`
-            is accepted for all but strings, and `parse` judges whether the field may be None.
 
     Raises:
-        ConfigError: no such file, no `get_config`, an arg it refuses by ValueError, a bad override.
+        ConfigError: no such file, no `get_config`, or an arg that it refuses by ValueError.
     """
     name, _, arg = spec.partition(":")
     path = pathlib.Path(name)
@@ -156,21 +134,64 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     if not hasattr(module, "get_config"):
         raise ConfigError(f"{path} defines no get_config(arg=None)")
     try:
-        config = module.get_config(arg) if arg else module.get_config()
+        return ConfigDict(module.get_config(arg) if arg else module.get_config())
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{spec}: {error}") from error
-    return override(config, overrides)
 
 
-def override(tree: Mapping[str, Any] | ConfigDict, overrides: Sequence[str]) -> ConfigDict:
-    """A config with fields set, see `load`."""
-    config = ConfigDict(tree)
-    for each in overrides:
-        _override(config, each)
-    return config
+def required_part(hint: Any) -> Any:
+    """X of the type hint `X | None`; any other hint itself."""
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType) and len(parts) == 2 and types.NoneType in parts:
+        return parts[0] if parts[1] is types.NoneType else parts[1]
+    return hint
 
 
-def parse(cls: type[T], tree: Mapping[str, Any] | ConfigDict, where: str = "config") -> T:
+def with_defaults(hint: Any, tree: Any) -> Any:
+    """A tree of plain values with the fields that it leaves out at their defaults, at any depth; nothing is checked.
+
+    Args:
+        hint: what will be made of it: a dataclass, or a hint as `parse` knows them.
+    """
+    hint = required_part(hint)
+    if typing.get_origin(hint) is tuple and isinstance(tree, tuple | list):
+        return [with_defaults(typing.get_args(hint)[0], item) for item in tree]
+    if not (dataclasses.is_dataclass(hint) and isinstance(tree, Mapping | ConfigDict)):
+        return to_dict(tree)
+    defaults = {}
+    for field in dataclasses.fields(hint):
+        if field.default is not dataclasses.MISSING:
+            defaults[field.name] = to_dict(field.default)
+        elif field.default_factory is not dataclasses.MISSING:
+            defaults[field.name] = to_dict(field.default_factory())
+    hints = typing.get_type_hints(hint)
+    return defaults | {key: with_defaults(hints.get(key, Any), value) for key, value in tree.items()}
+
+
+def _keys(hint: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted keys of all fields below a type; those of a list's sections with the number 0."""
+    hint = required_part(hint)
+    if typing.get_origin(hint) is tuple:
+        hint, prefix = typing.get_args(hint)[0], f"{prefix}0."
+    if dataclasses.is_dataclass(hint):
+        for name, inner in typing.get_type_hints(hint).items():
+            yield f"{prefix}{name}"
+            yield from _keys(inner, f"{prefix}{name}.")
+
+
+def elsewhere(name: str, root: type, where: str) -> str:
+    """For an error about an unknown key: the other sections' keys of that name, or nearly; "" where there is none."""
+    own = where.partition(".")[2]
+    by_key = {key: key.rpartition(".") for key in _keys(root)}
+    others = {key: last for key, (section, _, last) in by_key.items() if section != own}
+    close = difflib.get_close_matches(name, set(others.values()), n=3, cutoff=0.8)
+    found = sorted((key for key in others if others[key] in close), key=lambda key: (close.index(others[key]), key))
+    return f"; in other sections: {', '.join(found[:4])}" if found else ""
+
+
+def parse(
+    cls: type[T], tree: Mapping[str, Any] | ConfigDict, where: str = "config", root: type | None = None
+) -> T:  # fmt: skip
     """Builds a dataclass from a tree of plain values, strictly, by its type hints.
 
     Hints may be int, float (an int will do), bool, str, Literal, `X | None`, `tuple[X, ...]` (a list will do),
@@ -178,6 +199,7 @@ def parse(cls: type[T], tree: Mapping[str, Any] | ConfigDict, where: str = "conf
 
     Args:
         where: the tree's own key, for errors.
+        root: the dataclass of the whole config, whose other sections an error may point to.
 
     Raises:
         ConfigError: an unknown key, a missing one, a wrong type, or values that a `__post_init__` refuses.
@@ -189,12 +211,13 @@ def parse(cls: type[T], tree: Mapping[str, Any] | ConfigDict, where: str = "conf
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for key in tree:
         if key not in fields:
-            raise ConfigError(f"unknown key {where}.{key}; nearest: {nearest(str(key), fields)}")
+            others = elsewhere(str(key), root or cls, where)
+            raise ConfigError(f"unknown key {where}.{key}; nearest: {nearest(str(key), fields)}{others}")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in tree:
             raise ConfigError(f"{where}.{name} is missing and has no default")
-    values = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in tree.items()}
+    values = {key: _convert(hints[key], value, f"{where}.{key}", root or cls) for key, value in tree.items()}
     try:
         return cls(**values)
     except ValueError as error:
@@ -245,72 +268,14 @@ def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     return flat or {prefix: tree}
 
 
-def _override(config: ConfigDict, override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise ConfigError(f"{override!r} sets nothing; write section.field=value")
-    _set(config, key.split("."), text, "config")
-
-
-def _set(node: Any, names: list[str], text: str, where: str) -> Any:
-    """The node with the field at `names` below it set; a tuple's sections are numbered from 0."""
-    if not names:
-        if isinstance(node, ConfigDict):
-            raise ConfigError(f"{where} is a section; set one of its fields: {nearest('', node)}")
-        return _read(text, node, where)
-    name, *rest = names
-    below = f"{where}.{name}"
-    if isinstance(node, tuple | list) and all(isinstance(item, Mapping | ConfigDict) for item in node):
-        if not name.isdecimal() or int(name) >= len(node):
-            has = f"0 to {len(node) - 1}" if node else "none"
-            raise ConfigError(f"{where} has no section {name!r}; it has {has}")
-        items = list(node)
-        items[int(name)] = _set(ConfigDict(items[int(name)]), rest, text, below)
-        return type(node)(items)
-    if not isinstance(node, ConfigDict):
-        raise ConfigError(f"{where} is a value, not a section: there is no {'.'.join([below, *rest])}")
-    if name not in node:
-        raise ConfigError(f"unknown key {'.'.join([below, *rest])}; nearest in {where}: {nearest(name, node)}")
-    value = _set(node[name], rest, text, below)
-    # ConfigDict has type rules of its own, stricter (placeholders) and laxer than ours; `parse` is the judge.
-    with node.ignore_type():
-        node[name] = value
-    return node
-
-
-def _read(text: str, present: Any, where: str) -> Any:
-    if isinstance(present, str):
-        return text
-    if isinstance(present, bool) and text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
-    if present is None or value is None:
-        return value
-    if isinstance(present, tuple | list) and isinstance(value, tuple | list):
-        return type(present)(value)
-    kind = type(present)
-    if kind is float and isinstance(value, str):
-        # "inf" and "nan" are numbers to float, and no Python literals.
-        value = float(value) if value.lower().lstrip("+-") in ("inf", "nan") else value
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise ConfigError(f"{where}={text} is not {_EXPECTED.get(kind, kind.__name__)}, as the present {present!r} is")
-    return value
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
+def _convert(hint: Any, value: Any, where: str, root: type) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return to_dict(value) if isinstance(value, ConfigDict) else value
     if dataclasses.is_dataclass(hint):
-        return parse(hint, value, where)
-    if origin in (typing.Union, types.UnionType) and len(arguments) == 2 and types.NoneType in arguments:
-        [inner] = [argument for argument in arguments if argument is not types.NoneType]
-        return None if value is None else _convert(inner, value, where)
+        return parse(hint, value, where, root)
+    if (inner := required_part(hint)) is not hint:
+        return None if value is None else _convert(inner, value, where, root)
     if origin is typing.Literal:
         if not any(value == choice and type(value) is type(choice) for choice in arguments):
             close = nearest(str(value), map(str, arguments))
@@ -319,15 +284,15 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple and arguments[1:] == (Ellipsis,):
         if not isinstance(value, tuple | list):
             raise ConfigError(f"{where} is {value!r}, should be a tuple")
-        return tuple(_convert(arguments[0], item, f"{where}.{index}") for index, item in enumerate(value))
+        return tuple(_convert(arguments[0], item, f"{where}.{index}", root) for index, item in enumerate(value))
     if isinstance(origin, type) and issubclass(origin, Mapping):
         if not isinstance(value, Mapping | ConfigDict):
             raise ConfigError(f"{where} is {value!r}, should be a section")
-        return {str(key): _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {str(key): _convert(arguments[1], item, f"{where}.{key}", root) for key, item in value.items()}
     if hint not in (int, float, bool, str):
         raise TypeError(f"{where}: a config's field cannot have the type {hint}")
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
-        raise ConfigError(f"{where} is {value!r} ({type(value).__name__}), should be {_EXPECTED[hint]}")
+        raise ConfigError(f"{where} is {value!r} ({type(value).__name__}), should be {EXPECTED[hint]}")
     return value

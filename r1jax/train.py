@@ -17,7 +17,6 @@ from typing import Any
 
 import jax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from r1jax import config as configs
 from r1jax.config import ConfigError
@@ -25,6 +24,7 @@ from r1jax.core.sharding import make_mesh
 from r1jax.data import instructions, soft_targets
 from r1jax.data.corpus import document
 from r1jax.models import hf
+from r1jax.overrides import override, overrides_from
 from r1jax.stages import (
     coldstart,
     evaluate,
@@ -56,15 +56,20 @@ SHIPPED = pathlib.Path(__file__).parent.parent / "experiments" / "models"
 
 
 def read_config(spec: str, overrides: list[str]) -> Any:
-    """Loads a config file and types it.
+    """Loads a config file, sets the fields that the command line sets, and judges the result.
 
     Raises:
         ConfigError: see `r1jax.config`; also an unknown stage, or nothing to start from.
     """
-    cfg = _typed(configs.load(spec))
-    if overrides:
-        # Over the typed config, so that the command line may set what the page leaves at its default.
-        cfg = _typed(configs.override(configs.to_dict(cfg), overrides))
+    tree = configs.load(spec)
+    stage = tree.get("stage")  # says which other fields there are
+    for each in overrides:
+        if each.startswith("stage="):
+            stage = each.removeprefix("stage=")
+    if stage not in STAGES:
+        raise ConfigError(f"config.stage is {stage!r}, should be one of: {', '.join(STAGES)}")
+    cls = STAGES[stage]
+    cfg = configs.parse(cls, override(cls, tree, overrides) if overrides else tree)
     if isinstance(cfg, coldstart.ColdStartConfig):
         coldstart.check(cfg)
     elif hasattr(cfg, "endpoint"):
@@ -75,13 +80,6 @@ def read_config(spec: str, overrides: list[str]) -> Any:
             "and safetensors), a .gguf file, a model folder of ours, or the config of a run that makes one"
         )
     return cfg
-
-
-def _typed(tree: ConfigDict) -> Any:
-    stage = tree.get("stage")
-    if stage not in STAGES:
-        raise ConfigError(f"config.stage is {stage!r}, should be one of: {', '.join(STAGES)}")
-    return configs.parse(STAGES[stage], tree)
 
 
 def claim(workdir: pathlib.Path, cfg: Trained) -> None:
@@ -274,7 +272,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--num-processes", type=int, help="joins that many processes; found by itself on TPU")
     parser.add_argument("--process-id", type=int, help="which of them this is; found by itself on TPU")
     args, rest = parser.parse_known_args(argv)
-    return configs.exit_status(lambda: run(args, configs.overrides_from(rest)))
+    return configs.exit_status(lambda: run(args, overrides_from(rest)))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from r1jax import config
 from r1jax.config import ConfigError
+from r1jax.overrides import override, overrides_from
 
 PAGE = """
 from ml_collections import ConfigDict
@@ -18,8 +19,8 @@ def get_config(arg=None):
     if arg not in (None, "mini"):
         raise ValueError(f"no size {arg!r}; there is: mini")
     return ConfigDict(dict(
-        seed=0, size=arg or "default", note=None, fast=False, mesh=(1, 2),
-        grpo=dict(beta=0.001, group_size=8, clip_high=0.2),
+        seed=0, size=arg or "default", note=None, fast=False, mesh=(1, 2), options=dict(terms=4, name="x"),
+        grpo=dict(beta=0.001, group_size=8),
     ))
 """
 
@@ -43,6 +44,28 @@ class GRPO:
 
 
 @dataclasses.dataclass(frozen=True)
+class Optimizer:
+    learning_rate: float = 0.1
+    b1: float = 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """What PAGE is read as."""
+
+    seed: int
+    grpo: GRPO = GRPO()
+    optimizer: Optimizer = Optimizer()
+    size: str = ""
+    kind: Literal["a", "b"] = "a"
+    note: str | None = None
+    limit: int | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fast: bool = False
+    mesh: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Run:
     seed: int
     grpo: GRPO = GRPO()
@@ -57,6 +80,10 @@ def page(tmp_path):
     path = tmp_path / "zero.py"
     path.write_text(PAGE)
     return str(path)
+
+
+def overridden(page: str, *overrides: str) -> dict[str, Any]:
+    return override(Page, config.load(page), overrides)
 
 
 def error(call, *arguments) -> str:
@@ -88,7 +115,7 @@ def test_a_file_without_get_config_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "override, value",
+    "text, value",
     [
         ("grpo.beta=0.01", 0.01),
         ("grpo.beta=1", 1.0),
@@ -102,26 +129,37 @@ def test_a_file_without_get_config_is_refused(tmp_path):
         ("mesh=(4, 2, 1)", (4, 2, 1)),
         ("mesh=[4]", (4,)),
         ("mesh=()", ()),
-        ("note=3", 3),
+        ("note=3", "3"),
         ("note=words", "words"),
+        ("note=None", None),
+        ("kind=b", "b"),
+        ("limit=3", 3),
+        ("limit=None", None),
+        ("options.terms=5", 5),
+        ("options.name=5", "5"),
+        ("optimizer.b1=1", 1.0),
         ("seed=None", None),
     ],
 )
-def test_an_override_is_read_as_the_present_values_type(page, override, value):
-    got = config.load(page, [override])
-    for name in override.partition("=")[0].split("."):
+def test_an_override_is_read_as_its_fields_type(page, text, value):
+    got = overridden(page, text)
+    for name in text.partition("=")[0].split("."):
         got = got[name]
     assert got == value and type(got) is type(value)
 
 
 @pytest.mark.parametrize(
-    "override, words",
+    "text, words",
     [
         ("grpo.bta=0.01", ["config.grpo.bta", "beta"]),
         ("gropo.beta=0.01", ["config.gropo.beta", "grpo"]),
         ("grpo=3", ["config.grpo is a section", "beta"]),
         ("seed.x=3", ["config.seed is a value"]),
         ("grpo.group_size=1.5", ["config.grpo.group_size=1.5", "an int", "8"]),
+        ("limit=1.5", ["config.limit=1.5 is not an int"]),
+        ("grpo.learning_rate=1", ["config.grpo.learning_rate", "in other sections: optimizer.learning_rate"]),
+        ("learnin_rate=1", ["config.learnin_rate", "in other sections: optimizer.learning_rate"]),
+        ("optimiser.learning_rate=1", ["nearest in config: optimizer", "in other sections: optimizer.learning_rate"]),
         ("grpo.group_size=true", ["an int"]),
         ("grpo.beta=small", ["a number"]),
         ("fast=1", ["true or false"]),
@@ -129,19 +167,19 @@ def test_an_override_is_read_as_the_present_values_type(page, override, value):
         ("grpo.beta", ["section.field=value"]),
     ],
 )
-def test_trap34_an_override_out_of_place_is_an_error_with_the_nearest_choice(page, override, words):
-    message = error(config.load, page, [override])
+def test_trap34_an_override_out_of_place_is_an_error_with_the_nearest_choice(page, text, words):
+    message = error(overridden, page, text)
     assert all(word in message for word in words), message
 
 
 def test_overrides_from_takes_both_forms_of_an_argument():
     arguments = ["--config.a.b=1", "--config.c", "-2", "--config.d=x=y"]
-    assert config.overrides_from(arguments) == ["a.b=1", "c=-2", "d=x=y"]
+    assert overrides_from(arguments) == ["a.b=1", "c=-2", "d=x=y"]
 
 
 @pytest.mark.parametrize("arguments", [["--wrkdir=x"], ["stray"], ["--config.a"], ["--config.a", "--config.b=1"]])
 def test_overrides_from_refuses_all_else(arguments):
-    assert arguments[0] in error(config.overrides_from, arguments)
+    assert arguments[0] in error(overrides_from, arguments)
 
 
 def test_parse_builds_nested_dataclasses_from_a_config_dict():
@@ -225,14 +263,45 @@ def test_differences_name_each_key_and_both_values():
 
 
 def test_a_section_within_a_tuple_is_set_by_its_number():
-    tree = {"models": ({"name": "a", "weight": 1.0}, {"name": "b", "weight": 1.0}), "none": ()}
-    set_ = config.override(tree, ["models.1.weight=0.5", "models.0.name=c"])
-    assert config.to_dict(set_)["models"] == [{"name": "c", "weight": 1.0}, {"name": "b", "weight": 0.5}]
-    for key, message in (("models.2.weight", "no section '2'; it has 0 to 1"), ("models.x.weight", "no section 'x'"),
-                         ("none.0.a", "it has none"), ("models.0.wight", "nearest in config.models.0: weight"),
-                         ("models.0", "config.models.0 is a section")):  # fmt: skip
+    tree = {"seed": 1, "tasks": ({"name": "a", "weight": 2.0}, {"name": "b"})}
+    set_ = override(Run, tree, ["tasks.1.weight=0.5", "tasks.0.name=c"])
+    tasks = [{"name": "c", "weight": 2.0, "options": {}}, {"weight": 0.5, "options": {}, "name": "b"}]
+    assert set_["tasks"] == tasks and tree["tasks"][0]["name"] == "a"
+    for key, message in (("tasks.2.weight", "no section '2'; it has 0 to 1"), ("tasks.x.weight", "no section 'x'"),
+                         ("tasks.0.wight", "nearest in config.tasks.0: weight"),
+                         ("tasks.0", "config.tasks.0 is a section")):  # fmt: skip
         with pytest.raises(config.ConfigError, match=message):
-            config.override(tree, [f"{key}=1"])
+            override(Run, tree, [f"{key}=1"])
+    with pytest.raises(config.ConfigError, match="it has none"):
+        override(Run, {"seed": 1}, ["tasks.0.name=a"])
+
+
+def test_overrides_come_before_any_judgement():
+    """What a page says is not looked at where the command line says otherwise, nor missed where it says it alone."""
+    run = config.parse(Run, override(Run, {"seed": "x", "limit": 1.5, "tasks": [{"name": "a", "weight": -1}]},
+                                     ["seed=3", "limit=2", "tasks.0.weight=1"]))  # fmt: skip
+    assert run == Run(3, tasks=(Task("a"),), limit=2)
+    assert config.parse(Run, override(Run, {}, ["seed=3"])) == Run(3)
+    assert "config.seed is missing" in error(config.parse, Run, override(Run, {}, ["limit=1"]))
+
+    @dataclasses.dataclass(frozen=True)
+    class Outer:
+        task: Task
+
+    assert config.parse(Outer, override(Outer, {}, ["task.name=a"])) == Outer(Task("a"))
+    assert "config.task is missing" in error(config.parse, Outer, override(Outer, {}, []))
+
+
+def test_defaults_are_filled_in_at_any_depth_and_nothing_is_judged():
+    tree = config.with_defaults(Run, {"seed": "?", "grpo": {"beta": None}, "tasks": ({"name": 1},), "unknown": 1})
+    assert tree == {
+        "seed": "?", "unknown": 1, "limit": None, "resume": True, "shares": {},
+        "grpo": {"beta": None, "group_size": 8, "aggregation": "sequence"},
+        "tasks": [{"name": 1, "weight": 1.0, "options": {}}],
+    }  # fmt: skip
+    assert config.with_defaults(GRPO | None, None) is None
+    whole = config.to_dict(Run(3, tasks=(Task("a"),)))
+    assert config.with_defaults(Run, whole) == whole
 
 
 def test_what_stands_at_its_default_is_left_out_at_any_depth():

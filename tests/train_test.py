@@ -145,8 +145,27 @@ def test_a_field_that_the_page_leaves_at_its_default_can_be_set_too(spec):
     assert (cfg.grpo.entropy_bonus, cfg.mesh.fsdp, cfg.sampling.truncation.top_k) == (0.5, 2, 7)
 
 
+def test_a_page_is_judged_after_the_command_line_and_not_before(tmp_path):
+    """Values that would be refused, and fields that are missing, do not matter where the command line sets them."""
+    page = merged(ZERO, base=str(tmp_path / "nowhere"), num_steps=-3, optimizer__clip_norm=-1.0, data__template="plane",
+                  stage="r1", grpo__beta="much")  # fmt: skip
+    del page["evaluation"], page["data"]["tasks"]
+    spec = write_config(tmp_path / "zero.py", page)
+    mended = ["stage=rl", "base=model", "num_steps=2", "optimizer.clip_norm=1", "data.template=plain", "grpo.beta=0.1",
+              "data.path=questions.jsonl"]  # fmt: skip
+    cfg = train.read_config(spec, mended)
+    assert (cfg.base, cfg.num_steps, cfg.optimizer.clip_norm, cfg.grpo.beta) == ("model", 2, 1.0, 0.1)
+    for left_out in mended:  # each of them is refused for itself
+        if not left_out.startswith("base="):
+            with pytest.raises(config.ConfigError):
+                train.read_config(spec, [each for each in mended if each != left_out])
+    with pytest.raises(config.ConfigError, match="clip_norm=-2.0"):
+        train.read_config(spec, [*mended, "optimizer.clip_norm=-2"])
+
+
 @pytest.mark.parametrize(("override", "says"), [
     ("grpo.betta=0.1", ["config.grpo.betta", "beta"]),
+    ("grpo.learning_rate=0.1", ["config.grpo.learning_rate", "in other sections: optimizer.learning_rate"]),
     ("grpo.beta=often", ["config.grpo.beta", "a number"]),
     ("sampling.slots=1.5", ["config.sampling.slots", "an int"]),
     ("data.path=qestions.jsonl", ["qestions.jsonl", "questions.jsonl"]),
