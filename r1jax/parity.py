@@ -1,6 +1,6 @@
 """How far our numbers are from those of `transformers`, on any checkpoint that both can read.
 
-    python -m r1jax.parity DIR       # needs torch and transformers: pip install -e .[parity]
+    python -m r1jax.parity DIR       # needs torch and transformers: pip install -e '.[parity]'
 
 Both compute in float32. A deviation is max |ours - theirs| / max |theirs| over the logits of real tokens.
 """

@@ -6,8 +6,8 @@ import pathlib
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="parity needs PyTorch: pip install -e .[parity]")
-pytest.importorskip("transformers", reason="parity needs transformers: pip install -e .[parity]")
+pytest.importorskip("torch", reason="parity needs PyTorch: pip install -e '.[parity]'")
+pytest.importorskip("transformers", reason="parity needs transformers: pip install -e '.[parity]'")
 
 from reference import FAMILIES, draw, load, their_ahead
 

@@ -18,8 +18,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="module")
 def downloaded(tmp_path_factory) -> pathlib.Path:
     """A small Qwen2 with a byte-level tokenizer and a chat template, as its authors would publish it."""
-    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[dev,parity]")
-    transformers = pytest.importorskip("transformers", reason="needs transformers: pip install -e .[dev,parity]")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e '.[dev,parity]'")
+    transformers = pytest.importorskip("transformers", reason="needs transformers: pip install -e '.[dev,parity]'")
     folder = tmp_path_factory.mktemp("qwen")
     tokenizer = tiny_bpe.train()
     torch.manual_seed(0)

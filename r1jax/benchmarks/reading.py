@@ -182,5 +182,5 @@ def _parquet(file: pathlib.Path) -> list[dict[str, Any]]:
     try:
         import pyarrow.parquet  # only where such a file is read: the extra `eval`
     except ImportError as error:
-        raise ValueError(f"{file} needs the package pyarrow: pip install 'r1jax[eval]'") from error
+        raise ValueError(f"{file} needs the package pyarrow: pip install -e '.[eval]' in r1jax's folder") from error
     return pyarrow.parquet.read_table(file).to_pylist()
