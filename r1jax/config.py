@@ -15,6 +15,7 @@ import pathlib
 import sys
 import types
 import typing
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from ml_collections import ConfigDict
 T = TypeVar("T")
 
 EXPECTED = {int: "an int", float: "a number", bool: "true or false", str: "a string", tuple: "a tuple"}
+_JOINERS = "\u200c\u200d"  # within words of Persian and figures of several parts
 
 
 class ConfigError(ValueError):
@@ -97,9 +99,27 @@ def exit_status(run: Callable[[], None]) -> int:
     except (OSError, ValueError) as error:
         if os.environ.get("R1JAX_DEBUG"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error), lines=True)}", file=sys.stderr)
         return 2
     return 0
+
+
+def printable(text: str, lines: bool = False) -> str:
+    r"""Text as a console may show it: what would move its cursor, colour it or turn its direction is spelled out.
+
+    Control characters, ANSI's escape, bidirectional overrides, half surrogates and other characters without a shape
+    become `\x1b` or `\u202e`; all other text, of any script, stays as it is.
+
+    Args:
+        lines: breaks of lines and tabs stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or (lines and each in "\n\t") or each in _JOINERS
+        or unicodedata.category(each) == "Zs" else each.encode("unicode_escape").decode()
+        for each in text
+    )  # fmt: skip
 
 
 def missing_file(path: pathlib.Path) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 
 import jax
 
+from r1jax.config import printable
+
 
 def keep_rows_before(path: pathlib.Path, step: int) -> None:
     """Drops a JSONL file's rows from `step` on, and a line cut by a crash: the resumed run writes them anew."""
@@ -28,9 +30,9 @@ def keep_rows_before(path: pathlib.Path, step: int) -> None:
 
 
 def say(text: str) -> None:
-    """Prints a line at once, in process 0 alone."""
+    """Prints a line at once, in process 0 alone; what would steer a terminal is spelled out, see `config.printable`."""
     if jax.process_index() == 0:
-        print(text, flush=True)
+        print(printable(text, lines=True), flush=True)
 
 
 class Stopwatch(dict[str, float]):
