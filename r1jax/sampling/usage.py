@@ -11,8 +11,8 @@ from r1jax.data import jsonl
 class Usage:
     """Counts replies and their tokens, those of earlier runs on the same file among them.
 
-    Replies whose sample was never kept count too: they were paid. Not counted: requests that failed, and the one reply
-    whose line a kill cut off.
+    Replies whose sample was never kept count too: they were paid. Not counted: requests that failed, unless their
+    useless reply named a price, and the one reply whose line a kill cut off.
 
     Attributes:
         replies: so far.
@@ -34,9 +34,9 @@ class Usage:
             for line in path.read_bytes().splitlines():
                 try:
                     row = json.loads(line)
-                except ValueError:  # cut off
+                    self._count(_tokens(row["prompt_tokens"]), _tokens(row["completion_tokens"]))
+                except (ValueError, LookupError, TypeError):  # cut off
                     continue
-                self._count(row["prompt_tokens"], row["completion_tokens"])
 
     def add(self, id_: str, sample: int, tokens: tuple[int, int] | None) -> None:
         """Counts a reply, from any thread.
@@ -76,3 +76,8 @@ class Usage:
         self.untold += prompt is None
         self.prompt_tokens += prompt or 0
         self.completion_tokens += completion or 0
+
+
+def _tokens(count: Any) -> int | None:
+    """A count of a line; None: it holds none, or one that earlier versions took from a server unchecked."""
+    return count if type(count) is int and count >= 0 else None

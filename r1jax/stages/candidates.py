@@ -1,7 +1,6 @@
 """Long chains of thought before they are chosen from: those in files, and what a run of R1-Zero left on disk."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards.graders import examine
 from r1jax.rewards.language import LANGUAGES, language_of
 from r1jax.rewards.numerals import number
+from r1jax.stages.record import read_grades, read_lines, read_samples
 from r1jax.text.chat import join_response
 from r1jax.text.traits import words
 
@@ -156,9 +156,9 @@ def from_record(record: pathlib.Path, from_step: int = 0) -> list[Candidate]:
 
 def _collected(folder: pathlib.Path) -> Iterator[Candidate]:
     """A folder of `stages.record`; a sample that has no grade yet is left out."""
-    questions = {row["id"]: row for row in _rows(folder / "questions.jsonl")}
-    grades = {(row["id"], row["sample"]): row for row in _rows(folder / "grades.jsonl")}
-    latest = {(row["id"], row["sample"]): row for row in _rows(folder / "samples.jsonl")}
+    questions = {row["id"]: row for row in read_lines(folder / "questions.jsonl")[0]}
+    grades = {(row["id"], row["sample"]): row for row in read_grades(folder / "grades.jsonl")[0]}
+    latest = {(row["id"], row["sample"]): row for row in read_samples(folder / "samples.jsonl")[0]}
     for (id_, sample), row in sorted(latest.items()):
         if id_ not in questions or (id_, sample) not in grades:
             continue
@@ -182,12 +182,3 @@ def _from_zero(
 def fault_of_grade(score: float | None) -> str:
     """What a grade says against a response."""
     return UNGRADABLE if score is None else "" if score == 1.0 else WRONG
-
-
-def _rows(path: pathlib.Path) -> Iterator[jsonl.Row]:
-    """A record's lines; one that a kill cut off is no line."""
-    for line in path.read_bytes().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue

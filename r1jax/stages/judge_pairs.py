@@ -30,7 +30,7 @@ from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards import judging
 from r1jax.rewards.config import JudgeConfig
 from r1jax.rewards.judge import Judge, Reply
-from r1jax.stages.record import read_lines, write_json
+from r1jax.stages.record import read_lines, read_samples, write_json
 from r1jax.training.metrics import clock, say
 
 _SAY_EVERY_S = 10.0
@@ -213,7 +213,7 @@ def _from_folder(folder: pathlib.Path, cfg: ResponsesConfig) -> tuple[list[tuple
     """What `r1jax.stages.collect` leaves; a line of its samples that a kill cut off was drawn again below."""
     questions, _ = jsonl.read_objects(folder / "questions.jsonl", lambda row, _: row)
     asked = {row["id"]: Prompt(row["id"], row["question"], "", "", row["text"], marker=cfg.marker) for row in questions}
-    samples, spoiled = read_lines(folder / "samples.jsonl")
+    samples, spoiled = read_samples(folder / "samples.jsonl")
     latest = {(row["id"], row["sample"]): row for row in samples if row["id"] in asked}
     return [
         (asked[id_].question, _candidate(asked[id_], row["text"], f"{folder.name}:{id_}:{sample}"))

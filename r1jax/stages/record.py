@@ -6,7 +6,7 @@ for one sample the last counts.
 
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ class Record:
     Attributes:
         samples: line of samples.jsonl by (question id, sample).
         grades: line of grades.jsonl, of who grades now alone.
-        spoiled: lines that a kill cut off; what they held is done again.
+        spoiled: lines that a kill cut off or that hold no sample or grade; what they held is done again.
         other_grader: samples whose grade is another grader's, or an older one's.
     """
 
@@ -43,14 +43,14 @@ class Record:
         """
         self.folder, self._grader = folder, grader
         folder.mkdir(parents=True, exist_ok=True)
-        samples, spoiled = read_lines(folder / "samples.jsonl")
+        samples, spoiled = read_samples(folder / "samples.jsonl")
         path, ours = folder / "setup.json", config.to_dict(setup)
         if samples and path.exists() and (changed := config.differences(json.loads(path.read_text("utf-8")), ours)):
             raise ConfigError(f"{folder} holds samples drawn otherwise; choose another --workdir, or set back\n  "
                               + "\n  ".join(changed))  # fmt: skip
         write_json(path, ours)
         self.samples = {(row["id"], row["sample"]): row for row in samples}
-        grades, spoiled_grades = read_lines(folder / "grades.jsonl")
+        grades, spoiled_grades = read_grades(folder / "grades.jsonl")
         latest = {(row["id"], row["sample"]): row for row in grades}
         self.grades = {key: row for key, row in latest.items() if row["grader"] == self._stamp(key[0])}
         self.spoiled = spoiled + spoiled_grades
@@ -109,15 +109,53 @@ def write_json(path: pathlib.Path, content: Any) -> None:
     part.replace(path)
 
 
-def read_lines(path: pathlib.Path) -> tuple[list[dict[str, Any]], int]:
-    """A file's objects, and the number of lines that a kill spoiled."""
+def read_lines(
+    path: pathlib.Path, usable: Callable[[dict[str, Any]], bool] = lambda row: True
+) -> tuple[list[dict[str, Any]], int]:
+    """A file's objects, and the number of lines that a kill spoiled or that are not `usable`."""
     if not path.exists():
         return [], 0
     rows, spoiled = [], 0
     with path.open("rb") as lines:
         for line in lines:
             try:
-                rows.append(json.loads(line))
-            except ValueError:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                row = None
+            if isinstance(row, dict) and usable(row):
+                rows.append(row)
+            else:
                 spoiled += 1
     return rows, spoiled
+
+
+def read_samples(path: pathlib.Path) -> tuple[list[dict[str, Any]], int]:
+    """The same of a samples.jsonl: a line whose text is none is a spoiled one."""
+    return read_lines(path, _is_sample)
+
+
+def read_grades(path: pathlib.Path) -> tuple[list[dict[str, Any]], int]:
+    """The same of a grades.jsonl."""
+    return read_lines(path, _is_grade)
+
+
+def _is_sample(row: dict[str, Any]) -> bool:
+    text, tokens = row.get("text"), row.get("tokens")
+    counted = type(tokens) is int and 0 <= tokens < 2**31
+    return _has_key(row) and _is_text(text) and row.get("finish") in ("stop", "length") and counted
+
+
+def _is_grade(row: dict[str, Any]) -> bool:
+    return _has_key(row) and {"score", "verdict", "answer", "detail", "well_formed", "grader"} <= row.keys()
+
+
+def _has_key(row: dict[str, Any]) -> bool:
+    return isinstance(row.get("id"), str) and type(row.get("sample")) is int
+
+
+def _is_text(text: Any) -> bool:
+    try:
+        text.encode()
+    except (AttributeError, UnicodeEncodeError):  # something else, or half a surrogate pair
+        return False
+    return True

@@ -1,0 +1,36 @@
+"""Files of samples and costs that earlier versions filled from servers unchecked: what is no sample is drawn again."""
+
+import json
+
+import numpy as np
+
+from r1jax.data import jsonl
+from r1jax.data.types import Prompt, Rollout
+from r1jax.sampling.usage import Usage
+from r1jax.stages.record import Record
+
+
+def test_trap71_a_record_that_holds_what_is_no_text_is_mended(tmp_path) -> None:
+    record = Record(tmp_path, {}, "grader")
+    for i in range(2):
+        prompt = Prompt(f"p{i}", "?", "", "open:x")
+        record.keep_sample(Rollout(prompt, 0, np.zeros(3, np.int32), np.zeros(0, np.float32), "5", "stop"))
+    good = {"id": "p0", "sample": 0, "text": "5", "finish": "stop", "tokens": 2}
+    for change in ({"text": [{"type": "text", "text": "5"}]}, {"text": None}, {"text": "\ud83d"}, {"tokens": None},
+                   {"tokens": 2**40}, {"finish": ["stop"]}, {"sample": None}):  # fmt: skip
+        with (tmp_path / "samples.jsonl").open("a") as file:
+            file.write(json.dumps(good | {"id": "p9"} | change) + "\n")
+    with (tmp_path / "samples.jsonl").open("a") as file:
+        file.write('[1]\n"p0"\n{}\n')
+    again = Record(tmp_path, {}, "grader")
+    assert again.spoiled == 10 and set(again.samples) == {("p0", 0), ("p1", 0)}
+
+
+def test_a_count_of_costs_that_holds_what_is_no_number_is_read(tmp_path) -> None:
+    path = tmp_path / "usage.jsonl"
+    for count in (5, None, "7", [7], {"a": 1}, -3, 2.5):
+        jsonl.append(path, {"id": "p", "sample": 0, "prompt_tokens": 1, "completion_tokens": count})
+    with path.open("a") as file:
+        file.write("[]\n{}\n")
+    usage = Usage(path)
+    assert (usage.replies, usage.prompt_tokens, usage.completion_tokens) == (7, 7, 5)
