@@ -214,7 +214,7 @@ def test_trap35_a_missing_broken_or_shortened_file_is_named(tmp_path):
         (whole[:-1], "00002-of-00003.safetensors was cut short: it has"),
         (whole[:100], "00002-of-00003.safetensors is no safetensors file, or was cut short"),
         (b"", "00002-of-00003.safetensors is no safetensors file, or was cut short"),
-        (whole[:8] + b"x" + whole[9:], "00002-of-00003.safetensors is no safetensors file: its header is no JSON"),
+        (whole[:8] + b"x" + whole[9:], "00002-of-00003.safetensors is no safetensors file: its header is not JSON"),
     ]:
         shard.write_bytes(content)
         with pytest.raises(ValueError, match=message):
@@ -225,9 +225,9 @@ def test_trap35_a_missing_broken_or_shortened_file_is_named(tmp_path):
     name, entry = next(iter(header.items()))
     for changed, message in [
         (entry | {"data_offsets": [2, entry["data_offsets"][1]]}, rf"{name}, F32 of shape .* but its place is 2 to"),
-        (entry | {"data_offsets": [-8, entry["data_offsets"][1] - 8]}, "its place is -8 to"),
-        ({"shape": [1]}, r"its header describes no tensors \(KeyError\('dtype'\)\)"),
-        (7, "its header describes no tensors"),
+        (entry | {"data_offsets": [-8, entry["data_offsets"][1] - 8]}, r"its header describes no tensor as .*\[-8,"),
+        ({"shape": [1]}, r"its header describes no tensor as .* \(KeyError\('dtype'\)\)"),
+        (7, "its header describes no tensor as "),
     ]:
         text = json.dumps(header | {name: changed}).encode()
         shard.write_bytes(len(text).to_bytes(8, "little") + text + whole[8 + length :])
@@ -348,8 +348,8 @@ def test_reading_holds_one_weight_besides_the_model(tmp_path):
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "deepseek_v2", "deepseek_v3"])
 def test_transformers_opens_what_we_export_and_computes_the_same(tmp_path, mesh_of_experts, mesh1, family, seed):
-    torch = pytest.importorskip("torch", reason="comparing needs PyTorch: pip install -e .[parity]")
-    transformers = pytest.importorskip("transformers", reason="comparing needs transformers: pip install -e .[parity]")
+    torch = pytest.importorskip("torch", reason="comparing needs PyTorch: pip install -e '.[parity]'")
+    transformers = pytest.importorskip("transformers", reason="needs transformers: pip install -e '.[parity]'")
     import reference
 
     drawn = reference.draw(family, seed)

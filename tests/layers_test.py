@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "config": (),
     "core": ("config",),
     "models": ("config", "core"),
-    "text": ("config",),
+    "text": ("config", "core.files", "core.gguf_reader"),
     "data": ("config", "core", "text"),
     "sampling": ("config", "core", "models", "text", "data"),
     "losses": ("config", "core", "models", "data.types", "data.batching"),

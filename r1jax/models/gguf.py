@@ -12,6 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from r1jax.config import nearest
+from r1jax.core.gguf_reader import contents, open_gguf
 from r1jax.models import weight_map
 from r1jax.models.config import RopeScaling
 from r1jax.models.hf_config import ARCHITECTURES as HF_ARCHITECTURES
@@ -115,22 +116,23 @@ def open_file(path: pathlib.Path) -> Checkpoint:
         FileNotFoundError: there is none.
         ValueError: it is broken or cut short, or holds a model that is not supported.
     """
-    try:
-        reader = gguf.GGUFReader(path)
-    except (ValueError, IndexError, KeyError) as error:
-        raise ValueError(f"{path} is no GGUF file, or was cut short ({error}); download it again") from error
+    reader = open_gguf(path)
     source = GGUFFile(path, reader)
-    fields = {key: field.contents() for key, field in reader.fields.items() if key not in _VOCABULARY}
+    fields = {key: contents(path, reader, key) for key in reader.fields if key not in _VOCABULARY}
     try:
         config = _hf_config(fields, source)
         cfg = config_from_hf(config)
         if _ROPE_FACTORS in source.tensors:
+            if source.tensors[_ROPE_FACTORS].shape != (cfg.head_dim // 2,):
+                raise ValueError(f"{_ROPE_FACTORS} is {list(source.tensors[_ROPE_FACTORS].shape)}, should be "
+                                 f"[{cfg.head_dim // 2}]")  # fmt: skip
             factors = source.read(_ROPE_FACTORS, (slice(0, cfg.head_dim // 2),))
             cfg = dataclasses.replace(cfg, rope_scaling=_llama3_scaling(factors, cfg.rope_theta))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     # llama.cpp rotates neighbours in this architecture alone, and its converter has reordered the heads' rows for it.
     interleaved = fields["general.architecture"] == "llama"
+    weight_map.check_count(cfg, source.tensors, str(path))
     pieces = [dataclasses.replace(piece, name=_name(piece.name)) for piece in weight_map.pieces(cfg, interleaved)]
     weight_map.check(pieces, source.tensors, str(path), ignored=(_ROPE_FACTORS,))
     return Checkpoint(cfg, config, source, pieces)
@@ -145,21 +147,22 @@ def _name(hf_name: str) -> str:
 def _hf_config(fields: Mapping[str, Any], source: GGUFFile) -> dict[str, Any]:
     """The file's metadata in config.json's words."""
     family = fields.get("general.architecture")
-    if family not in ARCHITECTURES:
+    if not isinstance(family, str) or family not in ARCHITECTURES:
         close = nearest(str(family), ARCHITECTURES)
         raise ValueError(f"general.architecture={family!r} is not supported; nearest: {close}")
-    if fields.get("split.count", 1) > 1:
+    if fields.get("split.count", 1) not in (0, 1):
         raise ValueError("one of several files of a model; join them with llama.cpp's gguf-split --merge")
     ours = {key.removeprefix(f"{family}."): _decimal(value) for key, value in fields.items()
             if key.startswith(f"{family}.")}  # fmt: skip
-    for key in _KEYS:
-        if isinstance(ours.get(key), list):
-            raise ValueError(f"{family}.{key}={ours[key]} is not supported; supported: one number for all layers")
+    for key in (*_KEYS, *_ROPE_KEYS):
+        if type(ours.get(key, 0)) not in (int, float):
+            shown = repr(ours[key])[:200]
+            raise ValueError(f"{family}.{key}={shown} is not supported; supported: one number for all layers")
     width = ours.get("attention.key_length", ours.get("embedding_length", 0) // (ours.get("attention.head_count") or 1))
     only = _ONLY | {"rope.dimension_count": width, "attention.value_length": width}
     for key, value in ours.items():
         if value != only.get(key, value):
-            raise ValueError(f"{family}.{key}={value} is not supported; supported: {only[key]}")
+            raise ValueError(f"{family}.{key}={repr(value)[:200]} is not supported; supported: {only[key]}")
     config = {name: ours[key] for key, name in _KEYS.items() if key in ours}
     if ours.get("rope.scaling.type", "none") != "none":
         config["rope_scaling"] = {"rope_type": ours["rope.scaling.type"]} | {
@@ -172,7 +175,7 @@ def _hf_config(fields: Mapping[str, Any], source: GGUFFile) -> dict[str, Any]:
         **config,
         **{name: fields[key] for key, name in _TOKENS.items() if key in fields},
         "model_type": family,
-        "vocab_size": table.shape[0] if table else ours.get("vocab_size"),
+        "vocab_size": table.shape[0] if table and table.shape else ours.get("vocab_size"),
         "tie_word_embeddings": "output.weight" not in source.tensors,
     }
 

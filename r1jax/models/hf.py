@@ -10,22 +10,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from r1jax.core.files import exists
+from r1jax.core.files import read_object as read_json
 from r1jax.core.params import Params
 from r1jax.models import safetensors, weight_map, weights
 from r1jax.models.config import ModelConfig
-from r1jax.models.hf_config import config_from_hf, config_to_hf
+from r1jax.models.hf_config import config_from_hf, config_to_hf, fp8_block
 from r1jax.models.weights import Checkpoint, Progress
-
-
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """Raises ValueError, naming the file, where it holds no JSON object."""
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} holds {type(value).__name__}, should be an object")
-    return value
 
 
 def open_folder(folder: pathlib.Path) -> Checkpoint:
@@ -39,14 +30,14 @@ def open_folder(folder: pathlib.Path) -> Checkpoint:
         raise FileNotFoundError(f"{folder} is not a model folder{hint}")
     config = read_json(folder / "config.json")
     try:
-        cfg = config_from_hf(config)
+        cfg, block = config_from_hf(config), fp8_block(config)
     except ValueError as error:
         raise ValueError(f"{folder / 'config.json'}: {error}") from error
-    block = (config.get("quantization_config") or {}).get("weight_block_size")
-    source = safetensors.SafetensorsFolder(folder, tuple(block) if block else None)
+    source = safetensors.SafetensorsFolder(folder, block)
     # transformers drops them on saving and leaves the key as it was.
     if not any(name.startswith(f"model.layers.{cfg.num_layers}.") for name in source.tensors):
         cfg = dataclasses.replace(cfg, mtp_depth=0)
+    weight_map.check_count(cfg, source.tensors, str(folder))
     pieces = weight_map.pieces(cfg, interleaved=_interleaved(cfg, config))
     weight_map.check(pieces, source.tensors, str(folder))
     return Checkpoint(cfg, config, source, pieces)
@@ -55,7 +46,7 @@ def open_folder(folder: pathlib.Path) -> Checkpoint:
 def hint_for(path: pathlib.Path | str) -> str:
     """For an error about what is no model folder: what else it is and how to get a model from it; "" where unknown."""
     adapter = pathlib.Path(path) / "adapter_config.json"
-    if adapter.exists():
+    if exists(adapter):
         base = read_json(adapter).get("base_model_name_or_path")
         return (f" but an adapter (LoRA) of {base}: merge it into that, peft.AutoPeftModelForCausalLM.from_pretrained("
                 f"folder).merge_and_unload().save_pretrained(other_folder), and give the other folder")  # fmt: skip

@@ -49,6 +49,7 @@ _ONLY_IN = {
     "deepseek_v3": {"attention_bias": (False,), "scoring_func": ("sigmoid",), "topk_method": ("noaux_tc",)},
 }  # fmt: skip
 _LEFT_OUT = ("quantization_config", "auto_map")
+_LARGEST = 2**31 - 1
 _REACH = "max_position_embeddings"
 _ROPE_KEYS = ("rope_theta", "rope_scaling", "rope_parameters")
 
@@ -57,49 +58,91 @@ def config_from_hf(config: Mapping[str, Any]) -> ModelConfig:
     """The ModelConfig of a config.json.
 
     Raises:
-        ValueError: a key is missing, or asks for what is not supported: which, and what is.
+        ValueError: a key is missing, is of another type, or asks for what is not supported: which, and what is.
     """
     family = config.get("model_type")
-    if family not in ARCHITECTURES:
+    if not isinstance(family, str) or family not in ARCHITECTURES:
         raise ValueError(f"model_type={family!r} is not supported; nearest: {nearest(str(family), ARCHITECTURES)}")
     config = _DEFAULTS.get(family, {}) | dict(config)
     _refuse_unsupported(config)
-    width, heads = _need(config, "hidden_size"), _need(config, "num_attention_heads")
+    width, heads = _whole(config, "hidden_size"), _whole(config, "num_attention_heads")
     mla = moe = None
     if family.startswith("deepseek"):
         mla, moe = _mla(config), _moe(config)
-    head_dim = mla.nope_dim + mla.rope_dim if mla else config.get("head_dim") or width // (heads or 1)
     theta, scaling = _rope_from_hf(config)
+    mtp_key = "num_nextn_predict_layers" if "num_nextn_predict_layers" in config else "num_mtp_layers"
     return ModelConfig(
-        vocab_size=_need(config, "vocab_size"),
+        vocab_size=_whole(config, "vocab_size"),
         embed_dim=width,
-        num_layers=_need(config, "num_hidden_layers"),
+        num_layers=_whole(config, "num_hidden_layers"),
         num_heads=heads,
-        num_kv_heads=heads if family == "llama" and not config.get("num_key_value_heads")
-        else _need(config, "num_key_value_heads"),
-        head_dim=head_dim,
-        mlp_dim=_need(config, "intermediate_size"),
-        rope_theta=float(theta),
-        norm_eps=config.get("rms_norm_eps", 1e-6),
-        tie_embeddings=bool(config.get("tie_word_embeddings", False)),
+        num_kv_heads=_whole(config, "num_key_value_heads", heads if family == "llama" else None),
+        head_dim=mla.nope_dim + mla.rope_dim if mla else _whole(config, "head_dim", width // (heads or 1)),
+        mlp_dim=_whole(config, "intermediate_size"),
+        rope_theta=theta,
+        norm_eps=_real(config, "rms_norm_eps", 1e-6),
+        tie_embeddings=_flag(config, "tie_word_embeddings"),
         dtype="bfloat16" if (config.get("dtype") or config.get("torch_dtype")) == "bfloat16" else "float32",
         attention_bias=family == "qwen2",
         qk_norm=family == "qwen3",
         rope_scaling=scaling,
         mla=mla,
         moe=moe,
-        mtp_depth=config.get("num_nextn_predict_layers", config.get("num_mtp_layers")) or 0,
+        mtp_depth=_whole(config, mtp_key, 0),
     )  # fmt: skip
 
 
-def _need(config: Mapping[str, Any], key: str) -> Any:
-    """A number that must be there."""
+def fp8_block(config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Rows and columns of a block of fp8 weights, None where config.json says nothing of any.
+
+    Raises:
+        ValueError: what it says is no such thing.
+    """
+    block = _section(config, "quantization_config").get("weight_block_size")
+    if block is None:
+        return None
+    if not isinstance(block, list) or len(block) != 2 or not all(type(size) is int and size > 0 for size in block):
+        raise ValueError(f"quantization_config.weight_block_size={_shown(block)} should be two whole numbers above 0")
+    return block[0], block[1]
+
+
+def _whole(config: Mapping[str, Any], key: str, default: int | None = None) -> int:
+    """A whole number, which must be there where there is no default. Null is as good as absent."""
+    value = _real(config, key, default)
+    if value != int(value) or abs(value) > _LARGEST:
+        raise ValueError(f"{key}={_shown(config[key])} should be a whole number of at most {_LARGEST:,}")
+    return int(value)
+
+
+def _real(config: Mapping[str, Any], key: str, default: float | None = None) -> float:
     value = config.get(key)
+    if value is None and default is not None:
+        return default
     if value is None:
         raise ValueError(f"{key} is missing; nearest there: {nearest(key, config)}")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{key}={json.dumps(value)} should be a number")
+    # Python reads NaN and Infinity as JSON; and whole numbers of any length, which need not be floats.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1e300:
+        raise ValueError(f"{key}={_shown(value)} should be a number")
     return value
+
+
+def _flag(config: Mapping[str, Any], key: str) -> bool:
+    value = config.get(key)
+    if not isinstance(value, bool | None):
+        raise ValueError(f"{key}={_shown(value)} should be true or false")
+    return bool(value)
+
+
+def _section(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = config.get(key) or {}
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{key}={_shown(value)} should be an object")
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _refuse_unsupported(config: Mapping[str, Any]) -> None:
@@ -107,13 +150,15 @@ def _refuse_unsupported(config: Mapping[str, Any]) -> None:
     for key, supported in (_ONLY | _ONLY_IN.get(family, {})).items():
         if config.get(key) is not None and config[key] not in supported:
             choices = ", ".join(json.dumps(value) for value in supported or (None,))
-            raise ValueError(f"{key}={json.dumps(config[key])} is not supported in {family}; supported: {choices}")
-    types = config.get("layer_types") or ()
-    first_window = config.get("max_window_layers", 0) if config.get("use_sliding_window") else math.inf
-    if first_window < _need(config, "num_hidden_layers") or set(types) - {"full_attention"}:
-        raise ValueError(f"use_sliding_window={config.get('use_sliding_window')}, layer_types={list(types)}: layers "
-                         f"with a sliding window are not supported; supported: full_attention")  # fmt: skip
-    method = (config.get("quantization_config") or {}).get("quant_method")
+            raise ValueError(f"{key}={_shown(config[key])} is not supported in {family}; supported: {choices}")
+    types = config.get("layer_types") or []
+    slides = _flag(config, "use_sliding_window")
+    first_window = _whole(config, "max_window_layers", 0) if slides else math.inf
+    others = types if not isinstance(types, list) else [each for each in types if each != "full_attention"]
+    if first_window < _whole(config, "num_hidden_layers") or others:
+        raise ValueError(f"use_sliding_window={slides}, layer_types={_shown(types)}: layers with a sliding window are "
+                         f"not supported; supported: full_attention")  # fmt: skip
+    method = _section(config, "quantization_config").get("quant_method")
     if method not in (None, "fp8"):
         raise ValueError(f"quantization_config.quant_method={method!r} is not supported; supported: fp8 in blocks, as "
                          f"DeepSeek-V3 has it, and weights that are not quantised")  # fmt: skip
@@ -121,64 +166,62 @@ def _refuse_unsupported(config: Mapping[str, Any]) -> None:
 
 def _mla(config: Mapping[str, Any]) -> MLAConfig:
     return MLAConfig(
-        q_rank=config.get("q_lora_rank") or 0,
-        kv_rank=_need(config, "kv_lora_rank"),
-        nope_dim=_need(config, "qk_nope_head_dim"),
-        rope_dim=_need(config, "qk_rope_head_dim"),
-        v_dim=_need(config, "v_head_dim"),
+        q_rank=_whole(config, "q_lora_rank", 0),
+        kv_rank=_whole(config, "kv_lora_rank"),
+        nope_dim=_whole(config, "qk_nope_head_dim"),
+        rope_dim=_whole(config, "qk_rope_head_dim"),
+        v_dim=_whole(config, "v_head_dim"),
     )
 
 
 def _moe(config: Mapping[str, Any]) -> MoEConfig | None:
-    first_dense = config.get("first_k_dense_replace") or 0
-    if first_dense >= _need(config, "num_hidden_layers"):
+    first_dense = _whole(config, "first_k_dense_replace", 0)
+    if first_dense >= _whole(config, "num_hidden_layers"):
         return None
     grouped = config.get("topk_method") != "greedy"
     return MoEConfig(
-        num_experts=_need(config, "n_routed_experts"),
-        top_k=_need(config, "num_experts_per_tok"),
-        expert_dim=_need(config, "moe_intermediate_size"),
-        num_shared=config.get("n_shared_experts") or 0,
+        num_experts=_whole(config, "n_routed_experts"),
+        top_k=_whole(config, "num_experts_per_tok"),
+        expert_dim=_whole(config, "moe_intermediate_size"),
+        num_shared=_whole(config, "n_shared_experts", 0),
         first_dense=first_dense,
-        num_groups=_need(config, "n_group") if grouped else 1,
-        top_groups=_need(config, "topk_group") if grouped else 1,
+        num_groups=_whole(config, "n_group") if grouped else 1,
+        top_groups=_whole(config, "topk_group") if grouped else 1,
         scoring="softmax" if config["model_type"] == "deepseek_v2" else "sigmoid",
-        normalize=bool(config.get("norm_topk_prob")),
-        scale=float(config.get("routed_scaling_factor", 1.0)),
+        normalize=_flag(config, "norm_topk_prob"),
+        scale=float(_real(config, "routed_scaling_factor", 1.0)),
     )
 
 
 def _rope_from_hf(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
     """The rotary base and its stretching, from the keys of transformers 5 (rope_parameters) or from the older ones."""
     rope = _rope_keys(config)
-    theta = rope.get("rope_theta") or 10_000.0
+    theta = float(_real(rope, "rope_theta", 10_000.0))
     kind = rope.get("rope_type") or "default"
     if kind not in ("default", "linear", "llama3", "yarn") or any(isinstance(value, dict) for value in rope.values()):
-        raise ValueError(f"rope_parameters={json.dumps(rope)} is not supported; supported: one of the types default, "
+        raise ValueError(f"rope_parameters={_shown(rope)} is not supported; supported: one of the types default, "
                          f"linear, llama3 and yarn for all layers")  # fmt: skip
-    if rope.get("partial_rotary_factor", 1.0) != 1.0 or rope.get("truncate") is False:
-        raise ValueError(f"rope_parameters={json.dumps(rope)}: partial_rotary_factor other than 1 and truncate=false "
+    if _real(rope, "partial_rotary_factor", 1.0) != 1.0 or rope.get("truncate") is False:
+        raise ValueError(f"rope_parameters={_shown(rope)}: partial_rotary_factor other than 1 and truncate=false "
                          f"are not supported")  # fmt: skip
     if kind == "default":
         return theta, None
     if kind == "linear":
-        return theta, RopeScaling("linear", float(_need(rope, "factor")))
+        return theta, RopeScaling("linear", float(_real(rope, "factor")))
     key = "original_max_position_embeddings"
-    original = config.get(key) or rope.get(key) or config.get(_REACH)
-    if original is None:
-        raise ValueError(f"rope_parameters={json.dumps(rope)} lacks original_max_position_embeddings")
+    original = _whole(config, key, _whole(rope, key, 0)) or _whole(config, _REACH, 0)
+    if not original:
+        raise ValueError(f"rope_parameters={_shown(rope)} lacks {key}")
     if kind == "llama3":
         return theta, RopeScaling(
-            "llama3", float(_need(rope, "factor")), original,
-            low_frequency_factor=float(_need(rope, "low_freq_factor")),
-            high_frequency_factor=float(_need(rope, "high_freq_factor")),
+            "llama3", float(_real(rope, "factor")), original,
+            low_frequency_factor=float(_real(rope, "low_freq_factor")),
+            high_frequency_factor=float(_real(rope, "high_freq_factor")),
         )  # fmt: skip
-    return theta, RopeScaling(
-        "yarn", float(rope.get("factor") or _need(config, _REACH) / original), original,
-        beta_fast=float(rope.get("beta_fast") or 32), beta_slow=float(rope.get("beta_slow") or 1),
-        mscale=float(rope.get("mscale") or 0), mscale_all_dim=float(rope.get("mscale_all_dim") or 0),
-        attention_factor=float(rope.get("attention_factor") or 0),
-    )  # fmt: skip
+    optional = {"beta_fast": 32, "beta_slow": 1, "mscale": 0, "mscale_all_dim": 0, "attention_factor": 0}
+    numbers = {name: float(_real(rope, name, value) or value) for name, value in optional.items()}
+    factor = _real(rope, "factor", 0) or _whole(config, _REACH) / original
+    return theta, RopeScaling("yarn", float(factor), original, **numbers)
 
 
 def _rope_keys(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,11 +230,7 @@ def _rope_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     `rope_scaling` beside `rope_parameters` stretches what the other leaves as it is (transformers 5 takes the first
     alone, with a base of 10,000). Raises ValueError where they contradict each other.
     """
-    places = {key: config.get(key) or {} for key in ("rope_parameters", "rope_scaling")}
-    for key, rope in places.items():
-        if not isinstance(rope, Mapping):
-            raise ValueError(f"{key}={json.dumps(rope)} should be an object")
-    places = {key: dict(rope) for key, rope in places.items()}
+    places = {key: dict(_section(config, key)) for key in ("rope_parameters", "rope_scaling")}
     for rope in places.values():
         if "type" in rope:
             rope.setdefault("rope_type", rope.pop("type"))
@@ -202,7 +241,7 @@ def _rope_keys(config: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in rope.items():
             if found.get(key) not in (None, value) and value is not None:
                 keys = ", ".join(each for each in _ROPE_KEYS if config.get(each))
-                raise ValueError(f"{key} is {json.dumps(found[key])} and {json.dumps(value)} in one config, which has "
+                raise ValueError(f"{key} is {_shown(found[key])} and {_shown(value)} in one config, which has "
                                  f"{keys}: leave one of them out")  # fmt: skip
             found[key] = found.get(key) if value is None else value
     return found

@@ -8,15 +8,18 @@ import json
 import math
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import ml_dtypes
 import numpy as np
 
+from r1jax.core import files
 from r1jax.models.weight_map import Index
 from r1jax.models.weights import Progress
 
+# As the package of the same name: a longer header is no header.
+_MAX_HEADER = 100_000_000
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 FP8 = np.dtype(ml_dtypes.float8_e4m3fn)
 DTYPES = {
@@ -97,7 +100,7 @@ def _map(stored: _Stored) -> np.ndarray:
 
 def _tensors(folder: pathlib.Path) -> dict[str, _Stored]:
     """Where each tensor lies. One that stands in two shards is taken from the one that the index names."""
-    if (folder / SINGLE).exists():
+    if files.exists(folder / SINGLE):
         return _header(folder / SINGLE)
     index, found, elsewhere = _index(folder), {}, {}
     for file_name in sorted(set(index.values())):
@@ -117,13 +120,15 @@ def _tensors(folder: pathlib.Path) -> dict[str, _Stored]:
 
 def _index(folder: pathlib.Path) -> dict[str, str]:
     """The file of each tensor, by the folder's index."""
-    if (folder / INDEX).exists():
+    if files.exists(folder / INDEX):
         try:
-            index = dict(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"])
+            index = files.read_object(folder / INDEX)["weight_map"]
             names = sorted(set(index.values()))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{folder / INDEX} is no index of safetensors files ({error!r})") from error
-        missing = [name for name in names if not (folder / name).exists()]
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{folder / INDEX} is no index of safetensors files: it names {names[0]!r}")
+        missing = [name for name in names if not files.exists(folder / name, folder)]
         if missing:
             raise FileNotFoundError(f"{folder} lacks {len(missing)} of the {len(names)} files that its {INDEX} names: "
                                     f"{', '.join(missing[:5])}; download them again")  # fmt: skip
@@ -142,22 +147,20 @@ def _header(path: pathlib.Path) -> dict[str, _Stored]:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > size - 8:
             raise ValueError(f"{path} is no safetensors file, or was cut short: download it again")
-        try:
-            entries = json.loads(file.read(length))
-        except ValueError as error:
-            raise ValueError(f"{path} is no safetensors file: its header is no JSON ({error})") from error
-    try:
-        described = {name: (entry["dtype"], tuple(map(int, entry["shape"])), *map(int, entry["data_offsets"]))
-                     for name, entry in entries.items() if name != "__metadata__"}  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no safetensors file: its header describes no tensors ({error!r})") from error
+        if length > _MAX_HEADER:
+            raise ValueError(f"{path} is no safetensors file: its header would have {length:,} bytes, more than "
+                             f"{_MAX_HEADER:,}")  # fmt: skip
+        entries = files.parse_object(file.read(length), f"{path} is no safetensors file: its header")
     found, end = {}, 0
-    for name, (code, shape, start, stop) in described.items():
+    for name, entry in entries.items():
+        if name == "__metadata__":
+            continue
+        code, shape, start, stop = _entry(path, name, entry)
         if code not in DTYPES:
             raise ValueError(f"{path}: {name} is of type {code}; supported are {', '.join(DTYPES)}, and no "
                              f"quantisation but DeepSeek's fp8")  # fmt: skip
         wanted = math.prod(shape) * DTYPES[code].itemsize
-        if start < 0 or stop - start != wanted:
+        if stop - start != wanted:
             raise ValueError(f"{path}: {name}, {code} of shape {list(shape)}, takes {wanted} bytes, but its place is "
                              f"{start} to {stop}")  # fmt: skip
         found[name] = _Stored(path, 8 + length + start, shape, DTYPES[code])
@@ -165,6 +168,18 @@ def _header(path: pathlib.Path) -> dict[str, _Stored]:
     if end > size:
         raise ValueError(f"{path} was cut short: it has {size} bytes of {end}; download it again")
     return found
+
+
+def _entry(path: pathlib.Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
+    """What a header says of a tensor: type, shape, and where it begins and ends."""
+    try:
+        code, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        if not isinstance(code, str) or not all(type(size) is int and size >= 0 for size in (*shape, start, stop)):
+            raise ValueError(f"{json.dumps(entry)[:200]}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no safetensors file: its header describes no tensor as {name} "
+                         f"({error!r})") from error  # fmt: skip
+    return code, shape, start, stop
 
 
 def write(
@@ -185,11 +200,11 @@ def write(
             room = max_bytes
         shards[-1].append(name)
         room -= size
-    files = [SINGLE] if len(shards) == 1 else [
+    file_names = [SINGLE] if len(shards) == 1 else [
         f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)
     ]  # fmt: skip
     total, done = sum(sizes.values()), 0
-    for file_name, names in zip(files, shards, strict=True):
+    for file_name, names in zip(file_names, shards, strict=True):
         # The widest types first, so that each number lies at a multiple of its size.
         names = sorted(names, key=lambda name: -tensors[name].dtype.itemsize)
         header, offset = {"__metadata__": {"format": "pt"}}, 0
@@ -206,7 +221,7 @@ def write(
                 done += sizes[name]
                 if progress:
                     progress(done, total)
-    if len(files) > 1:
-        where = {name: file_name for file_name, names in zip(files, shards, strict=True) for name in names}
+    if len(file_names) > 1:
+        where = {name: file_name for file_name, names in zip(file_names, shards, strict=True) for name in names}
         text = json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=1)
         (folder / INDEX).write_text(text + "\n", "utf-8")

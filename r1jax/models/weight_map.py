@@ -180,6 +180,17 @@ def pieces(cfg: ModelConfig, interleaved: bool) -> list[Piece]:
     return found
 
 
+def check_count(cfg: ModelConfig, there: Mapping[str, jax.ShapeDtypeStruct], where: str) -> None:
+    """Raises ValueError where a config describes far more tensors than there are: `pieces` would list them all."""
+    wanted = 0
+    for stack in "layers", "moe_layers", "mtp":
+        for key, spec in param_specs(cfg).get(stack, {}).items():
+            wanted += math.prod(spec.shape[:2] if "{}" in _BLOCK[key][0] else spec.shape[:1])
+    if wanted > 10 * len(there) + 10_000:
+        raise ValueError(f"{where} holds {len(there):,} tensors, and its config describes {wanted:,}, with "
+                         f"num_hidden_layers={cfg.num_layers}")  # fmt: skip
+
+
 def _top(key: str, spec: ParamSpec) -> Piece:
     name, axes = _TOP[key]
     return Piece(name, (key,), (), spec.shape, axes)

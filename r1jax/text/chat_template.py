@@ -1,95 +1,105 @@
-"""A model's own chat template: Jinja source from a checkpoint, so code of strangers, rendered in a sandbox."""
+"""A model's own chat template: Jinja source from a checkpoint, so code of strangers, in a process of its own."""
 
+import atexit
+import contextlib
 import datetime
 import functools
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
-import jinja2.ext
-import jinja2.nodes
-import jinja2.parser
-import jinja2.sandbox
-
 Message = Mapping[str, Any]
 
-
-class _Generation(jinja2.ext.Extension):
-    """`{% generation %} ... {% endgeneration %}` marks what the model wrote; rendered as if it were not there."""
-
-    tags = {"generation"}  # noqa: RUF012  (jinja2 declares it so)
-
-    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        # A scope, since what a block sets inside the tag is not seen after it in the reference either.
-        return jinja2.nodes.Scope(body).set_lineno(line)
+# Of one rendering. The longest conversations with the most tools take a tenth of a second and a few megabytes.
+SECONDS, MEMORY, CHARACTERS = 5.0, 512 * 2**20, 2**24
+_SERVE = "import sys; sys.path[:] = sys.argv[1:]; from r1jax.text.template_process import serve; serve({}, {}, {})"
 
 
-class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
-    """jinja2's sandbox, with repetition and powers bounded: `"a" * 10**12` is the cheapest way to hang a host."""
-
-    intercepted_binops = frozenset({"*", "**"})
-    LIMIT = 1_000_000
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**" and not (abs(left) <= self.LIMIT and abs(right) <= 64):
-            raise jinja2.sandbox.SecurityError(f"{left!r} ** {right!r} is too large")
-        if operator == "*":
-            sequence, times = (right, left) if isinstance(left, int) else (left, right)
-            if isinstance(times, int) and hasattr(sequence, "__len__") and len(sequence) * times > self.LIMIT:
-                raise jinja2.sandbox.SecurityError(f"a repetition of {len(sequence) * times:,} items is too large")
-        return super().call_binop(context, operator, left, right)
+class TemplateLimitError(ValueError):
+    """A chat template takes more time or memory than any needs."""
 
 
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """Leaves `<`, `&` and letters beyond ASCII as they are, unlike jinja2's own: a prompt is not a web page."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+class _Renderer:
+    """The process of `template_process`, started again where a template has ended it. One thread asks at a time."""
 
+    def __init__(self):
+        self._lock, self._process = threading.Lock(), None
+        atexit.register(self._stop)
 
-def _raise_exception(message: str) -> None:
-    raise jinja2.TemplateError(message)
+    def ask(self, request: Mapping[str, Any]) -> dict[str, str]:
+        """The answer to a request, see `template_process`; raises TemplateLimitError where it ended the process."""
+        line = json.dumps(request).encode() + b"\n"
+        with self._lock:
+            process = self._running()
+            try:
+                process.stdin.write(line)
+                process.stdin.flush()
+                answer = process.stdout.readline()
+            except BrokenPipeError:
+                answer = b""
+            except BaseException:
+                self._stop()  # else its answer would be taken for that to the next request
+                raise
+            if answer.endswith(b"\n"):
+                return json.loads(answer)
+            self._stop()
+        late, status = f"takes more than {SECONDS:g} s of computing, or has no end", process.returncode
+        raise TemplateLimitError(late if status == -signal.SIGPROF else f"ended its process with status {status}")
+
+    def _running(self) -> subprocess.Popen:
+        if self._process is None or self._process.poll() is not None:
+            self._stop()
+            serve = _SERVE.format(SECONDS, MEMORY, CHARACTERS)
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-c", serve, *filter(None, sys.path)], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        return self._process
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for pipe in self._process.stdin, self._process.stdout:
+                with contextlib.suppress(OSError):  # what was not read in time
+                    pipe.close()
+            self._process = None
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
-    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise_exception
-    return environment
-
-
-@functools.lru_cache(maxsize=16)
-def _compile(source: str) -> jinja2.Template:
-    return _environment().from_string(source)
+def _renderer(pid: int) -> _Renderer:
+    """A process's own: one that was forked must not write between the lines of its parent."""
+    return _Renderer()
 
 
 def render_template(source: str, variables: Mapping[str, Any], now: datetime.datetime | None = None) -> str:
     """The text that a chat template makes of its variables: `messages`, `bos_token`, `tools` and so on.
 
-    The template sees plain data only (what JSON can hold), calls no Python that jinja2's sandbox forbids, and cannot
-    loop for ever: a `range` ends at 100,000, a repetition at a million items. Loops within loops can still be slow, and
-    a text that is doubled in one large: nothing stops them.
+    The template sees plain data only (what JSON can hold), calls no Python that jinja2's sandbox forbids, and has 5
+    seconds of computing, 512 MiB of memory and 16 million characters: a hundred times what the largest needs.
 
     Args:
         now: what `strftime_now` tells the template the time is; None: the clock.
 
     Raises:
+        TemplateLimitError, a ValueError: it takes more.
         ValueError: the source does not parse; or the template refuses its variables (in its own words), breaks on
             them, or leaves the sandbox.
     """
+    now = now or datetime.datetime.now()
     try:
-        # Through JSON and back: an object with methods would be a way out of the sandbox.
-        plain = json.loads(json.dumps(variables))
-        return _compile(source).render(plain | {"strftime_now": (now or datetime.datetime.now()).strftime})
-    except jinja2.TemplateSyntaxError as error:
-        raise ValueError(f"the chat template does not parse: line {error.lineno}: {error.message}") from error
-    except Exception as error:  # A template is a program and fails like one: TypeError, RecursionError, ...
+        answer = _renderer(os.getpid()).ask({"source": source, "variables": variables, "now": now.isoformat()})
+    except TemplateLimitError as error:
+        raise TemplateLimitError(f"the chat template {error}") from None
+    except (TypeError, ValueError, RecursionError) as error:  # an object that JSON does not have
         raise ValueError(f"the chat template failed: {error or type(error).__name__}") from error
+    if "limit" in answer:
+        raise TemplateLimitError(f"the chat template {answer['limit']}")
+    if "error" in answer:
+        raise ValueError(f"the chat template {answer['error']}")
+    return answer["text"]

@@ -8,6 +8,9 @@ import gguf
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 
+from r1jax.core.gguf_reader import contents, open_gguf
+from r1jax.text.tokenizer_config import rust_errors
+
 # How text is cut before the merges, by llama.cpp's name for the rule (`tokenizer.ggml.pre`); the rules are those of the
 # models' own tokenizer.json. A converter that did not know the model wrote "default" or nothing: GPT-2's rule.
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -30,7 +33,6 @@ SPLITS = {
         r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     ),
 }
-_ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
 _NAMED = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 
 
@@ -47,32 +49,46 @@ def read_files(path: pathlib.Path) -> dict[str, bytes]:
         UnsupportedTokenizerError: a tokenizer other than byte-level BPE, or cut by a rule not in `SPLITS`.
         ValueError: the metadata contradict themselves.
     """
-    reader = gguf.GGUFReader(path)
+    reader = open_gguf(path)
 
-    def field(name: str, default: Any = None) -> Any:
-        return reader.fields[name].contents() if name in reader.fields else default
+    def field(name: str, kind: type, default: Any = None) -> Any:
+        value = contents(path, reader, name, default)
+        if value is not default and type(value) is not kind:
+            raise ValueError(f"{path}: {name} is of type {type(value).__name__}, should be {kind.__name__}")
+        return value
 
-    model, pre = field("tokenizer.ggml.model"), field("tokenizer.ggml.pre", "default")
+    def several(name: str, kind: type) -> list[Any]:
+        values = field(name, list, [])
+        if wrong := [value for value in values if type(value) is not kind]:
+            raise ValueError(f"{path}: {name} holds {wrong[0]!r}, should hold {kind.__name__}")
+        return values
+
+    def token(name: str) -> int | None:
+        i = field(f"tokenizer.ggml.{name}_token_id", int)
+        if i is not None and not 0 <= i < len(tokens):
+            raise ValueError(f"{path}: tokenizer.ggml.{name}_token_id={i}, and there are {len(tokens)} tokens")
+        return i
+
+    model, pre = field("tokenizer.ggml.model", str), field("tokenizer.ggml.pre", str, "default")
     if model != "gpt2" or pre not in SPLITS:
         raise UnsupportedTokenizerError(
             f"{path} holds a tokenizer of model {model!r}, pre-tokenizer {pre!r}; supported is model 'gpt2' with "
             f"{', '.join(SPLITS)}. Put the model's own tokenizer.json beside the file: it is taken instead"
         )
-    tokens = field("tokenizer.ggml.tokens", [])
-    types = field("tokenizer.ggml.token_type") or [gguf.TokenType.NORMAL] * len(tokens)
+    tokens = several("tokenizer.ggml.tokens", str)
+    types = several("tokenizer.ggml.token_type", int) or [gguf.TokenType.NORMAL] * len(tokens)
     if not tokens or len(types) != len(tokens):
         raise ValueError(f"{path}: {len(tokens)} tokenizer.ggml.tokens and {len(types)} types of them")
-    bos = field("tokenizer.ggml.bos_token_id")
+    bos = token("bos")
     # llama.cpp's default, for files that do not say.
-    add_bos = bos is not None and field("tokenizer.ggml.add_bos_token", pre == "llama-bpe")
-    try:
+    add_bos = bos is not None and field("tokenizer.ggml.add_bos_token", bool, pre == "llama-bpe")
+    merges = [tuple(merge.split(" ")) for merge in several("tokenizer.ggml.merges", str)]
+    with rust_errors(f"{path}: tokens and merges do not fit together"):
         tokenizer = Tokenizer(BPE(
-            vocab={token: i for i, token in enumerate(tokens) if types[i] != gguf.TokenType.UNUSED},
-            merges=[tuple(merge.split(" ")) for merge in field("tokenizer.ggml.merges", [])],
+            vocab={text: i for i, text in enumerate(tokens) if types[i] != gguf.TokenType.UNUSED},
+            merges=merges,
             ignore_merges=pre == "llama-bpe",
         ))  # fmt: skip
-    except Exception as error:  # The Rust package raises bare Exceptions.
-        raise ValueError(f"{path}: tokens and merges do not fit together: {error}") from error
     if SPLITS[pre] == (_QWEN2,):
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -86,12 +102,12 @@ def read_files(path: pathlib.Path) -> dict[str, bytes]:
             single=f"{tokens[bos]} $A", pair=f"{tokens[bos]} $A {tokens[bos]} $B", special_tokens=[(tokens[bos], bos)]
         )
     tokenizer.add_tokens([
-        AddedToken(token, normalized=False, special=kind == gguf.TokenType.CONTROL)
-        for token, kind in zip(tokens, types, strict=True)
+        AddedToken(text, normalized=False, special=kind == gguf.TokenType.CONTROL)
+        for text, kind in zip(tokens, types, strict=True)
         if kind in (gguf.TokenType.CONTROL, gguf.TokenType.USER_DEFINED)
     ])  # fmt: skip
 
-    named = {key: field(f"tokenizer.ggml.{name}_token_id") for key, name in _NAMED.items()}
+    named = {key: token(name) for key, name in _NAMED.items()}
     config = {
         # The class of transformers that takes tokenizer.json as it stands.
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -99,14 +115,14 @@ def read_files(path: pathlib.Path) -> dict[str, bytes]:
         "clean_up_tokenization_spaces": False,
         **{key: tokens[i] for key, i in named.items() if i is not None},
     }
-    templates = {"default": field("tokenizer.chat_template")} | {
-        name: field(f"tokenizer.chat_template.{name}") for name in field("tokenizer.chat_templates", [])
+    templates = {"default": field("tokenizer.chat_template", str)} | {
+        name: field(f"tokenizer.chat_template.{name}", str) for name in several("tokenizer.chat_templates", str)
     }
     templates = [{"name": name, "template": template} for name, template in templates.items() if template]
     if templates:
         alone = len(templates) == 1 and templates[0]["name"] == "default"
         config["chat_template"] = templates[0]["template"] if alone else templates
-    ends = [field(f"tokenizer.ggml.{name}") for name in _ENDS]
+    ends = [token(name) for name in ("eos", "eot", "eom")]
     generation = {"eos_token_id": [i for i in dict.fromkeys(ends) if i is not None]}
     return {
         "tokenizer.json": tokenizer.to_str().encode(),

@@ -8,15 +8,16 @@ from typing import Any
 
 import tokenizers
 
-from r1jax.text.chat_template import Message, render_template
+from r1jax.core import files
+from r1jax.text import tokenizer_config
+from r1jax.text.chat_template import Message, TemplateLimitError, render_template
+from r1jax.text.tokenizer_config import ADDED, CONFIG, GENERATION, MORE_TEMPLATES, SPECIAL, TEMPLATE, TokenizerConfig
 
 # Names under which the families met here end a turn or a document. The model's own files say the same, but seldom all
 # of it: a base model's omit the end of a turn, a chat model's the end of a document.
 END_NAMES = (
     "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<｜end▁of▁sentence｜>", "</s>",
 )  # fmt: skip
-TEMPLATE, MORE_TEMPLATES = "chat_template.jinja", "additional_chat_templates"
-TOKEN_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 class HuggingFaceTokenizer:
@@ -31,37 +32,35 @@ class HuggingFaceTokenizer:
     """
 
     FILE = "tokenizer.json"
-    # Read, kept and written byte for byte, but for what a folder without the model's own code cannot mean (`auto_map`).
-    # `config.json` is the model's: read, not kept.
-    FILES = (FILE, "tokenizer_config.json", "generation_config.json", "special_tokens_map.json", "added_tokens.json",
-             TEMPLATE)  # fmt: skip
+    # Read, kept and written byte for byte, but for `auto_map`. `config.json` is the model's: read, not kept.
+    FILES = (FILE, CONFIG, GENERATION, SPECIAL, ADDED, TEMPLATE)
 
-    def __init__(self, files: Mapping[str, bytes], model_config: Mapping[str, Any] | None = None):
+    def __init__(self, contents: Mapping[str, bytes], model_config: Mapping[str, Any] | None = None, where: str = ""):
         """Builds the tokenizer from the contents of its files.
 
         Args:
-            files: by name, of `FILES` or `additional_chat_templates/NAME.jinja`; only `tokenizer.json` must be there.
+            contents: by file name, of `FILES` or `additional_chat_templates/NAME.jinja`; all but that of
+                `tokenizer.json` may be missing.
             model_config: the model's `config.json`, for its `eos_token_id`.
+            where: their folder, for errors that come later.
 
         Raises:
             ValueError: a file cannot be read, or none names an end of sequence.
         """
-        self._files = dict(files)
-        self._tokenizer = _parse(self.FILE, files, tokenizers.Tokenizer.from_buffer)
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        described = {}
-        for name in ("special_tokens_map.json", "tokenizer_config.json"):
-            described |= _parse(name, files, _object)
-        self._leave_out_code()
-        # A token is written as its text or as a record that has it under "content".
-        named = {key: value.get("content") if isinstance(value := described.get(key), dict) else value
-                 for key in TOKEN_KEYS}  # fmt: skip
-        self._special_tokens = {key: value for key, value in named.items() if value}
-        self._add_tokens(described)
-        self._check_named(bool(described.get("add_bos_token")))
+        self._files, self._where = tokenizer_config.without_code(contents), where
+        self._config = tokenizer_config.read(contents)
+        self._special_tokens = self._config.special_tokens
+        with tokenizer_config.rust_errors(f"{self.FILE} cannot be read"):
+            self._tokenizer = tokenizers.Tokenizer.from_buffer(contents[self.FILE])
+            self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
+            self._tokenizer.encode("a")  # a broken part may say so only when it is used
+        self._add_tokens(self._config)
+        self._check_named(self._config.adds_bos)
 
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        if not vocabulary:
+            raise ValueError(f"{self.FILE} has no tokens")
         added = self._tokenizer.get_added_tokens_decoder()
         self._special = {token.content: i for i, token in added.items() if token.special}
         self.vocab_size = max(vocabulary.values()) + 1
@@ -70,17 +69,16 @@ class HuggingFaceTokenizer:
         self.byte_ids = frozenset(vocabulary[name] for name in names if name in vocabulary)
         if "<0x41>" in vocabulary and self._tokenizer.decode([vocabulary["<0x41>"]]) != "A":
             self.byte_ids = frozenset()  # In a byte-level vocabulary a token of such a name is text like any other.
-        self._bos = self._find_bos(bool(described.get("add_bos_token")))
-        self._templates = self._find_templates(described)
+        self._bos = self._find_bos(self._config.adds_bos)
 
-        generation = _parse("generation_config.json", files, _object)
         first = [self._template_end(), self._id(self._special_tokens.get("eos_token"))]
-        stated, models, known = _ids(generation), _ids(model_config or {}), map(self._special.get, END_NAMES)
+        stated, models = self._config.eos_ids, tokenizer_config.eos_ids("config.json", model_config or {})
+        known = map(self._special.get, END_NAMES)
         self.eos_ids = tuple(dict.fromkeys(i for i in (*first, *stated, *models, *known) if i is not None))
-        if not set(models) <= {*first, *stated} or "generation_config.json" not in files:
+        if not set(models) <= {*first, *stated} or GENERATION not in contents:
             # What only config.json says must be saved too; and transformers is to stop where this project does.
-            generation["eos_token_id"] = list(self.eos_ids)
-            self._files["generation_config.json"] = json.dumps(generation, indent=2).encode()
+            generation = tokenizer_config.json_object(contents, GENERATION) | {"eos_token_id": list(self.eos_ids)}
+            self._files[GENERATION] = json.dumps(generation, indent=2).encode()
         if not self.eos_ids:
             raise ValueError("no end of sequence: name one as eos_token in tokenizer_config.json, "
                              "or as eos_token_id in generation_config.json")  # fmt: skip
@@ -95,15 +93,13 @@ class HuggingFaceTokenizer:
             ValueError: a file of it cannot be used; the message names the folder.
         """
         more = sorted(f"{MORE_TEMPLATES}/{path.name}" for path in (folder / MORE_TEMPLATES).glob("*.jinja"))
-        files = {name: (folder / name).read_bytes() for name in (*cls.FILES, *more) if (folder / name).exists()}
-        path = folder / "config.json"
         try:
-            return cls(files, _parse(path.name, {path.name: path.read_bytes()} if path.exists() else {}, _object))
+            contents = {name: files.read_bytes(folder / name, files.MAX_TOKENIZER, folder)
+                        for name in (*cls.FILES, *more) if files.exists(folder / name, folder)}  # fmt: skip
+            path = folder / "config.json"
+            return cls(contents, files.read_object(path) if files.exists(path) else {}, str(folder))
         except ValueError as error:
             raise ValueError(f"tokenizer in {folder}: {error}") from error
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise ValueError(f"tokenizer in {folder}: a file of it is not of the form that transformers writes "
-                             f"({type(error).__name__}: {error})") from error  # fmt: skip
 
     def encode(self, text: str) -> list[int]:
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
@@ -121,17 +117,23 @@ class HuggingFaceTokenizer:
         self, messages: Sequence[Message], add_generation_prompt: bool = True,
         now: datetime.datetime | None = None, **variables: Any,
     ) -> str:  # fmt: skip
-        if not self._templates:
+        if not self._config.templates:
             raise ValueError(
                 "the model has no chat template: put its Jinja source beside tokenizer.json as chat_template.jinja, "
                 "or under chat_template in tokenizer_config.json; or do without chat"
             )
-        name = "tool_use" if variables.get("tools") and "tool_use" in self._templates else "default"
-        if name not in self._templates:
-            raise ValueError(f"none of the model's chat templates is the default: {', '.join(self._templates)}")
+        templates = self._config.templates
+        name = "tool_use" if variables.get("tools") and "tool_use" in templates else "default"
+        if name not in templates:
+            raise ValueError(f"none of the model's chat templates is the default: {', '.join(templates)}")
         given = {"tools": None, "documents": None, **self._special_tokens, **variables}
         given |= {"messages": list(messages), "add_generation_prompt": add_generation_prompt}
-        return render_template(self._templates[name], given, now)
+        try:
+            return render_template(templates[name], given, now)
+        except ValueError as error:
+            place = pathlib.PurePath(self._where, self._config.template_files[name])
+            kind = TemplateLimitError if isinstance(error, TemplateLimitError) else ValueError
+            raise kind(f"{place}: {error}") from error
 
     def save(self, folder: pathlib.Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,42 +141,25 @@ class HuggingFaceTokenizer:
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
 
-    def _leave_out_code(self) -> None:
-        """Takes `auto_map` out of tokenizer_config.json: it names Python files of the model's folder, which stay there.
-
-        With one for the tokenizer goes its class, which those files define; transformers has one that needs no code.
-        """
-        config = _parse("tokenizer_config.json", self._files, _object)
-        if "auto_map" in config:
-            if "AutoTokenizer" in config.pop("auto_map"):
-                config["tokenizer_class"] = "PreTrainedTokenizerFast"
-            text = json.dumps(config, indent=2, ensure_ascii=False)
-            self._files["tokenizer_config.json"] = text.encode("utf-8", "surrogatepass")
-
-    def _add_tokens(self, described: Mapping[str, Any]) -> None:
-        """Adds the tokens that only tokenizer_config.json declares, or added_tokens.json where that declares none.
+    def _add_tokens(self, config: TokenizerConfig) -> None:
+        """Adds the tokens that tokenizer.json lacks, as transformers does.
 
         Raises:
             ValueError: they declare an id that the token cannot have: transformers would give it another one.
         """
-        source, declared = "tokenizer_config.json", described.get("added_tokens_decoder")
-        if declared is None:
-            source, listed = "added_tokens.json", _parse("added_tokens.json", self._files, _object)
-            named = self._special_tokens.values()
-            declared = {i: {"content": token, "normalized": token not in named} for token, i in listed.items()}
-        tokens = {int(i): tokenizers.AddedToken(**token) for i, token in declared.items()}
         added = self._tokenizer.get_added_tokens_decoder().values()
         present = {repr(token) for token in added}
-        special = {token.content for token in added if token.special} | set(self._special_tokens.values())
-        for token in tokens.values():
+        special = {token.content for token in added if token.special} | set(config.special_tokens.values())
+        for token in config.added_tokens.values():
             token.special = token.special or token.content in special
         # In the order of their ids, as a new token gets the next one; and at once, since each call builds a trie.
-        self._tokenizer.add_tokens([token for _, token in sorted(tokens.items()) if repr(token) not in present])
-        for i, token in sorted(tokens.items()):
+        with tokenizer_config.rust_errors(f"{config.added_in} declares tokens that cannot be added"):
+            self._tokenizer.add_tokens([token for token in config.added_tokens.values() if repr(token) not in present])
+        for i, token in config.added_tokens.items():
             actual = self._tokenizer.token_to_id(token.content)
             if actual != i:
-                raise ValueError(f"{source} gives the token {token.content!r} the id {i}, and by tokenizer.json it has "
-                                 f"{actual}")  # fmt: skip
+                raise ValueError(f"{config.added_in} gives the token {token.content!r} the id {i}, and by "
+                                 f"{self.FILE} it has {actual}")  # fmt: skip
 
     def _check_named(self, adds_bos: bool) -> None:
         """Raises ValueError where a token that ends or begins texts is named and has no id."""
@@ -192,15 +177,6 @@ class HuggingFaceTokenizer:
         bos = self._id(self._special_tokens.get("bos_token"))
         return bos if configured or bos in self._tokenizer.encode("").ids else None
 
-    def _find_templates(self, described: Mapping[str, Any]) -> dict[str, str]:
-        """Chat templates by name; the one that most models have alone is "default". Files go before the config's."""
-        files = {"default" if name == TEMPLATE else pathlib.PurePosixPath(name).stem: content
-                 for name, content in self._files.items() if name.endswith(".jinja")}  # fmt: skip
-        if files:
-            return {name: content.decode("utf-8") for name, content in files.items()}
-        template = described.get("chat_template") or []
-        return {"default": template} if isinstance(template, str) else {t["name"]: t["template"] for t in template}
-
     def _template_end(self) -> int | None:
         """The special token that follows an assistant's content in the chat template, None if none does."""
         answer = "ANSWER"
@@ -208,29 +184,10 @@ class HuggingFaceTokenizer:
             text = self.render_chat(
                 [{"role": "user", "content": "QUESTION"}, {"role": "assistant", "content": answer}], False
             )
+        except TemplateLimitError:
+            raise
         except ValueError:  # No template, or one that wants other messages than these.
             return None
         _, found, rest = text.rpartition(answer)
         ends = [token for token in self._special if found and rest.lstrip().startswith(token)]
         return self._special[max(ends, key=len)] if ends else None
-
-
-def _ids(config: Mapping[str, Any]) -> list[int]:
-    """`eos_token_id`, which is one id, a list of them, or nothing."""
-    ids = config.get("eos_token_id")
-    return ids if isinstance(ids, list) else [] if ids is None else [ids]
-
-
-def _object(content: bytes) -> dict[str, Any]:
-    found = json.loads(content)
-    if not isinstance(found, dict):
-        raise ValueError(f"it holds a {type(found).__name__}, should be an object")
-    return found
-
-
-def _parse(name: str, files: Mapping[str, bytes], parse: Any) -> Any:
-    """A file's contents parsed, {} if it is not there; a ValueError that names it if it cannot be."""
-    try:
-        return parse(files[name]) if name in files else {}
-    except Exception as error:  # The Rust package raises bare Exceptions.
-        raise ValueError(f"{name} cannot be read: {error}") from error

@@ -4,11 +4,12 @@ import datetime
 import io
 import json
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import sentencepiece
 
+from r1jax.core import files
 from r1jax.text.chat_template import Message
 from r1jax.text.gguf_tokenizer import UnsupportedTokenizerError, read_files
 from r1jax.text.hf_tokenizer import HuggingFaceTokenizer
@@ -140,17 +141,24 @@ def load(path: pathlib.Path) -> Tokenizer:
     path = pathlib.Path(path)
     if path.suffix == ".gguf":
         try:
-            return HuggingFaceTokenizer(read_files(path))
+            contents = read_files(path)
         except UnsupportedTokenizerError:
-            if not (path.parent / HuggingFaceTokenizer.FILE).exists():
+            if not files.exists(path.parent / HuggingFaceTokenizer.FILE):
                 raise
             path = path.parent
-    if (path / HuggingFaceTokenizer.FILE).exists():
+        else:
+            return _named(path, lambda: HuggingFaceTokenizer(contents, where=str(path)))
+    if files.exists(path / HuggingFaceTokenizer.FILE):
         return HuggingFaceTokenizer.load(path)
-    if not (path / SentencePieceTokenizer.FILE).exists():
+    if not files.exists(path / SentencePieceTokenizer.FILE):
         expected = f"{HuggingFaceTokenizer.FILE} or {SentencePieceTokenizer.FILE}"
         raise FileNotFoundError(f"no tokenizer in {path}: expected {expected}")
+    content = files.read_bytes(path / SentencePieceTokenizer.FILE, files.MAX_TOKENIZER)
+    return _named(path, lambda: SentencePieceTokenizer(content))
+
+
+def _named(path: pathlib.Path, build: Callable[[], Tokenizer]) -> Tokenizer:
     try:
-        return SentencePieceTokenizer((path / SentencePieceTokenizer.FILE).read_bytes())
+        return build()
     except ValueError as error:
         raise ValueError(f"tokenizer in {path}: {error}") from error

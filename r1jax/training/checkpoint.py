@@ -16,11 +16,11 @@ from jax.sharding import Mesh
 from r1jax import config
 from r1jax.config import at_least
 from r1jax.core import params as core
+from r1jax.core.files import exists, read_object
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES
 from r1jax.models import gguf, hf
 from r1jax.models.config import ComputeConfig, ModelConfig
-from r1jax.models.hf import read_json
 from r1jax.models.transformer import param_specs
 from r1jax.models.weights import Progress, stored_dtype
 from r1jax.text import tokenizer as text
@@ -28,7 +28,7 @@ from r1jax.text.tokenizer import Tokenizer
 from r1jax.training.metrics import clock, say
 
 MODEL = "model.json"  # what makes a folder ours
-HF_CONFIG = "hf_config.json"
+HF_CONFIG, PARAMS = "hf_config.json", "params"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +113,7 @@ def save_model(
         if hf_config is not None:
             (folder / HF_CONFIG).write_text(json.dumps(hf_config, indent=2) + "\n")
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder / "params", params)
+        checkpointer.save(folder / PARAMS, params)
     if jax.process_index() == 0:
         temporary = marker.with_suffix(".tmp")
         temporary.write_text(json.dumps(dataclasses.asdict(cfg), indent=1) + "\n")
@@ -125,10 +125,10 @@ def is_model(path: pathlib.Path) -> bool:
     """Whether `load_model` reads this: a whole model folder, a Hugging Face folder, or a .gguf file."""
     path = pathlib.Path(path)
     if path.suffix == ".gguf":
-        return path.is_file()
+        return exists(path, path.resolve().parent)
     # A run's workdir has a config.json too, of its own kind.
     theirs = path / "config.json"
-    return (path / MODEL).exists() or (theirs.exists() and "model_type" in read_json(theirs))
+    return exists(path / MODEL) or (exists(theirs) and "model_type" in read_object(theirs))
 
 
 class ModelFile(Protocol):
@@ -156,15 +156,37 @@ class _ModelFolder:
     folder: pathlib.Path
 
     def read(self, mesh: Mesh, dtype: str | None = None, progress: Progress | None = None) -> Params:
-        specs = param_specs(self.cfg)
+        specs, folder = param_specs(self.cfg), self.folder / PARAMS
+        for file in (folder, *folder.rglob("*")):
+            if file.is_symlink() or not file.is_dir():
+                exists(file, self.folder)  # which refuses what Orbax should not open
         with ocp.StandardCheckpointer() as checkpointer:
-            present = checkpointer.metadata(self.folder / "params").item_metadata.tree
+            try:
+                present = checkpointer.metadata(folder).item_metadata.tree
+            except Exception as error:
+                raise ValueError(f"{folder} cannot be read, copy it again: {error}") from error
+            _check_shapes(specs, present, folder)
             target = jax.tree.map(
                 lambda abstract, spec, found: jax.ShapeDtypeStruct(
                     abstract.shape, stored_dtype(spec, dtype, found.dtype), sharding=abstract.sharding
                 ), core.abstract(specs, TRAIN_RULES, mesh), specs, present
             )
-            return checkpointer.restore(self.folder / "params", target)
+            try:
+                return checkpointer.restore(folder, target)
+            except Exception as error:
+                raise ValueError(f"{folder} cannot be read, copy it again: {error}") from error
+
+
+def _check_shapes(specs: Params, present: Params, folder: pathlib.Path) -> None:
+    """Raises ValueError where a folder's weights are not those that its model.json describes."""
+    wanted, there = ({jax.tree_util.keystr(path): tuple(leaf.shape) for path, leaf in leaves} for leaves in (
+        jax.tree_util.tree_leaves_with_path(specs, is_leaf=lambda node: isinstance(node, core.ParamSpec)),
+        jax.tree_util.tree_leaves_with_path(present),
+    ))  # fmt: skip
+    for name in sorted(wanted.keys() | there.keys()):
+        if wanted.get(name) != there.get(name):
+            raise ValueError(f"{folder} does not hold the weights that {MODEL} describes: {name} is {there.get(name)}, "
+                             f"should be {wanted.get(name)}")  # fmt: skip
 
 
 def open_model(path: pathlib.Path) -> ModelFile:
@@ -177,10 +199,13 @@ def open_model(path: pathlib.Path) -> ModelFile:
     given, path = path, pathlib.Path(path).absolute()
     if path.suffix == ".gguf":
         return gguf.open_file(path)
-    if (path / MODEL).exists():
-        cfg = config.parse(ModelConfig, read_json(path / MODEL), str(path / MODEL))
-        return _ModelFolder(cfg, read_json(path / HF_CONFIG) if (path / HF_CONFIG).exists() else None, path)
-    if (path / "config.json").exists():
+    if exists(path / MODEL):
+        cfg = config.parse(ModelConfig, read_object(path / MODEL), str(path / MODEL))
+        if not (path / PARAMS).is_dir():
+            raise FileNotFoundError(f"{path} is a part of a model folder: it has a {MODEL} and no {PARAMS}/ with the "
+                                    f"weights; copy the whole folder")  # fmt: skip
+        return _ModelFolder(cfg, read_object(path / HF_CONFIG) if exists(path / HF_CONFIG) else None, path)
+    if exists(path / "config.json"):
         return hf.open_folder(path)
     lacks = f": it has no {MODEL}, and no config.json of Hugging Face's"
     raise FileNotFoundError(f"{path} is not a model folder{hf.hint_for(given) or lacks}")
