@@ -11,7 +11,6 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "r1jax/__init__.py").read
 
 # Lower bounds are what the tests run on. jax 0.11 and later need Python 3.12: on 3.11 pip settles on 0.10.
 JAX_RANGE = ">=0.10,<0.13"
-OPENAI = "openai>=3,<4"
 PYARROW = "pyarrow>=22,<28"
 
 setup(
@@ -48,14 +47,12 @@ setup(
     extras_require={
         "cuda": [f"jax[cuda12]{JAX_RANGE}"],
         "tpu": [f"jax[tpu]{JAX_RANGE}"],
-        # For rewards by a generative judge behind an OpenAI-compatible endpoint.
-        "judge": [OPENAI],
         # For benchmarks in the public originals' parquet files.
         "eval": [PYARROW],
         # A new minor version of ruff brings new complaints: it is raised on purpose, not by the calendar.
         # math-verify is what the tests compare plain numbers with.
         "dev": [
-            "pytest>=9,<10", OPENAI, PYARROW, "hypothesis>=6.150,<7", "ruff>=0.17,<0.18", "math-verify>=0.9,<0.10",
+            "pytest>=9,<10", PYARROW, "hypothesis>=6.150,<7", "ruff>=0.17,<0.18", "math-verify>=0.9,<0.10",
         ],
         # The reference that models and tokenizers are compared with; without it those tests skip. On Linux PyPI's torch
         # brings CUDA along: several gigabytes, unless pip is told of PyTorch's own index of CPU builds.

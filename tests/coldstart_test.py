@@ -164,7 +164,6 @@ def teach(body: dict) -> str:
 
 @pytest.fixture
 def teacher():
-    pytest.importorskip("openai", reason="servers are asked with openai: pip install -e '.[judge]'")
     with serve(teach) as server:
         yield server
 

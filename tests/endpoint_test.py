@@ -15,8 +15,6 @@ from r1jax.sampling.usage import Usage
 from r1jax.text import endpoint as text_endpoint
 from r1jax.text.endpoint import Pace
 
-pytest.importorskip("openai", reason="servers are asked with openai: pip install -e '.[judge]'")
-
 
 def endpoint(url: str, usage: pathlib.Path | None = None, **settings) -> Endpoint:
     cfg = EndpointConfig(url, "m", api_key_env="", timeout_s=60.0, **{"retries": 0, **settings})

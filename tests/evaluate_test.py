@@ -199,7 +199,6 @@ def server():
 
 
 def test_a_model_behind_a_server_is_evaluated_alike(server, data, tmp_path):
-    pytest.importorskip("openai")
     url, seen = server
     options = [f"--config.endpoint.base_url={url}", "--config.endpoint.model=m", "--config.endpoint.api_key_env=",
                "--config.samples=2", "--config.chat=true", "--config.template=plain"]  # fmt: skip

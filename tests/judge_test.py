@@ -14,8 +14,6 @@ from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards.config import JudgeConfig
 from r1jax.rewards.judge import Judge
 
-pytest.importorskip("openai", reason="the judge needs openai: pip install -e '.[judge]'")
-
 KEY = "R1JAX_TEST_KEY"
 
 

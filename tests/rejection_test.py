@@ -271,7 +271,6 @@ def served(url: str, path: str, **changes) -> RejectionConfig:
 
 
 def test_a_judge_grades_what_no_rule_can(server, tmp_path, mesh1):
-    pytest.importorskip("openai")
     url, asked = server
     path = write(tmp_path / "open.jsonl", OPEN)
     rejection.run(served(url, path), tmp_path / "run", mesh1)
@@ -292,7 +291,6 @@ def test_a_judge_grades_what_no_rule_can(server, tmp_path, mesh1):
 
 
 def test_a_judge_may_take_a_rules_place_without_new_samples(server, tmp_path, mesh1):
-    pytest.importorskip("openai")
     url, asked = server
     path = write(tmp_path / "open.jsonl", OPEN)
     rejection.run(served(url, path), tmp_path / "run", mesh1)
@@ -310,7 +308,6 @@ def test_a_judge_may_take_a_rules_place_without_new_samples(server, tmp_path, me
     (OPEN[0] | {"grader": "fact"}, True, r"open\.jsonl:1: no grader named 'fact'"),
 ])  # fmt: skip
 def test_rows_that_nobody_can_grade_are_refused_before_anything_is_asked(server, tmp_path, mesh1, line, judge, said):
-    pytest.importorskip("openai")
     url, asked = server
     path = write(tmp_path / "open.jsonl", [line])
     with pytest.raises(ValueError, match=said):

@@ -1,15 +1,17 @@
 """A generative judge behind an OpenAI-compatible endpoint, asked in both orders so that it cannot favour a place."""
 
-import re
+import logging
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from r1jax.data.types import Grade, Rollout
 from r1jax.rewards.config import JudgeConfig
-from r1jax.text.endpoint import OURS_TO_MEND, connect
+from r1jax.text.endpoint import MissedReply, Server
+
+_log = logging.getLogger(__name__)
 
 # Closes every judge's instructions.
 FENCES = """
@@ -51,21 +53,26 @@ class Judge:
     both orders, or into replying nonsense where it would have lost.
 
     Attributes:
-        prompt_tokens, completion_tokens: what the endpoint says it used, retries that failed not counted.
+        prompt_tokens, completion_tokens: what the endpoint says it used, useless replies among them.
+        missed: requests that got no usable reply, retried ones among them, by kind.
     """
 
     def __init__(self, cfg: JudgeConfig) -> None:
         """Starts no request.
 
         Raises:
-            ValueError: the environment variable that should hold the key is not set, or openai is not installed.
+            ValueError: the environment variable that should hold the key is not set, or base_url is no address.
         """
         self.cfg = cfg
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self._lock = threading.Lock()
-        self._client = connect("the judge", cfg.base_url, cfg.api_key_env, cfg.timeout_s, cfg.retries)
+        self._server = Server("the judge", cfg.base_url, cfg.model, cfg.api_key_env, cfg.timeout_s, cfg.retries)
         self._threads = ThreadPoolExecutor(cfg.in_flight, thread_name_prefix="judge")
+
+    @property
+    def missed(self) -> Mapping[str, int]:
+        return self._server.missed
 
     def __enter__(self) -> "Judge":
         return self
@@ -76,7 +83,8 @@ class Judge:
     def close(self) -> None:
         """Drops what has not begun and waits for what has."""
         self._threads.shutdown(cancel_futures=True)
-        self._client.close()
+        if misses := self._server.misses():
+            _log.warning("%s", misses)
 
     def submit(self, rollout: Rollout) -> Future[float | None]:
         """The judge's preference for a response's final part, never its thought, over the prompt's reference answer.
@@ -133,33 +141,26 @@ class Judge:
         Raises:
             ValueError: the endpoint refuses the key, the model or the address.
         """
-        import openai
-
         nonce = secrets.token_hex(6)
         fenced = (f"<<{nonce} {name}>>\n{text[:MOST_LETTERS]}\n<<{nonce} END OF {name}>>" for name, text in texts)
         listed = "\n".join(f"VERDICT {nonce}: {verdict}" for verdict in verdicts)
+        request = {
+            "temperature": temperature,
+            "messages": [
+                {"role": "system", "content": instructions + FENCES.format(nonce=nonce, verdicts=listed)},
+                {"role": "user", "content": "\n\n".join(fenced)},
+            ],
+        }
         try:
-            reply = self._client.chat.completions.create(
-                model=self.cfg.model,
-                temperature=temperature,
-                messages=[
-                    {"role": "system", "content": instructions + FENCES.format(nonce=nonce, verdicts=listed)},
-                    {"role": "user", "content": "\n\n".join(fenced)},
-                ],
-            )
-        except openai.APIStatusError as error:
-            if error.status_code in OURS_TO_MEND:
-                reason = f"{OURS_TO_MEND[error.status_code]} (HTTP {error.status_code})"
-                raise ValueError(f"judge {self.cfg.model!r} at {self.cfg.base_url}: {reason}") from error
+            completion = self._server.ask(request, self._count)
+        except MissedReply:
             return Reply(None)
-        except openai.OpenAIError:
-            return Reply(None)
-        used = (reply.usage.prompt_tokens, reply.usage.completion_tokens) if reply.usage else (0, 0)
+        return Reply(_verdict(completion.text, nonce, verdicts), completion.text, *(completion.tokens or (0, 0)))
+
+    def _count(self, tokens: tuple[int, int] | None) -> None:
         with self._lock:
-            self.prompt_tokens += used[0]
-            self.completion_tokens += used[1]
-        text = reply.choices[0].message.content or "" if reply.choices else ""
-        return Reply(_verdict(text, nonce, verdicts), text, *used)
+            self.prompt_tokens += tokens[0] if tokens else 0
+            self.completion_tokens += tokens[1] if tokens else 0
 
 
 def pair(question: str, first: str, second: str) -> list[tuple[str, str]]:
@@ -170,5 +171,5 @@ def pair(question: str, first: str, second: str) -> list[tuple[str, str]]:
 def _verdict(reply: str, nonce: str, verdicts: Sequence[str]) -> str | None:
     """The verdict that a reply's last line gives; None where that line is none."""
     lines = reply.strip().splitlines()
-    found = re.fullmatch(rf"\s*VERDICT {nonce}: (.+?)\s*", lines[-1]) if lines else None
-    return found[1] if found and found[1] in verdicts else None
+    start, _, verdict = lines[-1].strip().partition(": ") if lines else ("", "", "")
+    return verdict if start == f"VERDICT {nonce}" and verdict in verdicts else None

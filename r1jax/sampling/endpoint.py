@@ -6,15 +6,14 @@ import logging
 import pathlib
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
 
 import numpy as np
 
-from r1jax.config import at_least, seconds
+from r1jax.config import at_least, printable, seconds
 from r1jax.data.types import Prompt, Rollout
 from r1jax.models.logits import Truncation
 from r1jax.sampling.usage import Usage
-from r1jax.text.endpoint import OURS_TO_MEND, connect
+from r1jax.text.endpoint import MissedReply, Server
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ class EndpointConfig:
         model: as the server names it.
         api_key_env: the environment variable that holds the key; "" where none is needed.
         in_flight: requests at a time.
-        timeout_s: seconds that a request may take.
+        timeout_s: seconds that a request may take as a whole.
         retries: of a request that failed; after them the sample is missing, and drawn when the run is started again.
         requests_per_minute: at most so many, retries among them, evenly spread; 0: as they come.
         price_per_million_input, price_per_million_output: of tokens, in any currency; 0: tokens are counted alone.
@@ -70,18 +69,18 @@ class Endpoint:
             usage: the file that keeps what replies cost, and may hold that of earlier runs; None: it is kept nowhere.
 
         Raises:
-            ValueError: there is no key, the package openai is missing, or a top-k, which the protocol does not know.
+            ValueError: there is no key or no address, or a top-k, which the protocol does not know.
         """
         if truncation.top_k:
             raise ValueError(f"OpenAI's protocol has no top-k: set sampling.truncation.top_k={truncation.top_k} to 0")
         self._cfg, self._chat = cfg, chat
         self.usage = Usage(usage, cfg.price_per_million_input, cfg.price_per_million_output)
-        self._client = connect(
-            "the endpoint", cfg.base_url, cfg.api_key_env, cfg.timeout_s, cfg.retries, cfg.requests_per_minute
-        )
+        self._server = Server(
+            "the endpoint", cfg.base_url, cfg.model, cfg.api_key_env, cfg.timeout_s, cfg.retries,
+            cfg.requests_per_minute,
+        )  # fmt: skip
         self._settings = {
-            "model": cfg.model, "max_tokens": max_new_tokens,
-            "temperature": truncation.temperature, "top_p": truncation.top_p,
+            "max_tokens": max_new_tokens, "temperature": truncation.temperature, "top_p": truncation.top_p,
         }  # fmt: skip
 
     def generate(
@@ -94,56 +93,39 @@ class Endpoint:
         server keeps apart from the content is put back before it, in its tags.
 
         Raises:
-            ValueError: the server refuses the key, the model or the address.
+            ValueError: the server refuses the key, the model or the address, or all that it was asked first.
         """
         wanted = [(prompt, s) for prompt in prompts for s in range(samples) if (prompt.id, s) not in skip]
-        done = {}
+        done, refused = {}, 0
         threads = ThreadPoolExecutor(self._cfg.in_flight, thread_name_prefix="endpoint")
         try:
             asked = [threads.submit(self._ask, prompt, s, seed) for prompt, s in wanted]
             for future in as_completed(asked):
-                if rollout := future.result():
-                    done[rollout.prompt.id, rollout.sample] = rollout
-                    on_finish(rollout)
+                reply = future.result()
+                if isinstance(reply, Rollout):
+                    done[reply.prompt.id, reply.sample] = reply
+                    on_finish(reply)
+                    continue
+                # One prompt may be too long, or not to the server's liking; all of them are the config's fault.
+                refused += reply.kind == "HTTP 400"
+                if not (done or skip) and refused == min(self._cfg.in_flight, len(wanted)):
+                    raise ValueError(f"{self._cfg.model!r} at {self._cfg.base_url}: {printable(str(reply))}")
         finally:
             threads.shutdown(cancel_futures=True)
+        if misses := self._server.misses():
+            _log.warning("%s", misses)
         return [done[prompt.id, s] for prompt, s in wanted if (prompt.id, s) in done]
 
-    def _ask(self, prompt: Prompt, sample: int, seed: tuple[int, ...]) -> Rollout | None:
-        """One sample; None where the request failed for good."""
-        import openai
-
+    def _ask(self, prompt: Prompt, sample: int, seed: tuple[int, ...]) -> Rollout | MissedReply:
+        """One sample, or why there is none."""
         word = hashlib.sha256(repr((seed, prompt.id, sample)).encode()).digest()[:4]
-        settings = {**self._settings, "seed": int.from_bytes(word) >> 1}
+        text = {"messages": [{"role": "user", "content": prompt.text}]} if self._chat else {"prompt": prompt.text}
+        request = {**text, **self._settings, "seed": int.from_bytes(word) >> 1}
         try:
-            if self._chat:
-                messages = [{"role": "user", "content": prompt.text}]
-                reply = self._client.chat.completions.create(messages=messages, **settings)
-            else:
-                reply = self._client.completions.create(prompt=prompt.text, **settings)
-        except openai.APIStatusError as error:
-            if error.status_code in (400, *OURS_TO_MEND):
-                reason = OURS_TO_MEND.get(error.status_code, str(error))
-                raise ValueError(f"{self._cfg.model!r} at {self._cfg.base_url}: {reason}") from error
-            return self._missed(prompt, sample, error)
-        except openai.OpenAIError as error:
-            return self._missed(prompt, sample, error)
-        spent = (reply.usage.prompt_tokens, reply.usage.completion_tokens) if reply.usage else None
-        self.usage.add(prompt.id, sample, spent)  # before anything can go wrong with what it holds
-        if not reply.choices:
-            return self._missed(prompt, sample, "an empty reply")
-        [choice, *_] = reply.choices
-        text = _text(choice.message) if self._chat else choice.text
-        tokens = np.full(spent[1] if spent else 0, -1, np.int32)
-        finish = "length" if choice.finish_reason == "length" else "stop"
-        return Rollout(prompt, sample, tokens, np.zeros(0, np.float32), text, finish)
-
-    def _missed(self, prompt: Prompt, sample: int, why: object) -> None:
-        _log.warning("no sample %d of %s: %s", sample, prompt.id, why)
-
-
-def _text(message: Any) -> str:
-    """A reply's whole text. DeepSeek's API and vLLM keep the thought in a field of its own, under either name."""
-    content = message.content or ""
-    thought = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
-    return f"<think>{thought}</think>{content}" if thought else content
+            reply = self._server.ask(request, lambda tokens: self.usage.add(prompt.id, sample, tokens))
+        except MissedReply as missed:
+            _log.warning("no sample %d of %s: %s", sample, printable(prompt.id), printable(str(missed)))
+            return missed
+        # A view, which takes no memory whatever the server says.
+        ids = np.broadcast_to(np.int32(-1), reply.tokens[1] if reply.tokens else 0)
+        return Rollout(prompt, sample, ids, np.zeros(0, np.float32), reply.text, reply.finish)
