@@ -4,21 +4,23 @@ import contextlib
 import dataclasses
 import math
 import os
+import pathlib
+import random
 import selectors
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from r1jax.rewards.accounting import Accounts, Usage, directory, session_of
 from r1jax.rewards.config import CodeConfig
 
 Status = Literal["ok", "crash", "timeout", "memory", "output"]
 
 _POLL_S = 0.025
 _STDERR_KEPT = 4096
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _INODE_BYTES = 1024  # about what the kernel takes for an empty file
 _CPU_EXCEEDED = 128 + signal.SIGXCPU
 # How languages say that they could get no more.
@@ -45,14 +47,6 @@ class Outcome:
     seconds: float
 
 
-class Usage(NamedTuple):
-    """Of all processes together: bytes of memory, of the fuller temporary space, CPU seconds."""
-
-    memory: int = 0
-    disk: int = 0
-    cpu_s: float = 0.0
-
-
 class Sandbox:
     """The processes of a sandbox, seen through its own /proc: none can hide, whatever its parent or its session.
 
@@ -66,15 +60,14 @@ class Sandbox:
     """
 
     def __init__(self, init: int) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._accounts = threading.Lock(), Accounts()
         with contextlib.ExitStack() as stack:
-            self._proc = _directory(f"/proc/{init}/root/proc", stack)
-            self._disks = [_directory(f"/proc/{init}/root/{path}", stack) for path in ("tmp", "dev/shm")]
+            self._proc = directory(f"/proc/{init}/root/proc", stack)
+            self._disks = [directory(f"/proc/{init}/root/{path}", stack) for path in ("tmp", "dev/shm")]
             self._init: int | None = os.pidfd_open(init)
             stack.callback(os.close, self._init)
             # Written from outside: of a value that root set, what a program sets is never below it.
-            with open(f"/proc/{init}/oom_score_adj", "w", encoding="ascii") as file:
-                file.write("1000")
+            pathlib.Path(f"/proc/{init}/oom_score_adj").write_text("1000", encoding="ascii")
             self._open = stack.pop_all()
 
     def __enter__(self) -> "Sandbox":
@@ -104,7 +97,7 @@ class Sandbox:
             space = os.fstatvfs(descriptor)
             files = (space.f_files - space.f_ffree) * _INODE_BYTES
             disk = max(disk, files, (space.f_blocks - space.f_bfree) * space.f_frsize)
-        return _usage(self._proc, pids, memory_limit)._replace(disk=disk)
+        return self._accounts.look(self._proc, pids, memory_limit, sandboxed=True)._replace(disk=disk)
 
 
 class Session:
@@ -115,7 +108,7 @@ class Session:
     """
 
     def __init__(self, leader: int) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._accounts = threading.Lock(), Accounts()
         self._leader: int | None = leader
 
     def __enter__(self) -> "Session":
@@ -136,14 +129,10 @@ class Session:
     def usage(self, memory_limit: int) -> Usage:
         """What they use; their files are not counted."""
         with _proc() as proc:
-            return _usage(proc, self._pids(proc), memory_limit)
+            return self._accounts.look(proc, self._pids(proc), memory_limit, sandboxed=False)
 
     def _pids(self, proc: int) -> list[str]:
-        return [
-            name
-            for name in os.listdir(proc)
-            if name.isdigit() and (stat := _stat(proc, name)) and int(stat[3]) == self._leader
-        ]
+        return [name for name in os.listdir(proc) if name.isdigit() and session_of(proc, name) == self._leader]
 
 
 def watch(process: "subprocess.Popen[bytes]", tenants: Sandbox | Session, cfg: CodeConfig) -> Outcome:
@@ -151,7 +140,7 @@ def watch(process: "subprocess.Popen[bytes]", tenants: Sandbox | Session, cfg: C
     assert process.stdout and process.stderr
     output = _Output(process.stdout.fileno(), process.stderr.fileno(), cfg.output_mb * 2**20)
     started = time.monotonic()
-    reason, next_look, ended = None, started, False
+    reason, next_look, ended = None, started + _pause(), False
     with contextlib.ExitStack() as stack:
         end = os.pidfd_open(process.pid)
         stack.callback(os.close, end)
@@ -159,14 +148,15 @@ def watch(process: "subprocess.Popen[bytes]", tenants: Sandbox | Session, cfg: C
         for descriptor in (end, *output.kept):
             selector.register(descriptor, selectors.EVENT_READ)
         while not ended:
-            for key, _ in selector.select(_POLL_S):
+            for key, _ in selector.select(_POLL_S if reason else max(0.0, next_look - time.monotonic())):
                 if key.fd == end:
                     ended = True
                 elif not output.take(key.fd):
                     selector.unregister(key.fd)
             now = time.monotonic()
             if not ended and not reason and now >= next_look:
-                reason, next_look = _exceeded(tenants, now - started, cfg), now + _POLL_S
+                reason = _exceeded(tenants, now - started, cfg)
+                next_look = now + _pause()
             if not reason and output.is_over:
                 reason = "output"
             if reason:
@@ -179,6 +169,11 @@ def watch(process: "subprocess.Popen[bytes]", tenants: Sandbox | Session, cfg: C
     if not reason:
         reason = "output" if output.is_over else _status(returncode, stderr)
     return Outcome(reason, returncode, stdout, stderr, seconds)
+
+
+def _pause() -> float:
+    """Seconds from look to look, such that no program can know when it is looked at."""
+    return _POLL_S * random.uniform(0.5, 1.5)
 
 
 class _Output:
@@ -232,48 +227,7 @@ def _status(returncode: int, stderr: bytes) -> Status:
     return "memory" if any(words in stderr for words in _OUT_OF_MEMORY) else "crash"
 
 
-def _usage(proc: int, pids: list[str], memory_limit: int) -> Usage:
-    memory, cpu_ticks = 0, 0
-    for pid in pids:
-        stat = _stat(proc, pid)
-        cpu_ticks += sum(map(int, stat[11:15]))  # its own and that of its children which have ended, in user and system
-        memory += _kib(proc, f"{pid}/status", b"VmRSS:", b"VmPTE:", b"VmSwap:")
-    if memory * 1024 > memory_limit:  # pages shared after a fork were counted for each: a slower, exact sum
-        memory = sum(_kib(proc, f"{pid}/smaps_rollup", b"Pss:", b"SwapPss:") for pid in pids)
-        memory += sum(_kib(proc, f"{pid}/status", b"VmPTE:") for pid in pids)
-    return Usage(memory * 1024, 0, cpu_ticks / _TICKS_PER_S)
-
-
-def _kib(proc: int, path: str, *fields: bytes) -> int:
-    return sum(int(line.split()[1]) for line in _read(proc, path).splitlines() if line.startswith(fields))
-
-
-def _stat(proc: int, pid: str) -> list[bytes]:
-    """The fields of a process's stat after its name, [] where it has gone: state, parent, group, session ..."""
-    return _read(proc, f"{pid}/stat").rpartition(b")")[2].split()
-
-
-def _read(directory: int, path: str) -> bytes:
-    """A file of /proc, which the kernel gives in one piece; empty where its process has gone."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
-    except OSError:
-        return b""
-    try:
-        return os.read(descriptor, 65536)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)
-
-
 @contextlib.contextmanager
 def _proc() -> Iterator[int]:
     with contextlib.ExitStack() as stack:
-        yield _directory("/proc", stack)
-
-
-def _directory(path: str, stack: contextlib.ExitStack) -> int:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    stack.callback(os.close, descriptor)
-    return descriptor
+        yield directory("/proc", stack)
