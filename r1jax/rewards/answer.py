@@ -3,13 +3,14 @@ r"""What a response's final answer is: our own rules, the same for every kind of
 import functools
 import itertools
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from r1jax.rewards import notation
 from r1jax.rewards.numerals import number
 from r1jax.rewards.structure import MAX_ELEMENTS, Named, structure
-from r1jax.rewards.words import changes, is_unit, is_word
+from r1jax.rewards.words import changes, is_lead, is_number_word, is_unit, is_word
 from r1jax.text.chat import Response
 
 MAX_ANSWER = 20_000  # characters that are read at all: prose without a box is not much longer
@@ -122,12 +123,29 @@ _JOINT = re.compile(
     r"|.*(?:\b(?:or|nor|maybe|perhaps|possibly|alternatively|could|might|but)\b|或).*",
     re.IGNORECASE | re.DOTALL,
 )
-# Words that change a number beside it in a formula, and not where they stand in a sentence.
-_HARMLESS_FOLLOWING = frozenset(["and", "or", "to", "is", "are", "was", "were", "if", "when"])
-_HARMLESS_LEADING = _HARMLESS_FOLLOWING | {"sum", "product", "difference", "total"}
-_NEXT_WORDS = re.compile(r"(?:\s{0,3}\*{0,2}\s{0,3}[A-Za-z]+(?:'[a-z]+)?){0,5}+")
-
-
+# Words that change a number in a formula, and not where they stand before one in a sentence: "if 5 is the answer".
+_ORDINARY = frozenset(
+    {"is", "are", "was", "were", "if", "when", "and", "or", "with", "because", "at", "by", "equals", "equal"}
+)
+_NAMES_ANOTHER = frozenset({"sum", "product", "difference", "total", "point", "maximum", "minimum", "digits", "sign"})
+_COMES_TO = frozenset(
+    {"equal", "comes", "amounts", "simplifies", "reduces", "evaluates", "sums", "adds", "up", "leads"}
+)
+_AFTERTHOUGHTS = frozenset({"maybe", "perhaps", "possibly", "not", "squared", "cubed", "halved", "doubled", "or"})
+_LINKS = frozenset(
+    re.findall(
+        r"\w+",
+        "is are was were if when with because since as so which that for after where who in on from and or to by of at "
+        "but while then than per",
+    )
+)
+_SCALE = re.compile(
+    r"\s{0,3}\$?\s{0,3}(per\s?cent|percent|hundred|thousand|million|billion|trillion|dozen)(?![A-Za-z])"
+)
+_NUMBER_BESIDE = re.compile(r"[\s$*)]{0,6}[,;/=]?\s{0,3}(?:(?:or|then|i\.e\.|and)\s+)?([A-Za-z]+)")
+_NEXT_WORDS = re.compile(
+    r"[\s$*)]{0,6}(?P<opened>[(,]?)\s{0,3}(?P<words>[A-Za-z]+(?:['-][a-z]+)?(?:[\s*]{1,3}[A-Za-z]+){0,3}+)"
+)
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 
 
@@ -163,19 +181,72 @@ def claim(text: str) -> str | None:
         last += 1
     while not after and first > 0 and _joined(text, runs[first - 1], runs[first]):
         first -= 1
-    begin = max(anchors[-1].end() if after else 0, runs[first - 1].end if first else 0, runs[first].start - 60)
-    leading = re.split(r"[,;:.!?\n，。；：]", text[begin : runs[first].start])[-1]
-    if changes(" ".join(word for word in leading.split() if word.lower() not in _HARMLESS_LEADING)):
+    if scale := _SCALE.match(text, runs[last].end):  # 44 percent, 3 million
+        runs[last] = _Run(runs[last].start, scale.end(), f"{runs[last].formula} {scale[1]}")
+    if _is_changed(text, runs, first, last, anchors[-1].end() if after else 0) or _anchors_disagree(
+        text, anchors, runs
+    ):
         return None
-    following = _words_behind(text, runs[last].end)
-    tail = f" {following[0]}" if following and changes(words := " ".join(following)) and not is_unit(words) else ""
-    return notation.tidy(", ".join(run.formula for run in runs[first : last + 1]).rstrip(" .,;")) + tail
+    return notation.tidy(", ".join(run.formula for run in runs[first : last + 1]).rstrip(" .,;"))
 
 
-def _words_behind(text: str, start: int) -> list[str]:
-    """The first two words behind a number in a sentence that may change it."""
-    words = _NEXT_WORDS.match(text, start)[0].split()
-    return [word for word in words if word.lower() not in _HARMLESS_FOLLOWING | {"a", "an", "one"}][:2]
+def _is_changed(text: str, runs: list["_Run"], first: int, last: int, anchor: int) -> bool:
+    """Whether words or signs beside formulas in a sentence change, bound or deny what they say."""
+    begin = max(anchor, runs[first - 1].end if first else 0, runs[first].start - 60)
+    leading = re.split(r"[;.!?\n。；]", text[begin : runs[first].start])[-1].rstrip("$ *([{")
+    words = leading.lower().replace(",", " ").split()
+    if words and not leading[-1].isascii() and unicodedata.category(leading[-1])[0] == "S":
+        return True
+    if any(changes(word) and word not in _ORDINARY | _NAMES_ANOTHER and not is_number_word(word) for word in words):
+        return True
+    if words[-1:] and words[-1] in ("before", "after", "near", "unlike", "from", "line"):
+        return True
+    if words[-1:] == ["and"] and any(map(is_number_word, words[-2:-1])):
+        return True
+    if words and (is_number_word(words[-1]) or (any(map(is_number_word, words[-3:])) and "or" in words[-3:])):
+        return True
+    if words[-1:] == ["to"] and not _COMES_TO.issuperset(words[-2:-1] or ["to"]):
+        return True
+    if words[-1:] == ["of"] and not is_lead(" ".join(words[-2:])):
+        return True
+    behind = text[runs[last].end : runs[last].end + 80]
+    if (
+        (sign := behind.lstrip("$ *)")[:1])
+        and not sign.isascii()
+        and unicodedata.category(sign) in ("Sm", "So", "Sk", "Po")
+    ):
+        return sign not in "。，；：！？、’”°"
+    if (beside := _NUMBER_BESIDE.match(behind)) and is_number_word(beside[1]):
+        return True
+    following = _NEXT_WORDS.match(behind)
+    return bool(following) and _changes_before(following["words"].replace("*", " "), following["opened"])
+
+
+def _changes_before(words: str, opened: str) -> bool:
+    """Whether words that follow a number change it: "or more", "is wrong", "(squared)", "raised to two"."""
+    plain = [word for word in words.lower().split() if word not in ("a", "an", "one", "the")]
+    if opened == ",":
+        return bool(plain) and plain[0] in _AFTERTHOUGHTS
+    for place, word in enumerate(plain):
+        following = plain[place + 1] if place + 1 < len(plain) else ""
+        if word in ("is", "are", "was", "were"):
+            return any(changes(each) and each not in _ORDINARY for each in plain[place + 1 :])
+        if word in _LINKS:
+            if changes(following) and following not in _ORDINARY:
+                return True
+            if word not in ("and", "or", "to", "by", "of", "at"):
+                return False  # a clause of its own
+        elif place == 0 and is_unit(word):
+            continue
+        elif changes(word) or is_number_word(word):
+            return not is_unit(" ".join(plain[: place + 2]))
+    return plain[:1] in (["or"], ["at"]) or (plain[:1] == ["to"] and len(plain) < 2)
+
+
+def _anchors_disagree(text: str, anchors: list[re.Match[str]], runs: list["_Run"]) -> bool:
+    """Whether "the answer is" stands before several formulas that differ: candidates are no answer."""
+    firsts = [next((run for run in runs if run.start >= anchor.end()), None) for anchor in anchors[-9:]]
+    return len({_meaning(run.formula) for run in firsts if run}) > 1
 
 
 class _Run(NamedTuple):
@@ -195,7 +266,8 @@ def _run(match: re.Match[str]) -> _Run | None:
             return None
         if formula.count("$") == 1:
             formula = formula.replace("$", "")
-    return _Run(match.start(), match.end(), " ".join(formula.split()))
+    lead = len(match[0]) - len(match[0].lstrip(" ,:")) if match["bare"] else 0
+    return _Run(match.start() + lead, match.end(), " ".join(formula.split()))
 
 
 def _joined(text: str, left: _Run, right: _Run) -> bool:

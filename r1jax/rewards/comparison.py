@@ -23,7 +23,7 @@ from r1jax.rewards.structure import (
     leaves,
     structure,
 )
-from r1jax.rewards.words import is_unit, is_word, unit_name
+from r1jax.rewards.words import AMBIGUOUS, UNITS, is_unit, is_word, unit_name
 
 __all__ = ["TooComplexError", "check_readable", "same", "without_unit"]
 
@@ -37,8 +37,10 @@ _UNIT = re.compile(
 _FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _LETTERS = re.compile(r"\\text\s*\{[^{}]*\}|\\[A-Za-z]+|[A-Za-z]")
 # Units that change what an expression is worth: of the reference, of the answer. Without one it is in radians.
-_OTHER_ANGLES = frozenset({("degree", "radian"), ("radian", "degree"), ("", "degree")})
+_OTHER_ANGLES = frozenset({("", "degree^1")})
 _NEGATED_NAME = re.compile(rf"-\s*{NAME.pattern}")
+_EMPTY = Leaf(r"\emptyset")
+_INTEGERS = frozenset("kmnltjp")  # letters that stand for integers where nothing is said
 _EQUAL = frozenset({"=", r"\approx", r"\simeq", r"\sim"})
 
 
@@ -52,6 +54,17 @@ def check_readable(text: str) -> None:
             evaluation.value_at(tree, 0)  # raises where it is too large
 
 
+def is_readable(text: str) -> bool:
+    """Whether all of an answer's formula can be read, or is refused for its size and not for its words."""
+    try:
+        for leaf in leaves(structure(text)):
+            if not number(leaf, symbols=True) and not _based(leaf):
+                formula.parse(without_unit(leaf))
+    except ValueError:
+        return False
+    return True
+
+
 def same(gold: Statement, answer: Statement) -> bool:
     """Whether an answer states what the reference does.
 
@@ -59,8 +72,8 @@ def same(gold: Statement, answer: Statement) -> bool:
         ValueError: something in the answer cannot be read.
         TooComplexError: the answer, or comparing it, would take too long.
     """
-    if any(r"\ne" not in each for each in answer.conditions) and answer.conditions != gold.conditions:
-        return False  # one that only leaves out a value is no other answer: x \ne 0
+    if gold.modulus != answer.modulus or not _conditions_agree(gold, answer):
+        return False
     text = answer.formula
     if answer.domains:
         text = _with_bound_names_of(gold, answer)
@@ -96,19 +109,41 @@ def _same_text(gold: str, answer: str) -> bool:
     return compact(gold) == compact(answer)
 
 
+def _conditions_agree(gold: Statement, answer: Statement) -> bool:
+    """Whether an answer's conditions are the reference's, or it has none, or only keeps a denominator from being 0."""
+    if not answer.conditions or answer.conditions == gold.conditions:
+        return True
+    if gold.conditions or gold.domains or not all(r"\ne" in each for each in answer.conditions):
+        return False
+    named = structure(answer.formula)
+    own = named.name if isinstance(named, Named) and isinstance(named.value, Leaf) else ""
+    names = {each.partition(r"\ne")[0].strip() for each in answer.conditions}
+    divides = re.search(r"\\frac|/", gold.formula) and not number(gold.formula)
+    return all(name == own or (divides and name in _LETTERS.findall(gold.formula)) for name in names)
+
+
 def _with_bound_names_of(gold: Statement, answer: Statement) -> str | None:
     """The answer's formula by the reference's names of integers; None where its domains are other ones."""
-    ours, theirs = dict(gold.domains), dict(answer.domains)
+    ours = {name: domain for name, domain in gold.domains if domain != "R"}
+    theirs = {name: domain for name, domain in answer.domains if domain != "R"}
+    letters = [letter for letter in _LETTERS.findall(answer.formula) if len(letter) == 1]
     if ours:
-        if sorted(ours.values()) != sorted(theirs.values()):
+        if not theirs:  # of the same names over the reals, another set
+            return None if any(name in ours or name in letters for name, _ in answer.domains) else answer.formula
+        if sorted(ours.values()) != sorted(theirs.values()) or not theirs.keys() <= set(letters):
             return None
         return _renamed(answer.formula, dict(zip(theirs, ours, strict=True)))
-    letters = {letter for letter in _LETTERS.findall(gold.formula) if len(letter) == 1} - {"e", "i"}
-    missing = [name for name in theirs if name not in letters]
-    spare = sorted(letters - {*_LETTERS.findall(answer.formula)})
-    if len(missing) == len(spare) == 1:
-        return _renamed(answer.formula, {missing[0]: spare[0]})
-    return None if missing else answer.formula
+    if not theirs:
+        return answer.formula
+    # The reference leaves its domain to be understood: k of 2k\\pi, as an integer.
+    if not _INTEGERS.issuperset(theirs):
+        return None
+    known = {letter for letter in _LETTERS.findall(gold.formula) if letter in _INTEGERS}
+    missing = [name for name in theirs if name not in known]
+    spare = sorted(known - set(letters))
+    if missing and (len(missing) != 1 or len(spare) != 1 or set(theirs.values()) != {"Z"}):
+        return None
+    return _renamed(answer.formula, dict(zip(missing, spare, strict=True))) if missing else answer.formula
 
 
 def _renamed(text: str, names: Mapping[str, str]) -> str:
@@ -130,7 +165,9 @@ def _equal(gold: Formula, answer: Formula) -> bool:
         in_order = tuple(values[name].value for name in sorted(values))
         return list(values) == sorted(values) and _same_parts(Listed("(", ")", in_order), answer)
     match gold, answer:
-        case Named(), Named() if gold.name.lower() == answer.name.lower():
+        case Named(), Named() if gold.name == answer.name:
+            if gold.parameters and answer.parameters and len(gold.parameters) != len(answer.parameters):
+                return False
             return _equal(gold.value, _by_parameters(gold, answer))
         case (Named(), Named()) | (Named(), Relation()):
             return _is_curve(gold) and _same_relation(_as_relation(gold), _as_relation(answer))
@@ -143,7 +180,10 @@ def _equal(gold: Formula, answer: Formula) -> bool:
         case _, Named():
             return _equal(gold, answer.value)
         case _, Relation():
-            return any(_equal(gold, Leaf(value)) for value in _settled(answer, _is_plain(gold)))
+            has_symbols = isinstance(gold, Leaf) and _plain_value(gold.text) is None
+            return any(_equal(gold, Leaf(value)) for value in _settled(answer, _is_plain(gold), has_symbols))
+        case Listed("("), Listed(r"\{", _, (element,)):  # the one solution, as a set
+            return _equal(gold, element)
         case Listed(), Listed():
             if gold.opening != answer.opening:
                 gold, answer = _as_vector(gold), _as_vector(answer)
@@ -151,7 +191,8 @@ def _equal(gold: Formula, answer: Formula) -> bool:
         case Listed(), Leaf():
             return gold.opening == r"\{" and len(gold.elements) == 1 and _equal(gold.elements[0], answer)
         case Leaf(), Listed():
-            return answer.opening == r"\{" and len(answer.elements) == 1 and _equal(gold, answer.elements[0])
+            one = answer.opening == r"\{" and len(answer.elements) == 1
+            return one and answer.elements[0] != _EMPTY and _equal(gold, answer.elements[0])
     return _same_leaf(gold.text, answer.text)
 
 
@@ -216,11 +257,12 @@ def _same_relation(gold: Relation, answer: Relation) -> bool:
     )
 
 
-def _settled(chain: Relation, plain: bool) -> list[str]:
+def _settled(chain: Relation, plain: bool, has_symbols: bool = False) -> list[str]:
     """What an equation or approximation comes down to; nothing where its sides disagree, or it solves nothing.
 
     Args:
         plain: a plain number is wanted: the last side will do; else the first that is exact.
+        has_symbols: what is wanted has symbols, so that a number beside it is an equation that is still to be solved.
     """
     if not _EQUAL.issuperset(chain.relations) or any(_NEGATED_NAME.fullmatch(side) for side in chain.sides):
         return []
@@ -231,6 +273,10 @@ def _settled(chain: Relation, plain: bool) -> list[str]:
     approximate = any(each != "=" for each in chain.relations)
     numbers = [(side, value) for side in sides if (value := _plain_value(side)) is not None]
     if not all(_follows(a, b, approximate) for a, b in itertools.pairwise(numbers)):
+        return []
+    if numbers and len(numbers) < len(sides) and (approximate or has_symbols):  # 2x + 1 = 3 is to be solved
+        return []
+    if approximate and len(sides) - len(numbers) > 1:
         return []
     symbolic = [without_unit(side) for side in sides if _plain_value(side) is None]
     if not all(_names_another(a, b) or expression.agree(a, b) for a, b in itertools.pairwise(symbolic)):
@@ -265,9 +311,18 @@ def _follows(left: tuple[str, object], right: tuple[str, object], approximate: b
 
 def _same_parts(gold: Listed, answer: Listed) -> bool:
     """Element by element: in any order for a bare list, a set or a union, else in the reference's."""
-    if answer.opening not in _BRACKETS_FOR.get(gold.opening, (gold.opening,)):
+    if gold.opening == r"\cup" and answer.opening == "":  # x < 1 or x > 2, written as a list
+        names = {element.name if isinstance(element, Named) else "" for element in answer.elements}
+        if len(names) > 1:
+            return False
+    is_range = answer.opening.endswith("<")  # of an inequality: no pair
+    if (is_range and gold.opening not in ("(", "[", "(<", "[<")) or (
+        answer.opening.rstrip("<") not in _BRACKETS_FOR.get(gold.opening.rstrip("<"), (gold.opening.rstrip("<"),))
+    ):
         return False
-    if gold.opening == answer.opening and gold.closing != answer.closing:
+    if gold.opening.rstrip("<") == answer.opening.rstrip("<") and gold.closing != answer.closing:
+        return False
+    if assignment(gold) and answer.opening == r"\{":  # x = 2, y = 3 is no set
         return False
     if len(gold.elements) != len(answer.elements):
         return False
@@ -310,7 +365,7 @@ def _same_leaf(gold: str, answer: str) -> bool:
         digits = [match[1].lstrip("0") for match in (given, based) if match]
         return bool(given) and digits[0] == digits[1] and (given[2] or based[2]).strip("{}") == based[2].strip("{}")
     (gold, unit), (answer, other) = _unit_cut(gold), _unit_cut(answer)
-    if (unit, other) in _OTHER_ANGLES:
+    if (unit, other) in _OTHER_ANGLES or (unit and other and unit != other):
         return False
     return expression.same_expression(gold, answer)
 
@@ -342,8 +397,11 @@ def _unit_cut(text: str) -> tuple[str, str]:
     if match and match.start() > 0:
         words = match["text"] if match["text"] is not None else match["words"]
         bare = match["words"] is not None
-        if is_unit(words) and not (bare and not is_word(text, match.start("words"), match.end("words"))):
-            return text[: match.start()].rstrip(), unit_name(words)
+
+        known = not bare or words in UNITS - AMBIGUOUS or is_word(text, match.start("words"), match.end("words"))
+        if is_unit(words) and known:
+            power = re.search(r"-?\d", text[match.end("text" if match["text"] is not None else "words") :])
+            return text[: match.start()].rstrip(), unit_name(f"{words}^{power[0]}" if power else words)
     if text.endswith(r"^\circ") and not _FUNCTION.search(text):
-        return text.removesuffix(r"^\circ").rstrip(), "degree"
+        return text.removesuffix(r"^\circ").rstrip(), "degree^1"
     return text, ""

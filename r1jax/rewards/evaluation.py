@@ -81,7 +81,12 @@ def _evaluate(node: Node, point: int, bound: dict[str, Any]) -> Any:
     if node.op == "call":
         return _unknown(f"{node.data} {len(args)}", args, point)
     value = _operate(node.op, args)
-    if isinstance(value, Fraction) and max(value.numerator.bit_length(), value.denominator.bit_length()) > _MAX_BITS:
+    return _bounded(value) if isinstance(value, Fraction) else value
+
+
+def _bounded(value: Fraction) -> Fraction:
+    """An exact value; raises TooComplexError where it is too large."""
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) > _MAX_BITS:
         raise TooComplexError
     return value
 
@@ -95,6 +100,8 @@ def _operate(op: str, args: list[Any]) -> Any:
         total = args[0]
         for arg in args[1:]:
             total = total + arg if op == "+" else total * arg
+            if isinstance(total, Fraction):
+                _bounded(total)
         return total
     if op in ("^", "root"):
         return _power(args[0], args[1] if op == "^" else _reciprocal(args[1]))
@@ -194,8 +201,10 @@ def _series(node: Node, point: int, bound: dict[str, Any]) -> Any:
     lower, upper = (_evaluate(arg, point, bound) for arg in node.args[:2])
     body = node.args[2]
     plain = all(isinstance(end, Fraction) and end.denominator == 1 for end in (lower, upper))
-    if plain and upper - lower <= _MAX_TERMS:
-        terms = [_evaluate(body, point, bound | {name: Fraction(k)}) for k in range(int(lower), int(upper) + 1)]
+    terms_in_all = bound.get("", 1) * max(upper - lower + 1, 1) if plain else 0  # of all series around this one
+    if plain and terms_in_all <= _MAX_TERMS:
+        inner = bound | {"": terms_in_all}
+        terms = [_evaluate(body, point, inner | {name: Fraction(k)}) for k in range(int(lower), int(upper) + 1)]
         return _operate("+" if kind == "sum" else "*", terms or [Fraction(kind == "prod")])
     if plain:
         raise TooComplexError

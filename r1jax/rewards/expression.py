@@ -130,6 +130,8 @@ def _speaks_of(golds: Sequence[Node], answers: Sequence[Node]) -> bool:
     allowed = _union(_operations, golds)
     for family in _FAMILIES:
         allowed |= family if family & allowed else frozenset()
+    if any(Node("constant", (), "e") in _nodes(gold) for gold in golds):
+        allowed |= {"exp"}
     if not _union(_operations, answers) <= allowed | _ALGEBRA:
         return False
     return _union(symbols, answers) <= _union(symbols, golds)

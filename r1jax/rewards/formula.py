@@ -102,7 +102,8 @@ def _tokens(text: str) -> list[tuple[str, str]]:
             tokens += [("letter", letter) for letter in token]
         elif kind == "space":
             # Numbers apart stay apart: "2 1/4" is no 21/4. numerals.number reads mixed ones and groups of thousands.
-            if tokens and tokens[-1][0] == "number" and re.match(r"[\d.]", text[match.end() :]):
+            is_index = tokens[-2:-1] == [("sign", "_")]
+            if tokens and tokens[-1][0] == "number" and not is_index and re.match(r"[\d.]", text[match.end() :]):
                 raise UnreadableError("two numbers side by side")
         else:
             tokens.append((kind, "".join(token.split()) if kind == "command" else token))
@@ -117,6 +118,7 @@ class _Reader:
 
     def __init__(self, tokens: list[tuple[str, str]]) -> None:
         self._tokens, self._place, self._bars = tokens, 0, 0
+        self._bound: set[str] = set()
         self.kind, self.text = tokens[0]
 
     def _next(self) -> str:
@@ -167,7 +169,7 @@ class _Reader:
             elif self._starts_factor():
                 if self.kind == "number" and factors[-1].op == "number":
                     raise UnreadableError("two numbers side by side")
-                if self.kind == "number" and factors[-1].op in ("symbol", "constant"):
+                if self.kind == "number" and factors[-1].op == "symbol":
                     raise UnreadableError(f"the number {self.text} behind a letter")
                 factors.append(self._mixed(factors, self._power()))
             else:
@@ -262,7 +264,7 @@ class _Reader:
         called = plain in _CALLED or name.endswith("'")
         if called and self.text == "(":
             return Node("call", self._arguments(), name)
-        if name in ("e", "i"):
+        if name in ("e", "i") and name not in self._bound:
             return Node("constant", (), name)
         return Node("symbol", (), name)
 
@@ -362,6 +364,7 @@ class _Reader:
 
     def _binder(self, name: str) -> Node:
         r"""\sum_{k=1}^{n} of a product over a bound name, and \prod likewise."""
+        upper = self._exponent() if self._take("^") else None
         if not self._take("_") or not self._take("{") or self.kind != "letter":
             raise UnreadableError(f"\\{name} without its bound name and bounds")
         bound = self._next()
@@ -369,8 +372,13 @@ class _Reader:
             raise UnreadableError(f"\\{name} over {bound}, which does not begin anywhere")
         lower = self.sum()
         self._expect("}")
-        self._expect("^")
-        return Node("bind", (lower, self._exponent(), self._product()), f"{name} {bound}")
+        if upper is None:
+            self._expect("^")
+            upper = self._exponent()
+        self._bound.add(bound)
+        body = self._product()
+        self._bound.discard(bound)
+        return Node("bind", (lower, upper, body), f"{name} {bound}")
 
 
 def number_value(text: str) -> Fraction:

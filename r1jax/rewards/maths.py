@@ -12,6 +12,7 @@ occur that the reference does without.
 """
 
 import functools
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,9 +23,10 @@ from r1jax.rewards.canonical import spelling
 from r1jax.rewards.comparison import TooComplexError
 from r1jax.rewards.config import GraderConfig
 from r1jax.rewards.numerals import number
-from r1jax.rewards.statement import Statement, has_words, statement
+from r1jax.rewards.statement import Statement, statement
 from r1jax.rewards.structure import Listed, spelled, structure
 
+_ALL_IN_DOLLARS = re.compile(r"\$([^$]+)\$")
 PROSE = "answer_is_prose"  # a row's key: its reference is a sentence, which states its last formula or number
 
 
@@ -106,6 +108,8 @@ def _reference(answer: str, is_prose: bool) -> Statement | str:
     """
     if len(answer) > MAX_ANSWER:
         raise TooComplexError
+    whole = _ALL_IN_DOLLARS.fullmatch(answer.strip())
+    answer = whole[1] if whole else answer
     gold = " ".join(notation.tidy(" ".join(notation.with_commands(answer).split())).split()).rstrip(" .,;")
     if not gold:
         raise ValueError("it is empty")
@@ -147,7 +151,8 @@ def _statements(answer: str) -> Any:
     line = answer if "\n" not in answer.strip() or r"\begin" in answer else None
     if line is not None and len(line) <= notation.MAX_FORMULA:
         whole = statement(line)
-        if number(whole.formula) or not has_words(comparison.without_unit(whole.formula)):
+        # What is too complex is not even read; `_is_right` refuses it.
+        if notation.too_complex(whole.formula) or comparison.is_readable(whole.formula):
             yield whole
     formula = claim(answer)
     if formula:

@@ -7,7 +7,7 @@ from r1jax.rewards.notation import compact
 NAME = re.compile(
     r"(?P<base>\\text\s*\{[^{}]*\}|[A-Z]{1,3}|[A-Za-z]|\\(?!text|pm|mp|frac|sqrt)[A-Za-z]+"
     r"|\\(?:triangle|angle|overline)\s*[A-Z{}]+)"
-    r"(?:_(?P<index>\w|\\[A-Za-z]+|\{[\w\\ ,+-]+\}))?(?P<primes>'+|\s*\^\s*\{?\s*-1\s*\}?(?=\s*\())?"
+    r"(?:_(?P<index>\w|\\[A-Za-z]+|\{[\w\\ ,+-]+\}))?(?P<primes>'+|\s*\^\s*\{?\s*-1\s*\}?(?=\s*\(|\s*$))?"
     r"(?:\s*\((?P<arguments>[^()=]{1,40})\))?"
 )
 _TUPLE_OF_NAMES = re.compile(r"\(([^()=<>]{1,60})\)")
@@ -26,7 +26,7 @@ def occurs(name: re.Match[str], value: str) -> bool:
 def spelled_name(name: re.Match[str]) -> str:
     base = re.sub(r"\\text\s*\{\s*([^{}]*?)\s*\}", r"\1", name["base"])
     index = (name["index"] or "").strip("{}")
-    if _is_parameter(index):
+    if index and index in parameters_of(name)[:1]:
         index = ""
     arguments = "" if parameters_of(name) or not name["arguments"] else f"({compact(name['arguments'])})"
     return f"{base}{'_' * bool(index)}{index}{compact(name['primes'] or '')}{arguments}"
@@ -38,7 +38,7 @@ def _is_parameter(text: str) -> bool:
 
 def parameters_of(name: re.Match[str]) -> tuple[str, ...]:
     """The names that a named value is a function of: x of f(x), n of a_n, none of P(0)."""
-    index = (name["index"] or "").strip("{}")
+    index = (name["index"] or "").strip("{}") if name["base"] not in ("f", "g", "h", "u") else ""
     given = [argument.strip() for argument in (name["arguments"] or "").split(",") if argument.strip()]
     if not all(map(_is_parameter, given)):
         return ()

@@ -23,6 +23,7 @@ _GREEK = {
 # Not Unicode's own NFKC, which makes 42 of 4².
 _CHARACTERS = {chr(0xFF01 + i): chr(0x21 + i) for i in range(94)} | {
     "−": "-", "–": "-", "×": r"\times ", "÷": r"\div ", "·": r"\cdot ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ",
+    "﹣": "-", "⩽": r"\le ", "⩾": r"\ge ",
     "≈": r"\approx ", "≡": r"\equiv ", "±": r"\pm ", "∈": r"\in ", "∪": r"\cup ", "∞": r"\infty ", "∨": r"\vee ",
     "π": r"\pi ", "θ": r"\theta ", "√": r"\sqrt ", "°": r"^\circ ", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}",
     "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}",
@@ -34,10 +35,23 @@ _INVISIBLE = (0xAD, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *ran
 _TRANSLATION = str.maketrans(_CHARACTERS | dict.fromkeys(map(chr, _INVISIBLE), ""))
 _SUPERSCRIPT = re.compile(f"[{''.join(_RAISED)}]+")
 _SUBSCRIPT = re.compile(f"[{''.join(_LOWERED)}]+")
+_FUNCTIONS = "arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|lg"
+_FUNCTIONS_IN_TEXT = _FUNCTIONS.replace("sec|", "")  # \text{sec} is a second
 _BASES = list(enumerate(re.findall(r"\w+", "two three four five six seven eight nine ten eleven twelve"), 2))
 _SPELLINGS = [(re.compile(pattern), spelling) for pattern, spelling in [
     (r"\\operatorname\*?\s*\{([A-Za-z]{1,20})\}", r"\\\1 "),
+    (r"\\(?:text)?color\s*\{[^{}]{0,40}\}", ""),
+    (r"\\(?:math(?:bf|it|sf|normal)|boldsymbol|bm|textbf|textit)\s*\{\s*([A-Za-z])\s*\}", r"\1"),
     (r"\\(?:math(?:bf|it|sf|normal)|boldsymbol|bm)\s*\{\s*(\\?[A-Za-z]+|\d+)\s*\}", r"{\1}"),
+    (rf"\\(?:text|math)(?:rm)?\s*\{{\s*({_FUNCTIONS_IN_TEXT}|i)\s*\}}", r"\\\1 "),
+    (r"\\i ", "i"),
+    (r"\\text\s*\{\s*\\?%\s*\}", "%"),
+    (r"\\text\s*\{\s*\\\$\s*\}", "＄"),
+    (r"\\gt(?![A-Za-z])", ">"),
+    (r"\\lt(?![A-Za-z])", "<"),
+    (r"\\not\s*=", r"\\ne "),
+    (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
+    (r"\\colon(?![A-Za-z])|\{:\}", ":"),
     (r"\\math(?:sf|bf|it|rm)\s+([A-Za-z])(?![A-Za-z])", r"\1"),
     (r"\\mathrm\s*\{\s*([eid])\s*\}", r"\1"),
     (r"\\(?:text[a-z]{2,6}|mbox|math(?:rm|bf|it|sf))\s*\{", r"\\text{"),
@@ -82,11 +96,11 @@ _SPELLINGS = [(re.compile(pattern), spelling) for pattern, spelling in [
     (r"(\\text\{[^{}]{0,99})\^\s*\{\s*(-?\d)\s*\}", r"\1^\2"),
     (r"\\frac\s*(\d|(?<=\s)[A-Za-z]|\\pi(?![A-Za-z]))", r"\\frac{\1}"),
     (r"(\\frac\s*\{[^{}]{0,99}\})\s*(\d|[A-Za-z]|\\pi(?![A-Za-z]))", r"\1{\2}"),
-    (r"(?<![\\A-Za-z])(sqrt|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|lg|binom)"
+    (rf"(?<![\\A-Za-z])(sqrt|{_FUNCTIONS}|binom)"
      r"(?=\s*[({_^\\]|\s*\d|\s+[a-z]\b)", r"\\\1 "),
-    (r"(\d)又(\d+)/(\d+)", r"\1 \2/\3"),
-    (r"(\d+)分之(\d+)", r"\\frac{\2}{\1}"),
-    (r"(?<=[\dA-F])\s*\(?\s*(?:\\text\s*\{\s*\(?)?\s*(?:in\s+)?base\s*[-=]?\s*(\d{1,2})\s*\)?\s*\}?\s*\)?(?!\w)",
+    (r"(\d)又(\d{1,9})/(\d{1,9})", r"\1 \2/\3"),
+    (r"(?<!\d)(\d{1,9})分之(\d{1,9})", r"\\frac{\2}{\1}"),
+    (r"(?<=[\dA-F])\s{0,3}\(?\s?(?:\\text\s?\{\s?\(?)?(?:in\s)?base\s?[-=]?\s?(\d{1,2})\s?\)?\}?\)?(?!\w)",
      r"_{\1}"),
     (r"(?<![\\A-Za-z])(pi|theta|alpha|beta|infty)(?![A-Za-z])", r"\\\1 "),
     (r"(?<![\\A-Za-z])(\+?-?)\s*(?:infinity|inf)(?![A-Za-z])", r"\1\\infty "),
@@ -190,7 +204,7 @@ def is_literal(text: str) -> bool:
     if _CLOCK.fullmatch(text):
         return True
     words = [word for word in _LONG_WORD.findall(text) if word not in ("and", "or")]
-    if words and all(word.islower() and not is_word(word, 0, len(word)) for word in words):  # abc, a product
+    if words and not any(is_word(word, 0, len(word)) or word.isupper() or word.istitle() for word in words):  # abc
         return False
     return bool(words) and not re.search(r"[=+^_<>*\\|$]", text)
 
@@ -204,6 +218,6 @@ def _on_24_hours(time: re.Match[str]) -> str:
 def literal(text: str) -> str:
     """A text's words, numbers and signs alone, in lower case, times of day in one spelling."""
     text = _TIME.sub(_on_24_hours, TEXT.sub(r"\1", text).lower())
-    text = _RATIO.sub(r"\1:\2", text.strip())
+    text = _RATIO.sub(r"\1:\2", re.sub(r"(?<=\d)\s*:\s*(?=\d)", ":", text.strip()))
     words = _WORDS.findall(text)
     return " ".join(words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words)

@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from r1jax.rewards.words import UNITS, is_unit, is_word, unit_name
+from r1jax.rewards.words import AMBIGUOUS, UNITS, is_unit, is_word, unit_name
 
 _MAX_LENGTH = 400
 
@@ -17,13 +17,11 @@ class Number(NamedTuple):
     Attributes:
         value: what it is worth, exactly as written.
         places: the decimal places it is written with, where it has six significant digits or more; else None.
-        dimension: the exponent at its unit, as in cm^2; "": none.
-        unit: the name of its unit of measure; "": none, or none that is known by more than one spelling.
+        unit: one spelling of its unit of measure, as m^1 s^-2; "": none, or the name of what is counted.
     """
 
     value: Fraction
     places: int | None = None
-    dimension: str = ""
     unit: str = ""
 
 
@@ -43,6 +41,10 @@ _NUMBER = re.compile(rf"""
     (?P<scale>\s*(?:\\text\s*\{{\s*)?(?:(?:hundred|thousand|million|billion|trillion|dozen)s?\b|[百千万亿]+)(?:\s*\}})?)?
     (?P<percent>\s*(?:%|(?:\\text\s*\{{\s*)?(?:per\s?cent|pct)\b\s*\}}?))?
     """, re.VERBOSE | re.ASCII)  # fmt: skip
+_SIGN_IN_BRACKETS = [
+    (re.compile(r"^-?\s*\(\s*(-?)\s*(\\frac\s*\{\d+\}\s*\{\d+\}|[\d.]+)\s*\)$"), r"\1\2"),
+    (re.compile(r"^\(\s*-\s*(\d+)\s*\)\s*/\s*(\d+)$|^(\d+)\s*/\s*\(\s*-\s*(\d+)\s*\)$"), r"-\1\3/\2\4"),
+]
 _SCALES = {
     "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
     "百": 100, "千": 1000, "万": 10**4, "亿": 10**8,
@@ -96,8 +98,7 @@ def number(text: str, symbols: bool = False) -> Number | None:
         value, places = value / 100, places and places + 2
     if match["scale"]:
         value, places = value * _scale(match["scale"]), None
-    return Number(-value if "-" in (match["sign"], match["inner"]) else value, places, _dimension(unit),
-                  _unit_of(match, unit))
+    return Number(-value if "-" in (match["sign"], match["inner"]) else value, places, _unit_of(match, unit))
 
 
 def same(a: Number, b: Number) -> bool:
@@ -105,7 +106,7 @@ def same(a: Number, b: Number) -> bool:
 
     A unit may be left out; where both have one, it is the same: 15 cm^2 is neither 15 cm^3 nor 15 m^2.
     """
-    if (a.dimension and b.dimension and a.dimension != b.dimension) or (a.unit and b.unit and a.unit != b.unit):
+    if a.unit and b.unit and a.unit != b.unit:
         return False
     return a.value == b.value or _rounds_to(a, b) or _rounds_to(b, a)
 
@@ -141,7 +142,10 @@ def _spelled_in_digits(text: str) -> str:
     if fraction := _CHINESE_FRACTION.fullmatch(text):
         under, over = (_CHINESE_DIGITS.index(fraction[part]) for part in (1, 2))
         return rf"\frac{{{over}}}{{{under}}}"
-    return _IN_BRACKETS.sub(r"\1\2", text)
+    bracketed = _SIGN_IN_BRACKETS[0][0].match(text)
+    if bracketed and text[0] == "-" and not bracketed[1]:
+        return f"-{bracketed[2]}"
+    return _IN_BRACKETS.sub(r"\1\2", _SIGN_IN_BRACKETS[1][0].sub(_SIGN_IN_BRACKETS[1][1], text))
 
 
 def _scale(words: str) -> int:
@@ -217,7 +221,11 @@ def _is_unit_word(text: str, start: int, end: int, glued: bool, symbols: bool) -
     if len(word) == 1:
         joins = word == "a" and re.match(r"\s+[A-Za-z]{2}", text[end:])  # 5 a day
         return bool(joins) or (word in UNITS and (symbols or text[:start].rstrip().endswith(("/", "}", "."))))
-    return word in UNITS or (len(word) >= (4 if glued else 2) and is_word(text, start, end))
+    if word in AMBIGUOUS:
+        return symbols
+    if word in ("of", "in", "on", "an", "by", "at") and re.match(r"\s+[A-Za-z]{2}", text[end:]):
+        return True
+    return word in UNITS or (len(word) >= (4 if glued else 3) and is_word(text, start, end))
 
 
 def _is_measure(text: str, symbols: bool) -> bool:
@@ -228,10 +236,8 @@ def _is_measure(text: str, symbols: bool) -> bool:
 
 def _unit_of(match: re.Match[str], behind: str) -> str:
     """The name of the unit behind a number, or of the currency before it."""
-    behind = _TEXT.sub(r" \1 ", behind).strip(" .,;")
-    before = next((sign for sign in "$＄€" if sign in match[0]), "")
+    behind = _TEXT.sub(r" \1 ", behind.replace(r"^\circ", " ° ")).strip(" .,;")
+    fraction = re.fullmatch(r"\s*\\frac\s*\{(.*?)\}\s*\{(.*?)\}\s*", behind)
+    behind = f"{fraction[1]}/{fraction[2]}" if fraction else behind
+    before = next((sign for sign in "$＄€£¥₹" if sign in match[0]), "")
     return unit_name(behind) or unit_name(before)
-
-
-def _dimension(unit: str) -> str:
-    return "".join(re.findall(r"-?\d", unit))

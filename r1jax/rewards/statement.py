@@ -16,13 +16,15 @@ class Statement(NamedTuple):
 
     Attributes:
         formula: without delimiters, words before it and conditions behind it.
-        domains: the bound names, each with its domain, Z or N: k of `k \\in \\mathbb{Z}`.
+        domains: the names with their domains, Z, N or R: k, Z of `k \\in \\mathbb{Z}`.
         conditions: all others, in one spelling.
+        modulus: of a congruence, in one spelling; "": it is none.
     """
 
     formula: str
     domains: tuple[tuple[str, str], ...] = ()
     conditions: frozenset[str] = frozenset()
+    modulus: str = ""
 
 
 _DELIMITERS = re.compile(r"\$|(?<!\\)\\[()\[\]]")
@@ -46,9 +48,13 @@ _TEXT_OF_CONDITION = re.compile(
 _INTRODUCED = re.compile(
     rf"(?:\s*[,;]\s*|\s+|\s*\()(?:{_INTRODUCING}(?![A-Za-z])|\\forall(?![A-Za-z]))(?P<rest>.*)$", re.DOTALL
 )
+_MODULUS = re.compile(
+    r"\s*\(?\s*\\(?:p?mod|bmod|pod)(?![A-Za-z])\s*(?:\{([^{}]{1,40})\}|([\w]{1,20}))\s*\)?\s*$"
+    r"|\s*\(\s*mod\s*([\w]{1,20})\s*\)\s*$"
+)
 _LETTER = r"(?:[A-Za-z](?:_\w)?|\\(?!pi(?![a-z]))[a-z]{2,7})"
 _MEMBER = re.compile(
-    rf"(?P<name>{_LETTER})\s*\\in\s*(?:\\mathbb\s*\{{?\s*)?(?P<set>[ZNRQC])(?:\s*\}})?(?:\s*[\^_]?\{{?[+*]\}}?)?"
+    rf"(?P<name>{_LETTER})\s*\\in\s*(?:\\mathbb\s*\{{?\s*)?(?P<set>[ZNRQC])(?:\s*\}})?(?P<positive>\s*[\^_]?\{{?[+*]\}}?)?"
 )
 _ARTICLE = r"(?:(?:is|are|be|being|an?|any|all|every|arbitrary|the|some|each)\s+)*"
 _OF_A_KIND = re.compile(
@@ -63,22 +69,19 @@ _LONE_LETTER = re.compile(r"(?<![A-Za-z\\])[b-hj-zB-HJ-Z](?![A-Za-z])")
 def statement(text: str) -> Statement:
     """Takes a tidied text, on one line, apart; what is neither a known lead nor a condition stays in the formula."""
     text = " ".join(_DELIMITERS.sub(" ", text).split()).rstrip(" .,;:")
-    text = _TRAILING.sub("", text)
+    text, modulus = _cut_modulus(_TRAILING.sub("", text))
     body, rest = _cut_condition(text)
     body = _APPROXIMATELY.sub("", _without_lead(body).rstrip(" .,;:").lstrip(" ,;:") or body)
     domains, conditions = _conditions(rest)
-    return Statement(_TRAILING.sub("", body), domains, conditions)
+    return Statement(_TRAILING.sub("", body), domains, conditions, modulus)
 
 
-def has_words(text: str) -> bool:
-    """Whether a text without `\\text` has words of a sentence in it, other than those that join a list."""
-    text = notation.TEXT.sub(" ", text)
-    if re.search(r"[\u4e00-\u9fff]", text):
-        return True
-    return any(
-        match[0].lower() not in ("and", "or") and is_word(text, match.start(), match.end())
-        for match in re.finditer(r"(?<![\\A-Za-z])[A-Za-z]+", text)
-    )
+def _cut_modulus(text: str) -> tuple[str, str]:
+    r"""A congruence without its \pmod{7}, and the 7."""
+    found = _MODULUS.search(text)
+    if not found or not text[: found.start()].strip():
+        return text, ""
+    return text[: found.start()].rstrip(" ,;"), notation.compact(found[1] or found[2] or found[3])
 
 
 def _without_lead(text: str) -> str:
@@ -149,9 +152,11 @@ def _conditions(rest: str) -> tuple[tuple[tuple[str, str], ...], frozenset[str]]
             word = member["set"] if member else (kind["kind"] or kind["before"])[0]
             name = member["name"] if member else kind["name"] or kind["named"]
             domain = {"i": "Z", "w": "N", "n": "N", "r": "R"}.get(word, word)
-            if domain in "ZN":
+            positive = bool(member and member["positive"]) or "positive" in piece
+            if domain in "ZNR" and not (positive and domain == "R"):
+                domain = "N" if positive else domain
                 domains += [(each, domain) for each in (*waiting, name) if each]
-            elif domain != "R":
+            else:
                 others.add(notation.compact(piece))
             waiting = []
         elif re.search(r"[\d\\=<>]", piece) or changes(piece) or _LONE_LETTER.search(piece):

@@ -36,8 +36,8 @@ class Listed(NamedTuple):
     r"""A list of some kind.
 
     Attributes:
-        opening: "" for a bare list, `(`, `[`, `\{`, `\cup` for a union, `:` for a ratio, or `matrix` and the number of
-            its columns.
+        opening: "" for a bare list, `(`, `[`, `\{`, `(<` and `[<` for the range of an inequality, `\cup` for a union,
+            `\wedge` and `\vee` where a list would lose them, `:` for a ratio, `matrix` and the number of its columns.
         closing: the bracket behind it, else "".
         elements: two or more; one where it stands in braces.
     """
@@ -66,6 +66,7 @@ Formula = Leaf | Listed | Named | Relation
 
 _UNION = re.compile(r"\\cup(?![A-Za-z])|\\text\s*\{\s*union\s*\}|(?<=[\])}\s])(?:U|union)(?=\s*(?:[\[(]|\\\{))")
 _OR = re.compile(r"\s*(?:\\text\s*\{\s*or\s*\}|(?<![A-Za-z\\])or(?![A-Za-z])|\\vee(?![A-Za-z])|或)\s*")
+_AND = re.compile(r"\\text\s*\{[\s,;]*and|(?<![A-Za-z\\])and(?![A-Za-z])|\\(?:wedge|land)(?![A-Za-z])")
 _COLON = re.compile(r"(?<!:):(?![:=])")
 _RELATION = re.compile(r"(?<![<>!:=])=(?!=)|<|>|\\(?:le|ge|ne|approx|simeq|sim|in|equiv|to)(?![A-Za-z])")
 _MATRIX = re.compile(
@@ -76,7 +77,9 @@ _MATRIX = re.compile(
 )
 _TRANSPOSED = re.compile(r"[\[(]([^\[\]()]+)[\])]\s*\^\s*(?:\\top|T|\{\s*(?:\\top|T|\{T\}|\\text\s*\{T\})\s*\})")
 _FRENCH = re.compile(r"([\[\]])([^\[\]()]*,[^\[\]()]*)([\[\]])")
-_DIFFERENCE = re.compile(r"(.+?)\s*(?:\\setminus|\\backslash|\\smallsetminus|\\)\s*\\\{([^{}]+)\\\}", re.DOTALL)
+_DIFFERENCE = re.compile(
+    r"(.+?)\s*(?:\\setminus|\\backslash|\\smallsetminus|\\|(?<=\})\s*-)\s*\\\{([^{}]+)\\\}", re.DOTALL
+)
 _ROWS = re.compile(r"\\\\(?:\[[^\]]{0,9}\])?|\\cr(?![A-Za-z])")
 _POINT = re.compile(r"([A-Z](?:_\w|')?)\s*(\([^()]*,[^()]*\))")
 _ORDERS = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
@@ -96,7 +99,8 @@ def structure(text: str, grouped: bool = True) -> Formula:
         return matrix
     if (french := _FRENCH.fullmatch(text)) and french[1] + french[3] != "[]":  # ]2, 3[
         opening, closing = "[("[french[1] == "]"], "])"[french[3] == "["]
-        return structure(f"{opening}{french[2]}{closing}", grouped)
+        ends = list_elements(french[2], False)
+        return Listed(f"{opening}<", closing, tuple(map(Leaf, ends))) if len(ends) == 2 else Leaf(text)
     if (less := _DIFFERENCE.fullmatch(text)) and (found := _without_points(less[1], list_elements(less[2], False))):
         return found
     if _REALS.fullmatch(text):
@@ -115,7 +119,7 @@ def structure(text: str, grouped: bool = True) -> Formula:
             return Listed("", "", tuple(structure(f"{opening}{point}{closing}", grouped) for point in points))
         return Listed(opening, closing, tuple(structure(element, grouped) for element in elements))
     if len(elements := list(both_signs_of_each(list_elements(text, grouped)))) > 1:
-        return Listed("", "", tuple(structure(element, grouped) for element in elements))
+        return _bare_list(text, tuple(structure(element, grouped) for element in elements))
     if relation := _relation(text):
         return _related(relation, grouped)
     if not opening and len(ratio := split(text, _COLON)) > 1 and all(ratio):
@@ -123,6 +127,17 @@ def structure(text: str, grouped: bool = True) -> Formula:
     if point := _POINT.fullmatch(text):
         return Named(point[1], (), structure(point[2]))
     return Leaf(text)
+
+
+def _bare_list(text: str, elements: tuple[Formula, ...]) -> Listed:
+    """A list without brackets, or what "and" and "or" make of its elements where the two differ."""
+    if all(isinstance(element, Named) and isinstance(element.value, Listed) for element in elements):
+        return Listed("" if not _AND.search(text) or _OR.search(text) else r"\wedge", "", elements)
+    names = {element.name for element in elements if isinstance(element, Named)}
+    propositions = all(isinstance(element, Leaf) and element.text.isalpha() for element in elements)
+    if (len(names) > 1 and _OR.search(text)) or (propositions and (_OR.search(text) or r"\wedge" in text)):
+        return Listed(r"\vee" if _OR.search(text) else r"\wedge", "", elements)
+    return Listed("", "", elements)
 
 
 def leaves(formula: Formula) -> Iterator[str]:
@@ -150,8 +165,8 @@ def spelled(formula: Formula) -> str:
                 rows = [elements[start : start + columns] for start in range(0, len(elements), columns)]
                 cells = r" \\ ".join(" & ".join(map(spelled, row)) for row in rows)
                 return rf"\begin{{pmatrix}}{cells}\end{{pmatrix}}"
-            joint = {r"\cup": r" \cup ", ":": ":"}.get(opening, ", ")
-            shown = "" if opening in (r"\cup", ":") else opening
+            joint = {r"\cup": r" \cup ", r"\wedge": r" \wedge ", r"\vee": r" \vee ", ":": ":"}.get(opening, ", ")
+            shown = "" if opening in (r"\cup", r"\wedge", r"\vee", ":") else opening.rstrip("<")
             return f"{shown}{joint.join(map(spelled, elements))}{closing}"
         case Named(name, parameters, value):
             arguments = f"({','.join(parameters)})" if parameters else ""
@@ -223,7 +238,20 @@ def _ranges(text: str) -> Formula | None:
 
 def _but_for_points(text: str) -> Named | None:
     r"""An inequality that leaves out some values, 0 < x < 36, x \ne 9, as a union."""
-    first, *others = (_relation(piece) for piece in split(text, SEPARATOR))
+    if _OR.search(text):
+        return None
+    pieces = split(text, SEPARATOR)
+    first, *others = (_relation(piece) for piece in pieces)
+    if first and first.relations == (r"\ne",) and NAME.fullmatch(first.sides[0]):  # x \ne 2, 3
+        written = [
+            piece if other else f"{first.sides[0]} \\ne {piece}"
+            for piece, other in zip(pieces, [first, *others], strict=True)
+        ]
+        excluded = [other for piece in written if (other := _relation(piece))]
+        if len(excluded) == len(pieces) > 1 and all(each.sides[0] == first.sides[0] for each in excluded):
+            points = [each.sides[1] for each in excluded if each.relations == (r"\ne",)]
+            union = _without_points(r"\mathbb{R}", points) if len(points) == len(pieces) else None
+            return Named(first.sides[0], (), union) if union else None
     if not first or not others or not (ranged := _interval(first)) or not isinstance(ranged.value, Listed):
         return None
     points = []
@@ -265,8 +293,12 @@ def _related(relation: Relation, grouped: bool) -> Formula:
     if interval := _interval(relation):
         return interval
     value = relation if len(sides) == 2 else Relation(sides[1:], relations[1:])
+    if len(sides) == 2 and relations == ("=",) and not NAME.fullmatch(sides[0]) and NAME.fullmatch(sides[1]):
+        sides = sides[::-1]  # 5 = x
     if relations[0] in ("=", r"\in", r"\approx", r"\simeq"):
         rest = structure(sides[1], grouped) if len(sides) == 2 else value
+        if relations == (r"\in",) and isinstance(rest, Listed) and rest.opening in ("(", "["):
+            rest = rest._replace(opening=f"{rest.opening}<")
         if names := tuple_of_names(sides[0]):
             return _tuple_of_values(names, rest) or relation
         name = NAME.fullmatch(sides[0])
@@ -304,13 +336,13 @@ def _interval(relation: Relation) -> Named | None:
         return None
     opening, closing = "(["[relations[0] != "<"], ")]"[relations[1] != "<"]
     shown = spelled_name(name) + (f"({','.join(parameters_of(name))})" if name["arguments"] else "")
-    return Named(shown, (), Listed(opening, closing, (Leaf(sides[0]), Leaf(sides[2]))))
+    return Named(shown, (), Listed(f"{opening}<", closing, (Leaf(sides[0]), Leaf(sides[2]))))
 
 
 def _without_points(whole: str, points: list[str]) -> Listed | None:
     r"""An interval without some of its points as a union: (2, 102) \setminus \{12\}, \mathbb{R} \setminus \{3\}."""
     interval = structure(whole)
-    if not isinstance(interval, Listed) or interval.opening not in ("(", "[") or len(interval.elements) != 2:
+    if not isinstance(interval, Listed) or interval.opening[:1] not in ("(", "[") or len(interval.elements) != 2:
         return None
     low, high = (spelled(end) for end in interval.elements)
     ends = [low, *sorted(points, key=lambda point: plain.value if (plain := number(point)) else 0), high]
@@ -321,4 +353,4 @@ def _without_points(whole: str, points: list[str]) -> Listed | None:
 
 
 def _open(low: str, high: str) -> Listed:
-    return Listed("(", ")", (Leaf(low), Leaf(high)))
+    return Listed("(<", ")", (Leaf(low), Leaf(high)))
