@@ -12,6 +12,8 @@ import sys
 
 from matplotlib.figure import Figure
 
+from r1jax.text.tables import markdown_table
+
 HERE = pathlib.Path(__file__).parent
 MEASURED = "## Measured\n\n"
 NUMBER = re.compile(r"-?\d+")
@@ -48,19 +50,18 @@ def table_row(run: pathlib.Path) -> tuple[str, list[float]]:
 
 
 def markdown(runs: list[pathlib.Path]) -> str:
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
-    seeds = []
+    rows, seeds = [], []
     for run in runs:
         name, figures = table_row(run)
         if name.startswith("seed"):
             seeds.append(figures)
         cells = ["–" if math.isnan(value) else f"{value:.1f}" for value in figures]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        rows.append([name, *cells])
     if len(seeds) > 1:
         columns = list(zip(*seeds, strict=True))
         spread = [f"{statistics.mean(c):.1f} ± {statistics.stdev(c):.1f}" for c in columns]
-        lines.append("| **seeds, mean ± sd** | " + " | ".join(spread) + " |")
-    return "\n".join(lines)
+        rows.append(["**seeds, mean ± sd**", *spread])
+    return "\n".join(markdown_table(COLUMNS, rows))
 
 
 def plot(runs: list[pathlib.Path], path: pathlib.Path) -> None:

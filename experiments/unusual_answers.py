@@ -22,6 +22,7 @@ from r1jax.data import jsonl
 from r1jax.data.types import VERDICTS, Prompt, Rollout
 from r1jax.rewards import graders
 from r1jax.rewards.config import GraderConfig
+from r1jax.text.tables import markdown_cell, markdown_code, markdown_row
 
 HERE = pathlib.Path(__file__).parent
 ANSWERS = [HERE / "unusual_answers.jsonl", HERE / "unusual_answers_2.jsonl"]
@@ -55,11 +56,6 @@ def verdict(row: jsonl.Row, answer: dict[str, Any]) -> str:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def cell(text: str) -> str:
-    """Text as it is, in one cell of a Markdown table."""
-    return "`` " + text.replace("\n", " ").replace("|", "\\|") + " ``"
-
-
 def main() -> None:
     data, *files = map(pathlib.Path, sys.argv[1:])
     signal.signal(signal.SIGALRM, out_of_time)
@@ -75,12 +71,13 @@ def main() -> None:
                 passed[answer["right"]] += 1
             else:
                 misses.append((file.name, answer, found, row["answer"]))
-        print(f"| {file.name} | {passed[True]} of {total[True]} | {passed[False]} of {total[False]} |")
+        print(markdown_row([markdown_cell(file.name), *(f"{passed[due]} of {total[due]}" for due in (True, False))]))
     print("\n| answers | should be | verdict | kind | reference | response | row |\n|---|---|---|---|---|---|---|")
     for name, answer, found, reference in misses:
         should = "right" if answer["right"] else "wrong"
-        print(f"| {name} | {should} | {found} | {answer['kind']} | {cell(reference)} | {cell(answer['response'])} | "
-              f"{answer['data']} {answer['id']} |")  # fmt: skip
+        plain = (name, should, found, answer["kind"])
+        print(markdown_row([*map(markdown_cell, plain), markdown_code(reference), markdown_code(answer["response"]),
+                            markdown_cell(f"{answer['data']} {answer['id']}")]))  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -38,13 +38,14 @@ import rich.table
 from r1jax import audit_cases
 from r1jax.audit_cases import Case
 from r1jax.audit_reading import Reader, Reading
-from r1jax.config import exit_status, nearest
+from r1jax.config import exit_status, nearest, printable
 from r1jax.data import jsonl, reference_checks
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.rewards import graders
 from r1jax.rewards.config import CodeConfig, GraderConfig
 from r1jax.rewards.sandbox import check_available
 from r1jax.rewards.workers import JobError, WorkerDied, Workers
+from r1jax.text import tables
 
 _EVERY_S = 10.0  # between lines of progress
 _ENTRIES = 20  # of a task, where no limit is given
@@ -223,7 +224,8 @@ def run_all(
         if now - said >= _EVERY_S:
             said, rate = now, done / (now - began)
             left = (len(futures) - done) / rate
-            print(f"{what} {done:,} of {len(futures):,}, {rate:.0f} a second, {left:.0f} s left", file=sys.stderr)
+            progress = f"{what} {done:,} of {len(futures):,}, {rate:.0f} a second, {left:.0f} s left"
+            print(printable(progress), file=sys.stderr)
     return futures
 
 
@@ -310,7 +312,7 @@ def write(workdir: pathlib.Path, audits: Sequence[Audit], cfg: GraderConfig) -> 
     workdir.mkdir(parents=True, exist_ok=True)
     summaries = [summary(audit, cfg.workers) for audit in audits]
     (workdir / "summary.json").write_text(json.dumps(summaries, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    lines = [f"| {' | '.join(row)} |" for row in (COLUMNS, ["---"] * len(COLUMNS), *map(cells, audits))]
+    lines = tables.markdown_table(COLUMNS, map(cells, audits))
     versions = [f"- {name}: {graders.version(name)}" for name in sorted({a.grader for a in audits if a.grader})]
     (workdir / "table.md").write_text("\n".join([*lines, "", *versions]) + "\n", encoding="utf-8")
     jsonl.write(workdir / "failures.jsonl", (line for audit in audits for line in failures(audit)))
@@ -352,7 +354,7 @@ def run(args: argparse.Namespace) -> bool:
     console = rich.console.Console(width=None if sys.stdout.isatty() else 200)
     table = rich.table.Table(*COLUMNS)
     for audit in audits:
-        table.add_row(*cells(audit))
+        table.add_row(*map(tables.console_cell, cells(audit)))
     console.print(table)
     console.print(f"failures: {args.workdir / 'failures.jsonl'}", soft_wrap=True, markup=False, highlight=False)
     return not any(audit.faulty() for audit in audits)

@@ -13,13 +13,13 @@ import pathlib
 import sys
 
 import rich.console
-import rich.markup
 import rich.table
 
 from r1jax.benchmarks.reading import questions
 from r1jax.config import exit_status
 from r1jax.data import jsonl
 from r1jax.data.decontaminate import DecontaminateConfig, Index
+from r1jax.text.tables import console_cell
 
 _COPY = 0.5  # share of a question's runs from which on it is hardly a set phrase
 
@@ -66,12 +66,12 @@ def run(args: argparse.Namespace) -> None:
     if args.dropped:
         jsonl.write(args.dropped, dropped)
     rows = len(kept) + len(dropped)
-    table = rich.table.Table("against", title=rich.markup.escape(f"{args.file}: {rows:,} rows"), title_justify="left")
+    table = rich.table.Table("against", title=console_cell(f"{args.file}: {rows:,} rows"), title_justify="left")
     for title in ("questions", "rows left out", "share", "with half a question or more"):
         table.add_column(title, justify="right")
     for name, found in sets.items():
         count = by_set[name]
-        table.add_row(rich.markup.escape(name), f"{len(found):,}", f"{count:,}", f"{count / rows:.2%}",
+        table.add_row(console_cell(name), f"{len(found):,}", f"{count:,}", f"{count / rows:.2%}",
                       f"{copies[name]:,}")  # fmt: skip
     most = sum(row["share"] >= _COPY for row in dropped)
     table.add_row("any of them", f"{sum(map(len, sets.values())):,}", f"{len(dropped):,}",

@@ -41,11 +41,10 @@ from typing import Any
 
 import numpy as np
 import rich.console
-import rich.markup
 import rich.table
 
 from r1jax.audit import run_all
-from r1jax.config import exit_status, missing_file, nearest
+from r1jax.config import exit_status, missing_file, nearest, printable
 from r1jax.data import jsonl
 from r1jax.data.types import Prompt, Rollout
 from r1jax.grade_row import grade_row
@@ -53,6 +52,7 @@ from r1jax.rewards import graders
 from r1jax.rewards.config import CodeConfig, GraderConfig
 from r1jax.rewards.sandbox import check_available
 from r1jax.rewards.workers import WorkerDied, Workers
+from r1jax.text.tables import console_cell
 
 COLUMNS = ("grader", "rows", "right", "wrong", "not gradable", "mean score", "verdicts")
 _ADDED = ("score", "verdict", "final_answer", "error")
@@ -228,12 +228,13 @@ def run(args: argparse.Namespace) -> None:
         lines.add_column(title, justify="right")
     lines.add_column(COLUMNS[-1])
     for cells in table(rows):
-        lines.add_row(*cells)
+        lines.add_row(*map(console_cell, cells))
     console.print(lines)
     if args.out:
         console.print(f"{len(rows):,} rows: {args.out}", soft_wrap=True, markup=False, highlight=False)
     elif errors := [row.error for row in rows if row.score is None]:
-        console.print(f"first of those not gradable: {errors[0]}", soft_wrap=True, markup=False, highlight=False)
+        why = printable(errors[0])
+        console.print(f"first of those not gradable: {why}", soft_wrap=True, markup=False, highlight=False)
 
 
 def parser() -> argparse.ArgumentParser:

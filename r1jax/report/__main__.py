@@ -10,6 +10,7 @@ from pathlib import Path
 
 import rich.console
 
+from r1jax.config import printable
 from r1jax.report.results_page import write_results
 from r1jax.report.run import BASE_TITLE, headline, write_report
 
@@ -24,7 +25,7 @@ def main() -> None:
     try:
         shown, path = report(args.folders, args.base_title, args.out)
     except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from error
+        raise SystemExit(f"error: {printable(str(error), lines=True)}") from error
     console = rich.console.Console()
     for table in shown:
         console.print(table)

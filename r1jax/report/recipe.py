@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 import rich.console
 
+from r1jax.config import printable
 from r1jax.report.plots import Plot
 from r1jax.report.recipe_plots import compare, draw
 from r1jax.report.results import Cell, Row, Table
 from r1jax.report.results_page import console, render
 from r1jax.report.run import read_jsonl, settings
+from r1jax.text.tables import markdown_table
 
 
 class Stage(NamedTuple):
@@ -287,10 +289,8 @@ def markdown(found: Sequence[Table]) -> str:
     """The tables for a page of the project."""
     parts = []
     for table in found:
-        lines = [f"## {table.title}", "", table.caption, "", "| " + " | ".join(table.header) + " |",
-                 "|---" * len(table.header) + "|"]  # fmt: skip
-        lines += ["| " + " | ".join(cell.text for cell in row) + " |" for row in table.rows]
-        parts.append("\n".join(lines))
+        rows = ([cell.text for cell in row] for row in table.rows)
+        parts.append("\n".join([f"## {table.title}", "", table.caption, "", *markdown_table(table.header, rows)]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -328,7 +328,7 @@ def main() -> None:
     try:
         found, path = write(args.folders, args.out or args.folders[0])
     except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from error
+        raise SystemExit(f"error: {printable(str(error), lines=True)}") from error
     for table in found:
         rich.console.Console().print(console(table))
     if args.markdown:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
-import rich.markup
 import rich.table
 
 from r1jax.report.plots import Plot
 from r1jax.report.results import PUBLISHED, Model, Table, load, published, tables
 from r1jax.report.results_plots import draw
 from r1jax.report.run import settings
+from r1jax.text.tables import console_cell
 
 Stamp = tuple[str, list[tuple[str, list[tuple[str, str]]]]]  # title, sections of (key, value)
 
@@ -55,16 +55,16 @@ def _stamps(models: Sequence[Model]) -> list[Stamp]:
 
 def console(table: Table) -> rich.table.Table:
     """Published numbers in italics; their headings and labels say so too."""
-    shown = rich.table.Table(title=rich.markup.escape(table.title), title_justify="left")
+    shown = rich.table.Table(title=console_cell(table.title), title_justify="left")
     # Of the published columns the page has all, a console has room for one.
     kept = [i for i, heading in enumerate(table.header)
             if not heading.endswith(PUBLISHED) or heading == f"DeepSeek-R1{PUBLISHED}"]  # fmt: skip
     for i in kept:
         # Folded, not cut: the names of the distilled models begin alike.
-        shown.add_column(rich.markup.escape(table.header[i]), justify="left" if i < 2 else "right", overflow="fold")
+        shown.add_column(console_cell(table.header[i]), justify="left" if i < 2 else "right", overflow="fold")
     for row in table.rows:
-        texts = [(rich.markup.escape(row[i].text), row[i].published) for i in kept]
+        texts = [(console_cell(row[i].text), row[i].published) for i in kept]
         shown.add_row(*(f"[italic]{text}[/]" if theirs else text for text, theirs in texts))
     if table.notes:
-        shown.caption = rich.markup.escape("\n".join(table.notes))
+        shown.caption = "\n".join(map(console_cell, table.notes))
     return shown

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import rich.markup
 import rich.table
 
 from r1jax.report.plots import Row, draw_plots, number
 from r1jax.text import chat
+from r1jax.text.tables import console_cell
 
 BASE_TITLE = "base model"
 TRAINED_TITLE = "trained model"
@@ -109,9 +109,9 @@ def load_run(workdir: Path) -> Run:
 def headline(workdir: Path, base_title: str = BASE_TITLE) -> rich.table.Table:
     """The base model against the trained one, for the console."""
     run = load_run(workdir)
-    table = rich.table.Table("held-out questions", title=rich.markup.escape(_summary(run)), title_justify="left")
+    table = rich.table.Table("held-out questions", title=console_cell(_summary(run)), title_justify="left")
     for title in (base_title, TRAINED_TITLE, "change"):
-        table.add_column(rich.markup.escape(title), justify="right")
+        table.add_column(console_cell(title), justify="right")
     for cells in _compare(MEASURES, run.base, run.trained):
         table.add_row(*cells)
     return table

@@ -5,10 +5,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import rich.console
-import rich.markup
 import rich.table
 
 from r1jax.stages.filters import REASONS
+from r1jax.text.tables import console_cell
 
 if TYPE_CHECKING:
     from r1jax.stages.rejection import Chosen
@@ -68,7 +68,7 @@ def show(table: dict[str, Any]) -> None:
     drawn = table["samples"]["drawn"]
     why = rich.table.Table("dropped", title=f"{drawn:,} samples", title_justify="left")
     for title in ("samples", "share", *columns):
-        why.add_column(rich.markup.escape(title), justify="right")
+        why.add_column(console_cell(title), justify="right")
     for row in table["reasons"]:
         by_source = (f"{row['by_source'][source]:,}" for source in columns)
         why.add_row(row["reason"], f"{row['count']:,}", _percent(row["share"]), *by_source)
@@ -79,7 +79,7 @@ def show(table: dict[str, Any]) -> None:
     for title in ("questions", "contaminated", "drawn", "kept", "acceptance", "questions kept"):
         where.add_column(title, justify="right")
     for source, row in table["sources"].items():
-        where.add_row(rich.markup.escape(source), f"{row['questions']:,}", f"{row['contaminated']:,}",
+        where.add_row(console_cell(source), f"{row['questions']:,}", f"{row['contaminated']:,}",
                       f"{row['drawn']:,}", f"{row['kept']:,}", _percent(row["acceptance"]),
                       f"{row['questions_kept']:,}")  # fmt: skip
     console.print(where)
