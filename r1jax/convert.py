@@ -23,12 +23,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-
 from r1jax.config import exit_status
 from r1jax.core import params as core
 from r1jax.core.params import Params
-from r1jax.core.sharding import MeshConfig, make_mesh
+from r1jax.core.sharding import MeshConfig, all_devices, make_mesh
 from r1jax.models import hf
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
@@ -78,8 +76,9 @@ def convert(
         to = "hf" if (source / checkpoint.MODEL).exists() else "r1jax"
     # Over as many devices as cut the residual stream and the latents evenly.
     ranks = (model.cfg.mla.q_rank, model.cfg.mla.kv_rank) if model.cfg.mla else ()
-    ways = math.gcd(jax.device_count(), model.cfg.embed_dim, *ranks)
-    mesh = make_mesh(MeshConfig(data=1, fsdp=-1), jax.devices()[:ways])
+    devices = all_devices()
+    ways = math.gcd(len(devices), model.cfg.embed_dim, *ranks)
+    mesh = make_mesh(MeshConfig(data=1, fsdp=-1), devices[:ways])
     params = model.read(mesh, dtype, checkpoint.reporter(f"reading {source}"))
     partial, old = (target.with_name(target.name + end) for end in (".partial", ".old"))
     shutil.rmtree(partial, ignore_errors=True)

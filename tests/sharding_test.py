@@ -1,5 +1,10 @@
 """A layout that cannot be meant is refused with the names in the message; nothing is silently left whole."""
 
+import os
+import pathlib
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +38,25 @@ def test_an_axis_without_a_rule_raises_and_names_those_there_are():
 def test_weights_are_whole_over_fsdp_when_decoding():
     assert TRAIN_RULES.spec(("embed", "mlp")) == PartitionSpec("fsdp", "tensor")
     assert DECODE_RULES.spec(("embed", "mlp")) == PartitionSpec(None, "tensor")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Unable to initialize backend 'tpu': no"), AssertionError()])
+def test_trap52_a_platform_that_is_not_there_is_one_error_that_names_it(monkeypatch, error):
+    def devices():
+        raise error
+
+    monkeypatch.setattr(jax, "devices", devices)
+    with pytest.raises(ValueError, match=r"no device of JAX_PLATFORMS='cpu': .*JAX_PLATFORMS=cpu runs on the CPU"):
+        make_mesh(MeshConfig())
+
+
+def test_trap52_a_stage_on_a_platform_that_is_not_there_ends_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "r1jax.train", "--config=configs/zero.py:mini", f"--workdir={tmp_path / 'run'}"]
+    root = pathlib.Path(__file__).resolve().parent.parent
+    env = os.environ | {"JAX_PLATFORMS": "nosuch"}
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "JAX finds no device of JAX_PLATFORMS='nosuch'" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,6 +36,22 @@ class MeshConfig:
                 raise ValueError(f"{name}=0 must be at least 1, or -1 for what the other axes leave")
 
 
+def all_devices() -> list[jax.Device]:
+    """The devices of every process.
+
+    Raises:
+        ValueError: the platform that JAX is asked for is not there, or not installed.
+    """
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:  # an AssertionError where the platform's plugin is not installed
+        reason = str(error).partition("\n")[0] or "it is not installed"
+        raise ValueError(
+            f"JAX finds no device of JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')!r}: {reason}; "
+            "JAX_PLATFORMS=cpu runs on the CPU"
+        ) from error
+
+
 def make_mesh(cfg: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Makes the mesh over `devices` (default: all, of every process).
 
@@ -42,9 +59,9 @@ def make_mesh(cfg: MeshConfig, devices: Sequence[jax.Device] | None = None) -> M
     embedding look-up in an fsdp-sharded table is refused.)
 
     Raises:
-        ValueError: the sizes do not multiply to the number of devices.
+        ValueError: the sizes do not multiply to the number of devices, or there is none.
     """
-    devices = jax.devices() if devices is None else devices
+    devices = all_devices() if devices is None else devices
     sizes = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
     known = int(np.prod([size for size in sizes.values() if size != -1]))
     free = [name for name, size in sizes.items() if size == -1]
