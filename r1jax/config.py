@@ -188,7 +188,7 @@ def with_defaults(hint: Any, tree: Any) -> Any:
     return defaults | {key: with_defaults(hints.get(key, Any), value) for key, value in tree.items()}
 
 
-def _keys(hint: Any, prefix: str = "") -> Iterator[str]:
+def keys_of(hint: Any, prefix: str = "") -> Iterator[str]:
     """The dotted keys of all fields below a type; those of a list's sections with the number 0."""
     hint = required_part(hint)
     if typing.get_origin(hint) is tuple:
@@ -196,13 +196,13 @@ def _keys(hint: Any, prefix: str = "") -> Iterator[str]:
     if dataclasses.is_dataclass(hint):
         for name, inner in typing.get_type_hints(hint).items():
             yield f"{prefix}{name}"
-            yield from _keys(inner, f"{prefix}{name}.")
+            yield from keys_of(inner, f"{prefix}{name}.")
 
 
 def elsewhere(name: str, root: type, where: str) -> str:
     """For an error about an unknown key: the other sections' keys of that name, or nearly; "" where there is none."""
     own = where.partition(".")[2]
-    by_key = {key: key.rpartition(".") for key in _keys(root)}
+    by_key = {key: key.rpartition(".") for key in keys_of(root)}
     others = {key: last for key, (section, _, last) in by_key.items() if section != own}
     close = difflib.get_close_matches(name, set(others.values()), n=3, cutoff=0.8)
     found = sorted((key for key in others if others[key] in close), key=lambda key: (close.index(others[key]), key))
@@ -268,15 +268,15 @@ def fingerprint(obj: Any) -> str:
     return hashlib.sha256(json.dumps(to_dict(obj), sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
 
 
-def differences(a: Any, b: Any) -> list[str]:
-    """Lines `key: value in a -> value in b`, one a dotted key whose values differ. Empty: the two are the same."""
+def changed_values(a: Any, b: Any) -> dict[str, tuple[str, str]]:
+    """The values in a and in b, as they are written, of each dotted key where they differ."""
     flat_a, flat_b = _flatten(to_dict(a)), _flatten(to_dict(b))
-    lines = []
+    changed = {}
     for key in sorted(flat_a.keys() | flat_b.keys()):
         old, new = (repr(flat[key]) if key in flat else "(absent)" for flat in (flat_a, flat_b))
         if old != new:
-            lines.append(f"{key}: {old} -> {new}")
-    return lines
+            changed[key] = (old, new)
+    return changed
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -2,14 +2,14 @@
 
     python -m r1jax.train --config=configs/zero.py:mini --workdir=runs/zero-mini [--config.grpo.beta=0.01 ...]
 
-The config's `stage` picks the loop. A workdir that holds a run resumes it; one that holds another config is refused.
+The config's `stage` picks the loop. A workdir that holds a run resumes it, by other means if need be
+(`core.run_record`); one whose run means something else is refused.
 Errors are one line; with R1JAX_DEBUG=1 in the environment they keep their trace.
 """
 
 import argparse
 import dataclasses
 import hashlib
-import json
 import os
 import pathlib
 import sys
@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 
 from r1jax import config as configs
 from r1jax.config import ConfigError
+from r1jax.core import run_record
 from r1jax.core.sharding import make_mesh
 from r1jax.data import instructions, soft_targets
 from r1jax.data.corpus import document
@@ -36,7 +37,7 @@ from r1jax.stages import (
     supervised,
     teach,
 )  # fmt: skip
-from r1jax.training import checkpoint
+from r1jax.training import checkpoint, state
 from r1jax.training.metrics import say
 
 STAGES = {
@@ -51,7 +52,6 @@ STAGES = {
 }
 # What keeps a state of its own, in a workdir that is one config's; the others leave records, which guard themselves.
 Trained = supervised.SupervisedConfig | rl.RLConfig | preference.PreferenceConfig
-WHERE_AND_HOW = ("mesh", "microbatches", "logprob_chunk", "log_every", "checkpoint")
 SHIPPED = pathlib.Path(__file__).parent.parent / "experiments" / "models"
 
 
@@ -86,31 +86,22 @@ def claim(workdir: pathlib.Path, cfg: Trained) -> None:
     """Makes the workdir this config's own, or checks that it is. One whose run failed before its first step is free.
 
     Raises:
-        ConfigError: it holds a run with another config; names every key that differs.
+        ConfigError: it holds a run with another config; names every key of another meaning, see `core.run_record`.
     """
-    path, steps = workdir / "config.json", workdir / "metrics.jsonl"
     # Models by their keys, the data by its bytes: a page or a file may have changed since.
-    ours = configs.to_dict(cfg)
-    for name in ("base", "tokenizer"):
-        if spec := getattr(cfg, name, ""):
-            ours[f"{name}_key"] = base_name(spec)
+    keys = {f"{name}_key": base_name(spec) for name in ("base", "tokenizer") if (spec := getattr(cfg, name, ""))}
     if getattr(cfg, "soft_targets", ""):
-        ours["soft_targets_key"] = soft_targets.key(cfg.soft_targets)
+        keys["soft_targets_key"] = soft_targets.key(cfg.soft_targets)
     files = getattr(cfg.data, "files", (cfg.data.path,)) if cfg.data else ()
     hashes = [hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:12]
               for path in files if pathlib.Path(path).is_file()]  # one that is missing is told where it is read
     if hashes:
-        ours["data_key"] = " ".join(hashes)
-    if path.exists() and steps.exists() and steps.stat().st_size:
-        changed = configs.differences(json.loads(path.read_text()), ours)
-        if changed:
-            lines = "\n  ".join(changed)
-            raise ConfigError(f"{workdir} holds another config's run; choose another --workdir, or set back\n  {lines}")
-    elif jax.process_index() == 0:
-        workdir.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(ours, indent=1) + "\n")
-        temporary.replace(path)
+        keys["data_key"] = " ".join(hashes)
+    steps = workdir / "metrics.jsonl"
+    run_record.claim(
+        workdir / "config.json", cfg, "another config's run", begun=steps.exists() and bool(steps.stat().st_size),
+        keys=keys, grows={"num_steps": state.fixes_num_steps(cfg.optimizer)}, writes=jax.process_index() == 0,
+    )  # fmt: skip
 
 
 def base_name(spec: str) -> str:
@@ -130,7 +121,7 @@ def base_key(cfg: supervised.SupervisedConfig) -> str:
     named = {name: base_name(spec) for name in ("base", "tokenizer") if (spec := getattr(cfg, name))}
     cfg = dataclasses.replace(cfg, **named)
     # What stands at its default is left out, so that a new option does not rename the models there are.
-    made_of = {key: value for key, value in configs.without_defaults(cfg).items() if key not in WHERE_AND_HOW}
+    made_of = {key: value for key, value in configs.without_defaults(cfg).items() if not run_record.is_means(key)}
     texts = [document(cfg.corpus, cfg.seed, i) for i in range(200)]
     if cfg.data:
         texts.append(instructions.digest(cfg.data, cfg.seed))

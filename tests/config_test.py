@@ -239,7 +239,7 @@ def test_a_config_survives_json():
     run = Run(3, tasks=(Task("gcd", options={"sizes": (1, 2)}),), shares={"plain": 0.5})
     tree = json.loads(json.dumps(config.to_dict(run)))
     assert tree == config.to_dict(run)
-    assert config.differences(tree, run) == []
+    assert config.changed_values(tree, run) == {}
     assert config.to_dict(config.parse(Run, tree)) == tree
 
 
@@ -251,15 +251,15 @@ def test_the_fingerprint_depends_on_values_and_not_on_key_order():
     assert config.fingerprint({"a": 1}) == "015abd7f5cc5"
 
 
-def test_differences_name_each_key_and_both_values():
+def test_changed_values_are_named_by_each_key():
     old = Run(1, tasks=(Task("gcd"), Task("chain_sum")), shares={"plain": 0.5})
     new = Run(1, GRPO(beta=0.1), tasks=(Task("gcd"), Task("chain_sum", 2.0)))
-    assert config.differences(old, new) == [
-        "grpo.beta: 0.001 -> 0.1",
-        "shares: (absent) -> {}",
-        "shares.plain: 0.5 -> (absent)",
-        "tasks.1.weight: 1.0 -> 2.0",
-    ]
+    assert config.changed_values(old, new) == {
+        "grpo.beta": ("0.001", "0.1"),
+        "shares": ("(absent)", "{}"),
+        "shares.plain": ("0.5", "(absent)"),
+        "tasks.1.weight": ("1.0", "2.0"),
+    }
 
 
 def test_a_section_within_a_tuple_is_set_by_its_number():

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,17 +24,18 @@ RL = merged(
 ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 
 
-def start(spec: str, workdir: pathlib.Path) -> subprocess.Popen:
+def start(spec: str, workdir: pathlib.Path, *overrides: str) -> subprocess.Popen:
     """The training entry on two devices, in a process of its own."""
     workdir.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "r1jax.train", f"--config={spec}", f"--workdir={workdir}"]
+    command = [sys.executable, "-m", "r1jax.train", f"--config={spec}", f"--workdir={workdir}",
+               *(f"--config.{each}" for each in overrides)]  # fmt: skip
     with (workdir.parent / f"{workdir.name}.log").open("a") as log:
         return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True)
 
 
-def finish(spec: str, workdir: pathlib.Path) -> pathlib.Path:
+def finish(spec: str, workdir: pathlib.Path, *overrides: str) -> pathlib.Path:
     """Runs to the end."""
-    assert start(spec, workdir).wait(300) == 0, (workdir.parent / f"{workdir.name}.log").read_text()
+    assert start(spec, workdir, *overrides).wait(300) == 0, (workdir.parent / f"{workdir.name}.log").read_text()
     return workdir
 
 
@@ -129,3 +131,29 @@ def test_trap33_the_supervised_loop_too(runs) -> None:
     assert_same_states(state_of(whole, BASE_STEPS), state_of(killed, BASE_STEPS))
     assert [timeless(r) for r in rows(whole / "metrics.jsonl")] == [timeless(r) for r in rows(killed / "metrics.jsonl")]
     assert (whole / "model/tokenizer.model").read_bytes() == (killed / "model/tokenizer.model").read_bytes()
+
+
+@pytest.mark.slow
+def test_trap38_a_run_goes_on_for_longer_by_other_means(runs) -> None:
+    """As after an out-of-memory: less at a time, weights cut over the devices, more saves; Adam and reference stay."""
+    folder = runs[0].parent
+    spec = str(folder.parent / "zero.py")
+    whole = finish(spec, folder / "longer", f"num_steps={STEPS + 1}")
+    grown = folder / "grown"
+    shutil.copytree(runs[1], grown)
+    less = ["microbatches=2", "sampling.slots=4", "sampling.window=2", "logprob_chunk=16", "checkpoint.every=1"]
+    finish(spec, grown, f"num_steps={STEPS + 1}", "mesh.data=1", "mesh.fsdp=2", *less)
+    log = (folder / "grown.log").read_text()
+    assert f"resuming at step {STEPS}" in log and "microbatches 1 -> 2" in log and "mesh.fsdp 1 -> 2" in log
+    [changes] = rows(grown / "config_changes.jsonl")
+    assert changes["changed"]["num_steps"] == [str(STEPS), str(STEPS + 1)]
+    # The last step is that of a run that was to be so long from the beginning, but for rounding.
+    a, b = (rows(workdir / "metrics.jsonl")[-1] for workdir in (whole, grown))
+    assert a["step"] == b["step"] == STEPS and a["length/mean"] == b["length/mean"]
+    for name in ("loss", "grad_norm", "kl", "entropy", "learning_rate"):
+        assert a[name] == pytest.approx(b[name], rel=1e-3, abs=1e-6), name
+    assert [row["step"] for row in rows(grown / "evals.jsonl")] == [row["step"] for row in rows(whole / "evals.jsonl")]
+    ours, theirs = state_of(grown, STEPS + 1), state_of(whole, STEPS + 1)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-5, err_msg=name)

@@ -8,9 +8,10 @@ import pytest
 from r1jax.config import ConfigError
 from r1jax.data import soft_targets
 from r1jax.data.batching import pack, size, unpack
-from r1jax.data.soft_targets import SoftTargets, begin, vocabulary_key, write_shard
+from r1jax.data.soft_targets import SoftTargets, begin, key, vocabulary_key, write_shard
 
 K = 3
+TEACHER = {"path": "t", "hash": "1"}
 
 
 @dataclasses.dataclass
@@ -51,7 +52,7 @@ def make_examples(count: int):
 
 
 def setup(**changes):
-    return {"teacher": "t", "vocabulary": vocabulary_key(Letters()), "k": K, "temperature": 1.5} | changes
+    return {"teacher": TEACHER, "vocabulary": vocabulary_key(Letters()), "k": K, "temperature": 1.5} | changes
 
 
 def written(folder, examples, words, shards=None):
@@ -97,6 +98,16 @@ def test_another_teacher_or_other_examples_are_refused_by_name(tmp_path):
         begin(tmp_path, setup(), examples[:4])
     with pytest.raises(ConfigError, match=r"examples_key"):
         begin(tmp_path, setup(), examples[::-1])
+    with pytest.raises(ConfigError, match=r"teacher.hash: '1' -> '2'"):
+        begin(tmp_path, setup(teacher=TEACHER | {"hash": "2"}), examples)
+
+
+def test_trap38_a_teacher_that_lies_elsewhere_now_is_the_same(tmp_path):
+    examples, words = make_examples(5)
+    written(tmp_path, examples, words)
+    before = key(tmp_path)
+    assert begin(tmp_path, setup(teacher=TEACHER | {"path": "elsewhere"}), examples) == []
+    assert key(tmp_path) == before  # by which students' runs and models know it
 
 
 def test_a_student_of_another_vocabulary_or_with_other_examples_is_told(tmp_path):

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import json
 import pathlib
+import shutil
 import typing
 
 import pytest
@@ -103,9 +104,23 @@ def test_trap33_the_same_run_elsewhere_is_the_same_run_on_the_same_base(finished
 
 
 def test_a_workdir_of_another_config_is_refused_with_the_keys_that_differ(finished, spec, capsys):
-    message = fails(capsys, spec, finished, "grpo.beta=0.02", "seed=3")
+    message = fails(capsys, spec, finished, "grpo.beta=0.02", "seed=3", "microbatches=2")
     assert str(finished) in message and "--workdir" in message
     assert [line.strip() for line in message.splitlines()[1:]] == ["grpo.beta: 0.01 -> 0.02", "seed: 0 -> 3"]
+
+
+def test_trap38_a_finished_run_goes_on_for_longer_by_other_means(finished, spec, tmp_path, capsys):
+    workdir = shutil.copytree(finished, tmp_path / "zero")
+    shutil.copytree(next(finished.parent.glob("base-*")), tmp_path / next(finished.parent.glob("base-*")).name)
+    means = ["microbatches=2", "sampling.slots=4", "batch_bucket=32", "checkpoint.every=1", "keep_rollouts=0"]
+    assert main(spec, workdir, "num_steps=4", *means) == 0
+    said = capsys.readouterr().out
+    assert "resuming at step 3" in said and "num_steps 3 -> 4" in said and "sampling.slots 8 -> 4" in said
+    metrics = rows(workdir / "metrics.jsonl")
+    assert metrics[:3] == rows(finished / "metrics.jsonl") and metrics[3]["step"] == 3 and metrics[3]["grad_norm"] > 0
+    assert [row["step"] for row in rows(workdir / "evals.jsonl")] == [0, 2, 4]
+    assert len(rows(workdir / "config_changes.jsonl")[0]["changed"]) == 6
+    assert "num_steps: 4 -> 3" in fails(capsys, spec, workdir)  # the record is that of now
 
 
 OUT_OF_RANGE = [
@@ -159,7 +174,7 @@ def test_a_page_is_judged_after_the_command_line_and_not_before(tmp_path):
         if not left_out.startswith("base="):
             with pytest.raises(config.ConfigError):
                 train.read_config(spec, [each for each in mended if each != left_out])
-    with pytest.raises(config.ConfigError, match="clip_norm=-2.0"):
+    with pytest.raises(config.ConfigError, match=r"clip_norm=-2\.0"):
         train.read_config(spec, [*mended, "optimizer.clip_norm=-2"])
 
 

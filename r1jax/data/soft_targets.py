@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from r1jax import config
-from r1jax.config import ConfigError
+from r1jax.core import run_record
 from r1jax.data.batching import Example, Soft
 from r1jax.text.tokenizer import Tokenizer
 
@@ -49,7 +49,8 @@ def begin(folder: pathlib.Path, setup: Mapping[str, Any], examples: Sequence[Exa
     """Makes the folder this teacher's own, or checks that it is. Returns the shards that are still to be written.
 
     Args:
-        setup: what the shards depend on besides the examples; `vocabulary`, `k` and `temperature` among it.
+        setup: what the shards depend on besides the examples; `vocabulary`, `k`, `temperature` and the `teacher`'s
+            `path` and `hash` among it.
 
     Raises:
         ConfigError: the folder holds the word of another teacher, or on other examples; names what differs.
@@ -59,16 +60,16 @@ def begin(folder: pathlib.Path, setup: Mapping[str, Any], examples: Sequence[Exa
     setup = {**config.to_dict(setup), "shard": SHARD, "examples": len(keys),
              "examples_key": hashlib.sha256(keys.tobytes()).hexdigest()[:12]}  # fmt: skip
     path = folder / _SETUP
-    if path.exists():
-        if changed := config.differences(json.loads(path.read_text("utf-8")), setup):
-            raise ConfigError(f"{folder} holds soft targets made otherwise; choose another --workdir, or set back\n  "
-                              + "\n  ".join(changed))  # fmt: skip
+    begun = path.exists()
+    if begun:
+        # A teacher is known by its hash, wherever it now lies. Its first path stays: it is a part of `key`.
+        first = _setup(folder)["teacher"]
+        if first["hash"] == setup["teacher"]["hash"]:
+            setup["teacher"] = first
     else:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / _EXAMPLES, np.rec.fromarrays([keys, targets], names="key,targets"))
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(setup, indent=1) + "\n", "utf-8")
-        part.replace(path)
+    run_record.claim(path, setup, "soft targets made otherwise", begun=begun)
     return [index for index in range(-(-len(keys) // SHARD)) if not _shard(folder, index).exists()]
 
 

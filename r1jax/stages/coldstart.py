@@ -218,7 +218,7 @@ def _setup(cfg: ColdStartConfig) -> dict[str, Any]:
     return {
         "questions": questions, "seed": cfg.seed, "temperature": truncation.temperature, "top_p": truncation.top_p,
         "top_k": truncation.top_k, "max_new_tokens": sampling.max_new_tokens,
-        "compute": config.to_dict(cfg.compute) if cfg.compute else None,
+        "compute": cfg.compute,
     }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from r1jax import config
 from r1jax.benchmarks.benchmark import Outcome
-from r1jax.config import ConfigError
+from r1jax.core import run_record
 from r1jax.data import jsonl
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.stages.grading import thought_scripts
@@ -44,11 +44,7 @@ class Record:
         self.folder, self._grader = folder, grader
         folder.mkdir(parents=True, exist_ok=True)
         samples, spoiled = read_samples(folder / "samples.jsonl")
-        path, ours = folder / "setup.json", config.to_dict(setup)
-        if samples and path.exists() and (changed := config.differences(json.loads(path.read_text("utf-8")), ours)):
-            raise ConfigError(f"{folder} holds samples drawn otherwise; choose another --workdir, or set back\n  "
-                              + "\n  ".join(changed))  # fmt: skip
-        write_json(path, ours)
+        run_record.claim(folder / "setup.json", setup, "samples drawn otherwise", begun=bool(samples))
         self.samples = {(row["id"], row["sample"]): row for row in samples}
         grades, spoiled_grades = read_grades(folder / "grades.jsonl")
         latest = {(row["id"], row["sample"]): row for row in grades}
@@ -103,9 +99,9 @@ class Record:
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file whole or not at all; configs as `config.to_dict` gives them."""
     part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.write_text(json.dumps(config.to_dict(content), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     part.replace(path)
 
 

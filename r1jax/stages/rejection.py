@@ -270,7 +270,7 @@ def _stamp(data: DataConfig) -> dict[str, Any]:
         path = pathlib.Path(data.path)
         return {"path": path.name, "hash": reading.data_hash(path), "held_out_share": data.held_out_share,
                 "skip_bad_lines": data.skip_bad_lines}  # fmt: skip
-    return {"tasks": config.to_dict(data.tasks), "held_out_share": data.held_out_share}
+    return {"tasks": data.tasks, "held_out_share": data.held_out_share}
 
 
 def _example(cfg: RejectionConfig, model: Any, rollout: Rollout) -> jsonl.Row:

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from r1jax import config
 from r1jax.config import ConfigError
 from r1jax.data.types import Prompt, Rollout
 from r1jax.models.config import ComputeConfig
@@ -59,7 +58,7 @@ def settings(
     return {
         "seed": seed, "temperature": truncation.temperature, "top_p": truncation.top_p, "top_k": truncation.top_k,
         "max_new_tokens": sampling.max_new_tokens, "template": template, "chat": chat, "marker": marker,
-        "compute": config.to_dict(compute) if compute else None,
+        "compute": compute,
     }  # fmt: skip
 
 

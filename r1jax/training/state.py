@@ -71,6 +71,14 @@ def learning_rate(cfg: OptimizerConfig, total_steps: int) -> optax.Schedule:
     return optax.join_schedules([start, main], [cfg.warmup_steps])
 
 
+def fixes_num_steps(cfg: OptimizerConfig) -> str:
+    """Why a run of this schedule cannot be made longer once it has begun; "" where it can."""
+    if cfg.schedule == "constant":
+        return ""
+    return (f"optimizer.schedule={cfg.schedule} falls to its end at num_steps: the steps that are done would have had "
+            "other learning rates; only a constant schedule can go on for longer")  # fmt: skip
+
+
 def make_optimizer(
     cfg: OptimizerConfig, specs: Params, total_steps: int, idle: Sequence[str] = ()
 ) -> optax.GradientTransformation:

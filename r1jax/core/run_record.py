@@ -1,0 +1,104 @@
+"""The record of the settings that a folder was begun with: what may change when its run is resumed, and what may not.
+
+A setting is a part of a run's meaning or a means to it. Means decide where, in what pieces and how fast the same thing
+is computed, and what is shown and kept on the way; they change results by rounding at most. They may be others when a
+run goes on, say after it ran out of memory. All other settings are meaning: with another one it would be another run.
+"""
+
+import dataclasses
+import datetime
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from r1jax import config
+from r1jax.config import ConfigError
+
+# The means of all stages, by their keys; a section stands for all of its fields. Every other field is meaning.
+MEANS = (
+    "mesh", "microbatches", "logprob_chunk", "batch_bucket", "compute.remat", "compute.scan_unroll", "model.remat",
+    "model.scan_unroll",
+    "sampling.slots", "sampling.window", "sampling.prefill_rows", "sampling.bucket",
+    "rewards.graders.workers", "rewards.judge.in_flight", "rewards.judge.timeout_s", "rewards.judge.retries",
+    "rewards.judge.api_key_env",
+    "checkpoint", "evaluation.every", "keep_rollouts", "log_every", "profile_at",
+    "model.path",  # of a record of samples, where the model's hash stands beside it
+)  # fmt: skip
+
+
+def is_means(key: str) -> bool:
+    """Whether a dotted key is among `MEANS`, or below one of them."""
+    return any(key == each or key.startswith(f"{each}.") for each in MEANS)
+
+
+def claim(
+    path: pathlib.Path, settings: Any, what: str, *, begun: bool, keys: Mapping[str, str] | None = None,
+    grows: Mapping[str, str] | None = None, writes: bool = True,
+) -> None:  # fmt: skip
+    """Makes a folder that of these settings, or checks that it is; other means are told and recorded.
+
+    The settings are compared without defaults: one that the record does not have, because there was no such option when
+    it was written, stands at its default. What changed is a line of `<record>_changes.jsonl` beside the record.
+
+    Args:
+        path: the folder's record, JSON.
+        settings: a config, or a mapping with configs in it. What a mapping alone names has no default but nothing:
+            None, False, 0 or empty.
+        what: what the folder holds where it is not that of these settings, for the error.
+        begun: whether there is anything that was made with the record's settings; else it is free.
+        keys: hashes of files and models that the settings name by their paths. A record without one takes it over.
+        grows: numbers that may grow: by their keys why they may not after all, "" where they may.
+        writes: whether this process writes the record; only one of several does.
+
+    Raises:
+        ConfigError: a setting is another one and no means; names all of these.
+    """
+    keys, grows = dict(keys or {}), dict(grows or {})
+    current = {**config.to_dict(settings), **keys}
+    if not (begun and path.exists()):
+        if writes:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, current)
+        return
+    recorded = {**keys, **_filled(settings, json.loads(path.read_text("utf-8")))}
+    changed = config.changed_values(recorded, current)
+    refused = []
+    for key, (old, new) in changed.items():
+        why = _may_not_grow(key, recorded, current, grows) if key in grows else ""
+        if why or not (key in grows or is_means(key)):
+            refused.append(f"{key}: {old} -> {new}" + (f" ({why})" if why else ""))
+    if refused:
+        lines = "\n  ".join(refused)
+        raise ConfigError(f"{path.parent} holds {what}; choose another --workdir, or set back\n  {lines}")
+    if changed and writes:
+        print(f"{path.parent} goes on with {', '.join(f'{key} {old} -> {new}' for key, (old, new) in changed.items())}",
+              flush=True)  # fmt: skip
+        row = {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "changed": changed}
+        with path.with_name(f"{path.stem}_changes.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    if writes:
+        _write(path, current)
+
+
+def _filled(settings: Any, recorded: Any) -> Any:
+    """A record of such settings with what it does not have at its default."""
+    if dataclasses.is_dataclass(settings):
+        return config.with_defaults(type(settings), recorded)
+    if isinstance(settings, list | tuple) and settings and isinstance(recorded, list):
+        return [_filled(settings[0], each) for each in recorded]
+    if not (isinstance(settings, Mapping) and isinstance(recorded, dict)):
+        return recorded
+    nothing = {key: config.to_dict(value) for key, value in settings.items() if not value}
+    return nothing | {key: _filled(settings.get(key), value) for key, value in recorded.items()}
+
+
+def _may_not_grow(key: str, recorded: Mapping[str, Any], current: Mapping[str, Any], grows: Mapping[str, str]) -> str:
+    """Why a number may not be the one it now is; "" where it may."""
+    return grows[key] if current[key] > recorded[key] else "it may only grow: those steps may be done"
+
+
+def _write(path: pathlib.Path, record: Any) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    part.replace(path)
