@@ -38,7 +38,7 @@ import rich.table
 from r1jax import audit_cases
 from r1jax.audit_cases import Case
 from r1jax.audit_reading import Reader, Reading
-from r1jax.config import exit_status, nearest, printable
+from r1jax.config import exit_status, nearest, path_given, printable
 from r1jax.data import jsonl, reference_checks
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.rewards import graders
@@ -369,10 +369,10 @@ def main(argv: list[str] | None = None) -> int:
     """The exit status, see the module."""
     parser = argparse.ArgumentParser(prog="r1jax.audit", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--data", nargs="+", default=[], type=pathlib.Path, metavar="FILE", help="datasets")
+    parser.add_argument("--data", nargs="+", default=[], type=path_given, metavar="FILE", help="datasets")
     parser.add_argument("--grader", help="of all rows; by default each row's own, or what its fields call for")
     parser.add_argument("--task", nargs="+", default=[], metavar="NAME", help="tasks of reasoning-gym")
-    parser.add_argument("--workdir", default="runs/audit", type=pathlib.Path, help="where to write; %(default)s")
+    parser.add_argument("--workdir", default="runs/audit", type=path_given, help="where to write; %(default)s")
     parser.add_argument("--limit", type=int, help=f"rows of a file (all), entries of a task ({_ENTRIES})")
     parser.add_argument("--workers", default=2, type=int, help="grader processes; %(default)s")
     parser.add_argument("--timeout", default=10.0, type=float, help="seconds for an answer, or a program; %(default)s")

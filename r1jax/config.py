@@ -4,6 +4,7 @@ A config file is a page of Python with `get_config(arg=None) -> ConfigDict`. `lo
 line's overrides, `parse` turns the result into typed dataclasses, and nothing further in ever sees a ConfigDict.
 """
 
+import argparse
 import dataclasses
 import difflib
 import hashlib
@@ -120,6 +121,13 @@ def printable(text: str, lines: bool = False) -> str:
         or unicodedata.category(each) == "Zs" else each.encode("unicode_escape").decode()
         for each in text
     )  # fmt: skip
+
+
+def path_given(text: str) -> pathlib.Path:
+    """For argparse: a path of the command line. An empty one, which would be the working directory, is refused."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; give a path, . for the folder that you are in")
+    return pathlib.Path(text)
 
 
 def missing_file(path: pathlib.Path) -> str:

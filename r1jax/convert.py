@@ -23,7 +23,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from r1jax.config import exit_status
+from r1jax.config import exit_status, path_given
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import MeshConfig, all_devices, make_mesh
@@ -119,8 +119,8 @@ def main(argv: list[str] | None = None) -> int:
     """The exit status, see `config.exit_status`."""
     parser = argparse.ArgumentParser(prog="r1jax.convert", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("source", metavar="SRC", type=pathlib.Path, help="the model to read")
-    parser.add_argument("target", metavar="DST", type=pathlib.Path, help="the folder to write")
+    parser.add_argument("source", metavar="SRC", type=path_given, help="the model to read")
+    parser.add_argument("target", metavar="DST", type=path_given, help="the folder to write")
     parser.add_argument("--to", choices=("r1jax", "hf"), help="what to write; by default the other kind")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights; by default kept")
     parser.add_argument("--max-shard-size", default="5GB", help="of a safetensors file; by default 5GB")

@@ -9,14 +9,13 @@ line for each row left out: its id, or line, what it collides with, words that b
 
 import argparse
 import collections
-import pathlib
 import sys
 
 import rich.console
 import rich.table
 
 from r1jax.benchmarks.reading import questions
-from r1jax.config import exit_status
+from r1jax.config import exit_status, path_given
 from r1jax.data import jsonl
 from r1jax.data.decontaminate import DecontaminateConfig, Index
 from r1jax.text.tables import console_cell
@@ -85,11 +84,11 @@ def main(argv: list[str] | None = None) -> int:
     """The exit status, see `config.exit_status`."""
     parser = argparse.ArgumentParser(prog="r1jax.decontaminate", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("file", type=pathlib.Path, metavar="FILE", help="JSONL")
+    parser.add_argument("file", type=path_given, metavar="FILE", help="JSONL")
     parser.add_argument("--against", required=True, nargs="+", metavar="NAME|FILE", help="evaluations to keep clear of")
     parser.add_argument("--data", default="", help="the folder of the benchmarks' files")
-    parser.add_argument("--out", required=True, type=pathlib.Path, help="what is kept")
-    parser.add_argument("--dropped", type=pathlib.Path, help="what is not, and why")
+    parser.add_argument("--out", required=True, type=path_given, help="what is kept")
+    parser.add_argument("--dropped", type=path_given, help="what is not, and why")
     parser.add_argument("--ngram", type=int, default=13, help="words in a row that are too many to share; %(default)s")
     parser.add_argument("--share", type=float, default=0.0, help="of a question's runs, that are too many; 0: any run")
     args = parser.parse_args(argv)

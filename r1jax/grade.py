@@ -44,7 +44,7 @@ import rich.console
 import rich.table
 
 from r1jax.audit import run_all
-from r1jax.config import exit_status, missing_file, nearest, printable
+from r1jax.config import exit_status, missing_file, nearest, path_given, printable
 from r1jax.data import jsonl
 from r1jax.data.types import Prompt, Rollout
 from r1jax.grade_row import grade_row
@@ -244,7 +244,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     found.add_argument("file", metavar="FILE", help="JSONL of prompt, answer and response; -: standard input")
-    found.add_argument("--out", type=pathlib.Path, metavar="OUT", help="JSONL of the graded rows; by default none")
+    found.add_argument("--out", type=path_given, metavar="OUT", help="JSONL of the graded rows; by default none")
     found.add_argument("--grader", default="", metavar="NAME", help="of all rows; by default each row's own")
     found.add_argument("--workers", default=2, type=int, help="grader processes; %(default)s")
     found.add_argument("--timeout", default=10.0, type=float, help="seconds for an answer, or a program; %(default)s")

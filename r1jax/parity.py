@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from r1jax.config import path_given
 from r1jax.core.params import Params
 from r1jax.core.sharding import DECODE_RULES, MeshConfig, make_mesh
 from r1jax.data.batching import Batch, pack
@@ -194,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
     """Compares a checkpoint on its own tokens; exit status 1 where a deviation is above 1e-4."""
     parser = argparse.ArgumentParser(prog="r1jax.parity", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("folder", type=pathlib.Path, help="a Hugging Face folder")
+    parser.add_argument("folder", type=path_given, help="a Hugging Face folder")
     parser.add_argument("--length", type=int, default=64, help="tokens a row")
     args = parser.parse_args(argv)
     import torch

@@ -204,8 +204,11 @@ def set_up_jax(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> None:
-    if "://" in str(args.workdir) or ":/" in str(args.workdir):
+    if not args.workdir.strip():
+        raise ConfigError("--workdir is empty; give the folder that the run is to live in")
+    if "://" in args.workdir or ":/" in args.workdir:
         raise ConfigError(f"--workdir={args.workdir} is an address; give a folder, on several hosts one that all share")
+    args.workdir = pathlib.Path(args.workdir)
     cfg = read_config(args.config, overrides)
     set_up_jax(args)
     mesh = make_mesh(cfg.mesh)
@@ -258,7 +261,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="r1jax.train", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--config", required=True, help="path/file.py:arg; --config.section.field=value sets a field")
-    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="where the run lives, and is resumed from")
+    parser.add_argument("--workdir", required=True, help="where the run lives, and is resumed from")
     parser.add_argument("--coordinator", help="host:port of process 0; found by itself on TPU")
     parser.add_argument("--num-processes", type=int, help="joins that many processes; found by itself on TPU")
     parser.add_argument("--process-id", type=int, help="which of them this is; found by itself on TPU")

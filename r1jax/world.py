@@ -22,7 +22,7 @@ import random
 import sys
 from collections.abc import Iterator
 
-from r1jax.config import exit_status
+from r1jax.config import exit_status, path_given
 from r1jax.data import jsonl, world, world_replies
 from r1jax.data.jsonl import Row
 
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     """The exit status, see `config.exit_status`."""
     parser = argparse.ArgumentParser(prog="r1jax.world", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("out", type=pathlib.Path, help="the folder to write into")
+    parser.add_argument("out", type=path_given, help="the folder to write into")
     parser.add_argument("--seed", type=int, default=0, help="of problems, pairs and responses; %(default)s")
     parser.add_argument("--marker", default="", help="of the cold-start form, for thoughts; by default those of tags")
     args = parser.parse_args(argv)

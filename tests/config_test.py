@@ -1,7 +1,9 @@
 """Config files, overrides, and the strict road from ConfigDict to dataclasses."""
 
+import argparse
 import dataclasses
 import json
+import pathlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -302,6 +304,16 @@ def test_defaults_are_filled_in_at_any_depth_and_nothing_is_judged():
     assert config.with_defaults(GRPO | None, None) is None
     whole = config.to_dict(Run(3, tasks=(Task("a"),)))
     assert config.with_defaults(Run, whole) == whole
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_path_of_a_command_line_is_not_the_working_directory(text, capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=config.path_given)
+    assert parser.parse_args(["--out=."]).out == pathlib.Path()
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--out={text}"])
+    assert "--out: is empty" in capsys.readouterr().err
 
 
 def test_what_stands_at_its_default_is_left_out_at_any_depth():

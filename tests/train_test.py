@@ -123,6 +123,14 @@ def test_trap38_a_finished_run_goes_on_for_longer_by_other_means(finished, spec,
     assert "num_steps: 4 -> 3" in fails(capsys, spec, workdir)  # the record is that of now
 
 
+@pytest.mark.parametrize("workdir", ["", " "])
+def test_an_empty_workdir_is_refused_and_nothing_is_written_here(spec, workdir, tmp_path, monkeypatch, capsys):
+    """As a script gives it whose variable is not set; "" as a path is the folder that it was started in."""
+    monkeypatch.chdir(tmp_path)
+    assert fails(capsys, spec, workdir).startswith("--workdir is empty")
+    assert not list(tmp_path.iterdir())
+
+
 OUT_OF_RANGE = [
     "sampling.max_new_tokens=0", "sampling.slots=0", "sampling.window=0", "sampling.bucket=0", "grpo.minibatches=0",
     "grpo.inner_epochs=0", "grpo.prompts_per_step=0", "microbatches=0", "batch_bucket=0", "num_steps=0", "seed=-1",

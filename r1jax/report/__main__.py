@@ -10,7 +10,7 @@ from pathlib import Path
 
 import rich.console
 
-from r1jax.config import printable
+from r1jax.config import path_given, printable
 from r1jax.report.results_page import write_results
 from r1jax.report.run import BASE_TITLE, headline, write_report
 
@@ -18,9 +18,9 @@ from r1jax.report.run import BASE_TITLE, headline, write_report
 def main() -> None:
     parser = argparse.ArgumentParser(prog="r1jax.report", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("folders", type=Path, nargs="+", help="the workdir of one run, or those of evaluations")
+    parser.add_argument("folders", type=path_given, nargs="+", help="the workdir of one run, or those of evaluations")
     parser.add_argument("--base-title", default=BASE_TITLE, help="of a run: the model before RL (%(default)s)")
-    parser.add_argument("--out", type=Path, help="of evaluations: where to write; default: the first folder")
+    parser.add_argument("--out", type=path_given, help="of evaluations: where to write; default: the first folder")
     args = parser.parse_args()
     try:
         shown, path = report(args.folders, args.base_title, args.out)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import rich.console
 
-from r1jax.config import printable
+from r1jax.config import path_given, printable
 from r1jax.report.plots import Plot
 from r1jax.report.recipe_plots import compare, draw
 from r1jax.report.results import Cell, Row, Table
@@ -321,9 +321,9 @@ def write(folders: Sequence[Path], out: Path) -> tuple[list[Table], Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="r1jax.report.recipe", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("folders", type=Path, nargs="+", help="one for each seed")
-    parser.add_argument("--out", type=Path, help="where to write; default: the first folder")
-    parser.add_argument("--markdown", type=Path, help="the tables as a page, after its first lines up to '## '")
+    parser.add_argument("folders", type=path_given, nargs="+", help="one for each seed")
+    parser.add_argument("--out", type=path_given, help="where to write; default: the first folder")
+    parser.add_argument("--markdown", type=path_given, help="the tables as a page, after its first lines up to '## '")
     args = parser.parse_args()
     try:
         found, path = write(args.folders, args.out or args.folders[0])
