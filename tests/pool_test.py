@@ -1,6 +1,7 @@
 """Rollouts graded in processes that can be killed: what becomes of those that hang, crash or cannot be graded."""
 
 import dataclasses
+import logging
 import runpy
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import jobs
 import numpy as np
 import planted
 import pytest
-from jobs import GENEROUS_S, Clock, alive, noted
+from jobs import GENEROUS_S, Clock, alive, noted, until
 from steps import steps
 
 from r1jax.config import ConfigError, parse
@@ -183,8 +184,9 @@ def test_a_custom_reward_is_a_function_in_a_file(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_shows_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"nothing\.py"):
-        GraderPool(parse(RewardConfig, {"custom": ({"function": f"{tmp_path}/nothing.py:f"},)}), SEED, MAX_TOKENS)
+    missing = parse(RewardConfig, {"custom": ({"function": f"{tmp_path}/nothing.py:f"},)})
+    with pytest.raises(ConfigError, match=r"the reward custom/f, .*nothing\.py"), GraderPool(missing, SEED, MAX_TOKENS):
+        pass
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     judge = {"weight": 1.0, "base_url": "http://localhost:1", "model": "m", "api_key_env": "NO_SUCH_KEY"}
     with pytest.raises(ValueError, match="NO_SUCH_KEY"), GraderPool(parse(RewardConfig, {"judge": judge}), 0, 1):
@@ -198,3 +200,112 @@ def test_an_open_request_whose_grading_hangs_still_has_no_accuracy(tmp_path: Pat
     with GraderPool(cfg, SEED, MAX_TOKENS) as pool:
         [graded] = pool.score([_rollout("Hello!", source="open")])
     assert (graded.parts, graded.reward, graded.verdict) == ({"format": 1.0, custom.part: None}, None, "open")
+
+
+# What becomes of each reward in hostile_rewards.py: the part of a sample, by its index. Each text's final part is "5".
+FATES = {
+    **dict.fromkeys(("raises", "nan", "text", "huge", "exits", "exits_at_once", "kills_itself", "crashes", "interrupts",
+                     "unheard_of", "takes_memory", "recurses")),
+    **dict.fromkeys(("letters", "leaves_a_daemon", "leaves_threads", "closes", "writes"), [1.0] * 4),
+    "forks": [0.0, 1.0, 2.0, 3.0], "forks_and_is_late": [0.0, 1.0, 2.0, 3.0], "replaces_builtins": [0.5] * 4,
+    "replaces_for_others": [0.0, 1.0, 1.0, 1.0], "divides_by_zero_once": [0.0, None, 2.0, 1.5],
+}  # fmt: skip
+
+
+def hostile(*names: str) -> RewardConfig:
+    rewards = tuple(CustomReward(f"{Path(__file__).with_name('hostile_rewards.py')}:{name}") for name in names)
+    graders = dataclasses.replace(CFG.graders, workers=1)
+    return dataclasses.replace(CFG, custom=rewards, graders=graders)
+
+
+def handed_in(log: Path) -> list[Rollout]:
+    rollouts = [_rollout(str(4 + sample % 2), sample) for sample in range(4)]
+    for rollout in rollouts:
+        rollout.prompt.metadata["log"] = log
+    return rollouts
+
+
+@pytest.fixture(scope="module")
+def by_all(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Rollout], list[Rollout], Path, str]:
+    """Rollouts before and after grading by all hostile rewards at once, the log of what these started, the warnings."""
+    log, warnings = tmp_path_factory.mktemp("hostile") / "log", []
+    handler = logging.Handler()
+    handler.emit = lambda record: warnings.append(record.getMessage())
+    logging.getLogger("r1jax.rewards.pool").addHandler(handler)
+    rollouts = handed_in(log)
+    with GraderPool(hostile(*FATES), SEED, MAX_TOKENS) as pool:
+        graded = pool.score(rollouts)
+        assert not any(alive(pid) for _, pid in noted(log)), "what a call has started ends with it"
+    logging.getLogger("r1jax.rewards.pool").removeHandler(handler)
+    return rollouts, graded, log, "\n".join(warnings)
+
+
+@pytest.mark.parametrize("name", FATES)
+def test_trap35_whatever_a_custom_reward_does_is_its_own_part(by_all, name: str) -> None:
+    _, graded, _, warnings = by_all
+    assert [r.parts[f"custom/{name}"] for r in graded] == (FATES[name] or [None] * 4)
+    assert (f"part custom/{name} is ungradable: " in warnings) == (None in (FATES[name] or [None]))
+
+
+def test_trap35_whatever_custom_rewards_do_no_other_part_changes_and_nothing_is_left(by_all) -> None:
+    rollouts, graded, log, warnings = by_all
+    for rollout, after in zip(rollouts, graded, strict=True):
+        parts, found = grade(rollout, CFG, SEED, MAX_TOKENS)
+        assert {name: part for name, part in after.parts.items() if not name.startswith("custom/")} == parts
+        assert (after.sample, after.verdict, after.answer) == (rollout.sample, found.verdict, found.answer)
+        assert after.reward is None
+    assert {name for name, _ in noted(log)} == {"late", "daemon"} and "\x1b" not in warnings
+
+
+def test_trap18_a_custom_reward_that_hangs_is_killed_with_its_children_and_costs_its_own_part(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clock, log = Clock(), tmp_path / "log"
+    monkeypatch.setattr(workers_module, "time", clock)
+    with GraderPool(hostile("hangs", "letters"), SEED, MAX_TOKENS) as pool:
+        pending = [pool.submit(rollout) for rollout in handed_in(log)[:2]]
+        for each in pending:
+            each._grade.result(), each._custom["custom/letters"].result()
+        assert not any(each._custom["custom/hangs"].done() for each in pending), "the others waited for a time limit"
+        for count in (2, 4):  # one after the other, with its child
+            until(lambda count=count: len(noted(log)) == count)
+            clock.ahead += CFG.graders.timeout_s
+            pool._custom[0][2]._wake_up()
+            if count == 2:
+                pending[0]._custom["custom/hangs"].exception(GENEROUS_S)
+        graded = [each.result() for each in pending]
+    assert [r.parts["accuracy"] for r in graded] == [0.0, 1.0] and {r.parts["custom/letters"] for r in graded} == {1.0}
+    assert [(r.parts["custom/hangs"], r.reward) for r in graded] == [(None, None)] * 2
+    assert not any(alive(pid) for _, pid in noted(log))
+
+
+@pytest.mark.parametrize("top, said", [
+    ("1 / 0", "does not load: ZeroDivisionError"), ("import sys; sys.exit(0)", "SystemExit: 0"),
+    ("import os; os._exit(3)", "the last with exit code 3"), ("", "no function 'f'"),
+])  # fmt: skip
+def test_a_custom_reward_that_cannot_be_loaded_is_an_error_at_the_start(tmp_path: Path, top: str, said: str) -> None:
+    (tmp_path / "mine.py").write_text(top)
+    cfg = parse(RewardConfig, {"custom": ({"function": f"{tmp_path}/mine.py:f"},)})
+    said = rf"the reward custom/f, .*mine\.py:f: .*{said}"
+    with pytest.raises(ConfigError, match=said), GraderPool(cfg, SEED, MAX_TOKENS):
+        pass
+
+
+def test_trap35_what_a_custom_rewards_file_changes_when_it_is_loaded_stays_in_its_own_processes(tmp_path: Path) -> None:
+    """Nor does it end what the file itself has started, for all calls, before the workers end."""
+    (tmp_path / "mine.py").write_text(
+        "import os, subprocess\n"
+        "from r1jax.rewards import form\n"
+        "form.well_formed = lambda _: 5.0\n"
+        "helper = subprocess.Popen(['sleep', '1000'])\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(helper.pid))\n"
+        "def f(rollout):\n    subprocess.Popen(['sleep', '1000'])\n    os.kill(helper.pid, 0)\n    return 0.25\n"
+    )
+    rewards = (*hostile("letters").custom, CustomReward(f"{tmp_path / 'mine.py'}:f"))
+    with GraderPool(dataclasses.replace(hostile(), custom=rewards), SEED, MAX_TOKENS) as pool:
+        graded = pool.score(handed_in(tmp_path / "log"))
+        helper = int((tmp_path / "pid").read_text())
+        assert alive(helper)
+    assert [(r.parts["accuracy"], r.parts["format"]) for r in graded] == [(0.0, 1.0), (1.0, 1.0)] * 2
+    assert {r.parts["custom/f"] for r in graded} == {0.25} and {r.parts["custom/letters"] for r in graded} == {1.0}
+    assert not alive(helper)

@@ -223,7 +223,7 @@ def test_trap35_a_fault_of_the_serving_thread_leaves_nobody_waiting(monkeypatch:
         until(lambda: any(worker.job for worker in workers._workers))
         pids = workers.pids()
         monkeypatch.setattr(Workers, "_hand_out", planted_fault)
-        all_fail(workers, "the grader processes are no longer served: ZeroDivisionError")
+        all_fail(workers, "the workers are no longer served: ZeroDivisionError")
         assert isinstance(running.exception(GENEROUS_S), WorkersFailed)
     assert not any(map(alive, pids))
 
@@ -258,16 +258,16 @@ def test_trap35_a_preload_that_raises_is_the_error_of_every_job_and_nobody_waits
     env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
     command = [sys.executable, str(tmp_path / "program.py")]
     run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=2 * GENEROUS_S)
-    said = "WorkersFailed no grader process can be started: importing broken_preload ends in ValueError: no such thing"
+    said = "WorkersFailed no worker can be started: importing broken_preload ends in ValueError: no such thing"
     lines = run.stdout.splitlines()
     assert len(lines) == 4 and all(line.startswith(said) for line in lines), run.stderr[-2000:]
 
 
 def test_trap35_what_the_fork_server_passes_over_is_the_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """It ignores an ImportError, so each worker imports again what it should have."""
-    monkeypatch.setattr(workers_module, "_work", without_preload)
+    monkeypatch.setattr(workers_module, "_PRELOAD", "no_such_preload")
     with Workers(1, memory_mb=512) as workers:
-        all_fail(workers, "no grader process can be started: ModuleNotFoundError: No module named 'no_such_preload'")
+        all_fail(workers, "no worker can be started: ModuleNotFoundError: No module named 'no_such_preload'")
 
 
 def test_what_is_unfinished_at_the_end_is_cancelled_and_no_process_stays() -> None:
@@ -330,12 +330,6 @@ def leave(*_: object) -> None:
 
 def never_ready(*_: object) -> None:
     time.sleep(10 * GENEROUS_S)
-
-
-def without_preload(*args: object) -> None:
-    """A worker whose fork server has not imported what it should have."""
-    workers_module._PRELOAD = "no_such_preload"
-    workers_module._work(*args)
 
 
 def planted_fault(*_: object) -> None:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 
 from r1jax.data.types import Grade, Rollout
-from r1jax.rewards import custom, form, graders, language
+from r1jax.rewards import form, graders, language
 from r1jax.rewards.config import RewardConfig
 
 Parts = dict[str, float | None]
@@ -35,22 +35,20 @@ def cheap_parts(rollout: Rollout, cfg: RewardConfig, seed: int, max_tokens: int)
         parts["random"] = _coin(seed, rollout.prompt.id, rollout.sample)
     if cfg.overlong_buffer:
         parts["overlong"] = form.soft_overlong_penalty(len(rollout.ids), max_tokens, cfg.overlong_buffer)
-    # Ungradable where `grade`, which calls them, did not come to its end.
-    return parts | {reward.part: None for reward in cfg.custom}
+    return parts
 
 
 def grade(rollout: Rollout, cfg: RewardConfig, seed: int, max_tokens: int) -> tuple[Parts, Grade]:
-    """All parts of one rollout but those of judge and reward models, and what the grader of its answer said.
+    """The parts of one rollout by rule, and what the grader of its answer said.
 
-    Accuracy and format are there whatever their weights, for the metrics; an open request has no accuracy. It may
-    never return: call it in a process that can be killed (`r1jax.rewards.pool`).
+    Judge, reward models and custom rewards are asked elsewhere. Accuracy and format are there whatever their weights,
+    for the metrics; an open request has no accuracy. It may never return: call it in a process that can be killed
+    (`r1jax.rewards.pool`).
     """
     graded = graders.grade(rollout, cfg.graders)
     parts = cheap_parts(rollout, cfg, seed, max_tokens)
     if graded.verdict != "open":
         parts = {"accuracy": graded.score, **parts}
-    for reward in cfg.custom:
-        parts[reward.part] = custom.load(reward.function)(rollout)
     return parts, graded
 
 

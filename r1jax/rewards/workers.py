@@ -6,7 +6,6 @@ forked from a server that has imported the graders' libraries, so that a new one
 
 import collections
 import contextlib
-import ctypes
 import dataclasses
 import importlib
 import itertools
@@ -24,8 +23,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess, SpawnProcess
 from typing import Any
+
+from r1jax.rewards import descendants
 
 _PRELOAD = "r1jax.rewards.preload"
 _ATTEMPTS = 2
@@ -36,8 +37,9 @@ _ASIDE = 32  # workers that may hang at a time while others do the work
 # A tenth of an ordinary process's share: most that are put aside hang, and one that does not must come to its end in
 # time on a machine whose cores are all busy with sampling.
 _NICE_ASIDE = 10
-_PR_SET_PDEATHSIG = 1
 _main_module = threading.Lock()
+
+_Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 class WorkerDied(RuntimeError):
@@ -72,7 +74,7 @@ class _Job:
 
 @dataclasses.dataclass(eq=False)
 class _Worker:
-    process: ForkServerProcess
+    process: ForkServerProcess | SpawnProcess
     pipe: Connection
     started: float  # the process, and once it is ready its job
     ready: bool = False
@@ -98,12 +100,16 @@ class Workers:
     Args:
         count: processes that work at a time.
         memory_mb: what a process may allocate on top of what it starts with, in MiB; beyond it a job gets MemoryError.
+        prepare: (function, arguments) that each process calls before its first job. Then it does not come from the
+            server, but begins with no more than that function's imports: in tenths of a second, and light to fork.
     """
 
-    def __init__(self, count: int, memory_mb: int) -> None:
+    def __init__(self, count: int, memory_mb: int, prepare: _Call | None = None) -> None:
         self._count, self._memory_mb = count, memory_mb
-        self._context = _Context()
-        self._context.set_forkserver_preload([_PRELOAD])
+        forkserver.set_forkserver_preload([_PRELOAD])
+        self._process = _Spawned if prepare else _Forked
+        # The server passes over what it cannot import; each of its workers, for which it costs nothing, says so.
+        self._prepare = prepare or (importlib.import_module, (_PRELOAD,))
         self._queue: collections.deque[_Job] = collections.deque()
         self._workers: list[_Worker] = []
         self._numbers = itertools.count()
@@ -168,7 +174,7 @@ class Workers:
         except WorkersFailed as error:
             failure = str(error)
         except Exception as error:  # whatever it is, nobody may wait for results that never come
-            failure = f"the grader processes are no longer served: {type(error).__name__}: {error}"
+            failure = f"the workers are no longer served: {type(error).__name__}: {error}"
         finally:
             with self._lock:
                 self._ended, self._failure = True, failure
@@ -223,12 +229,12 @@ class Workers:
         """A new process, not yet ready.
 
         Raises:
-            WorkersFailed: the fork server ends as often as it is started, say of what it imports.
+            WorkersFailed: it fails as often as it is tried, say because the fork server ends of what it imports.
         """
         for _ in range(_FAILED_STARTS):
-            ours, theirs = self._context.Pipe()
+            ours, theirs = multiprocessing.connection.Pipe()
             try:
-                process = self._context.Process(target=_work, args=(theirs, self._memory_mb), daemon=True)
+                process = self._process(target=_work, args=(theirs, self._memory_mb, self._prepare), daemon=True)
                 process.start()
                 return _Worker(process, ours, time.monotonic())
             except (OSError, EOFError) as error:
@@ -236,8 +242,9 @@ class Workers:
                 failure = f"{type(error).__name__}: {error}"
             finally:
                 theirs.close()
-        what = _preload_error() or f"the fork server ended, {failure}"  # which says why on stderr alone
-        raise WorkersFailed(f"no grader process can be started: {what}")
+        if self._process is _Forked:
+            failure = _preload_error() or f"the fork server ended, {failure}"
+        raise WorkersFailed(f"no worker can be started: {failure}")
 
     def _hear(self, worker: _Worker) -> None:
         """Takes a worker's message: it is ready or cannot be, its job is done, or (the pipe's end) it is dead."""
@@ -250,7 +257,7 @@ class Workers:
             self._bury(worker)
             return
         if not worker.ready and error:
-            raise WorkersFailed(f"no grader process can be started: {error}")
+            raise WorkersFailed(f"no worker can be started: {error}")
         self._failed_starts = 0
         worker.job, worker.ready = None, True
         if job is not None:
@@ -269,7 +276,7 @@ class Workers:
         if job is None:
             self._failed_starts += not worker.ready
             if self._failed_starts >= _FAILED_STARTS:
-                raise WorkersFailed(f"no grader process can be started: {_FAILED_STARTS} in a row ended before they "
+                raise WorkersFailed(f"no worker can be started: {_FAILED_STARTS} in a row ended before they "
                                     f"were ready, the last with exit code {worker.process.exitcode}")  # fmt: skip
             return
         job.attempts += 1
@@ -281,17 +288,20 @@ class Workers:
     def _lose_patience(self, worker: _Worker, now: float) -> None:
         job = worker.job
         if job is None:
-            raise WorkersFailed(f"no grader process can be started: one was not ready within {_START_S:.0f} s")
+            raise WorkersFailed(f"no worker can be started: one was not ready within {_START_S:.0f} s")
         if now >= worker.started + job.timeout_s:
             self._remove(worker)
             _resolve(job, None, TimeoutError(f"not done within {job.timeout_s} s"))
         else:
             worker.aside = True
             with contextlib.suppress(OSError):  # it may have died a moment ago
-                os.setpriority(os.PRIO_PROCESS, worker.process.pid, _NICE_ASIDE)
+                for pid in (worker.process.pid, *descendants.descendants(worker.process.pid)):
+                    os.setpriority(os.PRIO_PROCESS, pid, _NICE_ASIDE)
 
     def _remove(self, worker: _Worker) -> None:
         self._workers.remove(worker)
+        if worker.process.is_alive():
+            descendants.kill(worker.process.pid)
         worker.process.kill()
         worker.process.join()
         worker.pipe.close()
@@ -306,23 +316,24 @@ def _resolve(job: _Job, value: Any, error: BaseException | None) -> None:
         job.future.set_exception(error)
 
 
-def _work(pipe: Connection, memory_mb: int) -> None:
+def _work(pipe: Connection, memory_mb: int, prepare: _Call) -> None:
     """A worker's life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     # Python's own handler would wait for the interpreter lock, which is just what a hanging grader holds.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # The server ends with the program once nobody else holds this pipe, of which each worker has an end for starting
     # processes of its own. And a worker, though it hangs, ends with the server.
-    os.close(forkserver._forkserver._forkserver_alive_fd)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if forkserver._forkserver._forkserver_alive_fd:
+        os.close(forkserver._forkserver._forkserver_alive_fd)
+    descendants.die_with_parent()
     # Should a library of the graders load jax after all, it must leave the accelerator alone.
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.pop("XLA_FLAGS", None)
     _limit_memory(memory_mb)
     try:
-        importlib.import_module(_PRELOAD)  # the fork server has, but it passes over what cannot be imported
-    except Exception as error:
+        function, args = prepare
+        function(*args)
+    except BaseException as error:
         pipe.send((None, None, f"{type(error).__name__}: {error}"))
         return
     pipe.send((None, None, None))
@@ -347,9 +358,7 @@ def _work(pipe: Connection, memory_mb: int) -> None:
 def _preload_error() -> str:
     """How the fork server's imports end in a process of their own, where they fail; "": they do not."""
     command = [sys.executable, "-c", f"import {_PRELOAD}"]
-    run = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_START_S
-    )
+    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_START_S)
     if not run.returncode:
         return ""
     last_line = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
@@ -378,11 +387,13 @@ def _without_main_module() -> Iterator[None]:
             sys.modules["__main__"] = main
 
 
-class _Process(ForkServerProcess):
+class _Forked(ForkServerProcess):
     def start(self) -> None:
         with _without_main_module():
             super().start()
 
 
-class _Context(ForkServerContext):
-    Process = _Process
+class _Spawned(SpawnProcess):
+    def start(self) -> None:
+        with _without_main_module():
+            super().start()
