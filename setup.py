@@ -9,9 +9,10 @@ HERE = pathlib.Path(__file__).parent
 # Read, not imported: at build time the dependencies are not there yet.
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "r1jax/__init__.py").read_text("utf-8"), re.MULTILINE)[1]
 
-# Lower bounds are what the tests run on. jax 0.11 and later need Python 3.12: on 3.11 pip settles on 0.10.
+# experiments/dependency_bounds.sh tests the lower bounds and the newest versions; beside a bound stands why older ones
+# fail. jax 0.11 and later need Python 3.12: on 3.11 pip settles on 0.10.
 JAX_RANGE = ">=0.10,<0.13"
-PYARROW = "pyarrow>=22,<28"
+PYARROW = "pyarrow>=16,<28"  # earlier ones were built for numpy 1
 
 setup(
     name="r1jax",
@@ -23,26 +24,24 @@ setup(
     package_data={"r1jax.report": ["*.j2", "*.json"]},
     install_requires=[
         f"jax{JAX_RANGE}",
-        "flax>=0.12,<1",
-        "optax>=0.2.8,<1",
-        "orbax-checkpoint>=0.12,<1",
-        "numpy>=2.4,<3",
-        "scipy>=1.15,<2",
-        "sentencepiece>=0.2.3,<1",
-        "tokenizers>=0.22,<1",
-        "gguf>=0.19,<1",
-        "ml-collections>=1.1,<2",
-        "absl-py>=2.5",
+        "optax>=0.2.4,<1",
+        "orbax-checkpoint>=0.11.22,<1",  # 0.11.15 fails on jax 0.10; before 0.11.22 no item_metadata
+        "numpy>=2.0,<3",  # as jax; so is scipy
+        "scipy>=1.14,<2",
+        "sentencepiece>=0.2.0,<1",
+        "tokenizers>=0.20,<1",
+        "gguf>=0.16,<1",  # 0.11 fails on numpy 2; before 0.16 no ReaderField.contents
+        "ml-collections>=1.0,<2",
         "mpmath>=1.3,<2",  # values of expressions to 60 digits
         # It grades answers, and a new minor version may grade differently: published figures were made with this one.
         "reasoning-gym>=0.1.25,<0.2",
         "sortedcontainers>=2.4,<3",  # LeetCode offers it to programs
-        "regex>=2025.7",  # numbered by date; knows scripts and Unicode's classes of characters
-        "py3langid>=0.4,<0.5",
+        "regex>=2024.4",  # numbered by date; knows scripts and Unicode's classes of characters
+        "py3langid>=0.4,<0.5",  # earlier ones have no LanguageIdentifier.from_model_file
         # Renders the chat templates of strangers: earlier sandboxes can be left.
         "jinja2>=3.1.6,<4",
-        "matplotlib>=3.11,<4",
-        "rich>=15,<16",
+        "matplotlib>=3.9,<4",  # earlier ones were built for numpy 1
+        "rich>=13,<16",
     ],
     extras_require={
         "cuda": [f"jax[cuda12]{JAX_RANGE}"],
@@ -52,7 +51,7 @@ setup(
         # A new minor version of ruff brings new complaints: it is raised on purpose, not by the calendar.
         # math-verify is what the tests compare plain numbers with.
         "dev": [
-            "pytest>=9,<10", PYARROW, "hypothesis>=6.150,<7", "ruff>=0.17,<0.18", "math-verify>=0.9,<0.10",
+            "pytest>=8,<10", PYARROW, "hypothesis>=6.100,<7", "ruff>=0.17,<0.18", "math-verify>=0.9,<0.10",
         ],
         # The reference that models and tokenizers are compared with; without it those tests skip. On Linux PyPI's torch
         # brings CUDA along: several gigabytes, unless pip is told of PyTorch's own index of CPU builds.
