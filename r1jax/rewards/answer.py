@@ -52,7 +52,7 @@ def distinct_answers(response: Response) -> list[str]:
 
 def _innermost(answer: str) -> str:
     """What is in a box that is all there is in a box."""
-    inner = list(_boxes(answer)) if _BOX.match(answer) else []
+    inner = list(_boxes(answer)) if len(answer) <= MAX_ANSWER and _BOX.match(answer) else []
     return inner[0] if len(inner) == 1 and answer.endswith(f"{inner[0]}}}") else answer
 
 
