@@ -88,3 +88,15 @@ def test_pairs_of_one_prompt_are_one_cluster():
     doubled = np.repeat([1.0, 0.0, 1.0], 2)
     assert clustered_error(doubled, list("aabbcc")) == pytest.approx(np.std([1, 0, 1], ddof=1) / math.sqrt(3))
     assert clustered_error(values, list("aaaa")) == 0.0
+
+
+def test_auroc_is_the_share_of_pairs_in_order_with_equal_scores_half():
+    rng = np.random.default_rng(0)
+    scores, positive = rng.integers(0, 6, 40).astype(float), rng.random(40) < 0.4
+    above, below = scores[positive][:, None], scores[~positive]
+    assert auroc(scores, positive)[0] == pytest.approx(((above > below) + 0.5 * (above == below)).mean())
+
+
+def test_a_score_that_is_nan_makes_auroc_nan():
+    area, error = auroc(np.array([1.0, np.nan, 0.0, 2.0]), np.array([True, True, False, False]))
+    assert math.isnan(area) and math.isnan(error)

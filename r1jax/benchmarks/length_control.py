@@ -12,8 +12,6 @@ its models and judgements; where rows bring none (`difficulty`) that term is lef
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import scipy.optimize
-import scipy.special
 
 from r1jax.benchmarks.benchmark import Figure, Outcome, Row
 from r1jax.benchmarks.estimators import by_question, figure
@@ -48,14 +46,17 @@ def win_rate(preferences: np.ndarray, longer: np.ndarray, difficulty: np.ndarray
         longer: `[Q]` by how many characters its answer is the longer one.
         difficulty: `[Q]` of the questions; zeros: not known.
     """
+    import scipy.optimize  # half a second, which no other benchmark needs
+    from scipy.special import expit
+
     spread = longer.std()
     features = np.stack([np.ones_like(longer), np.tanh(longer / spread) if spread else 0 * longer, difficulty], axis=1)
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         logits = features @ weights
         losses = np.logaddexp(0, logits) - preferences * logits
-        slopes = (scipy.special.expit(logits) - preferences) @ features / len(logits)
+        slopes = (expit(logits) - preferences) @ features / len(logits)
         return float(losses.mean() + _RIDGE / 2 * weights @ weights), slopes + _RIDGE * weights
 
     weights = scipy.optimize.minimize(loss, np.zeros(3), jac=True, method="L-BFGS-B").x
-    return float(scipy.special.expit(features[:, [0, 2]] @ weights[[0, 2]]).mean())
+    return float(expit(features[:, [0, 2]] @ weights[[0, 2]]).mean())

@@ -7,7 +7,6 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 BINS = 10
 _RATIOS = (0.5, 1.0, 2.0)  # of the chosen response's length to the rejected one's
@@ -114,9 +113,9 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> tuple[float | None, float
     above, below = scores[positive], scores[~positive]
     if not len(above) or not len(below):
         return None, None
-    ranks = rankdata(np.concatenate([above, below]))
-    beaten = (ranks[: len(above)] - rankdata(above)) / len(below)  # by each positive, the share of negatives
-    lost = 1 - (ranks[len(above) :] - rankdata(below)) / len(above)  # to each negative, the share of positives
+    ranks = _ranks(np.concatenate([above, below]))
+    beaten = (ranks[: len(above)] - _ranks(above)) / len(below)  # by each positive, the share of negatives
+    lost = 1 - (ranks[len(above) :] - _ranks(below)) / len(above)  # to each negative, the share of positives
     parts = [np.var(side, ddof=1) / len(side) for side in (beaten, lost) if len(side) > 1]
     return float(beaten.mean()), float(np.sqrt(sum(parts)))
 
@@ -130,6 +129,12 @@ def clustered_error(values: np.ndarray, clusters: Sequence[Hashable]) -> float:
     sums = np.bincount(of, weights=np.asarray(values, np.float64) - np.mean(values))
     n = len(sums)
     return float(np.sqrt((sums**2).sum() * n / (n - 1)) / len(values)) if n > 1 else 0.0
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1, equal values at the mean of theirs; all NaN where one is. (scipy.stats takes a second to load.)"""
+    _, of, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    return np.where(np.isnan(values).any(), np.nan, (np.cumsum(sizes) - (sizes - 1) / 2)[of])
 
 
 def _mean(name: str, error: str, values: np.ndarray, prompts: np.ndarray) -> dict[str, float]:
