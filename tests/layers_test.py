@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "sampling": ("config", "core", "models", "text", "data"),
     "losses": ("config", "core", "models", "data.types", "data.batching"),
     "rewards": ("config", "text", "data.types"),
-    "benchmarks": ("config", "text", "data.types", "data.jsonl", "rewards"),
+    "benchmarks": ("config", "core.files", "text", "data.types", "data.jsonl", "rewards"),
     "training": ("config", "core", "models", "losses", "data.types", "data.batching", "text.tokenizer"),
     "stages": ("config", "core", "models", "text", "data", "sampling", "losses", "rewards", "benchmarks", "training"),
 }

@@ -6,11 +6,13 @@ import gzip
 import hashlib
 import json
 import pathlib
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from r1jax.benchmarks.benchmark import Benchmark, Row, find, names
 from r1jax.config import ConfigError, missing_file, nearest
+from r1jax.core.files import one_line, parse_json
 from r1jax.data import jsonl
 from r1jax.rewards import graders, judging
 
@@ -149,29 +151,36 @@ def _files(path: pathlib.Path) -> list[pathlib.Path]:
 def _rows(path: pathlib.Path) -> Iterator[tuple[str, Row]]:
     """Each row with its place, for errors."""
     for file in _files(path):
-        if file.suffix == ".parquet":
-            yield from ((f"{file}, row {i}", row) for i, row in enumerate(_parquet(file), 1))
-        elif file.suffix == ".csv":
-            with file.open(encoding="utf-8-sig", newline="") as lines:
-                yield from ((f"{file}, row {i}", dict(row)) for i, row in enumerate(csv.DictReader(lines), 1))
-        elif file.suffix == ".json":
-            content = json.loads(file.read_text("utf-8"))
-            if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-                raise ValueError(f"{file} should be a list of objects")
-            yield from ((f"{file}, object {i}", row) for i, row in enumerate(content, 1))
-        elif file.name.endswith((".jsonl", ".jsonl.gz")):
-            with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
-                for i, line in enumerate(lines, 1):
-                    if line.strip():
-                        yield f"{file}:{i}", _object(line, f"{file}:{i}")
-        else:
-            raise ValueError(f"{file}: not of a kind that is read here: {', '.join(_KINDS)}")
+        try:
+            yield from _rows_of(file)
+        except (EOFError, zlib.error, gzip.BadGzipFile, csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{file} cannot be read, or was cut short ({error}); download it again") from error
+
+
+def _rows_of(file: pathlib.Path) -> Iterator[tuple[str, Row]]:
+    if file.suffix == ".parquet":
+        yield from ((f"{file}, row {i}", row) for i, row in enumerate(_parquet(file), 1))
+    elif file.suffix == ".csv":
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            yield from ((f"{file}, row {i}", dict(row)) for i, row in enumerate(csv.DictReader(lines), 1))
+    elif file.suffix == ".json":
+        content = parse_json(file.read_bytes(), file)
+        if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+            raise ValueError(f"{file} should be a list of objects")
+        yield from ((f"{file}, object {i}", row) for i, row in enumerate(content, 1))
+    elif file.name.endswith((".jsonl", ".jsonl.gz")):
+        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
+            for i, line in enumerate(lines, 1):
+                if line.strip():
+                    yield f"{file}:{i}", _object(line, f"{file}:{i}")
+    else:
+        raise ValueError(f"{file}: not of a kind that is read here: {', '.join(_KINDS)}")
 
 
 def _object(line: bytes, place: str) -> Row:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{place}: not JSON: {error}") from error
     if not isinstance(row, dict):
         raise ValueError(f"{place}: a {type(row).__name__}, should be an object")
@@ -183,4 +192,7 @@ def _parquet(file: pathlib.Path) -> list[dict[str, Any]]:
         import pyarrow.parquet  # only where such a file is read: the extra `eval`
     except ImportError as error:
         raise ValueError(f"{file} needs the package pyarrow: pip install -e '.[eval]' in r1jax's folder") from error
-    return pyarrow.parquet.read_table(file).to_pylist()
+    try:
+        return pyarrow.parquet.read_table(file).to_pylist()
+    except (pyarrow.ArrowException, ValueError, OSError) as error:
+        raise ValueError(f"{file} cannot be read, or was cut short ({one_line(error)}); download it again") from error

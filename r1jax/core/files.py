@@ -27,7 +27,7 @@ def exists(path: pathlib.Path, folder: pathlib.Path | None = None) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         mode = None
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle, names that no file can have
-        raise ValueError(f"{str(path)!r} cannot be opened: {error}") from error
+        raise ValueError(f"{repr(str(path))[1:-1]} cannot be opened: {one_line(error)}") from error
     blobs = root.parents[1] / "blobs" if root.parent.name == "snapshots" else root
     if not actual.is_relative_to(root) and actual.parent != blobs:
         raise ValueError(f"{path} leads out of its folder, to {actual}: copy that file into the folder if it is meant")
@@ -58,6 +58,12 @@ def read_bytes(path: pathlib.Path, limit: int, folder: pathlib.Path | None = Non
 def _without_waiting(path: str, flags: int) -> int:
     # Should a FIFO have taken the file's place since `exists`.
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of another package says, without line breaks and of bearable length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 1000 else f"{text[:1000]}..."
 
 
 def parse_json(content: bytes, where: str | pathlib.Path) -> Any:

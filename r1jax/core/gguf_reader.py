@@ -42,7 +42,8 @@ def open_gguf(path: pathlib.Path) -> gguf.GGUFReader:
     try:
         return _Reader(path)
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError, AttributeError) as error:
-        raise ValueError(f"{path} is no GGUF file, or was cut short ({error}); download it again") from error
+        raise ValueError(f"{path} is no GGUF file, or was cut short ({files.one_line(error)}); download it "
+                         f"again") from error  # fmt: skip
 
 
 def contents(path: pathlib.Path, reader: gguf.GGUFReader, name: str, default: Any = None) -> Any:
@@ -52,4 +53,4 @@ def contents(path: pathlib.Path, reader: gguf.GGUFReader, name: str, default: An
     try:
         return reader.fields[name].contents()
     except (ValueError, IndexError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: {name} cannot be read: {error}") from error
+        raise ValueError(f"{path}: {name} cannot be read: {files.one_line(error)}") from error

@@ -173,13 +173,14 @@ def _header(path: pathlib.Path) -> dict[str, _Stored]:
 def _entry(path: pathlib.Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     """What a header says of a tensor: type, shape, and where it begins and ends."""
     try:
-        code, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        if not isinstance(code, str) or not all(type(size) is int and size >= 0 for size in (*shape, start, stop)):
+        code, shape, (start, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        numbers = [*shape, start, stop]
+        if not (isinstance(code, str) and isinstance(shape, list) and all(type(n) is int and n >= 0 for n in numbers)):
             raise ValueError(f"{json.dumps(entry)[:200]}")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no safetensors file: its header describes no tensor as {name} "
                          f"({error!r})") from error  # fmt: skip
-    return code, shape, start, stop
+    return code, tuple(shape), start, stop
 
 
 def write(

@@ -81,10 +81,14 @@ class SentencePieceTokenizer:
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError as error:
-            raise ValueError(f"{self.FILE} is no SentencePiece model ({error})") from error
+            raise ValueError(f"{self.FILE} is no SentencePiece model ({files.one_line(error)})") from error
         if self._processor.eos_id() < 0:
             raise ValueError(f"{self.FILE} has no end of sequence: give the model's tokenizer.json beside it")
         self.vocab_size = self._processor.vocab_size()
+        try:
+            self._processor.id_to_piece(list(range(self.vocab_size)))
+        except ValueError as error:
+            raise ValueError(f"{self.FILE} has a token that is not UTF-8 ({files.one_line(error)})") from error
         self.eos_ids = (self._processor.eos_id(),)
         self.pad_id = max(self._processor.pad_id(), 0)
         pieces, ids = self._processor, range(self.vocab_size)

@@ -72,7 +72,7 @@ def without_code(files: Mapping[str, bytes]) -> dict[str, bytes]:
     config = json_object(files, CONFIG)
     if "auto_map" not in config:
         return dict(files)
-    if "AutoTokenizer" in (config.pop("auto_map") or ()):
+    if "AutoTokenizer" in json.dumps(config.pop("auto_map")):
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
     text = json.dumps(config, indent=2, ensure_ascii=False)
     return {**files, CONFIG: text.encode("utf-8", "surrogatepass")}
@@ -89,7 +89,7 @@ def rust_errors(what: str) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        raise ValueError(f"{what}: {error}") from error
+        raise ValueError(f"{what}: {core_files.one_line(error)}") from error
 
 
 def json_object(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
@@ -123,7 +123,8 @@ def _added_tokens(name: str, declared: Any) -> dict[int, tokenizers.AddedToken]:
     try:
         tokens = {int(i): tokenizers.AddedToken(**token) for i, token in declared.items()}
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"{name} does not declare its tokens as transformers writes them: {error}") from error
+        raise ValueError(f"{name} does not declare its tokens as transformers writes them: "
+                         f"{core_files.one_line(error)}") from error  # fmt: skip
     return dict(sorted(tokens.items()))
 
 

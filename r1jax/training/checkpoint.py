@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from r1jax import config
 from r1jax.config import at_least
 from r1jax.core import params as core
-from r1jax.core.files import exists, read_object
+from r1jax.core.files import exists, one_line, read_object
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES
 from r1jax.models import gguf, hf
@@ -25,6 +25,7 @@ from r1jax.models.transformer import param_specs
 from r1jax.models.weights import Progress, stored_dtype
 from r1jax.text import tokenizer as text
 from r1jax.text.tokenizer import Tokenizer
+from r1jax.training import stopping
 from r1jax.training.metrics import clock, say
 
 MODEL = "model.json"  # what makes a folder ours
@@ -76,18 +77,28 @@ class Checkpoints:
         args = ocp.args.Composite(**{name: ocp.args.StandardRestore(tree) for name, tree in target.items()})
         try:
             restored = self._manager.restore(step, args=args)
+        except jax.errors.JaxRuntimeError:  # of a device, say for want of memory: the state is good
+            raise
         except Exception as error:
             folder = self._manager.directory / str(step)
             raise ValueError(f"cannot read the state in {folder}; delete that folder to resume from an earlier one: "
-                             f"{error}") from error
+                             f"{one_line(error)}") from error
         return step, dict(restored.items())
 
     def save(self, finished: int, trees: dict[str, Any]) -> None:
-        """Saves if `finished` steps is a multiple of `every`, or the end."""
-        due = finished == self._total or (self._cfg.every and finished % self._cfg.every == 0)
+        """Saves if `finished` steps is a multiple of `every`, or the end, or Ctrl-C came.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C came, and the state is saved.
+        """
+        asked = stopping.asked() and finished < self._total
+        due = asked or finished == self._total or (self._cfg.every and finished % self._cfg.every == 0)
         if due and finished != self._manager.latest_step():
             args = ocp.args.Composite(**{name: ocp.args.StandardSave(tree) for name, tree in trees.items()})
             self._manager.save(finished, args=args)
+        if asked:
+            self.close()
+            raise KeyboardInterrupt(f"stopped after step {finished}/{self._total}, which is saved; the same command goes on")
 
     def close(self) -> None:
         """Waits for saves under way."""
@@ -164,7 +175,7 @@ class _ModelFolder:
             try:
                 present = checkpointer.metadata(folder).item_metadata.tree
             except Exception as error:
-                raise ValueError(f"{folder} cannot be read, copy it again: {error}") from error
+                raise ValueError(f"{folder} cannot be read, copy it again: {one_line(error)}") from error
             _check_shapes(specs, present, folder)
             target = jax.tree.map(
                 lambda abstract, spec, found: jax.ShapeDtypeStruct(
@@ -173,8 +184,10 @@ class _ModelFolder:
             )
             try:
                 return checkpointer.restore(folder, target)
+            except jax.errors.JaxRuntimeError:  # of a device, say for want of memory
+                raise
             except Exception as error:
-                raise ValueError(f"{folder} cannot be read, copy it again: {error}") from error
+                raise ValueError(f"{folder} cannot be read, copy it again: {one_line(error)}") from error
 
 
 def _check_shapes(specs: Params, present: Params, folder: pathlib.Path) -> None:
@@ -200,7 +213,10 @@ def open_model(path: pathlib.Path) -> ModelFile:
     if path.suffix == ".gguf":
         return gguf.open_file(path)
     if exists(path / MODEL):
-        cfg = config.parse(ModelConfig, read_object(path / MODEL), str(path / MODEL))
+        try:
+            cfg = config.parse(ModelConfig, read_object(path / MODEL), str(path / MODEL))
+        except OverflowError as error:  # a whole number that no float holds
+            raise ValueError(f"{path / MODEL}: {error}") from error
         if not (path / PARAMS).is_dir():
             raise FileNotFoundError(f"{path} is a part of a model folder: it has a {MODEL} and no {PARAMS}/ with the "
                                     f"weights; copy the whole folder")  # fmt: skip
