@@ -94,6 +94,7 @@ def exit_status(run: Callable[[], None]) -> int:
     """Runs a command: 0 where it is done, 2 after a config, file or data error, told in one line on stderr.
 
     Those errors are messages to the user; others keep their trace, and with R1JAX_DEBUG in the environment these too.
+    Ctrl-C is one line as well, and 130.
     """
     try:
         run()
@@ -102,6 +103,11 @@ def exit_status(run: Callable[[], None]) -> int:
             raise
         print(f"error: {printable(str(error), lines=True)}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stop:
+        if os.environ.get("R1JAX_DEBUG"):
+            raise
+        print(str(stop) or "stopped", file=sys.stderr)
+        return 130  # what a shell says of a command that SIGINT ended
     return 0
 
 

@@ -8,6 +8,7 @@ Errors are one line; with R1JAX_DEBUG=1 in the environment they keep their trace
 """
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -37,7 +38,7 @@ from r1jax.stages import (
     supervised,
     teach,
 )  # fmt: skip
-from r1jax.training import checkpoint, state
+from r1jax.training import checkpoint, state, stopping
 from r1jax.training.metrics import say
 
 STAGES = {
@@ -217,7 +218,9 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
             if isinstance(cfg, rl.RLConfig):
                 check_split(cfg)
             claim(args.workdir, cfg)
-        run_stage(cfg, args.workdir, mesh)
+        # Other stages keep what they have line by line, and stop at once.
+        with stopping.after_the_step() if isinstance(cfg, Trained) else contextlib.nullcontext():
+            run_stage(cfg, args.workdir, mesh)
     if isinstance(cfg, rl.RLConfig) and jax.process_index() == 0:
         from rich.console import Console
 
@@ -266,7 +269,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--num-processes", type=int, help="joins that many processes; found by itself on TPU")
     parser.add_argument("--process-id", type=int, help="which of them this is; found by itself on TPU")
     args, rest = parser.parse_known_args(argv)
-    return configs.exit_status(lambda: run(args, overrides_from(rest)))
+
+    def stoppable() -> None:
+        try:
+            run(args, overrides_from(rest))
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(str(stop) or "stopped; the same command goes on from what is saved") from stop
+
+    return configs.exit_status(stoppable)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ class Checkpoints:
             self._manager.save(finished, args=args)
         if asked:
             self.close()
-            raise KeyboardInterrupt(f"stopped after step {finished}/{self._total}, which is saved; the same command goes on")
+            raise KeyboardInterrupt(f"stopped; step {finished}/{self._total} is saved, and the same command goes on")
 
     def close(self) -> None:
         """Waits for saves under way."""
