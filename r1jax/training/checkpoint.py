@@ -6,10 +6,10 @@ import pathlib
 import shutil
 import time
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, Protocol
 
 import jax
-import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
@@ -30,6 +30,13 @@ from r1jax.training.metrics import clock, say
 
 MODEL = "model.json"  # what makes a folder ours
 HF_CONFIG, PARAMS = "hf_config.json", "params"
+
+
+def _orbax() -> ModuleType:
+    """Orbax, loaded on first use: it takes a quarter of a second, and an error in a config should not wait for it."""
+    import orbax.checkpoint
+
+    return orbax.checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +66,8 @@ class Checkpoints:
 
     def __init__(self, workdir: pathlib.Path, cfg: CheckpointConfig, total_steps: int):
         self._cfg, self._total = cfg, total_steps
-        options = ocp.CheckpointManagerOptions(max_to_keep=cfg.keep, create=True)
-        self._manager = ocp.CheckpointManager((workdir / "checkpoints").absolute(), options=options)
+        options = _orbax().CheckpointManagerOptions(max_to_keep=cfg.keep, create=True)
+        self._manager = _orbax().CheckpointManager((workdir / "checkpoints").absolute(), options=options)
 
     def restore(self, target: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
         """The newest state and the number of finished steps it stands for, or None in a fresh workdir.
@@ -74,7 +81,7 @@ class Checkpoints:
         step = self._manager.latest_step()
         if step is None:
             return None
-        args = ocp.args.Composite(**{name: ocp.args.StandardRestore(tree) for name, tree in target.items()})
+        args = _orbax().args.Composite(**{name: _orbax().args.StandardRestore(tree) for name, tree in target.items()})
         try:
             restored = self._manager.restore(step, args=args)
         except jax.errors.JaxRuntimeError:  # of a device, say for want of memory: the state is good
@@ -94,7 +101,7 @@ class Checkpoints:
         asked = stopping.asked() and finished < self._total
         due = asked or finished == self._total or (self._cfg.every and finished % self._cfg.every == 0)
         if due and finished != self._manager.latest_step():
-            args = ocp.args.Composite(**{name: ocp.args.StandardSave(tree) for name, tree in trees.items()})
+            args = _orbax().args.Composite(**{name: _orbax().args.StandardSave(tree) for name, tree in trees.items()})
             self._manager.save(finished, args=args)
         if asked:
             self.close()
@@ -123,7 +130,7 @@ def save_model(
         tokenizer.save(folder)
         if hf_config is not None:
             (folder / HF_CONFIG).write_text(json.dumps(hf_config, indent=2) + "\n")
-    with ocp.StandardCheckpointer() as checkpointer:
+    with _orbax().StandardCheckpointer() as checkpointer:
         checkpointer.save(folder / PARAMS, params)
     if jax.process_index() == 0:
         temporary = marker.with_suffix(".tmp")
@@ -171,7 +178,7 @@ class _ModelFolder:
         for file in (folder, *folder.rglob("*")):
             if file.is_symlink() or not file.is_dir():
                 exists(file, self.folder)  # which refuses what Orbax should not open
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _orbax().StandardCheckpointer() as checkpointer:
             try:
                 present = checkpointer.metadata(folder).item_metadata.tree
             except Exception as error:
