@@ -265,7 +265,7 @@ def test_trap35_a_save_that_was_killed_leaves_no_reward_model(at, copied, tiny, 
         if at == "np.save":
             patch.setattr(np, "save", killed)
         else:
-            patch.setattr(checkpoint.ocp, "StandardCheckpointer", killed)
+            patch.setattr("orbax.checkpoint.StandardCheckpointer", killed)
         save(copied, params, tiny, tokenizer, SUMMARY)
     with pytest.raises(FileNotFoundError, match=r"has no reward\.json"):
         load(copied, mesh1)
