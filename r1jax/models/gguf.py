@@ -103,7 +103,8 @@ class GGUFFile:
         stored = np.memmap(self.where, np.uint8, "r", offset, gguf.quants.quant_shape_to_byte_shape(shape, kind))
         blocks = np.ascontiguousarray(stored[(*rows, slice(first * size_in_bytes, last * size_in_bytes))])
         try:
-            values = gguf.quants.dequantize(blocks, kind)
+            with np.errstate(all="ignore"):  # NaN and infinity are an error where the tensor is known
+                values = gguf.quants.dequantize(blocks, kind)
         except NotImplementedError as error:
             raise ValueError(f"{self.where}: {name} is quantised as {kind.name}: {error}") from error
         return values[..., columns.start - first * size : columns.stop - first * size]

@@ -63,7 +63,7 @@ class Checkpoint:
             progress: told after each weight.
 
         Raises:
-            ValueError: a copy of a weight differs from it.
+            ValueError: a copy of a weight differs from it; a tensor holds NaN or infinity, or would in `dtype`.
         """
         specs = param_specs(self.cfg)
         shardings = core.shardings(specs, TRAIN_RULES, mesh)
@@ -83,6 +83,8 @@ class Checkpoint:
             nonlocal done
             path = tuple(each.key for each in keys)
             array = _place(self.source, parts[path], spec.shape, sharding, types[path])
+            if dtype == "float16":  # the only type of a smaller range than what is read
+                check_finite(array, f"{self.source.where}: {'.'.join(path)}", dtype)
             done += sizes[path]
             if progress:
                 progress(done, sum(sizes.values()))
@@ -129,7 +131,34 @@ def _read_shard(source: Source, members: list[Piece], index: Index) -> np.ndarra
         if all(each.start <= i < each.stop for i, each in zip(piece.index, stack, strict=True)):
             here = tuple(i - each.start for i, each in zip(piece.index, stack, strict=True))
             copy_into(shard[here], piece.from_file(functools.partial(source.read, piece.name), index[len(stack) :]))
+            if not _is_finite(shard[here]):
+                raise ValueError(f"{source.where}: {piece.name} holds {_NOT_FINITE}")
     return shard
+
+
+_NOT_FINITE = "NaN or infinity: the model is broken, download it again or take an earlier one"
+
+
+def check_finite(weight: jax.Array, what: str, dtype: str | None) -> None:
+    """Raises ValueError, which begins with `what`, where this process's part of a weight has NaN or infinity.
+
+    Args:
+        dtype: what the weight was read as.
+    """
+    for shard in weight.addressable_shards:
+        if shard.replica_id == 0 and not _is_finite(np.asarray(shard.data)):
+            beyond = "NaN, infinity or values beyond float16, which ends at 65,504: keep another type"
+            raise ValueError(f"{what} holds {beyond if dtype == 'float16' else _NOT_FINITE}")
+
+
+def _is_finite(values: np.ndarray) -> bool:
+    values = np.ascontiguousarray(values).reshape(-1)
+    bits = {jnp.dtype("bfloat16"): 0x7F80, jnp.dtype("float16"): 0x7C00}.get(values.dtype)  # of the exponent, all set
+    for start in range(0, values.size, 2**20):  # in pieces that the cache holds, as masks are arrays of their own
+        block = values[start : start + 2**20]
+        if not (np.isfinite(block).all() if bits is None else ((block.view(np.uint16) & bits) != bits).all()):
+            return False
+    return True
 
 
 def _present_dtype(source: Source, members: list[Piece]) -> np.dtype:
@@ -140,7 +169,9 @@ def _check_copy(source: Source, copy: Piece, original: Piece) -> None:
     rows = max(1, 2**24 // original.shape[1])  # tables may be gigabytes
     for start in range(0, original.shape[0], rows):
         index = (slice(start, min(start + rows, original.shape[0])), slice(0, original.shape[1]))
-        if not np.array_equal(source.read(copy.name, index), source.read(original.name, index)):
+        repeated, table = source.read(copy.name, index), source.read(original.name, index)
+        # By their bytes too: NaN is no equal of NaN, and is another error.
+        if not (np.array_equal(repeated, table) or repeated.tobytes() == table.tobytes()):
             way_out = "" if "layers" in copy.name else (
                 "; where the model has a head of its own, set tie_word_embeddings to false in its config.json, and "
                 "where it has not, take that tensor out of its files"

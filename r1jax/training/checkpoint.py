@@ -22,7 +22,7 @@ from r1jax.core.sharding import TRAIN_RULES
 from r1jax.models import gguf, hf
 from r1jax.models.config import ComputeConfig, ModelConfig
 from r1jax.models.transformer import param_specs
-from r1jax.models.weights import Progress, stored_dtype
+from r1jax.models.weights import Progress, check_finite, stored_dtype
 from r1jax.text import tokenizer as text
 from r1jax.text.tokenizer import Tokenizer
 from r1jax.training import stopping
@@ -190,11 +190,14 @@ class _ModelFolder:
                 ), core.abstract(specs, TRAIN_RULES, mesh), specs, present
             )
             try:
-                return checkpointer.restore(folder, target)
+                params = checkpointer.restore(folder, target)
             except jax.errors.JaxRuntimeError:  # of a device, say for want of memory
                 raise
             except Exception as error:
                 raise ValueError(f"{folder} cannot be read, copy it again: {one_line(error)}") from error
+        for path, weight in jax.tree_util.tree_leaves_with_path(params):
+            check_finite(weight, f"{folder}: {'.'.join(key.key for key in path)}", dtype)
+        return params
 
 
 def _check_shapes(specs: Params, present: Params, folder: pathlib.Path) -> None:
