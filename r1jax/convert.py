@@ -30,7 +30,7 @@ from r1jax.core.sharding import MeshConfig, all_devices, make_mesh
 from r1jax.models import hf
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
-from r1jax.text.tokenizer import Tokenizer
+from r1jax.text.tokenizer import SentencePieceTokenizer, Tokenizer
 from r1jax.training import checkpoint
 from r1jax.training.metrics import clock, say
 
@@ -99,7 +99,14 @@ def save_hf(
     hf_config: Mapping[str, Any] | None, max_shard_bytes: int,
 ) -> None:  # fmt: skip
     """Writes a Hugging Face folder: the tokenizer, how to end a text, the weights and, last, config.json."""
-    tokenizer.save(folder)
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        if not tokenizer.export(folder):
+            say("no tokenizer.json, as this SentencePiece model changes texts: transformers needs sentencepiece to open it")
+        elif cfg.attention_bias:
+            say("transformers' AutoTokenizer takes the tokenizer of every Qwen2 for Qwen's own and gives other ids: open "
+                "this one with transformers.PreTrainedTokenizerFast")  # fmt: skip
+    else:
+        tokenizer.save(folder)
     ends = {"eos_token_id": list(tokenizer.eos_ids), "pad_token_id": tokenizer.pad_id}
     if not (folder / GENERATION).exists():
         (folder / GENERATION).write_text(json.dumps(ends, indent=2) + "\n")

@@ -56,6 +56,7 @@ def test_a_model_of_ours_goes_out_with_how_to_end_a_text(tmp_path, tiny, tiny_pa
     config, generation = (json.loads((tmp_path / "out" / name).read_text())
                           for name in ("config.json", "generation_config.json"))  # fmt: skip
     assert config["model_type"] == "llama" and config["torch_dtype"] == "float32"
+    assert (tmp_path / "out/tokenizer.json").exists() and (tmp_path / "out/tokenizer.model").exists()
     assert config["eos_token_id"] == generation["eos_token_id"] == list(tokenizer.eos_ids)
     params, cfg, _ = load_model(tmp_path / "out", mesh1)
     assert cfg == tiny and jax.tree.all(jax.tree.map(np.array_equal, params, tiny_params))

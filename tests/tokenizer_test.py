@@ -1,6 +1,7 @@
 """Text survives the tokenizer, ids of any kind decode, and a text begins with one beginning of sequence."""
 
 import io
+import json
 
 import pytest
 import sentencepiece
@@ -68,6 +69,58 @@ def test_transformers_reads_the_saved_folder(tokenizer, tmp_path):
             assert theirs.decode(tokenizer.encode(text), skip_special_tokens=True) == tokenizer.decode(
                 tokenizer.encode(text)
             )
+
+
+def without_special_names() -> list[str]:
+    return [text for text in (*TEXTS, *NASTY) if not any(name in text for name in ("<s>", "</s>", "<unk>", "<pad>"))]
+
+
+@pytest.mark.parametrize("model_type", [None, "llama", "qwen3", "deepseek_v3"])
+def test_transformers_reads_an_export_with_the_same_ids_and_no_other_package(tokenizer, tmp_path, model_type):
+    transformers = pytest.importorskip("transformers")
+    assert tokenizer.export(tmp_path)
+    (tmp_path / "tokenizer.model").unlink()  # what is read instead
+    if model_type:
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    names = {theirs.eos_token: tokenizer.eos_ids[0], theirs.pad_token: tokenizer.pad_id}
+    assert names == {"</s>": theirs.eos_token_id, "<pad>": theirs.pad_token_id}
+    again = tokenizers.load(tmp_path)
+    for name in ("vocab_size", "eos_ids", "pad_id", "silent_ids", "byte_ids"):
+        assert getattr(again, name) == getattr(tokenizer, name)
+    for text in without_special_names():
+        ids = tokenizer.encode(text)
+        assert theirs.encode(text) == again.encode(text) == ids, text
+        assert theirs.decode(ids, skip_special_tokens=True) == again.decode(ids) == tokenizer.decode(ids)
+
+
+def test_transformers_reads_an_exported_qwen2_by_the_class_that_convert_names(tokenizer, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    tokenizer.export(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
+    theirs = transformers.PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    assert all(theirs.encode(text) == tokenizer.encode(text) for text in without_special_names())
+
+
+def test_an_export_is_read_here_as_the_sentencepiece_model_that_it_holds(tokenizer, tmp_path):
+    tokenizer.export(tmp_path)
+    again = tokenizers.load(tmp_path)
+    assert isinstance(again, tokenizers.SentencePieceTokenizer) and again.encode("<s> a") == tokenizer.encode("<s> a")
+
+
+@pytest.mark.parametrize("options", [
+    {"model_type": "unigram"}, {"normalization_rule_name": "nmt_nfkc"}, {"user_defined_symbols": ["<tool>"]},
+    {"remove_extra_whitespaces": True}, {"add_dummy_prefix": False},
+])  # fmt: skip
+def test_a_kind_that_tokenizer_json_would_cut_otherwise_is_exported_without_it(tmp_path, options):
+    made = io.BytesIO()
+    usual = {"model_type": "bpe", "normalization_rule_name": "identity", "remove_extra_whitespaces": False}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["a b c d ab cd abc"] * 9), model_writer=made, vocab_size=20, hard_vocab_limit=False,
+        minloglevel=2, **usual | options,
+    )  # fmt: skip
+    assert not tokenizers.SentencePieceTokenizer(made.getvalue()).export(tmp_path)
+    assert not (tmp_path / "tokenizer.json").exists() and tokenizers.load(tmp_path).encode("a b")
 
 
 def test_a_folder_without_one_says_so(tmp_path):

@@ -13,6 +13,10 @@ from r1jax.core import files
 from r1jax.text.chat_template import Message
 from r1jax.text.gguf_tokenizer import UnsupportedTokenizerError, read_files
 from r1jax.text.hf_tokenizer import HuggingFaceTokenizer
+from r1jax.text.sentencepiece_json import tokenizer_json
+from r1jax.text.tokenizer_config import CONFIG
+
+_MADE_FROM = "r1jax_made_from"  # in tokenizer_config.json: what its tokenizer.json says in other words
 
 
 class Tokenizer(Protocol):
@@ -70,7 +74,8 @@ class SentencePieceTokenizer:
     """A SentencePiece model with ids for unknown, beginning, end and padding.
 
     transformers reads the saved folder as a LlamaTokenizer. That gives the same ids but for texts that begin with white
-    space (SentencePiece puts one more space in front) or that hold the names of special tokens.
+    space (SentencePiece puts one more space in front) or that hold the names of special tokens. With `export` they are
+    the same but for the latter, and transformers needs no other package.
     """
 
     FILE = "tokenizer.model"
@@ -121,6 +126,21 @@ class SentencePieceTokenizer:
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
+    def export(self, folder: pathlib.Path) -> bool:
+        """Writes what `save` does and a tokenizer.json that gives the same ids; False where only the first is possible.
+
+        `load` goes on reading tokenizer.model in such a folder.
+        """
+        self.save(folder)
+        content, path = tokenizer_json(self._model), folder / CONFIG
+        if content is None:
+            return False
+        config = files.read_object(path) | {"tokenizer_class": "PreTrainedTokenizerFast", _MADE_FROM: self.FILE}
+        (folder / HuggingFaceTokenizer.FILE).write_bytes(content)
+        path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+        return True
+
+
 def train_sentencepiece(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:
     """Trains a BPE model: digits stand alone, bytes catch what the vocabulary lacks, nothing but U+2581 is changed."""
     model = io.BytesIO()
@@ -152,13 +172,19 @@ def load(path: pathlib.Path) -> Tokenizer:
             path = path.parent
         else:
             return _named(path, lambda: HuggingFaceTokenizer(contents, where=str(path)))
-    if files.exists(path / HuggingFaceTokenizer.FILE):
+    if files.exists(path / HuggingFaceTokenizer.FILE) and not _is_export(path):
         return HuggingFaceTokenizer.load(path)
     if not files.exists(path / SentencePieceTokenizer.FILE):
         expected = f"{HuggingFaceTokenizer.FILE} or {SentencePieceTokenizer.FILE}"
         raise FileNotFoundError(f"no tokenizer in {path}: expected {expected}")
     content = files.read_bytes(path / SentencePieceTokenizer.FILE, files.MAX_TOKENIZER)
     return _named(path, lambda: SentencePieceTokenizer(content))
+
+
+def _is_export(folder: pathlib.Path) -> bool:
+    """Whether a folder is what `SentencePieceTokenizer.export` wrote, with all of it there."""
+    path, model = folder / CONFIG, folder / SentencePieceTokenizer.FILE
+    return files.exists(path) and files.exists(model) and files.read_object(path).get(_MADE_FROM) == model.name
 
 
 def _named(path: pathlib.Path, build: Callable[[], Tokenizer]) -> Tokenizer:
