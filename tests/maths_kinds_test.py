@@ -41,6 +41,13 @@ def test_every_row_of_a_hunt_for_wrong_answers_that_pass_and_right_ones_that_do_
     assert [row for row in rows if score(row["answer"], row["response"]) != row["right_score"]] == []
 
 
+def test_a_sentence_that_says_answer_on_its_way_is_no_second_answer() -> None:
+    text = "To express the answer as a percentage: 2 / 8 * 100% = 25%\nA: 25"
+    assert score("25", text) == 1.0 and score("25", "Answer: 24\nAnswer: 25") == 0.0
+    maths.check({"answer": "是"})
+    assert score("是", "答案是：是") == 1.0 and score("是", "否") == 0.0
+
+
 # Wrong answers that passed.
 
 

@@ -100,6 +100,7 @@ _ANCHOR = re.compile(
     r"|答案(?:[^。\n\d]{0,9}?[是为:])?|故选|应选|选择?(?=\s*[(A-J])",
     re.IGNORECASE,
 )
+_PLAIN_ANCHOR = re.compile(r"\s*(?:answers?\W{0,4}(?:is|are|[:=])|####|A:|答案\W{0,2}[是为:]?)", re.IGNORECASE)
 _LEAD = re.compile(r"\s*(?:so|thus|therefore|it(?:'s| is)|is)\b[\s,]*", re.IGNORECASE)
 _DELIMITER = re.compile(r"####|\$|(?<!\\)\\[(\[]|[\u4e00-\u9fff]")
 _LETTERS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
@@ -245,7 +246,8 @@ def _changes_before(words: str, opened: str) -> bool:
 
 def _anchors_disagree(text: str, anchors: list[re.Match[str]], runs: list["_Run"]) -> bool:
     """Whether "the answer is" stands before several formulas that differ: candidates are no answer."""
-    firsts = [next((run for run in runs if run.start >= anchor.end()), None) for anchor in anchors[-9:]]
+    plain = [anchor for anchor in anchors[-9:] if _PLAIN_ANCHOR.fullmatch(anchor[0])]
+    firsts = [next((run for run in runs if run.start >= anchor.end()), None) for anchor in plain]
     return len({_meaning(run.formula) for run in firsts if run}) > 1
 
 

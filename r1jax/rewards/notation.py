@@ -204,7 +204,8 @@ def is_literal(text: str) -> bool:
     if _CLOCK.fullmatch(text):
         return True
     words = [word for word in _LONG_WORD.findall(text) if word not in ("and", "or")]
-    if words and not any(is_word(word, 0, len(word)) or word.isupper() or word.istitle() for word in words):  # abc
+    products = [word for word in words if word.isascii() and not (word.isupper() or word.istitle())]
+    if words and all(word in products and not is_word(word, 0, len(word)) for word in words):  # abc, nRT
         return False
     return bool(words) and not re.search(r"[=+^_<>*\\|$]", text)
 
