@@ -101,10 +101,10 @@ def save_hf(
     """Writes a Hugging Face folder: the tokenizer, how to end a text, the weights and, last, config.json."""
     if isinstance(tokenizer, SentencePieceTokenizer):
         if not tokenizer.export(folder):
-            say("no tokenizer.json, as this SentencePiece model changes texts: transformers needs sentencepiece to open it")
+            say("no tokenizer.json, as this SentencePiece model changes texts: transformers needs sentencepiece for it")
         elif cfg.attention_bias:
-            say("transformers' AutoTokenizer takes the tokenizer of every Qwen2 for Qwen's own and gives other ids: open "
-                "this one with transformers.PreTrainedTokenizerFast")  # fmt: skip
+            say("transformers' AutoTokenizer takes the tokenizer of every Qwen2 for Qwen's own and gives other ids: "
+                "open this one with transformers.PreTrainedTokenizerFast")  # fmt: skip
     else:
         tokenizer.save(folder)
     ends = {"eos_token_id": list(tokenizer.eos_ids), "pad_token_id": tokenizer.pad_id}
