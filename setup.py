@@ -24,8 +24,7 @@ setup(
     package_data={"r1jax.report": ["*.j2", "*.json"]},
     install_requires=[
         f"jax{JAX_RANGE}",
-        # Named, not imported: r1jax's models are plain functions. It is part of the stack that people build on r1jax with,
-        # and orbax and optax are released against it.
+        # Named, not imported: r1jax's models are plain functions. It is part of the stack that people use r1jax with.
         "flax>=0.10,<1",
         "optax>=0.2.4,<1",
         "orbax-checkpoint>=0.11.22,<1",  # 0.11.15 fails on jax 0.10; before 0.11.22 no item_metadata
