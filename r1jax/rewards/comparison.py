@@ -2,11 +2,12 @@ r"""Whether an answer states what the reference states: part by part, numbers an
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
 from r1jax.rewards import evaluation, expression, formula, numerals
 from r1jax.rewards.evaluation import TooComplexError
+from r1jax.rewards.formula import Node
 from r1jax.rewards.names import NAME
 from r1jax.rewards.notation import compact
 from r1jax.rewards.numerals import number
@@ -48,21 +49,23 @@ def check_readable(text: str) -> None:
     """Raises ValueError for a formula of which some part cannot be read, TooComplexError for one too large."""
     if structure(text) == Leaf(r"\ldots"):
         raise ValueError("nothing but dots")
-    for leaf in leaves(structure(text)):
-        if not number(leaf) and not _based(leaf):
-            tree = formula.parse(without_unit(leaf))
-            evaluation.value_at(tree, 0)  # raises where it is too large
+    for tree in _trees(text):
+        evaluation.value_at(tree, 0)  # raises where it is too large
 
 
 def is_readable(text: str) -> bool:
     """Whether all of an answer's formula can be read, or is refused for its size and not for its words."""
     try:
-        for leaf in leaves(structure(text)):
-            if not number(leaf, symbols=True) and not _based(leaf):
-                formula.parse(without_unit(leaf))
+        return all(True for _ in _trees(text, symbols=True))
     except ValueError:
         return False
-    return True
+
+
+def _trees(text: str, symbols: bool = False) -> Iterator[Node]:
+    """The parsed leaves of a formula that are no plain numbers; `symbols` as of `numerals.number`."""
+    for leaf in leaves(structure(text)):
+        if not number(leaf, symbols) and not _based(leaf):
+            yield formula.parse(without_unit(leaf))
 
 
 def same(gold: Statement, answer: Statement) -> bool:
@@ -124,24 +127,24 @@ def _conditions_agree(gold: Statement, answer: Statement) -> bool:
 
 def _with_bound_names_of(gold: Statement, answer: Statement) -> str | None:
     """The answer's formula by the reference's names of integers; None where its domains are other ones."""
-    ours = {name: domain for name, domain in gold.domains if domain != "R"}
-    theirs = {name: domain for name, domain in answer.domains if domain != "R"}
+    wanted = {name: domain for name, domain in gold.domains if domain != "R"}
+    given = {name: domain for name, domain in answer.domains if domain != "R"}
     letters = [letter for letter in _LETTERS.findall(answer.formula) if len(letter) == 1]
-    if ours:
-        if not theirs:  # of the same names over the reals, another set
-            return None if any(name in ours or name in letters for name, _ in answer.domains) else answer.formula
-        if sorted(ours.values()) != sorted(theirs.values()) or not theirs.keys() <= set(letters):
+    if wanted:
+        if not given:  # of the same names over the reals, another set
+            return None if any(name in wanted or name in letters for name, _ in answer.domains) else answer.formula
+        if sorted(wanted.values()) != sorted(given.values()) or not given.keys() <= set(letters):
             return None
-        return _renamed(answer.formula, dict(zip(theirs, ours, strict=True)))
-    if not theirs:
+        return _renamed(answer.formula, dict(zip(given, wanted, strict=True)))
+    if not given:
         return answer.formula
     # The reference leaves its domain to be understood: k of 2k\\pi, as an integer.
-    if not _INTEGERS.issuperset(theirs):
+    if not _INTEGERS.issuperset(given):
         return None
     known = {letter for letter in _LETTERS.findall(gold.formula) if letter in _INTEGERS}
-    missing = [name for name in theirs if name not in known]
+    missing = [name for name in given if name not in known]
     spare = sorted(known - set(letters))
-    if missing and (len(missing) != 1 or len(spare) != 1 or set(theirs.values()) != {"Z"}):
+    if missing and (len(missing) != 1 or len(spare) != 1 or set(given.values()) != {"Z"}):
         return None
     return _renamed(answer.formula, dict(zip(missing, spare, strict=True))) if missing else answer.formula
 

@@ -41,19 +41,6 @@ def same_expression(gold: str, answer: str) -> bool:
     return bool(compared) and all(a is not None and b is not None and close(a, b) for a, b in compared)
 
 
-def same_equation(gold: Sequence[str], answer: Sequence[str]) -> bool:
-    """Whether two equations say the same: their differences, left minus right, are in constant proportion, not 0.
-
-    Args:
-        gold: its two sides.
-        answer: its two sides.
-
-    Raises:
-        TooComplexError, UnreadableError: as for `same_expression`.
-    """
-    return bool(proportion(gold, answer))
-
-
 def proportion(gold: Sequence[str], answer: Sequence[str]) -> float | None:
     """The constant by which the difference of an answer's sides is that of the reference's; None where there is none.
 

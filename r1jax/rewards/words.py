@@ -137,11 +137,6 @@ def _is_product(token: str) -> bool:
     return in_order or not re.search("[aeiou]", token, re.IGNORECASE)
 
 
-def is_harmless(words: str) -> bool:
-    """Whether words beside a formula can be left out: they hold no digits, change nothing and name nothing else."""
-    return not re.search(r"\d", words) and not changes(words)
-
-
 def changes(words: str) -> bool:
     """Whether one of the words changes, bounds or denies the number beside it."""
     plain = [word.strip(".,:;'\"()") for word in words.lower().split()]
