@@ -12,7 +12,7 @@ import numpy as np
 import planted
 import pytest
 from jobs import GENEROUS_S, Clock, alive, noted, until
-from steps import steps
+from steps import forget, steps
 
 from r1jax.config import ConfigError, parse
 from r1jax.data.types import Prompt, Rollout
@@ -100,6 +100,7 @@ def test_trap18_of_512_samples_5_percent_pathological_cost_at_most_the_clean_tim
     clean, mixed = SPEED["clean"](512), SPEED["mixed"](512, SPEED["PATHOLOGICAL"])
 
     def cost(rollouts: list[Rollout]) -> int:
+        forget()
         return sum(steps(grade, rollout, CFG, SEED, MAX_TOKENS) for rollout in rollouts)
 
     assert cost(mixed) <= 2 * cost(clean) + 26 * 10_000

@@ -56,6 +56,14 @@ def steps(function: Callable[..., Any], *arguments: Any) -> int:
     return count
 
 
+def forget() -> None:
+    """Empties the caches of r1jax's functions: what a call costs then depends on nothing that was called before."""
+    for name, module in list(sys.modules.items()):
+        for thing in vars(module).values() if name.startswith("r1jax.") else ():
+            if hasattr(thing, "cache_clear"):
+                thing.cache_clear()
+
+
 def assert_linear(function: Callable[[str], Any], piece: str, large: int = 1_000_000) -> None:
     """Asserts that `function(text)` takes time linear in the length of a text that repeats `piece`.
 
