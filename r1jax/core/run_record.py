@@ -23,6 +23,7 @@ MEANS = (
     "rewards.graders.workers", "rewards.judge.in_flight", "rewards.judge.timeout_s", "rewards.judge.retries",
     "rewards.judge.api_key_env",
     "checkpoint", "evaluation.every", "keep_rollouts", "log_every", "profile_at",
+    "optimizer.max_skipped",
     "model.path",  # of a record of samples, where the model's hash stands beside it
 )  # fmt: skip
 

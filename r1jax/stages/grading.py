@@ -17,6 +17,7 @@ from r1jax.rewards.pool import GraderPool
 from r1jax.sampling.engine import Engine
 from r1jax.stages.reward_model import RewardModel
 from r1jax.text.traits import count_reflections, scripts
+from r1jax.training.metrics import under_way
 
 
 def sample_and_grade(
@@ -29,23 +30,28 @@ def sample_and_grade(
     time limit may strike in one process and not in another. The others pass no graders. Reward models, by the names of
     their parts, score what has been drawn, in all processes together.
     """
-    pending = {}
+    pending, drawn = {}, 0
 
     def hand_in(rollout: Rollout) -> None:
+        nonlocal drawn
+        drawn += 1
         if graders:
             pending[rollout.prompt.id, rollout.sample] = graders.submit(rollout)
 
-    rollouts = engine.generate(params, prompts, samples, seed, hand_in)
+    with under_way("sampling", lambda: f"{drawn} of {len(prompts) * samples} samples"):
+        rollouts = engine.generate(params, prompts, samples, seed, hand_in)
     scores = [{} for _ in rollouts]
     for name, model in models.items():
         places = [i for i, rollout in enumerate(rollouts) if model.reads(rollout.prompt)]
-        for i, score in zip(places, model.score([rollouts[i] for i in places]), strict=True):
-            scores[i][name] = score
+        with under_way(f"scoring by {name}"):
+            for i, score in zip(places, model.score([rollouts[i] for i in places]), strict=True):
+                scores[i][name] = score
     if graders:
-        rollouts = [
-            pending[rollout.prompt.id, rollout.sample].result(of_models)
-            for rollout, of_models in zip(rollouts, scores, strict=True)
-        ]
+        with under_way("grading"):
+            rollouts = [
+                pending[rollout.prompt.id, rollout.sample].result(of_models)
+                for rollout, of_models in zip(rollouts, scores, strict=True)
+            ]
     if jax.process_count() == 1:
         return rollouts
     verdicts = from_process_0([(r.reward, r.parts, r.verdict, r.answer) for r in rollouts])

@@ -35,7 +35,8 @@ from r1jax.stages.reward_model import Reading, Scorer, ids_of, text_of
 from r1jax.text.tokenizer import Tokenizer
 from r1jax.training import checkpoint, state
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
-from r1jax.training.metrics import MetricsWriter, keep_rows_before, say
+from r1jax.training.metrics import MetricsWriter, keep_rows_before, say, under_way
+from r1jax.training.skipped import SkippedUpdates
 from r1jax.training.state import OptimizerConfig
 from r1jax.training.step import make_update
 
@@ -213,17 +214,23 @@ def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
     if jax.process_index() == 0:
         keep_rows_before(workdir / "evals.jsonl", start)
     writer = MetricsWriter(workdir, start, steps, {"loss": ".3f", "accuracy": ".3f", "margin": ".2f"}, cfg.log_every)
+    skipped = SkippedUpdates(workdir, cfg.optimizer, start)
     batch = batch_at(cfg, data, min(start, steps - 1))
     for step in range(start, steps):
         if step == 0 or (cfg.evaluation.every and step % cfg.evaluation.every == 0):
             evaluate_at(step)
         began, tokens = time.monotonic(), int(np.sum(batch.lengths[batch.weights > 0]))
-        train_state, metrics = update(train_state, to_device(batch, mesh))
-        batch = batch_at(cfg, data, min(step + 1, steps - 1))  # while the device works
-        row = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        with under_way("updating"):
+            train_state, metrics = update(train_state, to_device(batch, mesh))
+            batch = batch_at(cfg, data, min(step + 1, steps - 1))  # while the device works
+            row = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        row |= skipped.count([row["skipped"]], row["loss"])
         writer.write(step, {**row, "learning_rate": float(schedule(step)),
                             "tokens_per_s": tokens / (time.monotonic() - began)})  # fmt: skip
+        if skipped.too_many:
+            raise skipped.error(step, batch_at(cfg, data, step))
         checkpoints.save(step + 1, {"state": train_state})
+    skipped.check_end(train_state, mesh)
     evaluate_at(steps)
     checkpoints.close()
     writer.close()

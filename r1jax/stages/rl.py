@@ -35,10 +35,12 @@ from r1jax.rewards.pool import GraderPool
 from r1jax.sampling.engine import Engine, SamplingConfig
 from r1jax.stages.grading import describe, sample_and_grade
 from r1jax.stages.held_out import EvalConfig, evaluate, write_samples
+from r1jax.stages.learning_signal import SignalWatch
 from r1jax.stages.reward_model import RewardModel
 from r1jax.training import checkpoint, state
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
-from r1jax.training.metrics import MetricsWriter, Stopwatch, keep_rows_before, say
+from r1jax.training.metrics import MetricsWriter, Stopwatch, keep_rows_before, say, under_way
+from r1jax.training.skipped import SkippedUpdates
 from r1jax.training.state import OptimizerConfig
 from r1jax.training.step import make_update
 
@@ -232,12 +234,15 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     )  # fmt: skip
 
     checkpoints = Checkpoints(workdir, cfg.checkpoint, cfg.num_steps)
-    restored = checkpoints.restore({"state": state.abstract_state(specs, tx, mesh),
-                                    "reference": core.abstract(specs, TRAIN_RULES, mesh)})  # fmt: skip
-    if restored:
-        start, train_state, reference = restored[0], restored[1]["state"], restored[1]["reference"]
+    target = {"state": state.abstract_state(specs, tx, mesh)}
+    if cfg.grpo.beta:  # without a KL term there is no reference; one that an earlier version saved is not read
+        target["reference"] = core.abstract(specs, TRAIN_RULES, mesh)
+    if restored := checkpoints.restore(target):
+        start, trees = restored
+        train_state, reference = trees["state"], trees.get("reference")
     else:
-        start, train_state, reference = 0, state.create(base_params, specs, tx, mesh), base_params
+        start, train_state = 0, state.create(base_params, specs, tx, mesh)
+        reference = base_params if cfg.grpo.beta else None
     del base_params  # the reference, until it is replaced; one that was restored is another copy
     say(f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.grpo.prompts_per_step} questions x {G}, "
         f"{len(held_out)} questions held out"
@@ -274,6 +279,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         {"reward/accuracy": ".3f", "reward/format": ".3f", "length/mean": ".0f", "kl": ".4f", "entropy": ".3f"},
         profile_at=cfg.profile_at,
     )  # fmt: skip
+    skipped = SkippedUpdates(workdir, cfg.optimizer, start)
+    signal = SignalWatch(workdir, start, accuracy=cfg.rewards.accuracy > 0)
     watch = Stopwatch(eval=0.0, save=0.0)
     pool = contextlib.nullcontext()
     if jax.process_index() == 0:
@@ -291,36 +298,48 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
                 raise ValueError(f"step {step}: none of {len(rollouts)} samples could be graded; see the warnings")
             if cfg.keep_rollouts and step % cfg.keep_rollouts == 0 and jax.process_index() == 0:
                 write_samples(workdir / "rollouts" / f"step_{step:06d}.jsonl", rollouts)
-            with watch("score"):
+            with watch("score"), under_way("scoring"):
                 batch = make_batch(rollouts, advantages, cfg)
                 if cfg.grpo.beta:
                     batch = dataclasses.replace(batch, ref_logprobs=score(reference, batch))
                 if cfg.grpo.needs_old_logprobs:
                     batch = dataclasses.replace(batch, old_logprobs=score(train_state.params, batch))
-            with watch("update"):
+            with watch("update"), under_way("updating"):
                 sums = []
                 for minibatch in minibatches(batch, cfg.grpo, max_tokens, cfg.seed, step):
                     train_state, metrics = update(train_state, to_device(minibatch, mesh))
                     sums.append(metrics)
-                    if cfg.grpo.reference_every and int(train_state.step) % cfg.grpo.reference_every == 0:
+                    every = cfg.grpo.reference_every
+                    if reference is not None and every and int(train_state.step) % every == 0:
                         reference = jax.tree.map(lambda w: w.copy(), train_state.params)
-                metrics = summarise(jax.device_get(sums))
+                sums = jax.device_get(sums)
+                metrics = summarise(sums)
+            metrics |= skipped.count([each["skipped"] for each in sums], metrics["loss"])
             # Before the save: a run killed in between redoes the step and its row; the other way the row would be lost.
-            writer.write(step, {
+            row = {
                 **describe(rollouts), **metrics, "groups/no_signal": no_signal, **(graders.usage() if graders else {}),
                 **{f"{part}/cut": reward_model.cut for part, reward_model in models.items()},
                 "learning_rate": float(schedule(int(train_state.step) - 1)),
                 "tokens_per_s": sum(len(r.ids) for r in rollouts) / watch["sample"],
                 **{f"time/{phase}": seconds for phase, seconds in watch.items()},
-            })  # fmt: skip
+            }  # fmt: skip
+            writer.write(step, row)
+            signal.add(step, row)
+            if skipped.too_many:
+                if jax.process_index() == 0:
+                    write_samples(workdir / "skipped" / f"step_{step:06d}.jsonl", rollouts)
+                raise skipped.error(step, minibatch)
             watch = Stopwatch(eval=0.0, save=0.0)
-            with watch("save"):  # shows in the next step's row
-                checkpoints.save(step + 1, {"state": train_state, "reference": reference})
+            with watch("save"), under_way("saving"):  # shows in the next step's row
+                kept = {} if reference is None else {"reference": reference}
+                checkpoints.save(step + 1, {"state": train_state, **kept})
+        skipped.check_end(train_state, mesh)
         evaluate_at(cfg.num_steps)
     if questions.faulty:  # the start knew of those on the held-out side alone
         say(questions.left_out())
     checkpoints.close()
     writer.close()
+    signal.at_end()
     checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer, came_with)
     return workdir / "model"
 

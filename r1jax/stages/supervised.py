@@ -32,7 +32,8 @@ from r1jax.text import tokenizer as text
 from r1jax.text.tokenizer import Tokenizer, train_sentencepiece
 from r1jax.training import checkpoint, state
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
-from r1jax.training.metrics import MetricsWriter, say
+from r1jax.training.metrics import MetricsWriter, say, under_way
+from r1jax.training.skipped import SkippedUpdates
 from r1jax.training.state import OptimizerConfig
 from r1jax.training.step import make_update
 
@@ -234,17 +235,23 @@ def run(
     schedule = state.learning_rate(cfg.optimizer, num_steps)
     shown = {"loss": ".3f", "kl": ".3f", "tokens_per_s": ",.0f"}
     writer = MetricsWriter(workdir, start, num_steps, shown, cfg.log_every)
+    skipped = SkippedUpdates(workdir, cfg.optimizer, start)
     batch, no_room = batches.at(start)
     for step in range(start, num_steps):
         began = time.monotonic()
-        train_state, metrics = update(train_state, to_device(batch, mesh))
-        row = {"learning_rate": float(schedule(step)), "no_room": no_room}
-        trained = int((batch.weights > 0).sum())
-        batch, no_room = batches.at(step + 1)  # while the device works
-        row |= {name: float(value) for name, value in jax.device_get(metrics).items()}
+        with under_way("updating"):
+            train_state, metrics = update(train_state, to_device(batch, mesh))
+            row = {"learning_rate": float(schedule(step)), "no_room": no_room}
+            trained = int((batch.weights > 0).sum())
+            batch, no_room = batches.at(step + 1)  # while the device works
+            row |= {name: float(value) for name, value in jax.device_get(metrics).items()}
+        row |= skipped.count([row["skipped"]], row["loss"])
         writer.write(step, row | {"tokens_per_s": trained / (time.monotonic() - began)})
+        if skipped.too_many:
+            raise skipped.error(step, batches.at(step)[0])
         checkpoints.save(step + 1, {"state": train_state})
     checkpoints.close()
     writer.close()
+    skipped.check_end(train_state, mesh)
     checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer, came_with)
     return workdir / "model"

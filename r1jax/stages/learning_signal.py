@@ -1,0 +1,88 @@
+"""The learning signal of an RL run: says when steps begin to teach nothing, with the likely reason, and when it ends.
+
+A group has a signal where its samples differ in reward (`losses.grpo.group_advantages`).
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from r1jax.data.types import VERDICTS
+from r1jax.training.metrics import read_rows, say
+
+STEPS = 5  # in a row before anything is said
+Row = Mapping[str, Any]
+
+
+class SignalWatch:
+    """Watches the rows of metrics.jsonl; a resumed run begins with those that are there.
+
+    Args:
+        start: first step of this process.
+        accuracy: whether the reward counts right answers.
+    """
+
+    def __init__(self, workdir: pathlib.Path, start: int, accuracy: bool):
+        self._accuracy, self._recent = accuracy, []
+        self._silent, self._none_right = 0, 0  # steps in a row without any signal; without a right answer
+        self._teaching = False  # whether any group of the run has had a signal
+        for row in read_rows(workdir / "metrics.jsonl"):
+            if row["step"] < start:
+                self._count(row)
+
+    def add(self, step: int, row: Row) -> None:
+        """Counts a step, and says where no signal or no right answer has lasted for `STEPS` steps, or ends after that.
+
+        Args:
+            row: of the step, as it goes to metrics.jsonl.
+        """
+        silent, none_right = self._silent, self._none_right
+        self._count(row)
+        if self._silent == STEPS:
+            say(f"step {step + 1}: no group has had a signal for {STEPS} steps: all samples of each question got the "
+                f"same reward, so nothing is learnt. {explain(self._recent)}")  # fmt: skip
+        elif not self._silent and silent >= STEPS:
+            say(f"step {step + 1}: groups have a signal again, after {silent} steps without")
+        if self._none_right == STEPS and self._silent < STEPS:
+            say(f"step {step + 1}: no sample has been right for {STEPS} steps: what is learnt comes from the other "
+                f"rewards alone. {explain(self._recent)}")  # fmt: skip
+        elif not self._none_right and none_right >= STEPS:
+            say(f"step {step + 1}: the first right answers after {none_right} steps without")
+
+    def at_end(self) -> None:
+        """Says at the end of a run where no group had a signal from the first step to the last."""
+        if self._recent and not self._teaching:
+            say("nothing was learnt from the rewards: no group of the whole run had a signal, and the model is what it "
+                f"was at the start. {explain(self._recent)}")  # fmt: skip
+
+    def _count(self, row: Row) -> None:
+        self._recent = [*self._recent, row][-STEPS:]
+        self._silent = self._silent + 1 if row.get("groups/no_signal") == 1.0 else 0
+        self._teaching |= not self._silent
+        wrong = self._accuracy and row.get("reward/accuracy") == 0.0
+        self._none_right = self._none_right + 1 if wrong else 0
+
+
+def explain(rows: Sequence[Row]) -> str:
+    """The verdicts on steps without a signal, what is likely the reason, and what to do."""
+
+    def mean(name: str) -> float:
+        return sum(row.get(name) or 0.0 for row in rows) / len(rows)
+
+    shares = {verdict: mean(f"verdict/{verdict}") for verdict in VERDICTS}
+    found = [f"{name} {share:.0%}" for name, share in sorted(shares.items(), key=lambda item: -item[1]) if share]
+    found += [f"well formed {mean('reward/format'):.0%}", f"truncated {mean('length/truncated'):.0%}"]
+    if shares["right"] >= 0.5:
+        advice = "The questions are too easy for this model: take harder ones"
+    elif mean("length/truncated") >= 0.5:
+        advice = "Most responses are cut short: raise sampling.max_new_tokens"
+    elif shares["no_answer"] + shares["malformed"] >= 0.5:
+        advice = ("In most responses no answer is found: read some in rollouts/, and ask in a form that the model "
+                  "keeps to (data.template; data.chat for a chat model), or teach it that form (configs/sft.py)")
+    elif shares["ungradable"] + shares["timeout"] + shares["crash"] >= 0.5:
+        advice = "Most responses cannot be graded: `python -m r1jax.audit --data` tests a file's answers and graders"
+    else:
+        advice = ("The questions are too hard for this model, or worded as it has read none: read some responses in "
+                  "rollouts/; take easier or otherwise worded questions, more samples of each (grpo.group_size), or "
+                  "teach it such questions first (configs/sft.py)")
+    return f"Samples: {', '.join(found)}. {advice}"
