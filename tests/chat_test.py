@@ -4,7 +4,7 @@
 import pytest
 from steps import assert_linear
 
-from r1jax.text.chat import Response, plain, render, split_response
+from r1jax.text.chat import Response, continuation, plain, render, split_response
 
 
 def test_a_well_formed_response_splits_into_thought_and_answer() -> None:
@@ -79,3 +79,15 @@ def test_an_unknown_template_is_refused_by_name() -> None:
 
 def test_a_question_with_braces_is_rendered_as_it_stands() -> None:
     assert render("plain", "{x} {prompt}") == "{x} {prompt}"
+
+
+@pytest.mark.parametrize(("prompt", "response", "rest"), [
+    ("a<think>\n", "<think>\nb</think>c", "b</think>c"),
+    ("a<think>\n", " <think>b</think>c", "b</think>c"),
+    ("a<think>", "<think>\nb</think>c", "\nb</think>c"),
+    ("a<think>\n", "b</think>c", "b</think>c"),
+    ("a<think>\n\n</think>\n\n", "<think>b</think>c", "<think>b</think>c"),  # closed again
+    ("a", "<think>b</think>c", "<think>b</think>c"),
+])  # fmt: skip
+def test_trap40_a_response_follows_its_prompt_with_one_tag(prompt: str, response: str, rest: str) -> None:
+    assert continuation(prompt, response) == rest

@@ -1,5 +1,6 @@
 """The form of a response: tags, length, repetitions."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -84,6 +85,42 @@ def test_trap22_a_thought_then_an_answer_is_well_formed_with_and_without_newline
 )
 def test_trap22_anything_else_is_not_well_formed(text: str) -> None:
     assert well_formed(_rollout(text)) == 0.0
+
+
+OPENS = "<user>?<bot><think>\n"  # a prompt of DeepSeek-R1's kind
+
+
+@pytest.mark.parametrize(
+    ("text", "marker", "form", "final"),
+    [
+        ("a</think>\n<answer>b</answer>", "", 1.0, "b"),
+        ("<think>\na</think><answer>b</answer>", "", 1.0, "b"),  # the tag once more than was asked for is one tag
+        ("a</think> b", "", 0.0, "b"),
+        ("the answer is b", "", 0.0, ""),
+        # The marked form has tags of its own, and is not spoiled by one that the template opens.
+        ("|| a || b", "||", 1.0, "b"),
+        ("a || b", "||", 0.0, ""),
+    ],
+)
+def test_trap40_the_tag_that_a_prompt_has_opened_is_a_part_of_the_form(
+    text: str, marker: str, form: float, final: str
+) -> None:
+    rollout = _rollout(text, marker=marker)
+    opened = dataclasses.replace(rollout, prompt=dataclasses.replace(rollout.prompt, text=OPENS))
+    assert (well_formed(opened), opened.response.final) == (form, final)
+
+
+def test_trap40_a_prompt_may_open_the_marked_thought_too() -> None:
+    rollout = _rollout(" a || b", marker="||")
+    opened = dataclasses.replace(rollout, prompt=dataclasses.replace(rollout.prompt, text="<user>?<bot>||"))
+    assert well_formed(opened) == 1.0 and (opened.response.thought, opened.response.final) == ("a", "b")
+
+
+def test_trap40_an_opened_thought_that_is_closed_at_once_leaves_an_answer_alone() -> None:
+    for text, form in (("</think>\n\nHello!", 1.0), ("Hello!", 0.0), ("a</think>Hello!", 0.0)):
+        rollout = _rollout(text, thought="optional")
+        opened = dataclasses.replace(rollout, prompt=dataclasses.replace(rollout.prompt, text=OPENS))
+        assert well_formed(opened) == form, text
 
 
 def test_a_response_that_was_cut_off_is_not_well_formed() -> None:

@@ -137,6 +137,7 @@ def test_a_folder_of_collected_samples_is_a_source(make, tmp_path):
     assert [(p["prompt"], p["chosen_from"], p["rejected_from"]) for p in found["pairs"]] == [
         (f"What of {i}?", f"drawn:q{i}:0", f"drawn:q{i}:1") for i in range(2)
     ]
+    assert found["pairs"][0]["chosen"] == "<think>a secret</think>good"  # which is read without the prompt
     assert found["left_out"]["without a summary"] == 2  # the prompt opened a thought that never closed
     assert "secret" not in json.dumps([body for _, body in make.server.requests])
 

@@ -7,6 +7,7 @@ import pytest
 
 from r1jax.benchmarks import arena, facts, length_control
 from r1jax.benchmarks.benchmark import Outcome
+from r1jax.data import jsonl
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards import judging
 from r1jax.rewards.config import JudgeConfig
@@ -181,6 +182,13 @@ def test_arenas_interval_covers_the_truth_as_often_as_it_says():
         found = arena.figures({}, games(*(tuple("A>B" if w else "B>A" for w in pair) for pair in wins)))["win_rate"]
         held += found.low <= 0.6 <= found.high
     assert 88 <= held <= 99
+
+
+def test_trap40_a_baseline_cut_short_in_a_thought_that_its_prompt_opened_has_no_answer(tmp_path):
+    rows = [{"id": id_, "sample": 0, "text": text} for id_, text in (("q1", "so it is 4"), ("q2", "so</think>4"))]
+    jsonl.write(tmp_path / "samples.jsonl", rows)
+    jsonl.write(tmp_path / "questions.jsonl", [{"id": id_, "text": "?<think>\n"} for id_ in ("q1", "q2")])
+    assert arena.read_baseline(tmp_path / "samples.jsonl") == {"q1": "", "q2": "4"}
 
 
 def test_figures_of_facts_by_hand():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -149,6 +150,12 @@ def test_the_question_is_dressed_in_the_folders_own_template_not_in_the_policys(
     assert text_of(Reading("response", "r1_zero"), tokenizer, "a?", "b")[0].endswith("User: a?. Assistant:")
     given = "<|bos|><|im_start|>user\na?<|im_end|>\n<|im_start|>assistant\n"
     assert text_of(Reading("response", chat=True), chatty, "a?", "b") == (given, "b")
+
+
+def test_trap40_a_tag_that_the_template_opens_stands_once_before_a_whole_response():
+    opening = SimpleNamespace(render_chat=lambda messages, now=None: f"<u>{messages[0]['content']}<a><think>\n")
+    before, shown = text_of(Reading("response", chat=True), opening, "a?", "<think>\nb</think>c")
+    assert before + shown == "<u>a?<a><think>\nb</think>c"
 
 
 def test_trap27_ids_are_those_of_the_text_with_one_beginning_and_the_end_of_turn_last(chatty):

@@ -9,7 +9,8 @@ import numpy as np
 
 from r1jax.benchmarks.benchmark import Figure, Outcome, Row
 from r1jax.config import missing_file
-from r1jax.text.chat import split_response
+from r1jax.data import jsonl
+from r1jax.text.chat import split_response, whole_response
 
 _RESAMPLES = 500
 # Games that a verdict counts for, and what the response gets of each: a strong one counts three times.
@@ -48,19 +49,25 @@ def strength(win_rate: float) -> float:
 def read_baseline(path: pathlib.Path) -> dict[str, str]:
     """Question id -> answer: a samples.jsonl of ours (sample 0, the summary), or arena-hard-auto's model_answer files.
 
+    The questions.jsonl beside a samples.jsonl has the prompts, which may have opened the thought.
+
     Raises:
         FileNotFoundError: no such file.
         ValueError: a line that is none of these.
     """
     if not path.is_file():
         raise FileNotFoundError(missing_file(path))
+    prompts, asked = {}, path.with_name("questions.jsonl")
+    if asked.is_file():
+        questions, _ = jsonl.read_objects(asked, lambda row, line: row, mend="it is no record of samples")
+        prompts = {row.get("id"): str(row.get("text", "")) for row in questions}
     answers = {}
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                found = _answer(json.loads(line))
+                found = _answer(json.loads(line), prompts)
             except (ValueError, KeyError, TypeError, IndexError) as error:
                 raise ValueError(f"{path}:{number}: no answer of a kind that is known here: {error!r}") from error
             if found:
@@ -68,9 +75,10 @@ def read_baseline(path: pathlib.Path) -> dict[str, str]:
     return answers
 
 
-def _answer(row: Row) -> tuple[str, str] | None:
+def _answer(row: Row, prompts: Mapping[str, str]) -> tuple[str, str] | None:
     if "sample" in row:
-        return (row["id"], split_response(row["text"]).final) if row["sample"] == 0 else None
+        text = whole_response(prompts.get(row["id"], ""), row["text"])
+        return (row["id"], split_response(text).final) if row["sample"] == 0 else None
     if "messages" in row:
         content = row["messages"][-1]["content"]
         return row["uid"], content["answer"] if isinstance(content, dict) else content

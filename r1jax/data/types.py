@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from r1jax.text.chat import Response, split_response
+from r1jax.text.chat import Response, split_response, whole_response
 
 FinishReason = Literal["stop", "length"]
 # Why a response has its grade. Malformed: unreadable. Too complex: refused unread. Crash to output: what became of a
@@ -100,12 +100,8 @@ class Rollout:
 
     @property
     def whole(self) -> str:
-        """`text`, with the tag that a prompt ending in `<think>`, as DeepSeek's chat template does, has opened for it.
-
-        Cut short in that thought, such a response has no final part.
-        """
-        opened = self.prompt.text.rstrip().endswith("<think>") and not self.text.lstrip().startswith("<think>")
-        return "<think>" + self.text if opened else self.text
+        """`text`, with the tag that the prompt has opened for it, see `r1jax.text.chat.whole_response`."""
+        return whole_response(self.prompt.text, self.text, self.prompt.marker)
 
     @functools.cached_property
     def response(self) -> Response:

@@ -3,7 +3,7 @@
 import regex
 
 from r1jax.data.types import Rollout
-from r1jax.text.chat import TAGS
+from r1jax.text.chat import TAGS, opening_tag
 
 # A Han character or a kana; else what stands together without a blank, 16 characters of it at most, so that a loop
 # without blanks has pieces too.
@@ -20,10 +20,16 @@ def well_formed(rollout: Rollout) -> float:
 
 
 def is_bare(rollout: Rollout) -> bool:
-    """Whether the response is an answer alone and may be: the question's row says `"thought": "optional"`."""
+    """Whether the response is an answer alone and may be: the question's row says `"thought": "optional"`.
+
+    Where the prompt has opened the thought, the answer follows the tag that closes it at once.
+    """
     final, marker = rollout.response.final, rollout.prompt.marker
+    alone = rollout.text.strip()
+    if not marker and opening_tag(rollout.prompt.text):
+        alone = alone.removeprefix("</think>").strip()
     return bool(
-        rollout.prompt.metadata.get("thought") == "optional" and final and final == rollout.text.strip()
+        rollout.prompt.metadata.get("thought") == "optional" and final and final == alone
         and not any(tag in final for tag in (*TAGS, marker) if tag)
     )  # fmt: skip
 

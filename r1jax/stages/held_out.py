@@ -110,7 +110,7 @@ def write_samples(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
         response = r.response
         return {
             "id": r.prompt.id, "question": r.prompt.question, "answer": r.prompt.answer, "source": r.prompt.source,
-            "sample": r.sample, "text": r.text, "thought": response.thought, "final": response.final,
+            "sample": r.sample, "text": r.whole, "thought": response.thought, "final": response.final,
             "correct": r.parts.get("accuracy"), "verdict": r.verdict, "reward": r.reward, "parts": dict(r.parts),
             "finish": r.finish, "num_tokens": len(r.ids), "well_formed": bool(r.parts["format"]),
         }  # fmt: skip

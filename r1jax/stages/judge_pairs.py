@@ -223,7 +223,7 @@ def _from_folder(folder: pathlib.Path, cfg: ResponsesConfig) -> tuple[list[tuple
 
 def _candidate(prompt: Prompt, text: str, source: str) -> Candidate:
     rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
-    return Candidate(text, rollout.response.final, source)
+    return Candidate(rollout.whole, rollout.response.final, source)  # whoever reads pairs has no rendered prompt
 
 
 def _comparisons(cfg: JudgePairsConfig, prompt: str, candidates: Sequence[Candidate]) -> Iterator[Comparison]:

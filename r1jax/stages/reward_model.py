@@ -72,8 +72,10 @@ def text_of(reading: Reading, tokenizer: Tokenizer, question: str, response: str
         response: as the policy wrote it.
         marker: its form, see `split_response`.
     """
-    shown = split_response(response, marker).final if reading.sees == "summary" else response
-    return prompt_text(question, reading.template, reading.chat, tokenizer), shown
+    before = prompt_text(question, reading.template, reading.chat, tokenizer)
+    if reading.sees == "summary":
+        return before, split_response(response, marker).final
+    return before, chat.continuation(before, response)
 
 
 def ids_of(

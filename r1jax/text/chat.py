@@ -60,6 +60,33 @@ def plain(text: str) -> str:
     return text if text.isascii() else _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
 
 
+def opening_tag(prompt: str, marker: str = "") -> str:
+    """The tag with which a rendered prompt opens the thought, as DeepSeek-R1's template does; "": it opens none.
+
+    Args:
+        marker: of the cold-start form, see `split_response`; then it is the marker that would open the thought.
+    """
+    tag = marker or TAGS[0]
+    return tag if prompt.rstrip().endswith(tag) else ""
+
+
+def whole_response(prompt: str, text: str, marker: str = "") -> str:
+    """A completion with the tag that its prompt has opened for it: what graders read.
+
+    Cut short in that thought, such a response has no final part.
+    """
+    tag = opening_tag(prompt, marker)
+    return tag + text if tag and not text.lstrip().startswith(tag) else text
+
+
+def continuation(prompt: str, response: str) -> str:
+    """A whole response as it follows its prompt: without the tag and the blanks that the prompt ends with."""
+    tag = opening_tag(prompt)
+    if not tag or not response.lstrip().startswith(tag):
+        return response
+    return response.lstrip().removeprefix(tag).removeprefix(prompt[len(prompt.rstrip()) :])
+
+
 def join_response(thought: str, final: str, marker: str = "") -> str:
     """A well-formed completion of a thought and a final part: what `split_response` takes apart.
 
