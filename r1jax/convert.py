@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from r1jax.config import exit_status, path_given
+from r1jax.core import checksums
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import MeshConfig, all_devices, make_mesh
@@ -98,7 +99,7 @@ def save_hf(
     folder: pathlib.Path, params: Params, cfg: ModelConfig, tokenizer: Tokenizer,
     hf_config: Mapping[str, Any] | None, max_shard_bytes: int,
 ) -> None:  # fmt: skip
-    """Writes a Hugging Face folder: the tokenizer, how to end a text, the weights and, last, config.json."""
+    """Writes a Hugging Face folder: the tokenizer, how to end a text, the weights, config.json and, last, checksums."""
     if isinstance(tokenizer, SentencePieceTokenizer):
         if not tokenizer.export(folder):
             say("no tokenizer.json, as this SentencePiece model changes texts: transformers needs sentencepiece for it")
@@ -112,6 +113,7 @@ def save_hf(
         (folder / GENERATION).write_text(json.dumps(ends, indent=2) + "\n")
     report = checkpoint.reporter(f"writing {folder}")
     hf.save_folder(folder, params, cfg, hf_config or ends, max_shard_bytes, report)
+    checksums.write(folder)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """What a run leaves on disk: whole, or said to be broken and where."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import tiny_bpe
 from gguf_test import write as write_gguf
 from handmade import DEEPSEEK, QWEN2, tensors, write_folder
 
+from r1jax.core import checksums
 from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES, replicated
 from r1jax.models.config import ComputeConfig
@@ -77,21 +79,93 @@ def test_a_save_is_of_the_moment_it_is_asked_for(tmp_path, target, mesh1):
     assert jax.tree.all(jax.tree.map(np.array_equal, found, TREE))
 
 
-def test_trap35_a_truncated_newest_state_is_named_and_the_one_before_still_good(tmp_path, target):
+def flip(path, byte=None) -> None:
+    """Turns one bit of a file over, as a disk may."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if byte is None else byte] ^= 4
+    path.write_bytes(content)
+
+
+def files_of(folder) -> list:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_trap35_a_flipped_bit_in_any_file_of_the_newest_state_is_noticed_and_the_one_before_goes_on(
+    tmp_path, target, capsys
+):
+    save(tmp_path / "whole")
+    files = files_of(tmp_path / "whole/checkpoints/5")
+    assert len(files) > 5 and checksums.FILE in [path.name for path in files]
+    for number, path in enumerate(files):
+        workdir = shutil.copytree(tmp_path / "whole", tmp_path / str(number))
+        flip(workdir / path.relative_to(tmp_path / "whole"))
+        assert restore(workdir, target)[0] == 4, path
+        told = capsys.readouterr().out
+        assert f"{workdir}/checkpoints/5 is damaged: " in told and "goes on from step 4" in told
+        assert path.name in told or path.name == checksums.FILE
+        assert kept(workdir) == ["4"] and files_of(workdir / "damaged_checkpoints/5")
+    save(workdir, steps=[5])  # the run goes on over it
+    assert restore(workdir, target)[0] == 5
+
+
+def test_trap35_a_truncated_state_is_set_aside_and_no_good_one_at_all_is_an_error(tmp_path, target, capsys):
+    save(tmp_path)
+    for step in "5", "4":
+        data = [path for path in files_of(tmp_path / "checkpoints" / step) if "/d/" in str(path)]
+        data[0].write_bytes(data[0].read_bytes()[: data[0].stat().st_size // 2])
+        data[-1].unlink()
+        if step == "5":
+            assert restore(tmp_path, target)[0] == 4 and f"{data[-1].name} is missing" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"all states in .*checkpoints are damaged \(4: .* to begin anew"):
+        restore(tmp_path, target)
+    assert kept(tmp_path) == ["4"]
+
+
+def test_trap35_a_state_without_checksums_is_good_where_orbax_reads_it_and_named_where_it_does_not(tmp_path, target):
+    """Of an earlier version, or of a run that was killed between the save and its checksums."""
     save(tmp_path)
     newest = tmp_path / "checkpoints" / "5"
-    files = [p for p in newest.rglob("*") if p.is_file() and "/d/" in str(p)]
-    assert files, "where does Orbax keep its data now?"
-    for path in files:
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ValueError, match="delete that folder to resume from an earlier one") as error:
+    (newest / checksums.FILE).unlink()
+    assert restore(tmp_path, target)[0] == 5
+    for path in files_of(newest):
+        if "/d/" in str(path):
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match="checkpoints/5; delete that folder to resume from an earlier one"):
         restore(tmp_path, target)
-    assert str(newest) in str(error.value)
-    # What the message advises works.
-    for path in sorted(newest.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    newest.rmdir()
+    shutil.rmtree(newest)  # what the message advises works
     assert restore(tmp_path, target)[0] == 4
+
+
+def test_a_save_that_failed_in_the_background_fails_the_run(tmp_path, monkeypatch):
+    def full(folder):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(checksums, "write", full)
+    with pytest.raises(OSError, match="no space left"):
+        save(tmp_path)
+
+
+def test_trap35_a_flipped_bit_in_any_file_of_a_model_folder_is_noticed(
+    tmp_path, tiny, tiny_params, tokenizer, mesh1
+):
+    save_model(tmp_path / "whole", tiny_params, tiny, tokenizer, beside={"more.json": b"{}"})
+    files = files_of(tmp_path / "whole")
+    assert len(files) > 10
+    for path in files:
+        folder = shutil.copytree(tmp_path / "whole", tmp_path / "copy")
+        flip(folder / path.relative_to(tmp_path / "whole"))
+        with pytest.raises(ValueError, match=r"copy is damaged: .*copy it again"):
+            load_model(folder, mesh1)
+        shutil.rmtree(folder)
+    # What one has changed oneself is taken out of the list, and what one adds is not in it.
+    folder = tmp_path / "whole"
+    (folder / "more.json").write_text("[]")
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"more\.json is not as it was written .* take its line out of checksums\.txt"):
+        load_model(folder, mesh1)
+    lines = (folder / checksums.FILE).read_text().splitlines(keepends=True)
+    (folder / checksums.FILE).write_text("".join(line for line in lines if "more.json" not in line))
+    load_model(folder, mesh1)
 
 
 def test_trap35_a_state_of_another_shape_is_refused_by_name(tmp_path, target, mesh1):
@@ -177,6 +251,7 @@ def test_a_runs_workdir_is_no_model_though_it_has_a_config_json(tmp_path):
 
 def test_a_model_json_of_another_version_is_refused_by_its_key(tmp_path, tiny, tiny_params, tokenizer, mesh1):
     save_model(tmp_path, tiny_params, tiny, tokenizer)
+    (tmp_path / checksums.FILE).unlink()
     content = json.loads((tmp_path / "model.json").read_text())
     (tmp_path / "model.json").write_text(json.dumps(content | {"rope": 1}))
     with pytest.raises(ValueError, match=r"unknown key .*model\.json\.rope; nearest: rope_"):

@@ -114,3 +114,15 @@ def test_errors_are_one_line_and_status_2(tmp_path, theirs, capsys):
         error = capsys.readouterr().err
         assert error.startswith("error: ") and message in error and error.count("\n") == 1
     assert not (tmp_path / "x").exists()
+
+
+def test_trap35_a_flipped_bit_in_any_file_of_an_export_is_noticed(tmp_path, tiny, tiny_params, tokenizer, mesh1):
+    save_model(tmp_path / "ours", tiny_params, tiny, tokenizer)
+    assert main(tmp_path / "ours", tmp_path / "out") == 0
+    for path in sorted((tmp_path / "out").iterdir()):
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 1]) + whole[len(whole) // 2 + 1 :])
+        with pytest.raises(ValueError, match=path.name if path.suffix != ".txt" else "out is damaged: "):
+            load_model(tmp_path / "out", mesh1)
+        path.write_bytes(whole)
+    load_model(tmp_path / "out", mesh1)

@@ -13,7 +13,7 @@ from handmade import DEEPSEEK, QWEN2, tensors, write_folder
 from steps import steps
 
 from r1jax import convert
-from r1jax.core import files, gguf_reader
+from r1jax.core import checksums, files, gguf_reader
 from r1jax.models import gguf as gguf_models
 from r1jax.models import hf, safetensors
 from r1jax.text import chat_template
@@ -136,6 +136,7 @@ def test_trap35_a_gguf_file_of_a_billion_layers_is_refused(tmp_path):
 
 def test_trap35_a_model_json_of_a_billion_layers_is_refused(tmp_path, tiny, tiny_params, tokenizer, mesh1):
     save_model(tmp_path, tiny_params, tiny, tokenizer)
+    (tmp_path / checksums.FILE).unlink()  # a stranger's would be right
     content = json.loads((tmp_path / "model.json").read_text())
     (tmp_path / "model.json").write_text(json.dumps(content | {"num_layers": 10**9}))
     with pytest.raises(ValueError, match=r"params does not hold the weights that model\.json describes"):
@@ -263,6 +264,9 @@ def test_an_answer_that_was_not_waited_for_is_not_taken_for_the_next(monkeypatch
 def test_trap35_a_missing_part_of_our_own_folder_is_named(tmp_path, tiny, tiny_params, tokenizer, mesh1):
     save_model(tmp_path / "ours", tiny_params, tiny, tokenizer)
     (tmp_path / "ours/params/_METADATA").rename(tmp_path / "METADATA")
+    with pytest.raises(ValueError, match=r"ours is damaged: params/_METADATA is missing; copy it again"):
+        load_model(tmp_path / "ours", mesh1)
+    (tmp_path / "ours" / checksums.FILE).unlink()  # as in a folder of an earlier version
     with pytest.raises(ValueError, match=r"ours/params cannot be read, copy it again"):
         load_model(tmp_path / "ours", mesh1)
     (tmp_path / "ours/params").rename(tmp_path / "params")

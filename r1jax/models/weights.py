@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import pathlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from r1jax.core import checksums
 from r1jax.core import params as core
 from r1jax.core.params import Params, ParamSpec
 from r1jax.core.sharding import TRAIN_RULES
@@ -63,8 +65,11 @@ class Checkpoint:
             progress: told after each weight.
 
         Raises:
-            ValueError: a copy of a weight differs from it; a tensor holds NaN or infinity, or would in `dtype`.
+            ValueError: files are not as we wrote them; a copy of a weight differs from it; a tensor holds NaN or
+                infinity, or would in `dtype`.
         """
+        if (folder := pathlib.Path(self.source.where)).is_dir():
+            checksums.refuse_damage(folder, lambda name: name.endswith(".safetensors"), shared=True)
         specs = param_specs(self.cfg)
         shardings = core.shardings(specs, TRAIN_RULES, mesh)
         parts = defaultdict(list)

@@ -4,9 +4,10 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import threading
 import time
 from collections.abc import Mapping
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, Protocol
 
 import jax
@@ -15,6 +16,7 @@ from jax.sharding import Mesh
 
 from r1jax import config
 from r1jax.config import at_least
+from r1jax.core import checksums
 from r1jax.core import params as core
 from r1jax.core.files import exists, one_line, read_object
 from r1jax.core.params import Params
@@ -30,6 +32,8 @@ from r1jax.training.metrics import clock, say
 
 MODEL = "model.json"  # what makes a folder ours
 HF_CONFIG, PARAMS = "hf_config.json", "params"
+SAFETENSORS = ".safetensors"
+DAMAGED = "damaged_checkpoints"  # where states go whose files have changed since they were saved
 
 
 def _orbax() -> ModuleType:
@@ -62,12 +66,25 @@ class Checkpoints:
     A state is a dict of trees (say `state` and `reference`). What is random or drawn from data in a run is a function
     of the seed and the step, so weights, optimiser and the step are all there is to save. A save becomes visible only
     when it is complete: killed in the middle of one, a run resumes from the one before.
+
+    A complete state gets checksums (`core.checksums`). One whose files have changed since is set aside in
+    `workdir/damaged_checkpoints`, and the one before is the newest. A state without checksums is taken for good: Orbax
+    has found it complete, and the run was killed before they were made, or an earlier version made it.
     """
 
     def __init__(self, workdir: pathlib.Path, cfg: CheckpointConfig, total_steps: int):
+        """Opens the states, and sets damaged ones aside.
+
+        Raises:
+            ValueError: all of them are damaged.
+        """
         self._cfg, self._total = cfg, total_steps
+        folder = (workdir / "checkpoints").absolute()
+        _set_damaged_aside(folder)
         options = _orbax().CheckpointManagerOptions(max_to_keep=cfg.keep, create=True)
-        self._manager = _orbax().CheckpointManager((workdir / "checkpoints").absolute(), options=options)
+        self._manager = _orbax().CheckpointManager(folder, options=options)
+        self._finishing: threading.Thread | None = None
+        self._failure: BaseException | None = None
 
     def restore(self, target: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
         """The newest state and the number of finished steps it stands for, or None in a fresh workdir.
@@ -98,29 +115,78 @@ class Checkpoints:
         Raises:
             KeyboardInterrupt: Ctrl-C came, and the state is saved.
         """
-        asked = stopping.asked() and finished < self._total
+        asked = stopping.asked() if finished < self._total else 0
         due = asked or finished == self._total or (self._cfg.every and finished % self._cfg.every == 0)
         if due and finished != self._manager.latest_step():
+            self._wait()
             args = _orbax().args.Composite(**{name: _orbax().args.StandardSave(tree) for name, tree in trees.items()})
             self._manager.save(finished, args=args)
+            self._finishing = threading.Thread(target=self._finish, args=(finished,), name="checksums", daemon=True)
+            self._finishing.start()
         if asked:
             self.close()
-            raise KeyboardInterrupt(f"stopped; step {finished}/{self._total} is saved, and the same command goes on")
+            stopping.stop(asked, f"stopped; step {finished}/{self._total} is saved, and the same command goes on")
 
     def close(self) -> None:
         """Waits for saves under way."""
-        self._manager.wait_until_finished()
+        self._wait()
         self._manager.close()
+
+    def _finish(self, step: int) -> None:
+        """Waits until a state is complete and records its checksums."""
+        try:
+            self._manager.wait_until_finished()
+            folder = self._manager.directory / str(step)
+            if jax.process_index() == 0:
+                checksums.write(pathlib.Path(folder))
+        except BaseException as error:
+            self._failure = error
+
+    def _wait(self) -> None:
+        """Waits for the save under way, and raises what it failed of."""
+        if self._finishing is not None:
+            self._finishing.join()
+            self._finishing = None
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+
+def _set_damaged_aside(folder: pathlib.Path) -> None:
+    """Moves states that are newer than the newest good one, and damaged, out of the folder.
+
+    Raises:
+        ValueError: there are states, and none is good.
+    """
+    steps = sorted((path for path in folder.glob("*") if path.name.isdecimal()), key=lambda path: int(path.name))
+    damaged = []
+    while steps and (fault := checksums.fault(steps[-1], progress=reporter(f"checking {steps[-1]}"), shared=True)):
+        damaged.append((steps.pop(), fault))
+    if damaged and not steps:
+        faults = "; ".join(f"{path.name}: {fault}" for path, fault in damaged)
+        raise ValueError(f"all states in {folder} are damaged ({faults}): copy them again, or delete that folder to "
+                         f"begin anew")  # fmt: skip
+    for path, fault in damaged:
+        aside = folder.with_name(DAMAGED) / path.name
+        say(f"the state in {path} is damaged: {fault}; it is set aside in {aside}, and the run goes on from step "
+            f"{steps[-1].name}")  # fmt: skip
+        if jax.process_index() == 0:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.parent.mkdir(exist_ok=True)
+            path.replace(aside)
+    if damaged:
+        multihost_utils.sync_global_devices("damaged states are set aside")
 
 
 def save_model(
     folder: pathlib.Path, params: Params, cfg: ModelConfig, tokenizer: Tokenizer,
-    hf_config: Mapping[str, Any] | None = None,
+    hf_config: Mapping[str, Any] | None = None, beside: Mapping[str, bytes] = MappingProxyType({}),
 ) -> None:  # fmt: skip
-    """Writes a model folder: `params/` (Orbax), the tokenizer, and last `model.json`, which marks it whole.
+    """Writes a model folder: `params/` (Orbax), the tokenizer, checksums, and last `model.json`, which marks it whole.
 
     Args:
         hf_config: the config.json that the model came with, see `ModelFile`; kept for when it is exported.
+        beside: small files that go along, contents by name.
     """
     folder = pathlib.Path(folder).absolute()
     marker = folder / MODEL
@@ -130,11 +196,15 @@ def save_model(
         tokenizer.save(folder)
         if hf_config is not None:
             (folder / HF_CONFIG).write_text(json.dumps(hf_config, indent=2) + "\n")
+        for name, content in beside.items():
+            (folder / name).write_bytes(content)
     with _orbax().StandardCheckpointer() as checkpointer:
         checkpointer.save(folder / PARAMS, params)
     if jax.process_index() == 0:
+        content = f"{json.dumps(dataclasses.asdict(cfg), indent=1)}\n".encode()
+        checksums.write(folder, {MODEL: content})
         temporary = marker.with_suffix(".tmp")
-        temporary.write_text(json.dumps(dataclasses.asdict(cfg), indent=1) + "\n")
+        temporary.write_bytes(content)
         temporary.replace(marker)
     multihost_utils.sync_global_devices("model saved")  # another process may load it next
 
@@ -178,6 +248,8 @@ class _ModelFolder:
         for file in (folder, *folder.rglob("*")):
             if file.is_symlink() or not file.is_dir():
                 exists(file, self.folder)  # which refuses what Orbax should not open
+        checksums.refuse_damage(self.folder, lambda name: name.startswith(f"{PARAMS}/"),
+                                reporter(f"checking {self.folder}"), shared=True)  # fmt: skip
         with _orbax().StandardCheckpointer() as checkpointer:
             try:
                 present = checkpointer.metadata(folder).item_metadata.tree
@@ -217,11 +289,14 @@ def open_model(path: pathlib.Path) -> ModelFile:
 
     Raises:
         FileNotFoundError: it is none of these, or a file is missing.
-        ValueError: a model that is not supported, or tensors that are not those of its config.
+        ValueError: a model that is not supported, tensors that are not those of its config, or files that are not as
+            they were written.
     """
     given, path = path, pathlib.Path(path).absolute()
     if path.suffix == ".gguf":
         return gguf.open_file(path)
+    if is_model(path):  # the weights' checksums are compared when they are read
+        checksums.refuse_damage(path, lambda name: not (name.startswith(f"{PARAMS}/") or name.endswith(SAFETENSORS)))
     if exists(path / MODEL):
         try:
             cfg = config.parse(ModelConfig, read_object(path / MODEL), str(path / MODEL))
