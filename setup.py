@@ -21,7 +21,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["r1jax", "r1jax.*"]),
-    package_data={"r1jax.report": ["*.j2", "*.json"]},
+    package_data={"r1jax.report": ["*.css", "*.j2", "*.json"]},
     install_requires=[
         f"jax{JAX_RANGE}",
         # Named, not imported: r1jax's models are plain functions. It is part of the stack that people use r1jax with.

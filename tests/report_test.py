@@ -11,7 +11,9 @@ import pytest
 import rich.console
 
 from r1jax.report import run as report
-from r1jax.report.plots import draw_plots, smooth
+from r1jax.report.panels import panels
+from r1jax.report.plots import smooth
+from r1jax.report.summary import cautions, comparison, summary
 
 PLOT_TITLES = (
     "Held-out accuracy",
@@ -29,6 +31,8 @@ PLOT_TITLES = (
     "Gradient norm",
     "Sampler against trainer",
     "Sampling speed",
+    "Learning rate",
+    "Loss",
     "Seconds by phase",
 )
 
@@ -78,7 +82,8 @@ def write_lines(path: Path, rows: list[dict]) -> None:
 
 def write_run(workdir: Path, evals: list[dict] | None = None, metrics: list[dict] | None = None) -> Path:
     workdir.mkdir(parents=True, exist_ok=True)
-    config = {"num_steps": 100, "seed": 0, "grpo": {"beta": 0.001, "clip": {"low": 0.2}}, "model": {"preset": "mini"}}
+    grpo = {"beta": 0.001, "clip": {"low": 0.2}}
+    config = {"stage": "rl", "num_steps": 100, "seed": 0, "grpo": grpo, "model": {"preset": "mini"}}
     (workdir / "config.json").write_text(json.dumps(config))
     write_lines(workdir / "metrics.jsonl", [metric(step) for step in range(100)] if metrics is None else metrics)
     if evals is None:
@@ -105,7 +110,7 @@ def page(tmp_path_factory) -> str:
 @pytest.fixture
 def no_plots(monkeypatch) -> None:
     """Drawing takes seconds; what is not about plots goes without."""
-    monkeypatch.setattr(report, "draw_plots", lambda metrics, evals: draw_plots([], []))
+    monkeypatch.setattr(report, "draw_plots", lambda stage, metrics, evals: [])
 
 
 class Elements(html.parser.HTMLParser):
@@ -125,6 +130,7 @@ def test_page_stands_alone(page):
     assert elements.links and all(link.startswith("data:image/svg+xml;base64,") for link in elements.links)
     assert not {"script", "link", "iframe"} & set(elements.tags)
     assert "@import" not in page and "url(" not in page
+    assert "prefers-color-scheme: dark" in page and "max-width: 640px" in page
 
 
 def test_every_plot_is_drawn_under_its_title(page):
@@ -155,7 +161,7 @@ def test_questions_shown_take_turns_over_tasks_and_ignore_outcomes(tmp_path):
 
 
 def test_summary_says_what_rose(tmp_path):
-    assert report._summary(report.load_run(write_run(tmp_path))) == (
+    assert summary(report.load_run(write_run(tmp_path))) == (
         "Over 100 steps of RL, held-out pass@1 rose from 8.1% ± 2.0 to 83.0% ± 2.0 (200 questions, k = 4); "
         "the share of well-formed responses rose from 10.0% to 100.0%; "
         "the mean response grew from 40.0 to 90.0 tokens; "
@@ -165,15 +171,15 @@ def test_summary_says_what_rose(tmp_path):
 
 def test_summary_says_that_accuracy_fell_and_length_shrank(tmp_path):
     worse = evaluation(100, 0.2, length=12.0, reflection=0.1)
-    summary = report._summary(report.load_run(write_run(tmp_path, [evaluation(0, 0.4), worse])))
-    assert "pass@1 fell from 40.0% ± 2.0 to 20.0% ± 2.0" in summary
-    assert "the mean response shrank from 40.0 to 12.0 tokens" in summary
-    assert "the share of responses that reflect stayed at 10.0%" in summary
+    text = summary(report.load_run(write_run(tmp_path, [evaluation(0, 0.4), worse])))
+    assert "pass@1 fell from 40.0% ± 2.0 to 20.0% ± 2.0" in text
+    assert "the mean response shrank from 40.0 to 12.0 tokens" in text
+    assert "the share of responses that reflect stayed at 10.0%" in text
 
 
 def test_summary_calls_no_noise_a_change(tmp_path):
-    summary = report._summary(report.load_run(write_run(tmp_path, [evaluation(0, 0.40), evaluation(100, 0.45)])))
-    assert "did not change measurably: it went from 40.0% ± 2.0 to 45.0% ± 2.0" in summary
+    text = summary(report.load_run(write_run(tmp_path, [evaluation(0, 0.40), evaluation(100, 0.45)])))
+    assert "did not change measurably: it went from 40.0% ± 2.0 to 45.0% ± 2.0" in text
 
 
 @pytest.mark.parametrize(
@@ -188,24 +194,107 @@ def test_summary_calls_no_noise_a_change(tmp_path):
 )
 def test_missing_evaluations_are_said_not_guessed(tmp_path, no_plots, evals, said):
     workdir = write_run(tmp_path, evals)
-    assert said in report._summary(report.load_run(workdir))
+    assert said in summary(report.load_run(workdir))
     assert "<h2>The same questions, before and after</h2>" in report.write_report(workdir).read_text(encoding="utf-8")
-    assert report.headline(workdir).row_count == len(report.MEASURES)
+    console = rich.console.Console(width=120, record=True, file=io.StringIO())
+    console.print(report.headline(workdir))
+    shown = [row[1:3] for row in comparison(report.load_run(workdir), "base").rows]
+    assert ("–", "–") not in shown and (shown or not any("n" in row for row in evals))
+    assert said.split(";")[0].split(":")[0][:40] in " ".join(console.export_text().split())
 
 
 def test_missing_files_and_keys_are_named(tmp_path):
-    write_lines(tmp_path / "metrics.jsonl", [{"step": 0, "kl": 0.1}, {"step": 1, "kl": math.nan, "entropy": None}])
+    write_lines(tmp_path / "metrics.jsonl", [
+        {"step": 0, "reward/total": 0.5, "kl": 0.1, "loss": None},
+        {"step": 1, "reward/total": 0.5, "kl": math.nan, "loss": None},
+    ])  # fmt: skip
     page = report.write_report(tmp_path).read_text(encoding="utf-8")
     for text in (
         "config.json is missing",
         "evals.jsonl is missing",
         "KL: 1 of 2 steps hold no finite value.",
-        "Not recorded by this run: entropy.",
-        "No evaluation with a pass@1 was recorded.",
+        "No step holds a finite value of loss.",
         "No samples of held-out questions were recorded.",
         "No configuration was recorded.",
     ):
         assert text in page
+
+
+TRAINED = {  # rows as the loops write them
+    "supervised": {"learning_rate": 1e-3, "no_room": 3.0, "entropy": 2.0, "loss": 3.0, "grad_norm": 1.0,
+                   "skipped": 0.0, "tokens_per_s": 900.0},
+    "preference": {"accuracy": 0.75, "grad_norm": 1.0, "loss": 0.5, "margin": 1.5, "skipped": 0.0,
+                   "learning_rate": 1e-3, "tokens_per_s": 900.0},
+}  # fmt: skip
+OF_PAIRS = {"n": 39, "accuracy": 0.5, "stderr": 0.08, "loss": 0.7, "margin": 0.1, "longer_wins": 0.6,
+            "longer_wins_stderr": 0.07, "prefers_longer": 0.5, "calibration_error": 0.2, "reliability": []}  # fmt: skip
+OF_LABELS = {"n": 39, "accuracy": 0.5, "stderr": 0.08, "safe_share": 0.66, "loss": 0.7, "auroc": 0.6,
+             "auroc_stderr": 0.1, "length_auroc": 0.5, "margin": 0.1, "calibration_error": 0.2}  # fmt: skip
+TRAINING = ["Learning rate", "Gradient norm", "Training speed"]
+
+
+def write_stage(workdir: Path, stage: str, metrics: list[dict], evals: list[dict] | None = None, **data) -> report.Run:
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "config.json").write_text(json.dumps({"stage": stage, "num_steps": len(metrics), "data": data}))
+    write_lines(workdir / "metrics.jsonl", metrics)
+    if evals is not None:
+        write_lines(workdir / "evals.jsonl", evals)
+    return report.load_run(workdir)
+
+
+def test_a_stage_has_the_panels_of_what_it_recorded_and_no_other(tmp_path):
+    """Loss and learning rate of fine-tuning; speed is that of training; of pairs and of labels what each has."""
+    sft, pref = ([{"step": step, **row} for step in range(2)] for row in TRAINED.values())
+    teacher = [row | {"cross_entropy": 2.5, "kl": 0.5, "moe/idle/max": 0.1, "mine": 1.0} for row in sft]
+    held_out = ["Held-out accuracy", "Held-out loss"]
+    for rows, evals, stage, titles in (
+        (sft, [], "supervised", ["Loss", "Entropy of the model", *TRAINING, "Examples without room"]),
+        (teacher, [], "supervised", ["Loss", "KL to the teacher", "Entropy of the model", *TRAINING,
+                                     "Examples without room", "Balance of the experts", "mine"]),
+        (pref, [OF_PAIRS], "preference", [*held_out, "Preferring the longer response", "Calibration error",
+                                          "Held-out margin", "Loss", "Accuracy in training", "Margin", *TRAINING]),
+        (pref, [OF_LABELS], "preference", [*held_out, "Held-out AUROC", "Calibration error", "Held-out margin",
+                                           "Loss", "Accuracy in training", "Margin", *TRAINING]),
+        (pref, [], "preference", ["Loss", "Accuracy in training", "Margin", *TRAINING]),
+        ([{"step": 0, "loss": math.nan, "entropy": 1.0}], [], "supervised", ["Entropy of the model"]),
+    ):  # fmt: skip
+        assert [panel.title for panel in panels(stage, rows, evals)] == titles
+    write_stage(tmp_path, "preference", pref, [{"step": 0, **OF_PAIRS}, {"step": 2, **OF_PAIRS, "accuracy": 0.9}])
+    page = report.write_report(tmp_path).read_text("utf-8")
+    assert Elements(page).tags.count("img") == 11 and "no data" not in page
+    assert "Sampling speed" not in page and "The same questions" not in page and "pass@1" not in page
+
+
+def test_each_stage_is_told_in_its_own_words(tmp_path):
+    rows = [{"step": step, **TRAINED["supervised"], "loss": 4.0 - step} for step in range(3)]
+    run = write_stage(tmp_path / "sft", "supervised", rows)
+    assert summary(run) == "Over 3 steps of training, the loss fell from 4.000 to 2.000." and not cautions(run)
+    assert comparison(run, "base").rows[0] == ("loss", "4.000", "2.000", "-2.000")
+    rows = [{"step": step, **TRAINED["preference"]} for step in range(2)]
+    evals = [{"step": 0, **OF_PAIRS}, {"step": 2, **OF_PAIRS, "accuracy": 0.9}]
+    run = write_stage(tmp_path / "pairs", "preference", rows, evals, held_out_share=0.1)
+    assert summary(run) == ("Over 2 steps of training, held-out accuracy rose from 50.0% ± 8.0 to 90.0% ± 8.0 "
+                            "(39 pairs; the longer response is the chosen one in 60.0% ± 7.0).")  # fmt: skip
+    run = write_stage(tmp_path / "one", "preference", rows, held_out_share=0.0)
+    assert "nothing is known of examples that it was not trained on" in summary(run) and not cautions(run)
+    assert report.headline(tmp_path / "one").row_count == 3
+    (tmp_path / "one" / "config.json").unlink()
+    assert report.load_run(tmp_path / "one").stage == "preference"
+
+
+def test_the_head_says_what_taught_nothing(tmp_path):
+    row = TRAINED["supervised"]
+    for changes, said in (
+        ([{"skipped": 1.0, "loss": None}] * 3, "Nothing was learnt: every update was skipped"),
+        ([{}, {"skipped": 1.0}, {"skipped": 0.5}], "Updates worth 1.5 of 3 steps were skipped"),
+        ([{"learning_rate": 0.0}] * 3, "Nothing was learnt: the learning rate was 0"),
+        ([{"grad_norm": 0.0}] * 3, "Nothing was learnt: the gradient was 0"),
+        ([{"groups/no_signal": 1.0}] * 3, "Nothing was learnt from the rewards"),
+        ([{"groups/no_signal": 1.0}, {"groups/no_signal": 0.9}], None),
+    ):
+        run = write_stage(tmp_path, "supervised", [{"step": i, **row, **each} for i, each in enumerate(changes)])
+        found = cautions(run)
+        assert found and found[0].startswith(said) if said else not found
 
 
 def test_evaluations_alone_make_a_report(tmp_path, no_plots):
@@ -216,7 +305,7 @@ def test_evaluations_alone_make_a_report(tmp_path, no_plots):
 def test_cautions_name_an_unfinished_run_unlike_evaluations_and_a_control(tmp_path):
     metrics = [{**metric(step), "reward/random": 0.5} for step in range(60)]
     run = report.load_run(write_run(tmp_path, [evaluation(0, 0.1), evaluation(40, 0.2, n=50)], metrics))
-    assert report._cautions(run) == [
+    assert cautions(run) == [
         "The run is not complete: it logged 60 of 100 steps.",
         "The last evaluation is of step 40; the run logged 60 steps.",
         "A random reward was paid: this is a control run, whose accuracy should not rise.",

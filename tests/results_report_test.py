@@ -117,6 +117,9 @@ def test_pictures_and_page(two, tmp_path):
     html = page.read_text("utf-8")
     assert "base &lt;i&gt;" in html and "<b>m</b>" not in html and "arXiv 2501.12948" in html
     assert 'class="published">97.3' in html and "http" not in html.replace("https://", "")
+    # On a phone a row is a card: each value behind its column's heading, but for those that are not there.
+    assert 'data-heading="DeepSeek-R1 (published)" class="published">97.3' in html and 'class=" none">–' in html
+    assert "prefers-color-scheme: dark" in html
     pictures = {path.name: path.stat().st_size for path in (tmp_path / "out").glob("*.png")}
     assert {"bars.png", "math500_k.png", "math500_length.png", "aime2024_k.png"} <= set(pictures)
     assert min(pictures.values()) > 5_000

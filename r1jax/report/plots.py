@@ -4,8 +4,7 @@ import base64
 import dataclasses
 import io
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
@@ -13,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-Row = Mapping[str, Any]
+from r1jax.report.panels import Panel, Row, number, panels
 
 # Okabe and Ito's palette: told apart with every common kind of colour blindness. Yellow is left out: too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -37,135 +36,28 @@ STYLE = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Panel:
-    """One plot of training metrics over steps: `series` maps a metric's key to its name in the legend."""
-
-    title: str
-    caption: str
-    ylabel: str
-    series: Mapping[str, str]
-    share: bool = False
-    log: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
 class Plot:
-    """A drawn plot: `image` is a data URI, "" where the run recorded nothing to draw; `notes` says what is left out."""
+    """A drawn plot.
+
+    Attributes:
+        image: a data URI.
+        notes: what a reader must know of its data.
+        wide: it takes the page's whole width.
+    """
 
     title: str
     caption: str
     image: str
     notes: tuple[str, ...] = ()
+    wide: bool = False
 
 
-LENGTH = Panel(
-    "Response length",
-    "Tokens sampled a response: the batch's mean and its longest.",
-    "tokens",
-    {"length/mean": "mean", "length/max": "longest"},
-)
-TRUNCATED = Panel(
-    "Truncated responses",
-    "Share of responses that ran into the token limit before they ended.",
-    "share of responses",
-    {"length/truncated": "truncated"},
-    share=True,
-)
-REFLECTING = Panel(
-    "Responses that reflect",
-    "Share of responses with at least one reflection word (wait, check, mistake ...).",
-    "share of responses",
-    {"reflection/share": "at least one word"},
-    share=True,
-)
-REFLECTION_WORDS = Panel(
-    "Rate of reflection words",
-    "Reflection words counted in a response, on average.",
-    "words per response",
-    {"reflection/per_response": "words"},
-)
-LANGUAGE = Panel(
-    "Language of the thoughts",
-    "Share of thoughts that mix languages, and of those wholly in Chinese.",
-    "share of thoughts",
-    {"language/mixed": "mixed", "language/chinese": "wholly Chinese"},
-    share=True,
-)
-KL = Panel(
-    "KL to the reference model",
-    "How far the policy has moved from the reference; it drops to zero where the reference is refreshed.",
-    "nats per token",
-    {"kl": "KL"},
-)
-ENTROPY = Panel(
-    "Entropy of the policy",
-    "Uncertainty about the next token; near zero, every sample of a group says the same.",
-    "nats per token",
-    {"entropy": "entropy"},
-)
-NO_SIGNAL = Panel(
-    "Groups with no signal",
-    "Share of groups whose samples all earned the same reward: they teach nothing at this step.",
-    "share of groups",
-    {"groups/no_signal": "no signal"},
-    share=True,
-)
-CLIP = Panel(
-    "Clip rate",
-    "Share of tokens whose probability ratio was clipped; zero with one update for each batch of samples.",
-    "share of tokens",
-    {"clip/rate": "clipped"},
-    share=True,
-)
-GRADIENT = Panel("Gradient norm", "Norm of the gradient at each step.", "norm", {"grad_norm": "gradient"})
-SPEED = Panel(
-    "Sampling speed",
-    "Tokens sampled for each second of sampling; the first step also waits for compilation.",
-    "tokens per second",
-    {"tokens_per_s": "tokens"},
-)
-GAP = Panel(
-    "Sampler against trainer",
-    "Absolute gap between the log-prob a token was sampled with and the one the trainer computes for it.",
-    "nats (log scale)",
-    {"sampler_gap/mean": "mean", "sampler_gap/max": "largest"},
-    log=True,
-)
-
-
-def draw_plots(metrics: Sequence[Row], evals: Sequence[Row]) -> list[Plot]:
-    """Draws every plot of the report, in reading order; both sequences are ordered by their "step"."""
-    keys = dict.fromkeys(key for row in metrics for key in row)
-    names = [key for key in keys if key.startswith("reward/")]
-    rewards = Panel(
-        "Reward and its parts",
-        "Mean over the batch of the total reward and of each part.",
-        "reward",
-        {key: key.removeprefix("reward/") for key in names or ["reward/total"]},
-    )
-    occurring = [key for key in keys if key.startswith("verdict/") and any(row.get(key) for row in metrics)]
-    verdicts = Panel(
-        "Verdicts",
-        "What the graders said of the answers, as shares of the samples.",
-        "share of samples",
-        {key: key.removeprefix("verdict/").replace("_", " ") for key in occurring or ["verdict/right"]},
-        share=True,
-    )
-    training = (rewards, verdicts, LENGTH, TRUNCATED, REFLECTING, REFLECTION_WORDS, LANGUAGE)
+def draw_plots(stage: str, metrics: Sequence[Row], evals: Sequence[Row]) -> list[Plot]:
+    """Draws the plots of a stage's report, in reading order; both sequences are ordered by their "step"."""
     with matplotlib.rc_context(STYLE):
-        return [
-            _accuracy(evals),
-            *(_lines(metrics, panel) for panel in training),
-            *(_lines(metrics, panel) for panel in (KL, ENTROPY, NO_SIGNAL, CLIP, GRADIENT, GAP, SPEED)),
-            _phases(metrics),
-        ]
-
-
-def number(value: Any) -> float | None:
-    """The value as a float, or None where it is missing, not a number, infinite or NaN."""
-    if isinstance(value, int | float) and math.isfinite(value):
-        return float(value)
-    return None
+        plots = [_accuracy(evals)] if stage == "rl" else []
+        plots += [_lines(evals if panel.evaluated else metrics, panel) for panel in panels(stage, metrics, evals)]
+        return [plot for plot in (*plots, _phases(metrics)) if plot]
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
@@ -174,61 +66,45 @@ def smooth(values: np.ndarray) -> np.ndarray:
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
 
 
-def _points(rows: Sequence[Row], key: str) -> tuple[np.ndarray, np.ndarray]:
-    pairs = [(row["step"], value) for row in rows if (value := number(row.get(key))) is not None]
-    steps, values = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
-    return steps, values
-
-
-def _accuracy(evals: Sequence[Row]) -> Plot:
-    title = "Held-out accuracy"
+def _accuracy(evals: Sequence[Row]) -> Plot | None:
+    """RL's held-out accuracy; None where no evaluation has one."""
     ks = sorted({f"{k:g} at step {row['step']}" for row in evals if (k := number(row.get("k"))) is not None},
                 key=lambda text: int(text.rsplit(" ", 1)[1]))  # fmt: skip
-    caption = (
+    panel = Panel(
+        "Held-out accuracy",
         "pass@1 and the majority's answer (cons@k) on held-out questions; bars are one standard error each way. "
-        f"Samples a question, k: {', '.join(ks) or 'not recorded'}."
-    )
-    figure, ax = _figure(width=11.4, height=3.6)
-    drawn = False
-    curves = (("pass@1", "stderr", "o-"), ("cons@k", "cons_stderr", "s--"))
-    for (key, error_key, form), colour in zip(curves, COLOURS, strict=False):
-        steps, values = _points(evals, key)
-        if not len(steps):
-            continue
-        drawn = True
-        errors = [number(row.get(error_key)) or 0.0 for row in evals if number(row.get(key)) is not None]
-        ax.errorbar(
-            steps, values, yerr=errors, fmt=form, color=colour, label=key, capsize=3, markersize=4.5, linewidth=1.6
-        )
-    if not drawn:
-        return Plot(title, caption, "", ("No evaluation with a pass@1 was recorded.",))
-    ax.set(xlabel="RL step (0 is the base model)", ylabel="held-out accuracy", ylim=(-0.03, 1.04))
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-    _legend(ax)
-    return Plot(title, caption, _data_uri(figure))
+        f"Samples a question, k: {', '.join(ks) or 'not recorded'}. Step 0 is the base model.",
+        "held-out accuracy",
+        {key: key for key in ("pass@1", "cons@k") if any(number(row.get(key)) is not None for row in evals)},
+        errors={"pass@1": "stderr", "cons@k": "cons_stderr"}, share=True, evaluated=True,
+    )  # fmt: skip
+    return _lines(evals, panel, wide=True) if panel.series else None
 
 
-def _lines(rows: Sequence[Row], panel: Panel) -> Plot:
-    figure, ax = _figure()
-    top, bottom, notes, absent = 0.0, math.inf, [], []
-    for (key, label), colour in zip(panel.series.items(), COLOURS * len(panel.series), strict=False):
+def _lines(rows: Sequence[Row], panel: Panel, wide: bool = False) -> Plot:
+    """A panel's series, each of which has a finite value: evaluations with their errors, training steps smoothed."""
+    figure, ax = _figure(*((11.4, 3.6) if wide else ()))
+    top, bottom, notes = 0.0, math.inf, []
+    for (key, label), colour, form in zip(panel.series.items(), COLOURS * len(panel.series),
+                                          ("o-", "s--") * len(panel.series), strict=False):  # fmt: skip
         steps, values = _points(rows, key)
-        if not len(steps):
-            absent.append(key)
-            continue
         if len(steps) < len(rows):
-            notes.append(f"{label}: {len(rows) - len(steps)} of {len(rows)} steps hold no finite value.")
-        crowded = len(steps) > MAX_VECTOR_POINTS
-        ax.plot(steps, values, ".", color=colour, markersize=4.5, alpha=0.4, markeredgewidth=0, rasterized=crowded)
-        ax.plot(steps, smooth(values), color=colour, linewidth=1.7, label=label)
-        top, bottom = max(top, values.max()), min(bottom, values.min())
-    if absent:
-        notes.append(f"Not recorded by this run: {', '.join(absent)}.")
-    if len(absent) == len(panel.series):
-        return Plot(panel.title, panel.caption, "", tuple(notes))
-    ax.set(xlabel="RL step", ylabel=panel.ylabel)
+            what = "evaluations" if panel.evaluated else "steps"
+            notes.append(f"{label}: {len(rows) - len(steps)} of {len(rows)} {what} hold no finite value.")
+        errors = 0.0
+        if panel.evaluated:
+            errors = np.array([number(row.get(panel.errors.get(key, ""))) or 0.0
+                               for row in rows if number(row.get(key)) is not None])  # fmt: skip
+            ax.errorbar(steps, values, yerr=errors if errors.any() else None, fmt=form, color=colour, label=label,
+                        capsize=3, markersize=4.5, linewidth=1.6)  # fmt: skip
+        else:
+            crowded = len(steps) > MAX_VECTOR_POINTS
+            ax.plot(steps, values, ".", color=colour, markersize=4.5, alpha=0.4, markeredgewidth=0, rasterized=crowded)
+            ax.plot(steps, smooth(values), color=colour, linewidth=1.7, label=label)
+        top, bottom = max(top, (values + errors).max()), min(bottom, values.min())
+    ax.set(xlabel="step", ylabel=panel.ylabel)
     if panel.share:
-        top = min(1.03, max(1.12 * top, 0.01))
+        top = 1.04 if panel.evaluated else min(1.03, max(1.12 * top, 0.01))
         ax.set_ylim(-0.03 * top, top)
         ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     elif panel.log and top > 0:
@@ -239,14 +115,20 @@ def _lines(rows: Sequence[Row], panel: Panel) -> Plot:
         ax.set_ylim(-0.03 * top, top)
     if len(panel.series) > 1:
         _legend(ax)
-    return Plot(panel.title, panel.caption, _data_uri(figure), tuple(notes))
+    return Plot(panel.title, panel.caption, _data_uri(figure), tuple(notes), wide)
 
 
-def _phases(rows: Sequence[Row]) -> Plot:
-    title = "Seconds by phase"
+def _points(rows: Sequence[Row], key: str) -> tuple[np.ndarray, np.ndarray]:
+    pairs = [(row["step"], value) for row in rows if (value := number(row.get(key))) is not None]
+    steps, values = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
+    return steps, values
+
+
+def _phases(rows: Sequence[Row]) -> Plot | None:
+    """Where a step's time goes; None where no phase was recorded."""
     keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key.startswith("time/")]
     if not keys:
-        return Plot(title, "Wall-clock seconds of each step, by phase.", "", ("Not recorded by this run: time/*.",))
+        return None
     seconds = np.array([[number(row.get(key)) or 0.0 for row in rows] for key in keys])  # [phases, steps]
     bins = np.array_split(np.arange(len(rows)), min(MAX_BARS, len(rows)))
     left = np.array([rows[chunk[0]]["step"] for chunk in bins])
@@ -257,14 +139,14 @@ def _phases(rows: Sequence[Row]) -> Plot:
         heights = np.array([row[chunk].mean() for chunk in bins])
         ax.bar(left, heights, width, base, align="edge", color=colour, linewidth=0, label=key.removeprefix("time/"))
         base += heights
-    ax.set(xlabel="RL step", ylabel="seconds per step", ylim=(0, 1.08 * base.max() or 1.0))
+    ax.set(xlabel="step", ylabel="seconds per step", ylim=(0, 1.08 * base.max() or 1.0))
     ax.grid(visible=False, axis="x")
     _legend(ax)
     totals = zip(keys, seconds.sum(1), strict=True)
     total = ", ".join(f"{key.removeprefix('time/')} {value:,.1f} s" for key, value in totals)
     each = "one step" if len(bins) == len(rows) else f"the mean of about {len(rows) / len(bins):.2g} steps"
     caption = f"Wall-clock seconds of a step, by phase; each bar is {each}. In all: {total}."
-    return Plot(title, caption, _data_uri(figure))
+    return Plot("Seconds by phase", caption, _data_uri(figure))
 
 
 def _figure(width: float = 5.6, height: float = 2.9) -> tuple[Figure, Axes]:

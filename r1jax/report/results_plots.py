@@ -20,6 +20,7 @@ BARS = (
 )  # fmt: skip
 COMPARED = ("DeepSeek-R1", "OpenAI-o1-1217", "OpenAI-o1-mini", "DeepSeek-V3")
 _BINS = 8
+_WIDE = 5.5  # inches beyond which a picture takes the page's whole width
 _FEWEST = 5  # samples of a bin that is drawn
 
 
@@ -44,7 +45,8 @@ def save(figure: Figure | None, path: Path, title: str, caption: str) -> Plot | 
     if figure is None:
         return None
     figure.savefig(path, dpi=150, bbox_inches="tight", metadata={"Software": None})
-    return Plot(title, caption, "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode())
+    image = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    return Plot(title, caption, image, wide=figure.get_size_inches()[0] > _WIDE)
 
 
 def _bars(models: Sequence[Model]) -> Figure | None:
