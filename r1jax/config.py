@@ -64,7 +64,7 @@ def _in_words(interval: str, value: float) -> str:
     words = [] if low == "-inf" else [f"{'at least' if interval[0] == '[' else 'above'} {low}"]
     if high != "inf":
         words.append(f"{'at most' if interval[-1] == ']' else 'below'} {high}")
-    elif not math.isfinite(value):
+    elif isinstance(value, float) and not math.isfinite(value):  # an int may be too large to ask
         words.append("finite")
     return " and ".join(words)
 
@@ -90,11 +90,26 @@ def seed_fits(obj: Any) -> None:
     within(f"[0, {2**32})", obj, "seed")
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came, as a cluster sends it before it takes a machine away; handled as Ctrl-C is."""
+
+
+# What a shell says of a command that SIGINT or SIGTERM ended.
+STOPPED = {130: KeyboardInterrupt, 143: Terminated}
+
+
+def status_of(error: BaseException) -> int:
+    """The exit status after an error: 2 where the user can mend it, 130 after Ctrl-C, 143 after SIGTERM, else 1."""
+    if isinstance(error, KeyboardInterrupt):
+        return 143 if isinstance(error, Terminated) else 130
+    return 2 if isinstance(error, OSError | ValueError) else 1
+
+
 def exit_status(run: Callable[[], None]) -> int:
     """Runs a command: 0 where it is done, 2 after a config, file or data error, told in one line on stderr.
 
     Those errors are messages to the user; others keep their trace, and with R1JAX_DEBUG in the environment these too.
-    Ctrl-C is one line as well, and 130.
+    Ctrl-C and SIGTERM are one line as well, see `status_of`.
     """
     try:
         run()
@@ -102,12 +117,12 @@ def exit_status(run: Callable[[], None]) -> int:
         if os.environ.get("R1JAX_DEBUG"):
             raise
         print(f"error: {printable(str(error), lines=True)}", file=sys.stderr)
-        return 2
+        return status_of(error)
     except KeyboardInterrupt as stop:
         if os.environ.get("R1JAX_DEBUG"):
             raise
         print(str(stop) or "stopped", file=sys.stderr)
-        return 130  # what a shell says of a command that SIGINT ended
+        return status_of(stop)
     return 0
 
 
@@ -326,7 +341,10 @@ def _convert(hint: Any, value: Any, where: str, root: type) -> Any:
     if hint not in (int, float, bool, str):
         raise TypeError(f"{where}: a config's field cannot have the type {hint}")
     if hint is float and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ConfigError(f"{where} is an int that no float holds, should be a number below 1.8e308") from error
     if type(value) is not hint:
         raise ConfigError(f"{where} is {value!r} ({type(value).__name__}), should be {EXPECTED[hint]}")
     return value

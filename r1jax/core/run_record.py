@@ -73,8 +73,8 @@ def claim(
         lines = "\n  ".join(refused)
         raise ConfigError(f"{path.parent} holds {what}; choose another --workdir, or set back\n  {lines}")
     if changed and writes:
-        print(f"{path.parent} goes on with {', '.join(f'{key} {old} -> {new}' for key, (old, new) in changed.items())}",
-              flush=True)  # fmt: skip
+        others = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in changed.items())
+        print(config.printable(f"{path.parent} goes on with {others}"), flush=True)
         row = {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "changed": changed}
         with path.with_name(f"{path.stem}_changes.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
