@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 
 from r1jax import config as configs
 from r1jax.config import ConfigError
-from r1jax.core import run_record
+from r1jax.core import ownership, processes, run_record
 from r1jax.core.sharding import make_mesh
 from r1jax.data import instructions, soft_targets
 from r1jax.data.corpus import document
@@ -98,11 +98,17 @@ def claim(workdir: pathlib.Path, cfg: Trained) -> None:
               for path in files if pathlib.Path(path).is_file()]  # one that is missing is told where it is read
     if hashes:
         keys["data_key"] = " ".join(hashes)
-    steps = workdir / "metrics.jsonl"
     run_record.claim(
-        workdir / "config.json", cfg, "another config's run", begun=steps.exists() and bool(steps.stat().st_size),
+        workdir / "config.json", cfg, "another config's run", begun=has_begun(workdir),
         keys=keys, grows={"num_steps": state.fixes_num_steps(cfg.optimizer)}, writes=jax.process_index() == 0,
     )  # fmt: skip
+
+
+def has_begun(workdir: pathlib.Path) -> bool:
+    """Whether a run has left steps or a state in its workdir, whichever of them somebody has deleted since."""
+    steps, states = workdir / "metrics.jsonl", workdir / "checkpoints"
+    saved = states.is_dir() and any(state.name.isdigit() for state in states.iterdir())
+    return saved or (steps.exists() and bool(steps.stat().st_size))
 
 
 def base_name(spec: str) -> str:
@@ -164,8 +170,9 @@ def find_base(spec: str, runs: pathlib.Path, mesh: Mesh) -> pathlib.Path:
             return folder
     say(f"making the base model of {spec} in {workdir}")
     cfg = read_supervised(spec)
-    claim(workdir, cfg)
-    return run_supervised(cfg, workdir, mesh)
+    with owned(workdir):
+        claim(workdir, cfg)
+        return run_supervised(cfg, workdir, mesh)
 
 
 def check_split(cfg: rl.RLConfig) -> None:
@@ -191,6 +198,15 @@ def run_supervised(cfg: supervised.SupervisedConfig, workdir: pathlib.Path, mesh
     return supervised.run(cfg, workdir, mesh, base, vocabulary)
 
 
+@contextlib.contextmanager
+def owned(workdir: pathlib.Path) -> Iterator[None]:
+    """Within, the workdir is this run's alone: process 0 owns it for all. Raises as `ownership.owned` does."""
+    with ownership.owned(workdir) if jax.process_index() == 0 else contextlib.nullcontext():
+        processes.meet()  # before any of them writes
+        yield
+        processes.meet()  # for process 0 may be done before the others
+
+
 def set_up_jax(args: argparse.Namespace) -> None:
     """Joins the other processes, where there are any, and keeps compiled programs beside the runs.
 
@@ -198,7 +214,7 @@ def set_up_jax(args: argparse.Namespace) -> None:
     """
     given = (args.coordinator, args.num_processes, args.process_id)
     if any(value is not None for value in given) or os.environ.get("R1JAX_DISTRIBUTED"):
-        jax.distributed.initialize(args.coordinator, args.num_processes, args.process_id)
+        processes.join(args.coordinator, args.num_processes, args.process_id)
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(args.workdir.absolute().parent / "xla_cache")
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -210,10 +226,11 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
     if "://" in args.workdir or ":/" in args.workdir:
         raise ConfigError(f"--workdir={args.workdir} is an address; give a folder, on several hosts one that all share")
     args.workdir = pathlib.Path(args.workdir)
-    cfg = read_config(args.config, overrides)
+    # First, so that what one process finds wrong ends the others too.
     set_up_jax(args)
+    cfg = read_config(args.config, overrides)
     mesh = make_mesh(cfg.mesh)
-    with jax.set_mesh(mesh):
+    with stopping.sigterm_as_ctrl_c(), jax.set_mesh(mesh), owned(args.workdir):
         if isinstance(cfg, Trained):
             if isinstance(cfg, rl.RLConfig):
                 check_split(cfg)
@@ -229,6 +246,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
         path = write_report(args.workdir)
         Console().print(headline(args.workdir))
         print(f"report: {path}")
+    processes.leave()
 
 
 def run_stage(cfg: Any, workdir: pathlib.Path, mesh: Mesh) -> None:
@@ -274,10 +292,17 @@ def main(argv: list[str] | None = None) -> int:
         try:
             run(args, overrides_from(rest))
         except KeyboardInterrupt as stop:
-            raise KeyboardInterrupt(str(stop) or "stopped; the same command goes on from what is saved") from stop
+            raise type(stop)(str(stop) or "stopped; the same command goes on from what is saved") from stop
 
-    return configs.exit_status(stoppable)
+    def together() -> None:
+        try:
+            stoppable()
+        except BaseException as error:
+            processes.announce(error)
+            raise
+
+    return configs.exit_status(together)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    processes.run_to_exit(main)

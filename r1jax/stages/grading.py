@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from r1jax.core import processes
 from r1jax.core.params import Params
 from r1jax.data.types import VERDICTS, Prompt, Rollout
 from r1jax.rewards.pool import GraderPool
@@ -63,6 +64,7 @@ def sample_and_grade(
 
 def from_process_0(value: Any) -> Any:
     """Process 0's value, in every process. Padded to a power of two: each new size is compiled."""
+    processes.meet()  # process 0 may have worked on it alone, for longer than a collective waits
     data = np.frombuffer(pickle.dumps(value), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))
     padded = np.zeros(1 << size.bit_length(), np.uint8)

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 
 from r1jax.config import at_least, seed_fits
 from r1jax.core import params as core
+from r1jax.core import processes
 from r1jax.core.params import Params
 from r1jax.core.sharding import BATCH, TRAIN_RULES, MeshConfig, batch_ways, replicated
 from r1jax.data import jsonl
@@ -286,6 +287,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     if jax.process_index() == 0:
         pool = GraderPool(cfg.rewards, cfg.seed, max_tokens, questions.graders)
     with pool as graders:
+        processes.meet()  # process 0 may load rewards for long, or fail
         for step in range(start, cfg.num_steps):
             if step == 0 or (cfg.evaluation.every and step % cfg.evaluation.every == 0):
                 with watch("eval"):

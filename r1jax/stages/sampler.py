@@ -9,6 +9,7 @@ import jax
 from jax.sharding import Mesh
 
 from r1jax.config import ConfigError
+from r1jax.core import processes
 from r1jax.data.types import Prompt, Rollout
 from r1jax.models.config import ComputeConfig
 from r1jax.sampling.endpoint import Endpoint, EndpointConfig
@@ -83,6 +84,7 @@ def open_sampler(
 
         return Sampler(ask, None, {"endpoint": endpoint.base_url, "name": endpoint.model}, server.usage)
     path = pathlib.Path(model)
+    processes.meet()  # process 0 may still grade what the model before said
     params, shape, tokenizer = checkpoint.load_model(path, mesh, compute, dtype=None)
     engine = Engine(shape, sampling, tokenizer, mesh)
 

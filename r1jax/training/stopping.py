@@ -1,41 +1,109 @@
-"""Ctrl-C: a run ends after the step under way, with its state saved; a second one ends it at once."""
+"""Ctrl-C and SIGTERM: a run ends after the step under way, with its state saved; a second Ctrl-C ends it at once."""
 
 import contextlib
 import os
 import signal
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
-import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
-_asked = threading.Event()
+from r1jax.config import STOPPED, Terminated
+from r1jax.core import processes
+
+_noted = 0  # the exit status that a signal asks for
+
+
+@contextlib.contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Within, SIGTERM raises `Terminated` as Ctrl-C raises KeyboardInterrupt. In a thread, which gets no signals, not.
+
+    JAX would catch it where there are several processes, and leave it at that.
+    """
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    with _handling({signal.SIGTERM: stop}):
+        yield
 
 
 @contextlib.contextmanager
 def after_the_step() -> Iterator[None]:
-    """Within, the first SIGINT is only noted, for `asked`; a second one kills the process, while it compiles too.
+    """Within, SIGTERM and the first Ctrl-C are only noted, for `asked`; another Ctrl-C ends all processes at once."""
+    global _noted
 
-    Of several processes one alone cannot stop, so they are left as they are; so is a thread, which gets no signals.
+    def note(signum: int, frame: FrameType | None) -> None:
+        global _noted
+        if not processes.several():
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # which kills while it compiles, too
+        if not _noted:
+            # Not print: the signal may have come in the middle of one.
+            os.write(2, b"stopping after the step under way, which is saved; Ctrl-C again stops at once\n")
+        _noted = max(_noted, 128 + signum)
+
+    _noted = 0
+    with _handling({signal.SIGINT: note, signal.SIGTERM: note}), _second_ctrl_c():
+        try:
+            yield
+        finally:
+            _noted = 0
+
+
+def asked() -> int:
+    """The exit status with which the run should end after its step, in all processes the same; 0: it should go on.
+
+    With several processes all have to call it, and at every step, for one that is signalled cannot end alone.
     """
-    if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
+    if not processes.several():
+        return _noted
+    return int(np.max(multihost_utils.process_allgather(np.int32(_noted))))
+
+
+def stop(status: int, message: str) -> None:
+    """Raises what ends a run that was `asked` to, in all processes once all of them are here."""
+    processes.meet()
+    raise STOPPED[status](message)
+
+
+@contextlib.contextmanager
+def _handling(handlers: dict[signal.Signals, object]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def note(signum: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        _asked.set()
-        # Not print: the signal may have come in the middle of one.
-        os.write(2, b"stopping after the step under way, which is saved; Ctrl-C again stops at once\n")
-
-    _asked.clear()
-    before = signal.signal(signal.SIGINT, note)
+    before = {signum: signal.signal(signum, handler) for signum, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        _asked.clear()
+        for signum, handler in before.items():
+            signal.signal(signum, signal.SIG_DFL if handler is None else handler)  # None: one of JAX's, in C++
 
 
-def asked() -> bool:
-    """Whether the run should end after its step."""
-    return _asked.is_set()
+@contextlib.contextmanager
+def _second_ctrl_c() -> Iterator[None]:
+    """Within, a thread hears signals of this one of several processes while it compiles or waits for the others."""
+    if not processes.several() or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard, write = os.pipe()
+    os.set_blocking(write, False)
+
+    def listen() -> None:
+        signals = 0
+        while signum := os.read(heard, 1):
+            signals += 1
+            if signals > 1 and signum[0] == signal.SIGINT:
+                processes.stop_all(130, "stopped at once; the same command goes on from what is saved")
+
+    thread = threading.Thread(target=listen, daemon=True, name="signals")
+    thread.start()
+    before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(write)  # which ends the thread
+        thread.join()
+        os.close(heard)
