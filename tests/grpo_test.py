@@ -22,7 +22,8 @@ from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import forward, param_specs
 from r1jax.rewards.config import RewardConfig
-from r1jax.stages.rl import advantages_by_group, minibatches
+from r1jax.stages.groups import advantages_by_group
+from r1jax.stages.rl import minibatches
 from r1jax.training import state
 from r1jax.training.step import accumulate, make_update
 

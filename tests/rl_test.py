@@ -15,7 +15,8 @@ from r1jax.losses.grpo import GRPOConfig
 from r1jax.rewards.config import RewardConfig, RewardModelConfig
 from r1jax.sampling.engine import Engine
 from r1jax.stages import rl
-from r1jax.stages.rl import advantages_by_group, draw_rollouts, minibatches, summarise
+from r1jax.stages.groups import advantages_by_group, draw_rollouts, that_count
+from r1jax.stages.rl import minibatches, summarise
 from r1jax.training.checkpoint import load_model, save_model
 
 P, G = 4, 3
@@ -297,7 +298,7 @@ def test_the_learning_rate_reported_is_the_one_used(spied):
 def test_preference_rewards_count_from_their_step_on():
     rewards = RewardConfig(models=(RewardModelConfig("helpful", "a", from_step=3), RewardModelConfig("harmless", "b")))
     models = {"model/helpful": "a", "model/harmless": "b"}
-    assert [sorted(rl.that_count(models, rewards, step).values()) for step in (0, 2, 3, 9)] == [
+    assert [sorted(that_count(models, rewards, step).values()) for step in (0, 2, 3, 9)] == [
         ["b"], ["b"], ["a", "b"], ["a", "b"],
     ]  # fmt: skip
 

@@ -33,7 +33,7 @@ from r1jax.models.reward import HEAD, UNUSED, param_specs
 from r1jax.stages import agreement, reward_model
 from r1jax.stages.reward_model import Reading, Scorer, ids_of, text_of
 from r1jax.text.tokenizer import Tokenizer
-from r1jax.training import checkpoint, state
+from r1jax.training import checkpoint, plan, state
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
 from r1jax.training.metrics import MetricsWriter, keep_rows_before, say, under_way
 from r1jax.training.skipped import SkippedUpdates
@@ -216,6 +216,14 @@ def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
     writer = MetricsWriter(workdir, start, steps, {"loss": ".3f", "accuracy": ".3f", "margin": ".2f"}, cfg.log_every)
     skipped = SkippedUpdates(workdir, cfg.optimizer, start)
     batch = batch_at(cfg, data, min(start, steps - 1))
+    inputs, tokens = int(np.prod(batch.tokens.shape[:2])), batch.tokens.shape[-1]  # other batches are about as long
+    work = (8 if model.remat else 6) * inputs * tokens * plan.used_parameters(model)
+    plan.say_plan(
+        mesh, plan.kept_bytes(train_state),
+        {"updating": plan.update_bytes(model, mesh, train_state, inputs // cfg.microbatches, tokens, 0,
+                                       cfg.microbatches)},
+        f"{inputs} inputs of about {tokens} tokens; {plan.flops(work)} in products with weights",
+    )  # fmt: skip
     for step in range(start, steps):
         if step == 0 or (cfg.evaluation.every and step % cfg.evaluation.every == 0):
             evaluate_at(step)

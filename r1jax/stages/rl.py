@@ -8,7 +8,7 @@ in `losses/grpo.py`.
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import jax
@@ -23,26 +23,26 @@ from r1jax.core.sharding import BATCH, TRAIN_RULES, MeshConfig, batch_ways, repl
 from r1jax.data import jsonl
 from r1jax.data.batching import Batch, pad_rollouts, take_rows, to_device
 from r1jax.data.tasks import DataConfig, Questions
-from r1jax.data.types import Rollout
+from r1jax.data.types import Prompt, Rollout
 from r1jax.losses.auxiliary import AuxiliaryConfig
-from r1jax.losses.grpo import GRPOConfig, group_advantages, grpo_loss, token_weights
+from r1jax.losses.grpo import GRPOConfig, grpo_loss, token_weights
 from r1jax.losses.supervised import batch_logprobs
 from r1jax.models.config import ComputeConfig, ModelConfig
 from r1jax.models.transformer import param_specs
-from r1jax.rewards.combine import weights
 from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.graders import examine_for_reward
 from r1jax.rewards.pool import GraderPool
 from r1jax.sampling.engine import Engine, SamplingConfig
 from r1jax.stages.grading import describe, sample_and_grade
+from r1jax.stages.groups import draw_rollouts, that_count
 from r1jax.stages.held_out import EvalConfig, evaluate, write_samples
 from r1jax.stages.learning_signal import SignalWatch
 from r1jax.stages.reward_model import RewardModel
-from r1jax.training import checkpoint, state
+from r1jax.training import checkpoint, plan, state
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
 from r1jax.training.metrics import MetricsWriter, Stopwatch, keep_rows_before, say, under_way
 from r1jax.training.skipped import SkippedUpdates
-from r1jax.training.state import OptimizerConfig
+from r1jax.training.state import OptimizerConfig, TrainState
 from r1jax.training.step import make_update
 
 
@@ -107,65 +107,6 @@ class RLConfig:
     def rows_at_a_time(self) -> int:
         """Rows of a microbatch."""
         return self.grpo.prompts_per_step * self.grpo.group_size // self.grpo.minibatches // self.microbatches
-
-
-def advantages_by_group(rollouts: Sequence[Rollout], cfg: GRPOConfig, rewards: RewardConfig) -> np.ndarray:
-    """`[P, G]` float32: of the summed rewards, or summed over the rewards' parts, each normalised in its group first.
-
-    The latter is GDPO (arXiv 2601.05242) without its normalisation over the batch. A sample without a reward is left
-    out of every mean.
-    """
-
-    def normalised(values: Sequence[float | None], std: bool) -> np.ndarray:
-        graded = [np.nan if r.reward is None else value for r, value in zip(rollouts, values, strict=True)]
-        return group_advantages(np.array(graded, np.float64).reshape(-1, cfg.group_size), std)
-
-    if rewards.combination == "sum":
-        return normalised([r.reward for r in rollouts], cfg.normalize_std)
-    # A part that a question has no use for is missing in its whole group, and adds nothing.
-    columns = {name: [r.parts.get(name) for r in rollouts] for name in weights(rewards)}
-    parts = [weight * normalised(columns[name], True) for name, weight in weights(rewards).items()]
-    return np.sum(parts, axis=0, dtype=np.float32)
-
-
-def that_count(models: Mapping[str, RewardModel], cfg: RewardConfig, step: int) -> dict[str, RewardModel]:
-    """The reward models, by their parts, that count at a step.
-
-    Preference rewards come in the last part of training only: longer, and they are hacked (arXiv 2501.12948, Nature
-    version, methods).
-    """
-    return {reward.part: models[reward.part] for reward in cfg.models if step >= reward.from_step}
-
-
-def draw_rollouts(
-    sample: Callable[[int, int, int], list[Rollout]], cfg: GRPOConfig, rewards: RewardConfig, step: int
-) -> tuple[list[Rollout], np.ndarray, float]:
-    """A step's rollouts and their advantages `[P, G]`, with dynamic sampling where asked.
-
-    Groups without signal are replaced by groups of fresh questions, whole, for a bounded number of rounds; what is
-    still missing then is filled with the groups that were set aside, at advantage 0. Each step owns a block of
-    positions in the stream of questions, used up or not, so that a resumed run asks the same.
-
-    Args:
-        sample: (first position, number of questions, round) -> graded rollouts.
-
-    Returns:
-        rollouts, advantages, and the share of groups without signal among all that were drawn.
-    """
-    P, G = cfg.prompts_per_step, cfg.group_size
-    block = step * P * (1 + cfg.dynamic_sampling_rounds)
-    kept: list[tuple[list[Rollout], np.ndarray]] = []
-    silent: list[tuple[list[Rollout], np.ndarray]] = []
-    for round_ in range(1 + cfg.dynamic_sampling_rounds):
-        rollouts = sample(block + round_ * P, P - len(kept), round_)
-        advantages = advantages_by_group(rollouts, cfg, rewards)
-        for i, row in enumerate(advantages):
-            (kept if row.any() else silent).append((rollouts[i * G : (i + 1) * G], row))
-        if len(kept) == P:
-            break
-    no_signal = len(silent) / (len(kept) + len(silent))
-    groups = (kept + silent)[:P]
-    return [r for rollouts, _ in groups for r in rollouts], np.stack([row for _, row in groups]), no_signal
 
 
 def make_batch(rollouts: Sequence[Rollout], advantages_PG: np.ndarray, cfg: RLConfig) -> Batch:
@@ -249,6 +190,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         f"{len(held_out)} questions held out"
         + (f", resuming at step {start}" if start else "")
         + (f"; {left_out}" if (left_out := questions.left_out()) else ""))
+
+    say_plan(cfg, model, mesh, train_state, reference, held_out or questions.take(0, cfg.grpo.prompts_per_step))
 
     def ask(params: Params, step: int) -> Callable[[int, int, int], list[Rollout]]:
         """Samples and grades groups for questions of the stream, with these weights."""
@@ -344,6 +287,29 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     signal.at_end()
     checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer, came_with)
     return workdir / "model"
+
+
+def say_plan(
+    cfg: RLConfig, model: ModelConfig, mesh: Mesh, train_state: TrainState, reference: Params | None,
+    prompts: Sequence[Prompt],
+) -> None:  # fmt: skip
+    """Says what the run will need, see `plan`; `prompts` stand for the lengths of all others."""
+    grpo, new = cfg.grpo, cfg.sampling.max_new_tokens
+    longest = max(len(prompt.ids) for prompt in prompts) + new
+    tokens = -(-(longest - 1) // cfg.batch_bucket) * cfg.batch_bucket
+    samples, rows = grpo.prompts_per_step * grpo.group_size, cfg.rows_at_a_time
+    passes = 2 * samples * (longest + tokens * (bool(grpo.beta) + grpo.needs_old_logprobs))  # sampled, and scored
+    passes += (8 if model.remat else 6) * samples * tokens * grpo.inner_epochs
+    updates, minibatch = grpo.minibatches * grpo.inner_epochs, samples // grpo.minibatches
+    plan.say_plan(
+        mesh, plan.kept_bytes(train_state, reference),
+        {"sampling": plan.sampler_bytes(model, mesh, cfg.sampling.slots,
+                                        -(-longest // cfg.sampling.bucket) * cfg.sampling.bucket),
+         "updating": plan.update_bytes(model, mesh, train_state, rows, tokens, cfg.logprob_chunk, cfg.microbatches)},
+        f"{grpo.prompts_per_step} questions x {grpo.group_size} samples of up to {new} tokens, then {updates} "
+        f"{'update' if updates == 1 else 'updates'} of {minibatch} rows of up to {tokens} tokens; up to "
+        f"{plan.flops(passes * plan.used_parameters(model))} in products with weights",
+    )  # fmt: skip
 
 
 def summarise(updates: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:

@@ -30,7 +30,7 @@ from r1jax.models.config import ComputeConfig, ModelConfig
 from r1jax.models.transformer import param_specs
 from r1jax.text import tokenizer as text
 from r1jax.text.tokenizer import Tokenizer, train_sentencepiece
-from r1jax.training import checkpoint, state
+from r1jax.training import checkpoint, plan, state
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
 from r1jax.training.metrics import MetricsWriter, say, under_way
 from r1jax.training.skipped import SkippedUpdates
@@ -224,6 +224,15 @@ def run(
         start, train_state = 0, state.create(params, specs, tx, mesh)
     del params  # the state has a copy
     say(f"{core.count(specs):,} parameters, {batches.size}" + (f", resuming at step {start}" if start else ""))
+
+    tokens = cfg.batch_size * cfg.seq_len
+    plan.say_plan(
+        mesh, plan.kept_bytes(train_state),
+        {"updating": plan.update_bytes(model, mesh, train_state, cfg.batch_size // cfg.microbatches, cfg.seq_len,
+                                       cfg.logprob_chunk, cfg.microbatches)},
+        f"{cfg.batch_size} rows of {cfg.seq_len} tokens; "
+        f"{plan.flops((8 if model.remat else 6) * tokens * plan.used_parameters(model))} in products with weights",
+    )  # fmt: skip
 
     def loss(params, batch):
         given = params, model, batch, cfg.logprob_chunk, cfg.auxiliary

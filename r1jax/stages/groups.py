@@ -1,0 +1,70 @@
+"""Groups of rollouts, the samples of one question: their advantages, and fresh groups for those without a signal."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from r1jax.data.types import Rollout
+from r1jax.losses.grpo import GRPOConfig, group_advantages
+from r1jax.rewards.combine import weights
+from r1jax.rewards.config import RewardConfig
+from r1jax.stages.reward_model import RewardModel
+
+
+def advantages_by_group(rollouts: Sequence[Rollout], cfg: GRPOConfig, rewards: RewardConfig) -> np.ndarray:
+    """`[P, G]` float32: of the summed rewards, or summed over the rewards' parts, each normalised in its group first.
+
+    The latter is GDPO (arXiv 2601.05242) without its normalisation over the batch. A sample without a reward is left
+    out of every mean.
+    """
+
+    def normalised(values: Sequence[float | None], std: bool) -> np.ndarray:
+        graded = [np.nan if r.reward is None else value for r, value in zip(rollouts, values, strict=True)]
+        return group_advantages(np.array(graded, np.float64).reshape(-1, cfg.group_size), std)
+
+    if rewards.combination == "sum":
+        return normalised([r.reward for r in rollouts], cfg.normalize_std)
+    # A part that a question has no use for is missing in its whole group, and adds nothing.
+    columns = {name: [r.parts.get(name) for r in rollouts] for name in weights(rewards)}
+    parts = [weight * normalised(columns[name], True) for name, weight in weights(rewards).items()]
+    return np.sum(parts, axis=0, dtype=np.float32)
+
+
+def that_count(models: Mapping[str, RewardModel], cfg: RewardConfig, step: int) -> dict[str, RewardModel]:
+    """The reward models, by their parts, that count at a step.
+
+    Preference rewards come in the last part of training only: longer, and they are hacked (arXiv 2501.12948, Nature
+    version, methods).
+    """
+    return {reward.part: models[reward.part] for reward in cfg.models if step >= reward.from_step}
+
+
+def draw_rollouts(
+    sample: Callable[[int, int, int], list[Rollout]], cfg: GRPOConfig, rewards: RewardConfig, step: int
+) -> tuple[list[Rollout], np.ndarray, float]:
+    """A step's rollouts and their advantages `[P, G]`, with dynamic sampling where asked.
+
+    Groups without signal are replaced by groups of fresh questions, whole, for a bounded number of rounds; what is
+    still missing then is filled with the groups that were set aside, at advantage 0. Each step owns a block of
+    positions in the stream of questions, used up or not, so that a resumed run asks the same.
+
+    Args:
+        sample: (first position, number of questions, round) -> graded rollouts.
+
+    Returns:
+        rollouts, advantages, and the share of groups without signal among all that were drawn.
+    """
+    P, G = cfg.prompts_per_step, cfg.group_size
+    block = step * P * (1 + cfg.dynamic_sampling_rounds)
+    kept: list[tuple[list[Rollout], np.ndarray]] = []
+    silent: list[tuple[list[Rollout], np.ndarray]] = []
+    for round_ in range(1 + cfg.dynamic_sampling_rounds):
+        rollouts = sample(block + round_ * P, P - len(kept), round_)
+        advantages = advantages_by_group(rollouts, cfg, rewards)
+        for i, row in enumerate(advantages):
+            (kept if row.any() else silent).append((rollouts[i * G : (i + 1) * G], row))
+        if len(kept) == P:
+            break
+    no_signal = len(silent) / (len(kept) + len(silent))
+    groups = (kept + silent)[:P]
+    return [r for rollouts, _ in groups for r in rollouts], np.stack([row for _, row in groups]), no_signal

@@ -1,0 +1,126 @@
+"""What a run is going to need, said in its first lines: devices, memory by its parts, and the work of a step.
+
+Weights, optimiser, sampler and cache are counted exactly, from shapes and shardings. Activations are reckoned from the
+blocks' shapes, roughly: the compiler fuses some away and keeps others twice. The process itself, compiled programs and
+what the grader processes take are not in it.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from r1jax.core import params as core
+from r1jax.core.params import Params
+from r1jax.core.sharding import DECODE_RULES, batch_ways
+from r1jax.models import cache as kv
+from r1jax.models.attention import QUERIES
+from r1jax.models.config import ModelConfig
+from r1jax.models.transformer import param_specs
+from r1jax.training.metrics import say
+from r1jax.training.state import TrainState
+
+
+def nbytes(tree: Any) -> int:
+    """Bytes on one device of a tree of arrays, or of shapes with shardings."""
+    return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def kept_bytes(state: TrainState, reference: Params | None = None) -> dict[str, int]:
+    """Bytes on one device of what a run keeps throughout."""
+    return {"weights": nbytes(state.params), "optimiser": nbytes(state.opt_state), "reference": nbytes(reference)}
+
+
+def update_bytes(
+    model: ModelConfig, mesh: Mesh, state: TrainState, rows: int, tokens: int, chunk: int, microbatches: int
+) -> dict[str, int]:
+    """Bytes on one device of what an update adds, with `rows` rows at a time; see `activation_bytes`."""
+    copies = 1 if microbatches == 1 else 2  # the sum, and what is added to it
+    return {"gradients": copies * nbytes(state.params),
+            "activations": activation_bytes(model, rows, tokens, chunk, mesh)}  # fmt: skip
+
+
+def sampler_bytes(model: ModelConfig, mesh: Mesh, slots: int, length: int) -> dict[str, int]:
+    """Bytes on one device of what sampling adds: the weights in the sampler's type and layout, and the cache."""
+    specs = param_specs(model)
+    cache = jax.eval_shape(lambda: kv.empty(model, slots, length, DECODE_RULES))
+    axes = kv.axes(model)
+    arrays = [(cache.k, axes.k)] + ([] if cache.v is None else [(cache.v, axes.v)])
+    return {
+        "sampler's copy of the weights": nbytes(core.abstract(specs, DECODE_RULES, mesh, model.dtype)),
+        f"cache of {slots} x {length} tokens": sum(
+            math.prod(DECODE_RULES.sharding(mesh, names).shard_shape(x.shape)) * x.dtype.itemsize for x, names in arrays
+        ),
+    }
+
+
+def activation_bytes(model: ModelConfig, rows: int, tokens: int, chunk: int, mesh: Mesh) -> int:
+    """Bytes on one device, roughly, of what a backward pass over `rows` x `tokens` holds.
+
+    Args:
+        chunk: positions a row whose logits exist at a time; 0: no logits are made.
+    """
+    rows = -(-rows // batch_ways(mesh))
+    D, N, K, H = model.embed_dim, model.num_heads, model.num_kv_heads, model.head_dim
+    inner = model.mlp_dim
+    if model.moe:
+        inner = (model.moe.top_k + model.moe.num_shared) * model.moe.expert_dim
+    tensor = mesh.shape["tensor"]
+    # Each of an element's inputs to a product or a non-linearity is kept: of a block the stream twice and its two
+    # norms; queries, keys and values before and after rotation, and what attention gives; gate, up, and their products.
+    width = 4 * D + (3 * N * H + 4 * K * H + 4 * inner) // tensor
+    size = jax.numpy.dtype(model.dtype).itemsize
+    scores = 2 * 4 * N // tensor * tokens * min(tokens, QUERIES)  # float32, before and after the exponential
+    block = rows * (tokens * width * size + scores)
+    if model.remat:
+        kept = model.num_layers * rows * tokens * D * size + block
+    else:
+        # Long inputs make their scores again.
+        kept = model.num_layers * (block if tokens <= QUERIES else rows * tokens * width * size) + rows * scores
+    logits = 4 * 4 * rows * min(chunk, tokens) * model.vocab_size // tensor  # logits, probabilities, their gradients
+    return kept + logits
+
+
+def used_parameters(model: ModelConfig) -> int:
+    """Parameters that a token is multiplied with: of routed experts its own share."""
+    specs = jax.tree.leaves(param_specs(model), is_leaf=lambda node: isinstance(node, core.ParamSpec))
+    share = model.moe.top_k / model.moe.num_experts if model.moe else 1.0
+    return round(sum(math.prod(s.shape) * (share if "experts" in s.axes else 1.0) for s in specs))
+
+
+def amount(size: float) -> str:
+    """15_400_000 -> "15.4 MB"."""
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def say_plan(mesh: Mesh, always: Mapping[str, int], phases: Mapping[str, Mapping[str, int]], step: str) -> None:
+    """Says the devices, the memory that a run needs on each of them, and what a step takes.
+
+    Args:
+        always: bytes on one device, by name, of what is there throughout.
+        phases: of what comes and goes, by phase: the largest decides.
+        step: the work of one step, in words.
+    """
+    devices = mesh.devices.flatten()
+    kinds = ", ".join(sorted({device.device_kind for device in devices}))
+    axes = " x ".join(f"{name} {size}" for name, size in mesh.shape.items() if size > 1) or "one device"
+    processes = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    say(f"devices: {len(devices)} x {kinds} ({devices[0].platform}); mesh: {axes}{processes}")
+    phase, parts = max(phases.items(), key=lambda item: sum(item[1].values()))
+    total = sum(always.values()) + sum(parts.values())
+    named = ", ".join(f"{name} {amount(size)}" for name, size in {**always, **parts}.items() if size)
+    here = sum(device.process_index == jax.process_index() for device in devices)
+    shared = f"; {amount(total * here)} for this process's devices, which share its memory"
+    say(f"memory: about {amount(total)} a device while {phase}, besides the program itself: {named}"
+        + (shared if devices[0].platform == "cpu" and here > 1 else ""))
+    say(f"a step: {step}")
+
+
+def flops(count: float) -> str:
+    """2.5e12 -> "2.5 TFLOP"."""
+    for unit, name in ((1e15, "PFLOP"), (1e12, "TFLOP")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count / 1e9:.3g} GFLOP"
