@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from r1jax import config
 from r1jax.config import ConfigError
+from r1jax.data.tasks import DataConfig
 from r1jax.overrides import override, overrides_from
 
 PAGE = """
@@ -276,6 +277,12 @@ def test_a_section_within_a_tuple_is_set_by_its_number():
             override(Run, tree, [f"{key}=1"])
     with pytest.raises(config.ConfigError, match="it has none"):
         override(Run, {"seed": 1}, ["tasks.0.name=a"])
+
+
+def test_an_override_may_add_to_a_mapping_whose_keys_are_not_ours():
+    for text, value in (("False", False), ("true", True), ("0.5", 0.5), ("high", "high"), ("[1, 2]", [1, 2])):
+        tree = override(DataConfig, {"path": "a", "chat": True}, [f"template_arguments.effort={text}"])
+        assert config.parse(DataConfig, tree).template_arguments == {"effort": value}
 
 
 def test_overrides_come_before_any_judgement():

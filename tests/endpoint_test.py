@@ -79,6 +79,15 @@ def test_a_server_is_asked_no_faster_than_it_allows_retries_among_them(monkeypat
     assert set(turns) == {0.1}  # seconds apart
 
 
+def test_a_server_is_sent_what_its_chat_template_is_to_read() -> None:
+    sent = []
+    with serve(lambda body: sent.append(body) or "yes") as server:
+        cfg = EndpointConfig(server.url, "m", api_key_env="", timeout_s=60.0, retries=0)
+        for arguments in ({"enable_thinking": False}, {}):
+            Endpoint(cfg, 16, Truncation(), True, None, arguments).generate(prompts(1), 1, (0,))
+    assert [body.get("chat_template_kwargs") for body in sent] == [{"enable_thinking": False}, None]
+
+
 @pytest.mark.parametrize("field", ["requests_per_minute", "price_per_million_input", "price_per_million_output"])
 def test_paces_and_prices_below_nothing_are_refused(field: str) -> None:
     with pytest.raises(ValueError, match=field):

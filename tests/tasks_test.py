@@ -116,6 +116,18 @@ def test_through_a_chat_template_the_rendered_template_is_the_users_message():
         assert prompt.ids == (1, *map(ord, prompt.text))
 
 
+def test_the_chat_template_is_given_its_arguments():
+    class Chat(Letters):
+        def render_chat(self, messages, now, enable_thinking=True) -> str:
+            return messages[0]["content"] + "!" * enable_thinking
+
+    cfg = dataclasses.replace(MIXTURE, chat=True, template_arguments={"enable_thinking": False})
+    [prompt] = Questions(cfg, 0, Chat(), examine=digits_only).take(0, 1)
+    assert prompt.text == questions(MIXTURE).take(0, 1)[0].text
+    with pytest.raises(ConfigError, match=r"template_arguments=.*set chat=true"):
+        parse(DataConfig, {"path": "a", "template_arguments": {"enable_thinking": False}}, "config.data")
+
+
 def test_ids_are_unique_within_a_run_both_sides_together(cfg):
     source = questions(cfg)
     # More than an epoch of the file, so that questions come again.

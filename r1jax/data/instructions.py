@@ -6,6 +6,7 @@ across that border, for the model never sees it so.
 """
 
 import array
+import collections
 import dataclasses
 import hashlib
 import itertools
@@ -16,13 +17,12 @@ from typing import Any
 
 from r1jax import config
 from r1jax.config import within
-from r1jax.data import corpus, jsonl
+from r1jax.data import conversations, corpus, jsonl
 from r1jax.data.batching import Example
-from r1jax.data.tasks import DATE, is_held_out, prompt_text
+from r1jax.data.tasks import is_held_out, prompt_text
 from r1jax.text import chat
+from r1jax.text.chat_template import check_arguments
 from r1jax.text.tokenizer import Tokenizer
-
-Message = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +30,13 @@ class InstructionConfig:
     """Where examples come from.
 
     Attributes:
-        path: a JSONL file; a line is `{"prompt": ..., "response": ...}`, or `{"messages": [...]}` of `{"role": ...,
-            "content": ...}`, whose assistant's turns are all taught. "" for worked solutions of the mini world's
-            problems, in the R1-Zero tags.
+        path: a JSONL file; a line is `{"prompt": ..., "response": ...}`, or `{"messages": [...]}`, whose assistant's
+            turns are taught but for those of `"weight": 0`, see `r1jax.data.conversations`; either may have `system`
+            and `tools`. "" for worked solutions of the mini world's problems, in the R1-Zero tags.
         paths: several such files in place of one; their lines are mixed.
         template: a name in `r1jax.text.chat.TEMPLATES` that dresses a prompt. Messages are taken as they are.
         chat: ask through the model's own chat template, as in `data.tasks.DataConfig`. Messages need it.
+        template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
         held_out_share: leave out what asks a question that `data.tasks.is_held_out`, in any of the user's messages; 0
             keeps all.
         skip_bad_lines: leave out, and count, lines of the file that cannot be used.
@@ -47,8 +48,10 @@ class InstructionConfig:
     held_out_share: float = 0.1
     skip_bad_lines: bool = False
     paths: tuple[str, ...] = ()
+    template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
+        check_arguments(self.template_arguments, self.chat)
         if self.path and self.paths:
             raise ValueError(f"path={self.path!r} and paths={self.paths} are both given: name all files in paths, and "
                              "set path to ''")  # fmt: skip
@@ -69,6 +72,8 @@ class Instructions:
     Attributes:
         examples: what the files hold to train on, in their order; empty without a file.
         left_out: how many of the files' lines are not trained on, by reason.
+        unread: in how many of the lines a key stands that nothing reads, by the key.
+        open_thoughts: responses that do not close the thought that the chat template opens for them.
     """
 
     def __init__(self, cfg: InstructionConfig, seed: int, tokenizer: Tokenizer, seq_len: int):
@@ -85,9 +90,12 @@ class Instructions:
         """
         self._cfg, self._seed, self._tokenizer, self._seq_len = cfg, seed, tokenizer, seq_len
         self._bos = len(tokenizer.encode(""))
-        prompt_text("?", cfg.template, cfg.chat, tokenizer)  # No chat template is the model's fault, not a line's.
+        # No chat template, or one that does not read its arguments, is no line's fault.
+        prompt_text("?", cfg.template, cfg.chat, tokenizer, cfg.template_arguments)
         self.examples: list[Example] = []
         self.left_out: dict[str, int] = {}
+        self.unread: collections.Counter[str] = collections.Counter()
+        self.open_thoughts = 0
         if not cfg.files:
             return
         read, bad = [], 0
@@ -108,9 +116,16 @@ class Instructions:
 
     @property
     def notice(self) -> str:
-        """What to say of the lines that are not trained on; "" where all are."""
+        """What to say of the lines that are not trained on, and of what is not in those that are; "": nothing."""
         counts = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items() if count)
-        return f"examples left out of {', '.join(self._cfg.files)}: {counts}" if counts else ""
+        unread = ", ".join(f"{key} ({count} lines)" for key, count in sorted(self.unread.items()))
+        notices = (
+            counts and f"examples left out of {', '.join(self._cfg.files)}: {counts}",
+            unread and f"keys that nothing reads: {unread}",
+            self.open_thoughts and f"responses in the thought that the chat template opens, which they never close: "
+                                   f"{self.open_thoughts}",
+        )  # fmt: skip
+        return "; ".join(notice for notice in notices if notice)
 
     def take(self, start: int, count: int) -> list[Example]:
         """The examples at positions start .. start + count - 1: `take(0, 10) == take(0, 5) + take(5, 5)`.
@@ -124,7 +139,7 @@ class Instructions:
 
     def _embedded(self, position: int) -> Example:
         for question, response in itertools.islice(_solutions(self._cfg, self._seed, position), 100):
-            example = self._from_turn(question, response)
+            example = self._from_turn(question, response, {})
             if self._fits(example):
                 return example
         raise ValueError(
@@ -135,47 +150,48 @@ class Instructions:
         return len(example[0]) - 1 <= self._seq_len  # the last token is only a target
 
     def _from_row(self, row: jsonl.Row) -> tuple[bool, Example]:
-        """Whether it asks a held-out question, and the example."""
+        """Whether it asks a held-out question, and the example. A key that is null is as if it were absent."""
+        row = {key: value for key, value in row.items() if value is not None}
+        for key in conversations.TURN_KEYS:
+            if key in row:
+                raise ValueError(f"{key!r} stands beside the messages, where nothing reads it: it is a key of a turn, "
+                                 "{'role': 'assistant', 'content': ...}, in 'messages'")  # fmt: skip
         if "messages" in row:
-            messages = _checked(row["messages"])
-            asked = [message["content"] for message in messages if message["role"] == "user"]
-            example = self._from_messages(messages)
+            asked, example, unread = self._from_messages(row)
+            read = {"messages"}
         elif "prompt" in row and "response" in row:
             for key in ("prompt", "response"):
                 jsonl.check_text(key, row[key])
-            asked = [row["prompt"]]
-            example = self._from_turn(row["prompt"], row["response"])
+            asked, unread, read = [row["prompt"]], set(), {"prompt", "response"}
+            example = self._from_turn(row["prompt"], row["response"], row)
         else:
             has = config.nearest("messages", row)
             raise ValueError(f"neither 'prompt' and 'response' nor 'messages'; it has: {has}")
+        self.unread.update(unread | (row.keys() - read - {"id", "system", "tools"}))
         return any(is_held_out(question, self._cfg.held_out_share) for question in asked), example
 
-    def _from_turn(self, prompt: str, response: str) -> Example:
-        given = prompt_text(prompt, self._cfg.template, self._cfg.chat, self._tokenizer)
-        return self._join([given], [response])
+    def _from_turn(self, prompt: str, response: str, row: jsonl.Row) -> Example:
+        cfg, tokenizer = self._cfg, self._tokenizer
+        system, tools = conversations.system_of(row), conversations.tools_of(row)
+        if not (system or tools):
+            given = prompt_text(prompt, cfg.template, cfg.chat, tokenizer, cfg.template_arguments)
+        elif cfg.chat:
+            messages = [{"role": "system", "content": system}] if system else []
+            messages.append({"role": "user", "content": chat.render(cfg.template, prompt)})
+            given = conversations.prompt_of(messages, tools, tokenizer, cfg.template_arguments)
+        else:
+            raise ValueError("'system' and 'tools' are rendered by the model's own chat template: set data.chat=true")
+        self.open_thoughts += bool(chat.opening_tag(given)) and "</think>" not in response
+        return self._join([given], [chat.continuation(given, response)])
 
-    def _from_messages(self, messages: Sequence[Message]) -> Example:
+    def _from_messages(self, row: jsonl.Row) -> tuple[Sequence[str], Example, frozenset[str]]:
+        """What the user asks, the example, and the messages' keys that nothing reads."""
         if not self._cfg.chat:
             raise ValueError("'messages' are dressed by the model's own chat template: set data.chat=true")
-        given, said, so_far, prompt = [], [], "", ""
-        for turn, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            prompt = self._tokenizer.render_chat(messages[:turn], now=DATE)
-            if not prompt.startswith(so_far):
-                raise ValueError(
-                    f"the chat template does not repeat word for word what comes before message {turn} (some drop "
-                    "earlier thoughts), so that the turns cannot be taught together: give each a line of its own"
-                )
-            given.append(prompt[len(so_far) :])
-            said.append(message["content"])
-            so_far = prompt + message["content"]
-        if not self._tokenizer.render_chat(messages, add_generation_prompt=False, now=DATE).startswith(prompt):
-            raise ValueError(
-                "the chat template begins the assistant's turn in one way for the sampler, in another for this "
-                "conversation: give the turn as 'prompt' and 'response', which follows the sampler's"
-            )
-        return self._join(given, said)
+        conversation = conversations.read(row)
+        turns = conversations.turns(conversation, self._tokenizer, self._cfg.template_arguments)
+        unread = frozenset(f"messages[].{key}" for key in turns.unread)
+        return conversation.asked, self._join(turns.given, turns.said), unread
 
     def _join(self, given: Sequence[str], said: Sequence[str]) -> Example:
         """One sequence of turns: `said[k]` answers `given[k]`, which from the second on begins by ending a turn."""
@@ -214,19 +230,3 @@ def _solutions(cfg: InstructionConfig, seed: int, position: int) -> Iterator[tup
     rng = random.Random(f"instructions/{seed}/{position}")
     while True:
         yield corpus.careful_solution(rng, cfg.held_out_share)
-
-
-def _checked(messages: Any) -> list[Message]:
-    """Messages of the right form, the assistant's without white space around them, which templates trim or keep."""
-    if not isinstance(messages, list) or not messages:
-        raise ValueError(f"'messages' is {messages!r}, should be a list of {{'role': ..., 'content': ...}}")
-    checked = []
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-            raise ValueError(f"message {index} is {message!r}, should be {{'role': ..., 'content': ...}}")
-        for key in ("role", "content"):
-            jsonl.check_text(f"messages[{index}].{key}", message[key])
-        checked.append(message | {"content": message["content"].strip()} if message["role"] == "assistant" else message)
-    if checked[0]["role"] == "assistant" or checked[-1]["role"] != "assistant":
-        raise ValueError("the conversation must begin with a message to the assistant and end with one of its own")
-    return checked

@@ -10,6 +10,7 @@ import decimal
 import hashlib
 import pathlib
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from r1jax.config import ConfigError, above, nearest, within
 from r1jax.data import jsonl, reference_checks
 from r1jax.data.types import Prompt
 from r1jax.text import chat
+from r1jax.text.chat_template import check_arguments
 from r1jax.text.tokenizer import Tokenizer
 
 # The date for chat templates that tell the model one, Llama 3's own default: a prompt must not change with the day on
@@ -73,6 +75,7 @@ class DataConfig:
             none.
         template: a name in `r1jax.text.chat.TEMPLATES`.
         chat: ask through the model's own chat template: the rendered `template` is the user's message.
+        template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
         marker: of the cold-start form, see `Prompt.marker`; "": the form of the tags.
         held_out_share: share of all questions that is kept for evaluation, by `is_held_out`.
         grader: who grades the file's lines, a key of `r1jax.rewards.graders.GRADERS`; "": each line's own `grader`, or
@@ -88,11 +91,13 @@ class DataConfig:
     held_out_share: float = 0.1
     grader: str = ""
     skip_bad_lines: bool = False
+    template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if not self.tasks and not self.path:
             raise ValueError("no questions: give tasks, or the path of a JSONL file")
         within("[0, 1]", self, "held_out_share")
+        check_arguments(self.template_arguments, self.chat)
         chat.render(self.template, "")  # Raises for a template that does not exist.
 
 
@@ -105,11 +110,15 @@ def is_held_out(question: str, share: float) -> bool:
     return int.from_bytes(digest[:8]) < share * 2**64
 
 
-def prompt_text(question: str, template: str, as_chat: bool, tokenizer: Tokenizer | None) -> str:
+def prompt_text(
+    question: str, template: str, as_chat: bool, tokenizer: Tokenizer | None,
+    arguments: Mapping[str, Any] = MappingProxyType({}),
+) -> str:  # fmt: skip
     """What a model is asked with, up to where its response begins: the same when it is taught and when it is sampled.
 
     Args:
         tokenizer: the model's; None: a server has it, and its chat template.
+        arguments: what else the chat template reads.
 
     Raises:
         ValueError: no such template; `as_chat`, and the model has no chat template.
@@ -117,7 +126,7 @@ def prompt_text(question: str, template: str, as_chat: bool, tokenizer: Tokenize
     text = chat.render(template, question)
     if not as_chat or tokenizer is None:
         return text
-    return tokenizer.render_chat([{"role": "user", "content": text}], now=DATE)
+    return tokenizer.render_chat([{"role": "user", "content": text}], now=DATE, **arguments)
 
 
 class Questions:
@@ -273,7 +282,8 @@ class Questions:
         )
 
     def _prompt(self, id_: str, question: str, answer: str, source: str, metadata: Mapping[str, Any]) -> Prompt:
-        text = prompt_text(question, self._cfg.template, self._cfg.chat, self._tokenizer)
+        cfg = self._cfg
+        text = prompt_text(question, cfg.template, cfg.chat, self._tokenizer, cfg.template_arguments)
         ids = tuple(self._tokenizer.encode(text)) if self._tokenizer else ()
         return Prompt(id_, question, answer, source, text, ids, metadata, self._cfg.marker)
 

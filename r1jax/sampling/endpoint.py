@@ -4,8 +4,10 @@ import dataclasses
 import hashlib
 import logging
 import pathlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -60,13 +62,15 @@ class Endpoint:
 
     def __init__(
         self, cfg: EndpointConfig, max_new_tokens: int, truncation: Truncation, chat: bool,
-        usage: pathlib.Path | None = None,
+        usage: pathlib.Path | None = None, template_arguments: Mapping[str, Any] = MappingProxyType({}),
     ):  # fmt: skip
         """Makes no request.
 
         Args:
             chat: send the text as a user's message; else have it continued as it stands.
             usage: the file that keeps what replies cost, and may hold that of earlier runs; None: it is kept nowhere.
+            template_arguments: what else the server's chat template reads, sent as `chat_template_kwargs`, which vLLM
+                and SGLang know; a server that does not may refuse the request.
 
         Raises:
             ValueError: there is no key or no address, or a top-k, which the protocol does not know.
@@ -82,6 +86,8 @@ class Endpoint:
         self._settings = {
             "max_tokens": max_new_tokens, "temperature": truncation.temperature, "top_p": truncation.top_p,
         }  # fmt: skip
+        if template_arguments:
+            self._settings["chat_template_kwargs"] = dict(template_arguments)
 
     def generate(
         self, prompts: Sequence[Prompt], samples: int, seed: tuple[int, ...],

@@ -29,6 +29,7 @@ from r1jax.models.hf import read_json
 from r1jax.models.reward import HEAD, UNUSED, rewards
 from r1jax.text import chat
 from r1jax.text.chat import split_response
+from r1jax.text.chat_template import check_arguments
 from r1jax.text.tokenizer import Tokenizer
 from r1jax.training import checkpoint
 from r1jax.training.metrics import say
@@ -51,6 +52,7 @@ class Reading:
             template.
         max_tokens: of an input. A longer one loses its middle, see `ids_of`.
         version: of this file's form.
+        template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
     """
 
     sees: Literal["summary", "response"]
@@ -58,9 +60,11 @@ class Reading:
     chat: bool = False
     max_tokens: int = 4096
     version: Literal[1] = 1
+    template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         at_least(8, self, "max_tokens")
+        check_arguments(self.template_arguments, self.chat)
         chat.render(self.template, "")  # Raises for a template that does not exist.
 
 
@@ -72,7 +76,7 @@ def text_of(reading: Reading, tokenizer: Tokenizer, question: str, response: str
         response: as the policy wrote it.
         marker: its form, see `split_response`.
     """
-    before = prompt_text(question, reading.template, reading.chat, tokenizer)
+    before = prompt_text(question, reading.template, reading.chat, tokenizer, reading.template_arguments)
     if reading.sees == "summary":
         return before, split_response(response, marker).final
     return before, chat.continuation(before, response)

@@ -17,7 +17,26 @@ Message = Mapping[str, Any]
 
 # Of one rendering. The longest conversations with the most tools take a tenth of a second and a few megabytes.
 SECONDS, MEMORY, CHARACTERS = 5.0, 512 * 2**20, 2**24
+# What a template is given by whoever renders a conversation, so that no config may set it.
+_GIVEN = ("messages", "tools", "add_generation_prompt", "now")
 _SERVE = "import sys; sys.path[:] = sys.argv[1:]; from r1jax.text.template_process import serve; serve({}, {}, {})"
+
+
+def check_arguments(arguments: Mapping[str, Any], chat: bool) -> None:
+    """Checks a config's `template_arguments`.
+
+    Raises:
+        ValueError: there are some without `chat`, one is not for a config to set, or one is nothing that JSON can hold.
+    """
+    if arguments and not chat:
+        raise ValueError(f"template_arguments={dict(arguments)} are for the model's own chat template: set chat=true")
+    for name in _GIVEN:
+        if name in arguments:
+            raise ValueError(f"template_arguments.{name} is not to be chosen: it is given with each conversation")
+    try:
+        json.dumps(dict(arguments), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"template_arguments={dict(arguments)} should be what JSON can hold: {error}") from error
 
 
 class TemplateLimitError(ValueError):

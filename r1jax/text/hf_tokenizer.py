@@ -3,11 +3,13 @@
 import datetime
 import json
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tokenizers
 
+from r1jax.config import nearest
 from r1jax.core import files
 from r1jax.text import tokenizer_config
 from r1jax.text.chat_template import Message, TemplateLimitError, render_template
@@ -126,12 +128,16 @@ class HuggingFaceTokenizer:
         name = "tool_use" if variables.get("tools") and "tool_use" in templates else "default"
         if name not in templates:
             raise ValueError(f"none of the model's chat templates is the default: {', '.join(templates)}")
+        place = pathlib.PurePath(self._where, self._config.template_files[name])
+        words = set(re.findall(r"[A-Za-z_]\w*", templates[name]))
+        if unread := sorted(variables.keys() - words - {"tools", "documents"}):
+            raise ValueError(f"{place}: the chat template reads no variable {unread[0]!r}; nearest: "
+                             f"{nearest(unread[0], words)}")  # fmt: skip
         given = {"tools": None, "documents": None, **self._special_tokens, **variables}
         given |= {"messages": list(messages), "add_generation_prompt": add_generation_prompt}
         try:
             return render_template(templates[name], given, now)
         except ValueError as error:
-            place = pathlib.PurePath(self._where, self._config.template_files[name])
             kind = TemplateLimitError if isinstance(error, TemplateLimitError) else ValueError
             raise kind(f"{place}: {error}") from error
 

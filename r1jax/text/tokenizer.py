@@ -58,10 +58,11 @@ class Tokenizer(Protocol):
             messages: `{"role": ..., "content": ...}` and whatever else the template reads.
             add_generation_prompt: end with the opening of the assistant's turn.
             now: the time that a template which asks for it is told; None: the clock's.
-            variables: what else the template reads, say `tools`, a list of JSON schemas.
+            variables: what else the template reads, say `tools`, a list of JSON schemas, or `enable_thinking`.
 
         Raises:
-            ValueError: the model has no template, or its template refuses the messages, in its own words.
+            ValueError: the model has no template, its template refuses the messages, in its own words, or it does not
+                read one of the variables, tools aside.
         """
         ...
 
