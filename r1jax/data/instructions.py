@@ -112,7 +112,8 @@ class Instructions:
         }
         if not self.examples:
             counts = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
-            raise ValueError(f"no example of {', '.join(cfg.files)} is left to train on: {counts}")
+            hint = "; data.held_out_share=0 keeps all questions" if len(read) > len(allowed) else ""
+            raise ValueError(f"no example of {', '.join(cfg.files)} is left to train on: {counts}{hint}")
 
     @property
     def notice(self) -> str:

@@ -109,7 +109,8 @@ class Preferences:
         if not self.size or (cfg.held_out_share and not self.held_out):
             counts = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
             raise ValueError(f"{cfg.path} has {self.size} examples to train on and {len(self.held_out)} held out by "
-                             f"data.held_out_share={cfg.held_out_share}, besides {counts}")  # fmt: skip
+                             f"data.held_out_share={cfg.held_out_share}, besides {counts}; with data.held_out_share=0 "
+                             "all are trained on and none is evaluated")  # fmt: skip
 
     def take(self, start: int, count: int) -> list[Example]:
         """The training examples at positions start .. start + count - 1: `take(0, 10) == take(0, 5) + take(5, 5)`.

@@ -185,11 +185,13 @@ class Questions:
         return "; ".join(f"{count} {what} left out" for count, what in counts if count)
 
     def held_out(self, count: int) -> list[Prompt]:
-        """The first `count` held-out questions, or all there are of a file that has fewer.
+        """The first `count` held-out questions, or all there are of a file that has fewer; [] where no share is held out.
 
         Raises:
-            ValueError: the file has none.
+            ValueError: the file has none, and a share is held out.
         """
+        if not self._cfg.held_out_share:
+            return []
         return self.take(0, max(min(count, len(self._held_out)), 1) if self._cfg.path else count, held_out=True)
 
     def training(self, count: int) -> list[Prompt]:
@@ -230,7 +232,8 @@ class Questions:
         if not rows or (held_out and start + count > len(rows)):
             raise ValueError(
                 f"{self._cfg.path} has {len(rows)} {side} questions, {start + count} are asked for; "
-                f"data.held_out_share={self._cfg.held_out_share} divides them"
+                f"data.held_out_share={self._cfg.held_out_share} divides them by their text: with 0 all are trained on and "
+                "none is evaluated"
             )
         prompts = []
         for position, index in enumerate(jsonl.order(self._seed, len(rows), start, count), start):

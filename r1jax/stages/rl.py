@@ -163,6 +163,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     schedule = state.learning_rate(cfg.optimizer, updates)
     questions = Questions(cfg.data, cfg.seed, tokenizer, examine=examine_for_reward)
     held_out = questions.held_out(cfg.evaluation.questions)
+    questions.take(0, 1)  # a file that has none to train on says so now, not after an evaluation
     engine = Engine(model, cfg.sampling, tokenizer, mesh)
     eval_sampling = dataclasses.replace(cfg.sampling, truncation=cfg.evaluation.truncation)
     eval_engine = Engine(model, eval_sampling, tokenizer, mesh)
@@ -204,7 +205,9 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         return sample
 
     def evaluate_at(step: int) -> None:
-        """Evaluates the weights after `step` steps and writes what it found."""
+        """Evaluates the weights after `step` steps, where questions are held out, and writes what it found."""
+        if not held_out:
+            return
         edge = step in (0, cfg.num_steps)
         samples = cfg.evaluation.samples if edge else cfg.evaluation.samples_during
         row, rollouts = evaluate(
