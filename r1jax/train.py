@@ -238,14 +238,14 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
         # Other stages keep what they have line by line, and stop at once.
         with stopping.after_the_step() if isinstance(cfg, Trained) else contextlib.nullcontext():
             run_stage(cfg, args.workdir, mesh)
-    if isinstance(cfg, Trained) and jax.process_index() == 0:
-        from rich.console import Console
+        if isinstance(cfg, Trained) and jax.process_index() == 0:
+            from rich.console import Console
 
-        from r1jax.report.run import headline, write_report
+            from r1jax.report.run import headline, write_report
 
-        path = write_report(args.workdir)
-        Console().print(headline(args.workdir))
-        print(f"report: {path}")
+            path = write_report(args.workdir)
+            Console().print(headline(args.workdir))
+            print(f"report: {path}")
     processes.leave()
 
 
