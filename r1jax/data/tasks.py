@@ -185,7 +185,7 @@ class Questions:
         return "; ".join(f"{count} {what} left out" for count, what in counts if count)
 
     def held_out(self, count: int) -> list[Prompt]:
-        """The first `count` held-out questions, or all there are of a file that has fewer; [] where no share is held out.
+        """The first `count` held-out questions, or all there are of a file that has fewer; [] of a share of 0.
 
         Raises:
             ValueError: the file has none, and a share is held out.
@@ -232,8 +232,8 @@ class Questions:
         if not rows or (held_out and start + count > len(rows)):
             raise ValueError(
                 f"{self._cfg.path} has {len(rows)} {side} questions, {start + count} are asked for; "
-                f"data.held_out_share={self._cfg.held_out_share} divides them by their text: with 0 all are trained on and "
-                "none is evaluated"
+                f"data.held_out_share={self._cfg.held_out_share} divides them by their text: with 0 all are trained on "
+                "and none is evaluated"
             )
         prompts = []
         for position, index in enumerate(jsonl.order(self._seed, len(rows), start, count), start):
