@@ -27,8 +27,8 @@ PUBLISHED = " (published)"  # behind the name of a model whose numbers are not o
 _RATES = ("truncated", "no_answer", "ungradable", "well_formed", "mixed_language")
 _NEEDED = ("title", "group", "model", "metric", "n", "k", "figures", "stamp")
 # Settings in which two results of one row should agree.
-_ALIKE = ("temperature", "top_p", "top_k", "max_new_tokens", "template", "chat", "instruction", "shots", "seed",
-          "grader")  # fmt: skip
+_ALIKE = ("temperature", "top_p", "top_k", "max_new_tokens", "template", "chat", "template_arguments", "instruction",
+          "shots", "seed", "grader")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -166,7 +166,8 @@ class Asking:
             ConfigError: the record holds samples drawn otherwise.
         """
         prompts = [self._dressed(prompt, request, model) for prompt in prompts]
-        setup = {"model": model.stamp, "chat": request.chat, "asked": request.asked, **self.setup}
+        setup = {"model": model.stamp, "chat": request.chat, "asked": request.asked,
+                 "template_arguments": dict(model.template_arguments), **self.setup}  # fmt: skip
         record = collect(
             request.way, self.workdir / request.way, setup, self._grader(), prompts, samples,
             (self.seed, WAYS.index(request.way)), model.draw, self._grade(request),
@@ -177,7 +178,7 @@ class Asking:
         text = request.write(prompt)
         if model.tokenizer is None:
             return dataclasses.replace(prompt, text=text)
-        text = prompt_text(text, "plain", request.chat, model.tokenizer)
+        text = prompt_text(text, "plain", request.chat, model.tokenizer, model.template_arguments)
         return dataclasses.replace(prompt, text=text, ids=tuple(model.tokenizer.encode(text)))
 
     def _grader(self) -> str:

@@ -40,6 +40,7 @@ from r1jax.stages.readable import ReadableConfig
 from r1jax.stages.record import write_json
 from r1jax.stages.sampler import Sampler
 from r1jax.text.chat import join_response, render
+from r1jax.text.chat_template import check_arguments
 from r1jax.training.metrics import say
 
 
@@ -77,6 +78,7 @@ class ColdStartConfig:
         model: the teacher: a model folder of ours, a Hugging Face folder or a .gguf file; "": the endpoint.
         endpoint: the teacher behind an OpenAI-compatible server.
         chat: speak to the teacher, through its chat template; else it is a base model and continues plain text.
+        template_arguments: what else the teacher's chat template reads, say `{"enable_thinking": False}`.
         few_shot, direct, zero: the ways, each where it is wanted.
         data: the folder of `files`.
         files: chains of thought that are there, see `candidates.from_file`.
@@ -111,10 +113,12 @@ class ColdStartConfig:
     graders: GraderConfig = GraderConfig()
     compute: ComputeConfig | None = None
     seed: int = 0
+    template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     mesh: MeshConfig = MeshConfig()
 
     def __post_init__(self):
         at_least(0, self, "count")
+        check_arguments(self.template_arguments, self.chat)
         within("[0, 1]", self, "held_out_share")
         seed_fits(self)
         if not (self.few_shot or self.direct or self.zero or self.files):
@@ -200,7 +204,7 @@ def _questions(cfg: ColdStartConfig) -> tuple[list[Prompt], set[str]]:
     """What is asked, not dressed for any model yet, and the names of who grades it."""
     if not _asks(cfg):
         return [], set()
-    data = dataclasses.replace(cfg.questions, template="plain", chat=False, marker="")
+    data = dataclasses.replace(cfg.questions, template="plain", chat=False, marker="", template_arguments={})
     questions = Questions(data, cfg.seed, SimpleNamespace(encode=lambda text: ()), examine=examine)
     asked = questions.training(cfg.count)
     if left_out := questions.left_out():
@@ -234,13 +238,15 @@ def _graders(cfg: ColdStartConfig, names: set[str]) -> Iterator[GraderPool | Non
 
 def _teacher(cfg: ColdStartConfig, workdir: pathlib.Path, mesh: Mesh) -> Sampler:
     return sampler.open_sampler(
-        cfg.model, cfg.endpoint, cfg.sampling, cfg.chat, cfg.compute, mesh, workdir / "usage.jsonl"
-    )
+        cfg.model, cfg.endpoint, cfg.sampling, cfg.chat, cfg.compute, mesh, workdir / "usage.jsonl",
+        cfg.template_arguments,
+    )  # fmt: skip
 
 
 def _sampled_zero(cfg: ColdStartConfig, prompts: Sequence[Prompt], asking: Asking, mesh: Mesh) -> list[Candidate]:
     """Outputs of the R1-Zero checkpoint, which is let go of before a teacher is opened."""
-    zero = sampler.open_sampler(cfg.zero.model, EndpointConfig(), cfg.sampling, cfg.questions.chat, None, mesh)
+    zero = sampler.open_sampler(cfg.zero.model, EndpointConfig(), cfg.sampling, cfg.questions.chat, None, mesh,
+                                template_arguments=cfg.questions.template_arguments)  # fmt: skip
     request = Request("zero", cfg.questions.template, lambda prompt: render(cfg.questions.template, prompt.question),
                       cfg.questions.chat, tags=True, ends=True)  # fmt: skip
     return asking.collect(request, prompts, cfg.zero.samples, zero)

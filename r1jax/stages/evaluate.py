@@ -7,6 +7,7 @@ test-set size"; instructions are ours (`r1jax.benchmarks`); DROP's three example
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
@@ -26,6 +27,7 @@ from r1jax.stages.held_out import EVAL_STREAM
 from r1jax.stages.question_sets import BenchmarkConfig, QuestionSet, from_benchmark, from_task
 from r1jax.stages.record import write_json
 from r1jax.stages.sampler import Sampler
+from r1jax.text.chat_template import check_arguments
 from r1jax.training.metrics import say
 
 
@@ -46,6 +48,7 @@ class EvaluateConfig:
         samples: k; 0: by the number of questions, see `samples_for`.
         template: a name in `r1jax.text.chat.TEMPLATES`, around what the benchmark asks.
         chat: ask through the model's own chat template; with an endpoint, as a user's message.
+        template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
         marker: of the cold-start form, see `Prompt.marker`; "": the form of the tags.
         sampling: how samples are drawn.
         graders: how answers are graded.
@@ -72,10 +75,12 @@ class EvaluateConfig:
     judge: JudgeConfig = JudgeConfig()
     compute: ComputeConfig | None = None
     seed: int = 0
+    template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     mesh: MeshConfig = MeshConfig()
 
     def __post_init__(self):
         at_least(0, self, "questions", "samples")
+        check_arguments(self.template_arguments, self.chat)
         seed_fits(self)
         at_least(1, self, "task_questions")
         names = [benchmark.folder for benchmark in self.benchmarks] + [f"reasoning_gym_{t.name}" for t in self.tasks]
@@ -103,8 +108,9 @@ def run(cfg: EvaluateConfig, workdir: pathlib.Path, mesh: Mesh) -> list[dict[str
     """
     label = cfg.label or workdir.resolve().name
     model = sampler.open_sampler(
-        cfg.model, cfg.endpoint, cfg.sampling, cfg.chat, cfg.compute, mesh, workdir / "usage.jsonl"
-    )
+        cfg.model, cfg.endpoint, cfg.sampling, cfg.chat, cfg.compute, mesh, workdir / "usage.jsonl",
+        cfg.template_arguments,
+    )  # fmt: skip
     sets = [from_benchmark(cfg, each, model.tokenizer) for each in cfg.benchmarks]
     sets += [from_task(cfg, task, model.tokenizer) for task in cfg.tasks]
     say(f"{label}: {', '.join(f'{s.name} ({len(s.prompts)} questions)' for s in sets)}")

@@ -81,7 +81,8 @@ class QuestionSet:
 
     def setup(self, cfg: "EvaluateConfig") -> dict[str, Any]:
         """What samples depend on beside the model."""
-        how = sampler.settings(cfg.seed, cfg.sampling, cfg.template, cfg.chat, cfg.marker, cfg.compute)
+        how = sampler.settings(cfg.seed, cfg.sampling, cfg.template, cfg.chat, cfg.marker, cfg.compute,
+                               cfg.template_arguments)  # fmt: skip
         return {"data": dict(self.data), **how, **self.asked}
 
 
@@ -108,7 +109,8 @@ def from_benchmark(cfg: "EvaluateConfig", each: BenchmarkConfig, tokenizer: Toke
     rows = [found.rows[i] for i in jsonl.order(cfg.seed, len(found.rows), 0, count)]
     prompts = []
     for row in rows:
-        text = prompt_text(render(row, instruction, found.shots), cfg.template, cfg.chat, tokenizer)
+        question = render(row, instruction, found.shots)
+        text = prompt_text(question, cfg.template, cfg.chat, tokenizer, cfg.template_arguments)
         metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer")}
         prompts.append(Prompt(row["id"], row["prompt"], row["answer"], f"{grader}:{each.folder}", text,
                               tuple(tokenizer.encode(text)) if tokenizer else (), metadata, cfg.marker))  # fmt: skip
@@ -125,7 +127,8 @@ def from_task(cfg: "EvaluateConfig", task: TaskConfig, tokenizer: Tokenizer | No
     Raises:
         ConfigError: see `tasks.Questions`.
     """
-    data = DataConfig(tasks=(task,), template=cfg.template, chat=cfg.chat, marker=cfg.marker)
+    data = DataConfig(tasks=(task,), template=cfg.template, chat=cfg.chat, marker=cfg.marker,
+                      template_arguments=cfg.template_arguments)  # fmt: skip
     questions = Questions(data, cfg.seed, tokenizer, examine=examine)
     prompts = questions.held_out(cfg.task_questions)
     name = f"reasoning_gym_{task.name}"

@@ -124,7 +124,8 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
         ConfigError: the workdir's samples were drawn otherwise, or an evaluation's questions cannot be found.
         FileNotFoundError, ValueError: the model or the questions cannot be read, or not graded here.
     """
-    model = sampler.open_sampler(cfg.model, cfg.endpoint, cfg.sampling, cfg.data.chat, cfg.compute, mesh)
+    model = sampler.open_sampler(cfg.model, cfg.endpoint, cfg.sampling, cfg.data.chat, cfg.compute, mesh,
+                                 template_arguments=cfg.data.template_arguments)  # fmt: skip
     questions = Questions(cfg.data, cfg.seed, model.tokenizer, examine=who_grades(cfg))
     asked = questions.training(cfg.num_prompts)
     if left_out := questions.left_out():
@@ -135,7 +136,8 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
         + ", ".join(f"{name} ({count})" for name, count in sorted(by_grader.items()))
         + (f"; {len(contaminated)} questions are those of evaluations and not asked" if contaminated else ""))
     setup = {"model": model.stamp, "questions": _stamp(cfg.data), **sampler.settings(
-        cfg.seed, cfg.sampling, cfg.data.template, cfg.data.chat, cfg.data.marker, cfg.compute
+        cfg.seed, cfg.sampling, cfg.data.template, cfg.data.chat, cfg.data.marker, cfg.compute,
+        cfg.data.template_arguments,
     )}  # fmt: skip
     versions = {name: graders.version(name, cfg.graders, cfg.judge) for name in sorted(by_grader)}
     stamps = {prompt.id: versions[prompt.grader] for prompt in prompts}

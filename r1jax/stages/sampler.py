@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -34,12 +35,14 @@ class Sampler:
         tokenizer: the model's; None: a server has it.
         stamp: what tells the model from others, for the record.
         usage: what a server has cost; None: a checkpoint of ours.
+        template_arguments: what else its chat template is to read.
     """
 
     draw: Draw
     tokenizer: Tokenizer | None
     stamp: Mapping[str, Any]
     usage: Usage | None = None
+    template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def check(model: str, endpoint: EndpointConfig) -> None:
@@ -52,37 +55,40 @@ def check(model: str, endpoint: EndpointConfig) -> None:
 
 
 def settings(
-    seed: int, sampling: SamplingConfig, template: str, chat: bool, marker: str, compute: ComputeConfig | None
-) -> dict[str, Any]:
+    seed: int, sampling: SamplingConfig, template: str, chat: bool, marker: str, compute: ComputeConfig | None,
+    template_arguments: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:  # fmt: skip
     """What samples depend on beside the model and the questions, for the record."""
     truncation = sampling.truncation
     return {
         "seed": seed, "temperature": truncation.temperature, "top_p": truncation.top_p, "top_k": truncation.top_k,
         "max_new_tokens": sampling.max_new_tokens, "template": template, "chat": chat, "marker": marker,
-        "compute": compute,
+        "compute": compute, **({"template_arguments": dict(template_arguments)} if template_arguments else {}),
     }  # fmt: skip
 
 
 def open_sampler(
     model: str, endpoint: EndpointConfig, sampling: SamplingConfig, chat: bool, compute: ComputeConfig | None,
-    mesh: Mesh, usage: pathlib.Path | None = None,
+    mesh: Mesh, usage: pathlib.Path | None = None, template_arguments: Mapping[str, Any] = MappingProxyType({}),
 ) -> Sampler:  # fmt: skip
     """Opens the checkpoint `model`, or where that is "" the way to the endpoint, which process 0 alone asks.
 
     Args:
         chat: a server is sent the text as a user's message; else it continues the text.
         usage: the file that keeps what a server cost, see `Endpoint`.
+        template_arguments: what else its chat template is to read; a server is sent them.
 
     Raises:
         FileNotFoundError, ValueError: see `checkpoint.load_model` and `Endpoint`.
     """
     if not model:
-        server = Endpoint(endpoint, sampling.max_new_tokens, sampling.truncation, chat, usage)
+        server = Endpoint(endpoint, sampling.max_new_tokens, sampling.truncation, chat, usage, template_arguments)
 
         def ask(*args) -> object:
             return server.generate(*args) if jax.process_index() == 0 else None
 
-        return Sampler(ask, None, {"endpoint": endpoint.base_url, "name": endpoint.model}, server.usage)
+        return Sampler(ask, None, {"endpoint": endpoint.base_url, "name": endpoint.model}, server.usage,
+                       template_arguments)  # fmt: skip
     path = pathlib.Path(model)
     processes.meet()  # process 0 may still grade what the model before said
     params, shape, tokenizer = checkpoint.load_model(path, mesh, compute, dtype=None)
@@ -92,4 +98,4 @@ def open_sampler(
         return engine.generate(params, prompts, samples, seed, on_finish, skip)
 
     told = stamp.model_hash(path) if jax.process_index() == 0 else ""
-    return Sampler(draw, tokenizer, {"path": model, "hash": told})
+    return Sampler(draw, tokenizer, {"path": model, "hash": told}, None, template_arguments)
