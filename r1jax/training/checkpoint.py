@@ -11,12 +11,11 @@ from types import MappingProxyType, ModuleType
 from typing import Any, Protocol
 
 import jax
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from r1jax import config
 from r1jax.config import at_least
-from r1jax.core import checksums
+from r1jax.core import checksums, processes
 from r1jax.core import params as core
 from r1jax.core.files import exists, one_line, read_object
 from r1jax.core.params import Params
@@ -33,6 +32,7 @@ from r1jax.training.metrics import clock, say
 MODEL = "model.json"  # what makes a folder ours
 HF_CONFIG, PARAMS = "hf_config.json", "params"
 SAFETENSORS = ".safetensors"
+_PATIENCE_S = 24 * 3600  # of a process for the slowest one's disk
 DAMAGED = "damaged_checkpoints"  # where states go whose files have changed since they were saved
 
 
@@ -81,7 +81,9 @@ class Checkpoints:
         self._cfg, self._total = cfg, total_steps
         folder = (workdir / "checkpoints").absolute()
         _set_damaged_aside(folder)
-        options = _orbax().CheckpointManagerOptions(max_to_keep=cfg.keep, create=True)
+        options = _orbax().CheckpointManagerOptions(
+            max_to_keep=cfg.keep, create=True, async_options=_orbax().AsyncOptions(timeout_secs=_PATIENCE_S)
+        )
         self._manager = _orbax().CheckpointManager(folder, options=options)
         self._finishing: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -150,6 +152,7 @@ class Checkpoints:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
+        processes.meet()  # process 0 alone makes the checksums
 
 
 def _set_damaged_aside(folder: pathlib.Path) -> None:
@@ -175,7 +178,7 @@ def _set_damaged_aside(folder: pathlib.Path) -> None:
             aside.parent.mkdir(exist_ok=True)
             path.replace(aside)
     if damaged:
-        multihost_utils.sync_global_devices("damaged states are set aside")
+        processes.meet()
 
 
 def save_model(
@@ -198,7 +201,8 @@ def save_model(
             (folder / HF_CONFIG).write_text(json.dumps(hf_config, indent=2) + "\n")
         for name, content in beside.items():
             (folder / name).write_bytes(content)
-    with _orbax().StandardCheckpointer() as checkpointer:
+    options = _orbax().AsyncOptions(timeout_secs=_PATIENCE_S)
+    with _orbax().StandardCheckpointer(async_options=options) as checkpointer:
         checkpointer.save(folder / PARAMS, params)
     if jax.process_index() == 0:
         content = f"{json.dumps(dataclasses.asdict(cfg), indent=1)}\n".encode()
@@ -206,7 +210,7 @@ def save_model(
         temporary = marker.with_suffix(".tmp")
         temporary.write_bytes(content)
         temporary.replace(marker)
-    multihost_utils.sync_global_devices("model saved")  # another process may load it next
+    processes.meet()  # another process may load it next
 
 
 def is_model(path: pathlib.Path) -> bool:
