@@ -94,13 +94,14 @@ def claim(workdir: pathlib.Path, cfg: Trained) -> None:
     if getattr(cfg, "soft_targets", ""):
         keys["soft_targets_key"] = soft_targets.key(cfg.soft_targets)
     files = getattr(cfg.data, "files", (cfg.data.path,)) if cfg.data else ()
-    hashes = [hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:12]
-              for path in files if pathlib.Path(path).is_file()]  # one that is missing is told where it is read
-    if hashes:
+    files = [path for path in files if pathlib.Path(path).is_file()]  # one that is missing is told where it is read
+    if files:
+        hashes = (hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:12] for path in files)
         keys["data_key"] = " ".join(hashes)
     run_record.claim(
         workdir / "config.json", cfg, "another config's run", begun=has_begun(workdir),
-        keys=keys, grows={"num_steps": state.fixes_num_steps(cfg.optimizer)}, writes=jax.process_index() == 0,
+        keys=keys, files={"data_key": files}, grows={"num_steps": state.fixes_num_steps(cfg.optimizer)},
+        writes=jax.process_index() == 0,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import datetime
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from r1jax import config
@@ -35,7 +35,7 @@ def is_means(key: str) -> bool:
 
 def claim(
     path: pathlib.Path, settings: Any, what: str, *, begun: bool, keys: Mapping[str, str] | None = None,
-    grows: Mapping[str, str] | None = None, writes: bool = True,
+    files: Mapping[str, Sequence[str]] | None = None, grows: Mapping[str, str] | None = None, writes: bool = True,
 ) -> None:  # fmt: skip
     """Makes a folder that of these settings, or checks that it is; other means are told and recorded.
 
@@ -49,6 +49,7 @@ def claim(
         what: what the folder holds where it is not that of these settings, for the error.
         begun: whether there is anything that was made with the record's settings; else it is free.
         keys: hashes of files and models that the settings name by their paths. A record without one takes it over.
+        files: of keys that hold the hashes of several files, a word each, these files.
         grows: numbers that may grow: by their keys why they may not after all, "" where they may.
         writes: whether this process writes the record; only one of several does.
 
@@ -67,6 +68,8 @@ def claim(
     refused = []
     for key, (old, new) in changed.items():
         why = _may_not_grow(key, recorded, current, grows) if key in grows else ""
+        if key in (files or {}):
+            why = _changed_files(files[key], recorded[key].split(), current[key].split())
         if why or not (key in grows or is_means(key)):
             refused.append(f"{key}: {old} -> {new}" + (f" ({why})" if why else ""))
     if refused:
@@ -97,6 +100,14 @@ def _filled(settings: Any, recorded: Any) -> Any:
 def _may_not_grow(key: str, recorded: Mapping[str, Any], current: Mapping[str, Any], grows: Mapping[str, str]) -> str:
     """Why a number may not be the one it now is; "" where it may."""
     return grows[key] if current[key] > recorded[key] else "it may only grow: those steps may be done"
+
+
+def _changed_files(files: Sequence[str], recorded: Sequence[str], current: Sequence[str]) -> str:
+    """Which files have another content now; "" where there were others."""
+    if len(recorded) != len(current):
+        return ""
+    changed = [file for file, old, new in zip(files, recorded, current, strict=True) if old != new]
+    return f"another content of {', '.join(changed)}"
 
 
 def _write(path: pathlib.Path, record: Any) -> None:
