@@ -145,6 +145,22 @@ def test_hashes_are_taken_over_by_a_record_without_them_and_compared_by_one_with
         run_record.claim(path, {"a": 1}, "things", begun=True, keys={"data_key": "y"})
 
 
+def test_of_several_data_files_the_one_whose_content_changed_is_named(tmp_path):
+    files = [tmp_path / name for name in ("a.jsonl", "b.jsonl", "c.jsonl")]
+    for file in files:
+        file.write_text(file.name)
+    cfg = config.parse(SupervisedConfig, merged(BASE, data={"paths": tuple(map(str, files))}))
+    train.claim(tmp_path / "run", cfg)
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 0}\n')
+    files[1].write_text("another")
+    with pytest.raises(ConfigError) as refused:
+        train.claim(tmp_path / "run", cfg)
+    assert str(refused.value).endswith(f"(another content of {files[1]})")
+    files[1].unlink()
+    with pytest.raises(ConfigError, match="data_key: "):
+        train.claim(tmp_path / "run", cfg)
+
+
 def test_all_means_are_fields_of_a_config():
     keys = {key for cls in train.STAGES.values() for key in config.keys_of(cls)}
     assert [each for each in run_record.MEANS if each not in keys] == ["model.path"]

@@ -69,7 +69,7 @@ def claim(
     for key, (old, new) in changed.items():
         why = _may_not_grow(key, recorded, current, grows) if key in grows else ""
         if key in (files or {}):
-            why = _changed_files(files[key], recorded[key].split(), current[key].split())
+            why = _changed_files(files[key], *(side.get(key, "").split() for side in (recorded, current)))
         if why or not (key in grows or is_means(key)):
             refused.append(f"{key}: {old} -> {new}" + (f" ({why})" if why else ""))
     if refused:
