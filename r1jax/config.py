@@ -5,8 +5,10 @@ line's overrides, `parse` turns the result into typed dataclasses, and nothing f
 """
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
+import errno
 import hashlib
 import importlib.util
 import json
@@ -105,6 +107,40 @@ def status_of(error: BaseException) -> int:
     return 2 if isinstance(error, OSError | ValueError) else 1
 
 
+@contextlib.contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Within, an error of the operating system is told with what was being done, say "writing runs/x/report.html"."""
+    try:
+        yield
+    except OSError as error:
+        error.add_note(what)
+        raise
+
+
+def message_of(error: BaseException) -> str:
+    """What to say of an error: its own words, and where these are the operating system's, with file, deed and remedy."""
+    if not isinstance(error, OSError) or error.errno is None or not error.strerror:
+        return str(error)
+    path = pathlib.Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    what, remedy = error.strerror[:1].lower() + error.strerror[1:], ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "free some space; what is complete stays, and the same command goes on from it"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = "choose a place that you may read and write, or have its owner allow it (ls -ld says who that is)"
+    elif error.errno == errno.EMFILE:
+        remedy = "allow more by ulimit -n"
+    elif error.errno == errno.ENOENT and path:
+        what = missing_file(path)
+    elif error.errno == errno.EISDIR or (error.errno == errno.EEXIST and path and path.is_dir()):
+        what = "it is a folder, where a file is needed"
+    elif error.errno in (errno.ENOTDIR, errno.EEXIST):
+        what = "it, or what stands before it in the path, is a file, where a folder is needed"
+    if path and error.errno != errno.ENOENT:
+        what = f"{path}: {what}"
+    deeds = "".join(f", while {note}" for note in getattr(error, "__notes__", ()))
+    return f"{what}{deeds}{remedy and f'; {remedy}'}"
+
+
 def exit_status(run: Callable[[], None]) -> int:
     """Runs a command: 0 where it is done, 2 after a config, file or data error, told in one line on stderr.
 
@@ -116,7 +152,7 @@ def exit_status(run: Callable[[], None]) -> int:
     except (OSError, ValueError) as error:
         if os.environ.get("R1JAX_DEBUG"):
             raise
-        print(f"error: {printable(str(error), lines=True)}", file=sys.stderr)
+        print(f"error: {printable(message_of(error), lines=True)}", file=sys.stderr)
         return status_of(error)
     except KeyboardInterrupt as stop:
         if os.environ.get("R1JAX_DEBUG"):
@@ -152,7 +188,9 @@ def path_given(text: str) -> pathlib.Path:
 
 
 def missing_file(path: pathlib.Path) -> str:
-    """What to say of a file that is not there."""
+    """What to say of a file that is not there, or is a folder."""
+    if path.is_dir():
+        return f"{path} is a folder, where a file is needed"
     if not path.parent.is_dir():
         return f"no file {path}: there is no folder {path.parent}"
     names = (entry.name for entry in path.parent.iterdir())

@@ -64,7 +64,7 @@ def leave() -> None:
 def announce(error: BaseException) -> None:
     """Tells the other processes of the error that ends this one; does not return where another was first."""
     if several() and not _over.is_set():
-        status, text = config.status_of(error), str(error)
+        status, text = config.status_of(error), config.message_of(error)
         _announce(status, f"{type(error).__name__}: {text}" if status == 1 else text or "stopped")
 
 
