@@ -380,7 +380,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a check failed")
     args = parser.parse_args(argv)
     fine: list[bool] = []
-    status = exit_status(lambda: fine.append(run(args)))
+    status = exit_status(lambda: fine.append(run(args)), f"auditing into {args.workdir}")
     return status or int(args.strict and not all(fine))
 
 

@@ -118,7 +118,7 @@ def doing(what: str) -> Iterator[None]:
 
 
 def message_of(error: BaseException) -> str:
-    """What to say of an error: its own words, and where these are the operating system's, with file, deed and remedy."""
+    """What to say of an error: its own words; of one of the operating system's the file, the deed and the remedy too."""
     if not isinstance(error, OSError) or error.errno is None or not error.strerror:
         return str(error)
     path = pathlib.Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
@@ -141,14 +141,15 @@ def message_of(error: BaseException) -> str:
     return f"{what}{deeds}{remedy and f'; {remedy}'}"
 
 
-def exit_status(run: Callable[[], None]) -> int:
+def exit_status(run: Callable[[], None], deed: str = "") -> int:
     """Runs a command: 0 where it is done, 2 after a config, file or data error, told in one line on stderr.
 
     Those errors are messages to the user; others keep their trace, and with R1JAX_DEBUG in the environment these too.
-    Ctrl-C and SIGTERM are one line as well, see `status_of`.
+    Ctrl-C and SIGTERM are one line as well, see `status_of`. For `deed` see `doing`.
     """
     try:
-        run()
+        with doing(deed) if deed else contextlib.nullcontext():
+            run()
     except (OSError, ValueError) as error:
         if os.environ.get("R1JAX_DEBUG"):
             raise

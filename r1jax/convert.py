@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--max-shard-size", default="5GB", help="of a safetensors file; by default 5GB")
     parser.add_argument("--overwrite", action="store_true", help="replace the model that DST holds")
     args = parser.parse_args(argv)
-    return exit_status(lambda: run(args))
+    return exit_status(lambda: run(args), f"converting {args.source} to {args.target}")
 
 
 if __name__ == "__main__":

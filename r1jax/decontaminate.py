@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--ngram", type=int, default=13, help="words in a row that are too many to share; %(default)s")
     parser.add_argument("--share", type=float, default=0.0, help="of a question's runs, that are too many; 0: any run")
     args = parser.parse_args(argv)
-    return exit_status(lambda: run(args))
+    return exit_status(lambda: run(args), f"writing {args.out}")
 
 
 if __name__ == "__main__":

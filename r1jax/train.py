@@ -231,7 +231,8 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
     set_up_jax(args)
     cfg = read_config(args.config, overrides)
     mesh = make_mesh(cfg.mesh)
-    with stopping.sigterm_as_ctrl_c(), jax.set_mesh(mesh), owned(args.workdir):
+    deed = configs.doing(f"running stage {cfg.stage} in {args.workdir}")
+    with stopping.sigterm_as_ctrl_c(), jax.set_mesh(mesh), deed, owned(args.workdir):
         if isinstance(cfg, Trained):
             if isinstance(cfg, rl.RLConfig):
                 check_split(cfg)
@@ -244,7 +245,8 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
 
             from r1jax.report.run import headline, write_report
 
-            path = write_report(args.workdir)
+            with configs.doing("writing its report"):
+                path = write_report(args.workdir)
             Console().print(headline(args.workdir))
             print(f"report: {path}")
     processes.leave()

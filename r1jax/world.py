@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of problems, pairs and responses; %(default)s")
     parser.add_argument("--marker", default="", help="of the cold-start form, for thoughts; by default those of tags")
     args = parser.parse_args(argv)
-    return exit_status(lambda: write(args.out, args.seed, args.marker))
+    return exit_status(lambda: write(args.out, args.seed, args.marker), f"writing files into {args.out}")
 
 
 if __name__ == "__main__":

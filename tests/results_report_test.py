@@ -150,7 +150,7 @@ def test_the_command(two):
     assert "DeepSeek-R1 (published)" in " ".join(done.stdout.split()) or "published" in done.stdout
     assert (two[0] / "results.html").exists()
     wrong = subprocess.run([sys.executable, "-m", "r1jax.report", str(two[0].parent)], capture_output=True, text=True)
-    assert wrong.returncode == 1 and wrong.stderr.startswith("error: ")
+    assert wrong.returncode == 2 and wrong.stderr.startswith("error: ")
 
 
 def test_published_numbers_are_numbers_with_a_source():

@@ -6,30 +6,33 @@ results.html and PNG files beside it.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import rich.console
 
-from r1jax.config import path_given, printable
+from r1jax.config import exit_status, path_given
 from r1jax.report.results_page import write_results
 from r1jax.report.run import BASE_TITLE, headline, write_report
 
 
-def main() -> None:
+def main() -> int:
+    """The exit status, see `config.exit_status`."""
     parser = argparse.ArgumentParser(prog="r1jax.report", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("folders", type=path_given, nargs="+", help="the workdir of one run, or those of evaluations")
     parser.add_argument("--base-title", default=BASE_TITLE, help="of a run: the model before RL (%(default)s)")
     parser.add_argument("--out", type=path_given, help="of evaluations: where to write; default: the first folder")
     args = parser.parse_args()
-    try:
+
+    def run() -> None:
         shown, path = report(args.folders, args.base_title, args.out)
-    except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(f"error: {printable(str(error), lines=True)}") from error
-    console = rich.console.Console()
-    for table in shown:
-        console.print(table)
-    console.print(f"report: {path}", soft_wrap=True, markup=False, highlight=False)
+        console = rich.console.Console()
+        for table in shown:
+            console.print(table)
+        console.print(f"report: {path}", soft_wrap=True, markup=False, highlight=False)
+
+    return exit_status(run, f"writing the report of {', '.join(map(str, args.folders))}")
 
 
 def report(folders: list[Path], base_title: str, out: Path | None) -> tuple[list, Path]:
@@ -48,4 +51,4 @@ def report(folders: list[Path], base_title: str, out: Path | None) -> tuple[list
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,13 +8,14 @@ import argparse
 import json
 import math
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import rich.console
 
-from r1jax.config import path_given, printable
+from r1jax.config import exit_status, path_given
 from r1jax.report.plots import Plot
 from r1jax.report.recipe_plots import compare, draw
 from r1jax.report.results import Cell, Row, Table
@@ -318,24 +319,26 @@ def write(folders: Sequence[Path], out: Path) -> tuple[list[Table], Path]:
     return found, path
 
 
-def main() -> None:
+def main() -> int:
+    """The exit status, see `config.exit_status`."""
     parser = argparse.ArgumentParser(prog="r1jax.report.recipe", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("folders", type=path_given, nargs="+", help="one for each seed")
     parser.add_argument("--out", type=path_given, help="where to write; default: the first folder")
     parser.add_argument("--markdown", type=path_given, help="the tables as a page, after its first lines up to '## '")
     args = parser.parse_args()
-    try:
+
+    def run() -> None:
         found, path = write(args.folders, args.out or args.folders[0])
-    except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(f"error: {printable(str(error), lines=True)}") from error
-    for table in found:
-        rich.console.Console().print(console(table))
-    if args.markdown:
-        head = args.markdown.read_text("utf-8").partition("## The stages")[0] if args.markdown.exists() else ""
-        args.markdown.write_text(head + markdown(found), "utf-8")
-    print(f"report: {path}")
+        for table in found:
+            rich.console.Console().print(console(table))
+        if args.markdown:
+            head = args.markdown.read_text("utf-8").partition("## The stages")[0] if args.markdown.exists() else ""
+            args.markdown.write_text(head + markdown(found), "utf-8")
+        print(f"report: {path}")
+
+    return exit_status(run, f"writing the report of {', '.join(map(str, args.folders))}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
