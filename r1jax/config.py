@@ -118,7 +118,7 @@ def doing(what: str) -> Iterator[None]:
 
 
 def message_of(error: BaseException) -> str:
-    """What to say of an error: its own words; of one of the operating system's the file, the deed and the remedy too."""
+    """What to say of an error: its own words; of one of the operating system's, the file, the deed and a remedy."""
     if not isinstance(error, OSError) or error.errno is None or not error.strerror:
         return str(error)
     path = pathlib.Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
