@@ -18,7 +18,8 @@ QUESTION = {"prompt": "What is 2 + 2?", "answer": "4"}
 ANSWERED = {"prompt": "What is 2 + 2?", "response": "<think>2+2=4</think> <answer>4</answer>"}
 PAIR = {"prompt": "Ask.", "chosen": "Yes, please.", "rejected": "No."}
 PREFERENCE = {
-    "stage": "preference", "kind": "pairwise", "data": {}, "reading": {"sees": "summary", "template": "dialogue", "max_tokens": 48},
+    "stage": "preference", "kind": "pairwise", "data": {},
+    "reading": {"sees": "summary", "template": "dialogue", "max_tokens": 48},
     "batch_size": 8, "epochs": 0, "num_steps": 4, "batch_bucket": 48, "optimizer": {"learning_rate": 1e-2},
 }  # fmt: skip
 
