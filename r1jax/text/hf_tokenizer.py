@@ -122,7 +122,7 @@ class HuggingFaceTokenizer:
         if not self._config.templates:
             raise ValueError(
                 "the model has no chat template: put its Jinja source beside tokenizer.json as chat_template.jinja, "
-                "or under chat_template in tokenizer_config.json; or do without chat"
+                "or under chat_template in tokenizer_config.json; or ask without chat"
             )
         templates = self._config.templates
         name = "tool_use" if variables.get("tools") and "tool_use" in templates else "default"
@@ -140,6 +140,10 @@ class HuggingFaceTokenizer:
         except ValueError as error:
             kind = TemplateLimitError if isinstance(error, TemplateLimitError) else ValueError
             raise kind(f"{place}: {error}") from error
+
+    @property
+    def has_chat_template(self) -> bool:
+        return bool(self._config.templates)
 
     def save(self, folder: pathlib.Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

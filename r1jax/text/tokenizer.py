@@ -28,6 +28,7 @@ class Tokenizer(Protocol):
         pad_id: an id to fill space with; never read as a marker, it may equal an end of sequence.
         silent_ids: ids that stand for no text: special tokens.
         byte_ids: ids that stand for one byte of a character outside the vocabulary; none where every token is bytes.
+        has_chat_template: whether `render_chat` has a template to render.
     """
 
     vocab_size: int
@@ -35,6 +36,7 @@ class Tokenizer(Protocol):
     pad_id: int
     silent_ids: frozenset[int]
     byte_ids: frozenset[int]
+    has_chat_template: bool
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, with exactly one beginning-of-sequence token in front where the model's tokenizer adds one.
@@ -80,6 +82,7 @@ class SentencePieceTokenizer:
     """
 
     FILE = "tokenizer.model"
+    has_chat_template = False
 
     def __init__(self, model: bytes):
         """Raises ValueError where `model` is none of SentencePiece's, or has no end of sequence."""
@@ -113,8 +116,8 @@ class SentencePieceTokenizer:
         self, messages: Sequence[Message], add_generation_prompt: bool = True,
         now: datetime.datetime | None = None, **variables: Any,
     ) -> str:  # fmt: skip
-        raise ValueError("a SentencePiece tokenizer has no chat template: render questions with a plain template "
-                         "(data.chat=false), or start from a model with a tokenizer.json")  # fmt: skip
+        raise ValueError("the model has no chat template, as its tokenizer is a SentencePiece model: ask without "
+                         "chat, or take a model with a tokenizer.json")  # fmt: skip
 
     def save(self, folder: pathlib.Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
