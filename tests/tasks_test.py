@@ -128,6 +128,42 @@ def test_the_chat_template_is_given_its_arguments():
         parse(DataConfig, {"path": "a", "template_arguments": {"enable_thinking": False}}, "config.data")
 
 
+@pytest.mark.parametrize("held_out", [False, True])
+def test_questions_with_too_long_a_prompt_are_left_out_and_counted(cfg, held_out):
+    cfg = dataclasses.replace(cfg, tasks=(CHAIN_SUM,) if cfg.tasks else ())
+    free = questions(cfg).take(0, 5, held_out)
+    limit = max(len(prompt.ids) for prompt in free) - 1  # the beginning of sequence and the template are counted
+    limited = questions(dataclasses.replace(cfg, max_prompt_tokens=limit))
+    for source in (limited, Questions(cfg, 0, Letters(), examine=digits_only, prompt_limit=limit)):
+        taken = source.take(0, 5, held_out)
+        assert len(taken) == 5 and all(len(prompt.ids) <= limit for prompt in taken)
+        assert source.too_long and source.left_out() == (
+            f"{source.too_long} questions with a prompt of more than {limit} tokens left out"
+        )
+    assert limited.take(2, 3, held_out) == limited.take(0, 5, held_out)[2:]
+    assert not questions(dataclasses.replace(cfg, max_prompt_tokens=10_000)).left_out()
+
+
+def test_a_limit_that_no_prompt_keeps_or_that_nobody_can_count_is_an_error(tmp_path):
+    cfg = from_file(tmp_path, template="plain", max_prompt_tokens=3)
+    with pytest.raises(ValueError, match=r"all 200 prompts have more than 3 tokens: raise data\.max_prompt_tokens"):
+        questions(cfg)
+    with pytest.raises(ValueError, match="tries gave no new one of 3 tokens at most"):
+        questions(dataclasses.replace(MIXTURE, max_prompt_tokens=3)).take(0, 1)
+    with pytest.raises(ConfigError, match=r"max_prompt_tokens=3 is counted by the model's own tokenizer.*set it to 0"):
+        Questions(cfg, 0, None, examine=digits_only)
+
+
+@pytest.mark.parametrize("key", ["system", "tools"])
+def test_trap41_a_question_that_calls_for_more_than_its_prompt_is_refused(tmp_path, key):
+    rows = [{"prompt": "1 + 1?", "answer": "2", key: None}, {"prompt": "2 + 2?", "answer": "4", key: ["a"]}]
+    jsonl.write(tmp_path / "rows.jsonl", rows)
+    cfg = DataConfig(path=str(tmp_path / "rows.jsonl"), skip_bad_lines=True)
+    assert questions(cfg).skipped == 1
+    with pytest.raises(ValueError, match=rf"rows\.jsonl:2: '{key}' is not given to the model"):
+        questions(dataclasses.replace(cfg, skip_bad_lines=False))
+
+
 def test_ids_are_unique_within_a_run_both_sides_together(cfg):
     source = questions(cfg)
     # More than an epoch of the file, so that questions come again.

@@ -9,13 +9,13 @@ import datetime
 import decimal
 import hashlib
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from r1jax.config import ConfigError, above, nearest, within
+from r1jax.config import ConfigError, above, at_least, nearest, within
 from r1jax.data import jsonl, reference_checks
 from r1jax.data.types import Prompt
 from r1jax.text import chat
@@ -81,6 +81,8 @@ class DataConfig:
         grader: who grades the file's lines, a key of `r1jax.rewards.graders.GRADERS`; "": each line's own `grader`, or
             what its other fields call for.
         skip_bad_lines: leave out, and count, lines of the file that cannot be used.
+        max_prompt_tokens: leave out, and count, questions whose prompt, template and all, has more; 0: only those with
+            which the model cannot hold a response of `sampling.max_new_tokens`.
     """
 
     tasks: tuple[TaskConfig, ...] = ()
@@ -92,8 +94,10 @@ class DataConfig:
     grader: str = ""
     skip_bad_lines: bool = False
     template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    max_prompt_tokens: int = 0
 
     def __post_init__(self):
+        at_least(0, self, "max_prompt_tokens")
         if not self.tasks and not self.path:
             raise ValueError("no questions: give tasks, or the path of a JSONL file")
         within("[0, 1]", self, "held_out_share")
@@ -141,28 +145,37 @@ class Questions:
     """
 
     def __init__(
-        self, cfg: DataConfig, seed: int, tokenizer: Tokenizer | None, *, examine: Callable[[jsonl.Row], str]
-    ):
+        self, cfg: DataConfig, seed: int, tokenizer: Tokenizer | None, *, examine: Callable[[jsonl.Row], str],
+        prompt_limit: int | None = None,
+    ):  # fmt: skip
         """Creates the tasks' datasets, or reads and checks the whole file.
 
         Args:
             seed: not negative; decides which question stands at which position, and nothing about the split.
             tokenizer: makes `Prompt.ids` from the rendered template; None: a server has it, and ids are empty.
             examine: names the grader of a file's row; raises ValueError for a row that could not be graded against.
+            prompt_limit: tokens of a prompt that the model can hold, beside what the config allows; None: any number.
 
         Raises:
-            ConfigError: an unknown task, or options that it refuses.
-            FileNotFoundError, ValueError: see `jsonl.read`.
+            ConfigError: an unknown task, or options that it refuses; a limit of tokens, and nothing to count them by.
+            FileNotFoundError, ValueError: see `jsonl.read`; also a file of which no prompt is short enough.
         """
+        if cfg.max_prompt_tokens and tokenizer is None:
+            raise ConfigError(f"max_prompt_tokens={cfg.max_prompt_tokens} is counted by the model's own tokenizer, "
+                              "which a server does not show: set it to 0")  # fmt: skip
+        self._limit = min(filter(None, (cfg.max_prompt_tokens, prompt_limit)), default=None)
+        self._too_long: set[int | tuple[int, int]] = set()  # a file's row, or (task, candidate)
         self.skipped = 0
         self._faulty: set[tuple[int, int]] = set()  # (task, candidate); it decides nothing
         self._cfg, self._seed, self._tokenizer = cfg, seed, tokenizer
         if cfg.path:
 
             def examine_row(row: jsonl.Row) -> None:
+                _refuse_unread(row)
                 row["grader"] = examine({**row, "grader": cfg.grader} if cfg.grader else row)
 
             rows, self.skipped = jsonl.read(cfg.path, cfg.skip_bad_lines, examine_row)
+            rows = self._short_enough(rows)
             self.graders = frozenset(row["grader"] for row in rows)
             held_out = [row for row in rows if is_held_out(row["prompt"], cfg.held_out_share)]
             self._training = [row for row in rows if not is_held_out(row["prompt"], cfg.held_out_share)]
@@ -174,6 +187,20 @@ class Questions:
             weights = np.array([task.weight for task in cfg.tasks])
             self._weights = weights / weights.sum()
 
+    def _short_enough(self, rows: Sequence[jsonl.Row]) -> Sequence[jsonl.Row]:
+        if self._limit is None or self._tokenizer is None:
+            return rows
+        self._too_long = {i for i, row in enumerate(rows) if len(self._rendered(row["prompt"])[1]) > self._limit}
+        if len(self._too_long) == len(rows):
+            raise ValueError(f"{self._cfg.path}: all {len(rows)} prompts have more than {self._limit} tokens: raise "
+                             "data.max_prompt_tokens, or lower sampling.max_new_tokens")  # fmt: skip
+        return [row for i, row in enumerate(rows) if i not in self._too_long]
+
+    @property
+    def too_long(self) -> int:
+        """Questions left out so far because their prompt has too many tokens."""
+        return len(self._too_long)
+
     @property
     def faulty(self) -> int:
         """Candidates passed over so far because their reference answer is wrong; one met again counts once."""
@@ -181,7 +208,8 @@ class Questions:
 
     def left_out(self) -> str:
         """What was left out so far, in words; "": nothing."""
-        counts = ((self.skipped, "bad lines"), (self.faulty, "generated questions with a wrong reference answer"))
+        counts = ((self.skipped, "bad lines"), (self.faulty, "generated questions with a wrong reference answer"),
+                  (self.too_long, f"questions with a prompt of more than {self._limit} tokens"))  # fmt: skip
         return "; ".join(f"{count} {what} left out" for count, what in counts if count)
 
     def held_out(self, count: int) -> list[Prompt]:
@@ -276,19 +304,35 @@ class Questions:
                 # As it is, tuples too: two of the library's graders compare with them.
                 metadata = {"entry_metadata": entry["metadata"]}
                 id_ = f"{name}-{position}-{candidate}"
-                return self._prompt(id_, question, answer, f"reasoning_gym:{name}", metadata)
+                prompt = self._prompt(id_, question, answer, f"reasoning_gym:{name}", metadata)
+                if self._limit is None or len(prompt.ids) <= self._limit:
+                    return prompt
+                self._too_long.add((index, candidate))
         side = "held-out" if held_out else "training"
         raise ValueError(
             f"task {name} is too small: beyond {len(seen)} {side} questions, {attempts} tries gave no new one"
-            f"{f' whose reference is right ({self.faulty} are wrong)' if self.faulty else ''}; "
+            f"{f' whose reference is right ({self.faulty} are wrong)' if self.faulty else ''}"
+            f"{f' of {self._limit} tokens at most ({self.too_long} have more)' if self.too_long else ''}; "
             f"ask for fewer, widen its options or change data.held_out_share={self._cfg.held_out_share}"
+            f"{f' or data.max_prompt_tokens={self._cfg.max_prompt_tokens}' if self.too_long else ''}"
         )
 
     def _prompt(self, id_: str, question: str, answer: str, source: str, metadata: Mapping[str, Any]) -> Prompt:
+        return Prompt(id_, question, answer, source, *self._rendered(question), metadata, self._cfg.marker)
+
+    def _rendered(self, question: str) -> tuple[str, tuple[int, ...]]:
+        """A prompt's text and ids."""
         cfg = self._cfg
         text = prompt_text(question, cfg.template, cfg.chat, self._tokenizer, cfg.template_arguments)
-        ids = tuple(self._tokenizer.encode(text)) if self._tokenizer else ()
-        return Prompt(id_, question, answer, source, text, ids, metadata, self._cfg.marker)
+        return text, tuple(self._tokenizer.encode(text)) if self._tokenizer else ()
+
+
+def _refuse_unread(row: jsonl.Row) -> None:
+    """Raises ValueError for a question that calls for more than its prompt to be given to the model."""
+    for key in ("system", "tools"):
+        if row.get(key):
+            raise ValueError(f"{key!r} is not given to the model, which is asked by 'prompt' alone: put it into the "
+                             "prompt, or take it out")  # fmt: skip
 
 
 def _dataset(task: TaskConfig) -> Any:

@@ -92,6 +92,19 @@ def config_from_hf(config: Mapping[str, Any]) -> ModelConfig:
     )  # fmt: skip
 
 
+def context_length(config: Mapping[str, Any]) -> int | None:
+    """Tokens that a model was made for by its config.json, None where that does not say.
+
+    Programs differ on whether `max_position_embeddings` counts before or after positions are stretched: the larger
+    number counts.
+    """
+    length = _whole(config, _REACH, 0)
+    _, scaling = _rope_from_hf(config)
+    if scaling and scaling.kind in ("yarn", "linear"):
+        length = max(length, int(scaling.factor * (scaling.original_length or length)))
+    return length or None
+
+
 def fp8_block(config: Mapping[str, Any]) -> tuple[int, int] | None:
     """Rows and columns of a block of fp8 weights, None where config.json says nothing of any.
 

@@ -19,6 +19,7 @@ from r1jax.stages.record import Record
 from r1jax.stages.sampler import Sampler
 from r1jax.text.chat import find_response
 from r1jax.text.coldstart_prompts import DIRECT, EXAMPLES, FEW_SHOT, Example, few_shot, fill, in_language
+from r1jax.training.metrics import say
 
 WAYS = ("few_shot", "direct", "zero", "rewrite")  # in this order: each has randomness of its own
 
@@ -157,7 +158,8 @@ class Asking:
     def collect(self, request: Request, prompts: Sequence[Prompt], samples: int, model: Sampler) -> list[Candidate]:
         """Draws and grades what the record does not hold yet. Candidates in the order of prompts and samples.
 
-        What a server did not answer is missing, and drawn when the run is started again.
+        What a server did not answer is missing, and drawn when the run is started again. Prompts that the model cannot
+        hold with a response are left out, and counted on the console.
 
         Returns:
             in all processes but the first, none.
@@ -166,6 +168,11 @@ class Asking:
             ConfigError: the record holds samples drawn otherwise.
         """
         prompts = [self._dressed(prompt, request, model) for prompt in prompts]
+        if model.prompt_limit is not None:
+            asked = len(prompts)
+            prompts = [prompt for prompt in prompts if len(prompt.ids) <= model.prompt_limit]
+            if left_out := asked - len(prompts):
+                say(f"{request.way}: {left_out} prompts of more than {model.prompt_limit} tokens left out")
         setup = {"model": model.stamp, "chat": request.chat, "asked": request.asked,
                  "template_arguments": dict(model.template_arguments), **self.setup}  # fmt: skip
         record = collect(

@@ -43,6 +43,8 @@ from r1jax.text.chat import join_response, render
 from r1jax.text.chat_template import check_arguments
 from r1jax.training.metrics import say
 
+_LIMIT_KEY = "questions.max_prompt_tokens"  # of whatever is asked about a question, examples and all
+
 
 @dataclasses.dataclass(frozen=True)
 class ZeroConfig:
@@ -204,7 +206,8 @@ def _questions(cfg: ColdStartConfig) -> tuple[list[Prompt], set[str]]:
     """What is asked, not dressed for any model yet, and the names of who grades it."""
     if not _asks(cfg):
         return [], set()
-    data = dataclasses.replace(cfg.questions, template="plain", chat=False, marker="", template_arguments={})
+    data = dataclasses.replace(cfg.questions, template="plain", chat=False, marker="", template_arguments={},
+                               max_prompt_tokens=0)  # fmt: skip
     questions = Questions(data, cfg.seed, SimpleNamespace(encode=lambda text: ()), examine=examine)
     asked = questions.training(cfg.count)
     if left_out := questions.left_out():
@@ -236,17 +239,22 @@ def _graders(cfg: ColdStartConfig, names: set[str]) -> Iterator[GraderPool | Non
         yield pool
 
 
+def _prompt_limit(cfg: ColdStartConfig) -> int:
+    return cfg.questions.max_prompt_tokens if cfg.questions else 0
+
+
 def _teacher(cfg: ColdStartConfig, workdir: pathlib.Path, mesh: Mesh) -> Sampler:
     return sampler.open_sampler(
         cfg.model, cfg.endpoint, cfg.sampling, cfg.chat, cfg.compute, mesh, workdir / "usage.jsonl",
-        cfg.template_arguments,
+        cfg.template_arguments, _prompt_limit(cfg), _LIMIT_KEY,
     )  # fmt: skip
 
 
 def _sampled_zero(cfg: ColdStartConfig, prompts: Sequence[Prompt], asking: Asking, mesh: Mesh) -> list[Candidate]:
     """Outputs of the R1-Zero checkpoint, which is let go of before a teacher is opened."""
     zero = sampler.open_sampler(cfg.zero.model, EndpointConfig(), cfg.sampling, cfg.questions.chat, None, mesh,
-                                template_arguments=cfg.questions.template_arguments)  # fmt: skip
+                                template_arguments=cfg.questions.template_arguments,
+                                max_prompt_tokens=_prompt_limit(cfg), limit_key=_LIMIT_KEY)  # fmt: skip
     request = Request("zero", cfg.questions.template, lambda prompt: render(cfg.questions.template, prompt.question),
                       cfg.questions.chat, tags=True, ends=True)  # fmt: skip
     return asking.collect(request, prompts, cfg.zero.samples, zero)

@@ -50,6 +50,8 @@ class EvaluateConfig:
         chat: ask through the model's own chat template; with an endpoint, as a user's message.
         template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
         marker: of the cold-start form, see `Prompt.marker`; "": the form of the tags.
+        max_prompt_tokens: leave out, and count, questions whose prompt has more; 0: none of a benchmark, and it is an
+            error where the model cannot hold a prompt and a response of `sampling.max_new_tokens`.
         sampling: how samples are drawn.
         graders: how answers are graded.
         judge: who judges the judged benchmarks; its weight means nothing here.
@@ -76,10 +78,11 @@ class EvaluateConfig:
     compute: ComputeConfig | None = None
     seed: int = 0
     template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    max_prompt_tokens: int = 0
     mesh: MeshConfig = MeshConfig()
 
     def __post_init__(self):
-        at_least(0, self, "questions", "samples")
+        at_least(0, self, "questions", "samples", "max_prompt_tokens")
         check_arguments(self.template_arguments, self.chat)
         seed_fits(self)
         at_least(1, self, "task_questions")
@@ -109,11 +112,11 @@ def run(cfg: EvaluateConfig, workdir: pathlib.Path, mesh: Mesh) -> list[dict[str
     label = cfg.label or workdir.resolve().name
     model = sampler.open_sampler(
         cfg.model, cfg.endpoint, cfg.sampling, cfg.chat, cfg.compute, mesh, workdir / "usage.jsonl",
-        cfg.template_arguments,
+        cfg.template_arguments, cfg.max_prompt_tokens, "max_prompt_tokens",
     )  # fmt: skip
-    sets = [from_benchmark(cfg, each, model.tokenizer) for each in cfg.benchmarks]
-    sets += [from_task(cfg, task, model.tokenizer) for task in cfg.tasks]
-    say(f"{label}: {', '.join(f'{s.name} ({len(s.prompts)} questions)' for s in sets)}")
+    sets = [from_benchmark(cfg, each, model.tokenizer, model.prompt_limit) for each in cfg.benchmarks]
+    sets += [from_task(cfg, task, model.tokenizer, model.prompt_limit) for task in cfg.tasks]
+    say(f"{label}: {', '.join(f'{s.name} ({s.size})' for s in sets)}")
     results = []
     work = [(each.grader, each.name) for each in sets]
     with graders.open_graders(cfg.graders, cfg.judge, work, cfg.seed, cfg.sampling.max_new_tokens) as grade:

@@ -30,7 +30,7 @@ from r1jax.data.preferences import Example, Input, Kind, PreferenceDataConfig, P
 from r1jax.losses.preference import preference_loss
 from r1jax.models.config import ComputeConfig
 from r1jax.models.reward import HEAD, UNUSED, param_specs
-from r1jax.stages import agreement, reward_model
+from r1jax.stages import agreement, context, reward_model
 from r1jax.stages.reward_model import Reading, Scorer, ids_of, text_of
 from r1jax.text.tokenizer import Tokenizer
 from r1jax.training import checkpoint, plan, state
@@ -168,8 +168,9 @@ def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
     if rows % ways:
         raise ValueError(f"{rows} rows at a time (batch_size / microbatches) do not divide over config.mesh's "
                          f"{' x '.join(BATCH)} = {ways}")  # fmt: skip
-    params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute)
     came_with = checkpoint.read_hf_config(base)  # now: at the end of a long run the base may be gone
+    context.check_length(came_with, base, cfg.reading.max_tokens, "reading.max_tokens")
+    params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute)
     data = Preferences(cfg.data, cfg.kind, cfg.seed, reader(cfg.reading, tokenizer, cfg.data.marker))
     held_out = data.held_out
     if cfg.evaluation.examples and len(held_out) > cfg.evaluation.examples:

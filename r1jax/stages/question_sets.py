@@ -79,6 +79,12 @@ class QuestionSet:
     data: Mapping[str, Any]
     asked: Mapping[str, Any]
 
+    @property
+    def size(self) -> str:
+        """How many questions are asked, and how many are not for the length of their prompts."""
+        left_out = self.data.get("prompts_too_long", 0)
+        return f"{len(self.prompts)} questions" + (f", {left_out} with too long a prompt left out" if left_out else "")
+
     def setup(self, cfg: "EvaluateConfig") -> dict[str, Any]:
         """What samples depend on beside the model."""
         how = sampler.settings(cfg.seed, cfg.sampling, cfg.template, cfg.chat, cfg.marker, cfg.compute,
@@ -86,14 +92,18 @@ class QuestionSet:
         return {"data": dict(self.data), **how, **self.asked}
 
 
-def from_benchmark(cfg: "EvaluateConfig", each: BenchmarkConfig, tokenizer: Tokenizer | None) -> QuestionSet:
+def from_benchmark(
+    cfg: "EvaluateConfig", each: BenchmarkConfig, tokenizer: Tokenizer | None, prompt_limit: int | None = None
+) -> QuestionSet:
     """Reads, checks and renders a benchmark.
 
     Args:
         tokenizer: the model's; None: a server has it.
+        prompt_limit: the most tokens of a prompt; None: any number.
 
     Raises:
-        ConfigError: no such benchmark, or nothing says where its data is.
+        ConfigError: no such benchmark, nothing says where its data is, or a prompt is longer than the model can hold
+            and the config does not say to leave it out.
         FileNotFoundError, ValueError: see `reading.read`.
     """
     benchmark = find(each.name)
@@ -115,13 +125,32 @@ def from_benchmark(cfg: "EvaluateConfig", each: BenchmarkConfig, tokenizer: Toke
         prompts.append(Prompt(row["id"], row["prompt"], row["answer"], f"{grader}:{each.folder}", text,
                               tuple(tokenizer.encode(text)) if tokenizer else (), metadata, cfg.marker))  # fmt: skip
     data = {"path": path.name, "hash": reading.data_hash(path)}
+    if prompt_limit is not None and (too_long := [p for p in prompts if len(p.ids) > prompt_limit]):
+        longest = max(len(prompt.ids) for prompt in too_long)
+        if len(too_long) == len(prompts):
+            raise ConfigError(f"{each.name}: all {len(prompts)} prompts have more than {prompt_limit} tokens, up to "
+                              f"{longest}: raise config.max_prompt_tokens={cfg.max_prompt_tokens}, or lower "
+                              f"config.sampling.max_new_tokens={cfg.sampling.max_new_tokens}")  # fmt: skip
+        if not cfg.max_prompt_tokens:
+            raise ConfigError(
+                f"{each.name}: {len(too_long)} of {len(prompts)} prompts have more than {prompt_limit} tokens, up to "
+                f"{longest}, and the model cannot hold them with responses of config.sampling.max_new_tokens="
+                f"{cfg.sampling.max_new_tokens}: lower that, or leave such questions out by "
+                f"config.max_prompt_tokens={prompt_limit}"
+            )
+        data["prompts_too_long"] = len(too_long)
+        prompts = [prompt for prompt in prompts if len(prompt.ids) <= prompt_limit]
+        asked = {prompt.id for prompt in prompts}
+        rows = [row for row in rows if row["id"] in asked]
     if each.baseline:
         data["baseline"] = reading.data_hash(pathlib.Path(each.baseline))
     return QuestionSet(each.folder, benchmark, grader, prompts, {row["id"]: row for row in rows}, len(found.rows),
                        each.samples, data, {"instruction": instruction, "shots": len(found.shots)})  # fmt: skip
 
 
-def from_task(cfg: "EvaluateConfig", task: TaskConfig, tokenizer: Tokenizer | None) -> QuestionSet:
+def from_task(
+    cfg: "EvaluateConfig", task: TaskConfig, tokenizer: Tokenizer | None, prompt_limit: int | None = None
+) -> QuestionSet:
     """Held-out questions of a reasoning-gym task: those that no training of ours with this share ever meets.
 
     Raises:
@@ -129,14 +158,17 @@ def from_task(cfg: "EvaluateConfig", task: TaskConfig, tokenizer: Tokenizer | No
     """
     data = DataConfig(tasks=(task,), template=cfg.template, chat=cfg.chat, marker=cfg.marker,
                       template_arguments=cfg.template_arguments)  # fmt: skip
-    questions = Questions(data, cfg.seed, tokenizer, examine=examine)
+    questions = Questions(data, cfg.seed, tokenizer, examine=examine, prompt_limit=prompt_limit)
     prompts = questions.held_out(cfg.task_questions)
     name = f"reasoning_gym_{task.name}"
     made_of = {"task": task.name, "options": config.to_dict(task.options), "held_out_share": data.held_out_share}
     if questions.faulty:  # another check would leave out others
         made_of["wrong_references_left_out"] = questions.faulty
+    if questions.too_long:
+        made_of["prompts_too_long"] = questions.too_long
     benchmark = Benchmark(task.name, "logic", "reasoning_gym", votes=True)
     rows = {prompt.id: {"prompt": prompt.question, "answer": prompt.answer} for prompt in prompts}
     return QuestionSet(name, benchmark, "reasoning_gym", prompts, rows, len(prompts), 0,
-                       {"path": f"reasoning-gym {task.name}", "hash": config.fingerprint(made_of)},
+                       {"path": f"reasoning-gym {task.name}", "hash": config.fingerprint(made_of),
+                        **({"prompts_too_long": questions.too_long} if questions.too_long else {})},
                        {"instruction": "{prompt}", "shots": 0})  # fmt: skip

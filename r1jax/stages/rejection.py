@@ -125,8 +125,9 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
         FileNotFoundError, ValueError: the model or the questions cannot be read, or not graded here.
     """
     model = sampler.open_sampler(cfg.model, cfg.endpoint, cfg.sampling, cfg.data.chat, cfg.compute, mesh,
-                                 template_arguments=cfg.data.template_arguments)  # fmt: skip
-    questions = Questions(cfg.data, cfg.seed, model.tokenizer, examine=who_grades(cfg))
+                                 template_arguments=cfg.data.template_arguments,
+                                 max_prompt_tokens=cfg.data.max_prompt_tokens)  # fmt: skip
+    questions = Questions(cfg.data, cfg.seed, model.tokenizer, examine=who_grades(cfg), prompt_limit=model.prompt_limit)
     asked = questions.training(cfg.num_prompts)
     if left_out := questions.left_out():
         say(f"{cfg.data.path or 'tasks'}: {left_out}")

@@ -33,6 +33,7 @@ from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.graders import examine_for_reward
 from r1jax.rewards.pool import GraderPool
 from r1jax.sampling.engine import Engine, SamplingConfig
+from r1jax.stages import context
 from r1jax.stages.grading import describe, sample_and_grade
 from r1jax.stages.groups import draw_rollouts, that_count
 from r1jax.stages.held_out import EvalConfig, evaluate, write_samples
@@ -154,14 +155,16 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     if cfg.rows_at_a_time % ways:
         raise ValueError(f"{cfg.rows_at_a_time} rows at a time (prompts_per_step x group_size / minibatches / "
                          f"microbatches) do not divide over config.mesh's {' x '.join(BATCH)} = {ways}")  # fmt: skip
-    base_params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute)
     came_with = checkpoint.read_hf_config(base)  # now: at the end of a long run the base may be gone
+    limit = context.prompt_limit(came_with, base, cfg.sampling.max_new_tokens, cfg.data.max_prompt_tokens,
+                                 "data.max_prompt_tokens")  # fmt: skip
+    base_params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute)
     specs = param_specs(model)
     G, max_tokens = cfg.grpo.group_size, cfg.sampling.max_new_tokens
     updates = cfg.num_steps * cfg.grpo.minibatches * cfg.grpo.inner_epochs
     tx = state.make_optimizer(cfg.optimizer, specs, updates, cfg.auxiliary.idle)
     schedule = state.learning_rate(cfg.optimizer, updates)
-    questions = Questions(cfg.data, cfg.seed, tokenizer, examine=examine_for_reward)
+    questions = Questions(cfg.data, cfg.seed, tokenizer, examine=examine_for_reward, prompt_limit=limit)
     held_out = questions.held_out(cfg.evaluation.questions)
     questions.take(0, 1)  # a file that has none to train on says so now, not after an evaluation
     engine = Engine(model, cfg.sampling, tokenizer, mesh)

@@ -16,7 +16,7 @@ from r1jax.models.config import ComputeConfig
 from r1jax.sampling.endpoint import Endpoint, EndpointConfig
 from r1jax.sampling.engine import Engine, SamplingConfig
 from r1jax.sampling.usage import Usage
-from r1jax.stages import stamp
+from r1jax.stages import context, stamp
 from r1jax.text.tokenizer import Tokenizer
 from r1jax.training import checkpoint
 
@@ -36,6 +36,7 @@ class Sampler:
         stamp: what tells the model from others, for the record.
         usage: what a server has cost; None: a checkpoint of ours.
         template_arguments: what else its chat template is to read.
+        prompt_limit: tokens of a prompt with which it can hold a whole response; None: any number.
     """
 
     draw: Draw
@@ -43,6 +44,7 @@ class Sampler:
     stamp: Mapping[str, Any]
     usage: Usage | None = None
     template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    prompt_limit: int | None = None
 
 
 def check(model: str, endpoint: EndpointConfig) -> None:
@@ -70,6 +72,7 @@ def settings(
 def open_sampler(
     model: str, endpoint: EndpointConfig, sampling: SamplingConfig, chat: bool, compute: ComputeConfig | None,
     mesh: Mesh, usage: pathlib.Path | None = None, template_arguments: Mapping[str, Any] = MappingProxyType({}),
+    max_prompt_tokens: int = 0, limit_key: str = "data.max_prompt_tokens",
 ) -> Sampler:  # fmt: skip
     """Opens the checkpoint `model`, or where that is "" the way to the endpoint, which process 0 alone asks.
 
@@ -77,10 +80,17 @@ def open_sampler(
         chat: a server is sent the text as a user's message; else it continues the text.
         usage: the file that keeps what a server cost, see `Endpoint`.
         template_arguments: what else its chat template is to read; a server is sent them.
+        max_prompt_tokens: the most tokens that a prompt may have; 0: any number that the model can hold.
+        limit_key: where the config says so.
 
     Raises:
+        ConfigError: a prompt and a response would take more tokens than the checkpoint was made for, or prompts are
+            limited by tokens and a server has the tokenizer.
         FileNotFoundError, ValueError: see `checkpoint.load_model` and `Endpoint`.
     """
+    if not model and max_prompt_tokens:
+        raise ConfigError(f"config.{limit_key}={max_prompt_tokens} is counted by the model's own tokenizer, which a "
+                          "server does not show: set it to 0")  # fmt: skip
     if not model:
         server = Endpoint(endpoint, sampling.max_new_tokens, sampling.truncation, chat, usage, template_arguments)
 
@@ -91,6 +101,8 @@ def open_sampler(
                        template_arguments)  # fmt: skip
     path = pathlib.Path(model)
     processes.meet()  # process 0 may still grade what the model before said
+    came_with = checkpoint.read_hf_config(path)
+    limit = context.prompt_limit(came_with, path, sampling.max_new_tokens, max_prompt_tokens, limit_key)
     params, shape, tokenizer = checkpoint.load_model(path, mesh, compute, dtype=None)
     engine = Engine(shape, sampling, tokenizer, mesh)
 
@@ -98,4 +110,4 @@ def open_sampler(
         return engine.generate(params, prompts, samples, seed, on_finish, skip)
 
     told = stamp.model_hash(path) if jax.process_index() == 0 else ""
-    return Sampler(draw, tokenizer, {"path": model, "hash": told}, None, template_arguments)
+    return Sampler(draw, tokenizer, {"path": model, "hash": told}, None, template_arguments, limit)

@@ -28,6 +28,7 @@ from r1jax.losses.distillation import DistillationConfig, distillation_loss
 from r1jax.losses.supervised import cross_entropy_loss
 from r1jax.models.config import ComputeConfig, ModelConfig
 from r1jax.models.transformer import param_specs
+from r1jax.stages import context
 from r1jax.text import tokenizer as text
 from r1jax.text.tokenizer import Tokenizer, train_sentencepiece
 from r1jax.training import checkpoint, plan, state
@@ -210,8 +211,9 @@ def run(
         base: the model folder that `cfg.base` stands for, where it names one.
         vocabulary: the model folder that `cfg.tokenizer` stands for, where it names one.
     """
-    params, model, tokenizer = start_from(cfg, mesh, base, vocabulary)
     came_with = base and checkpoint.read_hf_config(base)  # now: at the end of a long run the base may be gone
+    context.check_length(came_with, cfg.base, cfg.seq_len, "seq_len")
+    params, model, tokenizer = start_from(cfg, mesh, base, vocabulary)
     batches = Batches(cfg, tokenizer)
     num_steps = batches.num_steps
     specs = param_specs(model)

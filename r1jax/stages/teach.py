@@ -25,7 +25,7 @@ from r1jax.data.soft_targets import SHARD
 from r1jax.losses import distillation
 from r1jax.models.config import ComputeConfig
 from r1jax.models.transformer import forward, unembed_table
-from r1jax.stages import stamp
+from r1jax.stages import context, stamp
 from r1jax.stages.grading import from_process_0
 from r1jax.training import checkpoint
 from r1jax.training.metrics import clock, say
@@ -75,6 +75,7 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
         FileNotFoundError, ValueError: see `checkpoint.load_model` and `Instructions`; also more tokens to be kept than
             there are.
     """
+    context.check_length(checkpoint.read_hf_config(base), base, cfg.seq_len, "seq_len")
     params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute, dtype=None)
     if cfg.top_k > tokenizer.vocab_size:
         raise ValueError(f"config.top_k={cfg.top_k} is more than the {tokenizer.vocab_size} tokens that there are")

@@ -1,0 +1,49 @@
+"""How many tokens a model was made for, and what a config asks of it: too much is refused when a run starts."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from r1jax.config import ConfigError
+from r1jax.models.hf_config import context_length
+
+_MADE_FOR = "max_position_embeddings of its config.json, times what stretches its positions"
+
+
+def check_length(hf_config: Mapping[str, Any] | None, base: pathlib.Path | str, tokens: int, key: str) -> None:
+    """Checks that a row of this many tokens is no longer than the model was made for.
+
+    Args:
+        hf_config: the config.json that the model came with; None: it came with none, and may take any length.
+        base: where the model is, for the error.
+        key: of the config, that asks for it.
+
+    Raises:
+        ConfigError: it is longer.
+    """
+    length = context_length(hf_config or {})
+    if length and tokens > length:
+        raise ConfigError(f"config.{key}={tokens} is more than the {length} tokens that {base} was made for "
+                          f"({_MADE_FOR}): set config.{key} to at most {length}")  # fmt: skip
+
+
+def prompt_limit(
+    hf_config: Mapping[str, Any] | None, base: pathlib.Path | str, max_new_tokens: int, max_prompt_tokens: int, key: str
+) -> int | None:
+    """The most tokens that a prompt may have, so that a response of `max_new_tokens` fits behind it; None: any number.
+
+    Args:
+        max_prompt_tokens: what the config allows; 0: whatever the model can hold.
+        key: of the config, that says so.
+
+    Raises:
+        ConfigError: a prompt and a response would take more than the model was made for.
+    """
+    length = context_length(hf_config or {})
+    if length and max_prompt_tokens + max_new_tokens > length - (not max_prompt_tokens):
+        asked = f" and config.{key}={max_prompt_tokens}" if max_prompt_tokens else " and a prompt"
+        raise ConfigError(
+            f"config.sampling.max_new_tokens={max_new_tokens}{asked} together are more than the {length} tokens that "
+            f"{base} was made for ({_MADE_FOR}): lower config.sampling.max_new_tokens or config.{key}"
+        )
+    return max_prompt_tokens or (length - max_new_tokens if length else None)
