@@ -44,13 +44,17 @@ def several() -> bool:
     return distributed.global_state.client is not None and distributed.global_state.num_processes > 1
 
 
-def meet() -> None:
-    """Waits until all processes are here, however long one of them works alone; a collective's patience ends."""
+def meet(place: str = "") -> None:
+    """Waits until all processes are here, however long one of them works alone; a collective's patience ends.
+
+    Args:
+        place: another one than the main threads' common way, for other threads.
+    """
     if not several():
         return
     # In a thread, so that Ctrl-C is heard.
     waiting = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="meeting")
-    barrier = f"r1jax/meeting/{next(_meetings)}"
+    barrier = place or f"r1jax/meeting/{next(_meetings)}"
     waiting.submit(distributed.global_state.client.wait_at_barrier, barrier, _FOREVER_MS).result()
     waiting.shutdown()
 

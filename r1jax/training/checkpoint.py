@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -81,9 +82,8 @@ class Checkpoints:
         self._cfg, self._total = cfg, total_steps
         folder = (workdir / "checkpoints").absolute()
         _set_damaged_aside(folder)
-        options = _orbax().CheckpointManagerOptions(
-            max_to_keep=cfg.keep, create=True, async_options=_orbax().AsyncOptions(timeout_secs=_PATIENCE_S)
-        )
+        patience = _orbax().AsyncOptions(timeout_secs=_PATIENCE_S, barrier_sync_fn=_meet)
+        options = _orbax().CheckpointManagerOptions(max_to_keep=cfg.keep, create=True, async_options=patience)
         self._manager = _orbax().CheckpointManager(folder, options=options)
         self._finishing: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -117,6 +117,7 @@ class Checkpoints:
         Raises:
             KeyboardInterrupt: Ctrl-C came, and the state is saved.
         """
+        self._raise_failure()
         asked = stopping.asked() if finished < self._total else 0
         due = asked or finished == self._total or (self._cfg.every and finished % self._cfg.every == 0)
         if due and finished != self._manager.latest_step():
@@ -149,10 +150,20 @@ class Checkpoints:
         if self._finishing is not None:
             self._finishing.join()
             self._finishing = None
+        self._raise_failure()
+        processes.meet()  # process 0 alone makes the checksums
+
+    def _raise_failure(self) -> None:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
-        processes.meet()  # process 0 alone makes the checksums
+
+
+def _meet(*, key: str, timeout_ms: int) -> None:
+    """Orbax's barrier. Orbax waits there before it raises what a save failed of, too, and the others do not come."""
+    if error := sys.exc_info()[1]:
+        raise error
+    processes.meet(key)
 
 
 def _set_damaged_aside(folder: pathlib.Path) -> None:
@@ -201,8 +212,8 @@ def save_model(
             (folder / HF_CONFIG).write_text(json.dumps(hf_config, indent=2) + "\n")
         for name, content in beside.items():
             (folder / name).write_bytes(content)
-    options = _orbax().AsyncOptions(timeout_secs=_PATIENCE_S)
-    with _orbax().StandardCheckpointer(async_options=options) as checkpointer:
+    patience = _orbax().AsyncOptions(timeout_secs=_PATIENCE_S, barrier_sync_fn=_meet)
+    with _orbax().StandardCheckpointer(async_options=patience) as checkpointer:
         checkpointer.save(folder / PARAMS, params)
     if jax.process_index() == 0:
         content = f"{json.dumps(dataclasses.asdict(cfg), indent=1)}\n".encode()
