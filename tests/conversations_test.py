@@ -9,6 +9,7 @@ import tiny_bpe
 
 from r1jax.data import jsonl
 from r1jax.data.instructions import InstructionConfig, Instructions
+from r1jax.stages import candidates
 from r1jax.text.tokenizer import load
 
 FAULTS = pathlib.Path(__file__).parents[2] / "shared/faults/conversations"
@@ -210,6 +211,16 @@ def test_trap34_arguments_that_the_template_does_not_read_are_refused(model, tmp
                                    ({"a": {1}}, True, "what JSON can hold")):  # fmt: skip
         with pytest.raises(ValueError, match=words):
             InstructionConfig(chat=chat, template_arguments=arguments)
+
+
+@pytest.mark.parametrize("key", ["system", "tools"])
+def test_trap41_a_cold_starts_chains_of_thought_are_of_the_prompt_alone(tmp_path, key):
+    row = {"prompt": "1 + 1?", "thought": "One more.", "summary": "2", key: None}
+    jsonl.write(tmp_path / "chains.jsonl", [row])
+    assert candidates.from_file(tmp_path, "chains.jsonl")[0].summary == "2"
+    jsonl.write(tmp_path / "chains.jsonl", [row, {**row, key: ["a"]}])
+    with pytest.raises(ValueError, match=rf"chains\.jsonl:2: '{key}' is not given to the model"):
+        candidates.from_file(tmp_path, "chains.jsonl")
 
 
 def test_trap41_with_the_templates_of_real_models(tmp_path):

@@ -57,6 +57,14 @@ def test_a_pair_is_two_labels_where_that_is_asked_for_and_an_error_where_it_is_n
         preferences(tmp_path, LABELS)
 
 
+def test_trap41_keys_that_change_what_is_judged_are_refused_and_others_counted(tmp_path):
+    found = preferences(tmp_path, [{**PAIRS[0], "source": "x", "system": None, "safe": None}], held_out_share=0.0)
+    assert found.unread == {"source": 1}
+    for key in ("system", "tools"):
+        with pytest.raises(ValueError, match=rf"judged\.jsonl:2: '{key}' is not given to the model"):
+            preferences(tmp_path, [PAIRS[0], {**PAIRS[1], key: ["x"]}])
+
+
 def test_held_out_prompts_are_those_of_is_held_out_and_are_never_trained_on(tmp_path):
     found = preferences(tmp_path, PAIRS)
     prompts = {row["prompt"] for row in PAIRS}

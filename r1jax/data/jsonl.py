@@ -171,6 +171,18 @@ def check_question(row: Row, default_id: str) -> Row:
     return row
 
 
+def check_prompt_alone(row: Row) -> None:
+    """Checks a row whose model is given its `prompt` and nothing else.
+
+    Raises:
+        ValueError: the row calls for a system message or tools besides.
+    """
+    for key in ("system", "tools"):
+        if row.get(key):
+            raise ValueError(f"{key!r} is not given to the model, which reads 'prompt' alone: put it into the prompt, "
+                             "or take it out")  # fmt: skip
+
+
 def check_text(key: str, value: Any) -> None:
     """Checks a field that must hold text.
 

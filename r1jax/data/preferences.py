@@ -3,6 +3,7 @@
 What a reward model reads of a response is not made here: whoever asks says how (`r1jax.stages.reward_model.ids_of`).
 """
 
+import collections
 import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
@@ -79,6 +80,7 @@ class Preferences:
         held_out: examples whose prompts are held out, in the file's order.
         left_out: how many lines or examples are not used, by reason.
         cut: inputs whose middle is missing.
+        unread: in how many lines a key stands that nothing reads, by the key.
     """
 
     def __init__(self, cfg: PreferenceDataConfig, kind: Kind, seed: int, read: Callable[[str, str], Input]):
@@ -96,6 +98,7 @@ class Preferences:
         if not cfg.path:
             raise config.ConfigError("config.data.path is empty: name a JSONL file of pairs or of labelled responses")
         self._cfg, self._kind, self._seed, self._read = cfg, kind, seed, read
+        self.unread: collections.Counter[str] = collections.Counter()
         lines, bad = jsonl.read_objects(cfg.path, self._from_row, cfg.skip_bad_lines)
         examples = [example for line in lines for example in line]
         # Two inputs of the same ids have the same score: nothing to learn there, and half right whatever is learnt.
@@ -121,6 +124,8 @@ class Preferences:
         return [self._training[i] for i in jsonl.order(self._seed, self.size, start, count)]
 
     def _from_row(self, row: jsonl.Row, line: int) -> list[Example]:
+        row = {key: value for key, value in row.items() if value is not None}
+        jsonl.check_prompt_alone(row)
         id_ = str(row.get("id", f"{pathlib.Path(self._cfg.path).stem}-{line}"))
         is_pair = "chosen" in row and "rejected" in row
         texts = ("chosen", "rejected") if is_pair else ("response",)
@@ -137,6 +142,7 @@ class Preferences:
         if not is_pair and not isinstance(row["safe"], bool):
             raise ValueError(f"'safe' is {row['safe']!r}, should be true or false")
         inputs = tuple(self._read(row["prompt"], row[key]) for key in texts)
+        self.unread.update(row.keys() - {"id", "prompt", *texts} - (set() if is_pair else {"safe"}))
         if self._kind == "pairwise":
             return [Example(id_, row["prompt"], inputs)]
         if not is_pair:

@@ -20,6 +20,7 @@ from r1jax.data import jsonl, reference_checks
 from r1jax.data.types import Prompt
 from r1jax.text import chat
 from r1jax.text.chat_template import check_arguments
+from r1jax.text.prompt_form import R1_ZERO
 from r1jax.text.tokenizer import Tokenizer
 
 # The date for chat templates that tell the model one, Llama 3's own default: a prompt must not change with the day on
@@ -73,7 +74,8 @@ class DataConfig:
         tasks: the mixture.
         path: a JSONL file of `{"prompt", "answer"}`, and what else its grader needs, that takes the tasks' place; "":
             none.
-        template: a name in `r1jax.text.chat.TEMPLATES`.
+        template: a name in `r1jax.text.chat.TEMPLATES`. None, as for chat and marker: as the model's folder says that it
+            was trained (`r1jax.text.prompt_form`); where it does not, R1-Zero's template, no chat, the form of the tags.
         chat: ask through the model's own chat template: the rendered `template` is the user's message.
         template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
         marker: of the cold-start form, see `Prompt.marker`; "": the form of the tags.
@@ -87,9 +89,9 @@ class DataConfig:
 
     tasks: tuple[TaskConfig, ...] = ()
     path: str = ""
-    template: str = "r1_zero"
-    chat: bool = False
-    marker: str = ""
+    template: str | None = None
+    chat: bool | None = None
+    marker: str | None = None
     held_out_share: float = 0.1
     grader: str = ""
     skip_bad_lines: bool = False
@@ -101,8 +103,9 @@ class DataConfig:
         if not self.tasks and not self.path:
             raise ValueError("no questions: give tasks, or the path of a JSONL file")
         within("[0, 1]", self, "held_out_share")
-        check_arguments(self.template_arguments, self.chat)
-        chat.render(self.template, "")  # Raises for a template that does not exist.
+        check_arguments(self.template_arguments, self.chat is not False)
+        if self.template is not None:
+            chat.render(self.template, "")  # Raises for a template that does not exist.
 
 
 def is_held_out(question: str, share: float) -> bool:
@@ -167,11 +170,12 @@ class Questions:
         self._too_long: set[int | tuple[int, int]] = set()  # a file's row, or (task, candidate)
         self.skipped = 0
         self._faulty: set[tuple[int, int]] = set()  # (task, candidate); it decides nothing
+        cfg = R1_ZERO.fill(cfg)
         self._cfg, self._seed, self._tokenizer = cfg, seed, tokenizer
         if cfg.path:
 
             def examine_row(row: jsonl.Row) -> None:
-                _refuse_unread(row)
+                jsonl.check_prompt_alone(row)
                 row["grader"] = examine({**row, "grader": cfg.grader} if cfg.grader else row)
 
             rows, self.skipped = jsonl.read(cfg.path, cfg.skip_bad_lines, examine_row)
@@ -325,14 +329,6 @@ class Questions:
         cfg = self._cfg
         text = prompt_text(question, cfg.template, cfg.chat, self._tokenizer, cfg.template_arguments)
         return text, tuple(self._tokenizer.encode(text)) if self._tokenizer else ()
-
-
-def _refuse_unread(row: jsonl.Row) -> None:
-    """Raises ValueError for a question that calls for more than its prompt to be given to the model."""
-    for key in ("system", "tools"):
-        if row.get(key):
-            raise ValueError(f"{key!r} is not given to the model, which is asked by 'prompt' alone: put it into the "
-                             "prompt, or take it out")  # fmt: skip
 
 
 def _dataset(task: TaskConfig) -> Any:

@@ -114,6 +114,7 @@ def _examples(path: str) -> dict[str, tuple[Example, ...]]:
     """Examples by language."""
 
     def make(row: jsonl.Row, line: int) -> Example:
+        jsonl.check_prompt_alone(row)
         for key in ("prompt", "thought", "summary"):
             jsonl.check_text(key, row.get(key))
         return Example(row["prompt"], row["thought"], row["summary"])

@@ -86,6 +86,7 @@ def from_file(folder: pathlib.Path, name: str) -> list[Candidate]:
 
 
 def _from_row(row: jsonl.Row, line: int, name: str) -> Candidate:
+    jsonl.check_prompt_alone(row)
     question = _text(row, "prompt", "question")
     thought, summary, answer = _text(row, *THOUGHTS), _text(row, *SUMMARIES), _text(row, "answer")
     provenance = {"way": "file", "file": name, "line": line, "row": str(row.get("id", line))}

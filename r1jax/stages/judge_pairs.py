@@ -196,6 +196,7 @@ def _from_file(path: pathlib.Path, cfg: ResponsesConfig) -> tuple[list[tuple[str
         if not isinstance(responses, list):
             raise ValueError(f"'responses' is {responses!r}, should be a list of strings")
         jsonl.check_text("prompt", row.get("prompt"))
+        jsonl.check_prompt_alone(row)
         for number, response in enumerate(responses):
             jsonl.check_text(f"responses[{number}]" if "responses" in row else "response", response)
         source = f"{path.name}:{row.get('id', line)}"

@@ -191,7 +191,8 @@ def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
         f"{len(held_out)} held out" + (f", resuming at step {start}" if start else "")
         + (f"; {data.cut} inputs are longer than max_tokens={cfg.reading.max_tokens} and lost their middle"
            if data.cut else "")
-        + "".join(f"; {count} {reason} left out" for reason, count in data.left_out.items() if count))  # fmt: skip
+        + "".join(f"; {count} {reason} left out" for reason, count in data.left_out.items() if count)
+        + "".join(f"; {key}, in {count} lines, is read by nothing" for key, count in sorted(data.unread.items())))
     update = make_update(lambda params, batch: preference_loss(params, model, batch), tx, specs, mesh, cfg.microbatches)
     scorer = Scorer(model, mesh)
 
@@ -239,9 +240,9 @@ def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
         if skipped.too_many:
             raise skipped.error(step, batch_at(cfg, data, step))
         checkpoints.save(step + 1, {"state": train_state})
+    checkpoints.close()
     skipped.check_end(train_state, mesh)
     evaluate_at(steps)
-    checkpoints.close()
     writer.close()
     saved = dict(train_state.params)
     if cfg.unit_examples:
