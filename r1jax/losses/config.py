@@ -1,0 +1,69 @@
+"""The configs of the losses, without JAX."""
+
+import dataclasses
+from typing import Literal
+
+from r1jax.config import at_least
+
+Aggregation = Literal["sequence", "token", "dr_grpo"]
+
+
+@dataclasses.dataclass(frozen=True)
+class GRPOConfig:
+    """Every knob of the algorithm; the defaults are the paper's for R1-Zero.
+
+    Attributes:
+        prompts_per_step: questions in one rollout. The paper draws 8,192 outputs of 512 questions and splits them into
+            16 minibatches of 512.
+        group_size: samples G of each question.
+        minibatches: updates a rollout is split into, at random.
+        inner_epochs: passes over one rollout.
+        clip_low, clip_high: the ratio is clipped to [1 - clip_low, 1 + clip_high]. The paper's 10 leaves only the
+            upper bound, at 11.
+        dual_clip: where the advantage is negative, bounds ratio * advantage from below by dual_clip * advantage; 0 is
+            off.
+        beta: weight of the KL term.
+        reference_every: updates between replacements of the reference model by the policy; 0 keeps the first.
+        aggregation: "sequence": mean over a sequence's tokens, then over sequences (the paper); "token": mean over all
+            tokens; "dr_grpo": sum over tokens / (sequences * max_new_tokens).
+        normalize_std: divide advantages by the group's standard deviation.
+        dynamic_sampling_rounds: how often groups without signal may be replaced by groups of fresh questions; 0 is off.
+        mask_truncated: leave truncated samples out of the loss (their rewards still count in the group's baseline).
+        importance_cap: multiply the surrogate by min(trainer / sampler probability, cap) per token; 0 is off.
+        entropy_bonus: weight of the entropy, maximised.
+    """
+
+    prompts_per_step: int = 512
+    group_size: int = 16
+    minibatches: int = 16
+    inner_epochs: int = 1
+    clip_low: float = 10.0
+    clip_high: float = 10.0
+    dual_clip: float = 0.0
+    beta: float = 0.001
+    reference_every: int = 400
+    aggregation: Aggregation = "sequence"
+    normalize_std: bool = True
+    dynamic_sampling_rounds: int = 0
+    mask_truncated: bool = False
+    importance_cap: float = 0.0
+    entropy_bonus: float = 0.0
+
+    def __post_init__(self):
+        at_least(1, self, "prompts_per_step", "minibatches", "inner_epochs")
+        at_least(0, self, "beta", "reference_every", "dynamic_sampling_rounds", "importance_cap", "entropy_bonus")
+        at_least(0, self, "clip_low", "clip_high", "dual_clip", "group_size")
+        if self.group_size < 2:
+            raise ValueError(f"group_size={self.group_size}: a group of one has no baseline, use at least 2")
+        if self.prompts_per_step * self.group_size % self.minibatches:
+            raise ValueError(
+                f"prompts_per_step x group_size = {self.prompts_per_step * self.group_size} samples do not split into "
+                f"minibatches={self.minibatches}"
+            )
+        if self.dual_clip and self.dual_clip <= 1:
+            raise ValueError(f"dual_clip={self.dual_clip} must be above 1, or 0 for off")
+
+    @property
+    def needs_old_logprobs(self) -> bool:
+        """Whether weights move between a rollout's first update and its last."""
+        return self.minibatches * self.inner_epochs > 1
