@@ -1,42 +1,16 @@
 """What DeepSeek-V3's training adds to a loss: sequence-wise balance and multi-token prediction (arXiv 2412.19437)."""
 
-import dataclasses
 
 import jax
 import jax.numpy as jnp
 
-from r1jax.config import at_least
 from r1jax.core.params import Params
 from r1jax.data.batching import Batch
+from r1jax.losses.config import AuxiliaryConfig
 from r1jax.losses.logprobs import token_logprobs
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import Output, look_ahead, unembed_table
-
-
-@dataclasses.dataclass(frozen=True)
-class AuxiliaryConfig:
-    """Has no effect on a model without experts and without multi-token prediction.
-
-    Attributes:
-        balance_weight: alpha of the sequence-wise balance loss (section 2.1.2, eq. 17).
-        bias_rate: gamma by which each update moves the experts' selection biases against their load, without a loss.
-            V3 was pretrained with 0.001 and its biases were frozen at the end, hence the default.
-        mtp_weight: lambda of multi-token prediction (eq. 25); V3 was pretrained with 0.3, then 0.1. At 0 its blocks
-            are neither computed nor changed.
-    """
-
-    balance_weight: float = 1e-4
-    bias_rate: float = 0.0
-    mtp_weight: float = 0.0
-
-    def __post_init__(self):
-        at_least(0, self, "balance_weight", "bias_rate", "mtp_weight")
-
-    @property
-    def idle(self) -> tuple[str, ...]:
-        """Parts of the model that the loss does not reach."""
-        return () if self.mtp_weight else ("mtp",)
 
 
 def _ahead(x_BT: jax.Array, depth: int) -> jax.Array:

@@ -67,3 +67,28 @@ class GRPOConfig:
     def needs_old_logprobs(self) -> bool:
         """Whether weights move between a rollout's first update and its last."""
         return self.minibatches * self.inner_epochs > 1
+
+
+@dataclasses.dataclass(frozen=True)
+class AuxiliaryConfig:
+    """Has no effect on a model without experts and without multi-token prediction.
+
+    Attributes:
+        balance_weight: alpha of the sequence-wise balance loss (section 2.1.2, eq. 17).
+        bias_rate: gamma by which each update moves the experts' selection biases against their load, without a loss.
+            V3 was pretrained with 0.001 and its biases were frozen at the end, hence the default.
+        mtp_weight: lambda of multi-token prediction (eq. 25); V3 was pretrained with 0.3, then 0.1. At 0 its blocks
+            are neither computed nor changed.
+    """
+
+    balance_weight: float = 1e-4
+    bias_rate: float = 0.0
+    mtp_weight: float = 0.0
+
+    def __post_init__(self):
+        at_least(0, self, "balance_weight", "bias_rate", "mtp_weight")
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Parts of the model that the loss does not reach."""
+        return () if self.mtp_weight else ("mtp",)
