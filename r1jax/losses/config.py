@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Literal
 
-from r1jax.config import at_least
+from r1jax.config import at_least, within
+from r1jax.losses.auxiliary import AuxiliaryConfig
 
 Aggregation = Literal["sequence", "token", "dr_grpo"]
 
@@ -92,3 +93,22 @@ class AuxiliaryConfig:
     def idle(self) -> tuple[str, ...]:
         """Parts of the model that the loss does not reach."""
         return () if self.mtp_weight else ("mtp",)
+
+
+Direction = Literal["forward", "reverse"]
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillationConfig:
+    """How a student follows its teacher.
+
+    Attributes:
+        weight: of the divergence from the teacher; that of cross-entropy is 1 - weight.
+        kl: its direction, see above.
+    """
+
+    weight: float = 0.5
+    kl: Direction = "forward"
+
+    def __post_init__(self):
+        within("(0, 1]", self, "weight")

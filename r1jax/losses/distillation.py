@@ -12,39 +12,19 @@ To merge outcomes never raises a KL divergence: this is a lower bound of that ov
 is all of it.
 """
 
-import dataclasses
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from r1jax.config import within
 from r1jax.core.params import Params
 from r1jax.data.batching import Batch
 from r1jax.losses.auxiliary import AuxiliaryConfig, auxiliary_loss
+from r1jax.losses.config import Direction, DistillationConfig
 from r1jax.losses.logprobs import from_chunks, to_chunks
 from r1jax.losses.supervised import batch_logprobs
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import unembed_table
-
-Direction = Literal["forward", "reverse"]
-
-
-@dataclasses.dataclass(frozen=True)
-class DistillationConfig:
-    """How a student follows its teacher.
-
-    Attributes:
-        weight: of the divergence from the teacher; that of cross-entropy is 1 - weight.
-        kl: its direction, see above.
-    """
-
-    weight: float = 0.5
-    kl: Direction = "forward"
-
-    def __post_init__(self):
-        within("(0, 1]", self, "weight")
 
 
 def _logits(hidden_BCD: jax.Array, table_VD: jax.Array, temperature: float) -> jax.Array:
