@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from r1jax.config import above, at_least
+from r1jax.config import above, at_least, within
 
 DType = Literal["float32", "bfloat16"]
 
@@ -257,3 +257,22 @@ PRESETS = {
         moe=MoEConfig(256, 8, 2048, num_shared=1, first_dense=3, num_groups=8, top_groups=4, scale=2.5),
     ),
 }  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Truncation:
+    """How logits become the distribution that is sampled from.
+
+    Attributes:
+        temperature: divides the logits; 0 is greedy and is for the sampler alone.
+        top_k: keep the k most likely tokens; 0 keeps all.
+        top_p: then keep the smallest set of most likely tokens whose mass reaches p; 1 keeps all.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self):
+        at_least(0, self, "temperature", "top_k")
+        within("(0, 1]", self, "top_p")

@@ -1,30 +1,10 @@
 """Temperature, top-k and top-p: the one definition that the sampler draws from and the trainer scores with."""
 
-import dataclasses
 
 import jax
 import jax.numpy as jnp
 
-from r1jax.config import at_least, within
-
-
-@dataclasses.dataclass(frozen=True)
-class Truncation:
-    """How logits become the distribution that is sampled from.
-
-    Attributes:
-        temperature: divides the logits; 0 is greedy and is for the sampler alone.
-        top_k: keep the k most likely tokens; 0 keeps all.
-        top_p: then keep the smallest set of most likely tokens whose mass reaches p; 1 keeps all.
-    """
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-
-    def __post_init__(self):
-        at_least(0, self, "temperature", "top_k")
-        within("(0, 1]", self, "top_p")
+from r1jax.models.config import Truncation
 
 
 def _threshold(p: jax.Array, enough) -> jax.Array:
