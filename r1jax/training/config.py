@@ -1,0 +1,40 @@
+"""The configs of the optimiser and of states, without JAX."""
+
+import dataclasses
+from typing import Literal
+
+from r1jax.config import at_least, within
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with a global-norm clip.
+
+    Attributes:
+        learning_rate: peak.
+        schedule: after warm-up, "constant", or "cosine", which falls to `final_share` of the peak at the end.
+        warmup_steps: updates over which the rate rises linearly, from `learning_rate / warmup_steps`.
+        final_share: see schedule.
+        b1, b2, eps: Adam's.
+        weight_decay: decoupled; norms and biases are exempt.
+        clip_norm: bound on the global norm of the gradient; 0 switches it off.
+        max_skipped: so many updates in a row whose gradient is not finite, and which are therefore skipped, end the run
+            with an error; 0: it goes on whatever comes.
+    """
+
+    learning_rate: float = 3e-6
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: int = 0
+    final_share: float = 0.1
+    b1: float = 0.9
+    b2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    max_skipped: int = 20
+
+    def __post_init__(self):
+        at_least(0, self, "learning_rate", "warmup_steps", "weight_decay", "clip_norm", "max_skipped")
+        within("[0, 1]", self, "final_share")
+        within("[0, 1)", self, "b1", "b2")
+        within("[1e-37, inf)", self, "eps")  # what is 0 in float32 makes 0 / 0 of a weight whose gradient is 0
