@@ -4,7 +4,6 @@ import dataclasses
 from typing import Literal
 
 from r1jax.config import at_least, within
-from r1jax.losses.auxiliary import AuxiliaryConfig
 
 Aggregation = Literal["sequence", "token", "dr_grpo"]
 

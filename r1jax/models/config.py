@@ -1,4 +1,4 @@
-"""The shape of a model, and the shapes that have names."""
+"""The shape of a model, the shapes that have names, and the truncation of its logits. No jax."""
 
 import dataclasses
 from typing import Literal

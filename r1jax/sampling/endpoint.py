@@ -13,7 +13,7 @@ import numpy as np
 
 from r1jax.config import at_least, printable, seconds
 from r1jax.data.types import Prompt, Rollout
-from r1jax.models.logits import Truncation
+from r1jax.models.config import Truncation
 from r1jax.sampling.usage import Usage
 from r1jax.text.endpoint import MissedReply, Server
 
