@@ -15,7 +15,6 @@ import jax
 from jax.sharding import Mesh
 
 from r1jax import config
-from r1jax.config import at_least
 from r1jax.core import checksums, processes
 from r1jax.core import params as core
 from r1jax.core.files import exists, one_line, read_object
@@ -28,6 +27,7 @@ from r1jax.models.weights import Progress, check_finite, stored_dtype
 from r1jax.text import tokenizer as text
 from r1jax.text.tokenizer import Tokenizer
 from r1jax.training import stopping
+from r1jax.training.config import CheckpointConfig
 from r1jax.training.metrics import clock, say
 
 MODEL = "model.json"  # what makes a folder ours
@@ -42,23 +42,6 @@ def _orbax() -> ModuleType:
     import orbax.checkpoint
 
     return orbax.checkpoint
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckpointConfig:
-    """When states are saved.
-
-    Attributes:
-        every: steps between saves; 0 saves only at the end.
-        keep: how many saved states stay on disk.
-    """
-
-    every: int = 50
-    keep: int = 2
-
-    def __post_init__(self):
-        at_least(0, self, "every")
-        at_least(1, self, "keep")
 
 
 class Checkpoints:

@@ -38,3 +38,20 @@ class OptimizerConfig:
         within("[0, 1]", self, "final_share")
         within("[0, 1)", self, "b1", "b2")
         within("[1e-37, inf)", self, "eps")  # what is 0 in float32 makes 0 / 0 of a weight whose gradient is 0
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """When states are saved.
+
+    Attributes:
+        every: steps between saves; 0 saves only at the end.
+        keep: how many saved states stay on disk.
+    """
+
+    every: int = 50
+    keep: int = 2
+
+    def __post_init__(self):
+        at_least(0, self, "every")
+        at_least(1, self, "keep")
