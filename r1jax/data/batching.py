@@ -10,9 +10,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from r1jax.core import sharding
-from r1jax.data.types import Rollout
+from r1jax.data.types import Example, Rollout
 
-Example = tuple[Sequence[int], Sequence[int]]  # token ids, and 1 for each that is trained on
 # What a teacher gives instead of each target trained on, in order: ids [n, k], and log-probs [n, k + 1], see `Batch`.
 Soft = tuple[np.ndarray, np.ndarray]
 

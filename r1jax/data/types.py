@@ -5,7 +5,7 @@ The device end of the road is `r1jax.data.batching.Batch`.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -107,3 +107,6 @@ class Rollout:
     def response(self) -> Response:
         """The whole text taken apart, in the form that the prompt asked for."""
         return split_response(self.whole, self.prompt.marker)
+
+
+Example = tuple[Sequence[int], Sequence[int]]  # token ids, and 1 for each that is trained on
