@@ -3,7 +3,6 @@
 Benchmarks are evaluated by `r1jax.stages.evaluate`.
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -14,7 +13,6 @@ import numpy as np
 from r1jax.benchmarks import estimators
 from r1jax.benchmarks.benchmark import Outcome
 from r1jax.benchmarks.estimators import standard_error
-from r1jax.config import at_least
 from r1jax.core.params import Params
 from r1jax.data import jsonl
 from r1jax.data.types import Prompt, Rollout
@@ -26,29 +24,6 @@ from r1jax.stages.reward_model import RewardModel
 
 # Keeps an evaluation's noise apart from training's; training seeds are (seed, step, round).
 EVAL_STREAM = 2**31 - 1
-
-
-@dataclasses.dataclass(frozen=True)
-class EvalConfig:
-    """The paper's protocol at any size.
-
-    Attributes:
-        questions: held-out questions asked.
-        samples: k, drawn for each before and after training.
-        samples_during: k while training.
-        every: steps between evaluations during training; 0: only before and after.
-        truncation: the paper's temperature 0.6 and top-p 0.95. Not greedy: that repeats itself.
-    """
-
-    questions: int = 128
-    samples: int = 16
-    samples_during: int = 4
-    every: int = 0
-    truncation: Truncation = Truncation(temperature=0.6, top_p=0.95)
-
-    def __post_init__(self):
-        at_least(1, self, "questions", "samples", "samples_during")
-        at_least(0, self, "every")
 
 
 def scores(rollouts: Sequence[Rollout], samples: int) -> dict[str, Any]:
