@@ -9,105 +9,39 @@ import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from r1jax.config import at_least, seed_fits
 from r1jax.core import params as core
 from r1jax.core import processes
 from r1jax.core.params import Params
-from r1jax.core.sharding import BATCH, TRAIN_RULES, MeshConfig, batch_ways, replicated
+from r1jax.core.sharding import BATCH, TRAIN_RULES, batch_ways, replicated
 from r1jax.data import jsonl
 from r1jax.data.batching import Batch, pad_rollouts, take_rows, to_device
-from r1jax.data.tasks import DataConfig, Questions
+from r1jax.data.tasks import Questions
 from r1jax.data.types import Prompt, Rollout
-from r1jax.losses.auxiliary import AuxiliaryConfig
 from r1jax.losses.grpo import GRPOConfig, grpo_loss, token_weights
 from r1jax.losses.supervised import batch_logprobs
-from r1jax.models.config import ComputeConfig, ModelConfig
+from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
-from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.graders import examine_for_reward
 from r1jax.rewards.pool import GraderPool
-from r1jax.sampling.engine import Engine, SamplingConfig
+from r1jax.sampling.engine import Engine
 from r1jax.stages import context
+from r1jax.stages.config import RLConfig
 from r1jax.stages.grading import describe, sample_and_grade
 from r1jax.stages.groups import draw_rollouts, that_count
-from r1jax.stages.held_out import EvalConfig, evaluate, write_samples
+from r1jax.stages.held_out import evaluate, write_samples
 from r1jax.stages.learning_signal import SignalWatch
 from r1jax.stages.reward_model import RewardModel
 from r1jax.training import checkpoint, plan, state
-from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
+from r1jax.training.checkpoint import Checkpoints
 from r1jax.training.metrics import MetricsWriter, Stopwatch, keep_rows_before, say, under_way
 from r1jax.training.skipped import SkippedUpdates
-from r1jax.training.state import OptimizerConfig, TrainState
+from r1jax.training.state import TrainState
 from r1jax.training.step import make_update
-
-
-@dataclasses.dataclass(frozen=True)
-class RLConfig:
-    """One RL run.
-
-    Attributes:
-        stage: names the loop.
-        base: where it starts: a model folder, or the config of a run that makes one (`configs/base.py:mini`), which is
-            made when it is not there yet.
-        num_steps: rollouts.
-        data, sampling, grpo, rewards, optimizer, evaluation: see their classes.
-        seed: of questions, sampling and the random reward.
-        auxiliary: what a mixture of experts adds to the loss.
-        compute: how the model is computed, where that is not to be as its folder says.
-        microbatches: pieces a minibatch is computed in; changes memory, not results.
-        logprob_chunk: positions a row whose logits exist at a time.
-        batch_bucket: rows are padded to a multiple of this many tokens; each multiple is compiled once.
-        keep_rollouts: steps between those whose rollouts are kept in `rollouts/step_NNNNNN.jsonl`, each sample with its
-            text, reward, parts and verdict; 0: none.
-        profile_at: step at which a profiler window opens; -1 for none.
-    """
-
-    stage: Literal["rl"]
-    base: str
-    num_steps: int
-    data: DataConfig
-    sampling: SamplingConfig = SamplingConfig()
-    grpo: GRPOConfig = GRPOConfig()
-    rewards: RewardConfig = RewardConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    evaluation: EvalConfig = EvalConfig()
-    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
-    compute: ComputeConfig | None = None
-    seed: int = 0
-    microbatches: int = 1
-    logprob_chunk: int = 64
-    batch_bucket: int = 64
-    keep_rollouts: int = 1
-    profile_at: int = -1
-    mesh: MeshConfig = MeshConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig(every=25)
-
-    def __post_init__(self):
-        at_least(1, self, "num_steps", "microbatches", "logprob_chunk", "batch_bucket")
-        at_least(0, self, "keep_rollouts")
-        at_least(-1, self, "profile_at")
-        seed_fits(self)
-        if not self.sampling.truncation.temperature:
-            raise ValueError("sampling.truncation.temperature is 0: greedy samples of a group are all the same")
-        rows = self.grpo.prompts_per_step * self.grpo.group_size // self.grpo.minibatches
-        if rows % self.microbatches:
-            raise ValueError(f"a minibatch of {rows} rows does not split into microbatches={self.microbatches}")
-        if self.rewards.overlong_buffer > self.sampling.max_new_tokens:
-            raise ValueError(
-                f"rewards.overlong_buffer={self.rewards.overlong_buffer} is longer than "
-                f"sampling.max_new_tokens={self.sampling.max_new_tokens}"
-            )
-
-    @property
-    def rows_at_a_time(self) -> int:
-        """Rows of a microbatch."""
-        return self.grpo.prompts_per_step * self.grpo.group_size // self.grpo.minibatches // self.microbatches
 
 
 def make_batch(rollouts: Sequence[Rollout], advantages_PG: np.ndarray, cfg: RLConfig) -> Batch:
