@@ -9,118 +9,30 @@ import itertools
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Literal
 
 import jax
 from jax.sharding import Mesh
 
-from r1jax.config import at_least, seed_fits
 from r1jax.core import params as core
 from r1jax.core.params import Params
-from r1jax.core.sharding import TRAIN_RULES, MeshConfig
+from r1jax.core.sharding import TRAIN_RULES
 from r1jax.data import corpus
 from r1jax.data.batching import Batch, Example, fill, pack, size, to_device
-from r1jax.data.corpus import CorpusConfig
-from r1jax.data.instructions import InstructionConfig, Instructions
+from r1jax.data.instructions import Instructions
 from r1jax.data.soft_targets import SoftTargets
-from r1jax.losses.auxiliary import AuxiliaryConfig
-from r1jax.losses.distillation import DistillationConfig, distillation_loss
+from r1jax.losses.distillation import distillation_loss
 from r1jax.losses.supervised import cross_entropy_loss
-from r1jax.models.config import ComputeConfig, ModelConfig
+from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
 from r1jax.stages import context
+from r1jax.stages.config import SupervisedConfig
 from r1jax.text import tokenizer as text
 from r1jax.text.tokenizer import Tokenizer, train_sentencepiece
 from r1jax.training import checkpoint, plan, state
-from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
+from r1jax.training.checkpoint import Checkpoints
 from r1jax.training.metrics import MetricsWriter, say, under_way
 from r1jax.training.skipped import SkippedUpdates
-from r1jax.training.state import OptimizerConfig
 from r1jax.training.step import make_update
-
-
-@dataclasses.dataclass(frozen=True)
-class SupervisedConfig:
-    """One supervised run.
-
-    Attributes:
-        stage: names the loop.
-        seed: of weights and examples.
-        model: the model's shape, for one that starts from nothing.
-        base: where to start instead: a model folder, or the config of a run that makes one.
-        tokenizer: for a start from nothing, whose vocabulary to take: a model folder, or the config of a run that makes
-            one. A student of its teacher's vocabulary can learn from its logits.
-        vocab_size: without one, of the SentencePiece tokenizer that is trained on the first `tokenizer_documents`
-            documents.
-        corpus: the documents.
-        data: prompts and responses to train on instead of the documents; the loss is on the responses.
-        batch_size, seq_len: rows an update, tokens a row.
-        documents_per_step: documents or instructions drawn for each update and packed first-fit; those that find no
-            room are dropped. 0: all up to the first that finds no room, which begins the next update; none is dropped.
-        num_steps: updates.
-        epochs: passes over the files of `data`, in place of num_steps; the number of updates is derived from them.
-        soft_targets: the workdir of a run of stage `teach` on the same files: what a teacher makes of each target.
-        distillation: how it is learnt.
-        auxiliary: what a mixture of experts and multi-token prediction add to the loss.
-        compute: how the base is computed, where that is not to be as its folder says.
-        microbatches: pieces a batch is computed in.
-        logprob_chunk: positions a row whose logits exist at a time.
-        log_every: steps between console lines.
-    """
-
-    stage: Literal["supervised"]
-    optimizer: OptimizerConfig
-    batch_size: int
-    seq_len: int
-    documents_per_step: int
-    num_steps: int = 0
-    epochs: float = 0.0
-    model: ModelConfig | None = None
-    base: str = ""
-    seed: int = 0
-    tokenizer: str = ""
-    vocab_size: int = 640
-    tokenizer_documents: int = 4000
-    corpus: CorpusConfig = CorpusConfig()
-    data: InstructionConfig | None = None
-    soft_targets: str = ""
-    distillation: DistillationConfig = DistillationConfig()
-    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
-    compute: ComputeConfig | None = None
-    microbatches: int = 1
-    logprob_chunk: int = 64
-    log_every: int = 20
-    mesh: MeshConfig = MeshConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig(every=200)
-
-    def __post_init__(self):
-        at_least(1, self, "batch_size", "seq_len", "microbatches", "logprob_chunk", "log_every")
-        at_least(0, self, "num_steps", "epochs", "documents_per_step")
-        at_least(1, self, "tokenizer_documents")
-        at_least(261, self, "vocab_size")  # SentencePiece's 4 special tokens, the line break and 256 bytes
-        seed_fits(self)
-        if bool(self.num_steps) == bool(self.epochs):
-            raise ValueError(f"num_steps={self.num_steps} and epochs={self.epochs}: say how long to train by exactly "
-                             "one of them, and set the other to 0")  # fmt: skip
-        files = self.data.files if self.data else ()
-        for name in ("epochs", "soft_targets"):
-            if getattr(self, name) and not files:
-                raise ValueError(f"{name}={getattr(self, name)} is of files: name them by data.path or data.paths")
-        if self.tokenizer and self.base:
-            raise ValueError("a base brings its own tokenizer: set tokenizer to '', or start from nothing")
-        if self.base and self.model is not None:
-            raise ValueError("give either a model's shape to start from nothing, or a base to start from")
-        if self.compute and self.model is not None:
-            raise ValueError("compute is for a base; a model's shape says by its own dtype, remat and scan_unroll how "
-                             "it is computed")  # fmt: skip
-        if self.batch_size % self.microbatches:
-            raise ValueError(f"batch_size={self.batch_size} does not split into microbatches={self.microbatches}")
-
-    @property
-    def held_out_share(self) -> float:
-        """The share of questions that what it trains on keeps clear of."""
-        return self.data.held_out_share if self.data else self.corpus.held_out_share
-
 
 Take = Callable[[int, int], list[Example]]  # (first position, count) -> examples, a pure function
 
