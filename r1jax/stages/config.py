@@ -1,7 +1,8 @@
 """The configs of the stages that train, without JAX."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from r1jax.config import at_least, seed_fits
 from r1jax.core.config import MeshConfig
@@ -12,6 +13,8 @@ from r1jax.losses.config import AuxiliaryConfig, DistillationConfig, GRPOConfig
 from r1jax.models.config import ComputeConfig, ModelConfig, Truncation
 from r1jax.rewards.config import RewardConfig
 from r1jax.sampling.config import SamplingConfig
+from r1jax.text import chat
+from r1jax.text.chat_template import check_arguments
 from r1jax.training.config import CheckpointConfig, OptimizerConfig
 
 
@@ -182,3 +185,31 @@ class SupervisedConfig:
     def held_out_share(self) -> float:
         """The share of questions that what it trains on keeps clear of."""
         return self.data.held_out_share if self.data else self.corpus.held_out_share
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What a reward model was trained to read, and so has to be given.
+
+    Attributes:
+        sees: "summary": what stands outside the thought, for helpfulness in the paper; "response": all of it, for
+            harmlessness.
+        template: a name in `r1jax.text.chat.TEMPLATES` that dresses the question.
+        chat: the question so dressed is the user's message, the response the assistant's, in the model's own chat
+            template.
+        max_tokens: of an input. A longer one loses its middle, see `ids_of`.
+        version: of this file's form.
+        template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
+    """
+
+    sees: Literal["summary", "response"]
+    template: str = "plain"
+    chat: bool = False
+    max_tokens: int = 4096
+    version: Literal[1] = 1
+    template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        at_least(8, self, "max_tokens")
+        check_arguments(self.template_arguments, self.chat)
+        chat.render(self.template, "")  # Raises for a template that does not exist.

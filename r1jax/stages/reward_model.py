@@ -18,7 +18,6 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from r1jax import config
-from r1jax.config import at_least
 from r1jax.core import sharding
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, replicated
@@ -27,9 +26,9 @@ from r1jax.data.types import Prompt, Rollout
 from r1jax.models.config import ModelConfig
 from r1jax.models.hf import read_json
 from r1jax.models.reward import HEAD, UNUSED, rewards
+from r1jax.stages.config import Reading
 from r1jax.text import chat
 from r1jax.text.chat import split_response
-from r1jax.text.chat_template import check_arguments
 from r1jax.text.tokenizer import Tokenizer
 from r1jax.training import checkpoint
 from r1jax.training.metrics import say
@@ -38,34 +37,6 @@ READING, HEAD_FILE = "reward.json", "reward_head.npy"
 # Tokens, padding among them, that a device is given at a time; one row where a row is longer.
 TOKENS = 8192
 SHORTEST = 64  # tokens of the shortest rows; the others are twice, four times, ... as long: each length is compiled
-
-
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """What a reward model was trained to read, and so has to be given.
-
-    Attributes:
-        sees: "summary": what stands outside the thought, for helpfulness in the paper; "response": all of it, for
-            harmlessness.
-        template: a name in `r1jax.text.chat.TEMPLATES` that dresses the question.
-        chat: the question so dressed is the user's message, the response the assistant's, in the model's own chat
-            template.
-        max_tokens: of an input. A longer one loses its middle, see `ids_of`.
-        version: of this file's form.
-        template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
-    """
-
-    sees: Literal["summary", "response"]
-    template: str = "plain"
-    chat: bool = False
-    max_tokens: int = 4096
-    version: Literal[1] = 1
-    template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        at_least(8, self, "max_tokens")
-        check_arguments(self.template_arguments, self.chat)
-        chat.render(self.template, "")  # Raises for a template that does not exist.
 
 
 def text_of(reading: Reading, tokenizer: Tokenizer, question: str, response: str, marker: str = "") -> tuple[str, str]:
