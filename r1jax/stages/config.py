@@ -8,6 +8,7 @@ from r1jax.config import at_least, seed_fits
 from r1jax.core.config import MeshConfig
 from r1jax.data.corpus import CorpusConfig
 from r1jax.data.instructions import InstructionConfig
+from r1jax.data.preferences import Kind, PreferenceDataConfig
 from r1jax.data.tasks import DataConfig
 from r1jax.losses.config import AuxiliaryConfig, DistillationConfig, GRPOConfig
 from r1jax.models.config import ComputeConfig, ModelConfig, Truncation
@@ -213,3 +214,78 @@ class Reading:
         at_least(8, self, "max_tokens")
         check_arguments(self.template_arguments, self.chat)
         chat.render(self.template, "")  # Raises for a template that does not exist.
+
+
+@dataclasses.dataclass(frozen=True)
+class AgreementConfig:
+    """When held-out examples are scored.
+
+    Attributes:
+        every: steps between evaluations during training; 0: only before and after.
+        examples: how many, the first of a seeded order; 0: all.
+    """
+
+    every: int = 0
+    examples: int = 0
+
+    def __post_init__(self):
+        at_least(0, self, "every", "examples")
+
+
+@dataclasses.dataclass(frozen=True)
+class PreferenceConfig:
+    """One reward model.
+
+    Attributes:
+        stage: names the loop.
+        kind: "pairwise": which of two responses is better (helpfulness); "pointwise": whether a response is safe
+            (harmlessness).
+        base: where it starts: a model folder, or the config of a run that makes one. The head is always new.
+        data, evaluation: see their classes.
+        reading: what it is shown; the folder keeps it.
+        batch_size: pairs, or single responses, an update.
+        epochs: passes over the training examples, the last batch with what is left of them; 0: `num_steps` counts.
+        num_steps: updates; 0: `epochs` counts.
+        seed: of the head and of the examples' order.
+        compute: how the base is computed, where that is not to be as its folder says.
+        microbatches: pieces a batch is computed in; changes memory, not results.
+        batch_bucket: inputs are padded to a multiple of this many tokens; each multiple is compiled once.
+        unit_examples: training examples, the first of the order, whose scores get a standard deviation of 1 in the
+            folder; 0: the head is saved as it is.
+        log_every: steps between console lines.
+    """
+
+    stage: Literal["preference"]
+    kind: Kind
+    base: str
+    data: PreferenceDataConfig
+    reading: Reading
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=6e-6)
+    batch_size: int = 256
+    epochs: int = 1
+    num_steps: int = 0
+    evaluation: AgreementConfig = AgreementConfig()
+    seed: int = 0
+    compute: ComputeConfig | None = None
+    microbatches: int = 1
+    batch_bucket: int = 64
+    unit_examples: int = 1024
+    log_every: int = 10
+    mesh: MeshConfig = MeshConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    def __post_init__(self):
+        at_least(1, self, "batch_size", "microbatches", "batch_bucket", "log_every")
+        at_least(0, self, "epochs", "num_steps", "unit_examples")
+        seed_fits(self)
+        if bool(self.epochs) == bool(self.num_steps):
+            raise ValueError(f"epochs={self.epochs} and num_steps={self.num_steps}: one of them says how long, the "
+                             "other is 0")  # fmt: skip
+        if self.batch_size % self.microbatches:
+            raise ValueError(f"batch_size={self.batch_size} does not split into microbatches={self.microbatches}")
+        if self.data.pairs_as_labels and self.kind == "pairwise":
+            raise ValueError("data.pairs_as_labels makes labels of pairs, which kind=pointwise trains on")
+
+    def examples(self, size: int) -> int:
+        """Examples of the whole run, from `size` different ones."""
+        return self.epochs * size or self.num_steps * self.batch_size

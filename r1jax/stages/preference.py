@@ -10,110 +10,32 @@ model, even odds, stays where it is.
 """
 
 import array
-import dataclasses
 import pathlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from r1jax.config import at_least, seed_fits
 from r1jax.core import params as core
 from r1jax.core.params import Params
-from r1jax.core.sharding import BATCH, TRAIN_RULES, MeshConfig, batch_ways
+from r1jax.core.sharding import BATCH, TRAIN_RULES, batch_ways
 from r1jax.data import jsonl
 from r1jax.data.batching import PreferenceBatch, pad_inputs, to_device
-from r1jax.data.preferences import Example, Input, Kind, PreferenceDataConfig, Preferences
+from r1jax.data.preferences import Example, Input, Preferences
 from r1jax.losses.preference import preference_loss
-from r1jax.models.config import ComputeConfig
 from r1jax.models.reward import HEAD, UNUSED, param_specs
 from r1jax.stages import agreement, context, reward_model
+from r1jax.stages.config import PreferenceConfig
 from r1jax.stages.reward_model import Reading, Scorer, ids_of, text_of
 from r1jax.text.tokenizer import Tokenizer
 from r1jax.training import checkpoint, plan, state
-from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
+from r1jax.training.checkpoint import Checkpoints
 from r1jax.training.metrics import MetricsWriter, keep_rows_before, say, under_way
 from r1jax.training.skipped import SkippedUpdates
-from r1jax.training.state import OptimizerConfig
 from r1jax.training.step import make_update
-
-
-@dataclasses.dataclass(frozen=True)
-class AgreementConfig:
-    """When held-out examples are scored.
-
-    Attributes:
-        every: steps between evaluations during training; 0: only before and after.
-        examples: how many, the first of a seeded order; 0: all.
-    """
-
-    every: int = 0
-    examples: int = 0
-
-    def __post_init__(self):
-        at_least(0, self, "every", "examples")
-
-
-@dataclasses.dataclass(frozen=True)
-class PreferenceConfig:
-    """One reward model.
-
-    Attributes:
-        stage: names the loop.
-        kind: "pairwise": which of two responses is better (helpfulness); "pointwise": whether a response is safe
-            (harmlessness).
-        base: where it starts: a model folder, or the config of a run that makes one. The head is always new.
-        data, evaluation: see their classes.
-        reading: what it is shown; the folder keeps it.
-        batch_size: pairs, or single responses, an update.
-        epochs: passes over the training examples, the last batch with what is left of them; 0: `num_steps` counts.
-        num_steps: updates; 0: `epochs` counts.
-        seed: of the head and of the examples' order.
-        compute: how the base is computed, where that is not to be as its folder says.
-        microbatches: pieces a batch is computed in; changes memory, not results.
-        batch_bucket: inputs are padded to a multiple of this many tokens; each multiple is compiled once.
-        unit_examples: training examples, the first of the order, whose scores get a standard deviation of 1 in the
-            folder; 0: the head is saved as it is.
-        log_every: steps between console lines.
-    """
-
-    stage: Literal["preference"]
-    kind: Kind
-    base: str
-    data: PreferenceDataConfig
-    reading: Reading
-    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=6e-6)
-    batch_size: int = 256
-    epochs: int = 1
-    num_steps: int = 0
-    evaluation: AgreementConfig = AgreementConfig()
-    seed: int = 0
-    compute: ComputeConfig | None = None
-    microbatches: int = 1
-    batch_bucket: int = 64
-    unit_examples: int = 1024
-    log_every: int = 10
-    mesh: MeshConfig = MeshConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
-
-    def __post_init__(self):
-        at_least(1, self, "batch_size", "microbatches", "batch_bucket", "log_every")
-        at_least(0, self, "epochs", "num_steps", "unit_examples")
-        seed_fits(self)
-        if bool(self.epochs) == bool(self.num_steps):
-            raise ValueError(f"epochs={self.epochs} and num_steps={self.num_steps}: one of them says how long, the "
-                             "other is 0")  # fmt: skip
-        if self.batch_size % self.microbatches:
-            raise ValueError(f"batch_size={self.batch_size} does not split into microbatches={self.microbatches}")
-        if self.data.pairs_as_labels and self.kind == "pairwise":
-            raise ValueError("data.pairs_as_labels makes labels of pairs, which kind=pointwise trains on")
-
-    def examples(self, size: int) -> int:
-        """Examples of the whole run, from `size` different ones."""
-        return self.epochs * size or self.num_steps * self.batch_size
 
 
 def reader(reading: Reading, tokenizer: Tokenizer, marker: str) -> Callable[[str, str], Input]:
