@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from r1jax.config import at_least, seed_fits
+from r1jax.config import above, at_least, seed_fits
 from r1jax.core.config import MeshConfig
 from r1jax.data.corpus import CorpusConfig
 from r1jax.data.instructions import InstructionConfig
@@ -289,3 +289,36 @@ class PreferenceConfig:
     def examples(self, size: int) -> int:
         """Examples of the whole run, from `size` different ones."""
         return self.epochs * size or self.num_steps * self.batch_size
+
+
+@dataclasses.dataclass(frozen=True)
+class TeachConfig:
+    """One teacher and some files.
+
+    Attributes:
+        stage: names the loop.
+        data: the files, read as students will read them.
+        batch_size, seq_len: rows read at a time, tokens a row.
+        base: the teacher: a model folder, or the config of a run that makes one.
+        top_k: tokens kept of each distribution; all others are kept as one. Disk: 6 k + 2 bytes a target.
+        temperature: divides the teacher's logits, and later the student's: above 1 the unlikely tokens count for more.
+        compute: how the teacher is computed, where that is not to be as its folder says.
+        logprob_chunk: positions a row whose logits exist at a time.
+    """
+
+    stage: Literal["teach"]
+    data: InstructionConfig
+    batch_size: int
+    seq_len: int
+    base: str = ""
+    top_k: int = 32
+    temperature: float = 1.0
+    compute: ComputeConfig | None = None
+    logprob_chunk: int = 64
+    mesh: MeshConfig = MeshConfig()
+
+    def __post_init__(self):
+        at_least(1, self, "batch_size", "seq_len", "top_k", "logprob_chunk")
+        above(0, self, "temperature")
+        if not self.data.files:
+            raise ValueError("the teacher reads files: name them by data.path or data.paths")

@@ -5,63 +5,27 @@ files are those that students are fine-tuned on; `r1jax.stages.supervised` takes
 Teacher and student must have one vocabulary.
 """
 
-import dataclasses
 import itertools
 import pathlib
 import time
-from typing import Literal
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from r1jax.config import above, at_least
 from r1jax.core.params import Params
-from r1jax.core.sharding import MeshConfig, replicated
+from r1jax.core.sharding import replicated
 from r1jax.data import soft_targets
 from r1jax.data.batching import Batch, fill, pack, size, to_device, unpack
-from r1jax.data.instructions import InstructionConfig, Instructions
+from r1jax.data.instructions import Instructions
 from r1jax.data.soft_targets import SHARD
 from r1jax.losses import distillation
-from r1jax.models.config import ComputeConfig
 from r1jax.models.transformer import forward, unembed_table
 from r1jax.stages import context, stamp
+from r1jax.stages.config import TeachConfig
 from r1jax.stages.grading import from_process_0
 from r1jax.training import checkpoint
 from r1jax.training.metrics import clock, say
-
-
-@dataclasses.dataclass(frozen=True)
-class TeachConfig:
-    """One teacher and some files.
-
-    Attributes:
-        stage: names the loop.
-        data: the files, read as students will read them.
-        batch_size, seq_len: rows read at a time, tokens a row.
-        base: the teacher: a model folder, or the config of a run that makes one.
-        top_k: tokens kept of each distribution; all others are kept as one. Disk: 6 k + 2 bytes a target.
-        temperature: divides the teacher's logits, and later the student's: above 1 the unlikely tokens count for more.
-        compute: how the teacher is computed, where that is not to be as its folder says.
-        logprob_chunk: positions a row whose logits exist at a time.
-    """
-
-    stage: Literal["teach"]
-    data: InstructionConfig
-    batch_size: int
-    seq_len: int
-    base: str = ""
-    top_k: int = 32
-    temperature: float = 1.0
-    compute: ComputeConfig | None = None
-    logprob_chunk: int = 64
-    mesh: MeshConfig = MeshConfig()
-
-    def __post_init__(self):
-        at_least(1, self, "batch_size", "seq_len", "top_k", "logprob_chunk")
-        above(0, self, "temperature")
-        if not self.data.files:
-            raise ValueError("the teacher reads files: name them by data.path or data.paths")
 
 
 def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) -> None:
