@@ -18,8 +18,8 @@ from typing import Any
 from r1jax import config
 from r1jax.config import within
 from r1jax.data import conversations, corpus, jsonl
-from r1jax.data.batching import Example
 from r1jax.data.tasks import is_held_out, prompt_text
+from r1jax.data.types import Example
 from r1jax.text import chat
 from r1jax.text.chat_template import check_arguments
 from r1jax.text.tokenizer import Tokenizer
