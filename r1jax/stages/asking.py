@@ -6,13 +6,14 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from r1jax.config import ConfigError, at_least, fingerprint
+from r1jax.config import ConfigError, fingerprint
 from r1jax.data import jsonl
 from r1jax.data.tasks import prompt_text
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.rewards import graders
 from r1jax.rewards.config import GraderConfig
 from r1jax.rewards.pool import GraderPool
+from r1jax.stages.asking_config import DirectConfig, FewShotConfig
 from r1jax.stages.candidates import CUT_OFF, NOT_IN_FORM, Candidate, as_rollout, fault_of_grade, language_for
 from r1jax.stages.collect import collect
 from r1jax.stages.record import Record
@@ -22,43 +23,6 @@ from r1jax.text.coldstart_prompts import DIRECT, EXAMPLES, FEW_SHOT, Example, fe
 from r1jax.training.metrics import say
 
 WAYS = ("few_shot", "direct", "zero", "rewrite")  # in this order: each has randomness of its own
-
-
-@dataclasses.dataclass(frozen=True)
-class FewShotConfig:
-    """Prompting with long chains of thought as examples.
-
-    Attributes:
-        samples: drawn for each question.
-        shots: examples shown, drawn for each question from those in its language.
-        examples: a JSONL file of `{"prompt", "thought", "summary"}`; "": ours, one a language.
-    """
-
-    samples: int = 1
-    shots: int = 1
-    examples: str = ""
-
-    def __post_init__(self):
-        at_least(1, self, "samples", "shots")
-
-
-@dataclasses.dataclass(frozen=True)
-class DirectConfig:
-    """Prompting for a detailed answer with reflection and verification.
-
-    Attributes:
-        samples: drawn for each question.
-        instruction: how it is asked, {prompt} being the question; the reply is to be in the R1-Zero tags. "": ours, in
-            the question's language.
-    """
-
-    samples: int = 1
-    instruction: str = ""
-
-    def __post_init__(self):
-        at_least(1, self, "samples")
-        if self.instruction and "{prompt}" not in self.instruction:
-            raise ValueError("instruction has no {prompt}: the question would not be asked")
 
 
 @dataclasses.dataclass(frozen=True)
