@@ -6,44 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from r1jax.config import at_least, within
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards.form import repetition_penalty
 from r1jax.rewards.language import consistency
+from r1jax.stages.asking_config import ReadableConfig
 from r1jax.stages.candidates import INCOMPLETE, Candidate
 from r1jax.text.chat import join_response, split_response
 from r1jax.text.traits import words
 
 DUPLICATE, ENOUGH = "says what another one says", "more than per_question"
-
-
-@dataclasses.dataclass(frozen=True)
-class ReadableConfig:
-    """What is kept.
-
-    Attributes:
-        language: the least share of a thought's words, and of a summary's, that are in the question's language.
-        repetition: the largest share of a thought's runs of `repetition_ngram` words that came before in it.
-        repetition_ngram: see `repetition`.
-        min_chars, max_chars: of a thought.
-        max_summary_chars: of a summary.
-        per_question: thoughts kept for one question, the first ones; 0: all.
-    """
-
-    language: float = 0.9
-    repetition: float = 0.1
-    repetition_ngram: int = 20
-    min_chars: int = 100
-    max_chars: int = 100_000
-    max_summary_chars: int = 10_000
-    per_question: int = 0
-
-    def __post_init__(self):
-        at_least(1, self, "repetition_ngram", "min_chars", "max_chars", "max_summary_chars")
-        at_least(0, self, "per_question")
-        if self.max_chars < self.min_chars:
-            raise ValueError(f"max_chars={self.max_chars} is less than min_chars={self.min_chars}: no thought is left")
-        within("[0, 1]", self, "language", "repetition")
 
 
 def fault(question: str, thought: str, summary: str, language: str, marker: str, cfg: ReadableConfig) -> str:
