@@ -14,122 +14,31 @@ import pathlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
 from r1jax import config
 from r1jax.benchmarks.reading import data_hash
-from r1jax.config import ConfigError, at_least, seed_fits, within
-from r1jax.core.sharding import MeshConfig
+from r1jax.config import ConfigError
 from r1jax.data import jsonl
-from r1jax.data.tasks import DataConfig, Questions, is_held_out
+from r1jax.data.tasks import Questions, is_held_out
 from r1jax.data.types import Prompt
-from r1jax.models.config import ComputeConfig
-from r1jax.models.logits import Truncation
-from r1jax.rewards.config import GraderConfig, RewardConfig
+from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.graders import examine
 from r1jax.rewards.pool import GraderPool
 from r1jax.sampling.endpoint import EndpointConfig
-from r1jax.sampling.engine import SamplingConfig
 from r1jax.stages import candidates, readable, review, rewriting, sampler
-from r1jax.stages.asking import Asking, DirectConfig, FewShotConfig, Request, direct_request, few_shot_request
+from r1jax.stages.asking import Asking, Request, direct_request, few_shot_request
+from r1jax.stages.asking_config import ColdStartConfig
 from r1jax.stages.candidates import HELD_OUT, Candidate, fault_of_grade
-from r1jax.stages.readable import ReadableConfig
 from r1jax.stages.record import write_json
 from r1jax.stages.sampler import Sampler
 from r1jax.text.chat import join_response, render
-from r1jax.text.chat_template import check_arguments
 from r1jax.training.metrics import say
 
 _LIMIT_KEY = "questions.max_prompt_tokens"  # of whatever is asked about a question, examples and all
-
-
-@dataclasses.dataclass(frozen=True)
-class ZeroConfig:
-    """R1-Zero's outputs, rewritten.
-
-    Attributes:
-        record: what a run left on disk, see `candidates.from_record`; or else
-        model: the checkpoint to sample from, asked as `questions` says.
-        samples: drawn for each question from that checkpoint.
-        from_step: rollouts of the record's earlier steps are passed over.
-        rewrite: by "rule", see `stages.rewriting`, or by the "teacher".
-    """
-
-    record: str = ""
-    model: str = ""
-    samples: int = 1
-    from_step: int = 0
-    rewrite: Literal["rule", "teacher"] = "rule"
-
-    def __post_init__(self):
-        at_least(1, self, "samples")
-        at_least(0, self, "from_step")
-
-
-@dataclasses.dataclass(frozen=True)
-class ColdStartConfig:
-    """One collection.
-
-    Attributes:
-        stage: names the loop.
-        questions: what teacher and R1-Zero checkpoint are asked; template and chat are for the latter alone.
-        count: questions asked, the first of a seeded order; 0: all of a file.
-        model: the teacher: a model folder of ours, a Hugging Face folder or a .gguf file; "": the endpoint.
-        endpoint: the teacher behind an OpenAI-compatible server.
-        chat: speak to the teacher, through its chat template; else it is a base model and continues plain text.
-        template_arguments: what else the teacher's chat template reads, say `{"enable_thinking": False}`.
-        few_shot, direct, zero: the ways, each where it is wanted.
-        data: the folder of `files`.
-        files: chains of thought that are there, see `candidates.from_file`.
-        review: the file that came back from human review; "": `review_out.jsonl` goes out.
-        marker: of the form `<marker>thought<marker>summary`; "": the form of the tags.
-        boxed: summaries made by rule of a bare answer put it in a box, as graders like it best.
-        held_out_share: leave out what asks a question that `is_held_out`; of files and records, and of `questions`.
-        readable: what is kept.
-        sampling: how teacher and R1-Zero checkpoint are drawn from.
-        graders: how answers are graded.
-        compute: how the teacher is computed, where that is not to be as its folder says.
-        seed: of the questions' order, the examples shown and sampling.
-    """
-
-    stage: Literal["coldstart"]
-    questions: DataConfig | None = None
-    count: int = 0
-    model: str = ""
-    endpoint: EndpointConfig = EndpointConfig()
-    chat: bool = True
-    few_shot: FewShotConfig | None = None
-    direct: DirectConfig | None = None
-    zero: ZeroConfig | None = None
-    data: str = ""
-    files: tuple[str, ...] = ()
-    review: str = ""
-    marker: str = "|special_token|"
-    boxed: bool = True
-    held_out_share: float = 0.1
-    readable: ReadableConfig = ReadableConfig()
-    sampling: SamplingConfig = SamplingConfig(max_new_tokens=32768, truncation=Truncation(0.6, top_p=0.95))
-    graders: GraderConfig = GraderConfig()
-    compute: ComputeConfig | None = None
-    seed: int = 0
-    template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    mesh: MeshConfig = MeshConfig()
-
-    def __post_init__(self):
-        at_least(0, self, "count")
-        check_arguments(self.template_arguments, self.chat)
-        within("[0, 1]", self, "held_out_share")
-        seed_fits(self)
-        if not (self.few_shot or self.direct or self.zero or self.files):
-            raise ValueError("nothing to collect: give few_shot, direct, zero or files")
-        if self.questions and self.questions.held_out_share != self.held_out_share:
-            raise ValueError(f"held_out_share={self.held_out_share} and questions.held_out_share="
-                             f"{self.questions.held_out_share} should be the same")  # fmt: skip
-        if any(blank in self.marker for blank in ("\0", "\n")) or self.marker != self.marker.strip():
-            raise ValueError(f"marker={self.marker!r} should have no white space around it, and be on one line")
 
 
 def run(cfg: ColdStartConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path:
