@@ -17,29 +17,23 @@ import itertools
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from jax.sharding import Mesh
 
 from r1jax import config
 from r1jax.benchmarks import reading
-from r1jax.config import at_least, seed_fits
-from r1jax.core.sharding import MeshConfig
 from r1jax.data import jsonl
 from r1jax.data.decontaminate import Collision, DecontaminateConfig, Index
 from r1jax.data.tasks import DataConfig, Questions
 from r1jax.data.types import Prompt, Rollout
-from r1jax.models.config import ComputeConfig
-from r1jax.models.logits import Truncation
 from r1jax.rewards import judging
-from r1jax.rewards.config import GraderConfig, JudgeConfig
-from r1jax.rewards.graders import examine_for_reward, grader
+from r1jax.rewards.graders import examine_for_reward
 from r1jax.rewards.workers import Workers
-from r1jax.sampling.endpoint import EndpointConfig
-from r1jax.sampling.engine import SamplingConfig
 from r1jax.stages import filters, graders, rejection_table, sampler
+from r1jax.stages.asking_config import RejectionConfig
 from r1jax.stages.collect import collect
-from r1jax.stages.filters import FilterConfig, Reason
+from r1jax.stages.filters import Reason
 from r1jax.stages.record import Record, write_json
 from r1jax.text.chat import join_response
 from r1jax.training.metrics import clock, say
@@ -48,54 +42,6 @@ from r1jax.training.metrics import clock, say
 REJECTION_STREAM = 2**31 - 2
 _CHUNK = 64  # samples that a process filters at a time
 _SAY_EVERY_S = 10.0
-
-
-@dataclasses.dataclass(frozen=True)
-class RejectionConfig:
-    """One policy, some questions, and what of its answers is kept.
-
-    Attributes:
-        stage: names the loop.
-        data: the questions; held-out ones are never asked. A row of a file is graded by rule, or by the judge: see
-            `who_grades`.
-        model: a model folder of ours, a Hugging Face folder or a .gguf file; "": the endpoint.
-        endpoint: a model behind an OpenAI-compatible server.
-        num_prompts: questions asked, the first of a seeded order, each once; 0: all of a file.
-        samples: drawn for each.
-        sampling: how they are drawn.
-        graders: how rules grade.
-        judge: who grades what no rule can; its weight means nothing here.
-        judged: graders whose rows the judge grades in the rule's place.
-        filters: what is kept of the samples.
-        decontaminate: evaluations whose questions are not asked.
-        compute: how the model is computed, where that is not to be as its folder says.
-        seed: of the questions' order and of sampling.
-    """
-
-    stage: Literal["rejection"]
-    data: DataConfig
-    model: str = ""
-    endpoint: EndpointConfig = EndpointConfig()
-    num_prompts: int = 0
-    samples: int = 4
-    sampling: SamplingConfig = SamplingConfig(max_new_tokens=32768, truncation=Truncation(1.0))
-    graders: GraderConfig = GraderConfig()
-    judge: JudgeConfig = JudgeConfig()
-    judged: tuple[str, ...] = ()
-    filters: FilterConfig = FilterConfig()
-    decontaminate: DecontaminateConfig = DecontaminateConfig()
-    compute: ComputeConfig | None = None
-    seed: int = 0
-    mesh: MeshConfig = MeshConfig()
-
-    def __post_init__(self):
-        at_least(0, self, "num_prompts")
-        seed_fits(self)
-        at_least(1, self, "samples")
-        if not self.num_prompts and not self.data.path:
-            raise ValueError("num_prompts=0 takes all questions of a file, and tasks have no end: say how many")
-        for name in self.judged:
-            grader(name)
 
 
 @dataclasses.dataclass(frozen=True)
