@@ -215,3 +215,61 @@ class RejectionConfig:
             raise ValueError("num_prompts=0 takes all questions of a file, and tasks have no end: say how many")
         for name in self.judged:
             grader(name)
+
+
+@dataclasses.dataclass(frozen=True)
+class ResponsesConfig:
+    """Where responses come from.
+
+    Attributes:
+        sources: JSONL files of `{"prompt", "responses": [...]}` or of `{"prompt", "response"}`, and folders of samples
+            that were collected (questions.jsonl and samples.jsonl). Those of one prompt are put together, from all
+            sources.
+        marker: their form, see `data.types.Prompt.marker`.
+        skip_bad_lines: leave out, and count, lines of the files that cannot be used.
+    """
+
+    sources: tuple[str, ...] = ()
+    marker: str = ""
+    skip_bad_lines: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class JudgePairsConfig:
+    """One set of pairs.
+
+    Attributes:
+        stage: names the work.
+        data: see its class.
+        judge: who compares; its weight means nothing here.
+        rounds: judgements of each pair; even, for half of them show it the other way round.
+        temperature: the judge's; at 0 it would say twice what it said once.
+        margin: a pair is kept where the mean of its judgements, -2 to 2, is further from 0 than this.
+        pairs_per_prompt: compared of each prompt, drawn by the seed; those there are where they are fewer.
+        length_ratio: the mean length of all chosen summaries is brought to at most this many times that of the rejected
+            ones, and the other way round, by leaving out the pairs that differ most the wrong way; 0: left as it is.
+        seed: of which pairs are compared, and which of a pair comes first.
+    """
+
+    stage: Literal["judge_pairs"]
+    data: ResponsesConfig = ResponsesConfig()
+    judge: JudgeConfig = JudgeConfig()
+    rounds: int = 4
+    temperature: float = 1.0
+    margin: float = 1.0
+    pairs_per_prompt: int = 1
+    length_ratio: float = 1.1
+    seed: int = 0
+    mesh: MeshConfig = MeshConfig()
+
+    def __post_init__(self):
+        at_least(0, self, "temperature", "margin", "length_ratio")
+        at_least(1, self, "pairs_per_prompt")
+        at_least(2, self, "rounds")
+        seed_fits(self)
+        if self.rounds % 2:
+            raise ValueError(f"rounds={self.rounds} must be even: half of them show a pair the other way round")
+        if self.margin >= 2:
+            raise ValueError(f"margin={self.margin} keeps nothing: judgements go from -2 to 2")
+        if self.length_ratio and self.length_ratio < 1:
+            raise ValueError(f"length_ratio={self.length_ratio} must be at least 1, or 0 for off")
