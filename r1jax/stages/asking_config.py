@@ -1,6 +1,7 @@
 """The configs of the stages that ask models: cold start, rejection sampling, pairs, evaluation. Without JAX."""
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -273,3 +274,36 @@ class JudgePairsConfig:
             raise ValueError(f"margin={self.margin} keeps nothing: judgements go from -2 to 2")
         if self.length_ratio and self.length_ratio < 1:
             raise ValueError(f"length_ratio={self.length_ratio} must be at least 1, or 0 for off")
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig:
+    """One benchmark.
+
+    Attributes:
+        name: a file of `r1jax/benchmarks`, say gsm8k; or path/mine.py, a file of your own with a `BENCHMARK`.
+        path: its data, a file or a folder of files; "": where the adapter says, below `data`.
+        samples: k; 0: the evaluation's.
+        questions: how many are asked; 0: the evaluation's.
+        instruction: how they are asked, in the adapter's place; {prompt} is the question.
+        grader: who grades, in the adapter's place; "": the adapter's.
+        baseline: the file of the answers compared with, where rows have none (Arena-Hard).
+    """
+
+    name: str
+    path: str = ""
+    samples: int = 0
+    questions: int = 0
+    instruction: str | None = None
+    grader: str = ""
+    baseline: str = ""
+
+    def __post_init__(self):
+        at_least(0, self, "samples", "questions")
+        if self.instruction is not None and "{prompt}" not in self.instruction:
+            raise ValueError(f"instruction of {self.name} has no {{prompt}}: the question would not be asked")
+
+    @property
+    def folder(self) -> str:
+        """Where its samples lie, below the workdir."""
+        return pathlib.Path(self.name).stem

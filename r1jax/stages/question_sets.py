@@ -8,49 +8,17 @@ from typing import TYPE_CHECKING, Any
 from r1jax import config
 from r1jax.benchmarks import arena, reading
 from r1jax.benchmarks.benchmark import Benchmark, Row, find, render
-from r1jax.config import ConfigError, at_least
+from r1jax.config import ConfigError
 from r1jax.data import jsonl
 from r1jax.data.tasks import DataConfig, Questions, TaskConfig, prompt_text
 from r1jax.data.types import Prompt
 from r1jax.rewards.graders import examine
 from r1jax.stages import sampler
+from r1jax.stages.asking_config import BenchmarkConfig
 from r1jax.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from r1jax.stages.evaluate import EvaluateConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class BenchmarkConfig:
-    """One benchmark.
-
-    Attributes:
-        name: a file of `r1jax/benchmarks`, say gsm8k; or path/mine.py, a file of your own with a `BENCHMARK`.
-        path: its data, a file or a folder of files; "": where the adapter says, below `data`.
-        samples: k; 0: the evaluation's.
-        questions: how many are asked; 0: the evaluation's.
-        instruction: how they are asked, in the adapter's place; {prompt} is the question.
-        grader: who grades, in the adapter's place; "": the adapter's.
-        baseline: the file of the answers compared with, where rows have none (Arena-Hard).
-    """
-
-    name: str
-    path: str = ""
-    samples: int = 0
-    questions: int = 0
-    instruction: str | None = None
-    grader: str = ""
-    baseline: str = ""
-
-    def __post_init__(self):
-        at_least(0, self, "samples", "questions")
-        if self.instruction is not None and "{prompt}" not in self.instruction:
-            raise ValueError(f"instruction of {self.name} has no {{prompt}}: the question would not be asked")
-
-    @property
-    def folder(self) -> str:
-        """Where its samples lie, below the workdir."""
-        return pathlib.Path(self.name).stem
 
 
 @dataclasses.dataclass(frozen=True)
