@@ -8,7 +8,7 @@ from typing import Any, Literal
 from r1jax.config import at_least, seed_fits, within
 from r1jax.core.config import MeshConfig
 from r1jax.data.decontaminate import DecontaminateConfig
-from r1jax.data.tasks import DataConfig
+from r1jax.data.tasks import DataConfig, TaskConfig
 from r1jax.models.config import ComputeConfig, Truncation
 from r1jax.rewards.config import GraderConfig, JudgeConfig
 from r1jax.rewards.graders import grader
@@ -307,3 +307,65 @@ class BenchmarkConfig:
     def folder(self) -> str:
         """Where its samples lie, below the workdir."""
         return pathlib.Path(self.name).stem
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """One model on some benchmarks.
+
+    Attributes:
+        stage: names the loop.
+        model: a model folder of ours, a Hugging Face folder or a .gguf file; "": the endpoint.
+        endpoint: a model behind an OpenAI-compatible server.
+        label: what tables call the model; "": the workdir's name.
+        data: the folder that holds the benchmarks' files, each where its adapter says.
+        benchmarks: which; see `r1jax.benchmarks`.
+        tasks: reasoning-gym's tasks, each a benchmark of `task_questions` questions.
+        task_questions: see `tasks`.
+        questions: asked of each benchmark, the first of a seeded order; 0: all.
+        samples: k; 0: by the number of questions, see `samples_for`.
+        template: a name in `r1jax.text.chat.TEMPLATES`, around what the benchmark asks.
+        chat: ask through the model's own chat template; with an endpoint, as a user's message.
+        template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
+        marker: of the cold-start form, see `Prompt.marker`; "": the form of the tags.
+        max_prompt_tokens: leave out, and count, questions whose prompt has more; 0: none of a benchmark, and it is an
+            error where the model cannot hold a prompt and a response of `sampling.max_new_tokens`.
+        sampling: how samples are drawn.
+        graders: how answers are graded.
+        judge: who judges the judged benchmarks; its weight means nothing here.
+        compute: how the model is computed, where that is not to be as its folder says.
+        seed: of the questions' order and of sampling.
+    """
+
+    stage: Literal["evaluate"]
+    model: str = ""
+    endpoint: EndpointConfig = EndpointConfig()
+    label: str = ""
+    data: str = ""
+    benchmarks: tuple[BenchmarkConfig, ...] = ()
+    tasks: tuple[TaskConfig, ...] = ()
+    task_questions: int = 100
+    questions: int = 0
+    samples: int = 0
+    template: str = "plain"
+    chat: bool = True
+    marker: str = ""
+    sampling: SamplingConfig = SamplingConfig(max_new_tokens=32768, truncation=Truncation(0.6, top_p=0.95))
+    graders: GraderConfig = GraderConfig()
+    judge: JudgeConfig = JudgeConfig()
+    compute: ComputeConfig | None = None
+    seed: int = 0
+    template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    max_prompt_tokens: int = 0
+    mesh: MeshConfig = MeshConfig()
+
+    def __post_init__(self):
+        at_least(0, self, "questions", "samples", "max_prompt_tokens")
+        check_arguments(self.template_arguments, self.chat)
+        seed_fits(self)
+        at_least(1, self, "task_questions")
+        names = [benchmark.folder for benchmark in self.benchmarks] + [f"reasoning_gym_{t.name}" for t in self.tasks]
+        if not names:
+            raise ValueError("nothing to evaluate on: name benchmarks or tasks")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"benchmarks named twice: {', '.join(twice)}")

@@ -5,92 +5,20 @@ judges see the summary only. Departures: k by our own rule (`samples_for`), for 
 test-set size"; instructions are ours (`r1jax.benchmarks`); DROP's three examples come from the set itself.
 """
 
-import dataclasses
 import pathlib
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
-from r1jax.config import at_least, seed_fits
-from r1jax.core.sharding import MeshConfig
-from r1jax.data.tasks import TaskConfig
-from r1jax.models.config import ComputeConfig
-from r1jax.models.logits import Truncation
-from r1jax.rewards.config import GraderConfig, JudgeConfig
-from r1jax.sampling.endpoint import EndpointConfig
-from r1jax.sampling.engine import SamplingConfig
 from r1jax.stages import graders, result, sampler, stamp
+from r1jax.stages.asking_config import EvaluateConfig
 from r1jax.stages.collect import Grader, collect
 from r1jax.stages.held_out import EVAL_STREAM
-from r1jax.stages.question_sets import BenchmarkConfig, QuestionSet, from_benchmark, from_task
+from r1jax.stages.question_sets import QuestionSet, from_benchmark, from_task
 from r1jax.stages.record import write_json
 from r1jax.stages.sampler import Sampler
-from r1jax.text.chat_template import check_arguments
 from r1jax.training.metrics import say
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluateConfig:
-    """One model on some benchmarks.
-
-    Attributes:
-        stage: names the loop.
-        model: a model folder of ours, a Hugging Face folder or a .gguf file; "": the endpoint.
-        endpoint: a model behind an OpenAI-compatible server.
-        label: what tables call the model; "": the workdir's name.
-        data: the folder that holds the benchmarks' files, each where its adapter says.
-        benchmarks: which; see `r1jax.benchmarks`.
-        tasks: reasoning-gym's tasks, each a benchmark of `task_questions` questions.
-        task_questions: see `tasks`.
-        questions: asked of each benchmark, the first of a seeded order; 0: all.
-        samples: k; 0: by the number of questions, see `samples_for`.
-        template: a name in `r1jax.text.chat.TEMPLATES`, around what the benchmark asks.
-        chat: ask through the model's own chat template; with an endpoint, as a user's message.
-        template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
-        marker: of the cold-start form, see `Prompt.marker`; "": the form of the tags.
-        max_prompt_tokens: leave out, and count, questions whose prompt has more; 0: none of a benchmark, and it is an
-            error where the model cannot hold a prompt and a response of `sampling.max_new_tokens`.
-        sampling: how samples are drawn.
-        graders: how answers are graded.
-        judge: who judges the judged benchmarks; its weight means nothing here.
-        compute: how the model is computed, where that is not to be as its folder says.
-        seed: of the questions' order and of sampling.
-    """
-
-    stage: Literal["evaluate"]
-    model: str = ""
-    endpoint: EndpointConfig = EndpointConfig()
-    label: str = ""
-    data: str = ""
-    benchmarks: tuple[BenchmarkConfig, ...] = ()
-    tasks: tuple[TaskConfig, ...] = ()
-    task_questions: int = 100
-    questions: int = 0
-    samples: int = 0
-    template: str = "plain"
-    chat: bool = True
-    marker: str = ""
-    sampling: SamplingConfig = SamplingConfig(max_new_tokens=32768, truncation=Truncation(0.6, top_p=0.95))
-    graders: GraderConfig = GraderConfig()
-    judge: JudgeConfig = JudgeConfig()
-    compute: ComputeConfig | None = None
-    seed: int = 0
-    template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    max_prompt_tokens: int = 0
-    mesh: MeshConfig = MeshConfig()
-
-    def __post_init__(self):
-        at_least(0, self, "questions", "samples", "max_prompt_tokens")
-        check_arguments(self.template_arguments, self.chat)
-        seed_fits(self)
-        at_least(1, self, "task_questions")
-        names = [benchmark.folder for benchmark in self.benchmarks] + [f"reasoning_gym_{t.name}" for t in self.tasks]
-        if not names:
-            raise ValueError("nothing to evaluate on: name benchmarks or tasks")
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"benchmarks named twice: {', '.join(twice)}")
 
 
 def samples_for(questions: int) -> int:
