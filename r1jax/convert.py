@@ -21,6 +21,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from r1jax.config import exit_status, path_given
@@ -31,6 +32,7 @@ from r1jax.core.sharding import MeshConfig, all_devices, make_mesh
 from r1jax.models import hf
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
+from r1jax.text import prompt_form
 from r1jax.text.tokenizer import SentencePieceTokenizer, Tokenizer
 from r1jax.training import checkpoint
 from r1jax.training.metrics import clock, say
@@ -81,12 +83,14 @@ def convert(
     ways = math.gcd(len(devices), model.cfg.embed_dim, *ranks)
     mesh = make_mesh(MeshConfig(data=1, fsdp=-1), devices[:ways])
     params = model.read(mesh, dtype, checkpoint.reporter(f"reading {source}"))
+    form = prompt_form.read(source)
+    beside = {prompt_form.FILE: form.content()} if form else {}
     partial, old = (target.with_name(target.name + end) for end in (".partial", ".old"))
     shutil.rmtree(partial, ignore_errors=True)
     if to == "r1jax":
-        checkpoint.save_model(partial, params, model.cfg, tokenizer, model.hf_config)
+        checkpoint.save_model(partial, params, model.cfg, tokenizer, model.hf_config, beside)
     else:
-        save_hf(partial, params, model.cfg, tokenizer, model.hf_config, max_shard_bytes)
+        save_hf(partial, params, model.cfg, tokenizer, model.hf_config, max_shard_bytes, beside)
     if target.exists():
         shutil.rmtree(old, ignore_errors=True)
         target.rename(old)
@@ -97,7 +101,7 @@ def convert(
 
 def save_hf(
     folder: pathlib.Path, params: Params, cfg: ModelConfig, tokenizer: Tokenizer,
-    hf_config: Mapping[str, Any] | None, max_shard_bytes: int,
+    hf_config: Mapping[str, Any] | None, max_shard_bytes: int, beside: Mapping[str, bytes] = MappingProxyType({}),
 ) -> None:  # fmt: skip
     """Writes a Hugging Face folder: the tokenizer, how to end a text, the weights, config.json and, last, checksums."""
     if isinstance(tokenizer, SentencePieceTokenizer):
@@ -113,6 +117,8 @@ def save_hf(
         (folder / GENERATION).write_text(json.dumps(ends, indent=2) + "\n")
     report = checkpoint.reporter(f"writing {folder}")
     hf.save_folder(folder, params, cfg, hf_config or ends, max_shard_bytes, report)
+    for name, content in beside.items():
+        (folder / name).write_bytes(content)
     checksums.write(folder)
 
 

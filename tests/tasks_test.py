@@ -125,7 +125,7 @@ def test_the_chat_template_is_given_its_arguments():
     [prompt] = Questions(cfg, 0, Chat(), examine=digits_only).take(0, 1)
     assert prompt.text == questions(MIXTURE).take(0, 1)[0].text
     with pytest.raises(ConfigError, match=r"template_arguments=.*set chat=true"):
-        parse(DataConfig, {"path": "a", "template_arguments": {"enable_thinking": False}}, "config.data")
+        parse(DataConfig, {"path": "a", "chat": False, "template_arguments": {"enable_thinking": False}}, "config.data")
 
 
 @pytest.mark.parametrize("held_out", [False, True])

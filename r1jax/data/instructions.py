@@ -37,6 +37,8 @@ class InstructionConfig:
         template: a name in `r1jax.text.chat.TEMPLATES` that dresses a prompt. Messages are taken as they are.
         chat: ask through the model's own chat template, as in `data.tasks.DataConfig`. Messages need it.
         template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
+        marker: of the cold-start form that the responses have, "" for the form of the tags. It changes nothing here and
+            goes along with the model, for whoever asks it later (`r1jax.text.prompt_form`); None: it does not say.
         held_out_share: leave out what asks a question that `data.tasks.is_held_out`, in any of the user's messages; 0
             keeps all.
         skip_bad_lines: leave out, and count, lines of the file that cannot be used.
@@ -49,6 +51,7 @@ class InstructionConfig:
     skip_bad_lines: bool = False
     paths: tuple[str, ...] = ()
     template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    marker: str | None = None
 
     def __post_init__(self):
         check_arguments(self.template_arguments, self.chat)

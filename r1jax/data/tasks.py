@@ -74,8 +74,9 @@ class DataConfig:
         tasks: the mixture.
         path: a JSONL file of `{"prompt", "answer"}`, and what else its grader needs, that takes the tasks' place; "":
             none.
-        template: a name in `r1jax.text.chat.TEMPLATES`. None, as for chat and marker: as the model's folder says that it
-            was trained (`r1jax.text.prompt_form`); where it does not, R1-Zero's template, no chat, the form of the tags.
+        template: a name in `r1jax.text.chat.TEMPLATES`. None, as for chat and marker: as the model's folder says that
+            it was trained (`r1jax.text.prompt_form`); where it does not, R1-Zero's template, no chat, the form of the
+            tags.
         chat: ask through the model's own chat template: the rendered `template` is the user's message.
         template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
         marker: of the cold-start form, see `Prompt.marker`; "": the form of the tags.

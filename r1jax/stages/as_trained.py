@@ -1,4 +1,4 @@
-"""How a stage asks a policy: as it was trained where its config leaves that open, and with a warning where it differs."""
+"""How a stage asks a policy: as it was trained where its config leaves that open, and with a warning where not."""
 
 import pathlib
 from typing import Any, TypeVar

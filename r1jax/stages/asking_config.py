@@ -324,7 +324,9 @@ class EvaluateConfig:
         task_questions: see `tasks`.
         questions: asked of each benchmark, the first of a seeded order; 0: all.
         samples: k; 0: by the number of questions, see `samples_for`.
-        template: a name in `r1jax.text.chat.TEMPLATES`, around what the benchmark asks.
+        template: a name in `r1jax.text.chat.TEMPLATES`, around what the benchmark asks. None, as for chat and marker:
+            as the model's folder says that it was trained; where it does not, "plain", through its chat template if it
+            has one, and the form of the tags.
         chat: ask through the model's own chat template; with an endpoint, as a user's message.
         template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
         marker: of the cold-start form, see `Prompt.marker`; "": the form of the tags.
@@ -347,9 +349,9 @@ class EvaluateConfig:
     task_questions: int = 100
     questions: int = 0
     samples: int = 0
-    template: str = "plain"
-    chat: bool = True
-    marker: str = ""
+    template: str | None = None
+    chat: bool | None = None
+    marker: str | None = None
     sampling: SamplingConfig = SamplingConfig(max_new_tokens=32768, truncation=Truncation(0.6, top_p=0.95))
     graders: GraderConfig = GraderConfig()
     judge: JudgeConfig = JudgeConfig()
@@ -361,7 +363,7 @@ class EvaluateConfig:
 
     def __post_init__(self):
         at_least(0, self, "questions", "samples", "max_prompt_tokens")
-        check_arguments(self.template_arguments, self.chat)
+        check_arguments(self.template_arguments, self.chat is not False)
         seed_fits(self)
         at_least(1, self, "task_questions")
         names = [benchmark.folder for benchmark in self.benchmarks] + [f"reasoning_gym_{t.name}" for t in self.tasks]

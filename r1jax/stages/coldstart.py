@@ -30,11 +30,13 @@ from r1jax.rewards.graders import examine
 from r1jax.rewards.pool import GraderPool
 from r1jax.sampling.endpoint import EndpointConfig
 from r1jax.stages import candidates, readable, review, rewriting, sampler
+from r1jax.stages.as_trained import as_trained, check_chat, warn_otherwise
 from r1jax.stages.asking import Asking, Request, direct_request, few_shot_request
 from r1jax.stages.asking_config import ColdStartConfig
 from r1jax.stages.candidates import HELD_OUT, Candidate, fault_of_grade
 from r1jax.stages.record import write_json
 from r1jax.stages.sampler import Sampler
+from r1jax.text import prompt_form
 from r1jax.text.chat import join_response, render
 from r1jax.training.metrics import say
 
@@ -153,19 +155,24 @@ def _prompt_limit(cfg: ColdStartConfig) -> int:
 
 
 def _teacher(cfg: ColdStartConfig, workdir: pathlib.Path, mesh: Mesh) -> Sampler:
-    return sampler.open_sampler(
+    teacher = sampler.open_sampler(
         cfg.model, cfg.endpoint, cfg.sampling, cfg.chat, cfg.compute, mesh, workdir / "usage.jsonl",
         cfg.template_arguments, _prompt_limit(cfg), _LIMIT_KEY,
     )  # fmt: skip
+    check_chat(teacher.tokenizer, cfg.chat, "config.chat")
+    # Only these: what it is asked is written by each way, in no template.
+    warn_otherwise(SimpleNamespace(chat=cfg.chat, template_arguments=cfg.template_arguments), cfg.model)
+    return teacher
 
 
 def _sampled_zero(cfg: ColdStartConfig, prompts: Sequence[Prompt], asking: Asking, mesh: Mesh) -> list[Candidate]:
     """Outputs of the R1-Zero checkpoint, which is let go of before a teacher is opened."""
-    zero = sampler.open_sampler(cfg.zero.model, EndpointConfig(), cfg.sampling, cfg.questions.chat, None, mesh,
-                                template_arguments=cfg.questions.template_arguments,
+    zero = sampler.open_sampler(cfg.zero.model, EndpointConfig(), cfg.sampling, bool(cfg.questions.chat), None, mesh,
                                 max_prompt_tokens=_prompt_limit(cfg), limit_key=_LIMIT_KEY)  # fmt: skip
-    request = Request("zero", cfg.questions.template, lambda prompt: render(cfg.questions.template, prompt.question),
-                      cfg.questions.chat, tags=True, ends=True)  # fmt: skip
+    form = as_trained(cfg.questions, cfg.zero.model, zero.tokenizer, prompt_form.R1_ZERO, "config.questions")
+    zero = dataclasses.replace(zero, template_arguments=form.template_arguments)
+    request = Request("zero", form.template, lambda prompt: render(form.template, prompt.question), form.chat,
+                      tags=True, ends=True)  # fmt: skip
     return asking.collect(request, prompts, cfg.zero.samples, zero)
 
 

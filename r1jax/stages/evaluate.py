@@ -12,12 +12,14 @@ import jax
 from jax.sharding import Mesh
 
 from r1jax.stages import graders, result, sampler, stamp
+from r1jax.stages.as_trained import as_trained
 from r1jax.stages.asking_config import EvaluateConfig
 from r1jax.stages.collect import Grader, collect
 from r1jax.stages.held_out import EVAL_STREAM
 from r1jax.stages.question_sets import QuestionSet, from_benchmark, from_task
 from r1jax.stages.record import write_json
 from r1jax.stages.sampler import Sampler
+from r1jax.text.prompt_form import PromptForm
 from r1jax.training.metrics import say
 
 
@@ -39,9 +41,11 @@ def run(cfg: EvaluateConfig, workdir: pathlib.Path, mesh: Mesh) -> list[dict[str
     """
     label = cfg.label or workdir.resolve().name
     model = sampler.open_sampler(
-        cfg.model, cfg.endpoint, cfg.sampling, cfg.chat, cfg.compute, mesh, workdir / "usage.jsonl",
+        cfg.model, cfg.endpoint, cfg.sampling, cfg.chat is not False, cfg.compute, mesh, workdir / "usage.jsonl",
         cfg.template_arguments, cfg.max_prompt_tokens, "max_prompt_tokens",
     )  # fmt: skip
+    has_template = model.tokenizer is None or model.tokenizer.has_chat_template
+    cfg = as_trained(cfg, cfg.model, model.tokenizer, PromptForm("plain", has_template, ""))
     sets = [from_benchmark(cfg, each, model.tokenizer, model.prompt_limit) for each in cfg.benchmarks]
     sets += [from_task(cfg, task, model.tokenizer, model.prompt_limit) for task in cfg.tasks]
     say(f"{label}: {', '.join(f'{s.name} ({s.size})' for s in sets)}")

@@ -31,10 +31,12 @@ from r1jax.rewards import judging
 from r1jax.rewards.graders import examine_for_reward
 from r1jax.rewards.workers import Workers
 from r1jax.stages import filters, graders, rejection_table, sampler
+from r1jax.stages.as_trained import as_trained
 from r1jax.stages.asking_config import RejectionConfig
 from r1jax.stages.collect import collect
 from r1jax.stages.filters import Reason
 from r1jax.stages.record import Record, write_json
+from r1jax.text import prompt_form
 from r1jax.text.chat import join_response
 from r1jax.training.metrics import clock, say
 
@@ -70,9 +72,11 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
         ConfigError: the workdir's samples were drawn otherwise, or an evaluation's questions cannot be found.
         FileNotFoundError, ValueError: the model or the questions cannot be read, or not graded here.
     """
-    model = sampler.open_sampler(cfg.model, cfg.endpoint, cfg.sampling, cfg.data.chat, cfg.compute, mesh,
+    model = sampler.open_sampler(cfg.model, cfg.endpoint, cfg.sampling, bool(cfg.data.chat), cfg.compute, mesh,
                                  template_arguments=cfg.data.template_arguments,
                                  max_prompt_tokens=cfg.data.max_prompt_tokens)  # fmt: skip
+    data = as_trained(cfg.data, cfg.model, model.tokenizer, prompt_form.R1_ZERO, "config.data")
+    cfg = dataclasses.replace(cfg, data=data)
     questions = Questions(cfg.data, cfg.seed, model.tokenizer, examine=who_grades(cfg), prompt_limit=model.prompt_limit)
     asked = questions.training(cfg.num_prompts)
     if left_out := questions.left_out():

@@ -30,12 +30,15 @@ from r1jax.rewards.graders import examine_for_reward
 from r1jax.rewards.pool import GraderPool
 from r1jax.sampling.engine import Engine
 from r1jax.stages import context
+from r1jax.stages.as_trained import as_trained
 from r1jax.stages.config import RLConfig
 from r1jax.stages.grading import describe, sample_and_grade
 from r1jax.stages.groups import draw_rollouts, that_count
 from r1jax.stages.held_out import evaluate, write_samples
 from r1jax.stages.learning_signal import SignalWatch
 from r1jax.stages.reward_model import RewardModel
+from r1jax.text import prompt_form
+from r1jax.text.prompt_form import PromptForm
 from r1jax.training import checkpoint, plan, state
 from r1jax.training.checkpoint import Checkpoints
 from r1jax.training.metrics import MetricsWriter, Stopwatch, keep_rows_before, say, under_way
@@ -98,6 +101,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     updates = cfg.num_steps * cfg.grpo.minibatches * cfg.grpo.inner_epochs
     tx = state.make_optimizer(cfg.optimizer, specs, updates, cfg.auxiliary.idle)
     schedule = state.learning_rate(cfg.optimizer, updates)
+    data = as_trained(cfg.data, base, tokenizer, prompt_form.R1_ZERO, "config.data")
+    cfg = dataclasses.replace(cfg, data=data)
     questions = Questions(cfg.data, cfg.seed, tokenizer, examine=examine_for_reward, prompt_limit=limit)
     held_out = questions.held_out(cfg.evaluation.questions)
     questions.take(0, 1)  # a file that has none to train on says so now, not after an evaluation
@@ -218,14 +223,15 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             with watch("save"), under_way("saving"):  # shows in the next step's row
                 kept = {} if reference is None else {"reference": reference}
                 checkpoints.save(step + 1, {"state": train_state, **kept})
+        checkpoints.close()
         skipped.check_end(train_state, mesh)
         evaluate_at(cfg.num_steps)
     if questions.faulty:  # the start knew of those on the held-out side alone
         say(questions.left_out())
-    checkpoints.close()
     writer.close()
     signal.at_end()
-    checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer, came_with)
+    beside = {prompt_form.FILE: PromptForm.of(cfg.data).content()}
+    checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer, came_with, beside)
     return workdir / "model"
 
 

@@ -8,6 +8,8 @@ import platform
 import jax
 
 import r1jax
+from r1jax.core import checksums
+from r1jax.text import prompt_form
 
 _LIBRARIES = ("jax", "jaxlib", "numpy", "tokenizers", "sentencepiece", "jinja2")
 
@@ -15,11 +17,13 @@ _LIBRARIES = ("jax", "jaxlib", "numpy", "tokenizers", "sentencepiece", "jinja2")
 def model_hash(path: pathlib.Path) -> str:
     """SHA-256 over a model's files, their names and every byte; `path` is a folder or one file.
 
+    Left out are the folder's checksums, which say nothing new, and the form of its prompts, which stands with samples.
+
     Reading a large model takes as long as its disk does: some 100 GB in a minute or two.
     """
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     whole = hashlib.sha256()
-    for file in files:
+    for file in (each for each in files if each.name not in (checksums.FILE, prompt_form.FILE)):
         name = file.name if path.is_file() else file.relative_to(path).as_posix()
         with file.open("rb") as content:
             whole.update(f"{name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())

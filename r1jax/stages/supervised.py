@@ -25,8 +25,11 @@ from r1jax.losses.supervised import cross_entropy_loss
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
 from r1jax.stages import context
+from r1jax.stages.as_trained import check_chat
 from r1jax.stages.config import SupervisedConfig
+from r1jax.text import prompt_form
 from r1jax.text import tokenizer as text
+from r1jax.text.prompt_form import R1_ZERO, PromptForm
 from r1jax.text.tokenizer import Tokenizer, train_sentencepiece
 from r1jax.training import checkpoint, plan, state
 from r1jax.training.checkpoint import Checkpoints
@@ -113,6 +116,13 @@ def start_from(
     return core.init(param_specs(model), TRAIN_RULES, mesh, cfg.seed), model, tokenizer
 
 
+def prompt_form_of(cfg: SupervisedConfig) -> PromptForm | None:
+    """How to ask what is trained so; None: nothing teaches it a form."""
+    if cfg.data:
+        return PromptForm.of(cfg.data)
+    return R1_ZERO if cfg.corpus.template else None
+
+
 def run(
     cfg: SupervisedConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path | None = None,
     vocabulary: pathlib.Path | None = None,
@@ -126,6 +136,8 @@ def run(
     came_with = base and checkpoint.read_hf_config(base)  # now: at the end of a long run the base may be gone
     context.check_length(came_with, cfg.base, cfg.seq_len, "seq_len")
     params, model, tokenizer = start_from(cfg, mesh, base, vocabulary)
+    if cfg.data:
+        check_chat(tokenizer, cfg.data.chat, "config.data.chat")
     batches = Batches(cfg, tokenizer)
     num_steps = batches.num_steps
     specs = param_specs(model)
@@ -176,5 +188,6 @@ def run(
     checkpoints.close()
     writer.close()
     skipped.check_end(train_state, mesh)
-    checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer, came_with)
+    beside = {prompt_form.FILE: form.content()} if (form := prompt_form_of(cfg)) else {}
+    checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer, came_with, beside)
     return workdir / "model"

@@ -22,6 +22,7 @@ from r1jax.data.soft_targets import SHARD
 from r1jax.losses import distillation
 from r1jax.models.transformer import forward, unembed_table
 from r1jax.stages import context, stamp
+from r1jax.stages.as_trained import check_chat, warn_otherwise
 from r1jax.stages.config import TeachConfig
 from r1jax.stages.grading import from_process_0
 from r1jax.training import checkpoint
@@ -43,6 +44,8 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
     params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute, dtype=None)
     if cfg.top_k > tokenizer.vocab_size:
         raise ValueError(f"config.top_k={cfg.top_k} is more than the {tokenizer.vocab_size} tokens that there are")
+    check_chat(tokenizer, cfg.data.chat, "config.data.chat")
+    warn_otherwise(cfg.data, base, "config.data")
     instructions = Instructions(cfg.data, 0, tokenizer, cfg.seq_len)
     examples = instructions.examples
     if instructions.notice:
