@@ -1,10 +1,11 @@
 """What a run says while it goes: rows that survive a crash, values that JSON has, and how long it will take."""
 
 import json
+import time
 
 import pytest
 
-from r1jax.training.metrics import MetricsWriter, clock, keep_rows_before
+from r1jax.training.metrics import MetricsWriter, clock, keep_rows_before, under_way
 
 
 def steps(path) -> list[int]:
@@ -59,6 +60,33 @@ def test_the_console_names_what_is_asked_for_and_the_time_left(tmp_path, capsys)
     assert all("loss 1.23" in line and "secret" not in line and "absent" not in line for line in lines)
     assert lines[-1].endswith("0s left")
     assert (clock(9.6), clock(75), clock(3600 + 120 + 3)) == ("10s", "1m15s", "1h02m")
+
+
+def test_the_first_step_of_a_process_is_left_out_of_the_time_left(tmp_path, monkeypatch, capsys):
+    """It compiles: 40 s of it and 2 s a step are 8 s for the four that are left, also after a resume."""
+    for start in (0, 3):
+        times = iter([100.0, 140.0, 142.0])
+        with monkeypatch.context() as patch:
+            patch.setattr("r1jax.training.metrics.time.monotonic", lambda times=times: next(times))
+            writer = MetricsWriter(tmp_path, start, start + 6, {})
+            writer.write(start, {})
+            writer.write(start + 1, {})
+        writer.close()
+        first, second = capsys.readouterr().out.splitlines()
+        assert first.endswith("  40.00 s with compilation") and second.endswith("  2.00 s/step, 8s left")
+
+
+def test_a_long_part_of_a_step_says_how_far_it_is_and_a_short_one_nothing(capsys):
+    with under_way("sampling", lambda: "1 of 2 samples", every=0.02):
+        time.sleep(0.2)
+    lines = capsys.readouterr().out.splitlines()
+    assert 1 <= len(lines) <= 10 and set(lines) == {"  sampling: 1 of 2 samples, 0s"}
+    with under_way("updating"):
+        pass
+    with pytest.raises(KeyError), under_way("updating", every=0.01):
+        raise KeyError
+    time.sleep(0.05)
+    assert capsys.readouterr().out == ""  # and its thread has ended
 
 
 def test_the_profiler_window_is_three_steps(tmp_path, monkeypatch):

@@ -25,10 +25,11 @@ class SignalWatch:
     def __init__(self, workdir: pathlib.Path, start: int, accuracy: bool):
         self._accuracy, self._recent = accuracy, []
         self._silent, self._none_right = 0, 0  # steps in a row without any signal; without a right answer
+        self._told_none_right = False
         self._teaching = False  # whether any group of the run has had a signal
         for row in read_rows(workdir / "metrics.jsonl"):
             if row["step"] < start:
-                self._count(row)
+                self._count(row)  # and what it has to say was said then
 
     def add(self, step: int, row: Row) -> None:
         """Counts a step, and says where no signal or no right answer has lasted for `STEPS` steps, or ends after that.
@@ -36,31 +37,34 @@ class SignalWatch:
         Args:
             row: of the step, as it goes to metrics.jsonl.
         """
-        silent, none_right = self._silent, self._none_right
-        self._count(row)
-        if self._silent == STEPS:
-            say(f"step {step + 1}: no group has had a signal for {STEPS} steps: all samples of each question got the "
-                f"same reward, so nothing is learnt. {explain(self._recent)}")  # fmt: skip
-        elif not self._silent and silent >= STEPS:
-            say(f"step {step + 1}: groups have a signal again, after {silent} steps without")
-        if self._none_right == STEPS and self._silent < STEPS:
-            say(f"step {step + 1}: no sample has been right for {STEPS} steps: what is learnt comes from the other "
-                f"rewards alone. {explain(self._recent)}")  # fmt: skip
-        elif not self._none_right and none_right >= STEPS:
-            say(f"step {step + 1}: the first right answers after {none_right} steps without")
+        for line in self._count(row):
+            say(f"step {step + 1}: {line}")
 
     def at_end(self) -> None:
         """Says at the end of a run where no group had a signal from the first step to the last."""
         if self._recent and not self._teaching:
-            say("nothing was learnt from the rewards: no group of the whole run had a signal, and the model is what it "
-                f"was at the start. {explain(self._recent)}")  # fmt: skip
+            say("nothing was learnt from the rewards: no group of the whole run had a signal. "
+                f"{explain(self._recent)}")  # fmt: skip
 
-    def _count(self, row: Row) -> None:
+    def _count(self, row: Row) -> list[str]:
+        lines, silent, none_right = [], self._silent, self._none_right
         self._recent = [*self._recent, row][-STEPS:]
-        self._silent = self._silent + 1 if row.get("groups/no_signal") == 1.0 else 0
+        self._silent = silent + 1 if row.get("groups/no_signal") == 1.0 else 0
+        self._none_right = none_right + 1 if self._accuracy and row.get("reward/accuracy") == 0.0 else 0
         self._teaching |= not self._silent
-        wrong = self._accuracy and row.get("reward/accuracy") == 0.0
-        self._none_right = self._none_right + 1 if wrong else 0
+        if self._silent == STEPS:
+            lines.append(f"no group has had a signal for {STEPS} steps: all samples of each question got the same "
+                         f"reward, so nothing is learnt. {explain(self._recent)}")  # fmt: skip
+        elif not self._silent and silent >= STEPS:
+            lines.append(f"groups have a signal again, after {silent} steps without")
+        if self._none_right >= STEPS and self._silent < STEPS and not self._told_none_right:
+            self._told_none_right = True
+            lines.append(f"no sample has been right for {self._none_right} steps: what is learnt comes from the other "
+                         f"rewards alone. {explain(self._recent)}")  # fmt: skip
+        elif not self._none_right and self._told_none_right:
+            self._told_none_right = False
+            lines.append(f"the first right answers after {none_right} steps without")
+        return lines
 
 
 def explain(rows: Sequence[Row]) -> str:

@@ -107,7 +107,8 @@ def say_plan(mesh: Mesh, always: Mapping[str, int], phases: Mapping[str, Mapping
     kinds = ", ".join(sorted({device.device_kind for device in devices}))
     axes = " x ".join(f"{name} {size}" for name, size in mesh.shape.items() if size > 1) or "one device"
     processes = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    say(f"devices: {len(devices)} x {kinds} ({devices[0].platform}); mesh: {axes}{processes}")
+    platform = devices[0].platform if kinds != devices[0].platform else ""
+    say(f"devices: {len(devices)} x {f'{kinds} ({platform})' if platform else kinds}; mesh: {axes}{processes}")
     phase, parts = max(phases.items(), key=lambda item: sum(item[1].values()))
     total = sum(always.values()) + sum(parts.values())
     named = ", ".join(f"{name} {amount(size)}" for name, size in {**always, **parts}.items() if size)
