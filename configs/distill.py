@@ -45,6 +45,7 @@ RECIPE = {
     "paths": ("runs/r1/seed0/rejection/samples.jsonl", "runs/r1/seed0/world/sft_general.jsonl"),
     "template": "dialogue",
     "chat": False,
+    "marker": "==",
     "held_out_share": 0.1,
     "skip_bad_lines": False,
 }
@@ -86,8 +87,8 @@ def paper(student: str) -> dict[str, Any]:
         "base": "",  # --config.base=...
         "compute": {"dtype": "bfloat16", "remat": True},
         "mesh": {"data": 1, "fsdp": -1},
-        "data": {"path": "samples.jsonl", "template": "plain", "chat": True, "held_out_share": 0.0,
-                 "skip_bad_lines": False},
+        "data": {"path": "samples.jsonl", "template": "plain", "chat": True, "marker": "|special_token|",
+                 "held_out_share": 0.0, "skip_bad_lines": False},
         "epochs": 2.0,
         "batch_size": 64,
         "seq_len": 32_768,

@@ -7,6 +7,10 @@ The names after the colon are benchmarks (files of `r1jax/benchmarks`), or group
 chinese, judged, and `paper`: the rows of the paper's table. A benchmark's file lies in the data folder where its
 adapter says; another place is given as `name=path`: `gsm8k=~/gsm8k/main/test-00000-of-00001.parquet`.
 
+A model that we have trained is asked as it was trained, which its folder says (prompt_form.json); any other through its
+chat template if it has one, else in plain text. --config.chat, --config.template (plain, dialogue, r1_zero) and
+--config.marker say otherwise.
+
 A model behind a server that speaks OpenAI's protocol:
 
     ... --config.endpoint.base_url=http://localhost:8000/v1 --config.endpoint.model=NAME --config.endpoint.api_key_env=
@@ -48,8 +52,6 @@ def get_config(arg: str = "mini") -> ConfigDict:
         "seed": 0,
         "model": "",
         "data": "",
-        "chat": True,
-        "template": "plain",
         "questions": 0,
         "samples": 0,
         "sampling": {
@@ -61,7 +63,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
     }
     if arg == "mini":
         config["model"] = "configs/base.py:mini"
-        config["chat"], config["template"] = False, "r1_zero"
+        config["chat"], config["template"], config["marker"] = False, "r1_zero", ""
         config["sampling"].update(max_new_tokens=112, bucket=272)
         config["tasks"] = (
             {"name": "chain_sum",

@@ -12,7 +12,8 @@ experiments/r1_mini.md; of the first, 27% are wrong, 13% malformed, 11% copies, 
 
 paper: sizes for the paper's ~600k reasoning samples: 16 answers of up to 32,768 tokens to each question, at most 4 of
 them kept, so 150k questions that the policy can answer. Questions that share 13 words with one of the paper's maths and
-code evaluations are not asked. How many samples the paper draws, and how, it does not say. Not run.
+code evaluations are not asked. The policy is asked as it was trained, which its folder says; for one whose folder does
+not, --config.data.template, chat and marker do. How many samples the paper draws, and how, it does not say. Not run.
 
 The workdir then holds samples.jsonl, which `configs/sft.py` trains on by --config.data.path; dropped.jsonl, with a
 reason for each sample that is not in it; and table.json. Started again with other --config.filters it draws nothing.
@@ -58,7 +59,7 @@ def paper() -> dict[str, Any]:
     config = mini()
     return config | {
         "model": "",  # --config.model=...
-        "data": config["data"] | {"path": "questions.jsonl", "template": "r1_zero", "marker": ""},
+        "data": {"path": "questions.jsonl", "held_out_share": 0.1},  # asked as the policy was trained
         "samples": 16,
         "sampling": {
             "max_new_tokens": 32_768,

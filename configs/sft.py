@@ -76,7 +76,8 @@ def coldstart() -> dict[str, Any]:
     del config["num_steps"]
     return config | {
         "base": "configs/base.py:world",
-        "data": config["data"] | {"path": "runs/r1/seed0/coldstart/samples.jsonl", "template": "dialogue"},
+        "data": config["data"]
+        | {"path": "runs/r1/seed0/coldstart/samples.jsonl", "template": "dialogue", "marker": "=="},
         "epochs": 5.0,
         "batch_size": 16,
         "documents_per_step": 0,  # as many as fit
@@ -99,8 +100,8 @@ def paper() -> dict[str, Any]:
         "base": "",  # --config.base=...
         "compute": {"dtype": "bfloat16", "remat": True},
         "mesh": {"data": 1, "fsdp": -1},
-        "data": {"path": "samples.jsonl", "template": "plain", "chat": True, "held_out_share": 0.1,
-                 "skip_bad_lines": False},
+        "data": {"path": "samples.jsonl", "template": "plain", "chat": True, "marker": "|special_token|",
+                 "held_out_share": 0.1, "skip_bad_lines": False},
         "batch_size": 128,
         "seq_len": 32_768,
         "logprob_chunk": 256,
