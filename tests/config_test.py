@@ -232,6 +232,22 @@ def test_trap34_what_no_field_reads_or_may_hold_is_an_error_that_names_the_key(t
     assert all(word in message for word in words), message
 
 
+@pytest.mark.parametrize("value", [10**400, -(10**400)])
+def test_an_int_beyond_all_floats_is_refused_by_its_key(value):
+    @dataclasses.dataclass(frozen=True)
+    class Bounded:
+        rate: float = 0.5
+        count: int = 1
+
+        def __post_init__(self):
+            config.at_least(0, self, "count")
+
+    for key in ("rate", "count"):
+        with pytest.raises(ConfigError, match=f"(config.{key}|config: {key}=)") as error:
+            config.parse(Bounded, {key: value})
+        assert "\n" not in str(error.value)
+
+
 def test_a_type_hint_that_no_config_can_hold_is_the_programmers_error():
     bad = dataclasses.make_dataclass("Bad", [("field", set)])
     with pytest.raises(TypeError, match=r"config\.field"):

@@ -47,6 +47,14 @@ def record(workdir: pathlib.Path) -> dict[str, Any]:
     return json.loads((workdir / "config.json").read_text())
 
 
+def test_what_would_steer_a_terminal_is_spelled_out_in_the_line_about_means(tmp_path, capsys):
+    for microbatches in (1, 2):
+        train.claim(tmp_path / "run\x1b[31m", rl(microbatches=microbatches))
+        (tmp_path / "run\x1b[31m" / "metrics.jsonl").write_text('{"step": 0}\n')
+    said = capsys.readouterr().out
+    assert "microbatches 1 -> 2" in said and "\x1b" not in said and "run\\x1b[31m goes on" in said
+
+
 def test_trap38_a_run_goes_on_by_other_means_and_says_and_records_which(claim, capsys):
     workdir = claim()
     assert not (workdir / "config_changes.jsonl").exists() and not capsys.readouterr().out
