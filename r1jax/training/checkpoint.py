@@ -296,10 +296,7 @@ def open_model(path: pathlib.Path) -> ModelFile:
     if is_model(path):  # the weights' checksums are compared when they are read
         checksums.refuse_damage(path, lambda name: not (name.startswith(f"{PARAMS}/") or name.endswith(SAFETENSORS)))
     if exists(path / MODEL):
-        try:
-            cfg = config.parse(ModelConfig, read_object(path / MODEL), str(path / MODEL))
-        except OverflowError as error:  # a whole number that no float holds
-            raise ValueError(f"{path / MODEL}: {error}") from error
+        cfg = config.parse(ModelConfig, read_object(path / MODEL), str(path / MODEL))
         if not (path / PARAMS).is_dir():
             raise FileNotFoundError(f"{path} is a part of a model folder: it has a {MODEL} and no {PARAMS}/ with the "
                                     f"weights; copy the whole folder")  # fmt: skip
