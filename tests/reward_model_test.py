@@ -253,6 +253,11 @@ def test_a_reading_that_is_not_understood_names_its_file(copied, mesh1):
 
 def test_a_head_that_is_missing_broken_or_another_models_is_named(copied, mesh1):
     path = copied / "reward_head.npy"
+    whole = path.read_bytes()
+    path.write_bytes(bytes([*whole[:-1], whole[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"is damaged: reward_head\.npy is not as it was written"):
+        load(copied, mesh1)
+    (copied / "checksums.txt").unlink()  # as in a folder of an earlier version
     for spoil, error in (
         (lambda: np.save(path, np.zeros(7, np.float32)), "shape \\(7,\\), should be float32 of shape \\(32,\\)"),
         (lambda: path.write_bytes(path.read_bytes()[:20]), "cannot be read"),

@@ -36,8 +36,18 @@ def write(folder: pathlib.Path, to_come: Mapping[str, bytes] = MappingProxyType(
     with _threads() as threads:
         lines = dict(zip(names, threads.map(lambda name: _line(folder / name), names), strict=True))
     lines |= {name: _text(zlib.crc32(content), len(content)) for name, content in to_come.items()}
+    _write(folder, "".join(f"{lines[name]} {name}\n" for name in sorted(lines)))
+
+
+def add(folder: pathlib.Path, to_come: Mapping[str, bytes]) -> None:
+    """Adds files, by path and content, that will be written to a folder which has its record already."""
+    lines = (f"{_text(zlib.crc32(content), len(content))} {name}\n" for name, content in to_come.items())
+    _write(folder, (folder / FILE).read_text("utf-8") + "".join(lines))
+
+
+def _write(folder: pathlib.Path, lines: str) -> None:
     part = folder / f"{FILE}.part"
-    part.write_text("".join(f"{lines[name]} {name}\n" for name in sorted(lines)), "utf-8")
+    part.write_text(lines, "utf-8")
     part.replace(folder / FILE)
 
 

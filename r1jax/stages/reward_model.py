@@ -6,6 +6,7 @@ reward model reads is made by `ids_of` here alone, in training and in scoring.
 
 import collections
 import dataclasses
+import io
 import json
 import math
 import pathlib
@@ -18,7 +19,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from r1jax import config
-from r1jax.core import sharding
+from r1jax.core import checksums, sharding
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, replicated
 from r1jax.data.tasks import prompt_text
@@ -96,9 +97,13 @@ def save(
     model = {name: weight for name, weight in params.items() if name != HEAD}
     checkpoint.save_model(folder, model, cfg, tokenizer, hf_config)  # begins by deleting the folder
     if jax.process_index() == 0:
-        np.save(folder / HEAD_FILE, np.asarray(params[HEAD], np.float32))
+        head = io.BytesIO()
+        np.save(head, np.asarray(params[HEAD], np.float32))
+        content = f"{json.dumps(dataclasses.asdict(reading), indent=1)}\n".encode()
+        checksums.add(folder, {HEAD_FILE: head.getvalue(), READING: content})
+        (folder / HEAD_FILE).write_bytes(head.getvalue())
         temporary = (folder / READING).with_suffix(".tmp")
-        temporary.write_text(json.dumps(dataclasses.asdict(reading), indent=1) + "\n", "utf-8")
+        temporary.write_bytes(content)
         temporary.replace(folder / READING)
     multihost_utils.sync_global_devices("reward model saved")
 
