@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tiny_run import BASE, ZERO, write_config
 
-from r1jax import config, train
+from r1jax import config, read_config, train
 from r1jax.data import corpus
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -56,7 +56,7 @@ def types_in(hint: Any) -> Iterator[Any]:
 
 def config_classes() -> dict[str, type]:
     """Every dataclass that a stage's config is made of, by name."""
-    found, left = {}, list(train.STAGES.values())
+    found, left = {}, list(read_config.STAGES.values())
     while left:
         cls = left.pop()
         if found.setdefault(cls.__name__, cls) is cls:

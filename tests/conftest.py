@@ -34,11 +34,11 @@ def compilation_cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def in_this_process():
     """The training entry as a function: JAX is set up, and one of its devices is enough."""
-    from r1jax import train
+    from r1jax import running
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "set_up_jax", lambda args: None)
-        patch.setattr(train, "make_mesh", lambda cfg: make_mesh(cfg, jax.devices()[:1]))
+        patch.setattr(running, "keep_compiled", lambda folder: None)
+        patch.setattr(running, "make_mesh", lambda cfg: make_mesh(cfg, jax.devices()[:1]))
         yield
 
 

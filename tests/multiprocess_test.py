@@ -12,7 +12,7 @@ import pytest
 from handmade import DEEPSEEK, tensors, write_folder
 from tiny_run import BASE, SFT, ZERO, merged, rows, timeless, write_config
 
-from r1jax import train
+from r1jax import running, train
 from r1jax.core.sharding import MeshConfig, make_mesh
 from r1jax.training.checkpoint import load_model, read_hf_config
 
@@ -51,7 +51,7 @@ def runs(tmp_path_factory) -> tuple[pathlib.Path, pathlib.Path]:
     spec = write_config(folder / "zero.py", merged(RL, base=base))
     together(["-m", "r1jax.train", f"--config={spec}", f"--workdir={folder / 'two'}"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "set_up_jax", lambda args: None)  # this process is set up
+        patch.setattr(running, "keep_compiled", lambda folder: None)  # this process is set up
         assert train.main([f"--config={spec}", f"--workdir={folder / 'one'}"]) == 0
     return folder / "one", folder / "two"
 
@@ -94,7 +94,7 @@ def test_two_processes_read_a_hugging_face_folder_and_train_as_one(tmp_path, tok
     ))  # fmt: skip
     together(["-m", "r1jax.train", f"--config={spec}", f"--workdir={tmp_path / 'two'}"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "set_up_jax", lambda args: None)
+        patch.setattr(running, "keep_compiled", lambda folder: None)
         assert train.main([f"--config={spec}", f"--workdir={tmp_path / 'one'}"]) == 0
     one, two = (rows(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
     for a, b in zip(one, two, strict=True):

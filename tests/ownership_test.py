@@ -12,7 +12,7 @@ import time
 import pytest
 from tiny_run import BASE, merged, write_config
 
-from r1jax import train
+from r1jax import running, train
 from r1jax.config import ConfigError
 from r1jax.core import ownership
 from r1jax.core.ownership import FILE, owned
@@ -107,8 +107,8 @@ def test_trap81_every_stage_and_a_base_on_its_way_hold_their_workdirs(tmp_path, 
     pairs = {"stage": "judge_pairs", "data": {"sources": ("nowhere.jsonl",)}}
     specs = [write_config(tmp_path / "base.py", BASE), write_config(tmp_path / "pairs.py", pairs)]
     held = []
-    monkeypatch.setattr(train, "run_stage", lambda cfg, workdir, mesh: held.append(refused(workdir)))
-    monkeypatch.setattr(train, "Trained", type(None))  # no report
+    monkeypatch.setattr(running, "run_stage", lambda cfg, workdir, mesh: held.append(refused(workdir)))
+    monkeypatch.setattr(running, "Trained", type(None))  # no report
     for i, spec in enumerate(specs):
         workdir = tmp_path / f"run{i}"
         assert train.main([f"--config={spec}", f"--workdir={workdir}"]) == 0 and len(held) == i + 1
@@ -116,19 +116,19 @@ def test_trap81_every_stage_and_a_base_on_its_way_hold_their_workdirs(tmp_path, 
             capsys.readouterr()
             assert train.main([f"--config={spec}", f"--workdir={workdir}"]) == 2 and len(held) == i + 1
         assert f"is in use by process {os.getpid()}" in capsys.readouterr().err
-    with owned(tmp_path / train.base_name(specs[0])), pytest.raises(ConfigError, match="is in use by process"):
-        train.find_base(specs[0], tmp_path, mesh1)
+    with owned(tmp_path / running.base_name(specs[0])), pytest.raises(ConfigError, match="is in use by process"):
+        running.find_base(specs[0], tmp_path, mesh1)
 
 
 def test_a_workdir_whose_metrics_are_gone_is_still_its_states(tmp_path):
     """The guard against another config looks at both: either may have been deleted."""
     tree = merged(BASE, num_steps=4)
     cfgs = [train.read_config(write_config(tmp_path / "base.py", merged(tree, seed=seed)), []) for seed in (0, 1)]
-    train.claim(tmp_path, cfgs[0])
+    running.claim(tmp_path, cfgs[0])
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp").mkdir()
-    train.claim(tmp_path, cfgs[1])  # nothing is there yet
+    running.claim(tmp_path, cfgs[1])  # nothing is there yet
     (tmp_path / "checkpoints" / "2").mkdir()
     (tmp_path / "metrics.jsonl").touch()
     with pytest.raises(ConfigError, match="seed: 1 -> 0"):
-        train.claim(tmp_path, cfgs[0])
+        running.claim(tmp_path, cfgs[0])

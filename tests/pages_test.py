@@ -7,7 +7,7 @@ import pathlib
 import pytest
 from handmade import read_folder, shapes
 
-from r1jax import config, convert, train
+from r1jax import config, convert, running, train
 from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES
 from r1jax.data.tasks import Questions
@@ -96,7 +96,7 @@ def test_students_read_what_the_recipes_fine_tuning_does_and_what_their_teacher_
         assert set(sft.data.files) == set(cfg.data.files) and len(cfg.data.files) == 2
         assert cfg.data.template == "dialogue"
         assert cfg.seq_len == sft.seq_len == teach.seq_len
-        student, teacher = train.read_supervised(cfg.base), train.read_supervised(sft.base)
+        student, teacher = running.read_supervised(cfg.base), running.read_supervised(sft.base)
         assert student.tokenizer == sft.base and student.held_out_share == teacher.held_out_share
 
 

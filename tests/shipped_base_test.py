@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from r1jax import train, world
+from r1jax import running, train, world
 from r1jax.stages import supervised
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -27,8 +27,8 @@ def test_shipped_base_is_that_of_its_config(part, tmp_path, mesh1, monkeypatch):
 
     monkeypatch.setattr(supervised, "run", trains)
     monkeypatch.chdir(ROOT)  # the world's page names the one before it from there
-    folder = train.find_base(f"{ROOT / 'configs' / 'base.py'}:{part}", tmp_path, mesh1)
-    assert folder.parent == train.SHIPPED
+    folder = running.find_base(f"{ROOT / 'configs' / 'base.py'}:{part}", tmp_path, mesh1)
+    assert folder.parent == running.SHIPPED
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 5e6
 
 

@@ -2,7 +2,8 @@
 
 JAX alone would leave the others in their collective, and the one that failed in a barrier at its exit, for five minutes
 each, and abort them then. Here the process that fails leaves a notice with the coordination service, which a thread of
-every other looks for, and they all exit without that barrier. With one process nothing of this happens.
+every other looks for, and they all exit without that barrier. With one process nothing of this happens. JAX is loaded
+where it is used first: an error in a config, before any joining, should not wait for it.
 """
 
 import concurrent.futures
@@ -15,9 +16,6 @@ import threading
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
-
-import jax
-from jax._src import distributed
 
 from r1jax import config
 
@@ -34,6 +32,8 @@ _ending = threading.Lock()
 
 def join(coordinator: str | None, count: int | None, index: int | None) -> None:
     """Joins the other processes; where these are None JAX finds them by itself. From then on a notice is looked for."""
+    import jax
+
     jax.distributed.initialize(coordinator, count, index)
     if several():
         threading.Thread(target=_look_for_notice, daemon=True, name="notice").start()
@@ -41,7 +41,7 @@ def join(coordinator: str | None, count: int | None, index: int | None) -> None:
 
 def several() -> bool:
     """Whether there are other processes."""
-    return distributed.global_state.client is not None and distributed.global_state.num_processes > 1
+    return "jax" in sys.modules and _service().client is not None and _service().num_processes > 1
 
 
 def meet(place: str = "") -> None:
@@ -55,7 +55,7 @@ def meet(place: str = "") -> None:
     # In a thread, so that Ctrl-C is heard.
     waiting = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="meeting")
     barrier = place or f"r1jax/meeting/{next(_meetings)}"
-    waiting.submit(distributed.global_state.client.wait_at_barrier, barrier, _FOREVER_MS).result()
+    waiting.submit(_service().client.wait_at_barrier, barrier, _FOREVER_MS).result()
     waiting.shutdown()
 
 
@@ -97,11 +97,11 @@ def run_to_exit(main: Callable[[], int]) -> NoReturn:
 
 
 def _announce(status: int, message: str) -> None:
-    index, client = distributed.global_state.process_id, distributed.global_state.client
+    index, client = _service().process_id, _service().client
     notice = {"process": index, "status": status, "message": message}
-    with contextlib.suppress(jax.errors.JaxRuntimeError):  # there is one already, or no service any more
+    with contextlib.suppress(RuntimeError):  # there is one already, or no service any more
         client.key_value_set(_NOTICE, json.dumps(notice))
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
+    with contextlib.suppress(RuntimeError):
         first = json.loads(client.key_value_try_get(_NOTICE))
         if first["process"] != index and first["message"] != notice["message"]:
             _end_by(first)
@@ -110,11 +110,11 @@ def _announce(status: int, message: str) -> None:
 
 
 def _look_for_notice() -> None:
-    client, index, lost = distributed.global_state.client, distributed.global_state.process_id, 0.0
+    client, index, lost = _service().client, _service().process_id, 0.0
     while not _over.wait(_LOOK_S):
         try:
             notice = json.loads(client.key_value_try_get(_NOTICE))
-        except jax.errors.JaxRuntimeError as error:
+        except RuntimeError as error:
             lost = 0.0 if "NOT_FOUND" in str(error) else lost + _LOOK_S
             if lost >= _LOST_S:
                 _end_by({"process": 0, "status": 1, "message": "it cannot be reached any more"})
@@ -126,8 +126,8 @@ def _look_for_notice() -> None:
 def _end_by(notice: dict[str, Any]) -> NoReturn:
     """Ends this process because of another one's notice."""
     _ending.acquire()  # and never released: whoever comes second waits for the exit
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
-        distributed.global_state.client.key_value_set(_SEEN.format(distributed.global_state.process_id), "")
+    with contextlib.suppress(RuntimeError):
+        _service().client.key_value_set(_SEEN.format(_service().process_id), "")
     message = config.printable(notice["message"], lines=True)
     stopped = notice["status"] in config.STOPPED
     print(message if stopped else f"error: process {notice['process']} failed: {message}", file=sys.stderr)
@@ -138,8 +138,8 @@ def _exit(status: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
-    if several() and distributed.global_state.process_id == 0:  # with it ends the service
-        with contextlib.suppress(jax.errors.JaxRuntimeError):
-            for index in range(distributed.global_state.num_processes):
-                distributed.global_state.client.blocking_key_value_get(_SEEN.format(index), int(1000 * _PARTING_S))
+    if several() and _service().process_id == 0:  # with it ends the service
+        with contextlib.suppress(RuntimeError):
+            for index in range(_service().num_processes):
+                _service().client.blocking_key_value_get(_SEEN.format(index), int(1000 * _PARTING_S))
     os._exit(status)

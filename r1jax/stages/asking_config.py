@@ -11,7 +11,6 @@ from r1jax.data.decontaminate import DecontaminateConfig
 from r1jax.data.tasks import DataConfig, TaskConfig
 from r1jax.models.config import ComputeConfig, Truncation
 from r1jax.rewards.config import GraderConfig, JudgeConfig
-from r1jax.rewards.graders import grader
 from r1jax.sampling.config import SamplingConfig
 from r1jax.sampling.endpoint import EndpointConfig
 from r1jax.stages.filters import FilterConfig
@@ -169,6 +168,16 @@ class ColdStartConfig:
         if any(blank in self.marker for blank in ("\0", "\n")) or self.marker != self.marker.strip():
             raise ValueError(f"marker={self.marker!r} should have no white space around it, and be on one line")
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a teacher is asked."""
+        return bool(self.few_shot or self.direct or (self.zero and self.zero.rewrite == "teacher"))
+
+    @property
+    def asks(self) -> bool:
+        """Whether questions are asked, of a teacher or of an R1-Zero checkpoint."""
+        return bool(self.few_shot or self.direct or (self.zero and self.zero.model))
+
 
 @dataclasses.dataclass(frozen=True)
 class RejectionConfig:
@@ -214,8 +223,11 @@ class RejectionConfig:
         at_least(1, self, "samples")
         if not self.num_prompts and not self.data.path:
             raise ValueError("num_prompts=0 takes all questions of a file, and tasks have no end: say how many")
-        for name in self.judged:
-            grader(name)
+        if self.judged:
+            from r1jax.rewards.graders import grader  # which loads them all
+
+            for name in self.judged:
+                grader(name)
 
 
 @dataclasses.dataclass(frozen=True)

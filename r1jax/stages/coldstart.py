@@ -21,7 +21,6 @@ from jax.sharding import Mesh
 
 from r1jax import config
 from r1jax.benchmarks.reading import data_hash
-from r1jax.config import ConfigError
 from r1jax.data import jsonl
 from r1jax.data.tasks import Questions, is_held_out
 from r1jax.data.types import Prompt
@@ -66,7 +65,7 @@ def run(cfg: ColdStartConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
         asking = Asking(workdir, _setup(cfg), cfg.seed, frozenset(names), cfg.graders, pool)
         if cfg.zero and cfg.zero.model:
             zero = _sampled_zero(cfg, prompts, asking, mesh)
-        teacher = _teacher(cfg, workdir, mesh) if _needs_teacher(cfg) else None
+        teacher = _teacher(cfg, workdir, mesh) if cfg.needs_teacher else None
         if few:
             found["few_shot"] = asking.collect(few, prompts, cfg.few_shot.samples, teacher)
         if direct:
@@ -83,39 +82,13 @@ def run(cfg: ColdStartConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
     return workdir / "samples.jsonl"
 
 
-def check(cfg: ColdStartConfig) -> None:
-    """Checks what only a config with the command line's fields in it can be asked.
-
-    Raises:
-        ConfigError: no teacher, or two, where one is needed; no questions; no record and no checkpoint, or both.
-        FileNotFoundError: the review is not there.
-    """
-    if _needs_teacher(cfg):
-        sampler.check(cfg.model, cfg.endpoint)
-    if cfg.zero and bool(cfg.zero.record) == bool(cfg.zero.model):
-        raise ConfigError("say where R1-Zero's outputs are from: config.zero.record, a folder of an RL run or of "
-                          "samples, or config.zero.model, a checkpoint to sample from")  # fmt: skip
-    if _asks(cfg) and not cfg.questions:
-        raise ConfigError("config.questions is missing: say what is asked, by its path or tasks")
-    if cfg.review and not pathlib.Path(cfg.review).is_file():
-        raise FileNotFoundError(config.missing_file(pathlib.Path(cfg.review)))
-
-
-def _needs_teacher(cfg: ColdStartConfig) -> bool:
-    return bool(cfg.few_shot or cfg.direct or (cfg.zero and cfg.zero.rewrite == "teacher"))
-
-
-def _asks(cfg: ColdStartConfig) -> bool:
-    return bool(cfg.few_shot or cfg.direct or (cfg.zero and cfg.zero.model))
-
-
 def _has_record(cfg: ColdStartConfig) -> bool:
     return bool(cfg.zero and cfg.zero.record)
 
 
 def _questions(cfg: ColdStartConfig) -> tuple[list[Prompt], set[str]]:
     """What is asked, not dressed for any model yet, and the names of who grades it."""
-    if not _asks(cfg):
+    if not cfg.asks:
         return [], set()
     data = dataclasses.replace(cfg.questions, template="plain", chat=False, marker="", template_arguments={},
                                max_prompt_tokens=0)  # fmt: skip

@@ -47,15 +47,6 @@ class Sampler:
     prompt_limit: int | None = None
 
 
-def check(model: str, endpoint: EndpointConfig) -> None:
-    """Raises ConfigError unless exactly one of the two is given."""
-    if bool(model) == bool(endpoint.base_url):
-        raise ConfigError(
-            "say which one model to ask: config.model, a Hugging Face directory (config.json, safetensors), a .gguf "
-            "file or our own folder; or config.endpoint.base_url and config.endpoint.model"
-        )
-
-
 def settings(
     seed: int, sampling: SamplingConfig, template: str, chat: bool, marker: str, compute: ComputeConfig | None,
     template_arguments: Mapping[str, Any] = MappingProxyType({}),
