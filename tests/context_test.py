@@ -100,7 +100,7 @@ def test_a_benchmarks_long_prompts_are_an_error_or_are_left_out_as_the_config_sa
     rows = [{"question": "1 + 1?" + " Think." * n, "answer": "#### 2"} for n in range(6)]
     jsonl.write(tmp_path / "sums.jsonl", rows)
     benchmark = {"name": "gsm8k", "path": str(tmp_path / "sums.jsonl")}
-    tree = {"stage": "evaluate", "model": "m", "benchmarks": (benchmark,), "chat": False, "seed": 1}
+    tree = {"stage": "evaluate", "model": "m", "benchmarks": (benchmark,), "chat": False, "template": "plain"}
     cfg = parse(evaluate.EvaluateConfig, tree)
     lengths = sorted(len(p.ids) for p in from_benchmark(cfg, cfg.benchmarks[0], tokenizer).prompts)
     with pytest.raises(ConfigError, match=rf"gsm8k: 2 of 6 prompts have more than {lengths[3]} tokens, up to "

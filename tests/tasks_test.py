@@ -8,6 +8,7 @@ import pathlib
 import pickle
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 
@@ -142,6 +143,23 @@ def test_questions_with_too_long_a_prompt_are_left_out_and_counted(cfg, held_out
         )
     assert limited.take(2, 3, held_out) == limited.take(0, 5, held_out)[2:]
     assert not questions(dataclasses.replace(cfg, max_prompt_tokens=10_000)).left_out()
+
+
+def test_prompts_are_counted_whatever_the_template_and_the_tokenizer_make_of_their_characters(tmp_path):
+    class Expanding(Letters):
+        def render_chat(self, messages, now) -> str:
+            return "".join(message["content"] * 3 for message in messages)
+
+        def encode(self, text: str) -> list[int]:
+            return super().encode(unicodedata.normalize("NFKC", text))
+
+    rows = [{"prompt": mark * n, "answer": "1"} for mark in ("a", "\ufdfa") for n in range(1, 60)]
+    jsonl.write(tmp_path / "rows.jsonl", rows)
+    cfg = DataConfig(path=str(tmp_path / "rows.jsonl"), template="plain", chat=True, held_out_share=0.0)
+    lengths = [len(p.ids) for p in Questions(cfg, 0, Expanding(), examine=digits_only).take(0, len(rows))]
+    for limit in (20, 100, 1000):
+        source = Questions(cfg, 0, Expanding(), examine=digits_only, prompt_limit=limit)
+        assert source.too_long == sum(length > limit for length in lengths)
 
 
 def test_a_limit_that_no_prompt_keeps_or_that_nobody_can_count_is_an_error(tmp_path):

@@ -195,7 +195,16 @@ class Questions:
     def _short_enough(self, rows: Sequence[jsonl.Row]) -> Sequence[jsonl.Row]:
         if self._limit is None or self._tokenizer is None:
             return rows
-        self._too_long = {i for i, row in enumerate(rows) if len(self._rendered(row["prompt"])[1]) > self._limit}
+        # To render and count every prompt of a large file takes minutes. A token stands for a byte at least, though
+        # a tokenizer's normalisation may make 11 bytes of one that is not ASCII (NFKC of U+FDFA).
+        shortest, longer = (len(self._rendered("x" * n)[0].encode()) for n in (1, 1001))
+
+        def may_be_long(question: str) -> bool:
+            spelled = len(question.encode()) * (1 if question.isascii() else 11)
+            return shortest + spelled * (longer - shortest) / 1000 + 8 > self._limit
+
+        perhaps = [i for i, row in enumerate(rows) if may_be_long(row["prompt"])]
+        self._too_long = {i for i in perhaps if len(self._rendered(rows[i]["prompt"])[1]) > self._limit}
         if len(self._too_long) == len(rows):
             raise ValueError(f"{self._cfg.path}: all {len(rows)} prompts have more than {self._limit} tokens: raise "
                              "data.max_prompt_tokens, or lower sampling.max_new_tokens")  # fmt: skip
