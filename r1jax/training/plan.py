@@ -2,7 +2,8 @@
 
 Weights, optimiser, sampler and cache are counted exactly, from shapes and shardings. Activations are reckoned from the
 blocks' shapes, roughly: the compiler fuses some away and keeps others twice. The process itself, compiled programs and
-what the grader processes take are not in it.
+what the grader processes take are not in it. On two CPU devices the trainer of `configs/zero.py:mini` peaked at 4.69 GB
+of resident memory; 3.56 GB were expected, and 1.2 GB is what the process takes between updates.
 """
 
 import math
