@@ -1,4 +1,4 @@
-"""Runs of a stage whose config is read: their workdir, the models that they start from, the stage's loop, the report."""
+"""Runs of a stage whose config is read: the workdir, the models that they start from, the stage's loop, the report."""
 
 import contextlib
 import dataclasses

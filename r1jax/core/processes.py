@@ -44,6 +44,13 @@ def several() -> bool:
     return "jax" in sys.modules and _service().client is not None and _service().num_processes > 1
 
 
+def _service() -> Any:
+    """JAX's own record of the processes: the coordination service's client, their number, this one's index."""
+    from jax._src import distributed
+
+    return distributed.global_state
+
+
 def meet(place: str = "") -> None:
     """Waits until all processes are here, however long one of them works alone; a collective's patience ends.
 

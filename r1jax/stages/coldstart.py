@@ -33,6 +33,7 @@ from r1jax.stages.as_trained import as_trained, check_chat, warn_otherwise
 from r1jax.stages.asking import Asking, Request, direct_request, few_shot_request
 from r1jax.stages.asking_config import ColdStartConfig
 from r1jax.stages.candidates import HELD_OUT, Candidate, fault_of_grade
+from r1jax.stages.check import check_coldstart
 from r1jax.stages.record import write_json
 from r1jax.stages.sampler import Sampler
 from r1jax.text import prompt_form
@@ -49,10 +50,10 @@ def run(cfg: ColdStartConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
     `usage.json`, what a server cost; and the record of what was drawn, a folder for each way.
 
     Raises:
-        ConfigError: see `check`, `Record` and `review.read_back`.
+        ConfigError: see `check_coldstart`, `Record` and `review.read_back`.
         FileNotFoundError, ValueError: a model, a file or a record cannot be read, or answers not be graded here.
     """
-    check(cfg)
+    check_coldstart(cfg)
     few = cfg.few_shot and few_shot_request(cfg.few_shot, cfg.chat, cfg.seed)
     direct = cfg.direct and direct_request(cfg.direct, cfg.chat)
     prompts, names = _questions(cfg)
