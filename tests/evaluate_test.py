@@ -162,6 +162,25 @@ BENCHMARK = Benchmark("Mine", "maths", "maths", "sums.jsonl", adapt, instruction
     assert "{braces}!" in lines(tmp_path / "results" / "mine" / "questions.jsonl")[0]["text"]
 
 
+def test_a_model_of_ours_is_asked_as_it_was_trained_and_by_no_missing_template(data, tmp_path, capsys):
+    options = ["--config.samples=1", "--config.questions=2", "--config.sampling.max_new_tokens=24",
+               "--config.sampling.slots=8", "--config.sampling.bucket=192", "--config.graders.workers=1"]  # fmt: skip
+
+    def evaluate(name: str, model: pathlib.Path, *more: str) -> int:
+        return train.main([f"--config={PAGE}:gsm8k={data}/sums.jsonl", f"--workdir={tmp_path / name}",
+                           f"--config.model={model}", *options, *more])  # fmt: skip
+
+    assert evaluate("told", MODEL) == 0
+    assert f"{MODEL} is asked as it was trained: template='r1_zero', chat=False" in capsys.readouterr().out
+    assert "conversation between User" in lines(tmp_path / "told/gsm8k/questions.jsonl")[0]["text"]
+    assert evaluate("otherwise", MODEL, "--config.chat=true") == 2
+    assert "config.chat=true, and the model has no chat template: set config.chat=false" in capsys.readouterr().err
+    silent = shutil.copytree(MODEL, tmp_path / "silent", ignore=shutil.ignore_patterns("prompt_form*", "checksums*"))
+    assert evaluate("silent_results", silent) == 0
+    assert f"{silent} does not say how it was trained: it is asked with config.template" in capsys.readouterr().out
+    assert "conversation" not in lines(tmp_path / "silent_results/gsm8k/questions.jsonl")[0]["text"]
+
+
 def test_k_grows_as_sets_shrink():
     assert [samples_for(n) for n in (30, 100, 101, 500, 501, 1319)] == [64, 64, 16, 16, 8, 4]
 

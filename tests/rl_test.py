@@ -17,6 +17,7 @@ from r1jax.sampling.engine import Engine
 from r1jax.stages import rl
 from r1jax.stages.groups import advantages_by_group, draw_rollouts, that_count
 from r1jax.stages.rl import minibatches, summarise
+from r1jax.text import prompt_form
 from r1jax.training.checkpoint import load_model, save_model
 
 P, G = 4, 3
@@ -241,6 +242,7 @@ def spied(tmp_path_factory, tiny, tiny_params, tokenizer, mesh1):
             rl.run(cfg, workdir, mesh1, base)
         rl.run(cfg, workdir, mesh1, base)
     log.base, log.model = leaves(tiny_params), leaves(load_model(workdir / "model", mesh1)[0])
+    log.form = prompt_form.read(workdir / "model")
     log.metrics, log.cfg = rows(workdir / "metrics.jsonl"), cfg
     return log
 
@@ -253,6 +255,10 @@ def test_trap07_rollouts_use_this_steps_weights_also_after_a_resume(spied):
         assert not same(before[step], before[step + 1]), "the test needs weights that move"
     assert same(spied.evaluated[0], spied.base) and same(spied.evaluated[-1], before[-1])
     assert same(spied.model, before[-1])
+
+
+def test_a_policy_keeps_the_form_that_it_was_asked_in(spied):
+    assert spied.form == prompt_form.PromptForm("plain", False, "")
 
 
 def test_trap33_a_run_that_breaks_off_right_after_a_save_keeps_that_steps_row(spied):
