@@ -5,6 +5,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -24,14 +25,28 @@ RL = merged(
 
 
 def together(command: list[str]) -> None:
-    """Runs a command in two processes of four devices each, to the end: the coordinator and the process behind it."""
+    """Runs a command in two processes, see `both`, to a good end."""
+    statuses, outputs = both(command)
+    assert statuses == [0, 0], "\n".join(outputs)
+
+
+def both(command: list[str], second: Sequence[str] = ()) -> tuple[list[int], list[str]]:
+    """Runs a command in two processes of four devices each: the coordinator and the process behind it.
+
+    Args:
+        second: words before the second one's command.
+
+    Returns:
+        exit statuses and outputs.
+    """
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     processes = [
         subprocess.Popen(
-            [sys.executable, *command, f"--coordinator=localhost:{port}", "--num-processes=2", f"--process-id={i}"],
+            [*(second if i else ()), sys.executable, *command, f"--coordinator=localhost:{port}", "--num-processes=2",
+             f"--process-id={i}"],
             cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         ) for i in range(2)
     ]  # fmt: skip
@@ -40,7 +55,7 @@ def together(command: list[str]) -> None:
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    return [process.returncode for process in processes], outputs
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +94,31 @@ def test_two_processes_update_as_one(runs) -> None:
         close = np.isclose(x, y, rtol=0, atol=2e-5)
         assert close.mean() > 0.999 and np.abs(x - y).max() <= 4e-3
         assert np.abs(x - old).max() > 1e-4
+
+
+@pytest.mark.slow
+def test_trap82_what_process_0_alone_finds_wrong_ends_both_in_one_line(runs) -> None:
+    """A custom reward's file, which only process 0 opens: the other one waited for it for five minutes."""
+    spec, workdir = runs[0].parent / "zero.py", runs[0].parent / "typo"
+    reward = "--config.rewards.custom=[{'function': 'nowhere.py:reward', 'weight': 1.0}]"
+    statuses, outputs = both(["-m", "r1jax.train", f"--config={spec}", f"--workdir={workdir}", reward])
+    assert statuses == [2, 2], "\n".join(outputs)
+    last = [output.splitlines()[-1] for output in outputs]
+    assert last[0].startswith("error: the reward custom/reward") and "no file" in last[0]
+    assert last[1] == last[0].replace("error: ", "error: process 0 failed: ", 1)
+    assert not (workdir / "owner.json").exists()
+
+
+@pytest.mark.slow
+def test_trap82_a_save_that_fails_in_one_process_ends_both(runs) -> None:
+    """As on a full disk. Orbax waited for the others, who did not come, before it raised the error."""
+    spec, workdir = runs[0].parent / "base.py", runs[0].parent / "full"
+    command = ["-m", "r1jax.train", f"--config={spec}", f"--workdir={workdir}", "--config.num_steps=300",
+               "--config.checkpoint.every=2"]  # fmt: skip
+    statuses, outputs = both(command, second=["bash", "-c", 'ulimit -f 32; exec "$@"', "bash"])  # KiB a file
+    assert statuses == [2, 2], "\n".join(outputs)
+    last = [output.splitlines()[-1] for output in outputs]
+    assert "error: process 1 failed: " in last[0] and last[1].startswith("error: ") and "Error writing" in last[1]
 
 
 @pytest.mark.slow

@@ -133,6 +133,14 @@ def test_what_a_save_failed_of_is_raised_at_the_next_step_and_not_at_the_next_sa
         checkpoints.save(1001, {"state": {"x": jnp.ones(2)}})
 
 
+def test_orbax_does_not_wait_for_other_processes_with_what_a_save_failed_of():
+    with pytest.raises(OSError, match="No space left"):
+        try:
+            raise OSError("No space left on device")
+        finally:  # as Orbax does it
+            checkpoint._meet(key="", timeout_ms=0)
+
+
 @pytest.mark.parametrize(("error", "status"), [
     (ConfigError("x"), 2), (OSError("x"), 2), (RuntimeError("x"), 1), (KeyboardInterrupt(), 130), (Terminated(), 143),
 ])  # fmt: skip
