@@ -18,7 +18,7 @@ from r1jax.stages import rl
 from r1jax.stages.groups import advantages_by_group, draw_rollouts, that_count
 from r1jax.stages.rl import minibatches, summarise
 from r1jax.text import prompt_form
-from r1jax.training.checkpoint import load_model, save_model
+from r1jax.training.checkpoint import CheckpointConfig, Checkpoints, load_model, save_model
 
 P, G = 4, 3
 DYNAMIC = GRPOConfig(prompts_per_step=P, group_size=G, minibatches=1, dynamic_sampling_rounds=2)
@@ -293,6 +293,19 @@ def test_the_reference_is_the_base_until_it_is_replaced_by_the_policy(spied):
     for batch in (first, third):
         np.testing.assert_allclose(batch.ref_logprobs, batch.old_logprobs, rtol=0, atol=1e-5)
     assert not np.allclose(spied.batches[1].ref_logprobs, spied.batches[1].old_logprobs, rtol=0, atol=1e-3)
+
+
+def test_without_a_kl_term_a_saved_reference_is_not_read(tmp_path, tiny_params, mesh1):
+    """As earlier versions saved one with grpo.beta=0; that no new one is saved `skipped_test` sees."""
+    cfg = CheckpointConfig(every=1)
+    saving = Checkpoints(tmp_path, cfg, 2)
+    saving.save(1, {"state": tiny_params, "reference": tiny_params})
+    saving.close()
+    reading = Checkpoints(tmp_path, cfg, 2)
+    step, trees = reading.restore({"state": jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype,
+                                                         sharding=x.sharding), tiny_params)})  # fmt: skip
+    reading.close()
+    assert step == 1 and set(trees) == {"state"} and same(trees["state"], tiny_params)
 
 
 def test_the_learning_rate_reported_is_the_one_used(spied):
