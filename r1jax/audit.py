@@ -342,7 +342,7 @@ def run(args: argparse.Namespace) -> bool:
     code = CodeConfig(time_s=min(args.timeout, CodeConfig().time_s), total_s=args.timeout)
     cfg = GraderConfig(workers=args.workers, timeout_s=args.timeout, code=code)
     audits: list[Audit] = []
-    with Workers(cfg.workers, cfg.memory_mb) as workers:
+    with Workers(cfg.workers, cfg.memory_mb, languages=True) as workers:
         jobs = [
             functools.partial(audit_rows, _name(path), [row | chosen for row in rows], workers, cfg, args.mutants)
             for path, rows in files.items()

@@ -218,7 +218,7 @@ def run(args: argparse.Namespace) -> None:
     cfg = GraderConfig(workers=args.workers, timeout_s=args.timeout, code=code, partial_credit=args.partial_credit)
     rows = read(args.file, args.grader)
     name = "standard input" if args.file == "-" else pathlib.Path(args.file).name
-    with Workers(cfg.workers, cfg.memory_mb) as workers:
+    with Workers(cfg.workers, cfg.memory_mb, languages=True) as workers:
         grade_rows(rows, name, workers, cfg, args.marker)
     if args.out:
         jsonl.write(args.out, (row.graded() for row in rows))

@@ -75,3 +75,10 @@ def models_read() -> int:
     from r1jax.rewards import language
 
     return language._identifier.cache_info().misses
+
+
+def languages_read() -> int:
+    """How many models of languages this process holds that `r1jax.rewards.language` reads."""
+    from r1jax.rewards import language
+
+    return language._identifier.cache_info().currsize

@@ -18,6 +18,8 @@ import pytest
 from jobs import GENEROUS_S, Clock, alive, noted, until
 
 from r1jax.rewards import workers as workers_module
+from r1jax.rewards.config import RewardConfig
+from r1jax.rewards.pool import GraderPool
 from r1jax.rewards.workers import JobError, WorkerDied, Workers, WorkersFailed
 
 ROOT = Path(__file__).parents[1]
@@ -268,6 +270,15 @@ def test_trap35_what_the_fork_server_passes_over_is_the_error_too(monkeypatch: p
     monkeypatch.setattr(workers_module, "_PRELOAD", "no_such_preload")
     with Workers(1, memory_mb=512) as workers:
         all_fail(workers, "no worker can be started: ModuleNotFoundError: No module named 'no_such_preload'")
+
+
+def test_models_of_languages_are_read_before_the_first_job_and_only_where_they_are_called_for() -> None:
+    with Workers(1, memory_mb=2048, languages=True) as workers:
+        assert workers.submit(jobs.languages_read, timeout_s=GENEROUS_S).result() == 1
+    command = [sys.executable, "-c", "import r1jax.rewards.preload, sys; print('py3langid' in sys.modules)"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout == "False\n"
+    asked = [(RewardConfig(), ("maths",)), (RewardConfig(language=1.0), ("maths",)), (RewardConfig(), ("ifeval",))]
+    assert [GraderPool(cfg, 0, 16, names)._languages for cfg, names in asked] == [False, True, True]
 
 
 def test_what_is_unfinished_at_the_end_is_cancelled_and_no_process_stays() -> None:

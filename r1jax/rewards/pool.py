@@ -110,12 +110,15 @@ class GraderPool:
         if cfg.language:
             language.check(cfg.target_language)
         self.cfg = cfg
+        self._languages = bool(cfg.language) or "ifeval" in graders
         self._seed, self._max_tokens = seed, max_tokens
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "GraderPool":
         with contextlib.ExitStack() as stack:
-            self._workers = stack.enter_context(Workers(self.cfg.graders.workers, self.cfg.graders.memory_mb))
+            self._workers = stack.enter_context(
+                Workers(self.cfg.graders.workers, self.cfg.graders.memory_mb, languages=self._languages)
+            )
             self._judge = stack.enter_context(Judge(self.cfg.judge)) if self.cfg.judge.weight else None
             self._custom = [(reward.part, *self._open(reward, stack)) for reward in self.cfg.custom]
             for part, spec, workers in self._custom:

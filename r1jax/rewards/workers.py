@@ -28,7 +28,7 @@ from typing import Any
 
 from r1jax.rewards import descendants
 
-_PRELOAD = "r1jax.rewards.preload"
+_PRELOAD, _PRELOAD_LANGUAGES = "r1jax.rewards.preload", "r1jax.rewards.preload_languages"
 _ATTEMPTS = 2
 _FAILED_STARTS = 5  # in a row: something is broken that another start will not mend
 _START_S = 3600.0  # after which a worker that is not ready never will be; what it loads may take its time
@@ -102,14 +102,16 @@ class Workers:
         memory_mb: what a process may allocate on top of what it starts with, in MiB; beyond it a job gets MemoryError.
         prepare: (function, arguments) that each process calls before its first job. Then it does not come from the
             server, but begins with no more than that function's imports: in tenths of a second, and light to fork.
+        languages: jobs tell languages apart, for which processes begin with the models that do.
     """
 
-    def __init__(self, count: int, memory_mb: int, prepare: _Call | None = None) -> None:
+    def __init__(self, count: int, memory_mb: int, prepare: _Call | None = None, languages: bool = False) -> None:
         self._count, self._memory_mb = count, memory_mb
-        forkserver.set_forkserver_preload([_PRELOAD])
+        self._preload = _PRELOAD_LANGUAGES if languages else _PRELOAD
+        forkserver.set_forkserver_preload([self._preload])
         self._process = _Spawned if prepare else _Forked
-        # The server passes over what it cannot import; each of its workers, for which it costs nothing, says so.
-        self._prepare = prepare or (importlib.import_module, (_PRELOAD,))
+        # The server passes over what it cannot import, or was not yet asked for; each of its workers imports it then.
+        self._prepare = prepare or (importlib.import_module, (self._preload,))
         self._queue: collections.deque[_Job] = collections.deque()
         self._workers: list[_Worker] = []
         self._numbers = itertools.count()
@@ -243,7 +245,7 @@ class Workers:
             finally:
                 theirs.close()
         if self._process is _Forked:
-            failure = _preload_error() or f"the fork server ended, {failure}"
+            failure = _preload_error(self._preload) or f"the fork server ended, {failure}"
         raise WorkersFailed(f"no worker can be started: {failure}")
 
     def _hear(self, worker: _Worker) -> None:
@@ -355,14 +357,14 @@ def _work(pipe: Connection, memory_mb: int, prepare: _Call) -> None:
         pipe.send_bytes(message)
 
 
-def _preload_error() -> str:
+def _preload_error(module: str) -> str:
     """How the fork server's imports end in a process of their own, where they fail; "": they do not."""
-    command = [sys.executable, "-c", f"import {_PRELOAD}"]
+    command = [sys.executable, "-c", f"import {module}"]
     run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_START_S)
     if not run.returncode:
         return ""
     last_line = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
-    return f"importing {_PRELOAD} ends in {last_line}"
+    return f"importing {module} ends in {last_line}"
 
 
 def _limit_memory(memory_mb: int) -> None:

@@ -202,7 +202,7 @@ def _with_reasons(
     said, began, done = time.monotonic(), time.monotonic(), 0
     waiting: collections.deque = collections.deque()
     source = iter(rollouts)
-    with Workers(cfg.graders.workers, cfg.graders.memory_mb) as workers:
+    with Workers(cfg.graders.workers, cfg.graders.memory_mb, languages=True) as workers:
         while True:
             while len(waiting) <= 2 * cfg.graders.workers and (chunk := list(itertools.islice(source, _CHUNK))):
                 found = workers.submit(filters.first_reasons, chunk, cfg.filters, timeout_s=float("inf"))
