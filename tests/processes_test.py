@@ -9,11 +9,15 @@ import threading
 import time
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from r1jax import config
 from r1jax.config import ConfigError, Terminated
 from r1jax.core import processes
+from r1jax.data.types import Grade, Prompt, Rollout
+from r1jax.stages.collect import collect
+from r1jax.stages.record import Record
 from r1jax.training import checkpoint, stopping
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
 
@@ -133,7 +137,28 @@ def test_what_a_save_failed_of_is_raised_at_the_next_step_and_not_at_the_next_sa
         checkpoints.save(1001, {"state": {"x": jnp.ones(2)}})
 
 
-def test_orbax_does_not_wait_for_other_processes_with_what_a_save_failed_of():
+def test_an_error_while_samples_are_drawn_does_not_wait_for_their_grades(tmp_path):
+    """The other processes wait for it, and Ctrl-C is to stop at once; 40 grades would take eight seconds."""
+    prompts = [Prompt(f"p{i}", "?", "1", "maths:x") for i in range(40)]
+
+    def draw(prompts, k, seed, finished, have):
+        for prompt in prompts:
+            finished(Rollout(prompt, 0, np.zeros(3, np.int32), np.zeros(0, np.float32), "1", "stop"))
+        raise KeyboardInterrupt
+
+    def slow() -> Grade:
+        time.sleep(0.2)
+        return Grade(1.0, "correct")
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        collect("x", tmp_path, {}, "grader", prompts, 1, (0,), draw, lambda rollout: slow)
+    assert time.monotonic() - began < 4
+    assert len(Record(tmp_path, {}, "grader").samples) == 40
+
+
+def test_orbax_does_not_wait_for_other_processes_with_what_a_save_failed_of(monkeypatch):
+    monkeypatch.setattr(processes, "meet", pytest.fail)
     with pytest.raises(OSError, match="No space left"):
         try:
             raise OSError("No space left on device")

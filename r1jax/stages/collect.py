@@ -71,12 +71,16 @@ def collect(
             hand_in(rollout)
             progress.drawn()
 
-        for id_, sample in again:
-            hand_in(record.rollout(by_id[id_], sample))
-        have = frozenset(key for key in keys if key in record.samples)
-        draw(prompts, k, seed, finished, from_process_0(have))
-        for each in waiting:
-            each.result()
+        try:
+            for id_, sample in again:
+                hand_in(record.rollout(by_id[id_], sample))
+            have = frozenset(key for key in keys if key in record.samples)
+            draw(prompts, k, seed, finished, from_process_0(have))
+            for each in waiting:
+                each.result()
+        except BaseException:  # Ctrl-C, too: what waits for its grade is kept, and graded by the next run
+            clerk.shutdown(wait=False, cancel_futures=True)
+            raise
     if missing := sum(key not in record.grades for key in keys):
         say(f"{name}: {missing} of {len(keys)} samples are missing; the same command draws them again")
     return record
