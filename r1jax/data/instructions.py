@@ -184,14 +184,15 @@ class Instructions:
             messages.append({"role": "user", "content": chat.render(cfg.template, prompt)})
             given = conversations.prompt_of(messages, tools, tokenizer, cfg.template_arguments)
         else:
-            raise ValueError("'system' and 'tools' are rendered by the model's own chat template: set data.chat=true")
+            raise ValueError("'system' and 'tools' are rendered by the model's own chat template: set "
+                             "config.data.chat=true")  # fmt: skip
         self.open_thoughts += bool(chat.opening_tag(given)) and "</think>" not in response
         return self._join([given], [chat.continuation(given, response)])
 
     def _from_messages(self, row: jsonl.Row) -> tuple[Sequence[str], Example, frozenset[str]]:
         """What the user asks, the example, and the messages' keys that nothing reads."""
         if not self._cfg.chat:
-            raise ValueError("'messages' are dressed by the model's own chat template: set data.chat=true")
+            raise ValueError("'messages' are dressed by the model's own chat template: set config.data.chat=true")
         conversation = conversations.read(row)
         turns = conversations.turns(conversation, self._tokenizer, self._cfg.template_arguments)
         unread = frozenset(f"messages[].{key}" for key in turns.unread)

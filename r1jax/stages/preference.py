@@ -28,6 +28,7 @@ from r1jax.data.preferences import Example, Input, Preferences
 from r1jax.losses.preference import preference_loss
 from r1jax.models.reward import HEAD, UNUSED, param_specs
 from r1jax.stages import agreement, context, reward_model
+from r1jax.stages.as_trained import check_chat
 from r1jax.stages.config import PreferenceConfig
 from r1jax.stages.reward_model import Reading, Scorer, ids_of, text_of
 from r1jax.text.tokenizer import Tokenizer
@@ -93,6 +94,7 @@ def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
     came_with = checkpoint.read_hf_config(base)  # now: at the end of a long run the base may be gone
     context.check_length(came_with, base, cfg.reading.max_tokens, "reading.max_tokens")
     params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute)
+    check_chat(tokenizer, cfg.reading.chat, "config.reading.chat")
     data = Preferences(cfg.data, cfg.kind, cfg.seed, reader(cfg.reading, tokenizer, cfg.data.marker))
     held_out = data.held_out
     if cfg.evaluation.examples and len(held_out) > cfg.evaluation.examples:
