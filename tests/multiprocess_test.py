@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -145,3 +146,19 @@ def test_two_processes_read_a_hugging_face_folder_and_train_as_one(tmp_path, tok
     before, whole, parts = (load_model(tmp_path / name, mesh1)[0] for name in ("theirs", "one/model", "two/model"))
     for old, x, y in zip(*map(jax.tree.leaves, (before, whole, parts)), strict=True):
         assert np.isclose(x, y, rtol=0, atol=1e-3).mean() > 0.99 and np.any(x != old)
+
+
+@pytest.mark.slow
+def test_trap35_two_processes_that_check_a_share_each_find_the_same_damage(runs, tmp_path) -> None:
+    workdir = shutil.copytree(runs[1], tmp_path / "two")
+    shutil.copytree(next(runs[1].parent.glob("base-*")), tmp_path / next(runs[1].parent.glob("base-*")).name)
+    files = sorted(path for path in (workdir / "checkpoints" / "1").rglob("*") if path.is_file())
+    for path in files[-2:]:  # one is in the share of each process, whichever
+        content = path.read_bytes()
+        spec = runs[1].parent / "zero.py"
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        statuses, outputs = both(["-m", "r1jax.train", f"--config={spec}", f"--workdir={workdir}"])
+        assert statuses == [2, 2], outputs
+        name = path.relative_to(workdir / "checkpoints/1").as_posix()
+        assert "all states in" in outputs[0] and f"{name} is not as it was written" in outputs[0]
+        path.write_bytes(content)
