@@ -53,7 +53,8 @@ setup(
         # A new minor version of ruff brings new complaints: it is raised on purpose, not by the calendar.
         # math-verify is what the tests compare plain numbers with.
         "dev": [
-            "pytest>=8,<10", PYARROW, "hypothesis>=6.100,<7", "ruff>=0.17,<0.18", "math-verify>=0.9,<0.10",
+            "pytest>=8,<10", "pytest-xdist>=3.7,<4", "hypothesis>=6.100,<7", "math-verify>=0.9,<0.10", PYARROW,
+            "ruff>=0.17,<0.18",
         ],
         # The reference that models and tokenizers are compared with; without it those tests skip. On Linux PyPI's torch
         # brings CUDA along: several gigabytes, unless pip is told of PyTorch's own index of CPU builds.

@@ -1,12 +1,12 @@
 """Eight fake CPU devices, set before jax wakes up, and the small things that many tests share."""
 
+import gc
 import os
 
+from xla_flags import xla_flags
+
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Most of the tests' time goes into compiling what then runs for a moment: without LLVM's slow passes it takes a quarter
-# less. The programs, and what is asserted of them, are the same.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {xla_flags(8)}"
 
 import hypothesis
 import jax
@@ -22,6 +22,11 @@ from r1jax.text.tokenizer import train_sentencepiece
 # An example may take any time: on a busy machine the usual limit of 200 ms fails tests at random.
 hypothesis.settings.register_profile("r1jax", deadline=None)
 hypothesis.settings.load_profile("r1jax")
+
+
+def pytest_collection_finish():
+    """What all tests share need not be looked through at every collection of garbage."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -272,7 +272,7 @@ def test_turns_that_no_sampler_would_be_shown_so_are_refused_and_can_be_given_on
 
 
 def test_messages_without_the_chat_template_say_what_to_set(tmp_path):
-    with pytest.raises(ValueError, match=r"data\.jsonl:1: .*set data\.chat=true"):
+    with pytest.raises(ValueError, match=r"data\.jsonl:1: .*set config\.data\.chat=true"):
         instructions(tmp_path, said("a", "b"), chat=False)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from handmade import DEEPSEEK, tensors, write_folder
 from tiny_run import BASE, SFT, ZERO, merged, rows, timeless, write_config
+from xla_flags import xla_flags
 
 from r1jax import running, train
 from r1jax.core.sharding import MeshConfig, make_mesh
@@ -43,7 +44,7 @@ def both(command: list[str], second: Sequence[str] = ()) -> tuple[list[int], lis
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    environment = {**os.environ, "XLA_FLAGS": xla_flags(4)}
     processes = [
         subprocess.Popen(
             [*(second if i else ()), sys.executable, *command, f"--coordinator=localhost:{port}", "--num-processes=2",

@@ -11,6 +11,7 @@ import time
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from xla_flags import xla_flags
 
 from r1jax import config
 from r1jax.config import ConfigError, Terminated
@@ -63,7 +64,7 @@ def two(case: str) -> tuple[list[int], list[str], float]:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    environment = {**os.environ, "XLA_FLAGS": xla_flags(1)}
     pair = [
         subprocess.Popen([sys.executable, "-c", CODE, str(port), str(index), case], env=environment, text=True,
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) for index in range(2)

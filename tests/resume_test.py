@@ -14,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from tiny_run import BASE, ZERO, merged, rows, timeless, write_config
+from xla_flags import xla_flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STEPS, BASE_STEPS = 7, 5
@@ -21,7 +22,7 @@ RL = merged(
     ZERO, num_steps=STEPS, checkpoint__every=3, grpo__reference_every=3, grpo__dynamic_sampling_rounds=1,
     grpo__inner_epochs=2, evaluation__every=2,
 )  # fmt: skip
-ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags(2)}
 
 
 def start(spec: str, workdir: pathlib.Path, *overrides: str) -> subprocess.Popen:
