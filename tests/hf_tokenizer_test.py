@@ -140,7 +140,7 @@ def test_no_template_is_an_error_that_says_where_to_put_one(tmp_path, tokenizer)
     ours = load(write_folder(tmp_path, train(), tokenizer_config=CONFIG))
     with pytest.raises(ValueError, match=r"no chat template: put .* as chat_template\.jinja"):
         ours.render_chat(CHAT)
-    with pytest.raises(ValueError, match="no chat template, .* ask without chat, or take a model with a tokenizer.json"):
+    with pytest.raises(ValueError, match=r"no chat template, .*: ask without chat, or take a model with"):
         tokenizer.render_chat(CHAT)
 
 
