@@ -25,7 +25,8 @@ from r1jax.data import jsonl
 from r1jax.data.types import Prompt, Rollout
 from r1jax.models.config import ComputeConfig
 from r1jax.models.logits import Truncation
-from r1jax.rewards.maths import accuracy
+from r1jax.rewards.config import GraderConfig
+from r1jax.rewards.maths import grade
 from r1jax.sampling.engine import Engine, SamplingConfig
 from r1jax.training import checkpoint
 
@@ -106,7 +107,7 @@ def main() -> None:
         texts = [tokenizer.decode(row) for row in ids]
         rollouts = [Rollout(p, 0, np.array(row), np.zeros(len(row)), text, "stop")
                     for p, row, text in zip(prompts, ids, texts, strict=True)]  # fmt: skip
-        return [accuracy(rollout) or 0.0 for rollout in rollouts]
+        return [grade(rollout, GraderConfig()).score or 0.0 for rollout in rollouts]
 
     with jax.set_mesh(mesh):
         chats = [prompt(f"chat-{i}", text) for i, text in enumerate(PROMPTS)]

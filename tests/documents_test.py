@@ -1,0 +1,118 @@
+"""Documents, config files and scripts name what is there: modules, files, config sizes, graders, benchmarks."""
+
+import pathlib
+import re
+import runpy
+import subprocess
+import sys
+
+import pytest
+from layers_test import FILES
+
+from r1jax import config
+from r1jax.rewards.graders import GRADERS
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
+SHELL = sorted([*(ROOT / "experiments").glob("*.sh"), *ROOT.glob("*.sh")])
+TEXTS = [*DOCUMENTS, *sorted((ROOT / "configs").glob("*.py")), *SCRIPTS, *SHELL, *FILES.values()]
+# What runs leave, and a reader's own files.
+ELSEWHERE = ("runs/", "results/", "path/", "DATA/", "WORKDIR/")
+
+
+def wrong_names(text: str) -> list[str]:
+    """The dotted names of r1jax in a text that are neither modules nor something that a module defines or imports."""
+    wrong = []
+    for name in re.findall(r"\br1jax(?:\.[A-Za-z_]\w*)+", text):
+        parts = name.split(".")
+        if parts[-1] in ("git", "log", "py", "tgz"):  # files' names
+            continue
+        known = max(i for i in range(1, len(parts) + 1) if ".".join(parts[:i]) in FILES)
+        source = FILES[".".join(parts[:known])].read_text("utf-8")
+        if known < len(parts) and not re.search(rf"\b{re.escape(parts[known])}\b", source):
+            wrong.append(name)
+    return wrong
+
+
+def wrong_paths(text: str) -> list[str]:
+    """The paths of the project's own folders in a text at which there is nothing."""
+    folders, kinds = "r1jax|configs|experiments|docs|tests", "py|md|sh|jsonl|png"
+    paths = re.findall(rf"(?<![\w./-])(?:{folders})/[\w/.-]*\w\.(?:{kinds})\b", text)
+    return [path for path in paths if not path.startswith(ELSEWHERE) and not (ROOT / path).exists()]
+
+
+def wrong_sizes(text: str) -> list[str]:
+    """The config files with a size in a text that have no such size."""
+    wrong = []
+    for spec in re.findall(r"(?<![\w./-])configs/\w+\.py:[a-z]\w*", text):
+        try:
+            config.load(str(ROOT / spec))
+        except Exception as error:
+            wrong.append(f"{spec}: {error}")
+    return wrong
+
+
+def test_what_texts_name_is_there() -> None:
+    found = {}
+    for path in TEXTS:
+        text = path.read_text("utf-8")
+        if wrong := wrong_names(text) + wrong_paths(text) + wrong_sizes(text):
+            found[str(path.relative_to(ROOT))] = wrong
+    assert found == {}
+
+
+def test_names_of_what_is_not_there_are_found() -> None:
+    assert wrong_names("see `r1jax.models.nothing` and r1jax.models.config.ModelConfig") == ["r1jax.models.nothing"]
+    assert wrong_paths("docs/nothing.md, docs/models.md and runs/x/docs/y.md") == ["docs/nothing.md"]
+    assert [each.split(": ")[0] for each in wrong_sizes("configs/zero.py:mini configs/zero.py:huge")] == [
+        "configs/zero.py:huge"
+    ]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_of_experiments_can_be_imported(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if path.name == "parity.py":
+        pytest.importorskip("torch")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert callable(runpy.run_path(str(path), run_name="imported")["main"])
+
+
+@pytest.mark.parametrize("path", SHELL, ids=lambda path: path.name)
+def test_shell_scripts_parse_and_say_what_they_do(path: pathlib.Path) -> None:
+    subprocess.run(["bash", "-n", path], check=True)
+    shown = subprocess.run(["bash", path, "--help"], capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0 and path.name in shown.stdout
+
+
+def table_of(page: str, heading: str) -> list[list[str]]:
+    """The rows of a page's table whose first line begins with `heading`, cell by cell."""
+    lines = (ROOT / "docs" / page).read_text("utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(heading))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+def test_the_table_of_graders_lists_them_all() -> None:
+    assert {row[0].strip("`") for row in table_of("rewards.md", "| `grader` |") if row[0][0] == "`"} == set(GRADERS)
+
+
+def test_the_table_of_benchmarks_lists_the_files_of_benchmarks() -> None:
+    listed = {name for row in table_of("evaluation.md", "| group | sets") for name in re.findall(r"`(\w+)`", row[1])}
+    files = {
+        name.rpartition(".")[2]
+        for name, path in FILES.items()
+        if name.startswith("r1jax.benchmarks.") and re.search(r"^BENCHMARK\b", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert files and listed == {name for name in files if not name.startswith("world_")}
+
+
+def test_every_config_file_has_its_line_in_the_table_of_the_recipe_or_of_the_readme() -> None:
+    listed = {path.name for path in (ROOT / "configs").glob("*.py")}
+    named = {name for page in ("README.md", "docs/recipe.md")
+             for name in re.findall(r"`(?:configs/)?(\w+\.py)[`:]", (ROOT / page).read_text("utf-8"))}  # fmt: skip
+    assert listed <= named
