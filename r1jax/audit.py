@@ -44,7 +44,7 @@ from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.rewards import graders
 from r1jax.rewards.config import CodeConfig, GraderConfig
 from r1jax.rewards.sandbox import check_available
-from r1jax.rewards.workers import JobError, WorkerDied, Workers
+from r1jax.rewards.workers import JobError, WorkerDied, Workers, WorkersFailed
 from r1jax.text import tables
 
 _EVERY_S = 10.0  # between lines of progress
@@ -216,7 +216,11 @@ def _graded(audit: Audit, rows: Iterable[Row], workers: Workers, cfg: GraderConf
 def run_all(
     workers: Workers, what: str, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], timeout_s: float
 ) -> list["concurrent.futures.Future[Any]"]:
-    """All calls' futures, done; says on stderr how far it is."""
+    """All calls' futures, done; says on stderr how far it is.
+
+    Raises:
+        WorkersFailed: no call is run any more, which says nothing of the rows.
+    """
     began = said = time.monotonic()
     futures = [workers.submit(function, *call, timeout_s=timeout_s) for call in calls]
     for done, _ in enumerate(concurrent.futures.as_completed(futures), 1):
@@ -226,6 +230,9 @@ def run_all(
             left = (len(futures) - done) / rate
             progress = f"{what} {done:,} of {len(futures):,}, {rate:.0f} a second, {left:.0f} s left"
             print(printable(progress), file=sys.stderr)
+    for future in futures:
+        if isinstance(error := future.exception(), WorkersFailed):
+            raise error
     return futures
 
 

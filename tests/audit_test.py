@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+from concurrent.futures import Future
 from fractions import Fraction
 
 import planted
@@ -14,7 +15,8 @@ from r1jax import audit, audit_cases
 from r1jax.audit_cases import countdown_perturbations
 from r1jax.audit_maths import maths_perturbations, number
 from r1jax.rewards import graders, sandbox
-from r1jax.rewards.config import CodeConfig
+from r1jax.rewards.config import CodeConfig, GraderConfig
+from r1jax.rewards.workers import WorkersFailed
 
 SETTINGS = settings(derandomize=True, max_examples=100, deadline=None)
 
@@ -377,6 +379,18 @@ def test_trap18_a_grading_that_hangs_is_a_time_out_and_the_rest_goes_on(
     own, sign = failures
     assert (own["id"], own["check"], own["verdict"], own["score"]) == ("test-2", "own", "timeout", 0.0)
     assert "not done within 3.0 s" in own["error"] and sign["kind"] == "sign"
+
+
+def test_graders_that_are_gone_are_an_error_and_no_wrong_answer() -> None:
+    class Gone:
+        def submit(self, *_: object, timeout_s: float) -> Future:
+            future = Future()
+            future.set_exception(WorkersFailed("no worker can be started"))
+            return future
+
+    row = {"id": "a-0", "prompt": "?", "answer": "5", "grader": "maths"}
+    with pytest.raises(WorkersFailed, match="no worker can be started"):
+        audit.audit_rows("a", [row], Gone(), GraderConfig())
 
 
 def test_entries_of_a_task_are_graded_by_its_own_scorer(tmp_path: pathlib.Path) -> None:

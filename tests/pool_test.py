@@ -73,6 +73,15 @@ def test_trap18_trap35_what_becomes_of_a_grader_is_told_apart_and_the_rest_of_th
     assert graded.reward == (None if score is None else pytest.approx(1.0 + 0.5 * graded.parts["random"]))
 
 
+def test_what_a_prompt_is_called_does_nothing_to_a_terminal(
+    graders: GraderPool, caplog: pytest.LogCaptureFixture
+) -> None:
+    rollout = _rollout("5", source="no_such_grader")
+    prompt = dataclasses.replace(rollout.prompt, id="red \x1b[31m")
+    assert graders.submit(dataclasses.replace(rollout, prompt=prompt)).result().verdict == "ungradable"
+    assert r"cannot grade prompt red \x1b[31m" in caplog.text and "\x1b" not in caplog.text
+
+
 def test_trap35_graders_that_cannot_start_are_an_error_and_no_wrong_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers_module, "_work", planted.crash)
     with GraderPool(CFG, SEED, MAX_TOKENS) as pool, pytest.raises(WorkersFailed, match="exit code -11"):

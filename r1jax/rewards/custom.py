@@ -22,7 +22,7 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from r1jax.config import ConfigError, missing_file, nearest
+from r1jax.config import ConfigError, missing_file, nearest, printable
 from r1jax.data.types import Rollout
 from r1jax.rewards import descendants
 
@@ -99,7 +99,7 @@ def _answer(prepared: _Prepared, rollout: Rollout, reply: mmap.mmap) -> NoReturn
         try:
             value, fault = prepared.function(rollout), ""
         except BaseException as error:
-            value, fault = None, _printable(f"{type(error).__name__}: {error}"[:_FAULT_CHARS])
+            value, fault = None, printable(f"{type(error).__name__}: {error}"[:_FAULT_CHARS])
         if os.getpid() == process:  # not a process that the function forked, and that has returned too
             reply.write(json.dumps([value, fault]).encode())
             _flush()
@@ -132,11 +132,6 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
-
-
-def _printable(text: str) -> str:
-    """A text that does nothing to a terminal."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def load(spec: str) -> Callable[[Rollout], float | None]:

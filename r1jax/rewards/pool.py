@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from types import MappingProxyType
 
-from r1jax.config import ConfigError
+from r1jax.config import ConfigError, printable
 from r1jax.data.types import Grade, Rollout
 from r1jax.rewards import custom, language
 from r1jax.rewards.combine import Parts, cheap_parts, combine, grade
@@ -70,10 +70,10 @@ class PendingGrade:
         except WorkerDied as death:
             own_doing = death.exitcode != -signal.SIGKILL
             score, verdict = (0.0, "crash") if own_doing else (None, "ungradable")
-            _log.warning("prompt %s: its graders died, twice: %s", prompt.id, death)
+            _log.warning("prompt %s: its graders died, twice: %s", printable(prompt.id), printable(str(death)))
         except JobError as error:
             score, verdict = None, "ungradable"
-            _log.warning("cannot grade prompt %s: %s", prompt.id, error)
+            _log.warning("cannot grade prompt %s: %s", printable(prompt.id), printable(str(error)))
         cheap = self._graders._cheap_parts(self._rollout)
         if prompt.grader == "open":  # there was no answer to be graded
             return cheap, Grade(None, "open")
@@ -85,7 +85,8 @@ class PendingGrade:
         except (TimeoutError, MemoryError, WorkerDied, JobError, WorkersFailed) as error:
             value, fault = None, str(error)
         if fault:
-            _log.warning("prompt %s: its part %s is ungradable: %s", self._rollout.prompt.id, part, fault)
+            name = printable(self._rollout.prompt.id)
+            _log.warning("prompt %s: its part %s is ungradable: %s", name, part, printable(fault))
         return value
 
 
