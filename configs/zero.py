@@ -3,9 +3,9 @@
     python -m r1jax.train --config=configs/zero.py:mini --workdir=runs/zero-mini
 
 mini: 5 minutes on 2 CPU cores. Held-out pass@1 goes from 8.0 ± 1.0% to 96.7 ± 0.8% (mean ± sd of three seeds,
-experiments/zero_mini.md); of that, what is not form: right by the last number, 60% to 97%. The trainer takes 4.3 GB at
-its peak, nearly all of it in the update, and the graders 0.1 GB (on 2 devices; PSS). --config.microbatches=4 takes 1.8
-GB together, in no more time; its results differ by rounding.
+experiments/zero_mini.md); of that, what is not form: right by the last number, 60% to 97%. It takes 2.1 GB at
+its peak, trainer and graders together (PSS, on 2 devices); with --config.microbatches=1 it took 4.3 GB and 1.15 times
+as long for an update, and results differ by rounding.
 
     python -m r1jax.train --config=configs/zero.py:world --workdir=runs/r1/seed0/zero
 
