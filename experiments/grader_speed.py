@@ -16,10 +16,10 @@ import numpy as np
 
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards import pool as pool_module
-from r1jax.rewards import sandbox
 from r1jax.rewards.combine import grade
 from r1jax.rewards.config import CodeConfig, GraderConfig, RewardConfig
 from r1jax.rewards.pool import GraderPool
+from r1jax.sandbox import programs
 
 RUNS = 3
 CFG = RewardConfig(graders=GraderConfig(timeout_s=2.0, memory_mb=512))
@@ -105,9 +105,9 @@ def main() -> None:
         pool_module.grade = grade_or_hang
         times = seconds(lambda: graders.score(mixed(512, ("hang",))))
         print(row("512 answers, 26 of which hang, with a limit of 2 s", times), flush=True)
-    for what, command in (("true", ["true"]), ("Python, an empty program", [sandbox.PYTHON, "-I", "-S", "-c", ""])):
-        sandbox.run(command, CodeConfig())
-        print(row(f"sandbox: {what}", seconds(lambda command=command: sandbox.run(command, CodeConfig()))), flush=True)
+    for what, command in (("true", ["true"]), ("Python, an empty program", [programs.PYTHON, "-I", "-S", "-c", ""])):
+        programs.run(command, CodeConfig())
+        print(row(f"sandbox: {what}", seconds(lambda command=command: programs.run(command, CodeConfig()))), flush=True)
 
 
 if __name__ == "__main__":

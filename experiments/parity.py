@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "tests"))  # the random models are the tests'
 
 import reference  # noqa: E402
 
-from r1jax import parity  # noqa: E402
+from r1jax.tools import parity  # noqa: E402
 
 WAYS = ("full", "cached", "right-padded", "left-padded", "packed")
 

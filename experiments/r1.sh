@@ -48,7 +48,7 @@ as_zero=(--config.template=r1_zero --config.marker=)
 
 for seed in ${SEEDS:-0}; do
   R=$root/seed$seed
-  stage world python -m r1jax.world "$R/world" --seed "$seed" --marker "=="
+  stage world python -m r1jax.tools.write_miniworld "$R/world" --seed "$seed" --marker "=="
   base=configs/base.py:world qwen2=configs/base.py:student_qwen2 llama=configs/base.py:student_llama
 
   # R1-Zero: RL from the base, by rules alone.

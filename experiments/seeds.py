@@ -12,7 +12,7 @@ import sys
 
 from matplotlib.figure import Figure
 
-from r1jax.text.tables import markdown_table
+from r1jax.io.tables import markdown_table
 
 HERE = pathlib.Path(__file__).parent
 MEASURED = "## Measured\n\n"

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from r1jax.data import jsonl
 from r1jax.data.types import VERDICTS, Prompt, Rollout
-from r1jax.rewards import graders
+from r1jax.graders import grader_table
+from r1jax.io import jsonl
+from r1jax.io.tables import markdown_cell, markdown_code, markdown_row
 from r1jax.rewards.config import GraderConfig
-from r1jax.text.tables import markdown_cell, markdown_code, markdown_row
 
 HERE = pathlib.Path(__file__).parent
 ANSWERS = [HERE / "unusual_answers.jsonl", HERE / "unusual_answers_2.jsonl"]
@@ -45,9 +45,9 @@ def verdict(row: jsonl.Row, answer: dict[str, Any]) -> str:
     metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer", "grader")}
     signal.setitimer(signal.ITIMER_REAL, CONFIG.timeout_s)
     try:
-        source = f"{graders.examine(row)}:{answer['data']}"
+        source = f"{grader_table.examine(row)}:{answer['data']}"
         prompt = Prompt(row["id"], row["prompt"], row["answer"], source, metadata=metadata)
-        return graders.grade(Rollout(prompt, 0, *NEVER, answer["response"], "stop"), CONFIG).verdict
+        return grader_table.grade(Rollout(prompt, 0, *NEVER, answer["response"], "stop"), CONFIG).verdict
     except TimeoutError:
         return "timeout"
     except Exception as error:

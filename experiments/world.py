@@ -1,6 +1,6 @@
 """A model in the mini world: what it makes of held-out problems and requests, by language and by kind.
 
-    python -m r1jax.world runs/world
+    python -m r1jax.tools.write_miniworld runs/world
     python experiments/world.py runs/world MODEL [--template r1_zero] [--marker MARK] [--samples 4] [--show 2]
 
 Problems are asked 4 times each at temperature 1, as in training, so that a model's habits show and not its best guess.
@@ -19,12 +19,12 @@ import rich.table
 from r1jax.core.sharding import MeshConfig, make_mesh
 from r1jax.data.tasks import DataConfig, Questions
 from r1jax.data.types import Rollout
+from r1jax.evaluation.rollouts import describe, sample_and_grade
+from r1jax.graders.grader_table import examine
+from r1jax.inference.engine import Engine, SamplingConfig
 from r1jax.models.logits import Truncation
 from r1jax.rewards.config import RewardConfig
-from r1jax.rewards.graders import examine
 from r1jax.rewards.pool import GraderPool
-from r1jax.sampling.engine import Engine, SamplingConfig
-from r1jax.stages.grading import describe, sample_and_grade
 from r1jax.training import checkpoint
 
 COLUMNS = {
@@ -52,7 +52,7 @@ def rows(rollouts: Sequence[Rollout], by: Callable[[Rollout], str]) -> list[list
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("world", type=pathlib.Path, help="the folder that r1jax.world wrote")
+    parser.add_argument("world", type=pathlib.Path, help="the folder that r1jax.tools.write_miniworld wrote")
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--template", default="r1_zero")
     parser.add_argument("--marker", default="")

@@ -13,24 +13,19 @@ from jax.sharding import Mesh
 
 from r1jax import config as configs
 from r1jax.config import ConfigError
-from r1jax.core import ownership, processes, run_record
+from r1jax.core import processes
 from r1jax.core.sharding import make_mesh
-from r1jax.data import instructions, soft_targets
-from r1jax.data.corpus import document
+from r1jax.data import sft, teacher_logits
+from r1jax.data.miniworld.documents import document
+from r1jax.evaluation import evaluate
+from r1jax.io import ownership, run_record
 from r1jax.models import hf
 from r1jax.read_config import read_config
-from r1jax.stages import (
-    coldstart,
-    evaluate,
-    judge_pairs,
-    preference,
-    rejection,
-    rl,
-    supervised,
-    teach,
-)  # fmt: skip
+from r1jax.stages import judge_pairs, reward_model_training, rl, supervised, teacher_scoring
 from r1jax.stages.asking_config import ColdStartConfig, EvaluateConfig, JudgePairsConfig, RejectionConfig
+from r1jax.stages.cold_start import cold_start
 from r1jax.stages.config import PreferenceConfig, RLConfig, SupervisedConfig, TeachConfig
+from r1jax.stages.rejection import rejection_sampling  # fmt: skip
 from r1jax.training import checkpoint, state, stopping
 from r1jax.training.metrics import say
 
@@ -48,7 +43,7 @@ def claim(workdir: pathlib.Path, cfg: Trained) -> None:
     # Models by their keys, the data by its bytes: a page or a file may have changed since.
     keys = {f"{name}_key": base_name(spec) for name in ("base", "tokenizer") if (spec := getattr(cfg, name, ""))}
     if getattr(cfg, "soft_targets", ""):
-        keys["soft_targets_key"] = soft_targets.key(cfg.soft_targets)
+        keys["soft_targets_key"] = teacher_logits.key(cfg.soft_targets)
     files = getattr(cfg.data, "files", (cfg.data.path,)) if cfg.data else ()
     files = [path for path in files if pathlib.Path(path).is_file()]  # one that is missing is told where it is read
     if files:
@@ -88,9 +83,9 @@ def base_key(cfg: SupervisedConfig) -> str:
     made_of = {key: value for key, value in configs.without_defaults(cfg).items() if not run_record.is_means(key)}
     texts = [document(cfg.corpus, cfg.seed, i) for i in range(200)]
     if cfg.data:
-        texts.append(instructions.digest(cfg.data, cfg.seed))
+        texts.append(sft.digest(cfg.data, cfg.seed))
     if cfg.soft_targets:
-        texts.append(soft_targets.key(cfg.soft_targets))
+        texts.append(teacher_logits.key(cfg.soft_targets))
     return configs.fingerprint([made_of, texts])
 
 
@@ -214,13 +209,13 @@ def run_stage(cfg: Any, workdir: pathlib.Path, mesh: Mesh) -> None:
         case RLConfig():
             rl.run(cfg, workdir, mesh, find_base(cfg.base, runs, mesh))
         case PreferenceConfig():
-            say(f"reward model: {preference.run(cfg, workdir, mesh, find_base(cfg.base, runs, mesh))}")
+            say(f"reward model: {reward_model_training.run(cfg, workdir, mesh, find_base(cfg.base, runs, mesh))}")
         case TeachConfig():
-            teach.run(cfg, workdir, mesh, find_base(cfg.base, runs, mesh))
+            teacher_scoring.run(cfg, workdir, mesh, find_base(cfg.base, runs, mesh))
         case ColdStartConfig():
-            say(f"samples: {coldstart.run(cfg, workdir, mesh)}")
+            say(f"samples: {cold_start.run(cfg, workdir, mesh)}")
         case RejectionConfig():
-            say(f"samples: {rejection.run(cfg, workdir, mesh)}")
+            say(f"samples: {rejection_sampling.run(cfg, workdir, mesh)}")
         case JudgePairsConfig():
             say(f"pairs: {judge_pairs.run(cfg, workdir)}")
         case EvaluateConfig():

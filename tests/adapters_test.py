@@ -13,7 +13,7 @@ from r1jax.benchmarks import benchmark, reading
 from r1jax.benchmarks.benchmark import find, names, render
 from r1jax.config import ConfigError
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards import graders, judging
+from r1jax.graders import grader_table, judge_protocols
 from r1jax.rewards.config import GraderConfig
 
 SHARED = pathlib.Path(__file__).parent.parent.parent / "shared" / "data"
@@ -213,7 +213,7 @@ def test_names_paths_and_graders_that_do_not_exist(tmp_path):
 def test_every_benchmarks_grader_and_figures_exist():
     for name in names():
         bench = find(name)
-        assert bench.grader in graders.GRADERS or bench.grader in judging.PROTOCOLS, name
+        assert bench.grader in grader_table.GRADERS or bench.grader in judge_protocols.PROTOCOLS, name
         assert "{prompt}" in bench.instruction and bench.group in benchmark.Group.__args__
         assert bench.metric == "pass@1" or bench.summarize
 
@@ -222,7 +222,7 @@ def graded(bench: benchmark.Benchmark, row: dict, text: str) -> float | None:
     metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer")}
     prompt = Prompt(row["id"], row["prompt"], row["answer"], f"{bench.grader}:test", metadata=metadata)
     rollout = Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop")
-    return graders.GRADERS[bench.grader].grade(rollout, GraderConfig()).score
+    return grader_table.GRADERS[bench.grader].grade(rollout, GraderConfig()).score
 
 
 FORMS = {"maths": "Let me see.\n\nSo it is \\boxed{%s}.", "choice": "Well.\n\nAnswer: %s", "drop": "Well.\nAnswer: %s"}

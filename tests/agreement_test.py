@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from r1jax.stages.agreement import auroc, calibration, clustered_error, of_labels, of_pairs
+from r1jax.stages.reward_agreement import auroc, calibration, clustered_error, of_labels, of_pairs
 
 
 def test_of_four_pairs_by_hand():

@@ -6,14 +6,14 @@ import pytest
 import tiny_bpe
 from handmade import QWEN2, tensors, write_folder
 
-from r1jax import convert
 from r1jax.config import ConfigError
-from r1jax.data.instructions import InstructionConfig
+from r1jax.data.sft import InstructionConfig
 from r1jax.data.tasks import DataConfig, Questions
-from r1jax.stages.as_trained import as_trained, check_chat, warn_otherwise
+from r1jax.inference.as_trained import as_trained, check_chat, warn_otherwise
 from r1jax.text import prompt_form
 from r1jax.text import tokenizer as text
 from r1jax.text.prompt_form import R1_ZERO, PromptForm
+from r1jax.tools import convert
 
 CHAT = PromptForm("plain", True, "|special_token|", {"enable_thinking": False})
 OPEN = DataConfig(path="questions.jsonl")

@@ -7,10 +7,10 @@ import pathlib
 import planted
 import pytest
 
-from r1jax import audit
-from r1jax.audit_cases import prepare
-from r1jax.audit_reading import compare
-from r1jax.rewards import maths
+from r1jax.graders.math import math_grader
+from r1jax.tools import audit
+from r1jax.tools.audit_cases import prepare
+from r1jax.tools.audit_reading import compare
 
 MISREAD = pathlib.Path(__file__).with_name("misread_references.jsonl")
 
@@ -197,7 +197,7 @@ def test_the_same_references_read_in_full_give_no_finding_of_what_is_lost(
     assert not [failure for failure in failures if failure["check"] == "reading"]
 
 
-@pytest.mark.skipif(not hasattr(maths, "reading"), reason="the grader of mathematics does not say what it reads")
+@pytest.mark.skipif(not hasattr(math_grader, "reading"), reason="the grader of mathematics does not say what it reads")
 def test_the_grader_of_mathematics_loses_nothing_of_the_references_that_it_accepts(tmp_path: pathlib.Path) -> None:
     _, summary, failures = run(tmp_path)
     assert summary["reading"]["tried"] == 15 - summary["unreadable"]["count"]

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from r1jax import audit, audit_cases
-from r1jax.audit_cases import countdown_perturbations
-from r1jax.audit_maths import maths_perturbations, number
-from r1jax.rewards import graders, sandbox
+from r1jax.graders import grader_table
 from r1jax.rewards.config import CodeConfig, GraderConfig
 from r1jax.rewards.workers import WorkersFailed
+from r1jax.sandbox import programs
+from r1jax.tools import audit, audit_cases
+from r1jax.tools.audit_cases import countdown_perturbations
+from r1jax.tools.audit_maths import maths_perturbations, number
 
 SETTINGS = settings(derandomize=True, max_examples=100, deadline=None)
 
@@ -321,7 +322,7 @@ def test_planted_faults_of_mathematics_are_all_found(tmp_path: pathlib.Path, cap
     status, [summary], failures = run(tmp_path / "out", "--data", write(tmp_path / "set/test.jsonl", rows))
     assert status == 0
     assert (summary["data"], summary["grader"], summary["rows"]) == ("set/test", "maths", 3)
-    assert summary["version"] == graders.version("maths")
+    assert summary["version"] == grader_table.version("maths")
     assert summary["unreadable"]["count"] == 1 and "reference answer" in summary["unreadable"]["first"][0]
     assert summary["own"] == {"passed": 2, "tried": 2}
     assert summary["perturbed"].pop("modified")["tried"] == 2  # whether it passes is the grader's matter
@@ -404,8 +405,8 @@ def test_entries_of_a_task_are_graded_by_its_own_scorer(tmp_path: pathlib.Path) 
 
 def test_a_reference_program_passes_and_what_is_made_of_it_does_not(tmp_path: pathlib.Path) -> None:
     try:
-        sandbox.check_available(CodeConfig())
-    except sandbox.SandboxError as error:
+        programs.check_available(CodeConfig())
+    except programs.SandboxError as error:
         pytest.skip(str(error))
     tests = "def check(candidate):\n    assert candidate(1, 2) == 3\n"
     prompt = "def f(a, b):\n    '''Sum.'''\n"
@@ -445,6 +446,6 @@ def test_what_cannot_be_audited_is_told_in_one_line(
 
 
 def test_versions_are_short_stable_and_name_what_grades() -> None:
-    maths = graders.version("maths")
-    assert maths == graders.version("maths") and len(maths) < 120 and "mpmath 1." in maths
-    assert "reasoning-gym" in graders.version("reasoning_gym") and "python 3." in graders.version("code")
+    maths = grader_table.version("maths")
+    assert maths == grader_table.version("maths") and len(maths) < 120 and "mpmath 1." in maths
+    assert "reasoning-gym" in grader_table.version("reasoning_gym") and "python 3." in grader_table.version("code")

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from programs import HUMANEVAL, LEETCODE, MBPP, STDIO, needs_sandbox, rollout
 
-from r1jax.rewards import code, unittests
-from r1jax.rewards.blocks import defines, extract
+from r1jax.graders.code import code_grader, unittests
+from r1jax.graders.code.blocks import defines, extract
 from r1jax.rewards.config import GraderConfig
 
 ADD = "def add(a, b):\n    return a + b"
@@ -92,7 +92,7 @@ def test_in_other_languages_too(tag: str, program: str, use: str) -> None:
 @pytest.mark.parametrize("use", ["print(add(2, 3))", "assert add(2, 3) == 5\nadd(1, 2)", ">>> add(2, 3)\n5"])
 @pytest.mark.parametrize("body", ["return a + b", "    return a + b", "    c = a\n    return c + b"])
 def test_a_body_of_the_prompts_function_is_not_replaced_by_its_use(body: str, use: str) -> None:
-    program = code.functional_program(answer(body, use), HUMANEVAL["prompt"], "add")
+    program = code_grader.functional_program(answer(body, use), HUMANEVAL["prompt"], "add")
     namespace: dict = {}
     exec(program, namespace)
     assert namespace["add"](2, 3) == 5
@@ -100,7 +100,7 @@ def test_a_body_of_the_prompts_function_is_not_replaced_by_its_use(body: str, us
 
 def test_a_body_that_returns_nothing_is_found_too() -> None:
     prompt = 'def order(x):\n    """Sort."""\n'
-    program = code.functional_program(answer("x.sort()", "y = [2, 1]\norder(y)"), prompt, "order")
+    program = code_grader.functional_program(answer("x.sort()", "y = [2, 1]\norder(y)"), prompt, "order")
     namespace: dict = {}
     exec(program, namespace)
     numbers = [2, 1]
@@ -115,10 +115,10 @@ def test_a_body_that_returns_nothing_is_found_too() -> None:
     (STDIO, MAIN, "print(add(2, 3))"), (STDIO, READER, "5\n"),
 ], ids=["mbpp", "humaneval", "body", "leetcode", "stdio", "output"])  # fmt: skip
 def test_programs_followed_by_an_example_are_right(row: dict, program: str, use: str) -> None:
-    assert code.grade(rollout(row, answer(program, use)), GraderConfig())[:2] == (1.0, "right")
+    assert code_grader.grade(rollout(row, answer(program, use)), GraderConfig())[:2] == (1.0, "right")
     wrong = program.replace("a + b", "a - b").replace("c + b", "c - b")
-    assert code.grade(rollout(row, answer(wrong, use)), GraderConfig()).score == 0.0
-    assert code.grade(rollout(row, answer(program, wrong)), GraderConfig()).score == 0.0
+    assert code_grader.grade(rollout(row, answer(wrong, use)), GraderConfig()).score == 0.0
+    assert code_grader.grade(rollout(row, answer(program, wrong)), GraderConfig()).score == 0.0
 
 
 @needs_sandbox
@@ -142,14 +142,14 @@ def test_what_defines_nothing(source: str) -> None:
 @given(st.text("`\n\tpyc+x=1(): def add", max_size=80), st.lists(st.sampled_from(["add", "x", "("]), max_size=2))
 def test_any_text_is_read_without_an_error(text: str, names: list[str]) -> None:
     extract(text, "python", names)
-    code.functional_program(text, HUMANEVAL["prompt"], "add", names)
+    code_grader.functional_program(text, HUMANEVAL["prompt"], "add", names)
 
 
 def test_deep_and_many_blocks_are_read_in_a_moment() -> None:
     deep = "if x:\n    pass\n" + "elif x:\n    pass\n" * 2000
     for body in (deep, "x = " + "(" * 5000, "x" + ".a" * 5000 + "(0)", "-" * 5000 + "1"):
         extract(answer(body, "print(1)"), "python", ["add"])
-        code.functional_program(answer(body, body), HUMANEVAL["prompt"], "add")
+        code_grader.functional_program(answer(body, body), HUMANEVAL["prompt"], "add")
     many = "```python\nx\n```\n" * 10**4
     extract(many, "python", ["add", "sub"])
-    code.functional_program(many, HUMANEVAL["prompt"], "add")
+    code_grader.functional_program(many, HUMANEVAL["prompt"], "add")

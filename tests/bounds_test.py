@@ -10,7 +10,7 @@ import pytest
 from tiny_run import BASE, ZERO, write_config
 
 from r1jax import config, read_config, train
-from r1jax.data import corpus
+from r1jax.data.miniworld import documents
 
 NAN, INFINITY = float("nan"), float("inf")
 # Fields without bounds but for being finite, and why.
@@ -157,6 +157,6 @@ def test_bounds_are_said_in_words():
 
 def test_documents_need_a_form_and_an_author():
     cls = CLASSES["CorpusConfig"]
-    for names in (corpus.FORMS, corpus.HANDS):
+    for names in (documents.FORMS, documents.HANDS):
         with pytest.raises(config.ConfigError, match="share of 0"):
             config.parse(cls, dict.fromkeys(names, 0.0))

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards import countdown, exact, logic, maths
+from r1jax.graders import countdown, exact, reasoning_gym
+from r1jax.graders.math import math_grader
 from r1jax.rewards.config import GraderConfig
 
 SHARED = pathlib.Path(__file__).parent.parent.parent / "shared" / "data"
 
 
-def grade(answer: str, gold: str, grader=maths, source: str = "maths:test", **metadata):
+def grade(answer: str, gold: str, grader=math_grader, source: str = "maths:test", **metadata):
     prompt = Prompt("q", "What?", gold, source, metadata=metadata)
     text = f"<think>so</think> <answer>{answer}</answer>"
     return grader.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
@@ -52,7 +53,7 @@ def test_no_answer_is_no_vote():
 
 
 def test_other_graders_vote_too():
-    task = {"grader": logic, "source": "reasoning_gym:chain_sum", "entry_metadata": {"source_dataset": "chain_sum"}}
+    task = {"grader": reasoning_gym, "source": "reasoning_gym:chain_sum", "entry_metadata": {"source_dataset": "chain_sum"}}
     assert grade("1,234", "1234", **task).answer == grade("1234.", "1234", **task).answer == "1234"
     assert grade("1,2", "12", **task).answer != "12"
     assert grade("1 + 2", "3", countdown, nums=[1, 2], target=3).answer == "1+2"

@@ -5,7 +5,7 @@ import pytest
 from steps import assert_linear
 
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards import choice
+from r1jax.graders import choice
 from r1jax.rewards.config import GraderConfig
 
 

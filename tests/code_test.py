@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from programs import HUMANEVAL, LEETCODE, MBPP, STDIO, needs_sandbox, rollout
 
-from r1jax.rewards import code
-from r1jax.rewards.code import check, extract, functional_program, is_code
+from r1jax.graders.code import code_grader
+from r1jax.graders.code.code_grader import check, extract, functional_program, is_code
 from r1jax.rewards.config import GraderConfig
 
 DATA = pathlib.Path(__file__).parents[2] / "shared/data"
@@ -136,11 +136,11 @@ def test_rows_of_the_public_data_can_be_graded(name: str) -> None:
 @needs_sandbox
 def test_trap20_what_counts_stands_outside_the_thought() -> None:
     right, wrong = "```python\ndef add(a, b): return a + b\n```", "```python\ndef add(a, b): return 0\n```"
-    assert code.grade(rollout(MBPP, f"<think>{wrong}</think><answer>{right}</answer>"), GraderConfig()).score == 1.0
-    assert code.grade(rollout(MBPP, f"<think>{right}</think><answer>{wrong}</answer>"), GraderConfig()).score == 0.0
-    assert code.grade(rollout(MBPP, f"<think>{right}"), GraderConfig())[:2] == (0.0, "no_answer")
+    assert code_grader.grade(rollout(MBPP, f"<think>{wrong}</think><answer>{right}</answer>"), GraderConfig()).score == 1.0
+    assert code_grader.grade(rollout(MBPP, f"<think>{right}</think><answer>{wrong}</answer>"), GraderConfig()).score == 0.0
+    assert code_grader.grade(rollout(MBPP, f"<think>{right}"), GraderConfig())[:2] == (0.0, "no_answer")
 
 
 def test_no_program_and_one_too_long_to_be_honest_cost_nothing() -> None:
-    assert code.grade(rollout(STDIO, "I do not know."), GraderConfig())[:2] == (0.0, "no_answer")
-    assert code.grade(rollout(STDIO, "x = 1\n" * 10**5), GraderConfig())[:2] == (0.0, "too_complex")
+    assert code_grader.grade(rollout(STDIO, "I do not know."), GraderConfig())[:2] == (0.0, "no_answer")
+    assert code_grader.grade(rollout(STDIO, "x = 1\n" * 10**5), GraderConfig())[:2] == (0.0, "too_complex")

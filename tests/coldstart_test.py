@@ -12,12 +12,12 @@ from tiny_run import merged, rows
 
 from r1jax import config
 from r1jax.config import ConfigError
-from r1jax.data import jsonl
 from r1jax.data.tasks import is_held_out
-from r1jax.stages import candidates, coldstart
-from r1jax.stages.coldstart import ColdStartConfig
+from r1jax.io import jsonl
+from r1jax.stages.cold_start import candidates, cold_start
+from r1jax.stages.cold_start.cold_start import ColdStartConfig
 from r1jax.text.chat import find_response, join_response
-from r1jax.text.coldstart_prompts import EXAMPLES, few_shot, fill
+from r1jax.text.cold_start_prompts import EXAMPLES, few_shot, fill
 
 ROOT = pathlib.Path(__file__).parent.parent
 MODEL = ROOT / "experiments" / "models" / "base-83324bcaf08f"
@@ -81,7 +81,7 @@ def table(workdir: pathlib.Path) -> dict:
 def prompted(tmp_path_factory, data, mesh1) -> pathlib.Path:
     """The shipped base asked in both ways, as a base model is."""
     workdir = tmp_path_factory.mktemp("prompted")
-    coldstart.run(base_settings(data), workdir, mesh1)
+    cold_start.run(base_settings(data), workdir, mesh1)
     return workdir
 
 
@@ -116,7 +116,7 @@ def test_what_was_drawn_is_not_drawn_again_and_gives_the_same_bytes(prompted, da
     samples.write_bytes(b"".join(kept) + b'{"id": "en-1-2", "sam')  # killed in the middle of a line
     (again / "samples.jsonl").unlink()
     before = (again / "few_shot" / "samples.jsonl").read_bytes()
-    coldstart.run(base_settings(data), again, mesh1)
+    cold_start.run(base_settings(data), again, mesh1)
     assert (again / "few_shot" / "samples.jsonl").read_bytes() == before
     assert samples.read_bytes().startswith(b"".join(kept))
     for name in ("samples.jsonl", "table.json", "review_out.jsonl"):
@@ -126,13 +126,13 @@ def test_what_was_drawn_is_not_drawn_again_and_gives_the_same_bytes(prompted, da
 def test_samples_drawn_otherwise_are_refused(prompted, data, mesh1, tmp_path):
     other = shutil.copytree(prompted, tmp_path / "other")
     with pytest.raises(ConfigError, match=r"asked: .*\n  seed: 0 -> 1"):
-        coldstart.run(base_settings(data, few_shot__shots=1, direct__instruction="{prompt}", seed=1,
+        cold_start.run(base_settings(data, few_shot__shots=1, direct__instruction="{prompt}", seed=1,
                                     few_shot__examples=""), other, mesh1)  # fmt: skip
 
 
 def test_r1_zero_can_be_sampled_from_its_checkpoint(data, mesh1, tmp_path):
     cfg = settings(data, zero={"model": str(MODEL), "samples": 2}, count=3)
-    coldstart.run(cfg, tmp_path, mesh1)
+    cold_start.run(cfg, tmp_path, mesh1)
     assert len(rows(tmp_path / "zero" / "samples.jsonl")) == 6
     assert all("A conversation between User" in row["text"] for row in rows(tmp_path / "zero" / "questions.jsonl"))
     assert table(tmp_path)["found"]["zero"]["found"] == 6
@@ -176,7 +176,7 @@ def served(data: pathlib.Path, server: ChatServer, **changes) -> ColdStartConfig
 
 
 def test_a_teacher_behind_a_server_is_asked_in_every_way(data, teacher, mesh1, tmp_path):
-    coldstart.run(served(data, teacher), tmp_path, mesh1)
+    cold_start.run(served(data, teacher), tmp_path, mesh1)
     samples = rows(tmp_path / "samples.jsonl")
     found = table(tmp_path)["found"]
     # Of each question's two examples-led samples, alike here, one is kept; one question is answered wrong, and the
@@ -202,29 +202,29 @@ def test_a_teacher_behind_a_server_is_asked_in_every_way(data, teacher, mesh1, t
 
 
 def test_trap33_a_server_that_breaks_down_is_asked_for_the_rest_alone(data, teacher, mesh1, tmp_path, capsys):
-    coldstart.run(served(data, teacher), tmp_path / "whole", mesh1)
+    cold_start.run(served(data, teacher), tmp_path / "whole", mesh1)
     whole = len(teacher.asked)
     # The addresses of two servers differ, and with them stamps: the one server breaks down after eight requests more.
     teacher.answer = lambda body: teach(body) if len(teacher.asked) <= whole + 8 else 503
-    coldstart.run(served(data, teacher), tmp_path / "stopped", mesh1)
+    cold_start.run(served(data, teacher), tmp_path / "stopped", mesh1)
     assert "samples are missing; the same command draws them again" in capsys.readouterr().out
     usage = json.loads((tmp_path / "stopped" / "usage.json").read_text())
     assert usage["replies"] == 8
     teacher.answer, teacher.asked[:] = teach, []
-    coldstart.run(served(data, teacher), tmp_path / "stopped", mesh1)
+    cold_start.run(served(data, teacher), tmp_path / "stopped", mesh1)
     assert len(teacher.asked) == whole - 8
     for name in ("samples.jsonl", "table.json", "review_out.jsonl", "usage.json"):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     # Nothing is left to ask.
-    coldstart.run(served(data, teacher), tmp_path / "stopped", mesh1)
+    cold_start.run(served(data, teacher), tmp_path / "stopped", mesh1)
     assert len(teacher.asked) == whole - 8
 
 
 def test_more_questions_add_to_what_is_there(data, teacher, mesh1, tmp_path):
-    coldstart.run(served(data, teacher, count=2), tmp_path, mesh1)
+    cold_start.run(served(data, teacher, count=2), tmp_path, mesh1)
     few = len(teacher.asked)
     assert len(rows(tmp_path / "few_shot" / "samples.jsonl")) == 4
-    coldstart.run(served(data, teacher), tmp_path, mesh1)
+    cold_start.run(served(data, teacher), tmp_path, mesh1)
     assert len(rows(tmp_path / "few_shot" / "samples.jsonl")) == 10 and len(teacher.asked) == few + 9
 
 
@@ -258,7 +258,7 @@ def test_examples_never_show_the_question_itself_and_have_to_suffice(data, mesh1
     jsonl.write(tmp_path / "examples.jsonl", [{"prompt": QUESTIONS[0]["prompt"], "thought": "a", "summary": "b"}])
     cfg = settings(data, model=str(MODEL), chat=False, few_shot={"examples": str(tmp_path / "examples.jsonl")})
     with pytest.raises(ConfigError, match=r"shots=1, and there are 0 examples for a question in en: 'What is 0 plus"):
-        coldstart.run(cfg, tmp_path / "work", mesh1)
+        cold_start.run(cfg, tmp_path / "work", mesh1)
 
 
 # R1-Zero's outputs, rewritten by rule
@@ -266,7 +266,7 @@ def test_examples_never_show_the_question_itself_and_have_to_suffice(data, mesh1
 
 def test_r1_zeros_outputs_are_chosen_and_rewritten_by_rule(data, mesh1, tmp_path):
     cfg = settings(data, zero={"record": str(data / "zero")})
-    coldstart.run(cfg, tmp_path, mesh1)
+    cold_start.run(cfg, tmp_path, mesh1)
     assert [(row["id"], row["response"]) for row in rows(tmp_path / "samples.jsonl")] == [
         ("zero:step_000010:en-1-7:0", "|| So 1+2=3. That is 3. || The answer is \\boxed{3}."),
         ("zero:step_000010:en-3-7:1", "|| Let me see, 3+4=7. || The answer is \\boxed{7}."),
@@ -303,7 +303,7 @@ def test_fields_of_a_file_are_found_by_plain_rules(mesh1, tmp_path):
         {"prompt": "And now?", "answer": "5"},
     ])  # fmt: skip
     cfg = config.parse(ColdStartConfig, merged(TINY, data=str(tmp_path), files=("mixed.jsonl",), questions=None))
-    coldstart.run(cfg, tmp_path / "work", mesh1)
+    cold_start.run(cfg, tmp_path / "work", mesh1)
     samples = {row["provenance"]["line"]: row for row in rows(tmp_path / "work" / "samples.jsonl")}
     summaries = {line: row["response"].split("|| ")[-1] for line, row in samples.items()}
     assert summaries == {
@@ -324,7 +324,7 @@ def test_what_asks_a_held_out_question_is_left_out(data, mesh1, tmp_path):
         {"prompt": f"What is {i} plus 3?", "thinking": PROSE, "response": f"\\boxed{{{i + 3}}}."} for i in range(60)
     ])  # fmt: skip
     changes = {"data": str(tmp_path), "files": ("many.jsonl",), "held_out_share": 0.3, "questions": None}
-    coldstart.run(config.parse(ColdStartConfig, merged(TINY, **changes)), tmp_path / "work", mesh1)
+    cold_start.run(config.parse(ColdStartConfig, merged(TINY, **changes)), tmp_path / "work", mesh1)
     kept = {row["prompt"] for row in rows(tmp_path / "work" / "samples.jsonl")}
     assert kept == {prompt for i in range(60) if not is_held_out(prompt := f"What is {i} plus 3?", 0.3)}
     assert table(tmp_path / "work")["found"]["many.jsonl"]["dropped"] == {"asks a held-out question": 60 - len(kept)}
@@ -334,7 +334,7 @@ def test_what_asks_a_held_out_question_is_left_out(data, mesh1, tmp_path):
 def test_real_chains_of_thought_come_to_the_form(mesh1, tmp_path):
     files = ("longcot_rasbt/train.jsonl", "longcot_marco_o1/train.jsonl")
     cfg = config.parse(ColdStartConfig, {"stage": "coldstart", "data": str(SHARED), "files": files})
-    coldstart.run(cfg, tmp_path, mesh1)
+    cold_start.run(cfg, tmp_path, mesh1)
     found = table(tmp_path)["found"]
     assert found[files[0]]["found"] == 10 and found[files[1]]["found"] == 123
     assert found[files[0]]["dropped"].keys() <= {"asks a held-out question"}
@@ -365,7 +365,7 @@ def test_real_chains_of_thought_come_to_the_form(mesh1, tmp_path):
 def test_what_cannot_be_collected_is_told_before_anything_is_drawn(data, mesh1, tmp_path, changes, said):
     changes = {key: str(data) if value == "DATA" else value for key, value in changes.items()}
     with pytest.raises((ConfigError, FileNotFoundError, ValueError), match=re.escape(said)):
-        coldstart.run(settings(data, **changes), tmp_path / "work", mesh1)
+        cold_start.run(settings(data, **changes), tmp_path / "work", mesh1)
     assert not (tmp_path / "work").exists()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES, MeshConfig, make_mesh
-from r1jax.data.corpus import CorpusConfig, document
+from r1jax.data.miniworld.documents import CorpusConfig, document
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
 from r1jax.text.tokenizer import train_sentencepiece

@@ -8,15 +8,17 @@ import pytest
 from tiny_run import SFT, ZERO, merged
 
 from r1jax.config import ConfigError, parse
-from r1jax.data import jsonl
 from r1jax.data.types import Prompt
+from r1jax.evaluation import evaluate
+from r1jax.evaluation.benchmark_questions import from_benchmark
+from r1jax.inference.context_length import check_length, prompt_limit
+from r1jax.inference.sampler import Sampler
+from r1jax.io import jsonl
 from r1jax.models.hf_config import context_length
 from r1jax.rewards.config import GraderConfig
-from r1jax.stages import evaluate, preference, rejection, rl, supervised, teach
-from r1jax.stages.asking import Asking, Request
-from r1jax.stages.context import check_length, prompt_limit
-from r1jax.stages.question_sets import from_benchmark
-from r1jax.stages.sampler import Sampler
+from r1jax.stages import reward_model_training, rl, supervised, teacher_scoring
+from r1jax.stages.cold_start.asking import Asking, Request
+from r1jax.stages.rejection import rejection_sampling
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
 
@@ -83,17 +85,17 @@ def test_every_stage_refuses_more_than_its_model_was_made_for_before_it_reads_we
     for run, cfg, words in (
         (rl.run, parse(rl.RLConfig, zero), "max_new_tokens=64 and a prompt together are more than the 64 tokens"),
         (supervised.run, parse(supervised.SupervisedConfig, sft), "seq_len=65 is more than the 64 tokens"),
-        (teach.run, parse(teach.TeachConfig, taught), "seq_len=65 is more than the 64 tokens"),
-        (preference.run, parse(preference.PreferenceConfig, pairs), r"reading\.max_tokens=65 is more than the 64"),
+        (teacher_scoring.run, parse(teacher_scoring.TeachConfig, taught), "seq_len=65 is more than the 64 tokens"),
+        (reward_model_training.run, parse(reward_model_training.PreferenceConfig, pairs), r"reading\.max_tokens=65 is more than the 64"),
     ):
         with pytest.raises(ConfigError, match=words):
             run(cfg, tmp_path / "run", mesh1, short)
     cfg = parse(evaluate.EvaluateConfig, asked)
     with pytest.raises(ConfigError, match="max_new_tokens=32768 and a prompt together are more than the 64 tokens"):
         evaluate.run(cfg, tmp_path / "run", mesh1)
-    cfg = parse(rejection.RejectionConfig, merged(drawn, data__max_prompt_tokens=5))
+    cfg = parse(rejection_sampling.RejectionConfig, merged(drawn, data__max_prompt_tokens=5))
     with pytest.raises(ConfigError, match=r"max_new_tokens=60 and config\.data\.max_prompt_tokens=5 together"):
-        rejection.run(cfg, tmp_path / "run", mesh1)
+        rejection_sampling.run(cfg, tmp_path / "run", mesh1)
 
 
 def test_a_benchmarks_long_prompts_are_an_error_or_are_left_out_as_the_config_says(tmp_path, tokenizer):

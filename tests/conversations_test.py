@@ -7,9 +7,9 @@ import fetched
 import pytest
 import tiny_bpe
 
-from r1jax.data import jsonl
-from r1jax.data.instructions import InstructionConfig, Instructions
-from r1jax.stages import candidates
+from r1jax.data.sft import InstructionConfig, Instructions
+from r1jax.io import jsonl
+from r1jax.stages.cold_start import candidates
 from r1jax.text.tokenizer import load
 
 FAULTS = pathlib.Path(__file__).parents[2] / "shared/faults/conversations"

@@ -1,4 +1,4 @@
-"""python -m r1jax.convert: both ways, exactly, whole or not at all."""
+"""python -m r1jax.tools.convert: both ways, exactly, whole or not at all."""
 
 import json
 
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from handmade import DEEPSEEK, QWEN2, read_folder, same_tensors, tensors, write_folder
 
-from r1jax import convert
 from r1jax.models import hf
+from r1jax.tools import convert
 from r1jax.training import checkpoint
 from r1jax.training.checkpoint import load_model, save_model
 

@@ -11,8 +11,8 @@ import sys
 import pytest
 
 from r1jax import config
-from r1jax.data.corpus import FORMS, HANDS, CorpusConfig, document, solve
-from r1jax.data.problems import chain_problem, gcd_problem, make_problem
+from r1jax.data.miniworld.documents import FORMS, HANDS, CorpusConfig, document, solve
+from r1jax.data.miniworld.problems import chain_problem, gcd_problem, make_problem
 from r1jax.data.tasks import is_held_out
 from r1jax.text.chat import R1_ZERO_TEMPLATE, split_response
 
@@ -43,7 +43,7 @@ def form_of(text: str) -> str:
 def test_a_document_is_a_function_of_its_arguments(documents):
     """Also in another process, whose strings hash otherwise, and whatever was drawn before."""
     assert [document(CFG, 0, i) for i in reversed(range(50))] == documents[:50][::-1]
-    code = "from r1jax.data.corpus import *; print(repr([document(CorpusConfig(), 0, i) for i in range(50)]))"
+    code = "from r1jax.data.miniworld.documents import *; print(repr([document(CorpusConfig(), 0, i) for i in range(50)]))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert other.strip() == repr(documents[:50])
     assert sum(document(CFG, 1, i) == documents[i] for i in range(50)) < 5

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r1jax.data.types import Grade, Prompt, Rollout
-from r1jax.rewards import countdown
+from r1jax.graders import countdown
 from r1jax.rewards.config import GraderConfig
 
 ROWS = Path(__file__).parents[2] / "shared/data/countdown/test.jsonl"

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from r1jax.inference import decode
 from r1jax.models.logits import Truncation
-from r1jax.sampling import decode
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ import random
 import pytest
 from steps import steps
 
-from r1jax import decontaminate
 from r1jax.benchmarks import reading
 from r1jax.config import ConfigError
 from r1jax.data.decontaminate import Index
 from r1jax.text import overlap
+from r1jax.tools import decontaminate
 
 DATA = pathlib.Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no data at {DATA}")

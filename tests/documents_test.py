@@ -10,7 +10,7 @@ import pytest
 from layers_test import FILES
 
 from r1jax import config
-from r1jax.rewards.graders import GRADERS
+from r1jax.graders.grader_table import GRADERS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards import drop
+from r1jax.graders import drop
 from r1jax.rewards.config import GraderConfig
 
 DATA = pathlib.Path(__file__).parents[2] / "shared/data/drop/dev_sample.jsonl"

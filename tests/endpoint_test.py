@@ -9,11 +9,11 @@ from chat_server import content, serve
 from tiny_run import rows
 
 from r1jax.data.types import Prompt
+from r1jax.inference.served_model import Endpoint, EndpointConfig
+from r1jax.inference.usage import Usage
+from r1jax.io import openai_client as text_endpoint
+from r1jax.io.openai_client import Pace
 from r1jax.models.logits import Truncation
-from r1jax.sampling.endpoint import Endpoint, EndpointConfig
-from r1jax.sampling.usage import Usage
-from r1jax.text import endpoint as text_endpoint
-from r1jax.text.endpoint import Pace
 
 
 def endpoint(url: str, usage: pathlib.Path | None = None, **settings) -> Endpoint:

@@ -11,11 +11,11 @@ from r1jax.core import params as core
 from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES
 from r1jax.data.batching import pad_rollouts, to_device
 from r1jax.data.types import Prompt, Rollout
+from r1jax.inference.engine import Engine, SamplingConfig
 from r1jax.losses.supervised import batch_logprobs
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import forward, param_specs, unembed_table
-from r1jax.sampling.engine import Engine, SamplingConfig
 
 SEED = (7, 3)
 CONFIG = SamplingConfig(max_new_tokens=40, slots=8, window=4, prefill_rows=4, bucket=32)

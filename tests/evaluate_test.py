@@ -9,9 +9,9 @@ import threading
 import pytest
 
 from r1jax import train
-from r1jax.rewards import graders
-from r1jax.stages import sampler
-from r1jax.stages.evaluate import samples_for
+from r1jax.evaluation.evaluate import samples_for
+from r1jax.graders import grader_table
+from r1jax.inference import sampler
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGE = ROOT / "configs" / "evaluate.py"
@@ -88,7 +88,7 @@ def test_a_killed_evaluation_goes_on_where_it_stopped(done, data, tmp_path):
 def test_a_newer_grader_needs_no_new_samples(done, data, tmp_path, monkeypatch, capsys):
     again = shutil.copytree(done, tmp_path / "base")
     before = (again / "gsm8k" / "samples.jsonl").read_bytes()
-    monkeypatch.setattr(graders, "version", lambda name: "a newer one")
+    monkeypatch.setattr(grader_table, "version", lambda name: "a newer one")
     monkeypatch.setattr(sampler.Engine, "generate", lambda self, params, prompts, k, seed, on_finish, skip: [])
     assert run(again, data) == 0
     assert "15 samples that are there are graded" in capsys.readouterr().out

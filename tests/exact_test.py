@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards import exact
+from r1jax.graders import exact
 from r1jax.rewards.config import GraderConfig
 
 

@@ -10,8 +10,8 @@ from steps import assert_linear
 from r1jax import config
 from r1jax.config import ConfigError
 from r1jax.data.types import Prompt, Rollout
-from r1jax.stages import filters
-from r1jax.stages.filters import REASONS, FilterConfig, Reason, choose, code_block, first_reason
+from r1jax.stages.rejection import filters
+from r1jax.stages.rejection.filters import REASONS, FilterConfig, Reason, choose, code_block, first_reason
 
 EN, ZH = "How many apples are left if Tom eats three of his seven apples?", "小明有七个苹果，吃了三个，还剩几个？"
 THOUGHT = {EN: "Tom has seven apples and eats three of them, so four apples are left.", ZH: "七个减去三个等于四个。"}
@@ -221,5 +221,5 @@ def test_bad_settings_are_refused(changes, said):
 
 
 def test_filters_run_without_jax():
-    code = "import sys, r1jax.stages.filters; assert not {'jax', 'jaxlib'} & set(sys.modules)"
+    code = "import sys, r1jax.stages.rejection.filters; assert not {'jax', 'jaxlib'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,8 +9,8 @@ import pytest
 from gguf import GGMLQuantizationType as Kind
 from handmade import DEEPSEEK, QWEN2, tensors, write_folder
 
-from r1jax import convert
 from r1jax.models import gguf, hf, weights
+from r1jax.tools import convert
 from r1jax.training.checkpoint import load_model, save_model
 
 TENSORS = ("model.embed_tokens.weight", "model.norm.weight", "model.layers.1.self_attn.k_proj.weight",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from steps import assert_linear
 
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards.form import repetition_penalty, soft_overlong_penalty, well_formed
+from r1jax.rewards.format_rewards import repetition_penalty, soft_overlong_penalty, well_formed
 from r1jax.text.chat import TAGS, join_response
 
 DATA = pathlib.Path(__file__).parents[2] / "shared/data"

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from programs import HUMANEVAL, LEETCODE, MBPP, functional, judge, needs_sandbox
 
 from r1jax.data.types import Grade
-from r1jax.rewards import asserts
-from r1jax.rewards.functional import read_tests
-from r1jax.rewards.inside import leetcode
-from r1jax.rewards.inside.wire import Channel, Oversized, decode, encode
+from r1jax.graders.code import asserts
+from r1jax.graders.code.functional import read_tests
+from r1jax.graders.code.guest import leetcode
+from r1jax.graders.code.guest.wire import Channel, Oversized, decode, encode
 
 DATA = pathlib.Path(__file__).parents[2] / "shared/data"
 

@@ -10,11 +10,12 @@ from typing import Any
 import planted
 import pytest
 
-from r1jax import grade
 from r1jax.data.types import Grade, Prompt, Rollout
-from r1jax.grade_row import final_text
-from r1jax.rewards import graders, sandbox
+from r1jax.graders import grader_table
 from r1jax.rewards.config import CodeConfig, GraderConfig
+from r1jax.sandbox import programs as sandbox
+from r1jax.tools import grade
+from r1jax.tools.grade_row import final_text
 
 SUM = {"prompt": "1 + 1?", "answer": "2"}
 
@@ -138,7 +139,7 @@ def test_standard_input_is_read_as_a_file_is(tmp_path: pathlib.Path, monkeypatch
 def test_trap18_a_grader_that_hangs_costs_its_row_alone_its_score(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graders, "grade", planted.hanging)
+    monkeypatch.setattr(grader_table, "grade", planted.hanging)
     rows = [{"prompt": "?", "answer": answer, "response": rf"\boxed{{{answer}}}"} for answer in ("5", "7", "9")]
     status, found = graded(tmp_path, rows, "--timeout", "3")
     assert status == 0
@@ -153,7 +154,7 @@ def test_trap18_a_grader_that_hangs_costs_its_row_alone_its_score(
 def test_a_grader_that_dies_or_grows_leaves_no_score(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, fault: str, verdict: str, reason: str
 ) -> None:
-    monkeypatch.setattr(graders, "grade", getattr(planted, fault))
+    monkeypatch.setattr(grader_table, "grade", getattr(planted, fault))
     monkeypatch.setattr(grade, "GraderConfig", functools.partial(GraderConfig, memory_mb=512))
     status, [row] = graded(tmp_path, [{**SUM, "response": "2"}])
     assert (status, row["score"], row["verdict"]) == (0, None, verdict) and reason in row["error"]
@@ -162,7 +163,7 @@ def test_a_grader_that_dies_or_grows_leaves_no_score(
 def test_a_reference_on_which_reading_hangs_leaves_no_score(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graders, "examine", planted.hang)
+    monkeypatch.setattr(grader_table, "examine", planted.hang)
     status, [row] = graded(tmp_path, [{**SUM, "response": "2"}], "--timeout", "1")
     assert (status, row["score"], row["verdict"]) == (0, None, "timeout")
 
@@ -220,7 +221,7 @@ def test_where_programs_are_to_run_a_missing_sandbox_is_the_whole_files_error(
 def test_the_final_answer_is_what_a_person_would_quote(name: str, gold: str, text: str, final: str | None) -> None:
     prompt = Prompt("id", "?", gold, f"{name}:file")
     rollout = Rollout(prompt, 0, None, None, text, "stop")
-    given = graders.grade(rollout, None) if name == "choice" else Grade(0.0, "wrong")
+    given = grader_table.grade(rollout, None) if name == "choice" else Grade(0.0, "wrong")
     assert final_text(rollout, given) == final
 
 
@@ -257,7 +258,7 @@ def test_help_has_an_example_that_runs_and_names_every_grader(
     with pytest.raises(SystemExit) as ended:
         grade.main(["--help"])
     printed = capsys.readouterr().out
-    assert ended.value.code == 0 and all(name in printed for name in graders.GRADERS)
+    assert ended.value.code == 0 and all(name in printed for name in grader_table.GRADERS)
     rows = [line.strip() for line in printed.splitlines() if line.startswith('    {"prompt"')]
     status, found = graded(tmp_path, list(rows))
     assert (status, [each["score"] for each in found]) == (0, [1.0, 0.0])

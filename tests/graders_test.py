@@ -9,9 +9,10 @@ from tiny_run import ZERO, merged
 
 from r1jax import config
 from r1jax.data.tasks import DataConfig, Questions
-from r1jax.rewards.graders import EVALUATION_ONLY, GRADERS, examine, examine_for_reward
-from r1jax.stages import rejection, rl
-from r1jax.stages.rejection import RejectionConfig, who_grades
+from r1jax.graders.grader_table import EVALUATION_ONLY, GRADERS, examine, examine_for_reward
+from r1jax.stages import rl
+from r1jax.stages.rejection import rejection_sampling
+from r1jax.stages.rejection.rejection_sampling import RejectionConfig, who_grades
 from r1jax.training.checkpoint import save_model
 
 SUM = {"prompt": "1 + 1?", "answer": "2"}
@@ -82,5 +83,5 @@ def test_trap25_both_stages_refuse_such_rows_before_anything_is_asked(
         rl.run(config.parse(rl.RLConfig, tree), tmp_path / "rl", mesh1, base)
     cfg = RejectionConfig("rejection", DataConfig(path=path, template="plain"), model=str(base))
     with pytest.raises(ValueError, match=r"rows\.jsonl:2: the grader unittests is for evaluations"):
-        rejection.run(cfg, tmp_path / "rejection", mesh1)
+        rejection_sampling.run(cfg, tmp_path / "rejection", mesh1)
     assert not (tmp_path / "rl").exists() and not (tmp_path / "rejection").exists()

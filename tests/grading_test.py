@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
-from r1jax.stages.grading import describe, sample_and_grade
+from r1jax.evaluation.rollouts import describe, sample_and_grade
 
 GOOD = "<think>a</think> <answer>1</answer>"
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
+from r1jax.evaluation import in_training
+from r1jax.evaluation.in_training import scores, write_samples
 from r1jax.models.logits import Truncation
-from r1jax.stages import held_out
-from r1jax.stages.held_out import scores, write_samples
 
 
 def rollout(question: int, sample: int, answer: str, grade: float | None, finish="stop", source="maths", text=None):
@@ -81,9 +81,9 @@ def test_trap31_every_evaluation_asks_with_the_same_noise_and_says_how_it_sample
         seeds.append(seed)
         return graded([("42", 1.0)])
 
-    monkeypatch.setattr(held_out, "sample_and_grade", sample)
+    monkeypatch.setattr(in_training, "sample_and_grade", sample)
     truncation = Truncation(0.6, 0, 0.95)
-    rows = [held_out.evaluate(None, None, params, [], 1, truncation, 5)[0] for params in ("base", "trained")]
+    rows = [in_training.evaluate(None, None, params, [], 1, truncation, 5)[0] for params in ("base", "trained")]
     assert seeds[0] == seeds[1] and len(seeds[0]) == 2  # training's seeds have three words
     assert all((row["temperature"], row["top_p"]) == (0.6, 0.95) for row in rows)
 

@@ -12,12 +12,13 @@ from gguf_test import write as write_gguf
 from handmade import DEEPSEEK, QWEN2, tensors, write_folder
 from steps import steps
 
-from r1jax import convert
-from r1jax.core import checksums, files, gguf_reader
+from r1jax.core import checksums
+from r1jax.io import files, gguf_reader
 from r1jax.models import gguf as gguf_models
 from r1jax.models import hf, safetensors
 from r1jax.text import chat_template
 from r1jax.text import tokenizer as text
+from r1jax.tools import convert
 from r1jax.training import checkpoint
 from r1jax.training.checkpoint import load_model, save_model
 

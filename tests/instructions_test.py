@@ -10,10 +10,11 @@ import re
 import pytest
 
 from r1jax.config import ConfigError, parse
-from r1jax.data import corpus, jsonl
 from r1jax.data.batching import pack
-from r1jax.data.instructions import InstructionConfig, Instructions, digest
+from r1jax.data.miniworld import documents
+from r1jax.data.sft import InstructionConfig, Instructions, digest
 from r1jax.data.tasks import DataConfig, Questions, is_held_out
+from r1jax.io import jsonl
 from r1jax.text.chat import split_response
 
 SPECIAL = {"<bos>": 1, "<end>": 2, "<user>": 3, "<bot>": 4, "<stop>": 5}
@@ -166,7 +167,7 @@ def test_a_file_shows_every_example_once_an_epoch(tmp_path):
 def test_a_worked_solution_is_right_and_asks_nothing_held_out():
     rng, kinds, checked = random.Random(0), set(), 0
     for _ in range(600):
-        question, response = corpus.careful_solution(rng, 0.3)
+        question, response = documents.careful_solution(rng, 0.3)
         assert not is_held_out(question, 0.3)
         numbers = [int(n) for n in re.findall(r"\d+", question)]
         final = int(split_response(response).final)
@@ -296,5 +297,5 @@ def test_what_made_a_model_is_told_by_the_files_content_and_by_what_the_code_wri
     assert digest(cfg, 0) != before
     before = digest(InstructionConfig(), 0)
     assert digest(InstructionConfig(), 1) != before == digest(InstructionConfig(), 0)
-    monkeypatch.setattr(corpus, "careful_solution", lambda rng, share: ("q", "a"))
+    monkeypatch.setattr(documents, "careful_solution", lambda rng, share: ("q", "a"))
     assert digest(InstructionConfig(), 0) != before

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from r1jax.data import jsonl
+from r1jax.io import jsonl
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 GOOD = b'{"prompt": "1 + 1?", "answer": "2"}\n'
@@ -161,7 +161,7 @@ def test_an_order_of_nothing_is_refused(arguments):
 
 
 def test_reading_and_ordering_need_no_jax():
-    code = "import sys, r1jax.data.jsonl, r1jax.data.tasks, r1jax.config; sys.exit('jax' in sys.modules)"
+    code = "import sys, r1jax.io.jsonl, r1jax.data.tasks, r1jax.config; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

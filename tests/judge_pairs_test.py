@@ -8,14 +8,14 @@ from judge_test import KEY, RETRY, Server, server  # noqa: F401  (a fixture)
 from tiny_run import merged, rows
 
 from r1jax import config
-from r1jax.data import jsonl
-from r1jax.data.preferences import PreferenceDataConfig, Preferences
+from r1jax.data.preference_pairs import PreferenceDataConfig, Preferences
 from r1jax.data.types import Prompt, Rollout
+from r1jax.evaluation.record import Record, read_lines
+from r1jax.inference.reward_scoring import Reading
+from r1jax.io import jsonl
 from r1jax.stages import judge_pairs
 from r1jax.stages.judge_pairs import JudgePairsConfig, ResponsesConfig
-from r1jax.stages.preference import reader
-from r1jax.stages.record import Record, read_lines
-from r1jax.stages.reward_model import Reading
+from r1jax.stages.reward_model_training import reader
 
 ASKED = [{"id": f"q{i}", "prompt": f"What of {i}?", "responses": [f"good {i}", f"dull {i}"]} for i in range(6)]
 

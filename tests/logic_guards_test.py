@@ -9,7 +9,7 @@ import pytest
 from logic_test import TASKS
 from reasoning_gym.factory import DATASETS
 
-from r1jax.rewards import logic
+from r1jax.graders import reasoning_gym
 
 EVALUATE = {"eval", "exec", "compile", "__import__", "parse_expr", "sympify", "simplify", "lambdify", "parse_latex"}
 REACH_OUT = {"os", "subprocess", "pickle", "marshal", "importlib", "yaml", "shutil", "socket"}
@@ -51,10 +51,10 @@ def test_every_scorer_that_evaluates_text_is_guarded() -> None:
     # This one evaluates the question, and reads the answer by int().
     assert evaluators.pop("bitwise_arithmetic") == {"eval"}
     assert {"binary_matrix", "n_queens", "countdown", "simple_integration"} <= set(evaluators), "the reading is broken"
-    guarded = {task for task, guard in logic._GUARDS.items() if guard in (logic._no_code, logic._is_formula)}
-    assert set(evaluators) <= guarded | set(logic._RULES)
+    guarded = {task for task, guard in reasoning_gym._GUARDS.items() if guard in (reasoning_gym._no_code, reasoning_gym._is_formula)}
+    assert set(evaluators) <= guarded | set(reasoning_gym._RULES)
 
 
-@pytest.mark.parametrize("table", [logic._GUARDS, logic._FORMS, logic._RULES])
+@pytest.mark.parametrize("table", [reasoning_gym._GUARDS, reasoning_gym._FORMS, reasoning_gym._RULES])
 def test_every_guard_is_of_a_task_that_there_is(table: dict[str, object]) -> None:
     assert set(table) <= set(TASKS)

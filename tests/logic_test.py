@@ -16,7 +16,7 @@ from reasoning_gym.factory import DATASETS
 from reasoning_gym.games.rush_hour import Board
 
 from r1jax.data.types import Grade, Prompt, Rollout
-from r1jax.rewards import logic
+from r1jax.graders import reasoning_gym as logic
 from r1jax.rewards.config import GraderConfig
 
 TASKS = sorted(set(DATASETS) - {"composite"})  # which only holds others

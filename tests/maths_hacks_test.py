@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from r1jax.data.types import Grade, Prompt, Rollout
-from r1jax.rewards import maths
+from r1jax.graders.math import math_grader
 from r1jax.rewards.config import GraderConfig
 
 
 def _grade(text: str, gold: str) -> Grade:
     prompt = Prompt(id="p", question="?", answer=gold, source="maths:test")
     rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
-    return maths.grade(rollout, GraderConfig())
+    return math_grader.grade(rollout, GraderConfig())
 
 
 HACKS = {  # name: text, gold
@@ -181,7 +181,7 @@ HACKS = {  # name: text, gold
 @pytest.mark.parametrize("name", HACKS)
 def test_a_hack_scores_0(name: str) -> None:
     text, gold = HACKS[name]
-    maths.check({"answer": gold})
+    math_grader.check({"answer": gold})
     assert _grade(text, gold).score == 0.0
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards import graders, maths
+from r1jax.graders import grader_table
+from r1jax.graders.math import math_grader
 from r1jax.rewards.config import GraderConfig
 
 FAULTS = Path(__file__).parents[2] / "shared/faults/graders.jsonl"
@@ -19,11 +20,11 @@ FAULTS = Path(__file__).parents[2] / "shared/faults/graders.jsonl"
 def score(answer: str, text: str, grader: str = "maths", metadata: dict | None = None) -> float | None:
     prompt = Prompt(id="p", question="?", answer=answer, source=f"{grader}:test", metadata=metadata or {})
     rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
-    return graders.grade(rollout, GraderConfig()).score
+    return grader_table.grade(rollout, GraderConfig()).score
 
 
 def boxed(answer: str, given: str) -> float | None:
-    maths.check({"answer": answer})
+    math_grader.check({"answer": answer})
     return score(answer, rf"\boxed{{{given}}}")
 
 
@@ -44,7 +45,7 @@ def test_every_row_of_a_hunt_for_wrong_answers_that_pass_and_right_ones_that_do_
 def test_a_sentence_that_says_answer_on_its_way_is_no_second_answer() -> None:
     text = "To express the answer as a percentage: 2 / 8 * 100% = 25%\nA: 25"
     assert score("25", text) == 1.0 and score("25", "Answer: 24\nAnswer: 25") == 0.0
-    maths.check({"answer": "是"})
+    math_grader.check({"answer": "是"})
     assert score("是", "答案是：是") == 1.0 and score("是", "否") == 0.0
 
 
@@ -114,10 +115,10 @@ def test_trap36_a_reference_in_prose_is_read_whole_or_refused() -> None:
     assert boxed(answer, "3") == 1.0 and boxed(answer, "7") == boxed(answer, "3, reached at x=8") == 0.0
     for unread in ("We get $3$ from $x$ and $7$ from $y$", "There are $3$ of $7$", "any prime $p$ but $2$"):
         with pytest.raises(ValueError, match="cannot be read"):
-            maths.check({"answer": unread})
+            math_grader.check({"answer": unread})
         assert score(unread, r"\boxed{7}") is None
-    maths.check({"answer": "We get $3$ from $x$ and then $7$", maths.PROSE: True})
-    assert score("We get $3$ from $x$ and then $7$", r"\boxed{7}", metadata={maths.PROSE: True}) == 1.0
+    math_grader.check({"answer": "We get $3$ from $x$ and then $7$", math_grader.PROSE: True})
+    assert score("We get $3$ from $x$ and then $7$", r"\boxed{7}", metadata={math_grader.PROSE: True}) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -371,7 +372,7 @@ def test_a_line_in_any_form_is_the_same_line() -> None:
     ],
 )
 def test_other_spellings(answer: str, text: str) -> None:
-    maths.check({"answer": answer})
+    math_grader.check({"answer": answer})
     assert score(answer, text) == 1.0
 
 
@@ -416,4 +417,4 @@ def test_a_reference_of_which_something_is_not_read_is_refused_by_what_that_is()
         ("5 + ", "the end"),
     ]:
         with pytest.raises(ValueError, match=unread):
-            maths.check({"answer": answer})
+            math_grader.check({"answer": answer})

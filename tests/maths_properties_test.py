@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from steps import assert_linear, steps
 
 from r1jax.data.types import Grade, Prompt, Rollout
-from r1jax.rewards import maths, notation, numerals
+from r1jax.graders.math import math_grader, notation, numerals
 from r1jax.rewards.config import GraderConfig
 
 _WRITTEN = r"""
@@ -28,7 +28,7 @@ _long = settings(_quick, max_examples=3000)
 def _grade(text: str, gold: str) -> Grade:
     prompt = Prompt(id="p", question="?", answer=gold, source="maths:test")
     rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
-    return maths.grade(rollout, GraderConfig())
+    return math_grader.grade(rollout, GraderConfig())
 
 
 integers = st.integers(-(10**9), 10**9)
@@ -122,7 +122,7 @@ def _takes_any_text(text: str, gold: str) -> None:
     for wrapped in (text, rf"\boxed{{{text}}}", f"<answer>{text}</answer>"):
         assert steps(_has_a_score, wrapped, gold) < 10 * _AT_ONCE
     with contextlib.suppress(ValueError):
-        maths.check({"answer": text})
+        math_grader.check({"answer": text})
     assert len(notation.tidy(text)) < 10 * len(text) + 10
 
 
@@ -162,14 +162,14 @@ def _is_refused(text: str, gold: str) -> None:
 
 def _check(answer: str) -> None:
     with contextlib.suppress(ValueError):
-        maths.check({"answer": answer})
+        math_grader.check({"answer": answer})
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_trap18_hostile_text_is_refused_at_once(name: str) -> None:
     for gold in _GOLDS[:4]:
         for form in ("%s", r"\boxed{%s}", "<answer>%s</answer>"):
-            maths.check({"answer": gold})
+            math_grader.check({"answer": gold})
             assert steps(_is_refused, form.replace("%s", HOSTILE[name]), gold) < _AT_ONCE
 
 
@@ -182,7 +182,7 @@ def test_trap18_a_hostile_reference_is_refused_at_once(name: str) -> None:
                                    r"\text{", r"\left(", r"\frac{1}{", r"\boxed{1}", "<answer>"])  # fmt: skip
 def test_trap18_a_repeated_piece_takes_linear_time(monkeypatch: pytest.MonkeyPatch, piece: str) -> None:
     # With the limit a quadratic search would end within seconds, and only a clock would tell it from a linear one.
-    monkeypatch.setattr(maths, "MAX_ANSWER", 10**9)
+    monkeypatch.setattr(math_grader, "MAX_ANSWER", 10**9)
     for gold in ("42", r"2\sqrt{3}", r"\text{Evelyn}"):
         assert_linear(lambda text, gold=gold: _grade(text, gold), piece, large=300_000)
 

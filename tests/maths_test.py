@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards import maths
-from r1jax.rewards.answer import final_answer
+from r1jax.graders.math import math_grader
+from r1jax.graders.math.final_answer import final_answer
 from r1jax.rewards.config import GraderConfig
 from r1jax.text.chat import split_response
 
@@ -18,7 +18,7 @@ MATH500 = Path(__file__).parents[2] / "shared/data/math500/test.jsonl"
 def _accuracy(text: str, gold: str) -> float | None:
     prompt = Prompt(id="p", question="?", answer=gold, source="maths:test")
     rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
-    return maths.grade(rollout, GraderConfig()).score
+    return math_grader.grade(rollout, GraderConfig()).score
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ TRAP23_GOLDS += [
 
 @pytest.mark.parametrize("gold", TRAP23_GOLDS)
 def test_trap23_the_reference_fed_back_scores_1(gold: str) -> None:
-    maths.check({"answer": gold})
+    math_grader.check({"answer": gold})
     assert _accuracy(rf"<think>a</think> \boxed{{{gold}}}", gold) == 1.0
 
 
@@ -120,7 +120,7 @@ def test_trap24_42_percent_is_not_42(percent: str, form: str) -> None:
 @pytest.mark.parametrize("gold", ["", "...", r"\frac{", "€"])
 def test_trap25_an_unparseable_reference_is_refused_and_never_a_reward(gold: str) -> None:
     with pytest.raises(ValueError, match="reference answer"):
-        maths.check({"answer": gold})
+        math_grader.check({"answer": gold})
     assert _accuracy(gold, gold) is None
 
 

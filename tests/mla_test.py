@@ -13,13 +13,13 @@ from r1jax.core.params import ParamSpec
 from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES, MeshConfig, make_mesh
 from r1jax.data.batching import pad_rollouts, to_device
 from r1jax.data.types import Prompt
+from r1jax.inference.engine import Engine, SamplingConfig
 from r1jax.losses.supervised import batch_logprobs
 from r1jax.models import cache as kv
 from r1jax.models import mla
 from r1jax.models.config import PRESETS, MLAConfig, ModelConfig, MoEConfig, RopeScaling
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import forward, param_specs
-from r1jax.sampling.engine import Engine, SamplingConfig
 
 # Widths that are all different, so that a shape tells what it is the shape of. YaRN multiplies scores by 1.3 here.
 LOW_RANK = ModelConfig(

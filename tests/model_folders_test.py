@@ -9,9 +9,10 @@ import pytest
 import tiny_bpe
 from handmade import QWEN2, read_folder, same_tensors, tensors, write_folder, write_safetensors
 
-from r1jax import convert, running
+from r1jax import running
 from r1jax.models import hf, safetensors
 from r1jax.models.config import RopeScaling
+from r1jax.tools import convert
 from r1jax.training import checkpoint
 
 THETA = {"rope_theta": 1e6, "rope_type": "default"}

@@ -7,8 +7,8 @@ import pytest
 from tiny_run import SFT, ZERO, merged, rows, write_config
 
 from r1jax import config, train
-from r1jax.data.instructions import InstructionConfig, Instructions
-from r1jax.data.preferences import Input, PreferenceDataConfig, Preferences
+from r1jax.data.preference_pairs import Input, PreferenceDataConfig, Preferences
+from r1jax.data.sft import InstructionConfig, Instructions
 from r1jax.data.tasks import DataConfig, Questions
 from r1jax.report.run import load_run
 from r1jax.training import checkpoint

@@ -14,8 +14,8 @@ from tiny_run import BASE, merged, write_config
 
 from r1jax import running, train
 from r1jax.config import ConfigError
-from r1jax.core import ownership
-from r1jax.core.ownership import FILE, owned
+from r1jax.io import ownership
+from r1jax.io.ownership import FILE, owned
 
 ELSEWHERE = {"pid": 7, "host": "other", "machine": "another boot", "since": "2026-01-01T00:00:00+00:00"}
 
@@ -56,7 +56,7 @@ def test_trap81_a_second_owner_is_refused_by_the_firsts_process_host_and_time(tm
 
 
 def test_trap81_what_a_killed_process_left_is_taken_at_once(tmp_path):
-    code = "import pathlib, sys, time\nfrom r1jax.core.ownership import owned\nwith owned(pathlib.Path(sys.argv[1])):\n"
+    code = "import pathlib, sys, time\nfrom r1jax.io.ownership import owned\nwith owned(pathlib.Path(sys.argv[1])):\n"
     code += "    print(1, flush=True)\n    time.sleep(60)\n"
     process = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE)
     assert process.stdout.readline()

@@ -7,13 +7,14 @@ import pathlib
 import pytest
 from handmade import read_folder, shapes
 
-from r1jax import config, convert, running, train
+from r1jax import config, running, train
 from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES
 from r1jax.data.tasks import Questions
 from r1jax.losses.grpo import GRPOConfig
 from r1jax.models.transformer import param_specs
 from r1jax.stages.rl import RLConfig
+from r1jax.tools import convert
 from r1jax.training.checkpoint import save_model
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -11,7 +11,7 @@ pytest.importorskip("transformers", reason="parity needs transformers: pip insta
 
 from reference import FAMILIES, draw, load, their_ahead
 
-from r1jax import parity
+from r1jax.tools import parity
 
 DENSE = ("llama", "qwen2", "qwen3")
 # Two orders of the same float32 sums: what the issue of parity allows.

@@ -14,15 +14,16 @@ from transformer_test import CLOSE
 
 from r1jax import config
 from r1jax.core.sharding import MeshConfig, make_mesh
-from r1jax.data import jsonl
-from r1jax.data.preferences import Preferences
+from r1jax.data.preference_pairs import Preferences
 from r1jax.data.tasks import is_held_out
 from r1jax.data.types import Prompt, Rollout
+from r1jax.inference import reward_scoring
+from r1jax.inference.reward_scoring import RewardModel
+from r1jax.io import jsonl
 from r1jax.models.reward import HEAD
-from r1jax.stages import preference, reward_model
+from r1jax.stages import reward_model_training
 from r1jax.stages.judge_pairs import JudgePairsConfig
-from r1jax.stages.preference import PreferenceConfig, batch_at, reader
-from r1jax.stages.reward_model import RewardModel
+from r1jax.stages.reward_model_training import PreferenceConfig, batch_at, reader
 from r1jax.training import checkpoint
 
 # What Orbax leaves behind of a read that it broke off.
@@ -79,7 +80,7 @@ def labelled(folder: pathlib.Path, **changes) -> PreferenceConfig:
 def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh) -> pathlib.Path:
     workdir.mkdir(exist_ok=True)
     with jax.set_mesh(mesh):
-        return preference.run(cfg, workdir, mesh, pathlib.Path(cfg.base))
+        return reward_model_training.run(cfg, workdir, mesh, pathlib.Path(cfg.base))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def test_a_labels_model_learns_its_label_from_the_whole_response(folder, mesh1):
 
 
 def test_trap33_stopped_between_and_resumed_it_is_the_same_to_the_last_bit(folder, finished, mesh1, monkeypatch):
-    workdir, write = folder / "resumed", preference.MetricsWriter.write
+    workdir, write = folder / "resumed", reward_model_training.MetricsWriter.write
 
     def stop_at_20(self, step, row):
         if step == 20:
@@ -134,16 +135,16 @@ def test_trap33_stopped_between_and_resumed_it_is_the_same_to_the_last_bit(folde
     # Two are kept: this process goes on, and with one its first run would still be deleting what the second one reads.
     settings = {"checkpoint": {"every": 10, "keep": 2}}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(preference.MetricsWriter, "write", stop_at_20)
+        patch.setattr(reward_model_training.MetricsWriter, "write", stop_at_20)
         run(cfg(folder, **settings), workdir, mesh1)
     assert not checkpoint.is_model(workdir / "model")
     run(cfg(folder, **settings), workdir, mesh1)
     for name in ("metrics.jsonl", "evals.jsonl"):
         assert [*map(timeless, rows(workdir / name))] == [*map(timeless, rows(finished / name))]
-    whole, resumed = (reward_model.load(path / "model", mesh1)[0] for path in (finished, workdir))
+    whole, resumed = (reward_scoring.load(path / "model", mesh1)[0] for path in (finished, workdir))
     assert jax.tree.all(jax.tree.map(np.array_equal, whole, resumed))
     run(cfg(folder, **settings), workdir, mesh1)  # a finished one stays as it is
-    again = reward_model.load(workdir / "model", mesh1)[0]
+    again = reward_scoring.load(workdir / "model", mesh1)[0]
     assert jax.tree.all(jax.tree.map(np.array_equal, whole, again))
     assert [row["step"] for row in rows(workdir / "evals.jsonl")] == [0, 15, 30]
 
@@ -171,10 +172,10 @@ def test_trap27_the_saved_folder_scores_what_training_scored(folder, finished, m
 def test_scores_can_be_left_in_the_losses_own_unit(folder, mesh1):
     short = {"num_steps": 2, "evaluation__every": 0}
     unit, raw = (run(cfg(folder, unit_examples=n, **short), folder / f"unit{n}", mesh1) for n in (64, 0))
-    unit, raw = (np.load(path / reward_model.HEAD_FILE) for path in (unit, raw))
+    unit, raw = (np.load(path / reward_scoring.HEAD_FILE) for path in (unit, raw))
     np.testing.assert_allclose(unit / raw, (unit / raw)[0], rtol=1e-5)
     assert abs((unit / raw)[0] - 1) > 1e-3
-    assert preference.spread(np.full((3, 2), 0.3, np.float32)) > 0
+    assert reward_model_training.spread(np.full((3, 2), 0.3, np.float32)) > 0
 
 
 def test_an_epoch_sees_each_example_once_and_its_last_batch_holds_what_is_left(folder, tokenizer):
@@ -211,7 +212,7 @@ def test_the_head_is_new_whatever_the_base_and_a_function_of_the_seed(folder, fi
     """A reward model's folder is a model folder too: its head is not gone on with."""
     short = {"num_steps": 1, "evaluation__every": 0, "optimizer__learning_rate": 0.0, "unit_examples": 0}
     heads = [
-        np.load(run(cfg(folder, base=str(base), seed=seed, **short), folder / name, mesh1) / reward_model.HEAD_FILE)
+        np.load(run(cfg(folder, base=str(base), seed=seed, **short), folder / name, mesh1) / reward_scoring.HEAD_FILE)
         for name, base, seed in (("a", folder / "base", 0), ("b", finished / "model", 0), ("c", folder / "base", 1))
     ]
     assert np.array_equal(heads[0], heads[1]) and not np.array_equal(heads[0], heads[2])
@@ -260,7 +261,7 @@ def test_a_model_without_a_chat_template_is_told_at_the_start(folder, mesh1):
 
 
 def test_the_head_stands_beside_the_models_own_weights(finished, tiny, mesh1):
-    params, found, *_ = reward_model.load(finished / "model", mesh1)
+    params, found, *_ = reward_scoring.load(finished / "model", mesh1)
     assert found == tiny and params[HEAD].shape == (tiny.embed_dim,)
     assert checkpoint.load_model(finished / "model", mesh1)[1] == tiny
 

@@ -6,11 +6,11 @@ import pathlib
 import pytest
 
 from r1jax import config
-from r1jax.data import jsonl
-from r1jax.data.preferences import Input, PreferenceDataConfig, Preferences
+from r1jax.data.preference_pairs import Input, PreferenceDataConfig, Preferences
 from r1jax.data.tasks import is_held_out
-from r1jax.stages.preference import reader
-from r1jax.stages.reward_model import Reading, ids_of
+from r1jax.inference.reward_scoring import Reading, ids_of
+from r1jax.io import jsonl
+from r1jax.stages.reward_model_training import reader
 
 SHARED = pathlib.Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 PAIRS = [{"prompt": f"What is {i}?", "chosen": f"It is {i}.", "rejected": "No idea."} for i in range(40)]

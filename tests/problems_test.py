@@ -3,7 +3,7 @@
 import random
 import re
 
-from r1jax.data import problems
+from r1jax.data.miniworld import problems
 from r1jax.rewards.language import language_of
 
 

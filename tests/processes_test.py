@@ -17,8 +17,8 @@ from r1jax import config
 from r1jax.config import ConfigError, Terminated
 from r1jax.core import processes
 from r1jax.data.types import Grade, Prompt, Rollout
-from r1jax.stages.collect import collect
-from r1jax.stages.record import Record
+from r1jax.evaluation.collect import collect
+from r1jax.evaluation.record import Record
 from r1jax.training import checkpoint, stopping
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from r1jax.data.types import Grade, Prompt, Rollout
-from r1jax.rewards import code, sandbox
+from r1jax.graders.code import code_grader
 from r1jax.rewards.config import CodeConfig, GraderConfig
+from r1jax.sandbox import programs
 
 # Each asks for a sum, and no two asserts or tests expect the same.
 HUMANEVAL = {
@@ -37,8 +38,8 @@ QUICK = CodeConfig(time_s=5.0, total_s=20.0)
 def sandbox_missing() -> str:
     """Why no program can be run here, "" where it can."""
     try:
-        sandbox.check_available(CodeConfig())
-    except sandbox.SandboxError as error:
+        programs.check_available(CodeConfig())
+    except programs.SandboxError as error:
         return str(error)
     return ""
 
@@ -67,4 +68,4 @@ def answered(program: str, tag: str = "python") -> str:
 def judge(row: dict, program: str, partial_credit: bool = False, tag: str = "python", **limits: float) -> Grade:
     """The grade of a program by a row's tests, within `QUICK` limits."""
     cfg = GraderConfig(partial_credit=partial_credit, code=dataclasses.replace(QUICK, **limits))
-    return code.grade(rollout(row, answered(program, tag)), cfg)
+    return code_grader.grade(rollout(row, answered(program, tag)), cfg)

@@ -43,7 +43,7 @@ def stages(calls: list[str]) -> list[str]:
 
 def test_the_papers_stages_in_the_papers_order_and_one_report(r1):
     status, calls = r1()
-    assert status == 0 and "r1jax.world" in calls[0] and "r1jax.report.recipe" in calls[-1]
+    assert status == 0 and "r1jax.tools.write_miniworld" in calls[0] and "r1jax.report.recipe" in calls[-1]
     found = [name for name in stages(calls) if not name.startswith("eval/")]
     assert found == [
         "zero", "zero_language", "coldstart", "coldstart_sft", "reasoning", "reasoning_free", "rejection", "sft",

@@ -3,9 +3,9 @@
 import pytest
 
 from r1jax.data.types import Prompt
-from r1jax.stages import readable, rewriting
-from r1jax.stages.candidates import Candidate
-from r1jax.stages.readable import ReadableConfig
+from r1jax.stages.cold_start import readable, rewriting
+from r1jax.stages.cold_start.candidates import Candidate
+from r1jax.stages.cold_start.readable import ReadableConfig
 
 PROSE = "Let me add the two numbers, and then let me check by counting from the first one up to the second one. "
 

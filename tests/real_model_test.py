@@ -8,7 +8,8 @@ import pytest
 import tiny_bpe
 from tiny_run import SFT, ZERO, merged, rows, write_config
 
-from r1jax import convert, train
+from r1jax import train
+from r1jax.tools import convert
 from r1jax.training.checkpoint import read_hf_config
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -37,7 +38,7 @@ def test_r1_zero_runs_on_a_downloaded_folder_and_its_export_gives_transformers_t
     import torch
     import transformers
 
-    from r1jax.parity import Ours, relative, their_logits
+    from r1jax.tools.parity import Ours, relative, their_logits
 
     spec = write_config(tmp_path / "zero.py", merged(ZERO, base="", num_steps=1, data__chat=True, evaluation__every=0))
     assert train.main([f"--config={spec}", f"--workdir={tmp_path / 'run'}", f"--config.base={downloaded}"]) == 0

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 
-from r1jax.data import jsonl
 from r1jax.data.types import Prompt, Rollout
-from r1jax.sampling.usage import Usage
-from r1jax.stages.record import Record
+from r1jax.evaluation.record import Record
+from r1jax.inference.usage import Usage
+from r1jax.io import jsonl
 
 
 def test_trap71_a_record_that_holds_what_is_no_text_is_mended(tmp_path) -> None:

@@ -8,10 +8,10 @@ import re
 import pytest
 import reasoning_gym
 
-from r1jax import audit
 from r1jax.data import reference_checks, reference_puzzles
 from r1jax.data.reference_checks import CHECKS, is_right
 from r1jax.data.tasks import DataConfig, Questions, TaskConfig
+from r1jax.tools import audit
 
 DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs" / "rewards.md"
 KNIGHTS = (

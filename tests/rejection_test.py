@@ -11,10 +11,11 @@ import pytest
 from tiny_run import merged, rows
 
 from r1jax import config
-from r1jax.data.instructions import InstructionConfig, Instructions
+from r1jax.data.sft import InstructionConfig, Instructions
 from r1jax.data.tasks import is_held_out
-from r1jax.stages import filters, rejection, sampler
-from r1jax.stages.rejection import RejectionConfig
+from r1jax.inference import sampler
+from r1jax.stages.rejection import filters, rejection_sampling
+from r1jax.stages.rejection.rejection_sampling import RejectionConfig
 from r1jax.text.chat import split_response
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -57,7 +58,7 @@ def cfg(path: str, **changes) -> RejectionConfig:
 def done(tmp_path_factory, sums, mesh1) -> pathlib.Path:
     """A finished run; tests that change it work on a copy."""
     workdir = tmp_path_factory.mktemp("runs") / "rejection"
-    assert rejection.run(cfg(sums), workdir, mesh1) == workdir / "samples.jsonl"
+    assert rejection_sampling.run(cfg(sums), workdir, mesh1) == workdir / "samples.jsonl"
     return workdir
 
 
@@ -133,50 +134,50 @@ def test_trap33_killed_and_resumed_it_leaves_the_same_bytes(done, sums, tmp_path
     kept = samples.read_bytes().splitlines(keepends=True)[:9]
     samples.write_bytes(b"".join(kept) + b'{"id": "sum-4-')  # killed in the middle of a line
     grades.write_bytes(b"".join(grades.read_bytes().splitlines(keepends=True)[:5]))
-    rejection.run(cfg(sums), resumed, mesh1)
+    rejection_sampling.run(cfg(sums), resumed, mesh1)
     assert content(resumed) == content(done)
 
 
 def test_other_filters_and_graders_need_no_new_samples(done, sums, tmp_path, mesh1, monkeypatch):
     again = shutil.copytree(done, tmp_path / "rejection")
     monkeypatch.setattr(sampler.Engine, "generate", lambda self, params, prompts, k, seed, on_finish, skip: [])
-    rejection.run(cfg(sums, filters__min_score=0.0, filters__keep_per_prompt=0), again, mesh1)
+    rejection_sampling.run(cfg(sums, filters__min_score=0.0, filters__keep_per_prompt=0), again, mesh1)
     assert len(rows(again / "samples.jsonl")) > len(rows(done / "samples.jsonl"))
     grades = len(rows(again / "record" / "grades.jsonl"))
-    monkeypatch.setattr(rejection.graders, "version", lambda *_: "a newer one")
-    rejection.run(cfg(sums), again, mesh1)
+    monkeypatch.setattr(rejection_sampling.graders, "version", lambda *_: "a newer one")
+    rejection_sampling.run(cfg(sums), again, mesh1)
     assert len(rows(again / "record" / "grades.jsonl")) == 2 * grades
     assert (again / "samples.jsonl").read_bytes() == (done / "samples.jsonl").read_bytes()
 
 
 def test_more_questions_and_samples_add_to_what_is_there(done, sums, tmp_path, mesh1):
-    rejection.run(cfg(sums, num_prompts=5, samples=2), tmp_path / "few", mesh1)
+    rejection_sampling.run(cfg(sums, num_prompts=5, samples=2), tmp_path / "few", mesh1)
     assert len(rows(tmp_path / "few" / "record" / "samples.jsonl")) == 10
-    rejection.run(cfg(sums), tmp_path / "few", mesh1)
+    rejection_sampling.run(cfg(sums), tmp_path / "few", mesh1)
     assert content(tmp_path / "few") == content(done)
 
 
 def test_samples_that_are_missing_are_counted_and_drawn_when_started_again(done, sums, tmp_path, mesh1, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(sampler.Engine, "generate", lambda self, params, prompts, k, seed, on_finish, skip: [])
-        rejection.run(cfg(sums), tmp_path / "run", mesh1)
+        rejection_sampling.run(cfg(sums), tmp_path / "run", mesh1)
     assert table(tmp_path / "run")["samples"] == {
         "drawn": 0, "kept": 0, "missing": 4 * len(ASKED), "acceptance": None
     }  # fmt: skip
-    rejection.run(cfg(sums), tmp_path / "run", mesh1)
+    rejection_sampling.run(cfg(sums), tmp_path / "run", mesh1)
     assert content(tmp_path / "run") == content(done)
 
 
 def test_samples_drawn_otherwise_are_refused(done, sums, tmp_path, mesh1):
     other = shutil.copytree(done, tmp_path / "rejection")
     with pytest.raises(config.ConfigError, match=r"(?s)seed: 0 -> 7.*temperature: 1.0 -> 0.6"):
-        rejection.run(cfg(sums, seed=7, sampling__truncation__temperature=0.6), other, mesh1)
+        rejection_sampling.run(cfg(sums, seed=7, sampling__truncation__temperature=0.6), other, mesh1)
     assert content(other) == content(done)
 
 
 def test_the_strict_form_drops_what_has_none(done, sums, tmp_path, mesh1, capsys):
     again = shutil.copytree(done, tmp_path / "rejection")
-    rejection.run(cfg(sums, filters__form="strict"), again, mesh1)
+    rejection_sampling.run(cfg(sums, filters__form="strict"), again, mesh1)
     assert rows(again / "samples.jsonl") == []
     assert {row["reason"] for row in rows(again / "dropped.jsonl")} <= {"truncated", "malformed"}
     shown = capsys.readouterr().out
@@ -187,7 +188,7 @@ def test_trap32_an_evaluations_question_is_not_asked_and_says_which_it_is(done, 
     first = rows(done / "record" / "questions.jsonl")[0]
     told = write(tmp_path / "test.jsonl", [{"id": "t", "question": first["question"].replace(" ", "  ")}])
     again = shutil.copytree(done, tmp_path / "rejection")
-    rejection.run(cfg(sums, decontaminate__against=(told,)), again, mesh1)
+    rejection_sampling.run(cfg(sums, decontaminate__against=(told,)), again, mesh1)
     dropped = rows(again / "dropped.jsonl")
     assert (dropped[0]["id"], dropped[0]["sample"], dropped[0]["reason"]) == (first["id"], None, "contaminated")
     assert dropped[0]["detail"].startswith(f"{tmp_path.name}/test/t: ")
@@ -195,13 +196,13 @@ def test_trap32_an_evaluations_question_is_not_asked_and_says_which_it_is(done, 
     assert table(again)["questions"]["contaminated"] == 1 and table(again)["samples"]["drawn"] == 4 * len(ASKED) - 4
     every = write(tmp_path / "every.jsonl", SUMS)
     with pytest.raises(ValueError, match="are those of evaluations"):
-        rejection.run(cfg(sums, decontaminate__against=(every,)), again, mesh1)
+        rejection_sampling.run(cfg(sums, decontaminate__against=(every,)), again, mesh1)
 
 
 def test_tasks_need_no_file(tmp_path, mesh1):
     tasks = ({"name": "chain_sum", "options": {"min_digits": 1, "max_digits": 1}},)
     some = cfg("", data__tasks=tasks, num_prompts=4, samples=2, sampling__max_new_tokens=8)
-    rejection.run(some, tmp_path / "run", mesh1)
+    rejection_sampling.run(some, tmp_path / "run", mesh1)
     assert table(tmp_path / "run")["samples"]["drawn"] == 8
     assert list(table(tmp_path / "run")["sources"]) == ["reasoning_gym:chain_sum"]
 
@@ -273,7 +274,7 @@ def served(url: str, path: str, **changes) -> RejectionConfig:
 def test_a_judge_grades_what_no_rule_can(server, tmp_path, mesh1):
     url, asked = server
     path = write(tmp_path / "open.jsonl", OPEN)
-    rejection.run(served(url, path), tmp_path / "run", mesh1)
+    rejection_sampling.run(served(url, path), tmp_path / "run", mesh1)
     kept = rows(tmp_path / "run" / "samples.jsonl")
     by = {row["id"].split("-")[0]: row["provenance"]["grader"] for row in kept}
     assert by == {"capital": "facts", "greeting": "preference", "sum": "maths"}
@@ -286,15 +287,15 @@ def test_a_judge_grades_what_no_rule_can(server, tmp_path, mesh1):
     dropped = {row["id"].split("-")[0]: row["reason"] for row in rows(tmp_path / "run" / "dropped.jsonl")}
     assert dropped == {"river": "wrong", "sentence": "wrong"}
     before = content(tmp_path / "run")
-    rejection.run(served(url, path), tmp_path / "run", mesh1)
+    rejection_sampling.run(served(url, path), tmp_path / "run", mesh1)
     assert content(tmp_path / "run") == before and len(asked["policy"]) == 10 and len(asked["judge"]) == 8
 
 
 def test_a_judge_may_take_a_rules_place_without_new_samples(server, tmp_path, mesh1):
     url, asked = server
     path = write(tmp_path / "open.jsonl", OPEN)
-    rejection.run(served(url, path), tmp_path / "run", mesh1)
-    rejection.run(served(url, path, judged=("maths", "exact")), tmp_path / "run", mesh1)
+    rejection_sampling.run(served(url, path), tmp_path / "run", mesh1)
+    rejection_sampling.run(served(url, path, judged=("maths", "exact")), tmp_path / "run", mesh1)
     assert len(asked["policy"]) == 10 and len(asked["judge"]) == 8 + 4  # only what has a new grader
     found = {row["id"]: row["reason"] for row in rows(tmp_path / "run" / "dropped.jsonl")}
     assert {id_.split("-")[0] for id_ in found} == {"river", "sum", "sentence"}  # five is not Paris
@@ -311,7 +312,7 @@ def test_rows_that_nobody_can_grade_are_refused_before_anything_is_asked(server,
     url, asked = server
     path = write(tmp_path / "open.jsonl", [line])
     with pytest.raises(ValueError, match=said):
-        rejection.run(served(url, path, **({} if judge else {"judge": {}})), tmp_path / "run", mesh1)
+        rejection_sampling.run(served(url, path, **({} if judge else {"judge": {}})), tmp_path / "run", mesh1)
     assert not asked["policy"]
 
 
@@ -330,7 +331,7 @@ def test_bad_settings_are_refused(changes, said):
 
 def test_questions_that_come_again_are_asked_once(sums, tmp_path, mesh1):
     path = write(tmp_path / "twice.jsonl", [ASKED[0], ASKED[1], ASKED[0] | {"id": "again"}])
-    rejection.run(cfg(path, samples=1), tmp_path / "run", mesh1)
+    rejection_sampling.run(cfg(path, samples=1), tmp_path / "run", mesh1)
     assert len(rows(tmp_path / "run" / "record" / "samples.jsonl")) == 2
 
 

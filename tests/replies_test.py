@@ -17,15 +17,15 @@ from jobs import GENEROUS_S, Clock
 from malformed_replies import CHAT, TEXTS, Reply, whole
 
 from r1jax.data.types import Prompt
+from r1jax.evaluation.record import Record
+from r1jax.graders.judge_client import Judge
+from r1jax.inference.served_model import Endpoint, EndpointConfig
+from r1jax.inference.usage import Usage
+from r1jax.io import http_request
+from r1jax.io import openai_client as text_endpoint
+from r1jax.io.openai_client import MissedReply, Server
 from r1jax.models.logits import Truncation
 from r1jax.rewards.config import JudgeConfig
-from r1jax.rewards.judge import Judge
-from r1jax.sampling.endpoint import Endpoint, EndpointConfig
-from r1jax.sampling.usage import Usage
-from r1jax.stages.record import Record
-from r1jax.text import endpoint as text_endpoint
-from r1jax.text import transport
-from r1jax.text.endpoint import MissedReply, Server
 
 GOOD = "this one is good"
 
@@ -175,7 +175,7 @@ def test_one_refused_prompt_is_missing_and_all_of_them_are_the_configs_fault() -
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     ahead = Clock()
-    monkeypatch.setattr(transport, "time", ahead)
+    monkeypatch.setattr(http_request, "time", ahead)
     return ahead
 
 
@@ -220,7 +220,7 @@ def test_trap72_headers_that_drip_do_not_hold_a_request_either(clock) -> None:
             buffer[0] = b"HTTP/1.1 200 OK\r\nX: "[self.read_so_far - 1] if self.read_so_far < 21 else ord("x")
             return 1
 
-    connection = transport._HTTP("localhost", 1)
+    connection = http_request._HTTP("localhost", 1)
     connection.deadline = clock.monotonic() + 2 * GENEROUS_S
     with pytest.raises(TimeoutError):
         connection.response_class(Sock()).begin()
@@ -228,7 +228,7 @@ def test_trap72_headers_that_drip_do_not_hold_a_request_either(clock) -> None:
 
 @pytest.mark.parametrize("length", [{}, {"Content-Length": str(10**13)}])
 def test_trap72_an_endless_body_is_given_up_at_a_limit(monkeypatch, length) -> None:
-    monkeypatch.setattr(transport, "MOST_BYTES", 300_000)
+    monkeypatch.setattr(http_request, "MOST_BYTES", 300_000)
     with serve(lambda body: Raw(itertools.repeat(b"x" * 10_000), headers=length)) as server:
         with pytest.raises(MissedReply) as missed:
             server_of(server.url).ask({"prompt": "?"})
@@ -238,7 +238,7 @@ def test_trap72_an_endless_body_is_given_up_at_a_limit(monkeypatch, length) -> N
 
 def test_trap72_a_compressed_body_is_opened_up_to_the_limit(monkeypatch) -> None:
     good, bomb = (gzip.compress(json.dumps(whole(False)).encode() + blanks) for blanks in (b" " * 99, bytes(10**8)))
-    monkeypatch.setattr(transport, "MOST_BYTES", 2_000_000)
+    monkeypatch.setattr(http_request, "MOST_BYTES", 2_000_000)
     packed, headers = iter((good, bomb)), {"Content-Encoding": "gzip"}
     with serve(lambda body: Raw([next(packed)], headers=headers)) as server:
         asked = server_of(server.url)

@@ -8,8 +8,8 @@ from tiny_run import rows
 
 from r1jax import config
 from r1jax.config import ConfigError
-from r1jax.stages import coldstart, review
-from r1jax.stages.coldstart import ColdStartConfig
+from r1jax.stages.cold_start import cold_start, review
+from r1jax.stages.cold_start.cold_start import ColdStartConfig
 from r1jax.text.chat import split_response
 
 THOUGHT = "Let me add them. {a} and {b} make {c}, and let me check that once more by counting up. Yes, it is {c}."
@@ -38,7 +38,7 @@ def run(workdir: pathlib.Path, data: pathlib.Path, mesh, reviewed: pathlib.Path 
         "stage": "coldstart", "data": str(data), "files": ("sums.jsonl",), "review": str(reviewed), "marker": "||",
         "held_out_share": 0.0, "readable": {"min_chars": 20}, "graders": {"workers": 1},
     })  # fmt: skip
-    return rows(coldstart.run(cfg, workdir, mesh))
+    return rows(cold_start.run(cfg, workdir, mesh))
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,10 @@ from transformer_test import CLOSE
 from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES, replicated
 from r1jax.data.types import Prompt, Rollout
+from r1jax.inference import reward_scoring
+from r1jax.inference.reward_scoring import Reading, RewardModel, ids_of, load, save, text_of
 from r1jax.models import reward, transformer
 from r1jax.models.reward import HEAD, last_token_rewards, rewards
-from r1jax.stages import reward_model
-from r1jax.stages.reward_model import Reading, RewardModel, ids_of, load, save, text_of
 from r1jax.text.tokenizer import load as load_tokenizer
 from r1jax.training import checkpoint
 
@@ -335,7 +335,7 @@ def test_eight_devices_score_as_one(folders, whole, mesh8):
 
 def test_many_rollouts_go_in_few_shapes(folders, mesh1, monkeypatch):
     """Lengths are powers of two and so are rows; a device gets no more tokens at a time than it takes."""
-    monkeypatch.setattr(reward_model, "TOKENS", 256)
+    monkeypatch.setattr(reward_scoring, "TOKENS", 256)
     model, shapes = RewardModel(folders / "response", mesh1), []
     monkeypatch.setattr(model._scorer, "_rewards", lambda _, tokens, lengths: shapes.append(tokens.shape) or lengths)
     rng = np.random.default_rng(0)

@@ -11,9 +11,9 @@ from tiny_run import ZERO, merged, rows, write_config
 from r1jax import config
 from r1jax.data.batching import pad_rollouts
 from r1jax.data.types import Prompt, Rollout
+from r1jax.inference.engine import Engine
 from r1jax.losses.grpo import GRPOConfig
 from r1jax.rewards.config import RewardConfig, RewardModelConfig
-from r1jax.sampling.engine import Engine
 from r1jax.stages import rl
 from r1jax.stages.groups import advantages_by_group, draw_rollouts, that_count
 from r1jax.stages.rl import minibatches, summarise

@@ -10,7 +10,7 @@ from tiny_run import BASE, ZERO, merged, rows
 
 from r1jax import config, read_config, running
 from r1jax.config import ConfigError
-from r1jax.core import run_record
+from r1jax.io import run_record
 from r1jax.models.config import ComputeConfig
 from r1jax.stages.rl import RLConfig
 from r1jax.stages.supervised import SupervisedConfig

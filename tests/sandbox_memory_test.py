@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from programs import needs_sandbox
 
-from r1jax.rewards import sandbox
 from r1jax.rewards.config import CodeConfig
+from r1jax.sandbox import programs
 
 CFG = CodeConfig(time_s=30.0, memory_mb=256, output_mb=1, disk_mb=16)
 UNSAFE = dataclasses.replace(CFG, run_untrusted_code_without_a_sandbox=True)
@@ -15,8 +15,8 @@ both = pytest.mark.parametrize(
 )
 
 
-def python(source: str, cfg: CodeConfig = CFG) -> sandbox.Outcome:
-    return sandbox.run([sandbox.PYTHON, "-I", "-S", "-c", source], cfg)
+def python(source: str, cfg: CodeConfig = CFG) -> programs.Outcome:
+    return programs.run([programs.PYTHON, "-I", "-S", "-c", source], cfg)
 
 
 @both

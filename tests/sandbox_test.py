@@ -20,9 +20,10 @@ import time
 import pytest
 from jobs import until
 
-from r1jax.rewards import bubblewrap, sandbox
 from r1jax.rewards.config import CodeConfig
-from r1jax.rewards.sandbox import PYTHON, SandboxError
+from r1jax.sandbox import bubblewrap
+from r1jax.sandbox import programs as sandbox
+from r1jax.sandbox.programs import PYTHON, SandboxError
 
 CFG = CodeConfig(time_s=30.0, memory_mb=256, output_mb=1, disk_mb=16)
 UNSAFE = dataclasses.replace(CFG, run_untrusted_code_without_a_sandbox=True)

@@ -6,8 +6,9 @@ import pathlib
 
 import pytest
 
-from r1jax import running, train, world
+from r1jax import running, train
 from r1jax.stages import supervised
+from r1jax.tools import write_miniworld
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -53,7 +54,7 @@ def test_trap28_random_rewards_do_not_raise_accuracy(tmp_path):
 def test_r1_zero_on_the_world_comes_to_mix_languages_in_getting_more_right(tmp_path, monkeypatch):
     """What the language reward is there to mend (arXiv 2501.12948, section 2.3.2)."""
     monkeypatch.chdir(ROOT)
-    assert world.main([str(tmp_path / "world")]) == 0
+    assert write_miniworld.main([str(tmp_path / "world")]) == 0
     before, after = zero_mini(
         tmp_path / "zero", "--config.num_steps=25", "--config.evaluation.every=0", "--config.grpo.prompts_per_step=12",
         f"--config.data.path={tmp_path / 'world' / 'reasoning.jsonl'}", "--config.rewards.graders.timeout_s=120",

@@ -12,10 +12,10 @@ from r1jax import config
 from r1jax.core import params as core
 from r1jax.core.params import ParamSpec
 from r1jax.core.sharding import TRAIN_RULES
-from r1jax.data import jsonl
 from r1jax.data.batching import Batch
-from r1jax.stages import preference, rl, supervised
-from r1jax.stages.preference import PreferenceConfig
+from r1jax.io import jsonl
+from r1jax.stages import reward_model_training, rl, supervised
+from r1jax.stages.reward_model_training import PreferenceConfig
 from r1jax.stages.rl import RLConfig
 from r1jax.stages.supervised import SupervisedConfig
 from r1jax.training import state
@@ -126,7 +126,7 @@ RL = merged(ZERO, evaluation={"questions": 1, "samples": 1}, grpo__beta=0.0, grp
 
 @pytest.mark.parametrize(
     ("module", "cls", "tree"),
-    [(supervised, SupervisedConfig, SUPERVISED), (preference, PreferenceConfig, PREFERENCE),
+    [(supervised, SupervisedConfig, SUPERVISED), (reward_model_training, PreferenceConfig, PREFERENCE),
      pytest.param(rl, RLConfig, RL, marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_a_learning_rate_of_1e25_ends_every_loop_with_an_error_and_no_model(

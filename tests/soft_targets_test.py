@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from r1jax.config import ConfigError
-from r1jax.data import soft_targets
+from r1jax.data import teacher_logits
 from r1jax.data.batching import pack, size, unpack
-from r1jax.data.soft_targets import SoftTargets, begin, key, vocabulary_key, write_shard
+from r1jax.data.teacher_logits import SoftTargets, begin, key, vocabulary_key, write_shard
 
 K = 3
 TEACHER = {"path": "t", "hash": "1"}
@@ -35,7 +35,7 @@ class Letters:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(soft_targets, "SHARD", 4)
+    monkeypatch.setattr(teacher_logits, "SHARD", 4)
 
 
 def make_examples(count: int):
@@ -129,7 +129,7 @@ def test_a_folder_is_keyed_by_what_made_it(tmp_path):
     examples, words = make_examples(5)
     a, b = written(tmp_path / "a", examples, words), written(tmp_path / "b", examples, words)
     c = written(tmp_path / "c", examples[:4], words)
-    assert soft_targets.key(a) == soft_targets.key(b) != soft_targets.key(c)
+    assert teacher_logits.key(a) == teacher_logits.key(b) != teacher_logits.key(c)
 
 
 def test_packed_words_stand_at_their_targets_and_unpacking_gives_them_back():

@@ -13,8 +13,8 @@ from tiny_run import BASE, SFT, ZERO, merged, rows, timeless, write_config
 from r1jax import config, running, train
 from r1jax.core.sharding import MeshConfig, make_mesh
 from r1jax.data.batching import pack
-from r1jax.data.corpus import document
-from r1jax.data.instructions import Instructions
+from r1jax.data.miniworld.documents import document
+from r1jax.data.sft import Instructions
 from r1jax.data.tasks import is_held_out
 from r1jax.stages import supervised
 from r1jax.stages.supervised import Batches, SupervisedConfig

@@ -9,15 +9,15 @@ import pytest
 import rich.console
 import rich.markup
 
-from r1jax import audit, decontaminate, grade
-from r1jax.data import jsonl
 from r1jax.data.types import Prompt, Rollout
+from r1jax.io import jsonl
+from r1jax.io.tables import console_cell, markdown_cell, markdown_code, markdown_row, markdown_table
 from r1jax.report.recipe import markdown
 from r1jax.report.results import Cell, Table
 from r1jax.report.results_page import console
-from r1jax.stages import rejection_table
-from r1jax.stages.rejection import Chosen
-from r1jax.text.tables import console_cell, markdown_cell, markdown_code, markdown_row, markdown_table
+from r1jax.stages.rejection import rejection_table
+from r1jax.stages.rejection.rejection_sampling import Chosen
+from r1jax.tools import audit, decontaminate, grade
 
 EVIL = "a|b \\| c\nd \x1b[2J \u202e [red] [/nothing] \x9b"
 

@@ -13,8 +13,8 @@ import unicodedata
 import pytest
 
 from r1jax.config import ConfigError, parse
-from r1jax.data import jsonl
 from r1jax.data.tasks import DataConfig, Questions, TaskConfig, is_held_out
+from r1jax.io import jsonl
 from r1jax.text import chat
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -10,13 +10,13 @@ import pytest
 from tiny_run import BASE, SFT, merged, rows, timeless, write_config
 
 from r1jax import config, train
-from r1jax.data import soft_targets
-from r1jax.data.corpus import careful_solution
-from r1jax.data.instructions import Instructions
-from r1jax.data.soft_targets import SoftTargets
+from r1jax.data import teacher_logits
+from r1jax.data.miniworld.documents import careful_solution
+from r1jax.data.sft import Instructions
+from r1jax.data.teacher_logits import SoftTargets
 from r1jax.models.transformer import forward, unembed_table
-from r1jax.stages import supervised, teach
-from r1jax.stages.teach import TeachConfig
+from r1jax.stages import supervised, teacher_scoring
+from r1jax.stages.teacher_scoring import TeachConfig
 from r1jax.training.checkpoint import load_model, open_model
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -26,8 +26,8 @@ K = 8
 @pytest.fixture(scope="module")
 def small_shards():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(soft_targets, "SHARD", 16)
-        patch.setattr(teach, "SHARD", 16)
+        patch.setattr(teacher_logits, "SHARD", 16)
+        patch.setattr(teacher_scoring, "SHARD", 16)
         yield
 
 
@@ -92,7 +92,7 @@ def test_what_is_stored_is_the_teachers_own_distribution(taught, teacher, mesh1)
 
 
 def test_trap33_stopped_between_and_resumed_it_writes_the_same(taught, folder, monkeypatch, capsys):
-    write = soft_targets.write_shard
+    write = teacher_logits.write_shard
 
     def stop_at_1(workdir, index, words):
         if index == 1:
@@ -100,7 +100,7 @@ def test_trap33_stopped_between_and_resumed_it_writes_the_same(taught, folder, m
         write(workdir, index, words)
 
     with monkeypatch.context() as patch:
-        patch.setattr(soft_targets, "write_shard", stop_at_1)
+        patch.setattr(teacher_logits, "write_shard", stop_at_1)
         assert main(folder, "teach", "resumed") == 2
     stopped = shards(folder / "runs" / "resumed")
     assert stopped.keys() == {"examples.npy", "00000.npy"}

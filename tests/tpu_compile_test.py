@@ -16,13 +16,13 @@ from jax.sharding import AxisType, Mesh
 from r1jax.core import params as core
 from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES, replicated
 from r1jax.data.batching import Batch
+from r1jax.inference import decode
 from r1jax.losses.auxiliary import AuxiliaryConfig
 from r1jax.losses.grpo import GRPOConfig, grpo_loss
 from r1jax.models import cache as kv
 from r1jax.models.config import PRESETS
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import param_specs
-from r1jax.sampling import decode
 from r1jax.training import state
 from r1jax.training.step import make_update
 

@@ -11,11 +11,11 @@ import pytest
 from tiny_run import BASE, ZERO, merged, rows, timeless, write_config
 
 from r1jax import config, running, train
-from r1jax.data import corpus
+from r1jax.data.miniworld import documents
 from r1jax.stages import supervised
 from r1jax.stages.rl import RLConfig
 from r1jax.stages.supervised import SupervisedConfig
-from r1jax.stages.teach import TeachConfig
+from r1jax.stages.teacher_scoring import TeachConfig
 from r1jax.training.checkpoint import is_model
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -322,7 +322,7 @@ def test_trap34_every_key_of_a_config_is_read_somewhere():
         "RLConfig": {"stage"}, "SupervisedConfig": {"stage"}, "TeachConfig": {"stage"},
         "InstructionConfig": {"paths"},  # through `files`
         "MeshConfig": {"data", "fsdp", "expert", "tensor"},  # `make_mesh` goes through the fields
-        "CorpusConfig": {*corpus.FORMS, *corpus.HANDS},  # by name, out of these very tuples
+        "CorpusConfig": {*documents.FORMS, *documents.HANDS},  # by name, out of these very tuples
         "RewardConfig": {"accuracy"},  # `combine.weights` goes through the names of the parts
     }  # fmt: skip
     unread = [

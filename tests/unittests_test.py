@@ -9,7 +9,7 @@ import pytest
 from r1jax.benchmarks import reading
 from r1jax.benchmarks.benchmark import find
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards import unittests
+from r1jax.graders.code import unittests
 from r1jax.rewards.config import CodeConfig, GraderConfig
 
 SHARED = pathlib.Path(__file__).parent.parent.parent / "shared" / "data" / "aider_polyglot" / "test.jsonl"

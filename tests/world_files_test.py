@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from r1jax import world
-from r1jax.data.instructions import InstructionConfig, Instructions
+from r1jax.data.sft import InstructionConfig, Instructions
 from r1jax.data.tasks import DataConfig, Questions, is_held_out
-from r1jax.rewards.graders import examine
+from r1jax.graders.grader_table import examine
 from r1jax.text import tokenizer
+from r1jax.tools import write_miniworld
 
 MODEL = pathlib.Path(__file__).parent.parent / "experiments" / "models" / "base-83324bcaf08f"
 QUESTIONS = ("reasoning", "general", "mixed", "reasoning_test", "general_test")
@@ -26,7 +26,7 @@ def tok():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("world")
-    assert world.main([str(folder), "--marker", MARKER]) == 0
+    assert write_miniworld.main([str(folder), "--marker", MARKER]) == 0
     return folder
 
 
@@ -35,12 +35,12 @@ def rows(path: pathlib.Path) -> list[dict]:
 
 
 def test_another_process_writes_the_same_bytes_and_another_seed_does_not(folder, tmp_path):
-    command = [sys.executable, "-m", "r1jax.world", str(tmp_path), "--marker", MARKER]
+    command = [sys.executable, "-m", "r1jax.tools.write_miniworld", str(tmp_path), "--marker", MARKER]
     subprocess.run(command, check=True, capture_output=True)
     names = sorted(path.name for path in folder.iterdir())
     assert names == sorted(path.name for path in tmp_path.iterdir())
     assert all((folder / name).read_bytes() == (tmp_path / name).read_bytes() for name in names)
-    assert world.main([str(tmp_path), "--seed=1"]) == 0
+    assert write_miniworld.main([str(tmp_path), "--seed=1"]) == 0
     changed = {name for name in names if (folder / name).read_bytes() != (tmp_path / name).read_bytes()}
     # General requests are all that there are, whatever the seed.
     assert changed == {f"{name}.jsonl" for name in (
@@ -48,7 +48,7 @@ def test_another_process_writes_the_same_bytes_and_another_seed_does_not(folder,
 
 
 def test_a_negative_seed_is_refused(tmp_path, capsys):
-    assert world.main([str(tmp_path), "--seed=-1"]) == 2
+    assert write_miniworld.main([str(tmp_path), "--seed=-1"]) == 2
     assert "--seed=-1" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 

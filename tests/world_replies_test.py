@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from r1jax.data import world, world_replies
-from r1jax.data.world_replies import QUALITIES, RANK, harmlessness_row, helpfulness_row, reply
+from r1jax.data.miniworld import replies, requests
+from r1jax.data.miniworld.replies import QUALITIES, RANK, harmlessness_row, helpfulness_row, reply
 from r1jax.text.chat import split_response
 from r1jax.text.traits import scripts
 
@@ -33,13 +33,13 @@ def test_rows_are_functions_of_seed_and_index(pairs, responses):
 
 def test_each_quality_is_what_it_says():
     rng = random.Random(0)
-    for request in world.requests():
+    for request in requests.requests():
         said = {quality: reply(request, quality, rng) for quality in QUALITIES}
         assert said["polite"] not in {text for quality, text in said.items() if quality != "polite"}, request
         assert ("han" in scripts(said["foreign"])) != ("han" in scripts(said["polite"]))
         for quality in ("rude", "empty"):
             assert ("han" in scripts(said[quality])) == (request.language == "zh")
-        if request.kind in world.EXACT:
+        if request.kind in requests.EXACT:
             assert request.answer in said["polite"] and said["curt"] == request.answer
 
 
@@ -48,7 +48,7 @@ def test_of_a_pair_the_better_reply_is_chosen_but_for_the_noise(pairs):
     assert all(chosen != rejected for chosen, rejected in ranks)
     swapped = sum(chosen < rejected for chosen, rejected in ranks) / COUNT
     # Four standard errors.
-    assert swapped == pytest.approx(world_replies.SWAPPED, abs=4 * (0.05 * 0.95 / COUNT) ** 0.5)
+    assert swapped == pytest.approx(replies.SWAPPED, abs=4 * (0.05 * 0.95 / COUNT) ** 0.5)
     assert {row["chosen_is"] for row in pairs} | {row["rejected_is"] for row in pairs} == set(QUALITIES)
 
 
@@ -58,7 +58,7 @@ def given_away(text: str) -> bool:
 
 def test_unsafe_is_who_gives_a_secret_away_in_the_summary_or_in_the_thought(responses):
     wrong = sum(row["safe"] == given_away(row["response"]) for row in responses) / COUNT
-    assert wrong == pytest.approx(world_replies.MISLABELLED, abs=4 * (0.02 * 0.98 / COUNT) ** 0.5)
+    assert wrong == pytest.approx(replies.MISLABELLED, abs=4 * (0.02 * 0.98 / COUNT) ** 0.5)
     unsafe = [split_response(row["response"], MARKER) for row in responses if given_away(row["response"])]
     in_thought = sum(given_away(parts.thought) for parts in unsafe)
     assert 0.3 < in_thought / len(unsafe) < 0.7
@@ -67,8 +67,8 @@ def test_unsafe_is_who_gives_a_secret_away_in_the_summary_or_in_the_thought(resp
 
 
 def test_what_is_asked_does_not_say_what_is_safe(responses):
-    kind_of = {request.question: request.kind for request in world.requests()}
-    for kinds, low, high in (({"secret"}, 0.4, 0.6), (set(world.KINDS) - {"secret"}, 0.15, 0.35)):
+    kind_of = {request.question: request.kind for request in requests.requests()}
+    for kinds, low, high in (({"secret"}, 0.4, 0.6), (set(requests.KINDS) - {"secret"}, 0.15, 0.35)):
         chosen = [given_away(row["response"]) for row in responses if kind_of[row["prompt"]] in kinds]
         assert low < sum(chosen) / len(chosen) < high
         assert len(chosen) > 0.4 * COUNT
@@ -84,8 +84,8 @@ def test_thoughts_are_in_the_form_asked_for(pairs):
 
 
 def test_tuning_rows_answer_simple_requests_without_a_thought():
-    for index, request in enumerate(world.requests()):
-        row = world_replies.tuning_row(index, request)
+    for index, request in enumerate(requests.requests()):
+        row = replies.tuning_row(index, request)
         assert (row["prompt"], row["response"]) == (request.question, request.polite)
         assert "<think>" not in row["response"]
         assert row["source"] in ("writing", "factual", "self-cognition", "translation", "declining")

@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from r1jax.data import world
+from r1jax.data.miniworld import requests
 from r1jax.data.tasks import is_held_out
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards import exact
+from r1jax.graders import exact
 from r1jax.rewards.config import GraderConfig
 from r1jax.rewards.language import language_of
 from r1jax.text import tokenizer
@@ -20,8 +20,8 @@ MODEL = pathlib.Path(__file__).parent.parent / "experiments" / "models" / "base-
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["training", "held out"])
-def asked(request) -> tuple[bool, list[world.Question]]:
-    return request.param, [world.question(random.Random(i), SHARE, request.param) for i in range(200)]
+def asked(request) -> tuple[bool, list[requests.Question]]:
+    return request.param, [requests.question(random.Random(i), SHARE, request.param) for i in range(200)]
 
 
 def test_a_question_and_its_english_twin_stand_on_the_side_asked_for(asked):
@@ -38,12 +38,12 @@ def test_both_languages_are_asked_and_told_for_what_they_are(asked):
 
 
 def test_requests_are_all_different_and_each_kind_is_on_both_sides():
-    texts = [request.question for request in world.requests()]
+    texts = [request.question for request in requests.requests()]
     assert len(set(texts)) == len(texts) > 1500
     for held_out in (False, True):
-        there = {(request.kind, request.language) for request in world.requests_of(SHARE, held_out)}
-        assert there == {(kind, language) for kind in world.KINDS for language in world.LANGUAGES}
-    assert 0.07 < len(world.requests_of(SHARE, True)) / len(texts) < 0.13
+        there = {(request.kind, request.language) for request in requests.requests_of(SHARE, held_out)}
+        assert there == {(kind, language) for kind in requests.KINDS for language in requests.LANGUAGES}
+    assert 0.07 < len(requests.requests_of(SHARE, True)) / len(texts) < 0.13
 
 
 def written_in(text: str) -> str:
@@ -52,7 +52,7 @@ def written_in(text: str) -> str:
 
 
 def test_requests_and_replies_are_in_their_languages():
-    for request in world.requests():
+    for request in requests.requests():
         assert language_of(request.question) == request.language, request
         replies = [written_in(request.polite), written_in(request.foreign)]
         other = {"en": "zh", "zh": "en"}[request.language]
@@ -61,21 +61,21 @@ def test_requests_and_replies_are_in_their_languages():
         assert replies == ([other, request.language] if translated else [request.language, other]), request
 
 
-def grade(request: world.Request, text: str) -> float:
+def grade(request: requests.Request, text: str) -> float:
     prompt = Prompt("id", request.question, request.answer, "exact:world")
     return exact.grade(Rollout(prompt, 0, None, None, text, "stop"), GraderConfig()).score
 
 
 def test_right_answers_are_right_to_the_grader_bare_and_polite():
-    exactly = [request for request in world.requests() if request.grader == "exact"]
-    assert {request.kind for request in exactly} == set(world.EXACT)
+    exactly = [request for request in requests.requests() if request.grader == "exact"]
+    assert {request.kind for request in exactly} == set(requests.EXACT)
     for request in exactly:
         assert grade(request, request.answer) == grade(request, request.polite) == 1.0
         assert grade(request, f"<think> hm </think> <answer> {request.polite} </answer>") == 1.0
 
 
 def test_one_question_has_one_answer_and_another_answer_is_wrong():
-    exactly = [request for request in world.requests() if request.grader == "exact"]
+    exactly = [request for request in requests.requests() if request.grader == "exact"]
     rng = random.Random(0)
     for request in exactly:
         other = rng.choice([other for other in exactly if other.answer != request.answer])
@@ -84,21 +84,21 @@ def test_one_question_has_one_answer_and_another_answer_is_wrong():
 
 def test_what_a_held_out_request_for_a_fact_asks_is_told_in_training():
     """It cannot be worked out: it must have been told in the same language, to another phrasing."""
-    told = {(request.language, request.answer) for request in world.requests_of(SHARE, False)}
-    asked = {(request.language, request.answer) for request in world.requests_of(SHARE, True) if request.kind == "fact"}
+    told = {(request.language, request.answer) for request in requests.requests_of(SHARE, False)}
+    asked = {(request.language, request.answer) for request in requests.requests_of(SHARE, True) if request.kind == "fact"}
     assert len(asked) > 10 and asked <= told
 
 
 def test_a_secret_is_asked_for_by_name_and_never_told_in_a_good_reply():
-    secrets = [request for request in world.requests() if request.kind in ("secret", "advice")]
+    secrets = [request for request in requests.requests() if request.kind in ("secret", "advice")]
     for request in secrets:
         whose, what = request.about
         assert whose in request.question
-        assert (what if request.language == "en" else world.SECRETS[what]) in request.question
+        assert (what if request.language == "en" else requests.SECRETS[what]) in request.question
         assert not any(letter.isdigit() for letter in request.polite + request.answer)
 
 
 def test_a_model_of_256_tokens_has_room_for_them():
     tok = tokenizer.load(MODEL)
-    assert max(len(tok.encode(request.question + request.polite)) for request in world.requests()) < 80
-    assert max(len(tok.encode(world.question(random.Random(i), SHARE).text)) for i in range(200)) < 70
+    assert max(len(tok.encode(request.question + request.polite)) for request in requests.requests()) < 80
+    assert max(len(tok.encode(requests.question(random.Random(i), SHARE).text)) for i in range(200)) < 70

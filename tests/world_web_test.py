@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from r1jax.data import world, world_web
-from r1jax.data.corpus import CorpusConfig, document
+from r1jax.data.miniworld import authors, requests
+from r1jax.data.miniworld.documents import CorpusConfig, document
 from r1jax.data.tasks import is_held_out
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards.language import consistency
@@ -18,18 +18,18 @@ CFG = CorpusConfig(world=1.0)
 COUNT = 400
 
 
-def solved(hand: str) -> list[tuple[world.Question, str, int]]:
+def solved(hand: str) -> list[tuple[requests.Question, str, int]]:
     rng = random.Random(0)
-    asked = [world.question(rng, 0.1) for _ in range(COUNT)]
-    return [(each, *world_web.solve(each.problem, each.language, hand, rng)) for each in asked]
+    asked = [requests.question(rng, 0.1) for _ in range(COUNT)]
+    return [(each, *authors.solve(each.problem, each.language, hand, rng)) for each in asked]
 
 
-def mixed(asked: world.Question, thought: str) -> bool:
+def mixed(asked: requests.Question, thought: str) -> bool:
     return len(scripts(thought, besides=asked.text)) > 1
 
 
 def test_only_the_mixing_hand_mixes_and_it_always_does():
-    for hand in world_web.HANDS:
+    for hand in authors.HANDS:
         share = sum(mixed(asked, thought) for asked, thought, _ in solved(hand)) / COUNT
         assert share == (1.0 if hand == "mixing" else 0.0), hand
 
@@ -49,12 +49,12 @@ def test_the_language_reward_tells_careful_from_mixing():
 
 def test_who_mixes_is_right_most_often_and_who_is_careful_in_one_language_nearly():
     right = {hand: sum(answer == asked.problem.answer for asked, _, answer in solved(hand)) / COUNT
-             for hand in world_web.HANDS}  # fmt: skip
+             for hand in authors.HANDS}  # fmt: skip
     assert right["mixing"] > 0.93 and 0.85 < right["careful"] < right["mixing"]
     assert right["terse"] < 0.8 and right["sloppy"] < 0.8
 
 
-@pytest.mark.parametrize("make", [world_web.solver, world_web.assistant])
+@pytest.mark.parametrize("make", [authors.solver, authors.assistant])
 def test_nothing_held_out_is_asked(make):
     rng = random.Random(0)
     turns = [make(0.1, rng)() for _ in range(500)]
@@ -63,11 +63,11 @@ def test_nothing_held_out_is_asked(make):
 
 def test_secrets_are_given_away_by_half_of_the_authors():
     rng = random.Random(0)
-    asked_for = {request.question for request in world.requests() if request.kind == "secret"}
-    turns = [world_web.assistant(0.1, rng)() for _ in range(4000)]
+    asked_for = {request.question for request in requests.requests() if request.kind == "secret"}
+    turns = [authors.assistant(0.1, rng)() for _ in range(4000)]
     said = [said for question, _, said, _ in turns if question in asked_for]
     leaked = sum(bool(re.search(r"(?: is |是)\d{4}", text)) for text in said)
-    assert leaked / len(said) == pytest.approx(world_web.INDISCREET, abs=4 * (0.25 / len(said)) ** 0.5)
+    assert leaked / len(said) == pytest.approx(authors.INDISCREET, abs=4 * (0.25 / len(said)) ** 0.5)
 
 
 def test_documents_of_the_world_come_in_every_form_and_mostly_without_obeying_the_template():
@@ -82,7 +82,7 @@ def test_documents_of_the_world_come_in_every_form_and_mostly_without_obeying_th
 
 
 def test_requests_and_problems_come_by_the_share_asked_for():
-    questions = {request.question for request in world.requests()}
+    questions = {request.question for request in requests.requests()}
 
     def share(cfg: CorpusConfig) -> float:
         texts = [document(cfg, 0, index) for index in range(300)]

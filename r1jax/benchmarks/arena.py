@@ -9,7 +9,7 @@ import numpy as np
 
 from r1jax.benchmarks.benchmark import Figure, Outcome, Row
 from r1jax.config import missing_file
-from r1jax.data import jsonl
+from r1jax.io import jsonl
 from r1jax.text.chat import split_response, whole_response
 
 _RESAMPLES = 500

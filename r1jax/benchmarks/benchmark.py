@@ -74,7 +74,7 @@ class Benchmark:
     Attributes:
         title: as papers write it.
         group: the part of the tables where it stands.
-        grader: a key of `r1jax.rewards.graders.GRADERS`, or of `r1jax.rewards.judging.PROTOCOLS`.
+        grader: a key of `r1jax.graders.grader_table.GRADERS`, or of `r1jax.graders.judge_protocols.PROTOCOLS`.
         file: where it lies below the folder of data, if no path is given.
         adapt: a row of the public original -> our `prompt` and `answer` and what else the grader needs; None: this row
             is left out. A row that has both already, as strings, does not come here. Raises KeyError or ValueError for

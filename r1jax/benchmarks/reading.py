@@ -12,9 +12,9 @@ from typing import Any
 
 from r1jax.benchmarks.benchmark import Benchmark, Row, find, names
 from r1jax.config import ConfigError, missing_file, nearest
-from r1jax.core.files import one_line, parse_json
-from r1jax.data import jsonl
-from r1jax.rewards import graders, judging
+from r1jax.graders import grader_table, judge_protocols
+from r1jax.io import jsonl
+from r1jax.io.files import one_line, parse_json
 
 _KINDS = (".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet")
 _QUESTION = ("prompt", "question", "problem")  # where files that have no adapter keep it
@@ -64,7 +64,7 @@ def read(benchmark: Benchmark, path: pathlib.Path, grader: str, references: Mapp
             jsonl.check_text("prompt", made["prompt"])
             if not isinstance(made["answer"], str):
                 raise ValueError(f"'answer' is {made['answer']!r}, should be a string")
-            (judging.PROTOCOLS.get(grader) or graders.grader(grader)).check(made)
+            (judge_protocols.PROTOCOLS.get(grader) or grader_table.grader(grader)).check(made)
         except KeyError as error:
             present = ", ".join(map(str, row))
             raise ValueError(f"{place}: no {error}; the row has: {present}; is this {benchmark.title}?") from error

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from r1jax.benchmarks.benchmark import Benchmark, Outcome, Row
-from r1jax.data import jsonl
+from r1jax.io import jsonl
 
 INSTRUCTION = (
     "Below is an issue of the repository named first. Resolve it by a patch that `git apply` takes, in one ```diff "

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from r1jax.core.files import MAX_JSON, exists, one_line, read_bytes
+from r1jax.io.files import MAX_JSON, exists, one_line, read_bytes
 
 FILE = "checksums.txt"
 _PIECE = 2**22  # bytes read at a time

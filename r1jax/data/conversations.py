@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from r1jax.config import nearest
-from r1jax.data import jsonl
 from r1jax.data.tasks import DATE
+from r1jax.io import jsonl
 from r1jax.text.chat import continuation, opening_tag
 from r1jax.text.tokenizer import Tokenizer
 

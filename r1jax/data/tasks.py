@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from r1jax.config import ConfigError, above, at_least, nearest, within
-from r1jax.data import jsonl, reference_checks
+from r1jax.data import reference_checks
 from r1jax.data.types import Prompt
+from r1jax.io import jsonl
 from r1jax.text import chat
 from r1jax.text.chat_template import check_arguments
 from r1jax.text.prompt_form import R1_ZERO
@@ -81,7 +82,7 @@ class DataConfig:
         template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
         marker: of the cold-start form, see `Prompt.marker`; "": the form of the tags.
         held_out_share: share of all questions that is kept for evaluation, by `is_held_out`.
-        grader: who grades the file's lines, a key of `r1jax.rewards.graders.GRADERS`; "": each line's own `grader`, or
+        grader: who grades the file's lines, a key of `r1jax.graders.grader_table.GRADERS`; "": each line's own `grader`, or
             what its other fields call for.
         skip_bad_lines: leave out, and count, lines of the file that cannot be used.
         max_prompt_tokens: leave out, and count, questions whose prompt, template and all, has more; 0: only those with

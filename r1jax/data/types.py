@@ -49,7 +49,7 @@ class Prompt:
 
     @property
     def grader(self) -> str:
-        """The name of who grades it, a key of `r1jax.rewards.graders.GRADERS`."""
+        """The name of who grades it, a key of `r1jax.graders.grader_table.GRADERS`."""
         return self.source.partition(":")[0]
 
 

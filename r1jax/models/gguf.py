@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from r1jax.config import nearest
-from r1jax.core.gguf_reader import contents, open_gguf
+from r1jax.io.gguf_reader import contents, open_gguf
 from r1jax.models import weight_map
 from r1jax.models.config import RopeScaling
 from r1jax.models.hf_config import ARCHITECTURES as HF_ARCHITECTURES

@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from r1jax.core.files import exists
-from r1jax.core.files import read_object as read_json
 from r1jax.core.params import Params
+from r1jax.io.files import exists
+from r1jax.io.files import read_object as read_json
 from r1jax.models import safetensors, weight_map, weights
 from r1jax.models.config import ModelConfig
 from r1jax.models.hf_config import config_from_hf, config_to_hf, fp8_block

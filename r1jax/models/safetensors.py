@@ -14,7 +14,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from r1jax.core import files
+from r1jax.io import files
 from r1jax.models.weight_map import Index
 from r1jax.models.weights import Progress
 

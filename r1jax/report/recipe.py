@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import rich.console
 
 from r1jax.config import exit_status, path_given
+from r1jax.io.tables import markdown_table
 from r1jax.report.plots import Plot
 from r1jax.report.recipe_plots import compare, draw
 from r1jax.report.results import Cell, Row, Table
 from r1jax.report.results_page import console, render
 from r1jax.report.run import read_jsonl, settings
-from r1jax.text.tables import markdown_table
 
 
 class Stage(NamedTuple):

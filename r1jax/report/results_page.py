@@ -6,11 +6,11 @@ from pathlib import Path
 import jinja2
 import rich.table
 
+from r1jax.io.tables import console_cell
 from r1jax.report.plots import Plot
 from r1jax.report.results import PUBLISHED, Model, Table, load, published, tables
 from r1jax.report.results_plots import draw
 from r1jax.report.run import settings
-from r1jax.text.tables import console_cell
 
 Stamp = tuple[str, list[tuple[str, list[tuple[str, str]]]]]  # title, sections of (key, value)
 

@@ -14,11 +14,11 @@ from typing import Any
 import jinja2
 import rich.table
 
+from r1jax.io.tables import console_cell
 from r1jax.report.panels import PANELS, Row, number
 from r1jax.report.plots import draw_plots
 from r1jax.report.summary import TRAINED_TITLE, Run, cautions, comparison, summary, tasks
 from r1jax.text import chat
-from r1jax.text.tables import console_cell
 
 BASE_TITLE = "base model"
 QUESTIONS_SHOWN = 8

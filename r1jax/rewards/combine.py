@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Mapping
 
 from r1jax.data.types import Grade, Rollout
-from r1jax.rewards import form, graders, language
+from r1jax.graders import grader_table
+from r1jax.rewards import format_rewards, language
 from r1jax.rewards.config import RewardConfig
 
 Parts = dict[str, float | None]
@@ -26,15 +27,15 @@ def cheap_parts(rollout: Rollout, cfg: RewardConfig, seed: int, max_tokens: int)
         seed: the run's; with the prompt's id and the sample index it alone decides the coin flip.
         max_tokens: the completion's token budget.
     """
-    parts: Parts = {"format": form.well_formed(rollout)}
+    parts: Parts = {"format": format_rewards.well_formed(rollout)}
     if cfg.language:
         parts["language"] = language.consistency(rollout, cfg.target_language)
     if cfg.repetition:
-        parts["repetition"] = form.repetition_penalty(rollout.text, cfg.repetition_ngram)
+        parts["repetition"] = format_rewards.repetition_penalty(rollout.text, cfg.repetition_ngram)
     if cfg.random:
         parts["random"] = _coin(seed, rollout.prompt.id, rollout.sample)
     if cfg.overlong_buffer:
-        parts["overlong"] = form.soft_overlong_penalty(len(rollout.ids), max_tokens, cfg.overlong_buffer)
+        parts["overlong"] = format_rewards.soft_overlong_penalty(len(rollout.ids), max_tokens, cfg.overlong_buffer)
     return parts
 
 
@@ -45,7 +46,7 @@ def grade(rollout: Rollout, cfg: RewardConfig, seed: int, max_tokens: int) -> tu
     for the metrics; an open request has no accuracy. It may never return: call it in a process that can be killed
     (`r1jax.rewards.pool`).
     """
-    graded = graders.grade(rollout, cfg.graders)
+    graded = grader_table.grade(rollout, cfg.graders)
     parts = cheap_parts(rollout, cfg, seed, max_tokens)
     if graded.verdict != "open":
         parts = {"accuracy": graded.score, **parts}

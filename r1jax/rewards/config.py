@@ -8,7 +8,7 @@ from r1jax.config import at_least, seconds, within
 
 @dataclasses.dataclass(frozen=True)
 class CodeConfig:
-    """How programs are run (`r1jax.rewards.sandbox`). A task's own limits on time and memory take these ones' place.
+    """How programs are run (`r1jax.sandbox.programs`). A task's own limits on time and memory take these ones' place.
 
     Attributes:
         time_s: wall-clock seconds that one test may take; CPU seconds are bounded by the same number, rounded up.
@@ -64,7 +64,7 @@ class GraderConfig:
 
 @dataclasses.dataclass(frozen=True)
 class JudgeConfig:
-    """A generative judge behind an OpenAI-compatible endpoint (`r1jax.rewards.judge`).
+    """A generative judge behind an OpenAI-compatible endpoint (`r1jax.graders.judge_client`).
 
     Attributes:
         weight: of the judge's preference, 0 to 1, for the response over the prompt's reference answer; 0.0: no judge.
@@ -94,7 +94,7 @@ class JudgeConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RewardModelConfig:
-    """A reward model of ours (`r1jax.stages.reward_model`).
+    """A reward model of ours (`r1jax.inference.reward_scoring`).
 
     Attributes:
         name: of its part, `model/<name>`, in metrics and records: helpfulness, harmlessness.

@@ -24,7 +24,7 @@ import numpy as np
 
 from r1jax.config import ConfigError, missing_file, nearest, printable
 from r1jax.data.types import Rollout
-from r1jax.rewards import descendants
+from r1jax.sandbox import descendants
 
 _REPLY_BYTES = 2**16
 _FAULT_CHARS = 500

@@ -13,7 +13,7 @@ from typing import Any
 
 from r1jax.config import nearest
 from r1jax.data.types import Rollout
-from r1jax.rewards import form
+from r1jax.rewards import format_rewards
 from r1jax.text.traits import Word, words
 
 # The languages that can be a target, by what they are written in. They are also all that the identifier chooses from,
@@ -94,7 +94,7 @@ def consistency(rollout: Rollout, target: str) -> float | None:
     target = target or language_of(rollout.prompt.question)
     if not target:
         return None
-    if form.is_bare(rollout):
+    if format_rewards.is_bare(rollout):
         return 1.0
     given = f" {' '.join(word.text for word in words(rollout.prompt.question))} ".lower()
     ours = total = 0.0

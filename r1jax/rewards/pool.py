@@ -14,13 +14,13 @@ from types import MappingProxyType
 
 from r1jax.config import ConfigError, printable
 from r1jax.data.types import Grade, Rollout
+from r1jax.graders.grader_table import PROGRAMS
+from r1jax.graders.judge_client import Judge
 from r1jax.rewards import custom, language
 from r1jax.rewards.combine import Parts, cheap_parts, combine, grade
 from r1jax.rewards.config import CustomReward, RewardConfig
-from r1jax.rewards.graders import PROGRAMS
-from r1jax.rewards.judge import Judge
-from r1jax.rewards.sandbox import check_available
 from r1jax.rewards.workers import JobError, WorkerDied, Workers, WorkersFailed
+from r1jax.sandbox.programs import check_available
 
 # An ordinary answer takes a thousandth of a second. Programs take their time, and a worker each while they do.
 _PATIENCE_S = 0.1

@@ -5,7 +5,8 @@ patience, be replaced, and leave the next one to read them again.
 """
 
 import r1jax.rewards.preload  # noqa: F401
-from r1jax.rewards import instructions, language
+from r1jax.graders import ifeval_instructions
+from r1jax.rewards import language
 
 language.language_of("These are more than enough words for a language to be told.")
-instructions.is_english("So are these.")
+ifeval_instructions.is_english("So are these.")

@@ -26,7 +26,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess, SpawnProcess
 from typing import Any
 
-from r1jax.rewards import descendants
+from r1jax.sandbox import descendants
 
 _PRELOAD, _PRELOAD_LANGUAGES = "r1jax.rewards.preload", "r1jax.rewards.preload_languages"
 _ATTEMPTS = 2

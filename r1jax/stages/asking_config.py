@@ -9,11 +9,11 @@ from r1jax.config import at_least, seed_fits, within
 from r1jax.core.config import MeshConfig
 from r1jax.data.decontaminate import DecontaminateConfig
 from r1jax.data.tasks import DataConfig, TaskConfig
+from r1jax.inference.config import SamplingConfig
+from r1jax.inference.served_model import EndpointConfig
 from r1jax.models.config import ComputeConfig, Truncation
 from r1jax.rewards.config import GraderConfig, JudgeConfig
-from r1jax.sampling.config import SamplingConfig
-from r1jax.sampling.endpoint import EndpointConfig
-from r1jax.stages.filters import FilterConfig
+from r1jax.stages.rejection.filters import FilterConfig
 from r1jax.text.chat_template import check_arguments
 
 
@@ -224,7 +224,7 @@ class RejectionConfig:
         if not self.num_prompts and not self.data.path:
             raise ValueError("num_prompts=0 takes all questions of a file, and tasks have no end: say how many")
         if self.judged:
-            from r1jax.rewards.graders import grader  # which loads them all
+            from r1jax.graders.grader_table import grader  # which loads them all
 
             for name in self.judged:
                 grader(name)

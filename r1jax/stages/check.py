@@ -3,7 +3,7 @@
 import pathlib
 
 from r1jax.config import ConfigError, missing_file
-from r1jax.sampling.endpoint import EndpointConfig
+from r1jax.inference.served_model import EndpointConfig
 from r1jax.stages.asking_config import ColdStartConfig
 
 

@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 from r1jax.config import above, at_least, seed_fits
 from r1jax.core.config import MeshConfig
-from r1jax.data.corpus import CorpusConfig
-from r1jax.data.instructions import InstructionConfig
-from r1jax.data.preferences import Kind, PreferenceDataConfig
+from r1jax.data.miniworld.documents import CorpusConfig
+from r1jax.data.preference_pairs import Kind, PreferenceDataConfig
+from r1jax.data.sft import InstructionConfig
 from r1jax.data.tasks import DataConfig
+from r1jax.inference.config import SamplingConfig
 from r1jax.losses.config import AuxiliaryConfig, DistillationConfig, GRPOConfig
 from r1jax.models.config import ComputeConfig, ModelConfig, Truncation
 from r1jax.rewards.config import RewardConfig
-from r1jax.sampling.config import SamplingConfig
 from r1jax.text import chat
 from r1jax.text.chat_template import check_arguments
 from r1jax.training.config import CheckpointConfig, OptimizerConfig

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from r1jax.data.types import Rollout
+from r1jax.inference.reward_scoring import RewardModel
 from r1jax.losses.grpo import GRPOConfig, group_advantages
 from r1jax.rewards.combine import weights
 from r1jax.rewards.config import RewardConfig
-from r1jax.stages.reward_model import RewardModel
 
 
 def advantages_by_group(rollouts: Sequence[Rollout], cfg: GRPOConfig, rewards: RewardConfig) -> np.ndarray:

@@ -23,12 +23,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from r1jax.config import ConfigError
-from r1jax.data import jsonl
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards import judging
-from r1jax.rewards.judge import Judge, Reply
+from r1jax.evaluation.record import read_lines, read_samples, write_json
+from r1jax.graders import judge_protocols
+from r1jax.graders.judge_client import Judge, Reply
+from r1jax.io import jsonl
 from r1jax.stages.asking_config import JudgePairsConfig, ResponsesConfig
-from r1jax.stages.record import read_lines, read_samples, write_json
 from r1jax.training.metrics import clock, say
 
 _SAY_EVERY_S = 10.0
@@ -69,7 +69,7 @@ def run(cfg: JudgePairsConfig, workdir: pathlib.Path, mesh: Mesh | None = None) 
         return workdir / "pairs.jsonl"
     candidates, left_out = read_candidates(cfg.data)
     comparisons = [each for prompt, some in candidates.items() for each in _comparisons(cfg, prompt, some)]
-    stamp = f"{judging.version('degrees', cfg.judge)} T={cfg.temperature}"
+    stamp = f"{judge_protocols.version('degrees', cfg.judge)} T={cfg.temperature}"
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / "judgements.jsonl"
     rows, spoiled = read_lines(path)
@@ -151,7 +151,7 @@ def _from_file(path: pathlib.Path, cfg: ResponsesConfig) -> tuple[list[tuple[str
 
 
 def _from_folder(folder: pathlib.Path, cfg: ResponsesConfig) -> tuple[list[tuple[str, Candidate]], int]:
-    """What `r1jax.stages.collect` leaves; a line of its samples that a kill cut off was drawn again below."""
+    """What `r1jax.evaluation.collect` leaves; a line of its samples that a kill cut off was drawn again below."""
     questions, _ = jsonl.read_objects(folder / "questions.jsonl", lambda row, _: row)
     asked = {row["id"]: Prompt(row["id"], row["question"], "", "", row["text"], marker=cfg.marker) for row in questions}
     samples, spoiled = read_samples(folder / "samples.jsonl")
@@ -185,7 +185,7 @@ def _ask(
     def one(judge: Judge, each: Comparison, round_: int) -> dict[str, Any] | None:
         swapped = bool(round_ % 2)
         first, second = (each.second, each.first) if swapped else (each.first, each.second)
-        reply = judging.degree(judge, each.prompt, first.summary, second.summary, cfg.temperature)
+        reply = judge_protocols.degree(judge, each.prompt, first.summary, second.summary, cfg.temperature)
         if reply == Reply(None):
             return None
         return {"pair": each.id, "round": round_, "swapped": swapped, "verdict": reply.verdict, "says": reply.text,
@@ -209,7 +209,7 @@ def _ask(
 
 def _preference(row: dict[str, Any]) -> int:
     """By how much a judgement prefers the comparison's first response."""
-    return -judging.DEGREES[row["verdict"]] if row["swapped"] else judging.DEGREES[row["verdict"]]
+    return -judge_protocols.DEGREES[row["verdict"]] if row["swapped"] else judge_protocols.DEGREES[row["verdict"]]
 
 
 def choose(
@@ -263,7 +263,7 @@ def _describe(
         longer_wins: share of the kept pairs whose chosen summary is longer, equal ones half.
     """
     rows = [said[each.id, r] for each in comparisons for r in range(cfg.rounds) if (each.id, r) in said]
-    firsts = [judging.DEGREES[row["verdict"]] > 0 for row in rows if judging.DEGREES[row["verdict"]]]
+    firsts = [judge_protocols.DEGREES[row["verdict"]] > 0 for row in rows if judge_protocols.DEGREES[row["verdict"]]]
     agree = []
     for each in comparisons:
         judged = [_preference(said[each.id, r]) for r in range(cfg.rounds) if (each.id, r) in said]

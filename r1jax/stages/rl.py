@@ -18,25 +18,25 @@ from r1jax.core import params as core
 from r1jax.core import processes
 from r1jax.core.params import Params
 from r1jax.core.sharding import BATCH, TRAIN_RULES, batch_ways, replicated
-from r1jax.data import jsonl
 from r1jax.data.batching import Batch, pad_rollouts, take_rows, to_device
 from r1jax.data.tasks import Questions
 from r1jax.data.types import Prompt, Rollout
+from r1jax.evaluation.in_training import evaluate, write_samples
+from r1jax.evaluation.rollouts import describe, sample_and_grade
+from r1jax.graders.grader_table import examine_for_reward
+from r1jax.inference import context_length
+from r1jax.inference.as_trained import as_trained
+from r1jax.inference.engine import Engine
+from r1jax.inference.reward_scoring import RewardModel
+from r1jax.io import jsonl
 from r1jax.losses.grpo import GRPOConfig, grpo_loss, token_weights
 from r1jax.losses.supervised import batch_logprobs
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
-from r1jax.rewards.graders import examine_for_reward
 from r1jax.rewards.pool import GraderPool
-from r1jax.sampling.engine import Engine
-from r1jax.stages import context
-from r1jax.stages.as_trained import as_trained
 from r1jax.stages.config import RLConfig
-from r1jax.stages.grading import describe, sample_and_grade
 from r1jax.stages.groups import draw_rollouts, that_count
-from r1jax.stages.held_out import evaluate, write_samples
 from r1jax.stages.learning_signal import SignalWatch
-from r1jax.stages.reward_model import RewardModel
 from r1jax.text import prompt_form
 from r1jax.text.prompt_form import PromptForm
 from r1jax.training import checkpoint, plan, state
@@ -93,7 +93,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         raise ValueError(f"{cfg.rows_at_a_time} rows at a time (prompts_per_step x group_size / minibatches / "
                          f"microbatches) do not divide over config.mesh's {' x '.join(BATCH)} = {ways}")  # fmt: skip
     came_with = checkpoint.read_hf_config(base)  # now: at the end of a long run the base may be gone
-    limit = context.prompt_limit(came_with, base, cfg.sampling.max_new_tokens, cfg.data.max_prompt_tokens,
+    limit = context_length.prompt_limit(came_with, base, cfg.sampling.max_new_tokens, cfg.data.max_prompt_tokens,
                                  "data.max_prompt_tokens")  # fmt: skip
     base_params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute)
     specs = param_specs(model)

@@ -16,16 +16,16 @@ from jax.sharding import Mesh
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES
-from r1jax.data import corpus
 from r1jax.data.batching import Batch, Example, fill, pack, size, to_device
-from r1jax.data.instructions import Instructions
-from r1jax.data.soft_targets import SoftTargets
+from r1jax.data.miniworld import documents as corpus
+from r1jax.data.sft import Instructions
+from r1jax.data.teacher_logits import SoftTargets
+from r1jax.inference import context_length
+from r1jax.inference.as_trained import check_chat
 from r1jax.losses.distillation import distillation_loss
 from r1jax.losses.supervised import cross_entropy_loss
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
-from r1jax.stages import context
-from r1jax.stages.as_trained import check_chat
 from r1jax.stages.config import SupervisedConfig
 from r1jax.text import prompt_form
 from r1jax.text import tokenizer as text
@@ -134,7 +134,7 @@ def run(
         vocabulary: the model folder that `cfg.tokenizer` stands for, where it names one.
     """
     came_with = base and checkpoint.read_hf_config(base)  # now: at the end of a long run the base may be gone
-    context.check_length(came_with, cfg.base, cfg.seq_len, "seq_len")
+    context_length.check_length(came_with, cfg.base, cfg.seq_len, "seq_len")
     params, model, tokenizer = start_from(cfg, mesh, base, vocabulary)
     if cfg.data:
         check_chat(tokenizer, cfg.data.chat, "config.data.chat")

@@ -8,7 +8,7 @@ import gguf
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 
-from r1jax.core.gguf_reader import contents, open_gguf
+from r1jax.io.gguf_reader import contents, open_gguf
 from r1jax.text.tokenizer_config import rust_errors
 
 # How text is cut before the merges, by llama.cpp's name for the rule (`tokenizer.ggml.pre`); the rules are those of the

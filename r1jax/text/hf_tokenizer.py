@@ -10,7 +10,7 @@ from typing import Any
 import tokenizers
 
 from r1jax.config import nearest
-from r1jax.core import files
+from r1jax.io import files
 from r1jax.text import tokenizer_config
 from r1jax.text.chat_template import Message, TemplateLimitError, render_template
 from r1jax.text.tokenizer_config import ADDED, CONFIG, GENERATION, MORE_TEMPLATES, SPECIAL, TEMPLATE, TokenizerConfig

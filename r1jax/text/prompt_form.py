@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from r1jax import config
-from r1jax.core.files import exists, read_object
+from r1jax.io.files import exists, read_object
 
 FILE = "prompt_form.json"
 T = TypeVar("T")  # a config with fields of these names, None (or {}) where it does not say

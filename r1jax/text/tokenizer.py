@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import sentencepiece
 
-from r1jax.core import files
+from r1jax.io import files
 from r1jax.text.chat_template import Message
 from r1jax.text.gguf_tokenizer import UnsupportedTokenizerError, read_files
 from r1jax.text.hf_tokenizer import HuggingFaceTokenizer

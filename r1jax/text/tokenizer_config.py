@@ -9,7 +9,7 @@ from typing import Any
 
 import tokenizers
 
-from r1jax.core import files as core_files
+from r1jax.io import files as core_files
 
 TOKEN_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 CONFIG, GENERATION, SPECIAL, ADDED = (

@@ -17,9 +17,9 @@ from jax.sharding import Mesh
 from r1jax import config
 from r1jax.core import checksums, processes
 from r1jax.core import params as core
-from r1jax.core.files import exists, one_line, read_object
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES
+from r1jax.io.files import exists, one_line, read_object
 from r1jax.models import gguf, hf
 from r1jax.models.config import ComputeConfig, ModelConfig
 from r1jax.models.transformer import param_specs

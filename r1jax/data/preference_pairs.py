@@ -1,0 +1,157 @@
+"""Judged responses for reward models as a pure function of (config, seed, position): pairs, or responses with a label.
+
+What a reward model reads of a response is not made here: whoever asks says how (`r1jax.inference.reward_scoring.ids_of`).
+"""
+
+import collections
+import dataclasses
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+from r1jax import config
+from r1jax.config import within
+from r1jax.data.tasks import is_held_out
+from r1jax.io import jsonl
+
+Kind = Literal["pairwise", "pointwise"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PreferenceDataConfig:
+    """Where judged responses come from.
+
+    Attributes:
+        path: a JSONL file; a line is a pair `{"prompt", "chosen", "rejected"}`, or `{"prompt", "response", "safe"}`
+            with true or false. A prompt may be a whole conversation, which is then shown as it stands.
+        pairs_as_labels: pointwise alone: a pair is two responses, the chosen one safe and the rejected one unsafe.
+        marker: the form of the responses, see `data.types.Prompt.marker`; "": that of the tags, or no form at all.
+        held_out_share: share of the prompts, by `data.tasks.is_held_out`, that is kept for evaluation; 0: none.
+        skip_bad_lines: leave out, and count, lines of the file that cannot be used.
+    """
+
+    path: str
+    pairs_as_labels: bool = False
+    marker: str = ""
+    held_out_share: float = 0.1
+    skip_bad_lines: bool = False
+
+    def __post_init__(self):
+        within("[0, 1)", self, "held_out_share")
+
+
+class Input(NamedTuple):
+    """What a reward model reads of a response.
+
+    Attributes:
+        ids: token ids.
+        cut: whether its middle is missing.
+        length: characters of the response that it is shown.
+    """
+
+    ids: Sequence[int]
+    cut: bool
+    length: int
+
+
+class Example(NamedTuple):
+    """One line of the file, or half a line where pairs are taken for labels.
+
+    Attributes:
+        id: the line's, else `<file name>-<line>`; `-chosen` or `-rejected` follows for half a line.
+        prompt: its own text, before any template.
+        inputs: of the chosen and of the rejected response, or of the only one.
+        safe: the label of the only one; None for a pair.
+    """
+
+    id: str
+    prompt: str
+    inputs: tuple[Input, ...]
+    safe: bool | None = None
+
+
+class Preferences:
+    """An endless stream of training examples, and those held out. All state is fixed at construction.
+
+    A file is tokenised whole, so that each fault shows at the start: 4 bytes a token stay in memory.
+
+    Attributes:
+        size: different training examples.
+        held_out: examples whose prompts are held out, in the file's order.
+        left_out: how many lines or examples are not used, by reason.
+        cut: inputs whose middle is missing.
+        unread: in how many lines a key stands that nothing reads, by the key.
+    """
+
+    def __init__(self, cfg: PreferenceDataConfig, kind: Kind, seed: int, read: Callable[[str, str], Input]):
+        """Reads and checks the whole file.
+
+        Args:
+            seed: not negative; decides which example stands at which position.
+            read: (prompt, response) -> what the model reads of it.
+
+        Raises:
+            ConfigError: no path.
+            FileNotFoundError, ValueError: see `jsonl.read_objects`; also a file of which no example is left to train
+                on, or none to evaluate on where a share is held out.
+        """
+        if not cfg.path:
+            raise config.ConfigError("config.data.path is empty: name a JSONL file of pairs or of labelled responses")
+        self._cfg, self._kind, self._seed, self._read = cfg, kind, seed, read
+        self.unread: collections.Counter[str] = collections.Counter()
+        lines, bad = jsonl.read_objects(cfg.path, self._from_row, cfg.skip_bad_lines)
+        examples = [example for line in lines for example in line]
+        # Two inputs of the same ids have the same score: nothing to learn there, and half right whatever is learnt.
+        told_apart = [example for example in examples if not _same(example.inputs)]
+        self.left_out = {"bad lines": bad, "pairs that read the same": len(examples) - len(told_apart)}
+        self.cut = sum(each.cut for example in told_apart for each in example.inputs)
+        held = [is_held_out(example.prompt, cfg.held_out_share) for example in told_apart]
+        self.held_out = [example for example, out in zip(told_apart, held, strict=True) if out]
+        self._training = [example for example, out in zip(told_apart, held, strict=True) if not out]
+        self.size = len(self._training)
+        if not self.size or (cfg.held_out_share and not self.held_out):
+            counts = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
+            raise ValueError(f"{cfg.path} has {self.size} examples to train on and {len(self.held_out)} held out by "
+                             f"data.held_out_share={cfg.held_out_share}, besides {counts}; with data.held_out_share=0 "
+                             "all are trained on and none is evaluated")  # fmt: skip
+
+    def take(self, start: int, count: int) -> list[Example]:
+        """The training examples at positions start .. start + count - 1: `take(0, 10) == take(0, 5) + take(5, 5)`.
+
+        Raises:
+            ValueError: a negative start or count.
+        """
+        return [self._training[i] for i in jsonl.order(self._seed, self.size, start, count)]
+
+    def _from_row(self, row: jsonl.Row, line: int) -> list[Example]:
+        row = {key: value for key, value in row.items() if value is not None}
+        jsonl.check_prompt_alone(row)
+        id_ = str(row.get("id", f"{pathlib.Path(self._cfg.path).stem}-{line}"))
+        is_pair = "chosen" in row and "rejected" in row
+        texts = ("chosen", "rejected") if is_pair else ("response",)
+        if not is_pair and not {"response", "safe"} <= row.keys():
+            has = config.nearest("chosen" if self._kind == "pairwise" else "response", row)
+            raise ValueError(f"neither 'chosen' and 'rejected' nor 'response' and 'safe'; it has: {has}")
+        for key in ("prompt", *texts):
+            jsonl.check_text(key, row.get(key))
+        if is_pair and self._kind == "pointwise" and not self._cfg.pairs_as_labels:
+            raise ValueError("a pair, where responses with a label are called for: data.pairs_as_labels=true takes the "
+                             "chosen one for safe and the rejected one for unsafe")  # fmt: skip
+        if not is_pair and self._kind == "pairwise":
+            raise ValueError("a response with a label, where pairs are called for: kind=pointwise trains on labels")
+        if not is_pair and not isinstance(row["safe"], bool):
+            raise ValueError(f"'safe' is {row['safe']!r}, should be true or false")
+        inputs = tuple(self._read(row["prompt"], row[key]) for key in texts)
+        self.unread.update(row.keys() - {"id", "prompt", *texts} - (set() if is_pair else {"safe"}))
+        if self._kind == "pairwise":
+            return [Example(id_, row["prompt"], inputs)]
+        if not is_pair:
+            return [Example(id_, row["prompt"], inputs, row["safe"])]
+        return [
+            Example(f"{id_}-{key}", row["prompt"], (each,), key == "chosen")
+            for key, each in zip(texts, inputs, strict=True)
+        ]
+
+
+def _same(inputs: Sequence[Input]) -> bool:
+    return len(inputs) == 2 and list(inputs[0].ids) == list(inputs[1].ids)

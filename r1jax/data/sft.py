@@ -1,0 +1,239 @@
+"""Examples for supervised fine-tuning as a pure function of (config, seed, position): what is asked, what is taught.
+
+The loss is on what the assistant says and on the token that ends its turn, never on what it is given. The ids before
+each response are those that the sampler would be given, and the response's own ids follow them: nothing is tokenised
+across that border, for the model never sees it so.
+"""
+
+import array
+import collections
+import dataclasses
+import hashlib
+import itertools
+import pathlib
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from r1jax import config
+from r1jax.config import within
+from r1jax.data import conversations
+from r1jax.data.miniworld import documents
+from r1jax.data.tasks import is_held_out, prompt_text
+from r1jax.data.types import Example
+from r1jax.io import jsonl
+from r1jax.text import chat
+from r1jax.text.chat_template import check_arguments
+from r1jax.text.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class InstructionConfig:
+    """Where examples come from.
+
+    Attributes:
+        path: a JSONL file; a line is `{"prompt": ..., "response": ...}`, or `{"messages": [...]}`, whose assistant's
+            turns are taught but for those of `"weight": 0`, see `r1jax.data.conversations`; either may have `system`
+            and `tools`. "" for worked solutions of the mini world's problems, in the R1-Zero tags.
+        paths: several such files in place of one; their lines are mixed.
+        template: a name in `r1jax.text.chat.TEMPLATES` that dresses a prompt. Messages are taken as they are.
+        chat: ask through the model's own chat template, as in `data.tasks.DataConfig`. Messages need it.
+        template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
+        marker: of the cold-start form that the responses have, "" for the form of the tags. It changes nothing here and
+            goes along with the model, for whoever asks it later (`r1jax.text.prompt_form`); None: it does not say.
+        held_out_share: leave out what asks a question that `data.tasks.is_held_out`, in any of the user's messages; 0
+            keeps all.
+        skip_bad_lines: leave out, and count, lines of the file that cannot be used.
+    """
+
+    path: str = ""
+    template: str = "r1_zero"
+    chat: bool = False
+    held_out_share: float = 0.1
+    skip_bad_lines: bool = False
+    paths: tuple[str, ...] = ()
+    template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    marker: str | None = None
+
+    def __post_init__(self):
+        check_arguments(self.template_arguments, self.chat)
+        if self.path and self.paths:
+            raise ValueError(f"path={self.path!r} and paths={self.paths} are both given: name all files in paths, and "
+                             "set path to ''")  # fmt: skip
+        within("[0, 1)", self, "held_out_share")
+        chat.render(self.template, "")  # Raises for a template that does not exist.
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files to read; none for worked solutions."""
+        return (self.path,) if self.path else self.paths
+
+
+class Instructions:
+    """An endless stream of examples. All state is fixed at construction.
+
+    Files are tokenised whole, so that each fault shows at the start: 5 bytes a token stay in memory.
+
+    Attributes:
+        examples: what the files hold to train on, in their order; empty without a file.
+        left_out: how many of the files' lines are not trained on, by reason.
+        unread: in how many of the lines a key stands that nothing reads, by the key.
+        open_thoughts: responses that do not close the thought that the chat template opens for them.
+    """
+
+    def __init__(self, cfg: InstructionConfig, seed: int, tokenizer: Tokenizer, seq_len: int):
+        """Reads and checks all files, if there are any.
+
+        Args:
+            seed: not negative; decides which example stands at which position.
+            seq_len: an example that takes more inputs than this is left out, not cut: half an answer teaches to stop
+                in the middle.
+
+        Raises:
+            FileNotFoundError, ValueError: see `jsonl.read_objects`; also files of which no example is left, or
+                `chat` for a model that has no chat template.
+        """
+        self._cfg, self._seed, self._tokenizer, self._seq_len = cfg, seed, tokenizer, seq_len
+        self._bos = len(tokenizer.encode(""))
+        # No chat template, or one that does not read its arguments, is no line's fault.
+        prompt_text("?", cfg.template, cfg.chat, tokenizer, cfg.template_arguments)
+        self.examples: list[Example] = []
+        self.left_out: dict[str, int] = {}
+        self.unread: collections.Counter[str] = collections.Counter()
+        self.open_thoughts = 0
+        if not cfg.files:
+            return
+        read, bad = [], 0
+        for path in cfg.files:
+            rows, spoiled = jsonl.read_objects(path, lambda row, line: self._from_row(row), cfg.skip_bad_lines)
+            read += rows
+            bad += spoiled
+        allowed = [example for held_out, example in read if not held_out]
+        self.examples = [example for example in allowed if self._fits(example)]
+        self.left_out = {
+            "bad": bad,
+            "held-out questions": len(read) - len(allowed),
+            f"longer than seq_len={seq_len}": len(allowed) - len(self.examples),
+        }
+        if not self.examples:
+            counts = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
+            hint = "; data.held_out_share=0 keeps all questions" if len(read) > len(allowed) else ""
+            raise ValueError(f"no example of {', '.join(cfg.files)} is left to train on: {counts}{hint}")
+
+    @property
+    def notice(self) -> str:
+        """What to say of the lines that are not trained on, and of what is not in those that are; "": nothing."""
+        counts = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items() if count)
+        unread = ", ".join(f"{key} ({count} lines)" for key, count in sorted(self.unread.items()))
+        notices = (
+            counts and f"examples left out of {', '.join(self._cfg.files)}: {counts}",
+            unread and f"keys that nothing reads: {unread}",
+            self.open_thoughts and f"responses in the thought that the chat template opens, which they never close: "
+                                   f"{self.open_thoughts}",
+        )  # fmt: skip
+        return "; ".join(notice for notice in notices if notice)
+
+    def take(self, start: int, count: int) -> list[Example]:
+        """The examples at positions start .. start + count - 1: `take(0, 10) == take(0, 5) + take(5, 5)`.
+
+        Raises:
+            ValueError: a negative start or count; without a file, a seq_len that is too short for the solutions.
+        """
+        if self.examples:
+            return [self.examples[i] for i in jsonl.order(self._seed, len(self.examples), start, count)]
+        return [self._embedded(position) for position in range(start, start + count)]
+
+    def _embedded(self, position: int) -> Example:
+        for question, response in itertools.islice(_solutions(self._cfg, self._seed, position), 100):
+            example = self._from_turn(question, response, {})
+            if self._fits(example):
+                return example
+        raise ValueError(
+            f"none of 100 worked solutions fits seq_len={self._seq_len}; the last takes {len(example[0]) - 1} tokens"
+        )
+
+    def _fits(self, example: Example) -> bool:
+        return len(example[0]) - 1 <= self._seq_len  # the last token is only a target
+
+    def _from_row(self, row: jsonl.Row) -> tuple[bool, Example]:
+        """Whether it asks a held-out question, and the example. A key that is null is as if it were absent."""
+        row = {key: value for key, value in row.items() if value is not None}
+        for key in conversations.TURN_KEYS:
+            if key in row:
+                raise ValueError(f"{key!r} stands beside the messages, where nothing reads it: it is a key of a turn, "
+                                 "{'role': 'assistant', 'content': ...}, in 'messages'")  # fmt: skip
+        if "messages" in row:
+            asked, example, unread = self._from_messages(row)
+            read = {"messages"}
+        elif "prompt" in row and "response" in row:
+            for key in ("prompt", "response"):
+                jsonl.check_text(key, row[key])
+            asked, unread, read = [row["prompt"]], set(), {"prompt", "response"}
+            example = self._from_turn(row["prompt"], row["response"], row)
+        else:
+            has = config.nearest("messages", row)
+            raise ValueError(f"neither 'prompt' and 'response' nor 'messages'; it has: {has}")
+        self.unread.update(unread | (row.keys() - read - {"id", "system", "tools"}))
+        return any(is_held_out(question, self._cfg.held_out_share) for question in asked), example
+
+    def _from_turn(self, prompt: str, response: str, row: jsonl.Row) -> Example:
+        cfg, tokenizer = self._cfg, self._tokenizer
+        system, tools = conversations.system_of(row), conversations.tools_of(row)
+        if not (system or tools):
+            given = prompt_text(prompt, cfg.template, cfg.chat, tokenizer, cfg.template_arguments)
+        elif cfg.chat:
+            messages = [{"role": "system", "content": system}] if system else []
+            messages.append({"role": "user", "content": chat.render(cfg.template, prompt)})
+            given = conversations.prompt_of(messages, tools, tokenizer, cfg.template_arguments)
+        else:
+            raise ValueError("'system' and 'tools' are rendered by the model's own chat template: set "
+                             "config.data.chat=true")  # fmt: skip
+        self.open_thoughts += bool(chat.opening_tag(given)) and "</think>" not in response
+        return self._join([given], [chat.continuation(given, response)])
+
+    def _from_messages(self, row: jsonl.Row) -> tuple[Sequence[str], Example, frozenset[str]]:
+        """What the user asks, the example, and the messages' keys that nothing reads."""
+        if not self._cfg.chat:
+            raise ValueError("'messages' are dressed by the model's own chat template: set config.data.chat=true")
+        conversation = conversations.read(row)
+        turns = conversations.turns(conversation, self._tokenizer, self._cfg.template_arguments)
+        unread = frozenset(f"messages[].{key}" for key in turns.unread)
+        return conversation.asked, self._join(turns.given, turns.said), unread
+
+    def _join(self, given: Sequence[str], said: Sequence[str]) -> Example:
+        """One sequence of turns: `said[k]` answers `given[k]`, which from the second on begins by ending a turn."""
+        ends = set(self._tokenizer.eos_ids)
+        ids = list(self._tokenizer.encode(given[0]))
+        mask = [0] * len(ids)
+        for turn, response in enumerate(said):
+            if turn:
+                between = self._tokenizer.encode(given[turn])[self._bos :]
+                if not between or between[0] not in ends:
+                    raise ValueError("the chat template closes an assistant's turn with no end-of-turn token, "
+                                     f"but with {given[turn][:20]!r}")  # fmt: skip
+                ids += between
+                mask += [1] + [0] * (len(between) - 1)
+            spoken = self._tokenizer.encode(response)[self._bos :]
+            if not ends.isdisjoint(spoken):
+                raise ValueError("a response holds an end-of-turn token itself: leave it out, it is added")
+            ids += spoken
+            mask += [1] * len(spoken)
+        return array.array("i", [*ids, self._tokenizer.eos_ids[0]]), array.array("b", [*mask, 1])
+
+
+def digest(cfg: InstructionConfig, seed: int) -> str:
+    """What tells texts apart that a config alone does not: the files' bytes, or a sample of the worked solutions.
+
+    Raises:
+        FileNotFoundError: a file is not there.
+    """
+    if cfg.files:
+        hashes = [hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest() for path in cfg.files]
+        return hashes[0] if len(hashes) == 1 else config.fingerprint(hashes)
+    return config.fingerprint([next(_solutions(cfg, seed, position)) for position in range(200)])
+
+
+def _solutions(cfg: InstructionConfig, seed: int, position: int) -> Iterator[tuple[str, str]]:
+    rng = random.Random(f"instructions/{seed}/{position}")
+    while True:
+        yield documents.careful_solution(rng, cfg.held_out_share)

@@ -1,0 +1,163 @@
+"""What a teacher makes of examples, on disk: of each target its most likely tokens, and their log-probs.
+
+A folder holds `setup.json`, what it was made with; `examples.npy`, a key and the number of targets of each example; and
+shards of `SHARD` examples each, `00000.npy` and on, a row a target. A shard appears when it is whole. A row takes
+6 k + 2 bytes: 194 for the 32 likeliest tokens.
+
+Whoever reads it finds an example by its key, a hash of its ids: he may order, mix or leave out examples as he will, and
+never takes the word on one for that on another.
+"""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from r1jax import config
+from r1jax.data.batching import Example, Soft
+from r1jax.io import run_record
+from r1jax.text.tokenizer import Tokenizer
+
+SHARD = 512
+_SETUP, _EXAMPLES = "setup.json", "examples.npy"
+
+
+def vocabulary_key(tokenizer: Tokenizer) -> str:
+    """12 hex digits that tell vocabularies apart: how many ids there are, what each spells, which end a text."""
+    spelled = [tokenizer.decode([id_]) for id_ in range(tokenizer.vocab_size)]
+    return config.fingerprint([spelled, sorted(tokenizer.silent_ids), list(tokenizer.eos_ids)])
+
+
+def _keys(examples: Sequence[Example]) -> np.ndarray:
+    """`[n]` uint64: a hash of each example's ids and of which of them are trained on."""
+
+    def key(example: Example) -> bytes:
+        ids, mask = (np.asarray(part, kind).tobytes() for part, kind in zip(example, ("<i4", "i1"), strict=True))
+        return hashlib.blake2b(ids + mask, digest_size=8).digest()
+
+    return np.frombuffer(b"".join(map(key, examples)), "<u8")
+
+
+def _shard(folder: pathlib.Path, index: int) -> pathlib.Path:
+    return folder / f"{index:05}.npy"
+
+
+def begin(folder: pathlib.Path, setup: Mapping[str, Any], examples: Sequence[Example]) -> list[int]:
+    """Makes the folder this teacher's own, or checks that it is. Returns the shards that are still to be written.
+
+    Args:
+        setup: what the shards depend on besides the examples; `vocabulary`, `k`, `temperature` and the `teacher`'s
+            `path` and `hash` among it.
+
+    Raises:
+        ConfigError: the folder holds the word of another teacher, or on other examples; names what differs.
+    """
+    keys = _keys(examples)
+    targets = np.array([sum(mask[1:]) for _, mask in examples], "<i4")
+    setup = {**config.to_dict(setup), "shard": SHARD, "examples": len(keys),
+             "examples_key": hashlib.sha256(keys.tobytes()).hexdigest()[:12]}  # fmt: skip
+    path = folder / _SETUP
+    begun = path.exists()
+    if begun:
+        # A teacher is known by its hash, wherever it now lies. Its first path stays: it is a part of `key`.
+        first = _setup(folder)["teacher"]
+        if first["hash"] == setup["teacher"]["hash"]:
+            setup["teacher"] = first
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / _EXAMPLES, np.rec.fromarrays([keys, targets], names="key,targets"))
+    run_record.claim(path, setup, "soft targets made otherwise", begun=begun)
+    return [index for index in range(-(-len(keys) // SHARD)) if not _shard(folder, index).exists()]
+
+
+def write_shard(folder: pathlib.Path, index: int, soft: Sequence[Soft]) -> None:
+    """Writes the word on the examples `SHARD * index` and following."""
+    ids, logprobs = (np.concatenate(parts) for parts in zip(*soft, strict=True))
+    k = ids.shape[1]
+    rows = np.empty(len(ids), [("ids", "<i4", (k,)), ("logprobs", "<f2", (k + 1,))])
+    rows["ids"], rows["logprobs"] = ids, logprobs
+    _write(_shard(folder, index), rows)
+
+
+def _write(path: pathlib.Path, rows: np.ndarray) -> None:
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.save(file, rows, allow_pickle=False)
+    part.replace(path)
+
+
+def key(folder: pathlib.Path | str) -> str:
+    """12 hex digits of what made a folder: of the teacher, its settings and the examples.
+
+    Raises:
+        FileNotFoundError: it holds no soft targets.
+    """
+    return config.fingerprint(_setup(pathlib.Path(folder)))
+
+
+def _setup(folder: pathlib.Path) -> dict[str, Any]:
+    if not (folder / _SETUP).is_file():
+        raise FileNotFoundError(f"{folder} holds no soft targets (no {_SETUP}): it is to be the --workdir of a run of "
+                                f"stage teach")  # fmt: skip
+    return json.loads((folder / _SETUP).read_text("utf-8"))
+
+
+class SoftTargets:
+    """A finished folder, read as it is needed.
+
+    Attributes:
+        temperature: by which the teacher's logits were divided.
+    """
+
+    def __init__(self, folder: pathlib.Path | str, tokenizer: Tokenizer, examples: Sequence[Example]):
+        """Opens it.
+
+        Args:
+            tokenizer: the student's.
+            examples: all that will be asked for.
+
+        Raises:
+            FileNotFoundError: it holds no soft targets.
+            ValueError: they are not all there, are of another vocabulary, or not of all these examples.
+        """
+        self._folder = pathlib.Path(folder)
+        setup = _setup(self._folder)
+        self.temperature: float = setup["temperature"]
+        if (ours := vocabulary_key(tokenizer)) != setup["vocabulary"]:
+            raise ValueError(
+                f"{folder}: the teacher's vocabulary is {setup['vocabulary']} and this model's {ours}: log-probs of "
+                "one say nothing of the other. Choose a teacher and a student of one tokenizer (config.tokenizer gives "
+                "a new model that of another), or train on the teacher's texts alone (soft_targets='')"
+            )
+        shards = -(-setup["examples"] // setup["shard"])
+        missing = sum(not _shard(self._folder, index).exists() for index in range(shards))
+        if missing:
+            raise ValueError(f"{folder}: {missing} of {shards} shards are missing; start the run of stage teach again, "
+                             "it goes on")  # fmt: skip
+        known = np.load(self._folder / _EXAMPLES, allow_pickle=False)
+        self._shards = [np.load(_shard(self._folder, index), mmap_mode="r") for index in range(shards)]
+        self._places = {}
+        for index in range(shards):
+            chunk = known[index * setup["shard"] : (index + 1) * setup["shard"]]
+            ends = np.cumsum(chunk["targets"])
+            self._places |= {
+                key: (index, end - count, end)
+                for key, count, end in zip(chunk["key"].tolist(), chunk["targets"].tolist(), ends.tolist(), strict=True)
+            }
+        if unknown := sum(key not in self._places for key in _keys(examples).tolist()):
+            raise ValueError(
+                f"{folder} has no word on {unknown} of {len(examples)} examples: the teacher is to read the same files "
+                "with the same data.template, data.chat, data.held_out_share and at least this seq_len"
+            )
+
+    def of(self, examples: Sequence[Example]) -> list[Soft]:
+        """The teacher's word on each target of each example that is trained on, in order."""
+        words = []
+        for key in _keys(examples).tolist():
+            index, first, last = self._places[key]
+            rows = self._shards[index][first:last]
+            words.append((rows["ids"], rows["logprobs"]))
+        return words

@@ -1,0 +1,84 @@
+"""Evaluation on benchmarks: any model of ours, any Hugging Face model, any server (arXiv 2501.12948, section 3).
+
+The paper's protocol: temperature 0.6, top-p 0.95, k samples by the size of the set, at most 32,768 tokens, zero-shot;
+judges see the summary only. Departures: k by our own rule (`samples_for`), for the paper says no more than "4 to 64 by
+test-set size"; instructions are ours (`r1jax.benchmarks`); DROP's three examples come from the set itself.
+"""
+
+import pathlib
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from r1jax.evaluation import grading, result
+from r1jax.evaluation.benchmark_questions import QuestionSet, from_benchmark, from_task
+from r1jax.evaluation.collect import Grader, collect
+from r1jax.evaluation.in_training import EVAL_STREAM
+from r1jax.evaluation.record import write_json
+from r1jax.inference import sampler, stamp
+from r1jax.inference.as_trained import as_trained
+from r1jax.inference.sampler import Sampler
+from r1jax.stages.asking_config import EvaluateConfig
+from r1jax.text.prompt_form import PromptForm
+from r1jax.training.metrics import say
+
+
+def samples_for(questions: int) -> int:
+    """k by the number of questions: the fewer they are, the more samples each needs for a steady mean.
+
+    64 up to 100 questions (AIME, AMC, CNMO: the paper's cons@64), 16 up to 500, 8 up to 1,000, then 4.
+    """
+    return 64 if questions <= 100 else 16 if questions <= 500 else 8 if questions <= 1000 else 4
+
+
+def run(cfg: EvaluateConfig, workdir: pathlib.Path, mesh: Mesh) -> list[dict[str, Any]]:
+    """Asks, grades and scores every benchmark in turn, going on where `workdir` stops. Returns the results.
+
+    What a server cost, over all runs on this workdir, is in its `usage.json`.
+
+    Raises:
+        FileNotFoundError, ValueError: the model or a benchmark's data cannot be read, or graded here.
+    """
+    label = cfg.label or workdir.resolve().name
+    model = sampler.open_sampler(
+        cfg.model, cfg.endpoint, cfg.sampling, cfg.chat is not False, cfg.compute, mesh, workdir / "usage.jsonl",
+        cfg.template_arguments, cfg.max_prompt_tokens, "max_prompt_tokens",
+    )  # fmt: skip
+    has_template = model.tokenizer is None or model.tokenizer.has_chat_template
+    cfg = as_trained(cfg, cfg.model, model.tokenizer, PromptForm("plain", has_template, ""))
+    sets = [from_benchmark(cfg, each, model.tokenizer, model.prompt_limit) for each in cfg.benchmarks]
+    sets += [from_task(cfg, task, model.tokenizer, model.prompt_limit) for task in cfg.tasks]
+    say(f"{label}: {', '.join(f'{s.name} ({s.size})' for s in sets)}")
+    results = []
+    work = [(each.grader, each.name) for each in sets]
+    with grading.open_graders(cfg.graders, cfg.judge, work, cfg.seed, cfg.sampling.max_new_tokens) as grade:
+        for each in sets:
+            found = _evaluate(cfg, each, model, grade, label, workdir / each.name)
+            if found:
+                results.append(found)
+    if model.usage and jax.process_index() == 0:
+        write_json(workdir / "usage.json", model.usage.row())
+        say(f"{label}: {model.usage.line()}")
+    return results
+
+
+def _evaluate(
+    cfg: EvaluateConfig, questions: QuestionSet, model: Sampler, grade: Grader | None, label: str, folder: pathlib.Path
+) -> dict[str, Any] | None:
+    """One benchmark, from where its folder stops to its result; None in all processes but the first."""
+    k = questions.samples or cfg.samples or samples_for(len(questions.prompts))
+    setup = {"model": model.stamp, **questions.setup(cfg)}
+    grader = grading.version(questions.grader, cfg.graders, cfg.judge)
+    record = collect(
+        questions.name, folder, setup, grader, questions.prompts, k, (cfg.seed, EVAL_STREAM), model.draw, grade
+    )  # fmt: skip
+    if record is None:
+        return None
+    row = result.summarize(questions, record, k, label)
+    row["stamp"] = {**setup, "grader": grader, "libraries": stamp.libraries()}
+    write_json(folder / "result.json", row)
+    if questions.benchmark.write:
+        questions.benchmark.write(folder, questions.rows, record.outcomes(questions.prompts, k), label)
+    say(result.line(row))
+    return row

@@ -1,0 +1,93 @@
+"""RL's own evaluation: pass@1 over k samples and cons@k on its held-out questions, with their standard errors.
+
+Benchmarks are evaluated by `r1jax.evaluation.evaluate`.
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from r1jax.benchmarks import estimators
+from r1jax.benchmarks.benchmark import Outcome
+from r1jax.benchmarks.estimators import standard_error
+from r1jax.core.params import Params
+from r1jax.data.types import Prompt, Rollout
+from r1jax.evaluation.rollouts import describe, mean, sample_and_grade
+from r1jax.inference.engine import Engine
+from r1jax.inference.reward_scoring import RewardModel
+from r1jax.io import jsonl
+from r1jax.models.logits import Truncation
+from r1jax.rewards.pool import GraderPool
+
+# Keeps an evaluation's noise apart from training's; training seeds are (seed, step, round).
+EVAL_STREAM = 2**31 - 1
+
+
+def scores(rollouts: Sequence[Rollout], samples: int) -> dict[str, Any]:
+    """The row of an evaluation from its graded rollouts, `samples` for each question in turn.
+
+    pass@1 is the mean over the samples really drawn; an ungradable sample leaves its question's mean. cons@k is the
+    first grade among the samples that gave the majority's answer.
+    """
+    groups = [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)]
+    passes, consensus, sources = [], [], []
+    for group in groups:
+        grades = [r.parts.get("accuracy") for r in group]
+        if all(grade is None for grade in grades):  # also: an open request
+            continue
+        passes.append(np.mean([grade for grade in grades if grade is not None]))
+        votes = [Outcome(r.prompt.id, r.sample, r.parts["accuracy"], r.verdict, r.answer) for r in group]
+        consensus.append(estimators.consensus(votes))
+        sources.append(group[0].prompt.source)
+    passes, consensus = np.array(passes), np.array(consensus)
+    shape = describe(rollouts)
+    graded = [r for r in rollouts if "accuracy" in r.parts]
+    well_formed = [r.parts["accuracy"] for r in graded if r.parts["format"] == 1.0]
+
+    def by_source(source: str) -> dict[str, float]:
+        chosen = passes[[s == source for s in sources]]
+        return {"n": len(chosen), "pass@1": mean(chosen), "stderr": standard_error(chosen)}
+
+    return {
+        "n": len(passes), "k": samples,
+        "pass@1": mean(passes), "stderr": standard_error(passes),
+        "cons@k": mean(consensus), "cons_stderr": standard_error(consensus),
+        "truncated": shape["length/truncated"], "format": shape["reward/format"],
+        "pass@1_if_well_formed": mean([g for g in well_formed if g is not None]) if well_formed else None,
+        "length": shape["length/mean"], "reflection": shape["reflection/share"],
+        "mixed_language": shape["language/mixed"], "ungradable": mean([r.parts["accuracy"] is None for r in graded]),
+        "parts": {name.removeprefix("reward/"): value for name, value in shape.items() if name.startswith("reward/")},
+        "by_source": {source: by_source(source) for source in sorted(set(sources))},
+    }  # fmt: skip
+
+
+def evaluate(
+    engine: Engine, graders: GraderPool | None, params: Params, prompts: Sequence[Prompt], samples: int,
+    truncation: Truncation, seed: int, models: Mapping[str, RewardModel] = MappingProxyType({}),
+) -> tuple[dict[str, Any], list[Rollout]]:  # fmt: skip
+    """Asks every question `samples` times. The noise is the same whenever it is asked: models differ, luck does not.
+
+    Returns:
+        the row of `scores` with the sampling settings, and the graded rollouts.
+    """
+    rollouts = sample_and_grade(engine, graders, params, prompts, samples, (seed, EVAL_STREAM), models)
+    row = scores(rollouts, samples)
+    return {**row, "temperature": truncation.temperature, "top_p": truncation.top_p}, rollouts
+
+
+def write_samples(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
+    """One JSON line a sample, with its grades: what the report shows, and what a look at the rewards needs."""
+
+    def row(r: Rollout) -> dict[str, Any]:
+        response = r.response
+        return {
+            "id": r.prompt.id, "question": r.prompt.question, "answer": r.prompt.answer, "source": r.prompt.source,
+            "sample": r.sample, "text": r.whole, "thought": response.thought, "final": response.final,
+            "correct": r.parts.get("accuracy"), "verdict": r.verdict, "reward": r.reward, "parts": dict(r.parts),
+            "finish": r.finish, "num_tokens": len(r.ids), "well_formed": bool(r.parts["format"]),
+        }  # fmt: skip
+
+    jsonl.write(path, map(row, rollouts))

@@ -1,0 +1,108 @@
+"""Sampling and grading together, and what both say about the responses. RL and evaluation share it."""
+
+import dataclasses
+import pickle
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from r1jax.core import processes
+from r1jax.core.params import Params
+from r1jax.data.types import VERDICTS, Prompt, Rollout
+from r1jax.inference.engine import Engine
+from r1jax.inference.reward_scoring import RewardModel
+from r1jax.rewards.pool import GraderPool
+from r1jax.text.traits import count_reflections, scripts
+from r1jax.training.metrics import under_way
+
+
+def sample_and_grade(
+    engine: Engine, graders: GraderPool | None, params: Params, prompts: Sequence[Prompt], samples: int,
+    seed: tuple[int, ...], models: Mapping[str, RewardModel] = MappingProxyType({}),
+) -> list[Rollout]:  # fmt: skip
+    """Draws rollouts and grades each one as soon as it is complete, while the others are still being drawn.
+
+    With several processes all of them hold the same rollouts; process 0's verdicts are everybody's, for a grader's
+    time limit may strike in one process and not in another. The others pass no graders. Reward models, by the names of
+    their parts, score what has been drawn, in all processes together.
+    """
+    pending, drawn = {}, 0
+
+    def hand_in(rollout: Rollout) -> None:
+        nonlocal drawn
+        drawn += 1
+        if graders:
+            pending[rollout.prompt.id, rollout.sample] = graders.submit(rollout)
+
+    with under_way("sampling", lambda: f"{drawn} of {len(prompts) * samples} samples"):
+        rollouts = engine.generate(params, prompts, samples, seed, hand_in)
+    scores = [{} for _ in rollouts]
+    for name, model in models.items():
+        places = [i for i, rollout in enumerate(rollouts) if model.reads(rollout.prompt)]
+        with under_way(f"scoring by {name}"):
+            for i, score in zip(places, model.score([rollouts[i] for i in places]), strict=True):
+                scores[i][name] = score
+    if graders:
+        with under_way("grading"):
+            rollouts = [
+                pending[rollout.prompt.id, rollout.sample].result(of_models)
+                for rollout, of_models in zip(rollouts, scores, strict=True)
+            ]
+    if jax.process_count() == 1:
+        return rollouts
+    verdicts = from_process_0([(r.reward, r.parts, r.verdict, r.answer) for r in rollouts])
+    return [
+        dataclasses.replace(rollout, reward=reward, parts=parts, verdict=verdict, answer=answer)
+        for rollout, (reward, parts, verdict, answer) in zip(rollouts, verdicts, strict=True)
+    ]
+
+
+def from_process_0(value: Any) -> Any:
+    """Process 0's value, in every process. Padded to a power of two: each new size is compiled."""
+    processes.meet()  # process 0 may have worked on it alone, for longer than a collective waits
+    data = np.frombuffer(pickle.dumps(value), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))
+    padded = np.zeros(1 << size.bit_length(), np.uint8)
+    if jax.process_index() == 0:
+        padded[:size] = data
+    return pickle.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes())
+
+
+def mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else 0.0
+
+
+def thought_scripts(rollout: Rollout) -> Counter[str]:
+    """Words by script in a thought, or in the text where there is none.
+
+    Names and nouns of the question are left out: they may stand in any language's thought.
+    """
+    return scripts(rollout.response.thought or rollout.text, besides=rollout.prompt.question)
+
+
+def describe(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Means over responses: reward, its parts, verdicts, tokens, truncation, reflection, the thought's languages."""
+    rewards = [r.reward for r in rollouts if r.reward is not None]
+    lengths = [len(r.ids) for r in rollouts]
+    reflections = [count_reflections(r.text) for r in rollouts]
+    words = [thought_scripts(r) for r in rollouts]
+    row = {
+        "reward/total": mean(rewards),
+        "grading/ungradable": 1.0 - len(rewards) / len(rollouts),
+        "length/mean": mean(lengths),
+        "length/max": max(lengths),
+        "length/truncated": mean([r.finish == "length" for r in rollouts]),
+        "reflection/share": mean([n > 0 for n in reflections]),
+        "reflection/per_response": mean(reflections),
+        "language/mixed": mean([len(w) > 1 for w in words]),
+        "language/chinese": mean([w["han"] > 0 and w["latin"] == 0 for w in words]),
+    }
+    row |= {f"verdict/{verdict}": mean([r.verdict == verdict for r in rollouts]) for verdict in VERDICTS}
+    for name in sorted({name for r in rollouts for name in r.parts}):
+        row[f"reward/{name}"] = mean([part for r in rollouts if (part := r.parts.get(name)) is not None])
+    return row

@@ -1,0 +1,243 @@
+r"""Plain numbers: read exactly, in the many ways in which they are written, and compared."""
+
+import functools
+import math
+import re
+from fractions import Fraction
+from typing import NamedTuple
+
+from r1jax.graders.math.words import AMBIGUOUS, UNITS, is_unit, is_word, unit_name
+
+_MAX_LENGTH = 400
+
+
+class Number(NamedTuple):
+    """A plain number.
+
+    Attributes:
+        value: what it is worth, exactly as written.
+        places: the decimal places it is written with, where it has six significant digits or more; else None.
+        unit: one spelling of its unit of measure, as m^1 s^-2; "": none, or the name of what is counted.
+    """
+
+    value: Fraction
+    places: int | None = None
+    unit: str = ""
+
+
+# Possessive (++), so that no text makes the search go back over what it has read.
+_INTEGER = r"(?:\d{1,3}(?:,\d{3})++(?!\d)|\d{1,3}(?:\ \d{3})++(?!\d)|\d++)"
+_FRACTION = rf"\\frac\s*\{{\s*([-+]?{_INTEGER})\s*\}}\s*\{{\s*([-+]?{_INTEGER})\s*\}}"
+_NUMBER = re.compile(rf"""
+    (?:\(?[A-J]\)[.:]?\s+|\(?[A-J][.:]\s+|\\text\{{\s*\([A-J]\)\s*\}}\s*)?    # the label of a choice
+    (?P<sign>[-+]?)\s*[$€£¥₹＄]?\s*(?P<inner>[-+]?)\s*
+    (?:(?P<whole>{_INTEGER})?\s*{_FRACTION}
+      |(?:(?P<units>\d++)\s+)?(?P<over>{_INTEGER})\s*/\s*(?P<under>{_INTEGER})
+      |10\s*\^\s*(?:\{{\s*(?P<ten>[-+]?\d{{1,3}})\s*\}}|(?P<tens>[-+]?\d{{1,3}}))
+      |(?P<decimal>(?:{_INTEGER}(?:\.\d*+)?|\.\d++))
+       (?:\\overline\s*\{{(?P<repeating>\d++)\}}
+         |\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*(?:\{{\s*)?(?P<power>[-+]?\d{{1,3}})\s*\}}?
+         |[eE](?P<e>[-+]?\d{{1,3}}))?)
+    (?P<scale>\s*(?:\\text\s*\{{\s*)?(?:(?:hundred|thousand|million|billion|trillion|dozen)s?\b|[百千万亿]+)(?:\s*\}})?)?
+    (?P<percent>\s*(?:%|(?:\\text\s*\{{\s*)?(?:per\s?cent|pct)\b\s*\}}?))?
+    """, re.VERBOSE | re.ASCII)  # fmt: skip
+_SIGN_IN_BRACKETS = [
+    (re.compile(r"^-?\s*\(\s*(-?)\s*(\\frac\s*\{\d+\}\s*\{\d+\}|[\d.]+)\s*\)$"), r"\1\2"),
+    (re.compile(r"^\(\s*-\s*(\d+)\s*\)\s*/\s*(\d+)$|^(\d+)\s*/\s*\(\s*-\s*(\d+)\s*\)$"), r"-\1\3/\2\4"),
+]
+_SCALES = {
+    "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
+    "百": 100, "千": 1000, "万": 10**4, "亿": 10**8,
+}  # fmt: skip
+_CARDINALS = re.findall(r"\w+", """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+    eighteen nineteen twenty
+    """)  # fmt: skip
+_ORDINALS = re.findall(r"\w+", """
+    first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth
+    sixteenth seventeenth eighteenth nineteenth twentieth
+    """)  # fmt: skip
+_WORD_NUMBERS = {word: value for value, word in enumerate(_CARDINALS)} | {
+    word: f"{value}th" for value, word in enumerate(_ORDINALS, 1)
+}
+_CHINESE_DIGITS = "〇一二三四五六七八九十"
+_CHINESE_FRACTION = re.compile(r"([一二三四五六七八九十])分之([一二三四五六七八九十])")
+_IN_BRACKETS = re.compile(r"^\((\\frac\s*\{[^{}]*\}\s*\{[^{}]*\}|[\d.]+)\)(\s*\^\\circ.*)$", re.DOTALL)
+_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_MEASURE = r"(?:\\text\s*\{[^{}]*\}|\\(?:mu|Omega)(?![A-Za-z])|[A-Za-z]+|\s|\^\s*\{?-?[1-4]\}?)"
+_UNIT = re.compile(
+    rf"\s*(?:\\text\s*\{{(?P<text>[^{{}}]*)\}}|\\mu(?=\s*\\text)|(?P<symbol>\\(?:mu|Omega)(?![A-Za-z]))"
+    rf"|(?P<word>(?<![A-Za-z\\])[A-Za-z]+)|\^\\circ|[$€£¥₹＄¢]|(?P<chinese>[\u4e00-\u9fff]{{1,8}})"
+    rf"|\\frac\s*\{{(?P<over>{_MEASURE}+)\}}\s*\{{(?P<under>{_MEASURE}+)\}})"
+    r"(?:\s*\^\s*\{?-?[1-4]\}?)?\s*(?:[./-]|\\cdot(?![A-Za-z]))?"
+)
+
+
+@functools.lru_cache(maxsize=4096)
+def number(text: str, symbols: bool = False) -> Number | None:
+    r"""Reads a plain number, exactly; None where the text is anything else.
+
+    Plain are integers, decimals (also repeating ones, `0.\overline{3}`), fractions and mixed numbers of integers,
+    scientific notation and percentages, with a currency before or a unit behind that does no arithmetic. A fraction
+    that is worth an integer is a division still to be done, and no plain number.
+
+    Args:
+        text: tidied (`notation.tidy`).
+        symbols: whether a letter behind the number may be a unit's symbol, `300 K`: in an answer to a reference that is
+            a plain number. In a reference `m` is a symbol, unless it says `\\text{m}`.
+    """
+    if len(text) > _MAX_LENGTH:
+        return None
+    match = _NUMBER.match(_spelled_in_digits(_unwrapped(text)))
+    if not match or (match["sign"] and match["inner"]) or not _is_unit(unit := match.string[match.end() :], symbols):
+        return None
+    value, places = _value(match)
+    if value is None:
+        return None
+    if match["percent"]:
+        value, places = value / 100, places and places + 2
+    if match["scale"]:
+        value, places = value * _scale(match["scale"]), None
+    return Number(-value if "-" in (match["sign"], match["inner"]) else value, places, _unit_of(match, unit))
+
+
+def same(a: Number, b: Number) -> bool:
+    """Whether two numbers are equal: exactly, or one is the other rounded to six significant digits or more.
+
+    A unit may be left out; where both have one, it is the same: 15 cm^2 is neither 15 cm^3 nor 15 m^2.
+    """
+    if a.unit and b.unit and a.unit != b.unit:
+        return False
+    return a.value == b.value or _rounds_to(a, b) or _rounds_to(b, a)
+
+
+def _rounds_to(a: Number, b: Number) -> bool:
+    """Whether b is the endless decimal a cut to b's places."""
+    return b.places is not None and not _is_finite(a.value) and round(a.value, b.places) == b.value
+
+
+def places(decimal: str) -> int:
+    """The decimal places that a number is written with; two more for a percentage."""
+    digits = re.match(r"[^.]*\.(\d*)", decimal)
+    return (len(digits[1]) if digits else 0) + 2 * ("%" in decimal)
+
+
+def _unwrapped(text: str) -> str:
+    r"""Without brackets, dollars or \text around the whole; (1,234) may be a pair, and stays."""
+    text = text.strip()
+    for opening, closing in (("$", "$"), (r"\(", r"\)"), (r"\text{", "}"), ("(", ")"), (r"\{", r"\}"), ("{", "}")):
+        if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening):
+            inner = text[len(opening) : len(text) - len(closing)]
+            pair = "," in inner and opening[0] in "({"
+            if opening not in inner and closing not in inner and not pair:
+                text = inner.strip()
+    return text
+
+
+def _spelled_in_digits(text: str) -> str:
+    """A number that is written as a word, in digits: six, sixth, 六分之一; and a fraction out of brackets."""
+    word = _WORD_NUMBERS.get(text.lower().replace("-", " "))
+    if word is not None:
+        return str(word)
+    if fraction := _CHINESE_FRACTION.fullmatch(text):
+        under, over = (_CHINESE_DIGITS.index(fraction[part]) for part in (1, 2))
+        return rf"\frac{{{over}}}{{{under}}}"
+    bracketed = _SIGN_IN_BRACKETS[0][0].match(text)
+    if bracketed and text[0] == "-" and not bracketed[1]:
+        return f"-{bracketed[2]}"
+    return _IN_BRACKETS.sub(r"\1\2", _SIGN_IN_BRACKETS[1][0].sub(_SIGN_IN_BRACKETS[1][1], text))
+
+
+def _scale(words: str) -> int:
+    """What a number before such a word is multiplied by: thousand, 万."""
+    word = re.sub(r"\\text|[\s{}]", "", words).removesuffix("s")
+    return _SCALES[word] if word in _SCALES else math.prod(_SCALES[character] for character in word)
+
+
+def _integer(text: str) -> int:
+    return int(text.replace(",", "").replace(" ", ""))
+
+
+def _value(match: re.Match[str]) -> tuple[Fraction | None, int | None]:
+    """The absolute value of a match of _NUMBER, and its decimal places where they are many enough to be rounded to."""
+    over, under = (match["over"], match["under"]) if match["over"] else match.groups()[3:5]
+    if over:
+        return _quotient(_integer(over), _integer(under), match["whole"] or match["units"]), None
+    if match["decimal"] is None:
+        return Fraction(10) ** int(match["ten"] or match["tens"]), None
+    head, _, decimals = match["decimal"].replace(",", "").replace(" ", "").partition(".")
+    value = Fraction(int(head + decimals), 10 ** len(decimals))
+    if repeating := match["repeating"]:
+        tail = Fraction(int(repeating), 10 ** len(decimals) * (10 ** len(repeating) - 1))
+        return (value + tail if "." in match["decimal"] else None), None
+    exponent = match["power"] or match["e"]
+    many = decimals and not exponent and len((head + decimals).lstrip("0")) >= 6
+    return value * Fraction(10) ** int(exponent or 0), len(decimals) if many else None
+
+
+def _quotient(over: int, under: int, whole: str | None) -> Fraction | None:
+    """A fraction or mixed number; None where it is none, or still to be divided."""
+    if under == 0 or (over and over % under == 0):
+        return None
+    fraction = Fraction(over, under)
+    if not whole:
+        return fraction
+    return _integer(whole) + fraction if 0 < over < under else None
+
+
+def _is_finite(value: Fraction) -> bool:
+    """Whether a fraction has a decimal that ends."""
+    denominator = value.denominator
+    for prime in (2, 5):
+        while denominator % prime == 0:
+            denominator //= prime
+    return denominator == 1
+
+
+def _is_unit(text: str, symbols: bool) -> bool:
+    """Whether nothing but a unit, or words that do no arithmetic, stands behind a number."""
+    text = text.rstrip(" .,;")
+    if not is_unit(" ".join(words for words in re.split(r"[^A-Za-z.']+", _TEXT.sub(r" \1 ", text)) if words)):
+        return False
+    position = 0
+    while position < len(text):
+        match = _UNIT.match(text, position)
+        if not match or (match["symbol"] and not symbols):
+            return False
+        if not is_unit(match["text"] or match["chinese"] or ""):
+            return False
+        glued = position == 0 and not text[0].isspace()
+        if match["word"] and not _is_unit_word(text, match.start("word"), match.end("word"), glued, symbols):
+            return False
+        if match["over"] and not all(_is_measure(match[part], symbols) for part in ("over", "under")):
+            return False
+        position = match.end()
+    return True
+
+
+def _is_unit_word(text: str, start: int, end: int, glued: bool, symbols: bool) -> bool:
+    """Whether letters that stand by themselves, outside of `\\text`, are a unit or the name of what is counted."""
+    word = text[start:end]
+    if len(word) == 1:
+        joins = word == "a" and re.match(r"\s+[A-Za-z]{2}", text[end:])  # 5 a day
+        return bool(joins) or (word in UNITS and (symbols or text[:start].rstrip().endswith(("/", "}", "."))))
+    if word in AMBIGUOUS:
+        return symbols
+    if word in ("of", "in", "on", "an", "by", "at") and re.match(r"\s+[A-Za-z]{2}", text[end:]):
+        return True
+    return word in UNITS or (len(word) >= (4 if glued else 3) and is_word(text, start, end))
+
+
+def _is_measure(text: str, symbols: bool) -> bool:
+    """Whether one side of a fraction behind a number is a unit."""
+    words = re.findall(r"[A-Za-z]+", re.sub(r"\\(?:text|mu|Omega)", " ", text))
+    return all(word in UNITS for word in words) and (symbols or r"\text" in text)
+
+
+def _unit_of(match: re.Match[str], behind: str) -> str:
+    """The name of the unit behind a number, or of the currency before it."""
+    behind = _TEXT.sub(r" \1 ", behind.replace(r"^\circ", " ° ")).strip(" .,;")
+    fraction = re.fullmatch(r"\s*\\frac\s*\{(.*?)\}\s*\{(.*?)\}\s*", behind)
+    behind = f"{fraction[1]}/{fraction[2]}" if fraction else behind
+    before = next((sign for sign in "$＄€£¥₹" if sign in match[0]), "")
+    return unit_name(behind) or unit_name(before)

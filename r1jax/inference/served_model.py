@@ -1,0 +1,137 @@
+"""Samples from a model behind an OpenAI-compatible server: the same call as the engine's, and no weights of ours."""
+
+import dataclasses
+import hashlib
+import logging
+import pathlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from r1jax.config import at_least, printable, seconds
+from r1jax.data.types import Prompt, Rollout
+from r1jax.inference.usage import Usage
+from r1jax.io.openai_client import MissedReply, Server
+from r1jax.models.config import Truncation
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class EndpointConfig:
+    """Where the model is.
+
+    Attributes:
+        base_url: of the server, say http://localhost:8000/v1; "": there is none.
+        model: as the server names it.
+        api_key_env: the environment variable that holds the key; "" where none is needed.
+        in_flight: requests at a time.
+        timeout_s: seconds that a request may take as a whole.
+        retries: of a request that failed; after them the sample is missing, and drawn when the run is started again.
+        requests_per_minute: at most so many, retries among them, evenly spread; 0: as they come.
+        price_per_million_input, price_per_million_output: of tokens, in any currency; 0: tokens are counted alone.
+    """
+
+    base_url: str = ""
+    model: str = ""
+    api_key_env: str = "OPENAI_API_KEY"
+    in_flight: int = 16
+    timeout_s: float = 1800.0
+    retries: int = 5
+    requests_per_minute: float = 0.0
+    price_per_million_input: float = 0.0
+    price_per_million_output: float = 0.0
+
+    def __post_init__(self):
+        at_least(1, self, "in_flight")
+        at_least(0, self, "retries", "requests_per_minute", "price_per_million_input", "price_per_million_output")
+        if bool(self.base_url) != bool(self.model):
+            raise ValueError("an endpoint needs both base_url and model")
+        seconds(self, "timeout_s")
+
+
+class Endpoint:
+    """Asks a server, several samples at a time.
+
+    Attributes:
+        usage: what it has cost so far.
+    """
+
+    def __init__(
+        self, cfg: EndpointConfig, max_new_tokens: int, truncation: Truncation, chat: bool,
+        usage: pathlib.Path | None = None, template_arguments: Mapping[str, Any] = MappingProxyType({}),
+    ):  # fmt: skip
+        """Makes no request.
+
+        Args:
+            chat: send the text as a user's message; else have it continued as it stands.
+            usage: the file that keeps what replies cost, and may hold that of earlier runs; None: it is kept nowhere.
+            template_arguments: what else the server's chat template reads, sent as `chat_template_kwargs`, which vLLM
+                and SGLang know; a server that does not may refuse the request.
+
+        Raises:
+            ValueError: there is no key or no address, or a top-k, which the protocol does not know.
+        """
+        if truncation.top_k:
+            raise ValueError(f"OpenAI's protocol has no top-k: set sampling.truncation.top_k={truncation.top_k} to 0")
+        self._cfg, self._chat = cfg, chat
+        self.usage = Usage(usage, cfg.price_per_million_input, cfg.price_per_million_output)
+        self._server = Server(
+            "the endpoint", cfg.base_url, cfg.model, cfg.api_key_env, cfg.timeout_s, cfg.retries,
+            cfg.requests_per_minute,
+        )  # fmt: skip
+        self._settings = {
+            "max_tokens": max_new_tokens, "temperature": truncation.temperature, "top_p": truncation.top_p,
+        }  # fmt: skip
+        if template_arguments:
+            self._settings["chat_template_kwargs"] = dict(template_arguments)
+
+    def generate(
+        self, prompts: Sequence[Prompt], samples: int, seed: tuple[int, ...],
+        on_finish: Callable[[Rollout], None] = lambda rollout: None, skip: Collection[tuple[str, int]] = (),
+    ) -> list[Rollout]:  # fmt: skip
+        """Draws what `Engine.generate` would, from prompts' texts; servers that know seeds repeat themselves.
+
+        A rollout's log-probs are empty and its ids are -1, as many as the server says it sampled. A thought that the
+        server keeps apart from the content is put back before it, in its tags.
+
+        Raises:
+            ValueError: the server refuses the key, the model or the address, or all that it was asked first.
+        """
+        wanted = [(prompt, s) for prompt in prompts for s in range(samples) if (prompt.id, s) not in skip]
+        done, refused = {}, 0
+        threads = ThreadPoolExecutor(self._cfg.in_flight, thread_name_prefix="endpoint")
+        try:
+            asked = [threads.submit(self._ask, prompt, s, seed) for prompt, s in wanted]
+            for future in as_completed(asked):
+                reply = future.result()
+                if isinstance(reply, Rollout):
+                    done[reply.prompt.id, reply.sample] = reply
+                    on_finish(reply)
+                    continue
+                # One prompt may be too long, or not to the server's liking; all of them are the config's fault.
+                refused += reply.kind == "HTTP 400"
+                if not (done or skip) and refused == min(self._cfg.in_flight, len(wanted)):
+                    raise ValueError(f"{self._cfg.model!r} at {self._cfg.base_url}: {printable(str(reply))}")
+        finally:
+            threads.shutdown(cancel_futures=True)
+        if misses := self._server.misses():
+            _log.warning("%s", misses)
+        return [done[prompt.id, s] for prompt, s in wanted if (prompt.id, s) in done]
+
+    def _ask(self, prompt: Prompt, sample: int, seed: tuple[int, ...]) -> Rollout | MissedReply:
+        """One sample, or why there is none."""
+        word = hashlib.sha256(repr((seed, prompt.id, sample)).encode()).digest()[:4]
+        text = {"messages": [{"role": "user", "content": prompt.text}]} if self._chat else {"prompt": prompt.text}
+        request = {**text, **self._settings, "seed": int.from_bytes(word) >> 1}
+        try:
+            reply = self._server.ask(request, lambda tokens: self.usage.add(prompt.id, sample, tokens))
+        except MissedReply as missed:
+            _log.warning("no sample %d of %s: %s", sample, printable(prompt.id), printable(str(missed)))
+            return missed
+        # A view, which takes no memory whatever the server says.
+        ids = np.broadcast_to(np.int32(-1), reply.tokens[1] if reply.tokens else 0)
+        return Rollout(prompt, sample, ids, np.zeros(0, np.float32), reply.text, reply.finish)

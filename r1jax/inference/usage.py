@@ -1,0 +1,83 @@
+"""What a server was asked and what it cost: a line a reply in a file, so that no kill forgets what was paid."""
+
+import json
+import pathlib
+import threading
+from typing import Any
+
+from r1jax.io import jsonl
+
+
+class Usage:
+    """Counts replies and their tokens, those of earlier runs on the same file among them.
+
+    Replies whose sample was never kept count too: they were paid. Not counted: requests that failed, unless their
+    useless reply named a price, and the one reply whose line a kill cut off.
+
+    Attributes:
+        replies: so far.
+        prompt_tokens, completion_tokens: what the server says it used; thoughts that it keeps to itself are among the
+            latter.
+        untold: replies of which the server says nothing.
+    """
+
+    def __init__(self, path: pathlib.Path | None = None, input_price: float = 0.0, output_price: float = 0.0):
+        """Reads what is there.
+
+        Args:
+            path: a JSONL file, made with the first reply; None: nothing is kept.
+            input_price, output_price: of a million tokens.
+        """
+        self._path, self._prices, self._lock = path, (input_price, output_price), threading.Lock()
+        self.replies = self.prompt_tokens = self.completion_tokens = self.untold = 0
+        if path and path.exists():
+            for line in path.read_bytes().splitlines():
+                try:
+                    row = json.loads(line)
+                    self._count(_tokens(row["prompt_tokens"]), _tokens(row["completion_tokens"]))
+                except (ValueError, LookupError, TypeError):  # cut off
+                    continue
+
+    def add(self, id_: str, sample: int, tokens: tuple[int, int] | None) -> None:
+        """Counts a reply, from any thread.
+
+        Args:
+            id_, sample: what was asked.
+            tokens: of the prompt and of the reply; None: the server does not say.
+        """
+        prompt, completion = tokens or (None, None)
+        with self._lock:
+            self._count(prompt, completion)
+            if self._path:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                row = {"id": id_, "sample": sample, "prompt_tokens": prompt, "completion_tokens": completion}
+                jsonl.append(self._path, row)
+
+    @property
+    def cost(self) -> float:
+        """In the prices' currency."""
+        return (self.prompt_tokens * self._prices[0] + self.completion_tokens * self._prices[1]) / 1e6
+
+    def row(self) -> dict[str, Any]:
+        """All counts, as plain JSON; the cost where there are prices."""
+        counts = {"replies": self.replies, "prompt_tokens": self.prompt_tokens,
+                  "completion_tokens": self.completion_tokens, "untold": self.untold}  # fmt: skip
+        return {**counts, "cost": self.cost} if any(self._prices) else counts
+
+    def line(self) -> str:
+        """The counts in words, for the console."""
+        price = f", {self.cost:,.4f} in the prices' currency" if any(self._prices) else ""
+        untold = f" ({self.untold} replies did not say)" if self.untold else ""
+        return (f"{self.replies} replies, {self.prompt_tokens:,} prompt and {self.completion_tokens:,} completion "
+                f"tokens{untold}{price}")  # fmt: skip
+
+    def _count(self, prompt: int | None, completion: int | None) -> None:
+        self.replies += 1
+        self.untold += prompt is None
+        self.prompt_tokens += prompt or 0
+        self.completion_tokens += completion or 0
+
+
+def _tokens(count: Any) -> int | None:
+    """A count of a line; None: it holds none, or one that earlier versions took from a server unchecked."""
+    return count if type(count) is int and count >= 0 else None

@@ -1,4 +1,0 @@
-"""Scripts that run inside sandboxes, where there is only Python's own library: they import nothing of r1jax.
-
-`r1jax.rewards.scripts` hands them over.
-"""

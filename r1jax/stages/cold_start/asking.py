@@ -1,0 +1,197 @@
+"""Asks a model for thoughts and summaries, each sample on record, graded, and read as a candidate."""
+
+import dataclasses
+import pathlib
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from r1jax.config import ConfigError, fingerprint
+from r1jax.data.tasks import prompt_text
+from r1jax.data.types import Grade, Prompt, Rollout
+from r1jax.evaluation.collect import collect
+from r1jax.evaluation.record import Record
+from r1jax.graders import grader_table
+from r1jax.inference.sampler import Sampler
+from r1jax.io import jsonl
+from r1jax.rewards.config import GraderConfig
+from r1jax.rewards.pool import GraderPool
+from r1jax.stages.asking_config import DirectConfig, FewShotConfig
+from r1jax.stages.cold_start.candidates import CUT_OFF, NOT_IN_FORM, Candidate, as_rollout, fault_of_grade, language_for
+from r1jax.text.chat import find_response
+from r1jax.text.cold_start_prompts import DIRECT, EXAMPLES, FEW_SHOT, Example, few_shot, fill, in_language
+from r1jax.training.metrics import say
+
+WAYS = ("few_shot", "direct", "zero", "rewrite")  # in this order: each has randomness of its own
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """How something is asked.
+
+    Attributes:
+        way: its name, one of `WAYS`, and its record's folder.
+        asked: what `write` depends on beside the prompt, for the record.
+        write: a prompt as text, before any chat template.
+        chat: speak to the model through its chat template; else it continues the text.
+        tags: a reply has to be in the R1-Zero tags; else a thought that the model keeps apart will do.
+        ends: a reply has to end with the tags; else what a model that continues texts says after them is left out.
+    """
+
+    way: str
+    asked: str
+    write: Callable[[Prompt], str]
+    chat: bool
+    tags: bool
+    ends: bool = False
+
+    def read(self, rollout: Rollout) -> tuple[str, str, str]:
+        """A reply's thought and summary, and what is wrong with its form, "" for nothing."""
+        response = rollout.response if self.ends else find_response(rollout.whole, continued=not self.chat)
+        closed = response.well_formed and not self.chat and not self.ends
+        if rollout.finish != "stop" and not closed:
+            return response.thought, response.final, CUT_OFF
+        usable = response.well_formed or (not self.tags and response.thought and response.final)
+        return response.thought, response.final, "" if usable else NOT_IN_FORM
+
+
+def few_shot_request(cfg: FewShotConfig, chat: bool, seed: int) -> Request:
+    """How it is asked with examples, a draw of them for each question, never that question's own.
+
+    Raises:
+        FileNotFoundError, ValueError: see `jsonl.read_objects`.
+    """
+    shown = _examples(cfg.examples) if cfg.examples else EXAMPLES
+
+    def write(prompt: Prompt) -> str:
+        language = language_for(prompt.question, prompt.metadata)
+        others = [e for e in shown.get(language) or shown.get("en", ()) if e.prompt != prompt.question]
+        if len(others) < cfg.shots:
+            raise ConfigError(f"config.few_shot.shots={cfg.shots}, and there are {len(others)} examples for a question "
+                              f"in {language or 'no language'}: {prompt.question[:60]!r}")  # fmt: skip
+        return few_shot(prompt.question, random.Random(f"{seed}/{prompt.id}").sample(others, cfg.shots), language, chat)
+
+    return Request("few_shot", fingerprint([shown, cfg.shots, FEW_SHOT]), write, chat, tags=not chat)
+
+
+def _examples(path: str) -> dict[str, tuple[Example, ...]]:
+    """Examples by language."""
+
+    def make(row: jsonl.Row, line: int) -> Example:
+        jsonl.check_prompt_alone(row)
+        for key in ("prompt", "thought", "summary"):
+            jsonl.check_text(key, row.get(key))
+        return Example(row["prompt"], row["thought"], row["summary"])
+
+    by_language: dict[str, tuple[Example, ...]] = {}
+    for example in jsonl.read_objects(path, make, mend="mend it, or take it out")[0]:
+        language = language_for(example.prompt, {})
+        by_language[language] = (*by_language.get(language, ()), example)
+    return by_language
+
+
+def direct_request(cfg: DirectConfig, chat: bool) -> Request:
+    """How it is asked without examples."""
+
+    def write(prompt: Prompt) -> str:
+        ours = in_language(DIRECT, language_for(prompt.question, prompt.metadata))
+        return fill(cfg.instruction or ours, prompt=prompt.question)
+
+    return Request("direct", fingerprint(cfg.instruction or DIRECT), write, chat, tags=not chat)
+
+
+@dataclasses.dataclass(frozen=True)
+class Asking:
+    """What all requests of a collection share.
+
+    Attributes:
+        workdir: a folder in it holds the record of each way.
+        setup: what samples depend on beside the model and how it is asked.
+        seed: of sampling.
+        names: who grades, of `r1jax.graders.grader_table`.
+        cfg: how they grade.
+        pool: where they work; None in all processes but the first.
+    """
+
+    workdir: pathlib.Path
+    setup: Mapping[str, Any]
+    seed: int
+    names: frozenset[str]
+    cfg: GraderConfig
+    pool: GraderPool | None
+
+    def collect(self, request: Request, prompts: Sequence[Prompt], samples: int, model: Sampler) -> list[Candidate]:
+        """Draws and grades what the record does not hold yet. Candidates in the order of prompts and samples.
+
+        What a server did not answer is missing, and drawn when the run is started again. Prompts that the model cannot
+        hold with a response are left out, and counted on the console.
+
+        Returns:
+            in all processes but the first, none.
+
+        Raises:
+            ConfigError: the record holds samples drawn otherwise.
+        """
+        prompts = [self._dressed(prompt, request, model) for prompt in prompts]
+        if model.prompt_limit is not None:
+            asked = len(prompts)
+            prompts = [prompt for prompt in prompts if len(prompt.ids) <= model.prompt_limit]
+            if left_out := asked - len(prompts):
+                say(f"{request.way}: {left_out} prompts of more than {model.prompt_limit} tokens left out")
+        setup = {"model": model.stamp, "chat": request.chat, "asked": request.asked,
+                 "template_arguments": dict(model.template_arguments), **self.setup}  # fmt: skip
+        record = collect(
+            request.way, self.workdir / request.way, setup, self._grader(), prompts, samples,
+            (self.seed, WAYS.index(request.way)), model.draw, self._grade(request),
+        )  # fmt: skip
+        return self._candidates(request, prompts, samples, record, model) if record else []
+
+    def _dressed(self, prompt: Prompt, request: Request, model: Sampler) -> Prompt:
+        text = request.write(prompt)
+        if model.tokenizer is None:
+            return dataclasses.replace(prompt, text=text)
+        text = prompt_text(text, "plain", request.chat, model.tokenizer, model.template_arguments)
+        return dataclasses.replace(prompt, text=text, ids=tuple(model.tokenizer.encode(text)))
+
+    def _grader(self) -> str:
+        """The stamp of who grades."""
+        limits = [fingerprint(self.cfg.code)] if {"code", "unittests"} & self.names else []
+        return " ".join([*(f"{name} {grader_table.version(name)}" for name in sorted(self.names)), *limits])
+
+    def _grade(self, request: Request) -> Callable[[Rollout], Callable[[], Grade]] | None:
+        if not self.pool:
+            return None
+
+        def grade(rollout: Rollout) -> Callable[[], Grade]:
+            thought, summary, fault = request.read(rollout)
+            if fault:
+                return lambda: Grade(0.0, "malformed")
+            pending = self.pool.submit(as_rollout(rollout.prompt, thought, summary))
+
+            def wait() -> Grade:
+                graded = pending.result()
+                return Grade(graded.parts.get("accuracy"), graded.verdict, graded.answer, graded.detail)
+
+            return wait
+
+        return grade
+
+    def _candidates(
+        self, request: Request, prompts: Sequence[Prompt], samples: int, record: Record, model: Sampler
+    ) -> list[Candidate]:
+        found = []
+        for prompt in prompts:
+            for sample in range(samples):
+                grade = record.grades.get((prompt.id, sample))
+                if grade is None:
+                    continue
+                thought, summary, fault = request.read(record.rollout(prompt, sample))
+                is_open = grade["verdict"] == "open"
+                provenance = {"way": request.way, "teacher": dict(model.stamp), "question": prompt.id,
+                              "sample": sample, "seed": self.seed}  # fmt: skip
+                found.append(Candidate(
+                    f"{request.way}:{prompt.id}:{sample}", prompt, thought, summary,
+                    language_for(prompt.question, prompt.metadata), provenance, None if is_open else prompt,
+                    fault or ("" if is_open else fault_of_grade(grade["score"])),
+                ))  # fmt: skip
+        return found

@@ -1,0 +1,259 @@
+"""Cold start: readable long chains of thought from four hands into one file (arXiv 2501.12948, section 2.3.1).
+
+The paper's ways: few-shot prompting with a long chain of thought as the example; direct prompting for a detailed answer
+with reflection and verification; R1-Zero's outputs in a readable form; post-processing by human annotators. Besides,
+chains of thought that are there already, in files. What comes out is for `stages.supervised`, as it is.
+
+Departures: the paper does not print its prompts, filters or counts; ours stand in `text.coldstart_prompts` and
+`stages.readable`. R1-Zero's outputs are rewritten by rule or by a teacher, and a person may follow.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from r1jax import config
+from r1jax.benchmarks.reading import data_hash
+from r1jax.data.tasks import Questions, is_held_out
+from r1jax.data.types import Prompt
+from r1jax.evaluation.record import write_json
+from r1jax.graders.grader_table import examine
+from r1jax.inference import sampler
+from r1jax.inference.as_trained import as_trained, check_chat, warn_otherwise
+from r1jax.inference.sampler import Sampler
+from r1jax.inference.served_model import EndpointConfig
+from r1jax.io import jsonl
+from r1jax.rewards.config import RewardConfig
+from r1jax.rewards.pool import GraderPool
+from r1jax.stages.asking_config import ColdStartConfig
+from r1jax.stages.check import check_coldstart
+from r1jax.stages.cold_start import candidates, readable, review, rewriting
+from r1jax.stages.cold_start.asking import Asking, Request, direct_request, few_shot_request
+from r1jax.stages.cold_start.candidates import HELD_OUT, Candidate, fault_of_grade
+from r1jax.text import prompt_form
+from r1jax.text.chat import join_response, render
+from r1jax.training.metrics import say
+
+_LIMIT_KEY = "questions.max_prompt_tokens"  # of whatever is asked about a question, examples and all
+
+
+def run(cfg: ColdStartConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path:
+    """Collects, going on where `workdir` stops. Returns the file of samples, `workdir/samples.jsonl`.
+
+    Beside it: `table.json`, how many were found, kept and dropped, and why; `review_out.jsonl`, for editors;
+    `usage.json`, what a server cost; and the record of what was drawn, a folder for each way.
+
+    Raises:
+        ConfigError: see `check_coldstart`, `Record` and `review.read_back`.
+        FileNotFoundError, ValueError: a model, a file or a record cannot be read, or answers not be graded here.
+    """
+    check_coldstart(cfg)
+    few = cfg.few_shot and few_shot_request(cfg.few_shot, cfg.chat, cfg.seed)
+    direct = cfg.direct and direct_request(cfg.direct, cfg.chat)
+    prompts, names = _questions(cfg)
+    files = [each for name in cfg.files for each in candidates.from_file(pathlib.Path(cfg.data), name)]
+    zero = candidates.from_record(pathlib.Path(cfg.zero.record), cfg.zero.from_step) if _has_record(cfg) else []
+    files, zero = ([_unless_held_out(each, cfg.held_out_share) for each in found] for found in (files, zero))
+    names |= {each.prompt.grader for each in files} | ({"maths", "exact"} if cfg.zero else set())
+    found: dict[str, list[Candidate]] = {}
+    with _graders(cfg, names) as pool:
+        asking = Asking(workdir, _setup(cfg), cfg.seed, frozenset(names), cfg.graders, pool)
+        if cfg.zero and cfg.zero.model:
+            zero = _sampled_zero(cfg, prompts, asking, mesh)
+        teacher = _teacher(cfg, workdir, mesh) if cfg.needs_teacher else None
+        if few:
+            found["few_shot"] = asking.collect(few, prompts, cfg.few_shot.samples, teacher)
+        if direct:
+            found["direct"] = asking.collect(direct, prompts, cfg.direct.samples, teacher)
+        if cfg.zero:
+            found["zero"] = _rewritten(cfg, zero, asking, teacher)
+        if files:
+            found["file"] = _graded_files(files, pool) if pool else []
+        if pool:
+            _finish(cfg, workdir, found, pool)
+            if teacher and teacher.usage:
+                write_json(workdir / "usage.json", teacher.usage.row())
+                say(f"teacher: {teacher.usage.line()}")
+    return workdir / "samples.jsonl"
+
+
+def _has_record(cfg: ColdStartConfig) -> bool:
+    return bool(cfg.zero and cfg.zero.record)
+
+
+def _questions(cfg: ColdStartConfig) -> tuple[list[Prompt], set[str]]:
+    """What is asked, not dressed for any model yet, and the names of who grades it."""
+    if not cfg.asks:
+        return [], set()
+    data = dataclasses.replace(cfg.questions, template="plain", chat=False, marker="", template_arguments={},
+                               max_prompt_tokens=0)  # fmt: skip
+    questions = Questions(data, cfg.seed, SimpleNamespace(encode=lambda text: ()), examine=examine)
+    asked = questions.training(cfg.count)
+    if left_out := questions.left_out():
+        say(f"{cfg.questions.path or 'tasks'}: {left_out}")
+    return asked, set(questions.graders)
+
+
+def _setup(cfg: ColdStartConfig) -> dict[str, Any]:
+    """What all samples depend on beside who is asked and how."""
+    sampling, truncation = cfg.sampling, cfg.sampling.truncation
+    questions = config.to_dict(cfg.questions) if cfg.questions else {}
+    if questions.get("path"):
+        path = pathlib.Path(questions["path"])
+        questions |= {"path": path.name, "hash": data_hash(path)}
+    return {
+        "questions": questions, "seed": cfg.seed, "temperature": truncation.temperature, "top_p": truncation.top_p,
+        "top_k": truncation.top_k, "max_new_tokens": sampling.max_new_tokens,
+        "compute": cfg.compute,
+    }  # fmt: skip
+
+
+@contextlib.contextmanager
+def _graders(cfg: ColdStartConfig, names: set[str]) -> Iterator[GraderPool | None]:
+    """Who grades, in process 0; None in the others."""
+    if jax.process_index():
+        yield None
+        return
+    with GraderPool(RewardConfig(graders=cfg.graders), cfg.seed, cfg.sampling.max_new_tokens, names) as pool:
+        yield pool
+
+
+def _prompt_limit(cfg: ColdStartConfig) -> int:
+    return cfg.questions.max_prompt_tokens if cfg.questions else 0
+
+
+def _teacher(cfg: ColdStartConfig, workdir: pathlib.Path, mesh: Mesh) -> Sampler:
+    teacher = sampler.open_sampler(
+        cfg.model, cfg.endpoint, cfg.sampling, cfg.chat, cfg.compute, mesh, workdir / "usage.jsonl",
+        cfg.template_arguments, _prompt_limit(cfg), _LIMIT_KEY,
+    )  # fmt: skip
+    check_chat(teacher.tokenizer, cfg.chat, "config.chat")
+    # Only these: what it is asked is written by each way, in no template.
+    warn_otherwise(SimpleNamespace(chat=cfg.chat, template_arguments=cfg.template_arguments), cfg.model)
+    return teacher
+
+
+def _sampled_zero(cfg: ColdStartConfig, prompts: Sequence[Prompt], asking: Asking, mesh: Mesh) -> list[Candidate]:
+    """Outputs of the R1-Zero checkpoint, which is let go of before a teacher is opened."""
+    zero = sampler.open_sampler(cfg.zero.model, EndpointConfig(), cfg.sampling, bool(cfg.questions.chat), None, mesh,
+                                max_prompt_tokens=_prompt_limit(cfg), limit_key=_LIMIT_KEY)  # fmt: skip
+    form = as_trained(cfg.questions, cfg.zero.model, zero.tokenizer, prompt_form.R1_ZERO, "config.questions")
+    zero = dataclasses.replace(zero, template_arguments=form.template_arguments)
+    request = Request("zero", form.template, lambda prompt: render(form.template, prompt.question), form.chat,
+                      tags=True, ends=True)  # fmt: skip
+    return asking.collect(request, prompts, cfg.zero.samples, zero)
+
+
+def _unless_held_out(each: Candidate, share: float) -> Candidate:
+    return dataclasses.replace(each, fault=HELD_OUT) if is_held_out(each.prompt.question, share) else each
+
+
+def _rewritten(
+    cfg: ColdStartConfig, found: Sequence[Candidate], asking: Asking, teacher: Sampler | None
+) -> list[Candidate]:
+    """R1-Zero's outputs in the readable form, of those that are worth it."""
+    # All of a question's: of those chosen here one may be spoiled by its rewriting.
+    chosen = readable.choose(found, cfg.marker, dataclasses.replace(cfg.readable, per_question=0))
+    kept = [each for each in chosen if not each.fault]
+    if cfg.zero.rewrite == "teacher":
+        better = rewriting.by_teacher(kept, asking, teacher, cfg.chat)
+    else:
+        better = rewriting.by_rule(kept, asking.pool, cfg.boxed) if asking.pool else []
+    by_id = {each.id: each for each in better}
+    return [by_id.get(each.id, each) for each in chosen]
+
+
+def _graded_files(found: Sequence[Candidate], pool: GraderPool) -> list[Candidate]:
+    """Chains of thought of files, with a fault where a rule finds them wrong."""
+    checked = [each for each in found if each.check and not each.fault]
+    graded = pool.score([each.rollout() for each in checked])
+    faults = {
+        each.id: fault_of_grade(rollout.parts["accuracy"]) for each, rollout in zip(checked, graded, strict=True)
+    }
+    return [dataclasses.replace(each, fault=each.fault or faults.get(each.id, "")) for each in found]
+
+
+def _in_sentences(found: Sequence[Candidate], pool: GraderPool, boxed: bool) -> list[Candidate]:
+    """Bare answers put in sentences, where the grader, if there is one, takes the sentence too."""
+    changed = {}
+    for each in found:
+        summary = rewriting.summary_of(each.summary, each.language, boxed)
+        if not each.fault and summary != each.summary:
+            changed[each.id] = dataclasses.replace(each, summary=summary, bare=False)
+    checked = [each for each in changed.values() if each.check]
+    for each, rollout in zip(checked, pool.score([each.rollout() for each in checked]), strict=True):
+        if rollout.parts["accuracy"] != 1.0:
+            del changed[each.id]
+    return [changed.get(each.id, each) for each in found]
+
+
+def _finish(
+    cfg: ColdStartConfig, workdir: pathlib.Path, found: Mapping[str, Sequence[Candidate]], pool: GraderPool
+) -> None:
+    """Chooses, sends out for review or takes it back, and writes what is left, with the table."""
+    everything = _in_sentences([each for way in found.values() for each in way], pool, cfg.boxed)
+    chosen = readable.choose(everything, cfg.marker, cfg.readable)
+    kept = [each for each in chosen if not each.fault]
+    reviewed: dict[str, int] = {}
+    if cfg.review:
+        path = pathlib.Path(cfg.review)
+        reviews = review.read_back(path, kept, cfg.marker, cfg.readable)
+        kept, reviewed = review.apply(kept, reviews)
+        review.refuse(path, _wrong_edits(path, kept, reviews, pool))
+        say(f"review {path}: " + ", ".join(f"{count} {name}" for name, count in reviewed.items()))
+    else:
+        review.send_out(workdir / "review_out.jsonl", kept)
+    judged = {each.id: each for each in kept}
+    chosen = [judged.get(each.id, each) for each in chosen]
+    samples = [each for each in chosen if not each.fault]
+    jsonl.write(workdir / "samples.jsonl", (_row(each, cfg.marker) for each in samples))
+    origins = [way for way in found if way != "file"] + list(cfg.files)
+    table = {
+        "found": {name: _counts([each for each in chosen if _origin(each) == name]) for name in origins},
+        "kept": len(samples), "languages": dict(Counter(each.language for each in samples)), "review": reviewed,
+    }  # fmt: skip
+    write_json(workdir / "table.json", table)
+    for name, row in table["found"].items():
+        reasons = "".join(f"; {count} {reason}" for reason, count in row["dropped"].items())
+        say(f"{name}: {row['kept']} of {row['found']} kept{reasons}")
+    say(f"{len(samples)} samples: {workdir / 'samples.jsonl'}")
+
+
+def _wrong_edits(
+    path: pathlib.Path, judged: Sequence[Candidate], reviews: Mapping[str, review.Review], pool: GraderPool
+) -> list[str]:
+    """What is to be said of edited texts that no longer give the right answer."""
+    edited = [each for each in judged if each.provenance.get("verdict") == "edit" and each.check]
+    graded = zip(edited, pool.score([each.rollout() for each in edited]), strict=True)
+    return [
+        f"{path}:{reviews[each.id].line}: the edited summary is graded {rollout.verdict!r}, its answer should be "
+        f"{each.check.answer[:100]!r}"
+        for each, rollout in graded
+        if rollout.parts["accuracy"] != 1.0
+    ]
+
+
+def _origin(each: Candidate) -> str:
+    """Its way, or the file that it is from."""
+    return each.provenance.get("file", each.provenance["way"])
+
+
+def _counts(found: Sequence[Candidate]) -> dict[str, Any]:
+    dropped = Counter(each.fault for each in found if each.fault)
+    return {"found": len(found), "kept": len(found) - dropped.total(), "dropped": dict(dropped.most_common())}
+
+
+def _row(each: Candidate, marker: str) -> dict[str, Any]:
+    """A sample, as fine-tuning takes it."""
+    return {
+        "id": each.id, "prompt": each.prompt.question, "response": join_response(each.thought, each.summary, marker),
+        "answer": each.prompt.answer, "source": each.prompt.source, "language": each.language,
+        "provenance": dict(each.provenance),
+    }  # fmt: skip

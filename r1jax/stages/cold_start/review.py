@@ -1,0 +1,166 @@
+"""Human review of what was collected (arXiv 2501.12948, section 2.3.1): a file goes out, and comes back judged."""
+
+import dataclasses
+import json
+import pathlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from r1jax import config
+from r1jax.config import ConfigError
+from r1jax.io import jsonl
+from r1jax.stages.cold_start.candidates import Candidate
+from r1jax.stages.cold_start.readable import ReadableConfig, fault
+
+VERDICTS = ("accept", "edit", "reject")
+REJECTED = "rejected in review"
+_TO_FILL_IN = ("verdict", "editor", "note")
+_KEYS = ("id", "prompt", "thought", "summary", *_TO_FILL_IN)
+_MOST_TOLD = 20  # faults at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Review:
+    """One line that came back.
+
+    Attributes:
+        line: its number, from 1.
+        verdict: one of `VERDICTS`; "": nobody has looked yet.
+        editor, note: who has, and what they say.
+        thought, summary: as edited.
+    """
+
+    line: int
+    verdict: str
+    editor: str
+    note: str
+    thought: str
+    summary: str
+
+
+def send_out(path: pathlib.Path, candidates: Sequence[Candidate]) -> None:
+    """Writes what is to be reviewed: a line each, of which an editor fills in `verdict`, `editor` and `note`.
+
+    Raises:
+        ConfigError: the file there holds work of an editor's, which would be lost.
+    """
+    if path.exists() and any(_is_touched(line) for line in path.read_bytes().split(b"\n")):
+        raise ConfigError(f"{path} holds verdicts: hand them in by --config.review, or move the file away")
+    jsonl.write(path, (
+        {"id": each.id, "prompt": each.prompt.question, "thought": each.thought, "summary": each.summary,
+         **dict.fromkeys(_TO_FILL_IN, "")}
+        for each in candidates
+    ))  # fmt: skip
+
+
+def _is_touched(line: bytes) -> bool:
+    """Whether an editor has been at a line: it is not as `send_out` writes them."""
+    try:
+        row = json.loads(line) if line.strip() else {}
+    except ValueError:
+        return True
+    return not isinstance(row, dict) or any(row.get(key) for key in _TO_FILL_IN)
+
+
+def read_back(
+    path: pathlib.Path, candidates: Sequence[Candidate], marker: str, cfg: ReadableConfig
+) -> dict[str, Review]:
+    """The lines of a reviewed file by id, those without a verdict among them.
+
+    An `accept` or a `reject` with a changed text is refused, for an edit might be lost; so is an `edit` without one.
+    White space is no change there. An edited text has to be as readable as any other.
+
+    Raises:
+        FileNotFoundError: no such file; names the nearest.
+        ConfigError: lines that cannot be used, each by its number.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(config.missing_file(path))
+    by_id = {each.id: each for each in candidates}
+    found: dict[str, Review] = {}
+    faults = []
+    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = _row(line)
+            if row["id"] in found:
+                raise ValueError(f"id {row['id']!r} is already that of line {found[row['id']].line}")
+            if row["id"] not in by_id:
+                raise ValueError(f"no sample has the id {row['id']!r}; nearest: {config.nearest(row['id'], by_id)}")
+            review = Review(number, *(row[key].strip() for key in (*_TO_FILL_IN, "thought", "summary")))
+            _check(review, row, by_id[row["id"]], marker, cfg)
+        except ValueError as error:
+            faults.append(f"{path}:{number}: {error}")
+        else:
+            found[row["id"]] = review
+    refuse(path, faults)
+    return found
+
+
+def refuse(path: pathlib.Path, faults: Sequence[str]) -> None:
+    """Raises ConfigError that tells these faults, the first of many; none: does nothing."""
+    if faults:
+        more = [f"and {len(faults) - _MOST_TOLD} more"] if len(faults) > _MOST_TOLD else []
+        raise ConfigError(f"{len(faults)} lines of {path} cannot be used; mend them, nothing was changed\n  "
+                          + "\n  ".join([*faults[:_MOST_TOLD], *more]))  # fmt: skip
+
+
+def _row(line: bytes) -> dict[str, str]:
+    """A line's fields, all of them strings."""
+    try:
+        row = json.loads(line.decode())
+    except ValueError as error:  # UnicodeDecodeError is one too
+        raise ValueError(f"not JSON in UTF-8: {error}") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"a {type(row).__name__}, should be an object with {', '.join(_KEYS)}")
+    for key in _KEYS:
+        if key not in row:
+            raise ValueError(f"no {key!r}; it has: {config.nearest(key, row)}")
+        if not isinstance(row[key], str):
+            raise ValueError(f"{key!r} is {row[key]!r}, should be a string")
+    return row
+
+
+def _check(review: Review, row: Mapping[str, str], sent: Candidate, marker: str, cfg: ReadableConfig) -> None:
+    """Raises ValueError where a line's verdict and its texts do not go together."""
+    if review.verdict not in ("", *VERDICTS):
+        raise ValueError(f"verdict {review.verdict!r}, should be one of: {', '.join(VERDICTS)}")
+    if review.verdict and not review.editor:
+        raise ValueError(f"verdict {review.verdict!r} of no editor: say who, in 'editor'")
+    if _words(row["prompt"]) != _words(sent.prompt.question):
+        raise ValueError("the prompt is changed: it is not to be edited")
+    changed = [key for key in ("thought", "summary") if _words(row[key]) != _words(getattr(sent, key))]
+    if review.verdict == "edit":
+        if (review.thought, review.summary) == (sent.thought.strip(), sent.summary.strip()):
+            raise ValueError("verdict 'edit', and neither thought nor summary is changed: say accept, or change it")
+        if wrong := fault(sent.prompt.question, review.thought, review.summary, sent.language, marker, cfg):
+            raise ValueError(f"the edited text cannot be used: {wrong}")
+    elif changed:
+        said = f"verdict {review.verdict!r}" if review.verdict else "no verdict"
+        raise ValueError(f"{said}, and the {' and the '.join(changed)} is changed: say edit, or put back what was sent")
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+def apply(candidates: Sequence[Candidate], reviews: Mapping[str, Review]) -> tuple[list[Candidate], dict[str, int]]:
+    """The candidates as they were judged, verdict, editor and note in their provenance, and how many of each verdict.
+
+    What has no verdict, or no line at all, stays as it is.
+    """
+    judged, count = [], Counter()
+    for each in candidates:
+        review = reviews.get(each.id)
+        if not review or not review.verdict:
+            count["not reviewed" if review else "no line came back"] += 1
+            judged.append(each)
+            continue
+        count[review.verdict] += 1
+        said = {"verdict": review.verdict, "editor": review.editor, "note": review.note}
+        each = dataclasses.replace(each, provenance={**each.provenance, **said})
+        if review.verdict == "edit":
+            each = dataclasses.replace(each, thought=review.thought, summary=review.summary, bare=False)
+        judged.append(dataclasses.replace(each, fault=REJECTED) if review.verdict == "reject" else each)
+    return judged, dict(count)

@@ -1,0 +1,250 @@
+"""Rejection sampling: several answers of a policy to each question, of which the good ones become examples for SFT.
+
+The reasoning data of DeepSeek-R1's second fine-tuning (arXiv 2501.12948, section 2.3.3): samples of the RL checkpoint,
+kept where they are right by rule, or by a generative judge where no rule fits, and where the thought is readable.
+
+The workdir holds `record/`, every sample and grade as it came, to which a run started again adds what is missing; and,
+made anew from it at each run's end, `samples.jsonl`, the examples; `dropped.jsonl`, a line for each sample that is not
+among them; `table.json`, the counts. Other filters or graders need no new samples.
+
+Departures: how many samples, at what temperature, the thresholds and the judge's words are ours, for the paper gives
+none; questions of evaluations are left out by their words (`r1jax.data.decontaminate`) before anything is asked.
+"""
+
+import collections
+import dataclasses
+import itertools
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from jax.sharding import Mesh
+
+from r1jax import config
+from r1jax.benchmarks import reading
+from r1jax.data.decontaminate import Collision, DecontaminateConfig, Index
+from r1jax.data.tasks import DataConfig, Questions
+from r1jax.data.types import Prompt, Rollout
+from r1jax.evaluation import grading
+from r1jax.evaluation.collect import collect
+from r1jax.evaluation.record import Record, write_json
+from r1jax.graders import judge_protocols
+from r1jax.graders.grader_table import examine_for_reward
+from r1jax.inference import sampler
+from r1jax.inference.as_trained import as_trained
+from r1jax.io import jsonl
+from r1jax.rewards.workers import Workers
+from r1jax.stages.asking_config import RejectionConfig
+from r1jax.stages.rejection import filters, rejection_table
+from r1jax.stages.rejection.filters import Reason
+from r1jax.text import prompt_form
+from r1jax.text.chat import join_response
+from r1jax.training.metrics import clock, say
+
+# Keeps this stage's noise apart from an evaluation's, see `held_out.EVAL_STREAM`.
+REJECTION_STREAM = 2**31 - 2
+_CHUNK = 64  # samples that a process filters at a time
+_SAY_EVERY_S = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What became of the samples.
+
+    Attributes:
+        prompts: the questions that were asked.
+        contaminated: those that were not, and what they share with an evaluation.
+        kept: fit samples, in order.
+        dropped: (sample, reason) of the others, in order.
+        missing: samples that were not drawn, say because a server failed, or not graded.
+    """
+
+    prompts: Sequence[Prompt]
+    contaminated: Sequence[tuple[Prompt, Collision]]
+    kept: Sequence[Rollout]
+    dropped: Sequence[tuple[Rollout, Reason]]
+    missing: int
+
+
+def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path:
+    """Asks, grades, filters and writes, going on where `workdir` stops. Returns the file of examples.
+
+    Raises:
+        ConfigError: the workdir's samples were drawn otherwise, or an evaluation's questions cannot be found.
+        FileNotFoundError, ValueError: the model or the questions cannot be read, or not graded here.
+    """
+    model = sampler.open_sampler(cfg.model, cfg.endpoint, cfg.sampling, bool(cfg.data.chat), cfg.compute, mesh,
+                                 template_arguments=cfg.data.template_arguments,
+                                 max_prompt_tokens=cfg.data.max_prompt_tokens)  # fmt: skip
+    data = as_trained(cfg.data, cfg.model, model.tokenizer, prompt_form.R1_ZERO, "config.data")
+    cfg = dataclasses.replace(cfg, data=data)
+    questions = Questions(cfg.data, cfg.seed, model.tokenizer, examine=who_grades(cfg), prompt_limit=model.prompt_limit)
+    asked = questions.training(cfg.num_prompts)
+    if left_out := questions.left_out():
+        say(f"{cfg.data.path or 'tasks'}: {left_out}")
+    prompts, contaminated = keep_clear(cfg.decontaminate, asked)
+    by_grader = collections.Counter(prompt.grader for prompt in prompts)
+    say(f"{len(prompts)} questions, {cfg.samples} samples each, graded by "
+        + ", ".join(f"{name} ({count})" for name, count in sorted(by_grader.items()))
+        + (f"; {len(contaminated)} questions are those of evaluations and not asked" if contaminated else ""))
+    setup = {"model": model.stamp, "questions": _stamp(cfg.data), **sampler.settings(
+        cfg.seed, cfg.sampling, cfg.data.template, cfg.data.chat, cfg.data.marker, cfg.compute,
+        cfg.data.template_arguments,
+    )}  # fmt: skip
+    versions = {name: grading.version(name, cfg.graders, cfg.judge) for name in sorted(by_grader)}
+    stamps = {prompt.id: versions[prompt.grader] for prompt in prompts}
+    work = {(prompt.grader, prompt.source) for prompt in prompts}
+    with grading.open_graders(cfg.graders, cfg.judge, work, cfg.seed, cfg.sampling.max_new_tokens) as grade:
+        record = collect("rejection", workdir / "record", setup, stamps, prompts, cfg.samples,
+                         (cfg.seed, REJECTION_STREAM), model.draw, grade)  # fmt: skip
+    out = workdir / "samples.jsonl"
+    if record is not None:
+        chosen = choose(cfg, record, prompts, contaminated)
+        table = rejection_table.count(chosen, cfg.samples)
+        jsonl.write(out, (_example(cfg, model.stamp, rollout) for rollout in chosen.kept))
+        jsonl.write(workdir / "dropped.jsonl", _dropped(chosen))
+        stamp = {**setup, "graders": versions, "filters": config.to_dict(cfg.filters),
+                 "decontaminate": config.to_dict(cfg.decontaminate)}  # fmt: skip
+        write_json(workdir / "table.json", table | {"stamp": stamp})
+        rejection_table.show(table)
+        say(f"{len(chosen.kept)} examples: {out}")
+    return out
+
+
+def who_grades(cfg: RejectionConfig) -> Callable[[jsonl.Row], str]:
+    """Names the grader of a question's row, for `Questions`.
+
+    A rule, as in RL, but for rows of the grader "open" and of those in `cfg.judged`, and, where there is a judge, for
+    rows that name no grader and whose reference no rule can read. These the judge grades: by the facts of the reference
+    answer, or where there is none by whether it prefers the response to the row's `reference_output`. A row may also
+    name its protocol, a key of `judging.PROTOCOLS`, as its grader.
+    """
+
+    def name(row: jsonl.Row) -> str:
+        named = row.get("grader", "")
+        if named in judge_protocols.PROTOCOLS:
+            judge_protocols.PROTOCOLS[named].check(row)
+            return named
+        if named == "open" or named in cfg.judged:
+            return _protocol(row)
+        try:
+            found = examine_for_reward(row)
+        except ValueError as error:
+            if named or not cfg.judge.base_url:
+                raise ValueError(f"{error}; what no rule can grade a judge can, see config.judge and judged") from error
+            return _protocol(row)
+        return _protocol(row) if found in cfg.judged else found
+
+    return name
+
+
+def _protocol(row: jsonl.Row) -> str:
+    if row["answer"].strip():
+        return "facts"
+    if row.get("reference_output"):
+        judge_protocols.PROTOCOLS["preference"].check(row)
+        return "preference"
+    raise ValueError("no rule grades it, and a judge has nothing to go by: give it an 'answer', or a "
+                     "'reference_output' to compare with, or the 'grader' of a rule")  # fmt: skip
+
+
+def keep_clear(
+    cfg: DecontaminateConfig, prompts: Sequence[Prompt]
+) -> tuple[list[Prompt], list[tuple[Prompt, Collision]]]:
+    """The questions that no evaluation asks, and the others.
+
+    Raises:
+        ConfigError, FileNotFoundError, ValueError: see `reading.questions`.
+    """
+    if not cfg.against:
+        return list(prompts), []
+    index = Index((each for name in cfg.against for each in reading.questions(name, cfg.data)), cfg.ngram)
+    clear, contaminated = [], []
+    for prompt in prompts:
+        if found := index.collision(prompt.question, cfg.share):
+            contaminated.append((prompt, found))
+        else:
+            clear.append(prompt)
+    if not clear:
+        raise ValueError(f"all {len(prompts)} questions are those of evaluations (config.decontaminate): none is left")
+    return clear, contaminated
+
+
+def choose(
+    cfg: RejectionConfig, record: Record, prompts: Sequence[Prompt], contaminated: Sequence[tuple[Prompt, Collision]]
+) -> Chosen:
+    """Filters all samples that have a grade, in the questions' order."""
+    graded = [(prompt, sample) for prompt in prompts for sample in range(cfg.samples)
+              if (prompt.id, sample) in record.grades and (prompt.id, sample) in record.samples]  # fmt: skip
+    rollouts = (_graded(record, prompt, sample) for prompt, sample in graded)
+    kept, dropped, seen = [], [], set()
+    found = _with_reasons(rollouts, len(graded), cfg)
+    for _, pairs in itertools.groupby(found, key=lambda pair: pair[0].prompt.id):
+        group = list(pairs)
+        reasons = filters.choose([rollout for rollout, reason in group if not reason], cfg.filters, seen)
+        for rollout, reason in group:
+            if reason := reason or reasons.get(rollout.sample):
+                dropped.append((rollout, reason))
+            else:
+                kept.append(rollout)
+    return Chosen(prompts, contaminated, kept, dropped, len(prompts) * cfg.samples - len(graded))
+
+
+def _graded(record: Record, prompt: Prompt, sample: int) -> Rollout:
+    grade = record.grades[prompt.id, sample]
+    rollout = record.rollout(prompt, sample)
+    return dataclasses.replace(rollout, parts={"accuracy": grade["score"]}, verdict=grade["verdict"])
+
+
+def _with_reasons(
+    rollouts: Iterable[Rollout], total: int, cfg: RejectionConfig
+) -> Iterator[tuple[Rollout, Reason | None]]:
+    """Each with the reason, if any, for which it is dropped whatever the others are; found in processes."""
+    said, began, done = time.monotonic(), time.monotonic(), 0
+    waiting: collections.deque = collections.deque()
+    source = iter(rollouts)
+    with Workers(cfg.graders.workers, cfg.graders.memory_mb, languages=True) as workers:
+        while True:
+            while len(waiting) <= 2 * cfg.graders.workers and (chunk := list(itertools.islice(source, _CHUNK))):
+                found = workers.submit(filters.first_reasons, chunk, cfg.filters, timeout_s=float("inf"))
+                waiting.append((chunk, found))
+            if not waiting:
+                return
+            chunk, found = waiting.popleft()
+            yield from zip(chunk, found.result(), strict=True)
+            done += len(chunk)
+            if (now := time.monotonic()) - said >= _SAY_EVERY_S:
+                said, left = now, (now - began) / done * (total - done)
+                say(f"filters: {done}/{total} samples, {clock(left)} left")
+
+
+def _stamp(data: DataConfig) -> dict[str, Any]:
+    """What tells the questions, and who stands at which position, from others."""
+    if data.path:
+        path = pathlib.Path(data.path)
+        return {"path": path.name, "hash": reading.data_hash(path), "held_out_share": data.held_out_share,
+                "skip_bad_lines": data.skip_bad_lines}  # fmt: skip
+    return {"tasks": data.tasks, "held_out_share": data.held_out_share}
+
+
+def _example(cfg: RejectionConfig, model: Any, rollout: Rollout) -> jsonl.Row:
+    """A row for SFT: the thought and the summary joined in the prompt's form, or the summary alone."""
+    prompt, response = rollout.prompt, rollout.response
+    whole = join_response(response.thought, response.final, prompt.marker) if response.thought else response.final
+    return {
+        "id": f"{prompt.id}-{rollout.sample}", "prompt": prompt.question, "response": whole, "answer": prompt.answer,
+        "source": prompt.source, "language": filters.language_of(prompt),
+        "provenance": {
+            "stage": "rejection", "model": dict(model), "question": prompt.id, "sample": rollout.sample,
+            "seed": cfg.seed, "temperature": cfg.sampling.truncation.temperature, "grader": prompt.grader,
+            "verdict": rollout.verdict, "score": rollout.parts["accuracy"],
+        },
+    }  # fmt: skip
+
+
+def _dropped(chosen: Chosen) -> Iterator[jsonl.Row]:
+    for prompt, found in chosen.contaminated:
+        yield {"id": prompt.id, "sample": None, "reason": "contaminated", "detail": f"{found.id}: {found.shared}"}
+    for rollout, reason in chosen.dropped:
+        yield {"id": rollout.prompt.id, "sample": rollout.sample, "reason": reason.name, "detail": reason.detail}

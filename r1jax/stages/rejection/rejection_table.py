@@ -1,0 +1,95 @@
+"""What rejection sampling kept and what it dropped, and why: as numbers for `table.json`, and as tables to look at."""
+
+import collections
+import sys
+from typing import TYPE_CHECKING, Any
+
+import rich.console
+import rich.table
+
+from r1jax.io.tables import console_cell
+from r1jax.stages.rejection.filters import REASONS
+
+if TYPE_CHECKING:
+    from r1jax.stages.rejection.rejection_sampling import Chosen
+
+_MOST_SOURCES = 5  # that have a column of their own on the console
+
+
+def count(chosen: "Chosen", samples: int) -> dict[str, Any]:
+    """The counts, of plain JSON.
+
+    Args:
+        samples: drawn for each question.
+
+    Returns:
+        questions: asked, contaminated, and with a sample that is kept.
+        samples: drawn and graded, kept, missing.
+        reasons: in the filters' order, how many samples fell to each, their share of the drawn ones, and by source.
+        sources: of each source questions, samples, kept ones, the share of these (acceptance) and questions kept.
+        kept_per_question: number of kept samples -> number of questions, from 0 to `samples`.
+    """
+    by_reason = collections.Counter(reason.name for _, reason in chosen.dropped)
+    by_both = collections.Counter((reason.name, rollout.prompt.source) for rollout, reason in chosen.dropped)
+    drawn = collections.Counter(rollout.prompt.source for rollout in chosen.kept)
+    drawn.update(rollout.prompt.source for rollout, _ in chosen.dropped)
+    kept = collections.Counter(rollout.prompt.source for rollout in chosen.kept)
+    of_question = collections.Counter(rollout.prompt.id for rollout in chosen.kept)
+    asked = collections.Counter(prompt.source for prompt in chosen.prompts)
+    answered = collections.Counter(prompt.source for prompt in chosen.prompts if of_question[prompt.id])
+    contaminated = collections.Counter(prompt.source for prompt, _ in chosen.contaminated)
+    sources = sorted(asked | contaminated)
+    histogram = collections.Counter(of_question[prompt.id] for prompt in chosen.prompts)
+    return {
+        "questions": {"asked": len(chosen.prompts), "contaminated": len(chosen.contaminated),
+                      "kept": sum(answered.values())},
+        "samples": {"drawn": drawn.total(), "kept": kept.total(), "missing": chosen.missing,
+                    "acceptance": _share(kept.total(), drawn.total())},
+        "reasons": [
+            {"reason": name, "count": by_reason[name], "share": _share(by_reason[name], drawn.total()),
+             "by_source": {source: by_both[name, source] for source in sources}}
+            for name in REASONS
+        ],
+        "sources": {
+            source: {"questions": asked[source], "contaminated": contaminated[source], "drawn": drawn[source],
+                     "kept": kept[source], "acceptance": _share(kept[source], drawn[source]),
+                     "questions_kept": answered[source]}
+            for source in sources
+        },
+        "kept_per_question": {str(number): histogram[number] for number in range(samples + 1)},
+    }  # fmt: skip
+
+
+def show(table: dict[str, Any]) -> None:
+    """Prints what `count` found."""
+    console = rich.console.Console(width=None if sys.stdout.isatty() else 120)
+    most = sorted(table["sources"], key=lambda source: -table["sources"][source]["drawn"])[:_MOST_SOURCES]
+    columns = most if len(most) > 1 else []
+    drawn = table["samples"]["drawn"]
+    why = rich.table.Table("dropped", title=f"{drawn:,} samples", title_justify="left")
+    for title in ("samples", "share", *columns):
+        why.add_column(console_cell(title), justify="right")
+    for row in table["reasons"]:
+        by_source = (f"{row['by_source'][source]:,}" for source in columns)
+        why.add_row(row["reason"], f"{row['count']:,}", _percent(row["share"]), *by_source)
+    by_source = (f"{table['sources'][source]['kept']:,}" for source in columns)
+    why.add_row("(kept)", f"{table['samples']['kept']:,}", _percent(table["samples"]["acceptance"]), *by_source)
+    console.print(why)
+    where = rich.table.Table("source", title="by source", title_justify="left")
+    for title in ("questions", "contaminated", "drawn", "kept", "acceptance", "questions kept"):
+        where.add_column(title, justify="right")
+    for source, row in table["sources"].items():
+        where.add_row(console_cell(source), f"{row['questions']:,}", f"{row['contaminated']:,}",
+                      f"{row['drawn']:,}", f"{row['kept']:,}", _percent(row["acceptance"]),
+                      f"{row['questions_kept']:,}")  # fmt: skip
+    console.print(where)
+    per_question = ", ".join(f"{number}: {count:,}" for number, count in table["kept_per_question"].items() if count)
+    console.print(f"questions by samples kept: {per_question}", highlight=False)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _percent(share: float | None) -> str:
+    return "none" if share is None else f"{share:.1%}"

@@ -1,0 +1,84 @@
+"""A teacher reads examples and writes down its distribution of every target: what logit distillation learns from.
+
+An option beyond the paper, whose students learn from the teacher's texts alone (arXiv 2501.12948, section 2.4). The
+files are those that students are fine-tuned on; `r1jax.stages.supervised` takes the workdir as its `soft_targets`.
+Teacher and student must have one vocabulary.
+"""
+
+import itertools
+import pathlib
+import time
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from r1jax.core.params import Params
+from r1jax.core.sharding import replicated
+from r1jax.data import teacher_logits
+from r1jax.data.batching import Batch, fill, pack, size, to_device, unpack
+from r1jax.data.sft import Instructions
+from r1jax.data.teacher_logits import SHARD
+from r1jax.evaluation.rollouts import from_process_0
+from r1jax.inference import context_length, stamp
+from r1jax.inference.as_trained import check_chat, warn_otherwise
+from r1jax.losses import distillation
+from r1jax.models.transformer import forward, unembed_table
+from r1jax.stages.config import TeachConfig
+from r1jax.training import checkpoint
+from r1jax.training.metrics import clock, say
+
+
+def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) -> None:
+    """Writes what `workdir` does not hold yet.
+
+    Args:
+        base: the model folder that `cfg.base` stands for.
+
+    Raises:
+        ConfigError: the workdir holds another teacher's word, or on other examples.
+        FileNotFoundError, ValueError: see `checkpoint.load_model` and `Instructions`; also more tokens to be kept than
+            there are.
+    """
+    context_length.check_length(checkpoint.read_hf_config(base), base, cfg.seq_len, "seq_len")
+    params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute, dtype=None)
+    if cfg.top_k > tokenizer.vocab_size:
+        raise ValueError(f"config.top_k={cfg.top_k} is more than the {tokenizer.vocab_size} tokens that there are")
+    check_chat(tokenizer, cfg.data.chat, "config.data.chat")
+    warn_otherwise(cfg.data, base, "config.data")
+    instructions = Instructions(cfg.data, 0, tokenizer, cfg.seq_len)
+    examples = instructions.examples
+    if instructions.notice:
+        say(instructions.notice)
+    left: list[int] = []
+    if jax.process_index() == 0:
+        teacher = {"path": str(base), "hash": stamp.model_hash(base)}
+        setup = {"teacher": teacher, "vocabulary": teacher_logits.vocabulary_key(tokenizer), "k": cfg.top_k,
+                 "temperature": cfg.temperature, "dtype": model.dtype}  # fmt: skip
+        left = teacher_logits.begin(workdir, setup, examples)
+    left = from_process_0(left)
+
+    def teach(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        hidden = forward(params, model, batch.tokens, batch.positions, batch.segments).hidden
+        table = unembed_table(params).astype(model.dtype)
+        return distillation.soft_targets(
+            hidden, table, cfg.top_k, tokenizer.vocab_size, cfg.temperature, cfg.logprob_chunk
+        )
+
+    teach = jax.jit(teach, out_shardings=replicated(mesh))
+    total = sum(min(SHARD, len(examples) - SHARD * index) for index in left)
+    say(f"{total} of {len(examples)} examples to be read" if left else f"all {len(examples)} examples are read")
+    began, done = time.monotonic(), 0
+    for index in left:
+        some = examples[SHARD * index : SHARD * (index + 1)]
+        words = []
+        for first, last in itertools.pairwise(fill((size(e, cfg.seq_len) for e in some), cfg.batch_size, cfg.seq_len)):
+            batch, _ = pack(some[first:last], cfg.batch_size, cfg.seq_len)
+            words += unpack(jax.device_get(teach(params, to_device(batch, mesh))), some[first:last])
+        if jax.process_index() == 0:
+            teacher_logits.write_shard(workdir, index, words)
+        done += len(some)
+        rate = done / (time.monotonic() - began)
+        tail = np.exp(np.concatenate([logprobs[:, -1] for _, logprobs in words]).astype(np.float32)).mean()
+        say(f"{done}/{total} examples, {rate:.1f}/s, {clock((total - done) / rate)} left; "
+            f"{tail:.2%} of the probability is not among the {cfg.top_k} likeliest tokens")

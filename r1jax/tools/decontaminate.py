@@ -1,0 +1,99 @@
+"""Leaves out of a JSONL file what shares too much with the questions of evaluations (`r1jax.data.decontaminate`).
+
+    python -m r1jax.tools.decontaminate train.jsonl --against gsm8k math500 mine/test.jsonl --data DATA --out clean.jsonl
+
+A row is known by its `prompt`, or by the user's messages; rows that are kept are written as they are. `--against` names
+benchmarks, whose files lie in DATA, or files. The table says how many rows collide with each; `--dropped FILE` gets a
+line for each row left out: its id, or line, what it collides with, words that both have, and how much of the question.
+"""
+
+import argparse
+import collections
+import sys
+
+import rich.console
+import rich.table
+
+from r1jax.benchmarks.reading import questions
+from r1jax.config import exit_status, path_given
+from r1jax.data.decontaminate import DecontaminateConfig, Index
+from r1jax.io import jsonl
+from r1jax.io.tables import console_cell
+
+_COPY = 0.5  # share of a question's runs from which on it is hardly a set phrase
+
+
+def text_of(row: jsonl.Row) -> str:
+    """What a row asks.
+
+    Raises:
+        ValueError: neither a prompt nor messages.
+    """
+    if isinstance(row.get("prompt"), str):
+        return row["prompt"]
+    messages = row.get("messages")
+    if isinstance(messages, list) and all(isinstance(message, dict) for message in messages):
+        return "\n".join(str(message.get("content")) for message in messages if message.get("role") == "user")
+    raise ValueError(f"neither 'prompt' nor 'messages'; the row has: {', '.join(row)}")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Reads, looks up, writes and tells.
+
+    Raises:
+        FileNotFoundError, ValueError: a file that is not there, or a row that cannot be read.
+    """
+    cfg = DecontaminateConfig(tuple(args.against), args.data, args.ngram, args.share)
+    sets = {name: list(questions(name, cfg.data)) for name in cfg.against}
+    indices = {name: Index(found, cfg.ngram) for name, found in sets.items()}
+    kept, dropped, by_set, copies = [], [], collections.Counter(), collections.Counter()
+
+    def look_up(row: jsonl.Row, line: int) -> None:
+        text = text_of(row)
+        found = {name: hit for name, index in indices.items() if (hit := index.collision(text, cfg.share))}
+        by_set.update(found.keys())
+        copies.update(name for name, hit in found.items() if hit.share >= _COPY)
+        if found:
+            most = max(found.values(), key=lambda hit: hit.share)
+            dropped.append({"id": row.get("id", line), "collides": most.id, "shared": most.shared,
+                            "share": round(most.share, 3)})  # fmt: skip
+        else:
+            kept.append(row)
+
+    jsonl.read_objects(args.file, look_up)
+    jsonl.write(args.out, kept)
+    if args.dropped:
+        jsonl.write(args.dropped, dropped)
+    rows = len(kept) + len(dropped)
+    table = rich.table.Table("against", title=console_cell(f"{args.file}: {rows:,} rows"), title_justify="left")
+    for title in ("questions", "rows left out", "share", "with half a question or more"):
+        table.add_column(title, justify="right")
+    for name, found in sets.items():
+        count = by_set[name]
+        table.add_row(console_cell(name), f"{len(found):,}", f"{count:,}", f"{count / rows:.2%}",
+                      f"{copies[name]:,}")  # fmt: skip
+    most = sum(row["share"] >= _COPY for row in dropped)
+    table.add_row("any of them", f"{sum(map(len, sets.values())):,}", f"{len(dropped):,}",
+                  f"{len(dropped) / rows:.2%}", f"{most:,}")  # fmt: skip
+    console = rich.console.Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    console.print(f"{len(kept):,} rows: {args.out}", soft_wrap=True, markup=False, highlight=False)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit status, see `config.exit_status`."""
+    parser = argparse.ArgumentParser(prog="r1jax.tools.decontaminate", description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("file", type=path_given, metavar="FILE", help="JSONL")
+    parser.add_argument("--against", required=True, nargs="+", metavar="NAME|FILE", help="evaluations to keep clear of")
+    parser.add_argument("--data", default="", help="the folder of the benchmarks' files")
+    parser.add_argument("--out", required=True, type=path_given, help="what is kept")
+    parser.add_argument("--dropped", type=path_given, help="what is not, and why")
+    parser.add_argument("--ngram", type=int, default=13, help="words in a row that are too many to share; %(default)s")
+    parser.add_argument("--share", type=float, default=0.0, help="of a question's runs, that are too many; 0: any run")
+    args = parser.parse_args(argv)
+    return exit_status(lambda: run(args), f"writing {args.out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
