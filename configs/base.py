@@ -14,10 +14,10 @@ change to this page, or to the documents, has changed its key; to ship another, 
 run makes) to experiments/models/base-KEY.
 
 world: goes on from mini, 420 steps of 32 x 256 tokens, 9 minutes on 2 CPU cores: the base of the whole recipe, whose
-questions `python -m r1jax.tools.write_miniworld` writes. Its documents (`r1jax.data.miniworld.authors`) are problems asked in English and in
-Chinese, and requests: greetings, who one is, translations, facts, lines to write, advice, and secrets to be declined.
-The careful authors of solutions are the most accurate, and two in three of them change language within a thought; a
-tenth of the whole R1-Zero prompts are obeyed. It ships too.
+questions `python -m r1jax.tools.write_miniworld` writes. Its documents (`r1jax.data.miniworld.authors`) are problems
+asked in English and in Chinese, and requests: greetings, who one is, translations, facts, lines to write, advice, and
+secrets to be declined. The careful authors of solutions are the most accurate, and two in three of them change language
+within a thought; a tenth of the whole R1-Zero prompts are obeyed. It ships too.
 
 Measured with experiments/world.py at temperature 1 in the R1-Zero template, 300 held-out problems, 4 samples each:
 39.3 ± 1.6% right (English 36%, Chinese 43%), 11% well formed, 26% mix languages, but of those that are right and well

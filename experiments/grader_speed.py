@@ -15,11 +15,13 @@ from collections.abc import Callable
 import numpy as np
 
 from r1jax.data.types import Prompt, Rollout
+from r1jax.graders.config import GraderConfig
 from r1jax.rewards import pool as pool_module
 from r1jax.rewards.combine import grade
-from r1jax.rewards.config import CodeConfig, GraderConfig, RewardConfig
+from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.pool import GraderPool
 from r1jax.sandbox import programs
+from r1jax.sandbox.config import CodeConfig
 
 RUNS = 3
 CFG = RewardConfig(graders=GraderConfig(timeout_s=2.0, memory_mb=512))

@@ -22,12 +22,12 @@ import numpy as np
 
 from r1jax.core.sharding import MeshConfig, make_mesh
 from r1jax.data.types import Prompt, Rollout
+from r1jax.graders.config import GraderConfig
 from r1jax.graders.math.math_grader import grade
 from r1jax.inference.engine import Engine, SamplingConfig
 from r1jax.io import jsonl
 from r1jax.models.config import ComputeConfig
 from r1jax.models.logits import Truncation
-from r1jax.rewards.config import GraderConfig
 from r1jax.training import checkpoint
 
 HERE = pathlib.Path(__file__).parent

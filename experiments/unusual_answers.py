@@ -20,9 +20,9 @@ import numpy as np
 
 from r1jax.data.types import VERDICTS, Prompt, Rollout
 from r1jax.graders import grader_table
+from r1jax.graders.config import GraderConfig
 from r1jax.io import jsonl
 from r1jax.io.tables import markdown_cell, markdown_code, markdown_row
-from r1jax.rewards.config import GraderConfig
 
 HERE = pathlib.Path(__file__).parent
 ANSWERS = [HERE / "unusual_answers.jsonl", HERE / "unusual_answers_2.jsonl"]

@@ -4,10 +4,12 @@ from typing import Any
 
 from r1jax import config as configs
 from r1jax.config import ConfigError
+from r1jax.evaluation.config import EvaluateConfig
+from r1jax.inference.served_model import check_model
 from r1jax.overrides import override
-from r1jax.stages.asking_config import ColdStartConfig, EvaluateConfig, JudgePairsConfig, RejectionConfig
-from r1jax.stages.check import check_coldstart, check_model
-from r1jax.stages.config import PreferenceConfig, RLConfig, SupervisedConfig, TeachConfig
+from r1jax.stages.cold_start.config import ColdStartConfig, check_coldstart
+from r1jax.stages.config import JudgePairsConfig, PreferenceConfig, RLConfig, SupervisedConfig, TeachConfig
+from r1jax.stages.rejection.config import RejectionConfig
 
 STAGES = {
     "supervised": SupervisedConfig,

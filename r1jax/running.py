@@ -18,14 +18,16 @@ from r1jax.core.sharding import make_mesh
 from r1jax.data import sft, teacher_logits
 from r1jax.data.miniworld.documents import document
 from r1jax.evaluation import evaluate
+from r1jax.evaluation.config import EvaluateConfig
 from r1jax.io import ownership, run_record
 from r1jax.models import hf
 from r1jax.read_config import read_config
 from r1jax.stages import judge_pairs, reward_model_training, rl, supervised, teacher_scoring
-from r1jax.stages.asking_config import ColdStartConfig, EvaluateConfig, JudgePairsConfig, RejectionConfig
 from r1jax.stages.cold_start import cold_start
-from r1jax.stages.config import PreferenceConfig, RLConfig, SupervisedConfig, TeachConfig
+from r1jax.stages.cold_start.config import ColdStartConfig
+from r1jax.stages.config import JudgePairsConfig, PreferenceConfig, RLConfig, SupervisedConfig, TeachConfig
 from r1jax.stages.rejection import rejection_sampling  # fmt: skip
+from r1jax.stages.rejection.config import RejectionConfig
 from r1jax.training import checkpoint, state, stopping
 from r1jax.training.metrics import say
 

@@ -14,7 +14,7 @@ from r1jax.benchmarks.benchmark import find, names, render
 from r1jax.config import ConfigError
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import grader_table, judge_protocols
-from r1jax.rewards.config import GraderConfig
+from r1jax.graders.config import GraderConfig
 
 SHARED = pathlib.Path(__file__).parent.parent.parent / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no shared data beside the project")

@@ -12,9 +12,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from r1jax.graders import grader_table
-from r1jax.rewards.config import CodeConfig, GraderConfig
+from r1jax.graders.config import GraderConfig
 from r1jax.rewards.workers import WorkersFailed
 from r1jax.sandbox import programs
+from r1jax.sandbox.config import CodeConfig
 from r1jax.tools import audit, audit_cases
 from r1jax.tools.audit_cases import countdown_perturbations
 from r1jax.tools.audit_maths import maths_perturbations, number

@@ -7,7 +7,7 @@ from programs import HUMANEVAL, LEETCODE, MBPP, STDIO, needs_sandbox, rollout
 
 from r1jax.graders.code import code_grader, unittests
 from r1jax.graders.code.blocks import defines, extract
-from r1jax.rewards.config import GraderConfig
+from r1jax.graders.config import GraderConfig
 
 ADD = "def add(a, b):\n    return a + b"
 BROKEN = "def add(a, b:\n    return a + b"

@@ -8,8 +8,8 @@ import pytest
 
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import countdown, exact, reasoning_gym
+from r1jax.graders.config import GraderConfig
 from r1jax.graders.math import math_grader
-from r1jax.rewards.config import GraderConfig
 
 SHARED = pathlib.Path(__file__).parent.parent.parent / "shared" / "data"
 
@@ -53,7 +53,8 @@ def test_no_answer_is_no_vote():
 
 
 def test_other_graders_vote_too():
-    task = {"grader": reasoning_gym, "source": "reasoning_gym:chain_sum", "entry_metadata": {"source_dataset": "chain_sum"}}
+    metadata = {"source_dataset": "chain_sum"}
+    task = {"grader": reasoning_gym, "source": "reasoning_gym:chain_sum", "entry_metadata": metadata}
     assert grade("1,234", "1234", **task).answer == grade("1234.", "1234", **task).answer == "1234"
     assert grade("1,2", "12", **task).answer != "12"
     assert grade("1 + 2", "3", countdown, nums=[1, 2], target=3).answer == "1+2"

@@ -6,7 +6,7 @@ from steps import assert_linear
 
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import choice
-from r1jax.rewards.config import GraderConfig
+from r1jax.graders.config import GraderConfig
 
 
 def grade(text: str, answer: str = "D"):

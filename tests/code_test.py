@@ -10,7 +10,7 @@ from programs import HUMANEVAL, LEETCODE, MBPP, STDIO, needs_sandbox, rollout
 
 from r1jax.graders.code import code_grader
 from r1jax.graders.code.code_grader import check, extract, functional_program, is_code
-from r1jax.rewards.config import GraderConfig
+from r1jax.graders.config import GraderConfig
 
 DATA = pathlib.Path(__file__).parents[2] / "shared/data"
 PROMPT = 'import math\n\ndef add(a, b):\n    """The sum."""\n'
@@ -136,8 +136,9 @@ def test_rows_of_the_public_data_can_be_graded(name: str) -> None:
 @needs_sandbox
 def test_trap20_what_counts_stands_outside_the_thought() -> None:
     right, wrong = "```python\ndef add(a, b): return a + b\n```", "```python\ndef add(a, b): return 0\n```"
-    assert code_grader.grade(rollout(MBPP, f"<think>{wrong}</think><answer>{right}</answer>"), GraderConfig()).score == 1.0
-    assert code_grader.grade(rollout(MBPP, f"<think>{right}</think><answer>{wrong}</answer>"), GraderConfig()).score == 0.0
+    for thought, answer, score in ((wrong, right, 1.0), (right, wrong, 0.0)):
+        response = rollout(MBPP, f"<think>{thought}</think><answer>{answer}</answer>")
+        assert code_grader.grade(response, GraderConfig()).score == score
     assert code_grader.grade(rollout(MBPP, f"<think>{right}"), GraderConfig())[:2] == (0.0, "no_answer")
 
 

@@ -11,11 +11,11 @@ from r1jax.config import ConfigError, parse
 from r1jax.data.types import Prompt
 from r1jax.evaluation import evaluate
 from r1jax.evaluation.benchmark_questions import from_benchmark
+from r1jax.graders.config import GraderConfig
 from r1jax.inference.context_length import check_length, prompt_limit
 from r1jax.inference.sampler import Sampler
 from r1jax.io import jsonl
 from r1jax.models.hf_config import context_length
-from r1jax.rewards.config import GraderConfig
 from r1jax.stages import reward_model_training, rl, supervised, teacher_scoring
 from r1jax.stages.cold_start.asking import Asking, Request
 from r1jax.stages.rejection import rejection_sampling
@@ -86,7 +86,8 @@ def test_every_stage_refuses_more_than_its_model_was_made_for_before_it_reads_we
         (rl.run, parse(rl.RLConfig, zero), "max_new_tokens=64 and a prompt together are more than the 64 tokens"),
         (supervised.run, parse(supervised.SupervisedConfig, sft), "seq_len=65 is more than the 64 tokens"),
         (teacher_scoring.run, parse(teacher_scoring.TeachConfig, taught), "seq_len=65 is more than the 64 tokens"),
-        (reward_model_training.run, parse(reward_model_training.PreferenceConfig, pairs), r"reading\.max_tokens=65 is more than the 64"),
+        (reward_model_training.run, parse(reward_model_training.PreferenceConfig, pairs),
+         r"reading\.max_tokens=65 is more than the 64"),
     ):
         with pytest.raises(ConfigError, match=words):
             run(cfg, tmp_path / "run", mesh1, short)

@@ -43,7 +43,8 @@ def form_of(text: str) -> str:
 def test_a_document_is_a_function_of_its_arguments(documents):
     """Also in another process, whose strings hash otherwise, and whatever was drawn before."""
     assert [document(CFG, 0, i) for i in reversed(range(50))] == documents[:50][::-1]
-    code = "from r1jax.data.miniworld.documents import *; print(repr([document(CorpusConfig(), 0, i) for i in range(50)]))"
+    code = "from r1jax.data.miniworld.documents import *\n"
+    code += "print(repr([document(CorpusConfig(), 0, i) for i in range(50)]))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert other.strip() == repr(documents[:50])
     assert sum(document(CFG, 1, i) == documents[i] for i in range(50)) < 5

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.graders import countdown
-from r1jax.rewards.config import GraderConfig
+from r1jax.graders.config import GraderConfig
 
 ROWS = Path(__file__).parents[2] / "shared/data/countdown/test.jsonl"
 

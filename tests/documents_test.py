@@ -111,6 +111,13 @@ def test_the_table_of_benchmarks_lists_the_files_of_benchmarks() -> None:
     assert files and listed == {name for name in files if not name.startswith("world_")}
 
 
+def test_the_readme_has_a_line_for_each_package() -> None:
+    tree = re.search(r"^r1jax/\n.*?^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)[0]
+    listed = set(re.findall(r"^ +(\w+)/ ", tree, re.MULTILINE))
+    packages = {path.parent.name for path in FILES.values() if path.name == "__init__.py"} - {"r1jax", "guest"}
+    assert listed == packages
+
+
 def test_every_config_file_has_its_line_in_the_table_of_the_recipe_or_of_the_readme() -> None:
     listed = {path.name for path in (ROOT / "configs").glob("*.py")}
     named = {name for page in ("README.md", "docs/recipe.md")

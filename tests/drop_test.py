@@ -8,7 +8,7 @@ import pytest
 
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import drop
-from r1jax.rewards.config import GraderConfig
+from r1jax.graders.config import GraderConfig
 
 DATA = pathlib.Path(__file__).parents[2] / "shared/data/drop/dev_sample.jsonl"
 

@@ -5,7 +5,7 @@ import pytest
 
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import exact
-from r1jax.rewards.config import GraderConfig
+from r1jax.graders.config import GraderConfig
 
 
 def grade(text: str, answer: str) -> float:

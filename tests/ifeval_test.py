@@ -8,8 +8,8 @@ from r1jax.benchmarks.benchmark import Outcome
 from r1jax.benchmarks.ifeval import figures
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import ifeval
+from r1jax.graders.config import GraderConfig
 from r1jax.graders.ifeval_instructions import CHECKS, sentences
-from r1jax.rewards.config import GraderConfig
 
 CASES = {
     "keywords:existence": ({"keywords": ["Sun", "moon"]}, ["the sun and the Moons"], ["the sun"]),

@@ -127,7 +127,7 @@ def test_trap33_a_line_cut_by_a_kill_does_not_spoil_the_next_one(tmp_path):
 def test_trap33_what_a_kill_left_half_written_is_gone_once_the_file_is_written_again(tmp_path):
     """The resumed run is another process: it must come upon the other's remains."""
     code = (
-        "import os, sys; from r1jax.data import jsonl\n"
+        "import os, sys; from r1jax.io import jsonl\n"
         "def rows():\n    yield {}\n    os._exit(9)\n"
         "jsonl.write(sys.argv[1], rows())\n"
     )

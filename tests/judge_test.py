@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
+from r1jax.graders.config import JudgeConfig
 from r1jax.graders.judge_client import Judge
-from r1jax.rewards.config import JudgeConfig
 
 KEY = "R1JAX_TEST_KEY"
 

@@ -9,9 +9,9 @@ from r1jax.benchmarks import arena, facts, length_control
 from r1jax.benchmarks.benchmark import Outcome
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import judge_protocols
+from r1jax.graders.config import JudgeConfig
 from r1jax.graders.judge_protocols import PROTOCOLS
 from r1jax.io import jsonl
-from r1jax.rewards.config import JudgeConfig
 
 
 class Judge:
@@ -100,7 +100,8 @@ def test_rows_that_nothing_can_be_compared_with_are_refused():
 def test_a_stamp_changes_with_the_judge_and_the_protocol():
     cfg = JudgeConfig(base_url="http://a/v1", model="m")
     others = [JudgeConfig(base_url="http://b/v1", model="m"), JudgeConfig(base_url="http://a/v1", model="n")]
-    stamps = [judge_protocols.version("facts", each) for each in (cfg, *others)] + [judge_protocols.version("degrees", cfg)]
+    stamps = [judge_protocols.version("facts", each) for each in (cfg, *others)]
+    stamps.append(judge_protocols.version("degrees", cfg))
     assert len(set(stamps)) == 4
     assert judge_protocols.version("facts", JudgeConfig(base_url="http://a/v1/", model="m")) == stamps[0]
 

@@ -19,19 +19,28 @@ FILES = {
 # earlier rooms only. Modules beside the rooms (train, report, plan, convert, serve) are the roof and look into all.
 MAY_IMPORT = {
     "config": (),
-    "core": ("config",),
-    "models": ("config", "core"),
-    "text": ("config", "core.files", "core.gguf_reader"),
-    "data": ("config", "core", "text"),
-    "sampling": ("config", "core", "models", "text", "data"),
+    "io": ("config",),
+    "core": ("config", "io"),
+    "models": ("config", "io", "core"),
+    "text": ("config", "io"),
+    "data": ("config", "io", "core", "text"),
     "losses": ("config", "core", "models", "data.types", "data.batching"),
-    "rewards": ("config", "text", "data.types"),
-    "benchmarks": ("config", "core.files", "text", "data.types", "data.jsonl", "rewards"),
-    "training": ("config", "core", "models", "losses", "data.types", "data.batching", "text.tokenizer"),
-    "stages": ("config", "core", "models", "text", "data", "sampling", "losses", "rewards", "benchmarks", "training"),
+    "training": ("config", "io", "core", "models", "text.tokenizer", "text.prompt_form", "data.batching"),
+    "inference": ("config", "io", "core", "models", "text", "data", "training"),
+    "sandbox": ("config",),
+    "graders": ("config", "io", "text", "data.types", "sandbox"),
+    "rewards": ("config", "text", "data.types", "sandbox", "graders"),
+    "benchmarks": ("config", "io", "text", "data.types", "graders"),
+    "evaluation": (
+        "config", "io", "core", "models", "text", "data", "training", "inference", "graders", "rewards", "benchmarks",
+    ),
+    "stages": (
+        "config", "io", "core", "models", "text", "data", "losses", "training", "inference", "graders", "rewards",
+        "benchmarks", "evaluation",
+    ),
 }
 # Rooms for the host: graders start as processes of their own, and each would pay for jax with seconds and memory.
-WITHOUT_JAX = ("config", "text", "rewards", "benchmarks")
+WITHOUT_JAX = ("config", "io", "text", "sandbox", "graders", "rewards", "benchmarks")
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "chex")
 
 

@@ -51,7 +51,8 @@ def test_every_scorer_that_evaluates_text_is_guarded() -> None:
     # This one evaluates the question, and reads the answer by int().
     assert evaluators.pop("bitwise_arithmetic") == {"eval"}
     assert {"binary_matrix", "n_queens", "countdown", "simple_integration"} <= set(evaluators), "the reading is broken"
-    guarded = {task for task, guard in reasoning_gym._GUARDS.items() if guard in (reasoning_gym._no_code, reasoning_gym._is_formula)}
+    strict = reasoning_gym._no_code, reasoning_gym._is_formula
+    guarded = {task for task, guard in reasoning_gym._GUARDS.items() if guard in strict}
     assert set(evaluators) <= guarded | set(reasoning_gym._RULES)
 
 

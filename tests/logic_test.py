@@ -17,7 +17,7 @@ from reasoning_gym.games.rush_hour import Board
 
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.graders import reasoning_gym as logic
-from r1jax.rewards.config import GraderConfig
+from r1jax.graders.config import GraderConfig
 
 TASKS = sorted(set(DATASETS) - {"composite"})  # which only holds others
 OWN_SCORER = [task for task in TASKS if DATASETS[task][0].score_answer is not ProceduralDataset.score_answer]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from r1jax.data.types import Grade, Prompt, Rollout
+from r1jax.graders.config import GraderConfig
 from r1jax.graders.math import math_grader
-from r1jax.rewards.config import GraderConfig
 
 
 def _grade(text: str, gold: str) -> Grade:

@@ -11,8 +11,8 @@ import pytest
 
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import grader_table
+from r1jax.graders.config import GraderConfig
 from r1jax.graders.math import math_grader
-from r1jax.rewards.config import GraderConfig
 
 FAULTS = Path(__file__).parents[2] / "shared/faults/graders.jsonl"
 

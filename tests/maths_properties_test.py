@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from steps import assert_linear, steps
 
 from r1jax.data.types import Grade, Prompt, Rollout
+from r1jax.graders.config import GraderConfig
 from r1jax.graders.math import math_grader, notation, numerals
-from r1jax.rewards.config import GraderConfig
 
 _WRITTEN = r"""
     1 2 42 0.5 1,234 x y n \pi \sqrt{ \sqrt{2} \frac{ \frac{1}{2} } { }{ ( ) [ ] \{ \} | + - * / ^ ^{ ^2 ! = < \le , ; .

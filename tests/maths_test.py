@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
+from r1jax.graders.config import GraderConfig
 from r1jax.graders.math import math_grader
 from r1jax.graders.math.final_answer import final_answer
-from r1jax.rewards.config import GraderConfig
 from r1jax.text.chat import split_response
 
 MATH500 = Path(__file__).parents[2] / "shared/data/math500/test.jsonl"

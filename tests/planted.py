@@ -10,8 +10,8 @@ import signal
 import jobs
 
 from r1jax.data.types import Grade, Rollout
+from r1jax.graders.config import GraderConfig
 from r1jax.rewards import combine
-from r1jax.rewards.config import GraderConfig
 
 
 def lenient(rollout: Rollout, cfg: GraderConfig) -> Grade:

@@ -16,10 +16,11 @@ from steps import forget, steps
 
 from r1jax.config import ConfigError, parse
 from r1jax.data.types import Prompt, Rollout
+from r1jax.graders.config import GraderConfig
 from r1jax.rewards import pool as pool_module
 from r1jax.rewards import workers as workers_module
 from r1jax.rewards.combine import combine, grade
-from r1jax.rewards.config import CustomReward, GraderConfig, RewardConfig
+from r1jax.rewards.config import CustomReward, RewardConfig
 from r1jax.rewards.pool import GraderPool
 from r1jax.rewards.workers import Workers, WorkersFailed
 
@@ -305,7 +306,7 @@ def test_trap35_what_a_custom_rewards_file_changes_when_it_is_loaded_stays_in_it
     """Nor does it end what the file itself has started, for all calls, before the workers end."""
     (tmp_path / "mine.py").write_text(
         "import os, subprocess\n"
-        "from r1jax.rewards import form\n"
+        "from r1jax.rewards import format_rewards as form\n"
         "form.well_formed = lambda _: 5.0\n"
         "helper = subprocess.Popen(['sleep', '1000'])\n"
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(helper.pid))\n"

@@ -295,7 +295,7 @@ import argparse, json, pathlib
 import jax
 from r1jax import config
 from r1jax.core.sharding import MeshConfig, make_mesh
-from r1jax.stages import preference
+from r1jax.stages import reward_model_training as preference
 
 parser = argparse.ArgumentParser()
 parser.add_argument("folder", type=pathlib.Path)

@@ -9,8 +9,9 @@ import pytest
 
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.graders.code import code_grader
-from r1jax.rewards.config import CodeConfig, GraderConfig
+from r1jax.graders.config import GraderConfig
 from r1jax.sandbox import programs
+from r1jax.sandbox.config import CodeConfig
 
 # Each asks for a sum, and no two asserts or tests expect the same.
 HUMANEVAL = {

@@ -18,6 +18,7 @@ from malformed_replies import CHAT, TEXTS, Reply, whole
 
 from r1jax.data.types import Prompt
 from r1jax.evaluation.record import Record
+from r1jax.graders.config import JudgeConfig
 from r1jax.graders.judge_client import Judge
 from r1jax.inference.served_model import Endpoint, EndpointConfig
 from r1jax.inference.usage import Usage
@@ -25,7 +26,6 @@ from r1jax.io import http_request
 from r1jax.io import openai_client as text_endpoint
 from r1jax.io.openai_client import MissedReply, Server
 from r1jax.models.logits import Truncation
-from r1jax.rewards.config import JudgeConfig
 
 GOOD = "this one is good"
 

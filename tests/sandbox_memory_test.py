@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from programs import needs_sandbox
 
-from r1jax.rewards.config import CodeConfig
 from r1jax.sandbox import programs
+from r1jax.sandbox.config import CodeConfig
 
 CFG = CodeConfig(time_s=30.0, memory_mb=256, output_mb=1, disk_mb=16)
 UNSAFE = dataclasses.replace(CFG, run_untrusted_code_without_a_sandbox=True)

@@ -20,9 +20,9 @@ import time
 import pytest
 from jobs import until
 
-from r1jax.rewards.config import CodeConfig
 from r1jax.sandbox import bubblewrap
 from r1jax.sandbox import programs as sandbox
+from r1jax.sandbox.config import CodeConfig
 from r1jax.sandbox.programs import PYTHON, SandboxError
 
 CFG = CodeConfig(time_s=30.0, memory_mb=256, output_mb=1, disk_mb=16)
@@ -205,8 +205,8 @@ def test_no_file_of_a_run_touches_the_disk(tmp_path, monkeypatch):
 DELAYS = [i / 1000 for i in range(0, 64, 2)]  # seconds: a sandbox stands after some 20 ms
 WORKER = """
 import sys
-from r1jax.rewards import sandbox
-from r1jax.rewards.config import CodeConfig
+from r1jax.sandbox import programs as sandbox
+from r1jax.sandbox.config import CodeConfig
 print("ready", flush=True)
 while True:
     sandbox.run([sandbox.PYTHON, "-S", "-c", f"import time; time.sleep({sys.argv[2]})", sys.argv[1]], CodeConfig())
@@ -265,8 +265,8 @@ int main() { std::vector<int> x(1); scanf("%d", &x[0]); printf("%d", 2 * x[0]); 
 def test_a_limit_on_the_graders_own_memory_is_not_its_programs(cfg):
     """Node takes a thousand times the addresses that it fills, and would not start below such a limit."""
     script = f"""
-from r1jax.rewards import sandbox
-from r1jax.rewards.config import CodeConfig
+from r1jax.sandbox import programs as sandbox
+from r1jax.sandbox.config import CodeConfig
 cfg = CodeConfig(run_untrusted_code_without_a_sandbox={cfg.run_untrusted_code_without_a_sandbox})
 print(sandbox.run(["sh", "-c", "ulimit -v"], cfg).stdout)
 """

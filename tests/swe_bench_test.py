@@ -10,7 +10,7 @@ from r1jax.benchmarks.benchmark import Outcome, find
 from r1jax.benchmarks.swe_bench import write
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import patch
-from r1jax.rewards.config import GraderConfig
+from r1jax.graders.config import GraderConfig
 
 DIFF = "diff --git a/x.py b/x.py\n--- a/x.py\n+++ b/x.py\n@@ -1 +1 @@\n-a\n+b\n"
 

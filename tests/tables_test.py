@@ -16,7 +16,7 @@ from r1jax.report.recipe import markdown
 from r1jax.report.results import Cell, Table
 from r1jax.report.results_page import console
 from r1jax.stages.rejection import rejection_table
-from r1jax.stages.rejection.rejection_sampling import Chosen
+from r1jax.stages.rejection.rejection_table import Chosen
 from r1jax.tools import audit, decontaminate, grade
 
 EVIL = "a|b \\| c\nd \x1b[2J \u202e [red] [/nothing] \x9b"

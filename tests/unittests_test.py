@@ -10,7 +10,8 @@ from r1jax.benchmarks import reading
 from r1jax.benchmarks.benchmark import find
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders.code import unittests
-from r1jax.rewards.config import CodeConfig, GraderConfig
+from r1jax.graders.config import GraderConfig
+from r1jax.sandbox.config import CodeConfig
 
 SHARED = pathlib.Path(__file__).parent.parent.parent / "shared" / "data" / "aider_polyglot" / "test.jsonl"
 TESTS = {"double_test.py": """

@@ -10,7 +10,7 @@ from r1jax.data.miniworld import requests
 from r1jax.data.tasks import is_held_out
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import exact
-from r1jax.rewards.config import GraderConfig
+from r1jax.graders.config import GraderConfig
 from r1jax.rewards.language import language_of
 from r1jax.text import tokenizer
 from r1jax.text.traits import scripts
@@ -85,7 +85,8 @@ def test_one_question_has_one_answer_and_another_answer_is_wrong():
 def test_what_a_held_out_request_for_a_fact_asks_is_told_in_training():
     """It cannot be worked out: it must have been told in the same language, to another phrasing."""
     told = {(request.language, request.answer) for request in requests.requests_of(SHARE, False)}
-    asked = {(request.language, request.answer) for request in requests.requests_of(SHARE, True) if request.kind == "fact"}
+    facts = [request for request in requests.requests_of(SHARE, True) if request.kind == "fact"]
+    asked = {(request.language, request.answer) for request in facts}
     assert len(asked) > 10 and asked <= told
 
 

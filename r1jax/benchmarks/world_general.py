@@ -1,4 +1,4 @@
-"""The mini world's requests with one answer, those held out: small facts and translations (`r1jax.tools.write_miniworld`).
+"""The mini world's requests with one answer, those held out: small facts and translations.
 
 Open ones (greetings, writing) have no right answer; they are left out here and scored by reward models in RL.
 """

@@ -1,4 +1,4 @@
-"""The mini world's problems, those held out: sums, divisors and relatives in English and Chinese (`r1jax.tools.write_miniworld`)."""
+"""The mini world's problems, those held out: sums, divisors and relatives in English and Chinese."""
 
 from r1jax.benchmarks.benchmark import Benchmark, Row
 

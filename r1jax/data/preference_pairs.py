@@ -1,6 +1,7 @@
 """Judged responses for reward models as a pure function of (config, seed, position): pairs, or responses with a label.
 
-What a reward model reads of a response is not made here: whoever asks says how (`r1jax.inference.reward_scoring.ids_of`).
+What a reward model reads of a response is not made here: whoever asks says how
+(`r1jax.inference.reward_scoring.ids_of`).
 """
 
 import collections

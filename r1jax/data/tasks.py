@@ -82,8 +82,8 @@ class DataConfig:
         template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
         marker: of the cold-start form, see `Prompt.marker`; "": the form of the tags.
         held_out_share: share of all questions that is kept for evaluation, by `is_held_out`.
-        grader: who grades the file's lines, a key of `r1jax.graders.grader_table.GRADERS`; "": each line's own `grader`, or
-            what its other fields call for.
+        grader: who grades the file's lines, a key of `r1jax.graders.grader_table.GRADERS`; "": each line's own
+            `grader`, or what its other fields call for.
         skip_bad_lines: leave out, and count, lines of the file that cannot be used.
         max_prompt_tokens: leave out, and count, questions whose prompt, template and all, has more; 0: only those with
             which the model cannot hold a response of `sampling.max_new_tokens`.

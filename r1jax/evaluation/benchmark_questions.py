@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from r1jax import config
 from r1jax.benchmarks import arena, reading
@@ -11,14 +11,11 @@ from r1jax.benchmarks.benchmark import Benchmark, Row, find, render
 from r1jax.config import ConfigError
 from r1jax.data.tasks import DataConfig, Questions, TaskConfig, prompt_text
 from r1jax.data.types import Prompt
+from r1jax.evaluation.config import BenchmarkConfig, EvaluateConfig
 from r1jax.graders.grader_table import examine
 from r1jax.inference import sampler
 from r1jax.io import jsonl
-from r1jax.stages.asking_config import BenchmarkConfig
 from r1jax.text.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from r1jax.evaluation.evaluate import EvaluateConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +50,7 @@ class QuestionSet:
         left_out = self.data.get("prompts_too_long", 0)
         return f"{len(self.prompts)} questions" + (f", {left_out} with too long a prompt left out" if left_out else "")
 
-    def setup(self, cfg: "EvaluateConfig") -> dict[str, Any]:
+    def setup(self, cfg: EvaluateConfig) -> dict[str, Any]:
         """What samples depend on beside the model."""
         how = sampler.settings(cfg.seed, cfg.sampling, cfg.template, cfg.chat, cfg.marker, cfg.compute,
                                cfg.template_arguments)  # fmt: skip
@@ -61,7 +58,7 @@ class QuestionSet:
 
 
 def from_benchmark(
-    cfg: "EvaluateConfig", each: BenchmarkConfig, tokenizer: Tokenizer | None, prompt_limit: int | None = None
+    cfg: EvaluateConfig, each: BenchmarkConfig, tokenizer: Tokenizer | None, prompt_limit: int | None = None
 ) -> QuestionSet:
     """Reads, checks and renders a benchmark.
 
@@ -117,7 +114,7 @@ def from_benchmark(
 
 
 def from_task(
-    cfg: "EvaluateConfig", task: TaskConfig, tokenizer: Tokenizer | None, prompt_limit: int | None = None
+    cfg: EvaluateConfig, task: TaskConfig, tokenizer: Tokenizer | None, prompt_limit: int | None = None
 ) -> QuestionSet:
     """Held-out questions of a reasoning-gym task: those that no training of ours with this share ever meets.
 

@@ -14,12 +14,12 @@ from jax.sharding import Mesh
 from r1jax.evaluation import grading, result
 from r1jax.evaluation.benchmark_questions import QuestionSet, from_benchmark, from_task
 from r1jax.evaluation.collect import Grader, collect
+from r1jax.evaluation.config import EvaluateConfig
 from r1jax.evaluation.in_training import EVAL_STREAM
 from r1jax.evaluation.record import write_json
 from r1jax.inference import sampler, stamp
 from r1jax.inference.as_trained import as_trained
 from r1jax.inference.sampler import Sampler
-from r1jax.stages.asking_config import EvaluateConfig
 from r1jax.text.prompt_form import PromptForm
 from r1jax.training.metrics import say
 

@@ -11,8 +11,9 @@ from r1jax.config import fingerprint
 from r1jax.data.types import Grade, Rollout
 from r1jax.evaluation.collect import Grader
 from r1jax.graders import grader_table, judge_protocols
+from r1jax.graders.config import GraderConfig, JudgeConfig
 from r1jax.graders.judge_client import Judge
-from r1jax.rewards.config import GraderConfig, JudgeConfig, RewardConfig
+from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.pool import GraderPool
 
 
@@ -60,4 +61,5 @@ def version(name: str, cfg: GraderConfig, judge: JudgeConfig) -> str:
     """The stamp of who grades: grades of another are given anew."""
     if name in judge_protocols.PROTOCOLS:
         return judge_protocols.version(name, judge)
-    return f"{name} {grader_table.version(name)} {fingerprint(cfg.code) if name in grader_table.PROGRAMS else ''}".strip()
+    limits = fingerprint(cfg.code) if name in grader_table.PROGRAMS else ""
+    return f"{name} {grader_table.version(name)} {limits}".strip()

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from r1jax.data.types import Grade, Rollout
+from r1jax.graders.config import GraderConfig
 from r1jax.graders.math.final_answer import MAX_ANSWER
-from r1jax.rewards.config import GraderConfig
 
 _SEVERAL, _TOO_LONG = "several", "too long"  # in a choice's place
 _NO_CHOICE = " \u25a1 "  # in the place of a box that holds none

@@ -16,8 +16,8 @@ from fractions import Fraction
 from typing import Any
 
 from r1jax.data.types import Grade, Rollout
+from r1jax.graders.config import GraderConfig
 from r1jax.graders.math.final_answer import final_answer
-from r1jax.rewards.config import GraderConfig
 
 _MAX_CHARS, _MAX_DEPTH = 4096, 50  # each level of brackets costs three Python frames
 _SPELLINGS = (

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from r1jax.data.types import Grade, Rollout
+from r1jax.graders.config import GraderConfig
 from r1jax.graders.exact import without_punctuation
 from r1jax.graders.math.final_answer import MAX_ANSWER, final_answer
-from r1jax.rewards.config import GraderConfig
 
 _ARTICLES = frozenset({"a", "an", "the"})
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d{1,3})?")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from r1jax.data.types import Grade, Rollout
+from r1jax.graders.config import GraderConfig
 from r1jax.graders.math.final_answer import MAX_ANSWER, final_answer, said
-from r1jax.rewards.config import GraderConfig
 
 _THOUSANDS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)")
 _LATEX_COMMA = re.compile(r"(?<=\d)(?:\{,\}|\\,)(?=\d{3}(?!\d))")

@@ -14,8 +14,8 @@ from r1jax.config import nearest
 from r1jax.data.types import Grade, Rollout
 from r1jax.graders import choice, countdown, drop, exact, ifeval, open_ended, patch, reasoning_gym
 from r1jax.graders.code import code_grader, unittests
+from r1jax.graders.config import GraderConfig
 from r1jax.graders.math import math_grader
-from r1jax.rewards.config import GraderConfig
 
 # Each has `grade(rollout, cfg) -> Grade`, which may never return: call it in a process that can be killed
 # (`r1jax.rewards.pool`); and `check(row)`, which raises ValueError for a row that it could not grade against.
@@ -81,13 +81,14 @@ def version(name: str) -> str:
     """What an answer was graded by: figures of two versions are not to be compared without a look at what changed.
 
     Returns:
-        r1jax's version, 8 digits that change with any line of the package of rewards or of how responses are taken
-        apart, and the versions of the libraries that the grader leans on, which for programs is Python itself.
+        r1jax's version, 8 digits that change with any line of the graders, of the sandbox or of how responses are
+        taken apart, and the versions of the libraries that the grader leans on, which for programs is Python itself.
     """
-    package = pathlib.Path(__file__).parent
+    root = pathlib.Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for path in [*sorted(package.rglob("*.py")), package.parent / "text" / "chat.py"]:
-        digest.update(path.relative_to(package.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    packages = [path for name in ("graders", "sandbox") for path in sorted((root / name).rglob("*.py"))]
+    for path in [*packages, root / "text" / "chat.py"]:
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     libraries = [f"{library} {importlib.metadata.version(library)}" for library in _LIBRARIES.get(name, ())]
     libraries += [f"python {platform.python_version()}"] if name in PROGRAMS else []
     return " ".join([f"r1jax {r1jax.__version__}+{digest.hexdigest()[:8]}", *libraries])

@@ -5,8 +5,8 @@ from typing import Any
 
 from r1jax.config import nearest
 from r1jax.data.types import Grade, Rollout
+from r1jax.graders.config import GraderConfig
 from r1jax.graders.ifeval_instructions import CHECKS, LANGUAGES, base_language
-from r1jax.rewards.config import GraderConfig
 
 _MAX_CHARS = 400_000
 

@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from r1jax.data.types import Grade, Rollout
+from r1jax.graders.config import JudgeConfig
 from r1jax.io.openai_client import MissedReply, Server
-from r1jax.rewards.config import JudgeConfig
 
 _log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from r1jax.config import fingerprint
 from r1jax.data.types import Grade, Rollout
 from r1jax.graders import judge_client as judges
+from r1jax.graders.config import JudgeConfig
 from r1jax.graders.judge_client import MOST_LETTERS, Judge, Reply, pair
-from r1jax.rewards.config import JudgeConfig
 
 _DEGREES = """You compare two answers to a user's request. First think how you would answer it yourself. Then look
 for mistakes in both answers, and weigh how helpful, relevant and concise each is, and what it leaves out. Length alone

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from r1jax.data.types import Grade, Rollout
-from r1jax.rewards.config import GraderConfig
+from r1jax.graders.config import GraderConfig
 
 
 def check(row: Mapping[str, Any]) -> None:

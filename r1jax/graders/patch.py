@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from r1jax.data.types import Grade, Rollout
-from r1jax.rewards.config import GraderConfig
+from r1jax.graders.config import GraderConfig
 
 _FENCED = re.compile(r"^```(?:diff|patch)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _HEAD = re.compile(r"^(?:diff --git |--- )", re.MULTILINE)

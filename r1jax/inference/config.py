@@ -1,9 +1,13 @@
 """The config of the engine, without JAX."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from r1jax.config import at_least
 from r1jax.models.config import Truncation
+from r1jax.text import chat
+from r1jax.text.chat_template import check_arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,3 +33,31 @@ class SamplingConfig:
 
     def __post_init__(self):
         at_least(1, self, "max_new_tokens", "slots", "window", "prefill_rows", "bucket")
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What a reward model was trained to read, and so has to be given.
+
+    Attributes:
+        sees: "summary": what stands outside the thought, for helpfulness in the paper; "response": all of it, for
+            harmlessness.
+        template: a name in `r1jax.text.chat.TEMPLATES` that dresses the question.
+        chat: the question so dressed is the user's message, the response the assistant's, in the model's own chat
+            template.
+        max_tokens: of an input. A longer one loses its middle, see `ids_of`.
+        version: of this file's form.
+        template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
+    """
+
+    sees: Literal["summary", "response"]
+    template: str = "plain"
+    chat: bool = False
+    max_tokens: int = 4096
+    version: Literal[1] = 1
+    template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        at_least(8, self, "max_tokens")
+        check_arguments(self.template_arguments, self.chat)
+        chat.render(self.template, "")  # Raises for a template that does not exist.

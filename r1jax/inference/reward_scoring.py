@@ -24,10 +24,10 @@ from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, replicated
 from r1jax.data.tasks import prompt_text
 from r1jax.data.types import Prompt, Rollout
+from r1jax.inference.config import Reading
 from r1jax.models.config import ModelConfig
 from r1jax.models.hf import read_json
 from r1jax.models.reward import HEAD, UNUSED, rewards
-from r1jax.stages.config import Reading
 from r1jax.text import chat
 from r1jax.text.chat import split_response
 from r1jax.text.tokenizer import Tokenizer

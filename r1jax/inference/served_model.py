@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from r1jax.config import at_least, printable, seconds
+from r1jax.config import ConfigError, at_least, printable, seconds
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.usage import Usage
 from r1jax.io.openai_client import MissedReply, Server
@@ -135,3 +135,12 @@ class Endpoint:
         # A view, which takes no memory whatever the server says.
         ids = np.broadcast_to(np.int32(-1), reply.tokens[1] if reply.tokens else 0)
         return Rollout(prompt, sample, ids, np.zeros(0, np.float32), reply.text, reply.finish)
+
+
+def check_model(model: str, endpoint: EndpointConfig) -> None:
+    """Raises ConfigError unless exactly one of the two is given."""
+    if bool(model) == bool(endpoint.base_url):
+        raise ConfigError(
+            "say which one model to ask: config.model, a Hugging Face directory (config.json, safetensors), a .gguf "
+            "file or our own folder; or config.endpoint.base_url and config.endpoint.model"
+        )

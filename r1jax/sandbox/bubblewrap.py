@@ -13,7 +13,7 @@ import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
 
-from r1jax.rewards.config import CodeConfig
+from r1jax.sandbox.config import CodeConfig
 
 # The interpreter itself, not a virtual environment's link to it, at the same path inside as outside.
 _PREFIX = pathlib.Path(sys.base_prefix)

@@ -20,9 +20,9 @@ from subprocess import PIPE, Popen
 from types import MappingProxyType
 from typing import Any
 
-from r1jax.rewards.config import CodeConfig
 from r1jax.sandbox import bubblewrap, seccomp
 from r1jax.sandbox.bubblewrap import PYTHON, SandboxError
+from r1jax.sandbox.config import CodeConfig
 from r1jax.sandbox.supervision import Outcome, Sandbox, Session, watch
 
 __all__ = ["PYTHON", "Outcome", "Program", "SandboxError", "check_available", "run", "start"]

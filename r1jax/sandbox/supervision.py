@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 from typing import Literal
 
-from r1jax.rewards.config import CodeConfig
 from r1jax.sandbox.accounting import Accounts, Usage, directory, session_of
+from r1jax.sandbox.config import CodeConfig
 
 Status = Literal["ok", "crash", "timeout", "memory", "output"]
 

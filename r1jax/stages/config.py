@@ -1,8 +1,7 @@
 """The configs of the stages that train, without JAX."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from r1jax.config import above, at_least, seed_fits
 from r1jax.core.config import MeshConfig
@@ -10,36 +9,13 @@ from r1jax.data.miniworld.documents import CorpusConfig
 from r1jax.data.preference_pairs import Kind, PreferenceDataConfig
 from r1jax.data.sft import InstructionConfig
 from r1jax.data.tasks import DataConfig
-from r1jax.inference.config import SamplingConfig
+from r1jax.evaluation.config import EvalConfig
+from r1jax.graders.config import JudgeConfig
+from r1jax.inference.config import Reading, SamplingConfig
 from r1jax.losses.config import AuxiliaryConfig, DistillationConfig, GRPOConfig
-from r1jax.models.config import ComputeConfig, ModelConfig, Truncation
+from r1jax.models.config import ComputeConfig, ModelConfig
 from r1jax.rewards.config import RewardConfig
-from r1jax.text import chat
-from r1jax.text.chat_template import check_arguments
 from r1jax.training.config import CheckpointConfig, OptimizerConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class EvalConfig:
-    """The paper's protocol at any size.
-
-    Attributes:
-        questions: held-out questions asked.
-        samples: k, drawn for each before and after training.
-        samples_during: k while training.
-        every: steps between evaluations during training; 0: only before and after.
-        truncation: the paper's temperature 0.6 and top-p 0.95. Not greedy: that repeats itself.
-    """
-
-    questions: int = 128
-    samples: int = 16
-    samples_during: int = 4
-    every: int = 0
-    truncation: Truncation = Truncation(temperature=0.6, top_p=0.95)
-
-    def __post_init__(self):
-        at_least(1, self, "questions", "samples", "samples_during")
-        at_least(0, self, "every")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,34 +165,6 @@ class SupervisedConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
-    """What a reward model was trained to read, and so has to be given.
-
-    Attributes:
-        sees: "summary": what stands outside the thought, for helpfulness in the paper; "response": all of it, for
-            harmlessness.
-        template: a name in `r1jax.text.chat.TEMPLATES` that dresses the question.
-        chat: the question so dressed is the user's message, the response the assistant's, in the model's own chat
-            template.
-        max_tokens: of an input. A longer one loses its middle, see `ids_of`.
-        version: of this file's form.
-        template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
-    """
-
-    sees: Literal["summary", "response"]
-    template: str = "plain"
-    chat: bool = False
-    max_tokens: int = 4096
-    version: Literal[1] = 1
-    template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        at_least(8, self, "max_tokens")
-        check_arguments(self.template_arguments, self.chat)
-        chat.render(self.template, "")  # Raises for a template that does not exist.
-
-
-@dataclasses.dataclass(frozen=True)
 class AgreementConfig:
     """When held-out examples are scored.
 
@@ -322,3 +270,62 @@ class TeachConfig:
         above(0, self, "temperature")
         if not self.data.files:
             raise ValueError("the teacher reads files: name them by data.path or data.paths")
+
+
+@dataclasses.dataclass(frozen=True)
+class ResponsesConfig:
+    """Where responses come from.
+
+    Attributes:
+        sources: JSONL files of `{"prompt", "responses": [...]}` or of `{"prompt", "response"}`, and folders of samples
+            that were collected (questions.jsonl and samples.jsonl). Those of one prompt are put together, from all
+            sources.
+        marker: their form, see `data.types.Prompt.marker`.
+        skip_bad_lines: leave out, and count, lines of the files that cannot be used.
+    """
+
+    sources: tuple[str, ...] = ()
+    marker: str = ""
+    skip_bad_lines: bool = False
+
+
+
+@dataclasses.dataclass(frozen=True)
+class JudgePairsConfig:
+    """One set of pairs.
+
+    Attributes:
+        stage: names the work.
+        data: see its class.
+        judge: who compares; its weight means nothing here.
+        rounds: judgements of each pair; even, for half of them show it the other way round.
+        temperature: the judge's; at 0 it would say twice what it said once.
+        margin: a pair is kept where the mean of its judgements, -2 to 2, is further from 0 than this.
+        pairs_per_prompt: compared of each prompt, drawn by the seed; those there are where they are fewer.
+        length_ratio: the mean length of all chosen summaries is brought to at most this many times that of the rejected
+            ones, and the other way round, by leaving out the pairs that differ most the wrong way; 0: left as it is.
+        seed: of which pairs are compared, and which of a pair comes first.
+    """
+
+    stage: Literal["judge_pairs"]
+    data: ResponsesConfig = ResponsesConfig()
+    judge: JudgeConfig = JudgeConfig()
+    rounds: int = 4
+    temperature: float = 1.0
+    margin: float = 1.0
+    pairs_per_prompt: int = 1
+    length_ratio: float = 1.1
+    seed: int = 0
+    mesh: MeshConfig = MeshConfig()
+
+    def __post_init__(self):
+        at_least(0, self, "temperature", "margin", "length_ratio")
+        at_least(1, self, "pairs_per_prompt")
+        at_least(2, self, "rounds")
+        seed_fits(self)
+        if self.rounds % 2:
+            raise ValueError(f"rounds={self.rounds} must be even: half of them show a pair the other way round")
+        if self.margin >= 2:
+            raise ValueError(f"margin={self.margin} keeps nothing: judgements go from -2 to 2")
+        if self.length_ratio and self.length_ratio < 1:
+            raise ValueError(f"length_ratio={self.length_ratio} must be at least 1, or 0 for off")

@@ -28,7 +28,7 @@ from r1jax.evaluation.record import read_lines, read_samples, write_json
 from r1jax.graders import judge_protocols
 from r1jax.graders.judge_client import Judge, Reply
 from r1jax.io import jsonl
-from r1jax.stages.asking_config import JudgePairsConfig, ResponsesConfig
+from r1jax.stages.config import JudgePairsConfig, ResponsesConfig
 from r1jax.training.metrics import clock, say
 
 _SAY_EVERY_S = 10.0

@@ -84,7 +84,8 @@ def explain(rows: Sequence[Row]) -> str:
         advice = ("In most responses no answer is found: read some in rollouts/, and ask in a form that the model "
                   "keeps to (data.template; data.chat for a chat model), or teach it that form (configs/sft.py)")
     elif shares["ungradable"] + shares["timeout"] + shares["crash"] >= 0.5:
-        advice = "Most responses cannot be graded: `python -m r1jax.tools.audit --data` tests a file's answers and graders"
+        advice = ("Most responses cannot be graded: `python -m r1jax.tools.audit --data` tests a file's answers and "
+                  "graders")  # fmt: skip
     else:
         advice = ("The questions are too hard for this model, or worded as it has read none: read some responses in "
                   "rollouts/; take easier or otherwise worded questions, more samples of each (grpo.group_size), or "

@@ -7,8 +7,8 @@ row is graded against itself and near itself:
 - its reference must be readable, and must score 1 when it is fed back in the form that the grader asks for;
 - what a grader keeps of it, where it says that, must have all its numbers, letters and signs and no others
   (`r1jax.tools.audit_reading`): a part that is cut off is cut off both sides, and feeding it back cannot see that;
-- answers that are close and wrong must not (`r1jax.tools.audit_cases` says how they are made): a sign, a digit, an element
-  left out, the next choice; another operator or number; mutants of a reference program;
+- answers that are close and wrong must not (`r1jax.tools.audit_cases` says how they are made): a sign, a digit, an
+  element left out, the next choice; another operator or number; mutants of a reference program;
 - responses that the dataset lists with a verdict (objects of `text` and `correct`) should get that verdict.
 
 All grading is done in processes that are killed at the time limit, whatever the data holds. The table goes to the
@@ -39,9 +39,10 @@ from r1jax.config import exit_status, nearest, path_given, printable
 from r1jax.data import reference_checks
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.graders import grader_table
+from r1jax.graders.config import GraderConfig
 from r1jax.io import jsonl, tables
-from r1jax.rewards.config import CodeConfig, GraderConfig
 from r1jax.rewards.workers import JobError, WorkerDied, Workers, WorkersFailed
+from r1jax.sandbox.config import CodeConfig
 from r1jax.sandbox.programs import check_available
 from r1jax.tools import audit_cases
 from r1jax.tools.audit_cases import Case

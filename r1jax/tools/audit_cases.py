@@ -1,8 +1,8 @@
 r"""What the audit grades: each reference in its own form, and answers near it that are wrong.
 
 An answer that still has the reference's value would be no perturbation; how that is seen to for mathematics,
-`r1jax.tools.audit_maths` says. For Countdown exact values and the numbers used decide. Of programs nothing is known: a subtle
-mutant may compute the same.
+`r1jax.tools.audit_maths` says. For Countdown exact values and the numbers used decide. Of programs nothing is known: a
+subtle mutant may compute the same.
 
 Numbers, lists and expressions are read by the audit's own code and not by the graders': an auditor that shared their
 eyes would share their blind spots.

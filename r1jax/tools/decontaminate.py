@@ -1,6 +1,6 @@
 """Leaves out of a JSONL file what shares too much with the questions of evaluations (`r1jax.data.decontaminate`).
 
-    python -m r1jax.tools.decontaminate train.jsonl --against gsm8k math500 mine/test.jsonl --data DATA --out clean.jsonl
+    python -m r1jax.tools.decontaminate train.jsonl --against gsm8k mine/test.jsonl --data DATA --out clean.jsonl
 
 A row is known by its `prompt`, or by the user's messages; rows that are kept are written as they are. `--against` names
 benchmarks, whose files lie in DATA, or files. The table says how many rows collide with each; `--dropped FILE` gets a

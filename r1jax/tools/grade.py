@@ -46,10 +46,11 @@ import rich.table
 from r1jax.config import exit_status, missing_file, nearest, path_given, printable
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import grader_table
+from r1jax.graders.config import GraderConfig
 from r1jax.io import jsonl
 from r1jax.io.tables import console_cell
-from r1jax.rewards.config import CodeConfig, GraderConfig
 from r1jax.rewards.workers import WorkerDied, Workers
+from r1jax.sandbox.config import CodeConfig
 from r1jax.sandbox.programs import check_available
 from r1jax.tools.audit import run_all
 from r1jax.tools.grade_row import grade_row

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from r1jax.data.types import Grade, Rollout
 from r1jax.graders import patch
 from r1jax.graders.code import code_grader, stdio
+from r1jax.graders.config import GraderConfig
 from r1jax.graders.grader_table import PROGRAMS
 from r1jax.graders.math import notation
 from r1jax.graders.math.final_answer import MAX_ANSWER, claim, final_answer, said
-from r1jax.rewards.config import GraderConfig
 
 
 def grade_row(

@@ -30,8 +30,8 @@ class CorpusConfig:
             instruction), `template` (the whole R1-Zero prompt with some reply).
         hands: share of each kind of author.
         template_followed: of the `template` documents, the share whose reply obeys the tags.
-        world: share of the documents that are of the bilingual world (`r1jax.data.miniworld.authors`): problems in the same
-            forms but for drills, and requests, mostly in dialogues. They have their own hands.
+        world: share of the documents that are of the bilingual world (`r1jax.data.miniworld.authors`): problems in
+            the same forms but for drills, and requests, mostly in dialogues. They have their own hands.
         requests: of those, the share that answers general requests; the others solve problems.
         held_out_share: must be that of the RL data's config, so that this text keeps clear of its held-out questions.
     """

@@ -9,7 +9,8 @@ from typing import Any
 from r1jax.data.types import Grade, Rollout
 from r1jax.graders.code import blocks, functional, stdio
 from r1jax.graders.code.blocks import extract
-from r1jax.rewards.config import CodeConfig, GraderConfig
+from r1jax.graders.config import GraderConfig
+from r1jax.sandbox.config import CodeConfig
 
 _MAX_CHARS = 2**18  # no program that long is an honest one
 

@@ -22,8 +22,8 @@ from typing import Any
 from r1jax.data.types import Grade
 from r1jax.graders.code import asserts, pack
 from r1jax.graders.code.guest import leetcode
-from r1jax.rewards.config import CodeConfig
 from r1jax.sandbox import programs
+from r1jax.sandbox.config import CodeConfig
 
 _GRACE_S = 2.0  # the tester keeps the time of all tests itself, and is killed only where it fails to
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from r1jax.sandbox.programs import PYTHON
 
-_ROOT = pathlib.Path(__file__).parents[2]
+_ROOT = pathlib.Path(__file__).parents[3]
 _START = "import sys; sys.path.insert(0, 'inside.zip'); from r1jax.graders.code.guest.{} import main; main()"
 
 
@@ -25,9 +25,9 @@ def files() -> Mapping[str, bytes]:
     library = pathlib.Path(sortedcontainers.__file__).parent
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
-        for package in ("r1jax", "r1jax/rewards"):  # what these hold outside is not for programs
+        for package in ("r1jax", "r1jax/graders", "r1jax/graders/code"):  # what these hold outside is not for programs
             file.writestr(f"{package}/__init__.py", "")
-        for path in sorted((_ROOT / "r1jax/rewards/inside").glob("*.py")):
+        for path in sorted((_ROOT / "r1jax/graders/code/guest").glob("*.py")):
             file.write(path, path.relative_to(_ROOT))
         for path in sorted(library.glob("*.py")):
             file.write(path, f"sortedcontainers/{path.name}")

@@ -16,8 +16,8 @@ from typing import Any
 from r1jax.config import nearest
 from r1jax.data.types import Grade
 from r1jax.graders.code import pack
-from r1jax.rewards.config import CodeConfig
 from r1jax.sandbox import programs
+from r1jax.sandbox.config import CodeConfig
 
 _NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _COMPILE_S, _COMPILE_MB, _BINARY_MB = 30.0, 1024, 64

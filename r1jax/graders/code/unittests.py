@@ -17,8 +17,9 @@ from typing import Any
 from r1jax.data.types import Grade, Rollout
 from r1jax.graders.code import pack
 from r1jax.graders.code.blocks import extract
-from r1jax.rewards.config import CodeConfig, GraderConfig
+from r1jax.graders.config import GraderConfig
 from r1jax.sandbox import programs
+from r1jax.sandbox.config import CodeConfig
 
 
 def check(row: Mapping[str, Any]) -> None:

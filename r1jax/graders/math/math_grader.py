@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from r1jax.data.types import Grade, Rollout
+from r1jax.graders.config import GraderConfig
 from r1jax.graders.math import comparison, notation
 from r1jax.graders.math.comparison import TooComplexError
 from r1jax.graders.math.final_answer import MAX_ANSWER, claim, distinct_answers, said
@@ -24,7 +25,6 @@ from r1jax.graders.math.numerals import number
 from r1jax.graders.math.statement import Statement, statement
 from r1jax.graders.math.structure import Listed, spelled, structure
 from r1jax.graders.math.vote_key import spelling
-from r1jax.rewards.config import GraderConfig
 
 _ALL_IN_DOLLARS = re.compile(r"\$([^$]+)\$")
 PROSE = "answer_is_prose"  # a row's key: its reference is a sentence, which states its last formula or number

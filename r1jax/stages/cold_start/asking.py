@@ -12,12 +12,12 @@ from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.evaluation.collect import collect
 from r1jax.evaluation.record import Record
 from r1jax.graders import grader_table
+from r1jax.graders.config import GraderConfig
 from r1jax.inference.sampler import Sampler
 from r1jax.io import jsonl
-from r1jax.rewards.config import GraderConfig
 from r1jax.rewards.pool import GraderPool
-from r1jax.stages.asking_config import DirectConfig, FewShotConfig
 from r1jax.stages.cold_start.candidates import CUT_OFF, NOT_IN_FORM, Candidate, as_rollout, fault_of_grade, language_for
+from r1jax.stages.cold_start.config import DirectConfig, FewShotConfig
 from r1jax.text.chat import find_response
 from r1jax.text.cold_start_prompts import DIRECT, EXAMPLES, FEW_SHOT, Example, few_shot, fill, in_language
 from r1jax.training.metrics import say

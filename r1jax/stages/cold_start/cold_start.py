@@ -32,11 +32,10 @@ from r1jax.inference.served_model import EndpointConfig
 from r1jax.io import jsonl
 from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.pool import GraderPool
-from r1jax.stages.asking_config import ColdStartConfig
-from r1jax.stages.check import check_coldstart
 from r1jax.stages.cold_start import candidates, readable, review, rewriting
 from r1jax.stages.cold_start.asking import Asking, Request, direct_request, few_shot_request
 from r1jax.stages.cold_start.candidates import HELD_OUT, Candidate, fault_of_grade
+from r1jax.stages.cold_start.config import ColdStartConfig, check_coldstart
 from r1jax.text import prompt_form
 from r1jax.text.chat import join_response, render
 from r1jax.training.metrics import say

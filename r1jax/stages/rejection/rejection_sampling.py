@@ -35,9 +35,10 @@ from r1jax.inference import sampler
 from r1jax.inference.as_trained import as_trained
 from r1jax.io import jsonl
 from r1jax.rewards.workers import Workers
-from r1jax.stages.asking_config import RejectionConfig
 from r1jax.stages.rejection import filters, rejection_table
+from r1jax.stages.rejection.config import RejectionConfig
 from r1jax.stages.rejection.filters import Reason
+from r1jax.stages.rejection.rejection_table import Chosen
 from r1jax.text import prompt_form
 from r1jax.text.chat import join_response
 from r1jax.training.metrics import clock, say
@@ -46,25 +47,6 @@ from r1jax.training.metrics import clock, say
 REJECTION_STREAM = 2**31 - 2
 _CHUNK = 64  # samples that a process filters at a time
 _SAY_EVERY_S = 10.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Chosen:
-    """What became of the samples.
-
-    Attributes:
-        prompts: the questions that were asked.
-        contaminated: those that were not, and what they share with an evaluation.
-        kept: fit samples, in order.
-        dropped: (sample, reason) of the others, in order.
-        missing: samples that were not drawn, say because a server failed, or not graded.
-    """
-
-    prompts: Sequence[Prompt]
-    contaminated: Sequence[tuple[Prompt, Collision]]
-    kept: Sequence[Rollout]
-    dropped: Sequence[tuple[Rollout, Reason]]
-    missing: int
 
 
 def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path:

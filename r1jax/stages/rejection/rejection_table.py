@@ -1,17 +1,18 @@
 """What rejection sampling kept and what it dropped, and why: as numbers for `table.json`, and as tables to look at."""
 
 import collections
+import dataclasses
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import rich.console
 import rich.table
 
+from r1jax.data.decontaminate import Collision
+from r1jax.data.types import Prompt, Rollout
 from r1jax.io.tables import console_cell
-from r1jax.stages.rejection.filters import REASONS
-
-if TYPE_CHECKING:
-    from r1jax.stages.rejection.rejection_sampling import Chosen
+from r1jax.stages.rejection.filters import REASONS, Reason
 
 _MOST_SOURCES = 5  # that have a column of their own on the console
 
@@ -93,3 +94,22 @@ def _share(part: int, whole: int) -> float | None:
 
 def _percent(share: float | None) -> str:
     return "none" if share is None else f"{share:.1%}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What became of the samples.
+
+    Attributes:
+        prompts: the questions that were asked.
+        contaminated: those that were not, and what they share with an evaluation.
+        kept: fit samples, in order.
+        dropped: (sample, reason) of the others, in order.
+        missing: samples that were not drawn, say because a server failed, or not graded.
+    """
+
+    prompts: Sequence[Prompt]
+    contaminated: Sequence[tuple[Prompt, Collision]]
+    kept: Sequence[Rollout]
+    dropped: Sequence[tuple[Rollout, Reason]]
+    missing: int
