@@ -17,7 +17,7 @@ mkdir -p "$runs"
 python - "$runs/sums.jsonl" <<'PYTHON'
 import sys
 import reasoning_gym
-from r1jax.data import jsonl
+from r1jax.io import jsonl
 
 sums = reasoning_gym.create_dataset("chain_sum", seed=0, size=3000, min_terms=2, max_terms=2, min_digits=1, max_digits=2)
 rows = {entry["question"]: str(entry["answer"]) for entry in sums}

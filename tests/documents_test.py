@@ -23,8 +23,10 @@ ELSEWHERE = ("runs/", "results/", "path/", "DATA/", "WORKDIR/")
 
 def wrong_names(text: str) -> list[str]:
     """The dotted names of r1jax in a text that are neither modules nor something that a module defines or imports."""
-    wrong = []
-    for name in re.findall(r"\br1jax(?:\.[A-Za-z_]\w*)+", text):
+    wrong, names = [], re.findall(r"\br1jax(?:\.[A-Za-z_]\w*)+", text)
+    for module, imported in re.findall(r"\bfrom (r1jax[\w.]*) import (\w[\w, ]*)", text):
+        names += [f"{module}.{each.split()[0]}" for each in imported.split(",") if each.strip()]
+    for name in names:
         parts = name.split(".")
         if parts[-1] in ("git", "log", "py", "tgz"):  # files' names
             continue
@@ -64,6 +66,7 @@ def test_what_texts_name_is_there() -> None:
 
 def test_names_of_what_is_not_there_are_found() -> None:
     assert wrong_names("see `r1jax.models.nothing` and r1jax.models.config.ModelConfig") == ["r1jax.models.nothing"]
+    assert wrong_names("from r1jax.models import config, gone as here") == ["r1jax.models.gone"]
     assert wrong_paths("docs/nothing.md, docs/models.md and runs/x/docs/y.md") == ["docs/nothing.md"]
     assert [each.split(": ")[0] for each in wrong_sizes("configs/zero.py:mini configs/zero.py:huge")] == [
         "configs/zero.py:huge"
