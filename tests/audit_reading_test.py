@@ -169,7 +169,7 @@ def test_the_planted_misreadings_are_what_the_file_says() -> None:
 def test_trap18_of_15_references_misread_on_both_sides_alike_at_least_13_are_found(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit.graders, "grade", planted.misreads)
+    monkeypatch.setattr(audit.grader_table, "grade", planted.misreads)
     read_by(monkeypatch, planted.misreading)
     status, summary, failures = run(tmp_path, "--strict", "--grader", "exact")  # which accepts any reference
     assert status == 1 and summary["unreadable"]["count"] == 0

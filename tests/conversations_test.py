@@ -12,7 +12,7 @@ from r1jax.io import jsonl
 from r1jax.stages.cold_start import candidates
 from r1jax.text.tokenizer import load
 
-FAULTS = pathlib.Path(__file__).parents[2] / "shared/faults/conversations"
+FAULTS = pathlib.Path(__file__).parent / "conversations"
 # Qwen3's template without what is said of how to use tools: it renders thoughts from the last question on, and drops
 # earlier ones; `enable_thinking=False` closes the thought in the prompt.
 QWEN3 = """

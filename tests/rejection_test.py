@@ -144,7 +144,7 @@ def test_other_filters_and_graders_need_no_new_samples(done, sums, tmp_path, mes
     rejection_sampling.run(cfg(sums, filters__min_score=0.0, filters__keep_per_prompt=0), again, mesh1)
     assert len(rows(again / "samples.jsonl")) > len(rows(done / "samples.jsonl"))
     grades = len(rows(again / "record" / "grades.jsonl"))
-    monkeypatch.setattr(rejection_sampling.graders, "version", lambda *_: "a newer one")
+    monkeypatch.setattr(rejection_sampling.grading, "version", lambda *_: "a newer one")
     rejection_sampling.run(cfg(sums), again, mesh1)
     assert len(rows(again / "record" / "grades.jsonl")) == 2 * grades
     assert (again / "samples.jsonl").read_bytes() == (done / "samples.jsonl").read_bytes()

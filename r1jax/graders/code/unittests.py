@@ -56,7 +56,7 @@ def run(name: str, program: str, tests: Mapping[str, str], cfg: CodeConfig) -> G
     passed: set[str] = set()
     limits = dataclasses.replace(cfg, time_s=cfg.total_s)
     for module in {test.partition(".")[0] for test in wanted}:
-        outcome = programs.run(pack.command("unittests", module), limits, files={**pack.files(), **files},
+        outcome = programs.run(pack.command("unittest_runner", module), limits, files={**pack.files(), **files},
                               stdin=f"{code}\n".encode())  # fmt: skip
         if outcome.status != "ok":
             return Grade(0.0, outcome.status)
