@@ -16,10 +16,10 @@ from r1jax.evaluation.benchmark_questions import QuestionSet, from_benchmark, fr
 from r1jax.evaluation.collect import Grader, collect
 from r1jax.evaluation.config import EvaluateConfig
 from r1jax.evaluation.in_training import EVAL_STREAM
-from r1jax.evaluation.record import write_json
 from r1jax.inference import sampler, stamp
 from r1jax.inference.as_trained import as_trained
 from r1jax.inference.sampler import Sampler
+from r1jax.io.jsonl import write_json
 from r1jax.text.prompt_form import PromptForm
 from r1jax.training.metrics import say
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from r1jax import config
 from r1jax.benchmarks.benchmark import Outcome
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.evaluation.rollouts import thought_scripts
@@ -95,13 +94,6 @@ class Record:
         grade, sample = self.grades[key], self.samples[key]
         return Outcome(*key, grade["score"], grade["verdict"], grade["answer"], grade["detail"] or {},
                        sample["tokens"], sample["finish"])  # fmt: skip
-
-
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes a file whole or not at all; configs as `config.to_dict` gives them."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(config.to_dict(content), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
 
 
 def read_lines(

@@ -89,12 +89,20 @@ def read_objects(
 
 def write(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes a file in one go: a reader, or a run killed meanwhile, sees the old file or the whole new one."""
-    path = pathlib.Path(path)
+    _write_whole(pathlib.Path(path), (_line(row) for row in rows))
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Writes one indented JSON value in one go, as `write` does; configs as `config.to_dict` gives them."""
+    _write_whole(path, [json.dumps(config.to_dict(content), indent=1, ensure_ascii=False) + "\n"])
+
+
+def _write_whole(path: pathlib.Path, lines: Iterable[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")  # one name, so that what a kill left is written over
     try:
         with part.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(_line(row) for row in rows)
+            file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

@@ -14,6 +14,7 @@ from typing import Any
 
 from r1jax import config
 from r1jax.config import ConfigError
+from r1jax.io.jsonl import write_json
 
 # The means of all stages, by their keys; a section stands for all of its fields. Every other field is meaning.
 MEANS = (
@@ -61,7 +62,7 @@ def claim(
     if not (begun and path.exists()):
         if writes:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, current)
+            write_json(path, current)
         return
     recorded = {**keys, **_filled(settings, json.loads(path.read_text("utf-8")))}
     changed = config.changed_values(recorded, current)
@@ -82,7 +83,7 @@ def claim(
         with path.with_name(f"{path.stem}_changes.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
     if writes:
-        _write(path, current)
+        write_json(path, current)
 
 
 def _filled(settings: Any, recorded: Any) -> Any:
@@ -108,9 +109,3 @@ def _changed_files(files: Sequence[str], recorded: Sequence[str], current: Seque
         return ""
     changed = [file for file, old, new in zip(files, recorded, current, strict=True) if old != new]
     return f"another content of {', '.join(changed)}"
-
-
-def _write(path: pathlib.Path, record: Any) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    part.replace(path)

@@ -24,10 +24,11 @@ from jax.sharding import Mesh
 
 from r1jax.config import ConfigError
 from r1jax.data.types import Prompt, Rollout
-from r1jax.evaluation.record import read_lines, read_samples, write_json
+from r1jax.evaluation.record import read_lines, read_samples
 from r1jax.graders import judge_protocols
 from r1jax.graders.judge_client import Judge, Reply
 from r1jax.io import jsonl
+from r1jax.io.jsonl import write_json
 from r1jax.stages.config import JudgePairsConfig, ResponsesConfig
 from r1jax.training.metrics import clock, say
 

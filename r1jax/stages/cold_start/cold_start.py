@@ -23,13 +23,13 @@ from r1jax import config
 from r1jax.benchmarks.reading import data_hash
 from r1jax.data.tasks import Questions, is_held_out
 from r1jax.data.types import Prompt
-from r1jax.evaluation.record import write_json
 from r1jax.graders.grader_table import examine
 from r1jax.inference import sampler
 from r1jax.inference.as_trained import as_trained, check_chat, warn_otherwise
 from r1jax.inference.sampler import Sampler
 from r1jax.inference.served_model import EndpointConfig
 from r1jax.io import jsonl
+from r1jax.io.jsonl import write_json
 from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.pool import GraderPool
 from r1jax.stages.cold_start import candidates, readable, review, rewriting

@@ -28,12 +28,13 @@ from r1jax.data.tasks import DataConfig, Questions
 from r1jax.data.types import Prompt, Rollout
 from r1jax.evaluation import grading
 from r1jax.evaluation.collect import collect
-from r1jax.evaluation.record import Record, write_json
+from r1jax.evaluation.record import Record
 from r1jax.graders import judge_protocols
 from r1jax.graders.grader_table import examine_for_reward
 from r1jax.inference import sampler
 from r1jax.inference.as_trained import as_trained
 from r1jax.io import jsonl
+from r1jax.io.jsonl import write_json
 from r1jax.rewards.workers import Workers
 from r1jax.stages.rejection import filters, rejection_table
 from r1jax.stages.rejection.config import RejectionConfig
