@@ -17,7 +17,26 @@ from r1jax.stages.rejection.filters import REASONS, Reason
 _MOST_SOURCES = 5  # that have a column of their own on the console
 
 
-def count(chosen: "Chosen", samples: int) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What became of the samples.
+
+    Attributes:
+        prompts: the questions that were asked.
+        contaminated: those that were not, and what they share with an evaluation.
+        kept: fit samples, in order.
+        dropped: (sample, reason) of the others, in order.
+        missing: samples that were not drawn, say because a server failed, or not graded.
+    """
+
+    prompts: Sequence[Prompt]
+    contaminated: Sequence[tuple[Prompt, Collision]]
+    kept: Sequence[Rollout]
+    dropped: Sequence[tuple[Rollout, Reason]]
+    missing: int
+
+
+def count(chosen: Chosen, samples: int) -> dict[str, Any]:
     """The counts, of plain JSON.
 
     Args:
@@ -94,22 +113,3 @@ def _share(part: int, whole: int) -> float | None:
 
 def _percent(share: float | None) -> str:
     return "none" if share is None else f"{share:.1%}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Chosen:
-    """What became of the samples.
-
-    Attributes:
-        prompts: the questions that were asked.
-        contaminated: those that were not, and what they share with an evaluation.
-        kept: fit samples, in order.
-        dropped: (sample, reason) of the others, in order.
-        missing: samples that were not drawn, say because a server failed, or not graded.
-    """
-
-    prompts: Sequence[Prompt]
-    contaminated: Sequence[tuple[Prompt, Collision]]
-    kept: Sequence[Rollout]
-    dropped: Sequence[tuple[Rollout, Reason]]
-    missing: int
