@@ -53,7 +53,11 @@ setup(
         # A new minor version of ruff brings new complaints: it is raised on purpose, not by the calendar.
         # math-verify is what the tests compare plain numbers with.
         "dev": [
-            "pytest>=8,<10", "pytest-xdist>=3.7,<4", "hypothesis>=6.100,<7", "math-verify>=0.9,<0.10", PYARROW,
+            "pytest>=8,<10",
+            "pytest-xdist>=3.7,<4",
+            "hypothesis>=6.100,<7",
+            "math-verify>=0.9,<0.10",
+            PYARROW,
             "ruff>=0.17,<0.18",
         ],
         # The reference that models and tokenizers are compared with; without it those tests skip. On Linux PyPI's torch

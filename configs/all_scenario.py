@@ -85,7 +85,7 @@ def mini() -> dict[str, Any]:
         "evaluation": {"questions": 96, "samples": 8, "samples_during": 2, "every": 8},
         "keep_rollouts": 1,
         "checkpoint": {"every": 8, "keep": 2},
-    }  # fmt: skip
+    }
 
 
 def paper() -> dict[str, Any]:

@@ -42,14 +42,32 @@ from r1jax.models.config import PRESETS, ModelConfig
 
 STUDENTS = {
     "student_qwen2": ModelConfig(
-        vocab_size=0, embed_dim=64, num_layers=5, num_heads=4, num_kv_heads=2, head_dim=16, mlp_dim=224,
-        rope_theta=1e6, tie_embeddings=True, attention_bias=True, scan_unroll=5,
+        vocab_size=0,
+        embed_dim=64,
+        num_layers=5,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=16,
+        mlp_dim=224,
+        rope_theta=1e6,
+        tie_embeddings=True,
+        attention_bias=True,
+        scan_unroll=5,
     ),
     "student_llama": ModelConfig(
-        vocab_size=0, embed_dim=64, num_layers=4, num_heads=4, num_kv_heads=2, head_dim=16, mlp_dim=224,
-        rope_theta=5e5, norm_eps=1e-5, tie_embeddings=False, scan_unroll=4,
+        vocab_size=0,
+        embed_dim=64,
+        num_layers=4,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=16,
+        mlp_dim=224,
+        rope_theta=5e5,
+        norm_eps=1e-5,
+        tie_embeddings=False,
+        scan_unroll=4,
     ),
-}  # fmt: skip
+}
 
 
 def get_config(arg: str = "mini") -> ConfigDict:
@@ -83,9 +101,14 @@ def get_config(arg: str = "mini") -> ConfigDict:
         config.num_steps = 300
         config.optimizer.learning_rate = 1e-3
         config.corpus = {
-            "terse": 0.30, "hasty": 0.26, "sloppy": 0.16,
-            "worked": 0.10, "checked": 0.06, "chinese": 0.08, "mixed": 0.04,
-        }  # fmt: skip
+            "terse": 0.30,
+            "hasty": 0.26,
+            "sloppy": 0.16,
+            "worked": 0.10,
+            "checked": 0.06,
+            "chinese": 0.08,
+            "mixed": 0.04,
+        }
     if arg == "world":
         del config.model
         config.base = "configs/base.py:mini"
@@ -93,10 +116,18 @@ def get_config(arg: str = "mini") -> ConfigDict:
         config.num_steps, config.batch_size, config.documents_per_step = 420, 32, 112
         config.optimizer.learning_rate, config.optimizer.warmup_steps = 1.5e-3, 20
         config.corpus = {
-            "world": 0.85, "requests": 0.6, "template": 0.12, "template_followed": 0.10,
-            "terse": 0.30, "hasty": 0.26, "sloppy": 0.16, "worked": 0.10, "checked": 0.06, "chinese": 0.08,
+            "world": 0.85,
+            "requests": 0.6,
+            "template": 0.12,
+            "template_followed": 0.10,
+            "terse": 0.30,
+            "hasty": 0.26,
+            "sloppy": 0.16,
+            "worked": 0.10,
+            "checked": 0.06,
+            "chinese": 0.08,
             "mixed": 0.04,
-        }  # fmt: skip
+        }
     if arg in STUDENTS:
         config.model = dataclasses.asdict(STUDENTS[arg])
         config.tokenizer = "configs/base.py:world"

@@ -87,8 +87,14 @@ def paper(student: str) -> dict[str, Any]:
         "base": "",  # --config.base=...
         "compute": {"dtype": "bfloat16", "remat": True},
         "mesh": {"data": 1, "fsdp": -1},
-        "data": {"path": "samples.jsonl", "template": "plain", "chat": True, "marker": "|special_token|",
-                 "held_out_share": 0.0, "skip_bad_lines": False},
+        "data": {
+            "path": "samples.jsonl",
+            "template": "plain",
+            "chat": True,
+            "marker": "|special_token|",
+            "held_out_share": 0.0,
+            "skip_bad_lines": False,
+        },
         "epochs": 2.0,
         "batch_size": 64,
         "seq_len": 32_768,
@@ -96,14 +102,17 @@ def paper(student: str) -> dict[str, Any]:
         "logprob_chunk": 256,
         "optimizer": {"learning_rate": learning_rate, "schedule": "cosine", "final_share": 0.1},
         "checkpoint": {"every": 100, "keep": 2},
-    }  # fmt: skip
+    }
 
 
 def get_config(arg: str = "mini_qwen2") -> ConfigDict:
     if arg in PAPER:
         return ConfigDict(paper(arg))
-    minis = {"mini_qwen2": lambda: mini("student_qwen2"), "mini_llama": lambda: mini("student_llama"),
-             "mini_teach": mini_teach}  # fmt: skip
+    minis = {
+        "mini_qwen2": lambda: mini("student_qwen2"),
+        "mini_llama": lambda: mini("student_llama"),
+        "mini_teach": mini_teach,
+    }
     if arg not in minis:
         raise ValueError(f"no size named {arg!r}; there are: {', '.join([*minis, *PAPER])}")
     return ConfigDict(minis[arg]())

@@ -34,16 +34,45 @@ import pathlib
 from ml_collections import ConfigDict
 
 GROUPS = {
-    "maths": ("aime2024", "math500", "cnmo2024", "amc23", "gsm8k", "asdiv", "mawps", "aime_1983_2023", "cmath",
-              "mgsm_zh", "cn_middle_school"),
+    "maths": (
+        "aime2024",
+        "math500",
+        "cnmo2024",
+        "amc23",
+        "gsm8k",
+        "asdiv",
+        "mawps",
+        "aime_1983_2023",
+        "cmath",
+        "mgsm_zh",
+        "cn_middle_school",
+    ),
     "code": ("humaneval", "mbpp", "leetcode", "livecodebench", "code_contests", "codeforces", "aider_polyglot"),
     "knowledge": ("mmlu", "mmlu_redux", "mmlu_pro", "gpqa_diamond", "drop", "simpleqa", "frames", "ifeval"),
     "chinese": ("ceval", "cluewsc", "c_simpleqa"),
     "judged": ("alpaca_eval", "arena_hard"),
-    "paper": ("mmlu", "mmlu_redux", "mmlu_pro", "drop", "ifeval", "gpqa_diamond", "simpleqa", "frames", "alpaca_eval",
-              "arena_hard", "livecodebench", "codeforces", "aider_polyglot", "aime2024", "math500", "cnmo2024",
-              "cluewsc", "ceval", "c_simpleqa"),
-}  # fmt: skip
+    "paper": (
+        "mmlu",
+        "mmlu_redux",
+        "mmlu_pro",
+        "drop",
+        "ifeval",
+        "gpqa_diamond",
+        "simpleqa",
+        "frames",
+        "alpaca_eval",
+        "arena_hard",
+        "livecodebench",
+        "codeforces",
+        "aider_polyglot",
+        "aime2024",
+        "math500",
+        "cnmo2024",
+        "cluewsc",
+        "ceval",
+        "c_simpleqa",
+    ),
+}
 
 
 def get_config(arg: str = "mini") -> ConfigDict:
@@ -66,11 +95,10 @@ def get_config(arg: str = "mini") -> ConfigDict:
         config["chat"], config["template"], config["marker"] = False, "r1_zero", ""
         config["sampling"].update(max_new_tokens=112, bucket=272)
         config["tasks"] = (
-            {"name": "chain_sum",
-             "options": {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 2}},
+            {"name": "chain_sum", "options": {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 2}},
             {"name": "gcd", "options": {"min_numbers": 2, "max_numbers": 2, "min_value": 1, "max_value": 40}},
             {"name": "aiw", "options": {"task_type_weights": [0.5, 0.5, 0.0]}},
-        )  # fmt: skip
+        )
         return ConfigDict(config)
     if arg == "world":
         config["chat"], config["template"], config["marker"], config["samples"] = False, "dialogue", "==", 8

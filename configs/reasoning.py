@@ -77,7 +77,7 @@ def mini() -> dict[str, Any]:
         "evaluation": {"questions": 96, "samples": 8, "samples_during": 2, "every": 8},
         "keep_rollouts": 1,
         "checkpoint": {"every": 8, "keep": 2},
-    }  # fmt: skip
+    }
 
 
 def hf() -> dict[str, Any]:
@@ -87,8 +87,7 @@ def hf() -> dict[str, Any]:
         "compute": {"dtype": "bfloat16", "remat": True},
         "mesh": {"data": 1, "fsdp": -1},
         "num_steps": 200,
-        "data": config["data"]
-        | {"path": "questions.jsonl", "template": "plain", "chat": True, "marker": PAPER_MARKER},
+        "data": config["data"] | {"path": "questions.jsonl", "template": "plain", "chat": True, "marker": PAPER_MARKER},
         "sampling": config["sampling"]
         | {"max_new_tokens": 4096, "slots": 256, "window": 32, "prefill_rows": 32, "bucket": 512},
         "grpo": config["grpo"] | {"prompts_per_step": 32, "group_size": 16},
@@ -119,8 +118,7 @@ def smollm2() -> dict[str, Any]:
         "base": "",  # --config.base=...
         "compute": {"dtype": "float32", "remat": False},
         "num_steps": 4,
-        "data": config["data"]
-        | {"path": "questions.jsonl", "template": "plain", "chat": True, "marker": PAPER_MARKER},
+        "data": config["data"] | {"path": "questions.jsonl", "template": "plain", "chat": True, "marker": PAPER_MARKER},
         "sampling": config["sampling"] | {"max_new_tokens": 128, "slots": 16, "window": 16, "bucket": 256},
         "grpo": config["grpo"] | {"prompts_per_step": 4, "group_size": 4},
         "batch_bucket": 256,

@@ -40,7 +40,10 @@ def mini() -> dict[str, Any]:
         "model": "runs/r1/seed0/reasoning/model",
         "seed": 0,
         "data": {
-            "path": "runs/r1/seed0/world/reasoning.jsonl", "template": "dialogue", "marker": "==", "held_out_share": 0.1
+            "path": "runs/r1/seed0/world/reasoning.jsonl",
+            "template": "dialogue",
+            "marker": "==",
+            "held_out_share": 0.1,
         },
         "num_prompts": 1200,
         "samples": 4,

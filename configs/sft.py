@@ -100,14 +100,20 @@ def paper() -> dict[str, Any]:
         "base": "",  # --config.base=...
         "compute": {"dtype": "bfloat16", "remat": True},
         "mesh": {"data": 1, "fsdp": -1},
-        "data": {"path": "samples.jsonl", "template": "plain", "chat": True, "marker": "|special_token|",
-                 "held_out_share": 0.1, "skip_bad_lines": False},
+        "data": {
+            "path": "samples.jsonl",
+            "template": "plain",
+            "chat": True,
+            "marker": "|special_token|",
+            "held_out_share": 0.1,
+            "skip_bad_lines": False,
+        },
         "batch_size": 128,
         "seq_len": 32_768,
         "logprob_chunk": 256,
         "optimizer": {"learning_rate": 5e-5, "schedule": "cosine", "final_share": 0.1},
         "checkpoint": {"every": 100, "keep": 2},
-    }  # fmt: skip
+    }
 
 
 def get_config(arg: str = "mini") -> ConfigDict:

@@ -54,12 +54,17 @@ def mini() -> dict[str, Any]:
         "num_steps": 60,
         "data": {
             "tasks": (
-                {"name": "chain_sum", "weight": 2.0,
-                 "options": {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 2}},
-                {"name": "gcd", "weight": 1.0,
-                 "options": {"min_numbers": 2, "max_numbers": 2, "min_value": 1, "max_value": 40}},
-                {"name": "aiw", "weight": 1.0,
-                 "options": {"task_type_weights": [0.5, 0.5, 0.0]}},
+                {
+                    "name": "chain_sum",
+                    "weight": 2.0,
+                    "options": {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 2},
+                },
+                {
+                    "name": "gcd",
+                    "weight": 1.0,
+                    "options": {"min_numbers": 2, "max_numbers": 2, "min_value": 1, "max_value": 40},
+                },
+                {"name": "aiw", "weight": 1.0, "options": {"task_type_weights": [0.5, 0.5, 0.0]}},
             ),
             "path": "",
             "template": "r1_zero",
@@ -107,7 +112,7 @@ def mini() -> dict[str, Any]:
         "optimizer": {"learning_rate": 1e-4, "warmup_steps": 5, "b2": 0.95, "weight_decay": 0.0},
         "evaluation": {"questions": 128, "samples": 16, "samples_during": 4, "every": 10},
         "checkpoint": {"every": 20, "keep": 2},
-    }  # fmt: skip
+    }
 
 
 def world() -> dict[str, Any]:
@@ -126,13 +131,22 @@ def world() -> dict[str, Any]:
 
 def smollm2() -> dict[str, Any]:
     tasks = (
-        {"name": "chain_sum", "weight": 2.0,
-         "options": {"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 2}},
-        {"name": "gcd", "weight": 1.0,
-         "options": {"min_numbers": 2, "max_numbers": 2, "min_value": 1, "max_value": 40}},
-        {"name": "leg_counting", "weight": 1.0,
-         "options": {"min_animals": 1, "max_animals": 2, "min_instances": 1, "max_instances": 5}},
-    )  # fmt: skip
+        {
+            "name": "chain_sum",
+            "weight": 2.0,
+            "options": {"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 2},
+        },
+        {
+            "name": "gcd",
+            "weight": 1.0,
+            "options": {"min_numbers": 2, "max_numbers": 2, "min_value": 1, "max_value": 40},
+        },
+        {
+            "name": "leg_counting",
+            "weight": 1.0,
+            "options": {"min_animals": 1, "max_animals": 2, "min_instances": 1, "max_instances": 5},
+        },
+    )
     config = mini()
     return config | {
         "base": "",  # --config.base=...

@@ -28,13 +28,24 @@ CFG = RewardConfig(graders=GraderConfig(timeout_s=2.0, memory_mb=512))
 THOUGHT = "Let us see what follows from the first equation, and then check it. " * 30
 # Reference and answer: four that are compared as they stand, and an expression that sympy must read.
 FORMS = (
-    ("{}", "{}"), ("{}.5", "{}.50"), (r"\frac{{{}}}{{7}}", r"\dfrac{{{}}}{{7}}"), ("({}, 3)", r"\left({},3\right)"),
+    ("{}", "{}"),
+    ("{}.5", "{}.50"),
+    (r"\frac{{{}}}{{7}}", r"\dfrac{{{}}}{{7}}"),
+    ("({}, 3)", r"\left({},3\right)"),
     (r"{}\sqrt{{2}}", r"\sqrt{{2}} \cdot {}"),
-)  # fmt: skip
+)
 PATHOLOGICAL = (
-    "9^{9^{9^{9}}}", "1+" * 500_000 + "1", "(" * 5000 + "5" + ")" * 5000, r"\frac{" * 2000, "5" * 1_000_000, "99!!!!",
-    r"\boxed{" * 20_000, "the answer is " * 80_000, "[" * 30 + "x^2" + "]" * 30, r"\sqrt{" * 300 + "2" + "}" * 300,
-)  # fmt: skip
+    "9^{9^{9^{9}}}",
+    "1+" * 500_000 + "1",
+    "(" * 5000 + "5" + ")" * 5000,
+    r"\frac{" * 2000,
+    "5" * 1_000_000,
+    "99!!!!",
+    r"\boxed{" * 20_000,
+    "the answer is " * 80_000,
+    "[" * 30 + "x^2" + "]" * 30,
+    r"\sqrt{" * 300 + "2" + "}" * 300,
+)
 
 
 def rollout(answer: str, reference: str = "5", sample: int = 0, thought: str = "a") -> Rollout:
@@ -48,11 +59,13 @@ def ordinary(count: int) -> list[Rollout]:
     """Right answers as in MATH after a page of thought, one in five an expression; no two references are the same."""
     return [
         rollout(
-            rf"It is $\boxed{{{FORMS[i % len(FORMS)][1].format(i + 1)}}}$.", FORMS[i % len(FORMS)][0].format(i + 1), i,
+            rf"It is $\boxed{{{FORMS[i % len(FORMS)][1].format(i + 1)}}}$.",
+            FORMS[i % len(FORMS)][0].format(i + 1),
+            i,
             THOUGHT,
         )
         for i in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def clean(count: int) -> list[Rollout]:

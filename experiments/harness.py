@@ -36,8 +36,14 @@ TASKS = {
     "mgsm_zh": ("mgsm/direct/mgsm_direct_zh.yaml", "flexible-extract", "exact_match", ""),
     "humaneval": ("", "", "", "humaneval/test.jsonl"),
 }
-TITLES = {"gsm8k": "GSM8K", "math500": "MATH-500", "mmlu": "MMLU", "ifeval": "IFEval", "mgsm_zh": "MGSM-zh",
-          "humaneval": "HumanEval"}  # fmt: skip
+TITLES = {
+    "gsm8k": "GSM8K",
+    "math500": "MATH-500",
+    "mmlu": "MMLU",
+    "ifeval": "IFEval",
+    "mgsm_zh": "MGSM-zh",
+    "humaneval": "HumanEval",
+}
 Row = dict[str, Any]
 
 
@@ -59,11 +65,18 @@ def documents(folder: pathlib.Path, name: str, data: pathlib.Path) -> list[Row]:
             row |= {"problem": source["prompt"], "solution": source["solution"]}
         elif name == "mmlu":
             stem, *options = source["prompt"].rsplit("\n", 4)
-            row |= {"question": stem, "choices": [option[3:] for option in options],
-                    "answer": "ABCD".index(source["answer"])}  # fmt: skip
+            row |= {
+                "question": stem,
+                "choices": [option[3:] for option in options],
+                "answer": "ABCD".index(source["answer"]),
+            }
         elif name == "ifeval":
-            row |= {"key": len(rows), "prompt": source["prompt"],
-                    "instruction_id_list": source["instruction_id_list"], "kwargs": source["kwargs"]}  # fmt: skip
+            row |= {
+                "key": len(rows),
+                "prompt": source["prompt"],
+                "instruction_id_list": source["instruction_id_list"],
+                "kwargs": source["kwargs"],
+            }
         rows.append(row)
     return rows
 
@@ -94,22 +107,34 @@ def judge(name: str, model: Any, documents_: list[Row]) -> tuple[dict[str, float
         path = pathlib.Path(folder)
         (path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in documents_))
         config = {
-            "task": f"r1jax_{name}", "tag": None, "dataset_path": "json", "dataset_name": None,
+            "task": f"r1jax_{name}",
+            "tag": None,
+            "dataset_path": "json",
+            "dataset_name": None,
             "dataset_kwargs": {"data_files": {"test": str(path / "test.jsonl")}},
-            "test_split": "test", "training_split": None, "validation_split": None, "fewshot_split": None,
-            "fewshot_config": None, "num_fewshot": 0, "doc_to_text": "{{text}}", "description": "",
+            "test_split": "test",
+            "training_split": None,
+            "validation_split": None,
+            "fewshot_split": None,
+            "fewshot_config": None,
+            "num_fewshot": 0,
+            "doc_to_text": "{{text}}",
+            "description": "",
             "target_delimiter": "",
             "generation_kwargs": {"until": [], "do_sample": False, "max_gen_toks": TOKENS},
-        }  # fmt: skip
+        }
         if task:
             config["include"] = str(pathlib.Path(lm_eval.__file__).parent / "tasks" / task)
         else:  # its texts only
             config |= {"output_type": "generate_until", "doc_to_target": "", "metric_list": [{"metric": "bypass"}]}
         (path / "task.yaml").write_text(json.dumps(config))  # which is YAML too
         found = lm_eval.simple_evaluate(
-            model=model, tasks=[config["task"]], batch_size=BATCH, bootstrap_iters=0,
+            model=model,
+            tasks=[config["task"]],
+            batch_size=BATCH,
+            bootstrap_iters=0,
             task_manager=TaskManager(include_path=folder),
-        )  # fmt: skip
+        )
     [samples] = found["samples"].values()
     texts = {sample["doc"]["id"]: sample["resps"][0][0] for sample in samples}
     if name == "humaneval":
@@ -128,8 +153,12 @@ def humaneval(texts: dict[str, str], data: pathlib.Path) -> dict[str, float]:
             continue
         parts = texts[row["id"]].split("```")
         program = parts[1].removeprefix("python") if len(parts) > 1 else texts[row["id"]]
-        problem = {"task_id": row["id"], "prompt": row["prompt"] + "\n    pass\n", "test": row["test"],
-                   "entry_point": row["entry_point"]}  # fmt: skip
+        problem = {
+            "task_id": row["id"],
+            "prompt": row["prompt"] + "\n    pass\n",
+            "test": row["test"],
+            "entry_point": row["entry_point"],
+        }
         scores[row["id"]] = float(check_correctness(problem, program, timeout=10.0)["passed"])
     return scores
 
@@ -146,14 +175,19 @@ def compare(folder: pathlib.Path, name: str, model: Any, data: pathlib.Path) -> 
     same = sum(texts[id_].strip() == their_texts[id_].strip() for id_ in texts)
     p_value = paired(ours, theirs).p_value
     agree = sum(ours[id_] == regraded[id_] for id_ in ours)
-    score = [f"{100 * sum(s.values()) / len(s):.1f} ± {100 * standard_error(list(s.values())):.1f}"
-             for s in (ours, theirs, regraded)]  # fmt: skip
+    score = [
+        f"{100 * sum(s.values()) / len(s):.1f} ± {100 * standard_error(list(s.values())):.1f}"
+        for s in (ours, theirs, regraded)
+    ]
     return {
         "line": f"| {TITLES[name]} | {len(ours)} | {score[0]} | {score[1]} | {p_value:.2f} | {same} | {score[2]} | "
-                f"{agree} |",
-        "disagreements": [{"benchmark": name, "id": id_, "ours": ours[id_], "theirs_on_our_text": regraded[id_],
-                           "text": texts[id_]} for id_ in ours if ours[id_] != regraded[id_]],
-    }  # fmt: skip
+        f"{agree} |",
+        "disagreements": [
+            {"benchmark": name, "id": id_, "ours": ours[id_], "theirs_on_our_text": regraded[id_], "text": texts[id_]}
+            for id_ in ours
+            if ours[id_] != regraded[id_]
+        ],
+    }
 
 
 def main() -> None:
@@ -171,7 +205,8 @@ def main() -> None:
         details += found["disagreements"]
         print(lines[-1], flush=True)
     (folder / "harness_disagreements.jsonl").write_text(
-        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in details), "utf-8")
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in details), "utf-8"
+    )
     import lm_eval
     import transformers
 

@@ -1,6 +1,6 @@
 """How far r1jax is from `transformers` on random small models of every family: writes the table in docs/models.md.
 
-    ./launch_local.sh python experiments/parity.py          10 draws a family, 7 minutes on 2 CPU cores
+./launch_local.sh python experiments/parity.py          10 draws a family, 7 minutes on 2 CPU cores
 """
 
 import collections
@@ -54,9 +54,11 @@ def main() -> None:
         f"from files that transformers {transformers.__version__} (torch {torch.__version__}) saved, computed by both "
         "in float32 on the CPU, twenty positions where stretched models were pretrained at sixteen. The largest max "
         "|ours - theirs| / max |theirs| over all draws; the tests hold it below 1e-4. Gradients: of every weight, each "
-        "by its own largest entry. Greedy: tokens generated alike.", "",
-        "| family | " + " | ".join(columns) + " | greedy |", "|---" * (len(columns) + 2) + "|",
-    ]  # fmt: skip
+        "by its own largest entry. Greedy: tokens generated alike.",
+        "",
+        "| family | " + " | ".join(columns) + " | greedy |",
+        "|---" * (len(columns) + 2) + "|",
+    ]
     met = []
     for family in reference.FAMILIES:
         row = measure(family, draws)

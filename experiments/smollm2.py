@@ -34,14 +34,27 @@ HERE = pathlib.Path(__file__).parent
 SLOTS, QUESTIONS, TOKENS = 8, 50, 256
 # Short answers and long, two languages, code, arithmetic: what a greedy path can take a wrong turn at.
 PROMPTS = (
-    "What is the capital of France?", "Name three primary colours.", "What is 17 plus 25?", "Write a haiku about rain.",
-    "Explain photosynthesis in two sentences.", "Translate 'good morning' into Spanish.", "用中文介绍一下北京。",
-    "Write a Python function that reverses a string.", "List the planets of the solar system.", "Who wrote Hamlet?",
-    "How many days are there in a leap year?", "Why is the sky blue?", "Give me a recipe for pancakes.",
-    "Summarise the story of Cinderella.", "What is the square root of 144?", "Tell me a joke.",
-    "What does HTTP stand for?", "Compare cats and dogs.", "2, 4, 8, 16: what comes next?",
+    "What is the capital of France?",
+    "Name three primary colours.",
+    "What is 17 plus 25?",
+    "Write a haiku about rain.",
+    "Explain photosynthesis in two sentences.",
+    "Translate 'good morning' into Spanish.",
+    "用中文介绍一下北京。",
+    "Write a Python function that reverses a string.",
+    "List the planets of the solar system.",
+    "Who wrote Hamlet?",
+    "How many days are there in a leap year?",
+    "Why is the sky blue?",
+    "Give me a recipe for pancakes.",
+    "Summarise the story of Cinderella.",
+    "What is the square root of 144?",
+    "Tell me a joke.",
+    "What does HTTP stand for?",
+    "Compare cats and dogs.",
+    "2, 4, 8, 16: what comes next?",
     "Say hello in five languages.",
-)  # fmt: skip
+)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 INSTRUCTION = "\n\nThink step by step, then give the final answer in \\boxed{}."
 
@@ -67,9 +80,14 @@ class Reference:
             mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
             with torch.inference_mode():
                 out = self._model.generate(
-                    ids, attention_mask=mask, max_new_tokens=tokens, do_sample=False, eos_token_id=list(eos_ids),
-                    pad_token_id=0, repetition_penalty=1.0,
-                )  # fmt: skip
+                    ids,
+                    attention_mask=mask,
+                    max_new_tokens=tokens,
+                    do_sample=False,
+                    eos_token_id=list(eos_ids),
+                    pad_token_id=0,
+                    repetition_penalty=1.0,
+                )
             for row in out[:, width:].tolist():
                 end = next((i + 1 for i, token in enumerate(row) if token in eos_ids), len(row))
                 found.append(row[:end])
@@ -78,8 +96,11 @@ class Reference:
 
 def agreement(ours: list[list[int]], theirs: list[list[int]]) -> tuple[int, list[int]]:
     """How many texts are the same, and where the others part."""
-    parts = [next((i for i, (a, b) in enumerate(zip(x, y, strict=False)) if a != b), min(len(x), len(y)))
-             for x, y in zip(ours, theirs, strict=True) if x != y]  # fmt: skip
+    parts = [
+        next((i for i, (a, b) in enumerate(zip(x, y, strict=False)) if a != b), min(len(x), len(y)))
+        for x, y in zip(ours, theirs, strict=True)
+        if x != y
+    ]
     return len(ours) - len(parts), parts
 
 
@@ -94,8 +115,9 @@ def main() -> None:
         return Prompt(id_, question, answer, "maths", text, tuple(tokenizer.encode(text)))
 
     def engine(tokens: int) -> Engine:
-        sampling = SamplingConfig(tokens, Truncation(temperature=0.0), slots=SLOTS, window=16, prefill_rows=SLOTS,
-                                  bucket=128)  # fmt: skip
+        sampling = SamplingConfig(
+            tokens, Truncation(temperature=0.0), slots=SLOTS, window=16, prefill_rows=SLOTS, bucket=128
+        )
         return Engine(model, sampling, tokenizer, mesh)
 
     def last_number_right(prompts: list[Prompt], ids: list[list[int]]) -> int:
@@ -105,8 +127,10 @@ def main() -> None:
 
     def graded(prompts: list[Prompt], ids: list[list[int]]) -> list[float]:
         texts = [tokenizer.decode(row) for row in ids]
-        rollouts = [Rollout(p, 0, np.array(row), np.zeros(len(row)), text, "stop")
-                    for p, row, text in zip(prompts, ids, texts, strict=True)]  # fmt: skip
+        rollouts = [
+            Rollout(p, 0, np.array(row), np.zeros(len(row)), text, "stop")
+            for p, row, text in zip(prompts, ids, texts, strict=True)
+        ]
         return [grade(rollout, GraderConfig()).score or 0.0 for rollout in rollouts]
 
     with jax.set_mesh(mesh):
@@ -130,8 +154,12 @@ def main() -> None:
 
         # Timed on eight equal rows without an end, so that both do exactly the same work; best of three each, in turn.
         fixed = [dataclasses.replace(asked[0], id=f"t{i}") for i in range(SLOTS)]
-        endless = Engine(model, SamplingConfig(TOKENS, Truncation(temperature=0.0), slots=SLOTS, window=16,
-                                               prefill_rows=SLOTS, bucket=128), _Endless(tokenizer), mesh)  # fmt: skip
+        endless = Engine(
+            model,
+            SamplingConfig(TOKENS, Truncation(temperature=0.0), slots=SLOTS, window=16, prefill_rows=SLOTS, bucket=128),
+            _Endless(tokenizer),
+            mesh,
+        )
         endless.generate(params, fixed, 1, (0,))
         seconds = {"ours": [], "theirs": []}
         for _ in range(3):

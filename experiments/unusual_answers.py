@@ -76,8 +76,16 @@ def main() -> None:
     for name, answer, found, reference in misses:
         should = "right" if answer["right"] else "wrong"
         plain = (name, should, found, answer["kind"])
-        print(markdown_row([*map(markdown_cell, plain), markdown_code(reference), markdown_code(answer["response"]),
-                            markdown_cell(f"{answer['data']} {answer['id']}")]))  # fmt: skip
+        print(
+            markdown_row(
+                [
+                    *map(markdown_cell, plain),
+                    markdown_code(reference),
+                    markdown_code(answer["response"]),
+                    markdown_cell(f"{answer['data']} {answer['id']}"),
+                ]
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -28,10 +28,14 @@ from r1jax.rewards.pool import GraderPool
 from r1jax.training import checkpoint
 
 COLUMNS = {
-    "right, %": "reward/accuracy", "well formed": "reward/format", "mixed thought": "language/mixed",
-    "language reward": "reward/language", "reflecting": "reflection/share", "cut off": "length/truncated",
+    "right, %": "reward/accuracy",
+    "well formed": "reward/format",
+    "mixed thought": "language/mixed",
+    "language reward": "reward/language",
+    "reflecting": "reflection/share",
+    "cut off": "length/truncated",
     "tokens": "length/mean",
-}  # fmt: skip
+}
 
 
 def rows(rollouts: Sequence[Rollout], by: Callable[[Rollout], str]) -> list[list[str]]:
@@ -42,8 +46,10 @@ def rows(rollouts: Sequence[Rollout], by: Callable[[Rollout], str]) -> list[list
     table = []
     for name, group in sorted(groups.items()):
         figures = describe(group)
-        cells = [f"{figures[key] * (1 if key == 'length/mean' else 100):.1f}" if key in figures else "–"
-                 for key in COLUMNS.values()]  # fmt: skip
+        cells = [
+            f"{figures[key] * (1 if key == 'length/mean' else 100):.1f}" if key in figures else "–"
+            for key in COLUMNS.values()
+        ]
         right_and = [r for r in group if r.parts.get("accuracy") == 1.0 and r.parts["format"] == 1.0]
         mixed = f"{100 * describe(right_and)['language/mixed']:.1f}" if right_and else "–"
         table.append([name, str(len(group)), *cells, mixed])

@@ -175,10 +175,11 @@ def printable(text: str, lines: bool = False) -> str:
     if text.isprintable():
         return text
     return "".join(
-        each if each.isprintable() or (lines and each in "\n\t") or each in _JOINERS
-        or unicodedata.category(each) == "Zs" else each.encode("unicode_escape").decode()
+        each
+        if each.isprintable() or (lines and each in "\n\t") or each in _JOINERS or unicodedata.category(each) == "Zs"
+        else each.encode("unicode_escape").decode()
         for each in text
-    )  # fmt: skip
+    )
 
 
 def path_given(text: str) -> pathlib.Path:
@@ -277,9 +278,7 @@ def elsewhere(name: str, root: type, where: str) -> str:
     return f"; in other sections: {', '.join(found[:4])}" if found else ""
 
 
-def parse(
-    cls: type[T], tree: Mapping[str, Any] | ConfigDict, where: str = "config", root: type | None = None
-) -> T:  # fmt: skip
+def parse(cls: type[T], tree: Mapping[str, Any] | ConfigDict, where: str = "config", root: type | None = None) -> T:
     """Builds a dataclass from a tree of plain values, strictly, by its type hints.
 
     Hints may be int, float (an int will do), bool, str, Literal, `X | None`, `tuple[X, ...]` (a list will do),

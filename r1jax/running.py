@@ -26,7 +26,7 @@ from r1jax.stages import judge_pairs, reward_model_training, rl, supervised, tea
 from r1jax.stages.cold_start import cold_start
 from r1jax.stages.cold_start.config import ColdStartConfig
 from r1jax.stages.config import JudgePairsConfig, PreferenceConfig, RLConfig, SupervisedConfig, TeachConfig
-from r1jax.stages.rejection import rejection_sampling  # fmt: skip
+from r1jax.stages.rejection import rejection_sampling
 from r1jax.stages.rejection.config import RejectionConfig
 from r1jax.training import checkpoint, state, stopping
 from r1jax.training.metrics import say
@@ -52,10 +52,15 @@ def claim(workdir: pathlib.Path, cfg: Trained) -> None:
         hashes = (hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:12] for path in files)
         keys["data_key"] = " ".join(hashes)
     run_record.claim(
-        workdir / "config.json", cfg, "another config's run", begun=has_begun(workdir),
-        keys=keys, files={"data_key": files}, grows={"num_steps": state.fixes_num_steps(cfg.optimizer)},
+        workdir / "config.json",
+        cfg,
+        "another config's run",
+        begun=has_begun(workdir),
+        keys=keys,
+        files={"data_key": files},
+        grows={"num_steps": state.fixes_num_steps(cfg.optimizer)},
         writes=jax.process_index() == 0,
-    )  # fmt: skip
+    )
 
 
 def has_begun(workdir: pathlib.Path) -> bool:
@@ -100,8 +105,10 @@ def read_supervised(spec: str) -> SupervisedConfig:
     if hint := hf.hint_for(spec):
         raise ConfigError(f"base={spec} is no model{hint}")
     if pathlib.Path(spec).is_dir():
-        raise ConfigError(f"base={spec} is a folder without a model: it has neither a {checkpoint.MODEL} of ours nor a "
-                          "config.json of Hugging Face's, with a model_type")  # fmt: skip
+        raise ConfigError(
+            f"base={spec} is a folder without a model: it has neither a {checkpoint.MODEL} of ours nor a "
+            "config.json of Hugging Face's, with a model_type"
+        )
     cfg = read_config(spec, [])
     if not isinstance(cfg, SupervisedConfig):
         raise ConfigError(f"base={spec} is a config of the stage {cfg.stage}; give a model or a supervised config")

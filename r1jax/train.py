@@ -35,8 +35,12 @@ def run(args: argparse.Namespace, overrides: list[str]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The exit status, see `config.exit_status`."""
-    parser = argparse.ArgumentParser(prog="r1jax.train", description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="r1jax.train",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--config", required=True, help="path/file.py:arg; --config.section.field=value sets a field")
     parser.add_argument("--workdir", required=True, help="where the run lives, and is resumed from")
     parser.add_argument("--coordinator", help="host:port of process 0; found by itself on TPU")

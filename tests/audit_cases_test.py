@@ -93,7 +93,7 @@ def test_the_first_and_the_last_digit_of_the_value_change(reference: str, digits
         ("f(2, 3)", []),
         ("(x+1)(x, y)", []),
     ],
-)  # fmt: skip
+)
 def test_an_element_is_left_out_of_a_list_set_tuple_union_or_column(reference: str, options: list[str]) -> None:
     found = perturbed(reference).get("option", [])
     assert [text.replace(" ", "") for text in found] == [text.replace(" ", "") for text in options]

@@ -58,12 +58,22 @@ def test_planted_faults_of_mathematics_are_all_found(tmp_path: pathlib.Path, cap
     assert summary["recorded"] == {"n": 3, "agreed": 1, "false_positives": 1, "false_negatives": 1}
     assert summary["timeouts"] == 0 and summary["gradings"] == 15 and summary["per_second"] > 0
     assert [(each["id"], each["check"]) for each in failures] == [
-        ("unreadable", "readable"), ("fine", "recorded"), ("fine", "recorded"),
-    ]  # fmt: skip
+        ("unreadable", "readable"),
+        ("fine", "recorded"),
+        ("fine", "recorded"),
+    ]
     assert failures[1] == {
-        "data": "set/test", "id": "fine", "check": "recorded", "kind": "samples", "graded": r"\boxed{41}", "gold": "41",
-        "should_be_right": False, "verdict": "right", "score": 1.0, "error": "",
-    }  # fmt: skip
+        "data": "set/test",
+        "id": "fine",
+        "check": "recorded",
+        "kind": "samples",
+        "graded": r"\boxed{41}",
+        "gold": "41",
+        "should_be_right": False,
+        "verdict": "right",
+        "score": 1.0,
+        "error": "",
+    }
     assert "33.33% of 3 (+1 −1)" in (tmp_path / "out/table.md").read_text(encoding="utf-8")
     assert "set/test" in capsys.readouterr().out
 
@@ -86,11 +96,15 @@ def test_a_reference_that_fails_itself_is_found(tmp_path: pathlib.Path) -> None:
     assert status == 1 and summary["grader"] == "countdown"
     assert summary["own"] == {"passed": 1, "tried": 2}
     assert [(each["id"], each["check"], each["kind"]) for each in failures] == [
-        ("wrong", "own", "box"), ("wrong", "own", "tags"),
-    ]  # fmt: skip
+        ("wrong", "own", "box"),
+        ("wrong", "own", "tags"),
+    ]
     assert {kind: each["passed"] for kind, each in summary["perturbed"].items()} == {
-        "operator": 0, "number": 0, "dropped": 0, "repeated": 0,
-    }  # fmt: skip
+        "operator": 0,
+        "number": 0,
+        "dropped": 0,
+        "repeated": 0,
+    }
 
 
 def test_trap18_a_grading_that_hangs_is_a_time_out_and_the_rest_goes_on(

@@ -18,15 +18,22 @@ MAIN = "def add(a, b):\n    return a + b\n\ndef main():\n    print(add(*map(int,
 
 # Blocks that show, use or test a program.
 USES = [
-    "print(add(2, 3))", "assert add(2, 3) == 5", "from solution import add\nprint(add(2, 3))", "add(2, 3)",
-    'if __name__ == "__main__":\n    print(add(2, 3))', ">>> add(2, 3)\n5", "5\n-3", "Output: 5", "add",
+    "print(add(2, 3))",
+    "assert add(2, 3) == 5",
+    "from solution import add\nprint(add(2, 3))",
+    "add(2, 3)",
+    'if __name__ == "__main__":\n    print(add(2, 3))',
+    ">>> add(2, 3)\n5",
+    "5\n-3",
+    "Output: 5",
+    "add",
     "import unittest\nfrom solution import add\n\nclass TestAdd(unittest.TestCase):\n"
     "    def test_it(self):\n        self.assertEqual(add(2, 3), 5)\n\nunittest.main()",
     "def test_add():\n    assert add(2, 3) == 5\n\ntest_add()",
     "for a, b in [(1, 2)]:\n    result = add(a, b)\n    print(result)",
     "import functools\nadd = functools.cache(add)",
     'import io, sys\nsys.stdin = io.StringIO("2 3")\nprint(add(2, 3))',
-]  # fmt: skip
+]
 
 
 def answer(*blocks: str, tag: str = "python") -> str:
@@ -40,19 +47,25 @@ def test_a_block_that_only_uses_the_program_does_not_replace_it(use: str) -> Non
     assert extract(answer(MAIN, use), "python") == ("python", MAIN)
 
 
-@pytest.mark.parametrize("text, program", [
-    (answer(ADD, WRONG), WRONG), (answer(WRONG, "print(add(2, 3))", ADD, "print(add(2, 3))"), ADD),
-    (answer(ADD, BROKEN), BROKEN),  # still the last
-    (answer(ADD, "class Other:\n    def add(self): ..."), ADD),
-    (answer(ADD, "def outer():\n    def add(a, b): ..."), ADD),
-    (answer(ADD, "if True:\n    add = lambda a, b: 0"), "if True:\n    add = lambda a, b: 0"),
-    (answer(ADD, "from operator import add"), "from operator import add"),
-    (answer(ADD, "try:\n    from fast import add\nexcept ImportError:\n    def add(a, b): return 0"),
-     "try:\n    from fast import add\nexcept ImportError:\n    def add(a, b): return 0"),
-    (answer(ADD) + "\n" + answer(WRONG, tag=""), ADD),  # a tag says what is the program
-    (answer(ADD, tag="") + "\n" + answer("print(add(2, 3))"), ADD),
-    (answer("x = 1", "print(5)"), "print(5)"),  # nobody defines it
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, program",
+    [
+        (answer(ADD, WRONG), WRONG),
+        (answer(WRONG, "print(add(2, 3))", ADD, "print(add(2, 3))"), ADD),
+        (answer(ADD, BROKEN), BROKEN),  # still the last
+        (answer(ADD, "class Other:\n    def add(self): ..."), ADD),
+        (answer(ADD, "def outer():\n    def add(a, b): ..."), ADD),
+        (answer(ADD, "if True:\n    add = lambda a, b: 0"), "if True:\n    add = lambda a, b: 0"),
+        (answer(ADD, "from operator import add"), "from operator import add"),
+        (
+            answer(ADD, "try:\n    from fast import add\nexcept ImportError:\n    def add(a, b): return 0"),
+            "try:\n    from fast import add\nexcept ImportError:\n    def add(a, b): return 0",
+        ),
+        (answer(ADD) + "\n" + answer(WRONG, tag=""), ADD),  # a tag says what is the program
+        (answer(ADD, tag="") + "\n" + answer("print(add(2, 3))"), ADD),
+        (answer("x = 1", "print(5)"), "print(5)"),  # nobody defines it
+    ],
+)
 def test_of_several_definitions_the_last_counts(text: str, program: str) -> None:
     assert extract(text, "python", ["add"]) == ("python", program)
 
@@ -64,27 +77,41 @@ def test_blocks_are_not_joined_and_one_that_defines_all_comes_before_one_that_de
     assert extract(answer(ADD, "def sub(a, b): ..."), "python", ["add", "sub"]) == ("python", "def sub(a, b): ...")
 
 
-@pytest.mark.parametrize("blocks, number", [
-    ((READER, MAIN), 1), ((MAIN, READER), 1),  # the last that reads input
-    ((READER, "print(2 + 3)"), 0), ((READER, "a, b = 2, 3\nprint(a + b)"), 0), ((READER, "print(a + b)"), 0),
-    ((MAIN, "main()"), 0), ((MAIN, "import sys\nsys.setrecursionlimit(10**6)\nmain()"), 0),
-    ((ADD, MAIN), 1), ((ADD, "print(add(*map(int, input().split())))"), 1),
-    ((MAIN, "n = int(input())\nprint(add(n, n))"), 0),
-    ((MAIN, "def main():\n    print(add(int(input()), 0))\n\nmain()"), 1),  # defined anew: it is the last word
-    ((READER, "a, b = map(int, input(.split())"), 1),
-    ((READER, "3 4\n7"), 0), ((READER, "Input: 3 4\nOutput: 7"), 0), ((READER, "$ python program.py\n7"), 0),
-    (("print('hello')", "print('Hello')"), 1), (("import sys\nprint(sum(map(int, sys.stdin)))", "print(5)"), 0),
-    (("print(sum(map(int, open(0))))", "print(5)"), 0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "blocks, number",
+    [
+        ((READER, MAIN), 1),
+        ((MAIN, READER), 1),  # the last that reads input
+        ((READER, "print(2 + 3)"), 0),
+        ((READER, "a, b = 2, 3\nprint(a + b)"), 0),
+        ((READER, "print(a + b)"), 0),
+        ((MAIN, "main()"), 0),
+        ((MAIN, "import sys\nsys.setrecursionlimit(10**6)\nmain()"), 0),
+        ((ADD, MAIN), 1),
+        ((ADD, "print(add(*map(int, input().split())))"), 1),
+        ((MAIN, "n = int(input())\nprint(add(n, n))"), 0),
+        ((MAIN, "def main():\n    print(add(int(input()), 0))\n\nmain()"), 1),  # defined anew: it is the last word
+        ((READER, "a, b = map(int, input(.split())"), 1),
+        ((READER, "3 4\n7"), 0),
+        ((READER, "Input: 3 4\nOutput: 7"), 0),
+        ((READER, "$ python program.py\n7"), 0),
+        (("print('hello')", "print('Hello')"), 1),
+        (("import sys\nprint(sum(map(int, sys.stdin)))", "print(5)"), 0),
+        (("print(sum(map(int, open(0))))", "print(5)"), 0),
+    ],
+)
 def test_a_program_that_reads_and_prints_is_the_last_that_reads(blocks: tuple[str, ...], number: int) -> None:
     assert extract(answer(*blocks), "python") == ("python", blocks[number])
 
 
-@pytest.mark.parametrize("tag, program, use", [
-    ("cpp", "#include <iostream>\nint main() { int a; std::cin >> a; }", "add(2, 3); // 5"),
-    ("cpp", "#include <iostream>\nint main() { int a; std::cin >> a; }", "int main() { assert(add(2, 3) == 5); }"),
-    ("javascript", "const a = require('fs').readFileSync(0); console.log(add(a));", "console.log(add(5));"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "tag, program, use",
+    [
+        ("cpp", "#include <iostream>\nint main() { int a; std::cin >> a; }", "add(2, 3); // 5"),
+        ("cpp", "#include <iostream>\nint main() { int a; std::cin >> a; }", "int main() { assert(add(2, 3) == 5); }"),
+        ("javascript", "const a = require('fs').readFileSync(0); console.log(add(a));", "console.log(add(5));"),
+    ],
+)
 def test_in_other_languages_too(tag: str, program: str, use: str) -> None:
     assert extract(answer(program, use, tag=tag), "python") == (tag, program)
 
@@ -109,11 +136,18 @@ def test_a_body_that_returns_nothing_is_found_too() -> None:
 
 
 @needs_sandbox
-@pytest.mark.parametrize("row, program, use", [
-    (MBPP, ADD, "print(add(2, 3))"), (HUMANEVAL, ADD, "assert add(2, 3) == 5"),
-    (HUMANEVAL, "return a + b", "print(add(2, 3))"), (LEETCODE, SOLUTION, "s = Solution()\nprint(s.add(2, 3))"),
-    (STDIO, MAIN, "print(add(2, 3))"), (STDIO, READER, "5\n"),
-], ids=["mbpp", "humaneval", "body", "leetcode", "stdio", "output"])  # fmt: skip
+@pytest.mark.parametrize(
+    "row, program, use",
+    [
+        (MBPP, ADD, "print(add(2, 3))"),
+        (HUMANEVAL, ADD, "assert add(2, 3) == 5"),
+        (HUMANEVAL, "return a + b", "print(add(2, 3))"),
+        (LEETCODE, SOLUTION, "s = Solution()\nprint(s.add(2, 3))"),
+        (STDIO, MAIN, "print(add(2, 3))"),
+        (STDIO, READER, "5\n"),
+    ],
+    ids=["mbpp", "humaneval", "body", "leetcode", "stdio", "output"],
+)
 def test_programs_followed_by_an_example_are_right(row: dict, program: str, use: str) -> None:
     assert code_grader.grade(rollout(row, answer(program, use)), GraderConfig())[:2] == (1.0, "right")
     wrong = program.replace("a + b", "a - b").replace("c + b", "c - b")
@@ -123,18 +157,32 @@ def test_programs_followed_by_an_example_are_right(row: dict, program: str, use:
 
 @needs_sandbox
 def test_an_exercise_followed_by_an_example_is_right() -> None:
-    tests = {"sums_test.py": "import unittest\nfrom sums import (add)\n\nclass SumsTest(unittest.TestCase):\n"
-             "    def test_add(self):\n        self.assertEqual(add(2, 3), 5)\n"}  # fmt: skip
+    tests = {
+        "sums_test.py": "import unittest\nfrom sums import (add)\n\nclass SumsTest(unittest.TestCase):\n"
+        "    def test_add(self):\n        self.assertEqual(add(2, 3), 5)\n"
+    }
     row = {"prompt": "?", "starter_files": {"sums.py": ""}, "test_files": tests}
     for use in USES[:4]:
         assert unittests.grade(rollout(row, answer(ADD, use)), GraderConfig()).score == 1.0
     assert unittests.grade(rollout(row, answer(ADD, WRONG)), GraderConfig()).score == 0.0
 
 
-@pytest.mark.parametrize("source", [
-    "import add", "from x import add", "from . import add", "print(add)", "add: int", "for add in x: pass", "add(1)",
-    "x.add = 1", "add = add + 1", "", "add = ",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import add",
+        "from x import add",
+        "from . import add",
+        "print(add)",
+        "add: int",
+        "for add in x: pass",
+        "add(1)",
+        "x.add = 1",
+        "add = add + 1",
+        "",
+        "add = ",
+    ],
+)
 def test_what_defines_nothing(source: str) -> None:
     assert not defines(source, "add")
 

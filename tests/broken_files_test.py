@@ -23,15 +23,49 @@ from r1jax.training import checkpoint
 
 # The same ones each time, and few, as an example opens a folder; R1JAX_EXAMPLES=1000 draws others.
 EXAMPLES = int(os.environ.get("R1JAX_EXAMPLES", "40"))
-bounded = settings(max_examples=EXAMPLES, derandomize=EXAMPLES == 40,
-                   suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+bounded = settings(
+    max_examples=EXAMPLES, derandomize=EXAMPLES == 40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 DEEP: Any = json.loads("[" * 300 + "]" * 300)
-VALUES = st.sampled_from([
-    None, True, False, 0, -1, 1, 2**31, 2**63, -(2**70), 10**400, 0.5, float("inf"), float("-inf"), float("nan"), 1e308,
-    "", "2", "x", "\n", "\ud800", "\x00", "..", "../..", "/etc/passwd", [], [1], [[]], [None], ["x", 2], {}, {"a": 1},
-    {"content": 7}, {"type": "yarn"}, DEEP,
-])  # fmt: skip
+VALUES = st.sampled_from(
+    [
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1,
+        2**31,
+        2**63,
+        -(2**70),
+        10**400,
+        0.5,
+        float("inf"),
+        float("-inf"),
+        float("nan"),
+        1e308,
+        "",
+        "2",
+        "x",
+        "\n",
+        "\ud800",
+        "\x00",
+        "..",
+        "../..",
+        "/etc/passwd",
+        [],
+        [1],
+        [[]],
+        [None],
+        ["x", 2],
+        {},
+        {"a": 1},
+        {"content": 7},
+        {"type": "yarn"},
+        DEEP,
+    ]
+)
 
 
 def places(value: Any, path: tuple = ()) -> list[tuple]:
@@ -79,8 +113,9 @@ def check(folder: pathlib.Path, *functions) -> None:
         except (ValueError, FileNotFoundError) as error:
             # The tensors that do not fit are listed, a line a kind.
             line = str(error).split("\n  ")[0]
-            assert line.startswith((str(folder), f"tokenizer in {folder}", f"no tokenizer in {folder}",
-                                    f"no weights in {folder}")), error  # fmt: skip
+            assert line.startswith(
+                (str(folder), f"tokenizer in {folder}", f"no tokenizer in {folder}", f"no weights in {folder}")
+            ), error
             assert "\n" not in line
 
 
@@ -95,18 +130,31 @@ def use(path: pathlib.Path) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("model")
-    write_folder(folder, DEEPSEEK | {"quantization_config": {"quant_method": "fp8", "weight_block_size": [16, 16]}},
-                 tensors(DEEPSEEK))  # fmt: skip
+    write_folder(
+        folder,
+        DEEPSEEK | {"quantization_config": {"quant_method": "fp8", "weight_block_size": [16, 16]}},
+        tensors(DEEPSEEK),
+    )
     template = [{"name": "default", "template": tiny_bpe.TEMPLATE}]
     tokens = {"500": {"content": "<tool>", "special": True}}
-    config = tiny_bpe.CONFIG | {"chat_template": template, "added_tokens_decoder": tokens, "add_bos_token": True,
-                                "auto_map": {"AutoTokenizer": ["a.B", None]}}  # fmt: skip
+    config = tiny_bpe.CONFIG | {
+        "chat_template": template,
+        "added_tokens_decoder": tokens,
+        "add_bos_token": True,
+        "auto_map": {"AutoTokenizer": ["a.B", None]},
+    }
     others = {"generation_config": {"eos_token_id": [0, 2]}, "special_tokens_map": {"pad_token": "<|bos|>"}}
     return tiny_bpe.write_folder(folder, tiny_bpe.train(adds_bos=True), tokenizer_config=config, **others)
 
 
-NAMES = ("config.json", safetensors.INDEX, "tokenizer.json", "tokenizer_config.json", "generation_config.json",
-         "special_tokens_map.json")  # fmt: skip
+NAMES = (
+    "config.json",
+    safetensors.INDEX,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "special_tokens_map.json",
+)
 
 
 class Changed:
@@ -179,14 +227,17 @@ def test_trap35_any_bytes_in_a_sentencepiece_model_are_read_or_named(tmp_path, t
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("content, words", [
-    (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
-    (b'{"a": "\xff"}', "can't decode byte 0xff"),
-    (b'{"a": 1', "Expecting ',' delimiter: line 1 column 8"),
-    (b'{"a": ' + b"1" * 5000 + b"}", "Exceeds the limit"),
-    (b"", "Expecting value: line 1 column 1"),
-    (b"[]", "holds list, should be an object"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        (b'{"a": "\xff"}', "can't decode byte 0xff"),
+        (b'{"a": 1', "Expecting ',' delimiter: line 1 column 8"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "Exceeds the limit"),
+        (b"", "Expecting value: line 1 column 1"),
+        (b"[]", "holds list, should be an object"),
+    ],
+)
 def test_trap35_a_broken_json_file_is_named_with_its_place(folder, name, content, words):
     words = f"tokenizer.json cannot be read|{re.escape(words)}"  # tokenizer.json is read by another package
     with Changed(folder / name, content), pytest.raises(ValueError, match=words) as error:

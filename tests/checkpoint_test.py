@@ -56,8 +56,9 @@ def test_a_fresh_workdir_has_no_state_and_the_newest_one_is_restored_exactly(tmp
     assert kept(tmp_path) == ["4", "5"]  # every second step and the end; two are kept
     step, trees = restore(tmp_path, target)
     assert step == 5
-    assert jax.tree.all(jax.tree.map(lambda a, b: a.dtype == b.dtype and np.array_equal(a, b + b.dtype.type(5)),
-                                     trees["state"], TREE))  # fmt: skip
+    assert jax.tree.all(
+        jax.tree.map(lambda a, b: a.dtype == b.dtype and np.array_equal(a, b + b.dtype.type(5)), trees["state"], TREE)
+    )
 
 
 def test_every_0_saves_only_the_end_and_a_saved_end_is_not_saved_again(tmp_path):
@@ -145,9 +146,7 @@ def test_a_save_that_failed_in_the_background_fails_the_run(tmp_path, monkeypatc
         save(tmp_path)
 
 
-def test_trap35_a_flipped_bit_in_any_file_of_a_model_folder_is_noticed(
-    tmp_path, tiny, tiny_params, tokenizer, mesh1
-):
+def test_trap35_a_flipped_bit_in_any_file_of_a_model_folder_is_noticed(tmp_path, tiny, tiny_params, tokenizer, mesh1):
     save_model(tmp_path / "whole", tiny_params, tiny, tokenizer, beside={"more.json": b"{}"})
     files = files_of(tmp_path / "whole")
     assert len(files) > 10
@@ -180,8 +179,9 @@ def test_a_model_folder_gives_the_same_model_on_any_mesh(tmp_path, tiny, tiny_pa
     params, cfg, text = load_model(tmp_path / "model", mesh8)
     assert cfg == tiny and text.encode("1 + 1 = 等等") == tokenizer.encode("1 + 1 = 等等")
     assert jax.tree.all(jax.tree.map(np.array_equal, params, tiny_params))
-    assert jax.tree.all(jax.tree.map(lambda x, s: x.sharding == s, params,
-                                     core.shardings(param_specs(tiny), TRAIN_RULES, mesh8)))  # fmt: skip
+    assert jax.tree.all(
+        jax.tree.map(lambda x, s: x.sharding == s, params, core.shardings(param_specs(tiny), TRAIN_RULES, mesh8))
+    )
     save_model(tmp_path / "model", jax.tree.map(lambda x: x + 1, tiny_params), tiny, tokenizer)  # replaces it
     assert np.array_equal(load_model(tmp_path / "model", mesh8)[0]["embed"], tiny_params["embed"] + 1)
 
@@ -218,8 +218,9 @@ def test_a_hugging_face_folder_is_loaded_as_it_is_and_kept_in_our_own_kind(tmp_p
     params, cfg, tokenizer = load_model(theirs, mesh8, ComputeConfig(remat=True, scan_unroll=2))
     assert (cfg.dtype, cfg.remat, cfg.scan_unroll) == ("float32", True, 2)  # bfloat16 in its config.json
     assert {str(x.dtype) for x in jax.tree.leaves(params)} == {"float32"}
-    assert jax.tree.all(jax.tree.map(lambda x, s: x.sharding == s, params,
-                                     core.shardings(param_specs(cfg), TRAIN_RULES, mesh8)))  # fmt: skip
+    assert jax.tree.all(
+        jax.tree.map(lambda x, s: x.sharding == s, params, core.shardings(param_specs(cfg), TRAIN_RULES, mesh8))
+    )
     params, _, _ = load_model(theirs, mesh1)
     save_model(tmp_path / "ours", params, cfg, tokenizer, checkpoint.read_hf_config(theirs))
     again, same_cfg, _ = load_model(tmp_path / "ours", mesh8)
@@ -269,8 +270,9 @@ def test_a_long_read_is_told_every_few_seconds_and_a_short_one_not(monkeypatch, 
     report = checkpoint.reporter("reading m", every=5)
     for now[0], done in (1.0, 1), (6.0, 3), (7.0, 4), (12.0, 8):
         report(done * 10**9, 8 * 10**9)
-    assert capsys.readouterr().out == ("reading m: 3.0 of 8.0 GB, 0.50 GB/s, 10s left\n"
-                                       "reading m: 8.0 of 8.0 GB, 0.67 GB/s, 0s left\n")  # fmt: skip
+    assert capsys.readouterr().out == (
+        "reading m: 3.0 of 8.0 GB, 0.50 GB/s, 10s left\nreading m: 8.0 of 8.0 GB, 0.67 GB/s, 0s left\n"
+    )
     report = checkpoint.reporter("reading m", every=5)
     now[0] = 13.0
     report(8, 8)

@@ -14,29 +14,81 @@ def grade(text: str, answer: str = "B"):
     return choice.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
 
 
-@pytest.mark.parametrize("text", [
-    "Answer: B", "**Answer: B**", "**Answer:** B", "Answer: **B**", "The correct answer is B.", "B. Paris", "B) Paris",
-    "(B)", "B", "b", "**B**", "\\boxed{B}", "\\boxed{\\text{B}}",
-    "So $\\boxed{\\textbf{B}}$.", "Answer: B) Paris",
-    "Answer: $B$", "Answer: \\boxed{B}", "The answer is (B).", "The answer is: B. Paris", "the correct option is B",
-    "The correct choice is **(B)**", "答案：B", "答案是 B。", "答案为B", "正确答案是：B",
-    "选B", "故选：B", "故选B。", "应选 B", "选择B",
-    "<think>A looks right.</think>Answer: B", "<think>x</think> <answer>B</answer>", "<answer>B. Paris</answer>",
-    "A is in Italy and C in Spain, so neither.\n\nAnswer: B", "Option A is wrong. Answer: A? No.\nThe answer is B.",
-    "Let me think.\nB", "Answer: b", "The answer is option B.", "Answer: \\text{B}", "Answer：B", "Final answer: B",
-    "I looked at every option.\n\n**B. Paris**",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Answer: B",
+        "**Answer: B**",
+        "**Answer:** B",
+        "Answer: **B**",
+        "The correct answer is B.",
+        "B. Paris",
+        "B) Paris",
+        "(B)",
+        "B",
+        "b",
+        "**B**",
+        "\\boxed{B}",
+        "\\boxed{\\text{B}}",
+        "So $\\boxed{\\textbf{B}}$.",
+        "Answer: B) Paris",
+        "Answer: $B$",
+        "Answer: \\boxed{B}",
+        "The answer is (B).",
+        "The answer is: B. Paris",
+        "the correct option is B",
+        "The correct choice is **(B)**",
+        "答案：B",
+        "答案是 B。",
+        "答案为B",
+        "正确答案是：B",
+        "选B",
+        "故选：B",
+        "故选B。",
+        "应选 B",
+        "选择B",
+        "<think>A looks right.</think>Answer: B",
+        "<think>x</think> <answer>B</answer>",
+        "<answer>B. Paris</answer>",
+        "A is in Italy and C in Spain, so neither.\n\nAnswer: B",
+        "Option A is wrong. Answer: A? No.\nThe answer is B.",
+        "Let me think.\nB",
+        "Answer: b",
+        "The answer is option B.",
+        "Answer: \\text{B}",
+        "Answer：B",
+        "Final answer: B",
+        "I looked at every option.\n\n**B. Paris**",
+    ],
+)
 def test_the_choice_is_found(text):
     assert grade(text)[:3] == (1.0, "right", "B")
 
 
-@pytest.mark.parametrize("text", [
-    "Answer: A or B", "Answer: A, B", "Answer: B and C", "The answer is B or C.", "\\boxed{A} \\boxed{B}", "", "Paris",
-    "A. Rome\nB. Paris\nC. Madrid", "B is a letter", "I think that B might be likely, but who knows",
-    "<think>Answer: B</think>", "Answer: Because of that", "Answer: between A and B",
-    "<answer>A</answer><answer>B</answer>",
-    "Answer: B or not B, A", "答案：A或B", "答案：A、B", "Being in France it is Paris.", "Answer: a city in France",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Answer: A or B",
+        "Answer: A, B",
+        "Answer: B and C",
+        "The answer is B or C.",
+        "\\boxed{A} \\boxed{B}",
+        "",
+        "Paris",
+        "A. Rome\nB. Paris\nC. Madrid",
+        "B is a letter",
+        "I think that B might be likely, but who knows",
+        "<think>Answer: B</think>",
+        "Answer: Because of that",
+        "Answer: between A and B",
+        "<answer>A</answer><answer>B</answer>",
+        "Answer: B or not B, A",
+        "答案：A或B",
+        "答案：A、B",
+        "Being in France it is Paris.",
+        "Answer: a city in France",
+    ],
+)
 def test_no_choice_is_made_of_what_is_none(text):
     found = grade(text)
     assert found.score == 0.0 and found.answer != "B"
@@ -48,12 +100,25 @@ def test_the_last_answer_counts_and_the_letter_is_given_for_votes():
     assert grade("The answer is A.") == grade("(A)")
 
 
-@pytest.mark.parametrize("text, score", [
-    ("答案：是", 1.0), ("答案：“是”", 1.0), ("是", 1.0), ("是。", 1.0), ("思考……\n答案：是", 1.0),
-    ("\\boxed{是}", 1.0), ("答案是：是", 1.0),
-    ("答案：否", 0.0), ("不是", 0.0), ("否", 0.0), ("这是一个问题", 0.0),
-    ("答案：不是", 0.0), ("是的话就好了", 0.0), ("", 0.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, score",
+    [
+        ("答案：是", 1.0),
+        ("答案：“是”", 1.0),
+        ("是", 1.0),
+        ("是。", 1.0),
+        ("思考……\n答案：是", 1.0),
+        ("\\boxed{是}", 1.0),
+        ("答案是：是", 1.0),
+        ("答案：否", 0.0),
+        ("不是", 0.0),
+        ("否", 0.0),
+        ("这是一个问题", 0.0),
+        ("答案：不是", 0.0),
+        ("是的话就好了", 0.0),
+        ("", 0.0),
+    ],
+)
 def test_yes_and_no_in_chinese(text, score):
     assert grade(text, "是").score == score
     if score:

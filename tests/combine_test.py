@@ -76,11 +76,15 @@ def test_trap28_the_coin_is_fair_and_a_pure_function_of_seed_prompt_and_sample()
 
 def test_every_reward_that_has_weight_has_its_part() -> None:
     section = {
-        "language": 1.0, "repetition": 1.0, "random": 1.0, "overlong_buffer": 4, "target_language": "en",
+        "language": 1.0,
+        "repetition": 1.0,
+        "random": 1.0,
+        "overlong_buffer": 4,
+        "target_language": "en",
         "judge": {"weight": 1.0, "base_url": "http://localhost", "model": "m"},
         "models": ({"name": "helpfulness", "path": "rm"},),
         "custom": ({"function": "mine.py:twice", "weight": 3.0},),
-    }  # fmt: skip
+    }
     cfg = parse(RewardConfig, section)
     outside = {"judge", "model/helpfulness", "custom/twice"}  # they are asked elsewhere
     parts = _parts(_rollout("<think>a thought in words</think><answer>5</answer>"), cfg)
@@ -103,7 +107,7 @@ def test_every_reward_that_has_weight_has_its_part() -> None:
         ({"custom": ({"function": "mine.py"},)}, r"path/file\.py:name"),
         ({"custom": ({"function": "a.py:f"}, {"function": "b.py:f"})}, "custom/f"),
     ],
-)  # fmt: skip
+)
 def test_an_impossible_config_is_refused(section: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse(RewardConfig, section)

@@ -286,9 +286,12 @@ def test_a_section_within_a_tuple_is_set_by_its_number():
     set_ = override(Run, tree, ["tasks.1.weight=0.5", "tasks.0.name=c"])
     tasks = [{"name": "c", "weight": 2.0, "options": {}}, {"weight": 0.5, "options": {}, "name": "b"}]
     assert set_["tasks"] == tasks and tree["tasks"][0]["name"] == "a"
-    for key, message in (("tasks.2.weight", "no section '2'; it has 0 to 1"), ("tasks.x.weight", "no section 'x'"),
-                         ("tasks.0.wight", "nearest in config.tasks.0: weight"),
-                         ("tasks.0", "config.tasks.0 is a section")):  # fmt: skip
+    for key, message in (
+        ("tasks.2.weight", "no section '2'; it has 0 to 1"),
+        ("tasks.x.weight", "no section 'x'"),
+        ("tasks.0.wight", "nearest in config.tasks.0: weight"),
+        ("tasks.0", "config.tasks.0 is a section"),
+    ):
         with pytest.raises(config.ConfigError, match=message):
             override(Run, tree, [f"{key}=1"])
     with pytest.raises(config.ConfigError, match="it has none"):
@@ -303,8 +306,14 @@ def test_an_override_may_add_to_a_mapping_whose_keys_are_not_ours():
 
 def test_overrides_come_before_any_judgement():
     """What a page says is not looked at where the command line says otherwise, nor missed where it says it alone."""
-    run = config.parse(Run, override(Run, {"seed": "x", "limit": 1.5, "tasks": [{"name": "a", "weight": -1}]},
-                                     ["seed=3", "limit=2", "tasks.0.weight=1"]))  # fmt: skip
+    run = config.parse(
+        Run,
+        override(
+            Run,
+            {"seed": "x", "limit": 1.5, "tasks": [{"name": "a", "weight": -1}]},
+            ["seed=3", "limit=2", "tasks.0.weight=1"],
+        ),
+    )
     assert run == Run(3, tasks=(Task("a"),), limit=2)
     assert config.parse(Run, override(Run, {}, ["seed=3"])) == Run(3)
     assert "config.seed is missing" in error(config.parse, Run, override(Run, {}, ["limit=1"]))
@@ -320,10 +329,14 @@ def test_overrides_come_before_any_judgement():
 def test_defaults_are_filled_in_at_any_depth_and_nothing_is_judged():
     tree = config.with_defaults(Run, {"seed": "?", "grpo": {"beta": None}, "tasks": ({"name": 1},), "unknown": 1})
     assert tree == {
-        "seed": "?", "unknown": 1, "limit": None, "resume": True, "shares": {},
+        "seed": "?",
+        "unknown": 1,
+        "limit": None,
+        "resume": True,
+        "shares": {},
         "grpo": {"beta": None, "group_size": 8, "aggregation": "sequence"},
         "tasks": [{"name": 1, "weight": 1.0, "options": {}}],
-    }  # fmt: skip
+    }
     assert config.with_defaults(GRPO | None, None) is None
     whole = config.to_dict(Run(3, tasks=(Task("a"),)))
     assert config.with_defaults(Run, whole) == whole

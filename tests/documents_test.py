@@ -123,6 +123,9 @@ def test_the_readme_has_a_line_for_each_package() -> None:
 
 def test_every_config_file_has_its_line_in_the_table_of_the_recipe_or_of_the_readme() -> None:
     listed = {path.name for path in (ROOT / "configs").glob("*.py")}
-    named = {name for page in ("README.md", "docs/recipe.md")
-             for name in re.findall(r"`(?:configs/)?(\w+\.py)[`:]", (ROOT / page).read_text("utf-8"))}  # fmt: skip
+    named = {
+        name
+        for page in ("README.md", "docs/recipe.md")
+        for name in re.findall(r"`(?:configs/)?(\w+\.py)[`:]", (ROOT / page).read_text("utf-8"))
+    }
     assert listed <= named

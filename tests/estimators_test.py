@@ -63,8 +63,16 @@ def test_pass_at_k_refuses_what_it_cannot_know(n, c, k):
 
 
 def test_pass_at_k_takes_questions_with_enough_graded_samples_and_only_full_marks():
-    groups = by_question([outcome("a", 0, 1.0), outcome("a", 1, 0.0), outcome("b", 0, 1.0), outcome("b", 1, None),
-                          outcome("c", 0, 0.9), outcome("c", 1, 0.0)])  # fmt: skip
+    groups = by_question(
+        [
+            outcome("a", 0, 1.0),
+            outcome("a", 1, 0.0),
+            outcome("b", 0, 1.0),
+            outcome("b", 1, None),
+            outcome("c", 0, 0.9),
+            outcome("c", 1, 0.0),
+        ]
+    )
     assert pass_by_question(groups, 1) == [0.5, 1.0, 0.0]
     assert pass_by_question(groups, 2) == [1.0, 0.0]
 

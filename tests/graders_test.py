@@ -18,11 +18,16 @@ from r1jax.training.checkpoint import save_model
 SUM = {"prompt": "1 + 1?", "answer": "2"}
 TESTS = "import unittest\n\nclass T(unittest.TestCase):\n    def test_it(self):\n        self.assertEqual(1, 1)\n"
 WEAK = {
-    "unittests": {"prompt": "Write it.", "answer": "", "grader": "unittests", "starter_files": {"a.py": ""},
-                  "test_files": {"a_test.py": TESTS}},
+    "unittests": {
+        "prompt": "Write it.",
+        "answer": "",
+        "grader": "unittests",
+        "starter_files": {"a.py": ""},
+        "test_files": {"a_test.py": TESTS},
+    },
     "drop": {"prompt": "How many?", "answer": "15", "grader": "drop"},
     "patch": {"prompt": "Mend it.", "answer": "", "grader": "patch", "instance_id": "x-1"},
-}  # fmt: skip
+}
 
 
 def write(path: pathlib.Path, *rows: dict) -> str:

@@ -27,8 +27,10 @@ class Judge:
         return verdict
 
     def prefer(self, question, a, b):
-        both = [self.ask("", [("QUESTION", question), ("ANSWER A", x), ("ANSWER B", y)], ("A", "B", "TIE"))
-                for x, y in ((a, b), (b, a))]  # fmt: skip
+        both = [
+            self.ask("", [("QUESTION", question), ("ANSWER A", x), ("ANSWER B", y)], ("A", "B", "TIE"))
+            for x, y in ((a, b), (b, a))
+        ]
         worth = {"A": 1.0, "B": 0.0, "TIE": 0.5}
         return None if None in both else (worth[both[0]], 1.0 - worth[both[1]])
 
@@ -68,10 +70,15 @@ def test_degrees_are_told_from_the_responses_side():
     assert grade("degrees", lambda texts: None, "mine")[0].score is None
 
 
-@pytest.mark.parametrize("verdict, score, told", [
-    ("CORRECT", 1.0, "right"), ("INCORRECT", 0.0, "wrong"), ("NOT_ATTEMPTED", 0.0, "no_answer"),
-    (None, None, "ungradable"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "verdict, score, told",
+    [
+        ("CORRECT", 1.0, "right"),
+        ("INCORRECT", 0.0, "wrong"),
+        ("NOT_ATTEMPTED", 0.0, "no_answer"),
+        (None, None, "ungradable"),
+    ],
+)
 def test_facts(verdict, score, told):
     found, judge = grade("facts", lambda texts: verdict, "<think>x</think>She did", answer="She")
     assert found[:2] == (score, told)
@@ -140,8 +147,10 @@ def test_length_controlled_figures_by_question():
     rng = np.random.default_rng(2)
     longer = rng.normal(300, 300, size=200)
     drawn = preferences(0.5, 1.5, longer, rng)
-    outcomes = [Outcome(str(i), 0, p, "", "", {"length": 1000 + d, "reference_length": 1000})
-                for i, (p, d) in enumerate(zip(drawn, longer, strict=True))]  # fmt: skip
+    outcomes = [
+        Outcome(str(i), 0, p, "", "", {"length": 1000 + d, "reference_length": 1000})
+        for i, (p, d) in enumerate(zip(drawn, longer, strict=True))
+    ]
     outcomes.append(Outcome("none", 0, None, "ungradable", "", {"length": 1, "reference_length": 1}))
     found = length_control.figures({str(i): {} for i in range(200)}, outcomes)
     assert found["win_rate"].value == pytest.approx(drawn.mean())
@@ -201,12 +210,18 @@ def test_figures_of_facts_by_hand():
     assert facts.figures({}, []) == {}
 
 
-@pytest.mark.parametrize("row, answer", [
-    ({"id": "q1", "sample": 0, "text": "<think>x</think>mine"}, "mine"),
-    ({"question_id": "q1", "choices": [{"turns": [{"content": "mine"}]}]}, "mine"),
-    ({"uid": "q1", "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "mine"}]}, "mine"),
-    ({"uid": "q1", "messages": [{"role": "assistant", "content": {"answer": "mine"}}]}, "mine"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "row, answer",
+    [
+        ({"id": "q1", "sample": 0, "text": "<think>x</think>mine"}, "mine"),
+        ({"question_id": "q1", "choices": [{"turns": [{"content": "mine"}]}]}, "mine"),
+        (
+            {"uid": "q1", "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "mine"}]},
+            "mine",
+        ),
+        ({"uid": "q1", "messages": [{"role": "assistant", "content": {"answer": "mine"}}]}, "mine"),
+    ],
+)
 def test_baselines_are_read_in_every_layout(row, answer, tmp_path):
     path = tmp_path / "answers.jsonl"
     path.write_text(json.dumps(row) + "\n" + json.dumps({"id": "q1", "sample": 1, "text": "other"}) + "\n\n")

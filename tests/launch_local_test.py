@@ -331,9 +331,14 @@ def test_trap52_a_gpu_that_is_not_there_is_one_line_and_installs_nothing(
 
 
 @pytest.mark.parametrize(
-    ("env", "said"), [({}, True), ({"R1JAX_PLATFORM": "cpu"}, False), ({"JAX_PLATFORMS": "cpu"}, False),
-                      ({"R1JAX_PLATFORM": "cuda"}, False)]
-)  # fmt: skip
+    ("env", "said"),
+    [
+        ({}, True),
+        ({"R1JAX_PLATFORM": "cpu"}, False),
+        ({"JAX_PLATFORMS": "cpu"}, False),
+        ({"R1JAX_PLATFORM": "cuda"}, False),
+    ],
+)
 def test_trap52_with_a_gpu_it_says_that_the_cpu_is_used_and_how_not_to(machine: Machine, env: dict, said: bool):
     machine.nvidia_smi(0)
     machine.launch("show", **env)

@@ -10,8 +10,23 @@ import tarfile
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TOOLS = ("bash", "sh", "env", "dirname", "sed", "mktemp", "rm", "mkdir", "cat", "cp", "wc", "git", "tar", "gzip",
-         "tail")  # fmt: skip
+TOOLS = (
+    "bash",
+    "sh",
+    "env",
+    "dirname",
+    "sed",
+    "mktemp",
+    "rm",
+    "mkdir",
+    "cat",
+    "cp",
+    "wc",
+    "git",
+    "tar",
+    "gzip",
+    "tail",
+)
 pytestmark = pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"needs {', '.join(TOOLS)} on the PATH")
 
 # Like the real one: `--worker=all` runs on all whatever fails, ends with a failed worker's status, and takes 255 for a
@@ -333,4 +348,3 @@ def test_no_scratch_file_is_left_behind(pods: Pods):
     (pods.path / "scratch").mkdir()
     assert pods.launch("pod", "fails", "1", "1", TMPDIR=str(pods.path / "scratch")).returncode == 1
     assert not list((pods.path / "scratch").iterdir())
-

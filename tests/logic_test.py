@@ -265,9 +265,17 @@ def test_a_score_beyond_its_range_is_none() -> None:
     assert _grade("calendar_arithmetic", entry, "-1").score == 1.0
 
 
-@pytest.mark.parametrize("text, score", [
-    ("1,225", 1.0), ("1225.0", 1.0), ("12,25", 0.0), ("1,2,25", 0.0), ("0.1,225", 0.0), ("01,225", 0.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, score",
+    [
+        ("1,225", 1.0),
+        ("1225.0", 1.0),
+        ("12,25", 0.0),
+        ("1,2,25", 0.0),
+        ("0.1,225", 0.0),
+        ("01,225", 0.0),
+    ],
+)
 def test_commas_are_left_out_between_thousands_alone(text: str, score: float) -> None:
     entry = {"question": "?", "answer": "1225", "metadata": {}}
     assert logic.grade(_rollout("gsm_symbolic", entry, text), GraderConfig()).score == score

@@ -72,25 +72,34 @@ def test_scales_of_a_weight_that_is_not_fp8_are_not_passed_over(tmp_path):
         hf.open_folder(tmp_path)
 
 
-@pytest.mark.parametrize("keys, theta, scaling", [
-    ({"rope_parameters": THETA, "rope_scaling": YARN}, 1e6, RopeScaling("yarn", 4.0, 32)),
-    ({"rope_parameters": THETA, "rope_scaling": {"type": "yarn", **YARN}}, 1e6, RopeScaling("yarn", 4.0, 32)),
-    ({"rope_parameters": {"rope_theta": 1e6, **YARN}, "rope_scaling": YARN}, 1e6, RopeScaling("yarn", 4.0, 32)),
-    ({"rope_parameters": {"rope_theta": 1e6}, "rope_scaling": YARN}, 1e6, RopeScaling("yarn", 4.0, 32)),
-    ({"rope_parameters": YARN, "rope_theta": 1e6}, 1e6, RopeScaling("yarn", 4.0, 32)),
-    ({"rope_parameters": THETA, "rope_scaling": None}, 1e6, None),
-    ({}, 1e4, None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "keys, theta, scaling",
+    [
+        ({"rope_parameters": THETA, "rope_scaling": YARN}, 1e6, RopeScaling("yarn", 4.0, 32)),
+        ({"rope_parameters": THETA, "rope_scaling": {"type": "yarn", **YARN}}, 1e6, RopeScaling("yarn", 4.0, 32)),
+        ({"rope_parameters": {"rope_theta": 1e6, **YARN}, "rope_scaling": YARN}, 1e6, RopeScaling("yarn", 4.0, 32)),
+        ({"rope_parameters": {"rope_theta": 1e6}, "rope_scaling": YARN}, 1e6, RopeScaling("yarn", 4.0, 32)),
+        ({"rope_parameters": YARN, "rope_theta": 1e6}, 1e6, RopeScaling("yarn", 4.0, 32)),
+        ({"rope_parameters": THETA, "rope_scaling": None}, 1e6, None),
+        ({}, 1e4, None),
+    ],
+)
 def test_a_rope_scaling_beside_rope_parameters_keeps_their_base(keys, theta, scaling):
     cfg = hf.config_from_hf(NO_ROPE | keys)
     assert (cfg.rope_theta, cfg.rope_scaling) == (theta, scaling)
     assert hf.config_from_hf(hf.config_to_hf(cfg, NO_ROPE | keys)) == cfg
 
 
-@pytest.mark.parametrize("keys, message", [
-    ({"rope_parameters": THETA | YARN, "rope_scaling": YARN | {"factor": 2.0}}, "factor is 4.0 and 2.0 in one config"),
-    ({"rope_parameters": THETA, "rope_theta": 1e4}, r"rope_theta is 10000.0 and 1000000.0 .*leave one of them out"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "keys, message",
+    [
+        (
+            {"rope_parameters": THETA | YARN, "rope_scaling": YARN | {"factor": 2.0}},
+            "factor is 4.0 and 2.0 in one config",
+        ),
+        ({"rope_parameters": THETA, "rope_theta": 1e4}, r"rope_theta is 10000.0 and 1000000.0 .*leave one of them out"),
+    ],
+)
 def test_rope_keys_that_contradict_each_other_are_refused(keys, message):
     with pytest.raises(ValueError, match=message):
         hf.config_from_hf(NO_ROPE | keys)

@@ -21,9 +21,12 @@ from r1jax.training.checkpoint import load_model, read_hf_config
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RL = merged(
-    ZERO, num_steps=1, mesh={"data": 2, "fsdp": 2, "tensor": 2}, grpo__reference_every=1,
+    ZERO,
+    num_steps=1,
+    mesh={"data": 2, "fsdp": 2, "tensor": 2},
+    grpo__reference_every=1,
     evaluation__truncation={"temperature": 1.0, "top_p": 1.0},  # as in training: one compilation fewer
-)  # fmt: skip
+)
 
 
 def together(command: list[str]) -> None:
@@ -47,11 +50,22 @@ def both(command: list[str], second: Sequence[str] = ()) -> tuple[list[int], lis
     environment = {**os.environ, "XLA_FLAGS": xla_flags(4)}
     processes = [
         subprocess.Popen(
-            [*(second if i else ()), sys.executable, *command, f"--coordinator=localhost:{port}", "--num-processes=2",
-             f"--process-id={i}"],
-            cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        ) for i in range(2)
-    ]  # fmt: skip
+            [
+                *(second if i else ()),
+                sys.executable,
+                *command,
+                f"--coordinator=localhost:{port}",
+                "--num-processes=2",
+                f"--process-id={i}",
+            ],
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for i in range(2)
+    ]
     try:
         outputs = [process.communicate(timeout=300)[0] for process in processes]
     finally:
@@ -115,8 +129,14 @@ def test_trap82_what_process_0_alone_finds_wrong_ends_both_in_one_line(runs) -> 
 def test_trap82_a_save_that_fails_in_one_process_ends_both(runs) -> None:
     """As on a full disk. Orbax waited for the others, who did not come, before it raised the error."""
     spec, workdir = runs[0].parent / "base.py", runs[0].parent / "full"
-    command = ["-m", "r1jax.train", f"--config={spec}", f"--workdir={workdir}", "--config.num_steps=300",
-               "--config.checkpoint.every=2"]  # fmt: skip
+    command = [
+        "-m",
+        "r1jax.train",
+        f"--config={spec}",
+        f"--workdir={workdir}",
+        "--config.num_steps=300",
+        "--config.checkpoint.every=2",
+    ]
     statuses, outputs = both(command, second=["bash", "-c", 'ulimit -f 32; exec "$@"', "bash"])  # KiB a file
     assert statuses == [2, 2], "\n".join(outputs)
     last = [output.splitlines()[-1] for output in outputs]
@@ -131,9 +151,17 @@ def test_two_processes_read_a_hugging_face_folder_and_train_as_one(tmp_path, tok
     tokenizer.save(tmp_path / "theirs")
     auxiliary = {"balance_weight": 0.01, "bias_rate": 0.01, "mtp_weight": 0.3}
     mesh = {"data": 1, "fsdp": 2, "expert": 2, "tensor": 2}
-    spec = write_config(tmp_path / "sft.py", merged(
-        SFT, base=str(tmp_path / "theirs"), num_steps=2, auxiliary=auxiliary, mesh=mesh, compute={"dtype": "float32"},
-    ))  # fmt: skip
+    spec = write_config(
+        tmp_path / "sft.py",
+        merged(
+            SFT,
+            base=str(tmp_path / "theirs"),
+            num_steps=2,
+            auxiliary=auxiliary,
+            mesh=mesh,
+            compute={"dtype": "float32"},
+        ),
+    )
     together(["-m", "r1jax.train", f"--config={spec}", f"--workdir={tmp_path / 'two'}"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "keep_compiled", lambda folder: None)

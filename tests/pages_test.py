@@ -19,14 +19,27 @@ from r1jax.training.checkpoint import save_model
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STUDENTS = {  # the paper's learning rates
-    "qwen2_5_1_5b": 1e-4, "qwen2_5_7b": 8e-5, "qwen2_5_14b": 7e-5, "qwen2_5_32b": 6e-5, "llama3_1_8b": 5e-5,
+    "qwen2_5_1_5b": 1e-4,
+    "qwen2_5_7b": 8e-5,
+    "qwen2_5_14b": 7e-5,
+    "qwen2_5_32b": 6e-5,
+    "llama3_1_8b": 5e-5,
     "llama3_3_70b": 2e-5,
-}  # fmt: skip
+}
 THE_USERS = [
-    "zero.py:smollm2", "zero.py:hf", "zero.py:paper", "sft.py:smollm2", "sft.py:paper", "distill.py:mini_teach",
-    "reasoning.py:hf", "reasoning.py:paper", "reasoning.py:smollm2", "all_scenario.py:paper", "preference.py:smollm2",
+    "zero.py:smollm2",
+    "zero.py:hf",
+    "zero.py:paper",
+    "sft.py:smollm2",
+    "sft.py:paper",
+    "distill.py:mini_teach",
+    "reasoning.py:hf",
+    "reasoning.py:paper",
+    "reasoning.py:smollm2",
+    "all_scenario.py:paper",
+    "preference.py:smollm2",
     *(f"distill.py:{size}" for size in STUDENTS),
-]  # fmt: skip
+]
 
 
 class Letters:

@@ -18,12 +18,17 @@ DENSE = ("llama", "qwen2", "qwen3")
 CLOSE = 1e-4
 ALL = 8
 
+
 def draws(few: int):
     """Every family, `few` draws of each by default and the others when slow tests are asked for."""
-    return pytest.mark.parametrize("family, seed", [
-        pytest.param(family, seed, marks=[pytest.mark.slow] if seed >= few else [])
-        for family in FAMILIES for seed in range(ALL)
-    ])  # fmt: skip
+    return pytest.mark.parametrize(
+        "family, seed",
+        [
+            pytest.param(family, seed, marks=[pytest.mark.slow] if seed >= few else [])
+            for family in FAMILIES
+            for seed in range(ALL)
+        ],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +69,9 @@ def test_gradients_of_the_loss_equal_the_references(model, family, seed):
     assert parity.compare_gradients(ours, drawn.theirs, tokens(seed)) < CLOSE, drawn.options
 
 
-@pytest.mark.parametrize("seed", [
-    pytest.param(seed, marks=[pytest.mark.slow] if seed >= 2 else []) for seed in range(ALL)
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=[pytest.mark.slow] if seed >= 2 else []) for seed in range(ALL)]
+)
 def test_multi_token_prediction_equals_the_references_at_every_depth(model, seed):
     drawn, ours = model("deepseek_v3", seed)
     ids = tokens(seed)

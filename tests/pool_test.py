@@ -49,8 +49,11 @@ def test_score_equals_grading_in_this_process_and_keeps_the_order(graders: Grade
     for rollout, graded in zip(rollouts, graders.score(rollouts), strict=True):
         parts, found = grade(rollout, CFG, SEED, MAX_TOKENS)
         assert (graded.sample, graded.parts, graded.verdict, graded.answer) == (
-            rollout.sample, parts, found.verdict, found.answer
-        )  # fmt: skip
+            rollout.sample,
+            parts,
+            found.verdict,
+            found.answer,
+        )
         assert graded.reward == combine(parts, CFG)
         assert graded.logprobs is rollout.logprobs
     assert graders.score([]) == []
@@ -58,9 +61,14 @@ def test_score_equals_grading_in_this_process_and_keeps_the_order(graders: Grade
 
 @pytest.mark.parametrize(
     "fate, score, verdict",
-    [("hang", 0.0, "timeout"), ("grow", 0.0, "memory"), ("crash", 0.0, "crash"), ("killed", None, "ungradable"),
-     ("no_such", None, "ungradable")],
-)  # fmt: skip
+    [
+        ("hang", 0.0, "timeout"),
+        ("grow", 0.0, "memory"),
+        ("crash", 0.0, "crash"),
+        ("killed", None, "ungradable"),
+        ("no_such", None, "ungradable"),
+    ],
+)
 def test_trap18_trap35_what_becomes_of_a_grader_is_told_apart_and_the_rest_of_the_reward_stays(
     graders: GraderPool, monkeypatch: pytest.MonkeyPatch, fate: str, score: float | None, verdict: str
 ) -> None:
@@ -215,12 +223,29 @@ def test_an_open_request_whose_grading_hangs_still_has_no_accuracy(tmp_path: Pat
 
 # What becomes of each reward in hostile_rewards.py: the part of a sample, by its index. Each text's final part is "5".
 FATES = {
-    **dict.fromkeys(("raises", "nan", "text", "huge", "exits", "exits_at_once", "kills_itself", "crashes", "interrupts",
-                     "unheard_of", "takes_memory", "recurses")),
+    **dict.fromkeys(
+        (
+            "raises",
+            "nan",
+            "text",
+            "huge",
+            "exits",
+            "exits_at_once",
+            "kills_itself",
+            "crashes",
+            "interrupts",
+            "unheard_of",
+            "takes_memory",
+            "recurses",
+        )
+    ),
     **dict.fromkeys(("letters", "leaves_a_daemon", "leaves_threads", "closes", "writes"), [1.0] * 4),
-    "forks": [0.0, 1.0, 2.0, 3.0], "forks_and_is_late": [0.0, 1.0, 2.0, 3.0], "replaces_builtins": [0.5] * 4,
-    "replaces_for_others": [0.0, 1.0, 1.0, 1.0], "divides_by_zero_once": [0.0, None, 2.0, 1.5],
-}  # fmt: skip
+    "forks": [0.0, 1.0, 2.0, 3.0],
+    "forks_and_is_late": [0.0, 1.0, 2.0, 3.0],
+    "replaces_builtins": [0.5] * 4,
+    "replaces_for_others": [0.0, 1.0, 1.0, 1.0],
+    "divides_by_zero_once": [0.0, None, 2.0, 1.5],
+}
 
 
 def hostile(*names: str) -> RewardConfig:
@@ -290,10 +315,15 @@ def test_trap18_a_custom_reward_that_hangs_is_killed_with_its_children_and_costs
     assert not any(alive(pid) for _, pid in noted(log))
 
 
-@pytest.mark.parametrize("top, said", [
-    ("1 / 0", "does not load: ZeroDivisionError"), ("import sys; sys.exit(0)", "SystemExit: 0"),
-    ("import os; os._exit(3)", "the last with exit code 3"), ("", "no function 'f'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "top, said",
+    [
+        ("1 / 0", "does not load: ZeroDivisionError"),
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
+        ("import os; os._exit(3)", "the last with exit code 3"),
+        ("", "no function 'f'"),
+    ],
+)
 def test_a_custom_reward_that_cannot_be_loaded_is_an_error_at_the_start(tmp_path: Path, top: str, said: str) -> None:
     (tmp_path / "mine.py").write_text(top)
     cfg = parse(RewardConfig, {"custom": ({"function": f"{tmp_path}/mine.py:f"},)})

@@ -59,12 +59,14 @@ def folder(tmp_path_factory, tiny, tiny_params, tokenizer) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("preference")
     checkpoint.save_model(folder / "base", tiny_params, tiny, tokenizer)
     rng = random.Random(0)
-    jsonl.write(folder / "pairs.jsonl", (
-        {"prompt": f"Ask {i}.", "chosen": response(rng, True), "rejected": response(rng, False)} for i in range(150)
-    ))  # fmt: skip
-    jsonl.write(folder / "labels.jsonl", (
-        {"prompt": f"Ask {i}.", "response": response(rng, i % 2 > 0), "safe": i % 2 > 0} for i in range(150)
-    ))  # fmt: skip
+    jsonl.write(
+        folder / "pairs.jsonl",
+        ({"prompt": f"Ask {i}.", "chosen": response(rng, True), "rejected": response(rng, False)} for i in range(150)),
+    )
+    jsonl.write(
+        folder / "labels.jsonl",
+        ({"prompt": f"Ask {i}.", "response": response(rng, i % 2 > 0), "safe": i % 2 > 0} for i in range(150)),
+    )
     return folder
 
 
@@ -240,11 +242,13 @@ def test_the_run_says_what_is_cut_and_what_is_left_out(folder, mesh1, tmp_path, 
 
 def test_trap34_settings_that_contradict_each_other_are_refused(folder):
     for changes, says in (
-        ({"epochs": 1}, "one of them says how long"), ({"num_steps": 0}, "one of them says how long"),
+        ({"epochs": 1}, "one of them says how long"),
+        ({"num_steps": 0}, "one of them says how long"),
         ({"microbatches": 3}, "does not split into microbatches=3"),
         ({"data__pairs_as_labels": True}, "kind=pointwise trains on"),
-        ({"kind": "listwise"}, "pairwise"), ({"reading__sees": "thought"}, "summary"),
-    ):  # fmt: skip
+        ({"kind": "listwise"}, "pairwise"),
+        ({"reading__sees": "thought"}, "summary"),
+    ):
         with pytest.raises(config.ConfigError, match=says):
             cfg(folder, **changes)
 
@@ -266,21 +270,33 @@ def test_the_head_stands_beside_the_models_own_weights(finished, tiny, mesh1):
     assert checkpoint.load_model(finished / "model", mesh1)[1] == tiny
 
 
-@pytest.mark.parametrize("size, kind, sees", [
-    ("mini_helpfulness", "pairwise", "summary"), ("mini_harmlessness", "pointwise", "response"),
-    ("smollm2", "pairwise", "summary"), ("smollm2_harmlessness", "pointwise", "response"),
-    ("paper_helpfulness", "pairwise", "summary"), ("paper_harmlessness", "pointwise", "response"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "size, kind, sees",
+    [
+        ("mini_helpfulness", "pairwise", "summary"),
+        ("mini_harmlessness", "pointwise", "response"),
+        ("smollm2", "pairwise", "summary"),
+        ("smollm2_harmlessness", "pointwise", "response"),
+        ("paper_helpfulness", "pairwise", "summary"),
+        ("paper_harmlessness", "pointwise", "response"),
+    ],
+)
 def test_every_size_of_the_page_parses_and_shows_each_kind_what_the_paper_shows_it(size, kind, sees):
     cfg = config.parse(PreferenceConfig, config.load(f"{PAGE}:{size}"))
     assert (cfg.kind, cfg.reading.sees) == (kind, sees)
     if size.startswith("paper"):
         assert (cfg.optimizer.learning_rate, cfg.batch_size, cfg.epochs, cfg.num_steps) == (6e-6, 256, 1, 0)
-        assert cfg == config.parse(PreferenceConfig, {
-            "stage": "preference", "kind": kind, "base": "", "data": {"path": ""},
-            "reading": {"sees": sees, "chat": True, "max_tokens": 8192},
-            **{name: config.to_dict(getattr(cfg, name)) for name in ("batch_bucket", "evaluation")},
-        })  # fmt: skip  (whose other defaults are the paper's)
+        assert cfg == config.parse(
+            PreferenceConfig,
+            {
+                "stage": "preference",
+                "kind": kind,
+                "base": "",
+                "data": {"path": ""},
+                "reading": {"sees": sees, "chat": True, "max_tokens": 8192},
+                **{name: config.to_dict(getattr(cfg, name)) for name in ("batch_bucket", "evaluation")},
+            },
+        )  # the other defaults are the paper's
 
 
 def test_the_page_of_pairs_has_the_papers_four_rounds_and_margin():

@@ -21,10 +21,19 @@ def test_no_control_or_format_character_passes_but_joiners() -> None:
     assert {each for each in printable(text) if unicodedata.category(each)[0] == "C"} == {"\u200c", "\u200d"}
 
 
-@pytest.mark.parametrize("text", [
-    "1 + 1 = 2", "中文，全角\u3000空格。", "no\u00a0break", "e\u0301", "\U0001f469\u200d\U0001f467",
-    "می\u200cخواهم", "עברית", "± – “x”",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 + 1 = 2",
+        "中文，全角\u3000空格。",
+        "no\u00a0break",
+        "e\u0301",
+        "\U0001f469\u200d\U0001f467",
+        "می\u200cخواهم",
+        "עברית",
+        "± – “x”",
+    ],
+)
 def test_text_of_any_script_stays_as_it_is(text: str) -> None:
     assert printable(text) == text
 

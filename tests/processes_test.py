@@ -66,9 +66,15 @@ def two(case: str) -> tuple[list[int], list[str], float]:
         port = free.getsockname()[1]
     environment = {**os.environ, "XLA_FLAGS": xla_flags(1)}
     pair = [
-        subprocess.Popen([sys.executable, "-c", CODE, str(port), str(index), case], env=environment, text=True,
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE) for index in range(2)
-    ]  # fmt: skip
+        subprocess.Popen(
+            [sys.executable, "-c", CODE, str(port), str(index), case],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for index in range(2)
+    ]
     try:
         for process in pair:
             for line in iter(process.stdout.readline, ""):
@@ -167,9 +173,16 @@ def test_orbax_does_not_wait_for_other_processes_with_what_a_save_failed_of(monk
             checkpoint._meet(key="", timeout_ms=0)
 
 
-@pytest.mark.parametrize(("error", "status"), [
-    (ConfigError("x"), 2), (OSError("x"), 2), (RuntimeError("x"), 1), (KeyboardInterrupt(), 130), (Terminated(), 143),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ConfigError("x"), 2),
+        (OSError("x"), 2),
+        (RuntimeError("x"), 1),
+        (KeyboardInterrupt(), 130),
+        (Terminated(), 143),
+    ],
+)
 def test_a_process_that_fails_exits_at_once_with_the_errors_status(error, status, monkeypatch, capsys):
     """By os._exit, for threads that wait, and hooks at the exit, would keep it."""
     monkeypatch.setattr(processes, "_ending", threading.Lock())

@@ -27,8 +27,12 @@ def r1(tmp_path):
     def run(*arguments: str, **env: str) -> tuple[int, list[str]]:
         calls = tmp_path / "calls"
         calls.write_text("")
-        ours = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "VIRTUAL_ENV": "here", "CALLS": str(calls),
-                "FOLDER": str(folder / "seed0")}  # fmt: skip
+        ours = {
+            "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+            "VIRTUAL_ENV": "here",
+            "CALLS": str(calls),
+            "FOLDER": str(folder / "seed0"),
+        }
         command = [ROOT / "experiments" / "r1.sh", *(arguments or ("mini", str(folder)))]
         done = subprocess.run(command, capture_output=True, text=True, env=os.environ | ours | env)
         return done.returncode, calls.read_text().splitlines()
@@ -46,9 +50,22 @@ def test_the_papers_stages_in_the_papers_order_and_one_report(r1):
     assert status == 0 and "r1jax.tools.write_miniworld" in calls[0] and "r1jax.report.recipe" in calls[-1]
     found = [name for name in stages(calls) if not name.startswith("eval/")]
     assert found == [
-        "zero", "zero_language", "coldstart", "coldstart_sft", "reasoning", "reasoning_free", "rejection", "sft",
-        "helpfulness", "harmlessness", "r1", "distill_qwen2", "rl_qwen2", "distill_llama", "rl_llama",
-    ]  # fmt: skip
+        "zero",
+        "zero_language",
+        "coldstart",
+        "coldstart_sft",
+        "reasoning",
+        "reasoning_free",
+        "rejection",
+        "sft",
+        "helpfulness",
+        "harmlessness",
+        "r1",
+        "distill_qwen2",
+        "rl_qwen2",
+        "distill_llama",
+        "rl_llama",
+    ]
     sft = next(call for call in calls if "/sft " in call)
     assert "--config.base=configs/base.py:world" in sft  # from the base, not from the RL model
     assert "--config.language=0" not in sft and "rejection/samples.jsonl" in sft and "sft_general.jsonl" in sft

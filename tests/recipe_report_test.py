@@ -18,10 +18,17 @@ def lines(rows) -> str:
 
 def model(folder, name, one, votes, mixed=0.1):
     figures = {"pass@1": {"value": one, "stderr": 0.01, "unit": "%"}, "cons@8": {"value": votes, "stderr": 0.01}}
-    write(folder / "eval" / name / "world_reasoning" / "result.json", {
-        "n": 100, "k": 8, "figures": figures, "by_subject": {"en": {"value": one}, "zh": {"value": one / 2}},
-        "rates": {"well_formed": 1.0, "mixed_language": mixed}, "length": {"mean": 30.0},
-    })  # fmt: skip
+    write(
+        folder / "eval" / name / "world_reasoning" / "result.json",
+        {
+            "n": 100,
+            "k": 8,
+            "figures": figures,
+            "by_subject": {"en": {"value": one}, "zh": {"value": one / 2}},
+            "rates": {"well_formed": 1.0, "mixed_language": mixed},
+            "length": {"mean": 30.0},
+        },
+    )
 
 
 @pytest.fixture
@@ -32,22 +39,40 @@ def seeds(tmp_path):
         model(folder, "zero", 0.9, 0.95, mixed=0.6)
         for name, score in (("student_qwen2", 0.2), ("rl_qwen2", 0.4), ("distill_qwen2", 0.6 + 0.2 * i)):
             model(folder, name, score, score)
-        rows = [{"step": s, "reward/total": s, "reward/accuracy": s / 10, "language/mixed": 0.1 * s, "length/mean": 9.0}
-                for s in range(6)]  # fmt: skip
+        rows = [
+            {"step": s, "reward/total": s, "reward/accuracy": s / 10, "language/mixed": 0.1 * s, "length/mean": 9.0}
+            for s in range(6)
+        ]
         write(folder / "zero" / "metrics.jsonl", lines(rows))
         write(folder / "sft" / "metrics.jsonl", lines([{"step": s, "loss": 2.0 - s} for s in range(2)]))
         judged = [{"step": 0, "accuracy": 0.5}, {"step": 9, "accuracy": 0.9}]
         write(folder / "helpfulness" / "evals.jsonl", lines(judged))
-        write(folder / "r1" / "evals.jsonl", lines([
-            {"step": 0, "parts": {"model/helpfulness": -0.5}}, {"step": 9, "parts": {"model/helpfulness": 0.5}},
-        ]))  # fmt: skip
-        write(folder / "rejection" / "table.json", {
-            "samples": {"kept": 1200, "acceptance": 0.75},
-            "reasons": [{"reason": "wrong", "count": 400, "share": 0.25}, {"reason": "cut", "count": 0, "share": 0.0}],
-        })  # fmt: skip
-        write(folder / "coldstart" / "table.json", {
-            "found": {"direct": {"found": 9, "kept": 7, "dropped": {"wrong": 2}}}, "kept": 7,
-        })  # fmt: skip
+        write(
+            folder / "r1" / "evals.jsonl",
+            lines(
+                [
+                    {"step": 0, "parts": {"model/helpfulness": -0.5}},
+                    {"step": 9, "parts": {"model/helpfulness": 0.5}},
+                ]
+            ),
+        )
+        write(
+            folder / "rejection" / "table.json",
+            {
+                "samples": {"kept": 1200, "acceptance": 0.75},
+                "reasons": [
+                    {"reason": "wrong", "count": 400, "share": 0.25},
+                    {"reason": "cut", "count": 0, "share": 0.0},
+                ],
+            },
+        )
+        write(
+            folder / "coldstart" / "table.json",
+            {
+                "found": {"direct": {"found": 9, "kept": 7, "dropped": {"wrong": 2}}},
+                "kept": 7,
+            },
+        )
         write(folder / "done" / "zero", f"{60 * (i + 1)}")
     return folders
 

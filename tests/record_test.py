@@ -16,8 +16,15 @@ def test_trap71_a_record_that_holds_what_is_no_text_is_mended(tmp_path) -> None:
         prompt = Prompt(f"p{i}", "?", "", "open:x")
         record.keep_sample(Rollout(prompt, 0, np.zeros(3, np.int32), np.zeros(0, np.float32), "5", "stop"))
     good = {"id": "p0", "sample": 0, "text": "5", "finish": "stop", "tokens": 2}
-    for change in ({"text": [{"type": "text", "text": "5"}]}, {"text": None}, {"text": "\ud83d"}, {"tokens": None},
-                   {"tokens": 2**40}, {"finish": ["stop"]}, {"sample": None}):  # fmt: skip
+    for change in (
+        {"text": [{"type": "text", "text": "5"}]},
+        {"text": None},
+        {"text": "\ud83d"},
+        {"tokens": None},
+        {"tokens": 2**40},
+        {"finish": ["stop"]},
+        {"sample": None},
+    ):
         with (tmp_path / "samples.jsonl").open("a") as file:
             file.write(json.dumps(good | {"id": "p9"} | change) + "\n")
     with (tmp_path / "samples.jsonl").open("a") as file:

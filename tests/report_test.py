@@ -39,14 +39,25 @@ PLOT_TITLES = (
 
 def evaluation(step: int, accuracy: float, **changes) -> dict:
     row = {
-        "step": step, "n": 200, "k": 4, "pass@1": accuracy, "stderr": 0.02, "cons@k": min(1.0, accuracy + 0.05),
-        "cons_stderr": 0.03, "truncated": 0.05, "format": 0.1 + 0.9 * step / 100, "pass@1_if_well_formed": accuracy,
-        "length": 40.0 + step / 2, "reflection": 0.1 + step / 200, "temperature": 0.6, "top_p": 0.95,
+        "step": step,
+        "n": 200,
+        "k": 4,
+        "pass@1": accuracy,
+        "stderr": 0.02,
+        "cons@k": min(1.0, accuracy + 0.05),
+        "cons_stderr": 0.03,
+        "truncated": 0.05,
+        "format": 0.1 + 0.9 * step / 100,
+        "pass@1_if_well_formed": accuracy,
+        "length": 40.0 + step / 2,
+        "reflection": 0.1 + step / 200,
+        "temperature": 0.6,
+        "top_p": 0.95,
         "by_source": {
             "reasoning_gym:chain_sum": {"n": 120, "pass@1": accuracy, "stderr": 0.03},
             "reasoning_gym:countdown": {"n": 80, "pass@1": accuracy / 2, "stderr": 0.04},
         },
-    }  # fmt: skip
+    }
     return {**row, **changes}
 
 
@@ -54,24 +65,54 @@ def metric(step: int) -> dict:
     noise = math.sin(7.3 * step) / 20
     done = 1 / (1 + math.exp(4 - step / 10))
     return {
-        "step": step, "reward/total": 2 * done + noise, "reward/accuracy": done + noise, "reward/format": done,
-        "verdict/right": done, "verdict/wrong": 1 - done, "verdict/timeout": 0.0,
-        "length/mean": 40 + 50 * done + 40 * noise, "length/max": 128, "length/truncated": 0.05 * (1 - done),
-        "reflection/share": 0.5 * done, "reflection/per_response": done + noise + 0.1,
-        "language/mixed": 0.1 * (1 - done), "language/chinese": 0.3 * (1 - done), "kl": done / 10,
-        "entropy": 1.2 - done, "clip/rate": 0.004 + noise / 50, "groups/no_signal": 1 - done, "loss": noise,
-        "grad_norm": 1 + noise, "sampler_gap/mean": 1e-6 + abs(noise) * 1e-6, "sampler_gap/max": 3e-5,
-        "learning_rate": 1e-3, "tokens_per_s": 5000 - 4000 * (step == 0), "time/sample": 1.5, "time/grade": 0.1,
-        "time/score": 0.4, "time/update": 1.8, "time/eval": 8.0 * (step % 20 == 0), "time/save": 0.1,
-    }  # fmt: skip
+        "step": step,
+        "reward/total": 2 * done + noise,
+        "reward/accuracy": done + noise,
+        "reward/format": done,
+        "verdict/right": done,
+        "verdict/wrong": 1 - done,
+        "verdict/timeout": 0.0,
+        "length/mean": 40 + 50 * done + 40 * noise,
+        "length/max": 128,
+        "length/truncated": 0.05 * (1 - done),
+        "reflection/share": 0.5 * done,
+        "reflection/per_response": done + noise + 0.1,
+        "language/mixed": 0.1 * (1 - done),
+        "language/chinese": 0.3 * (1 - done),
+        "kl": done / 10,
+        "entropy": 1.2 - done,
+        "clip/rate": 0.004 + noise / 50,
+        "groups/no_signal": 1 - done,
+        "loss": noise,
+        "grad_norm": 1 + noise,
+        "sampler_gap/mean": 1e-6 + abs(noise) * 1e-6,
+        "sampler_gap/max": 3e-5,
+        "learning_rate": 1e-3,
+        "tokens_per_s": 5000 - 4000 * (step == 0),
+        "time/sample": 1.5,
+        "time/grade": 0.1,
+        "time/score": 0.4,
+        "time/update": 1.8,
+        "time/eval": 8.0 * (step % 20 == 0),
+        "time/save": 0.1,
+    }
 
 
 def sample(question: int, source: str, text: str, **changes) -> dict:
     row = {
-        "id": f"heldout-{source}-{question}", "question": f"What is {question} + {question}?",
-        "answer": str(2 * question), "source": f"reasoning_gym:{source}", "sample": 0, "text": text, "thought": "",
-        "final": text, "correct": 0, "finish": "stop", "num_tokens": 31, "well_formed": False,
-    }  # fmt: skip
+        "id": f"heldout-{source}-{question}",
+        "question": f"What is {question} + {question}?",
+        "answer": str(2 * question),
+        "source": f"reasoning_gym:{source}",
+        "sample": 0,
+        "text": text,
+        "thought": "",
+        "final": text,
+        "correct": 0,
+        "finish": "stop",
+        "num_tokens": 31,
+        "well_formed": False,
+    }
     return {**row, **changes}
 
 
@@ -204,10 +245,13 @@ def test_missing_evaluations_are_said_not_guessed(tmp_path, no_plots, evals, sai
 
 
 def test_missing_files_and_keys_are_named(tmp_path):
-    write_lines(tmp_path / "metrics.jsonl", [
-        {"step": 0, "reward/total": 0.5, "kl": 0.1, "loss": None},
-        {"step": 1, "reward/total": 0.5, "kl": math.nan, "loss": None},
-    ])  # fmt: skip
+    write_lines(
+        tmp_path / "metrics.jsonl",
+        [
+            {"step": 0, "reward/total": 0.5, "kl": 0.1, "loss": None},
+            {"step": 1, "reward/total": 0.5, "kl": math.nan, "loss": None},
+        ],
+    )
     page = report.write_report(tmp_path).read_text(encoding="utf-8")
     for text in (
         "config.json is missing",
@@ -221,15 +265,49 @@ def test_missing_files_and_keys_are_named(tmp_path):
 
 
 TRAINED = {  # rows as the loops write them
-    "supervised": {"learning_rate": 1e-3, "no_room": 3.0, "entropy": 2.0, "loss": 3.0, "grad_norm": 1.0,
-                   "skipped": 0.0, "tokens_per_s": 900.0},
-    "preference": {"accuracy": 0.75, "grad_norm": 1.0, "loss": 0.5, "margin": 1.5, "skipped": 0.0,
-                   "learning_rate": 1e-3, "tokens_per_s": 900.0},
-}  # fmt: skip
-OF_PAIRS = {"n": 39, "accuracy": 0.5, "stderr": 0.08, "loss": 0.7, "margin": 0.1, "longer_wins": 0.6,
-            "longer_wins_stderr": 0.07, "prefers_longer": 0.5, "calibration_error": 0.2, "reliability": []}  # fmt: skip
-OF_LABELS = {"n": 39, "accuracy": 0.5, "stderr": 0.08, "safe_share": 0.66, "loss": 0.7, "auroc": 0.6,
-             "auroc_stderr": 0.1, "length_auroc": 0.5, "margin": 0.1, "calibration_error": 0.2}  # fmt: skip
+    "supervised": {
+        "learning_rate": 1e-3,
+        "no_room": 3.0,
+        "entropy": 2.0,
+        "loss": 3.0,
+        "grad_norm": 1.0,
+        "skipped": 0.0,
+        "tokens_per_s": 900.0,
+    },
+    "preference": {
+        "accuracy": 0.75,
+        "grad_norm": 1.0,
+        "loss": 0.5,
+        "margin": 1.5,
+        "skipped": 0.0,
+        "learning_rate": 1e-3,
+        "tokens_per_s": 900.0,
+    },
+}
+OF_PAIRS = {
+    "n": 39,
+    "accuracy": 0.5,
+    "stderr": 0.08,
+    "loss": 0.7,
+    "margin": 0.1,
+    "longer_wins": 0.6,
+    "longer_wins_stderr": 0.07,
+    "prefers_longer": 0.5,
+    "calibration_error": 0.2,
+    "reliability": [],
+}
+OF_LABELS = {
+    "n": 39,
+    "accuracy": 0.5,
+    "stderr": 0.08,
+    "safe_share": 0.66,
+    "loss": 0.7,
+    "auroc": 0.6,
+    "auroc_stderr": 0.1,
+    "length_auroc": 0.5,
+    "margin": 0.1,
+    "calibration_error": 0.2,
+}
 TRAINING = ["Learning rate", "Gradient norm", "Training speed"]
 
 
@@ -249,15 +327,53 @@ def test_a_stage_has_the_panels_of_what_it_recorded_and_no_other(tmp_path):
     held_out = ["Held-out accuracy", "Held-out loss"]
     for rows, evals, stage, titles in (
         (sft, [], "supervised", ["Loss", "Entropy of the model", *TRAINING, "Examples without room"]),
-        (teacher, [], "supervised", ["Loss", "KL to the teacher", "Entropy of the model", *TRAINING,
-                                     "Examples without room", "Balance of the experts", "mine"]),
-        (pref, [OF_PAIRS], "preference", [*held_out, "Preferring the longer response", "Calibration error",
-                                          "Held-out margin", "Loss", "Accuracy in training", "Margin", *TRAINING]),
-        (pref, [OF_LABELS], "preference", [*held_out, "Held-out AUROC", "Calibration error", "Held-out margin",
-                                           "Loss", "Accuracy in training", "Margin", *TRAINING]),
+        (
+            teacher,
+            [],
+            "supervised",
+            [
+                "Loss",
+                "KL to the teacher",
+                "Entropy of the model",
+                *TRAINING,
+                "Examples without room",
+                "Balance of the experts",
+                "mine",
+            ],
+        ),
+        (
+            pref,
+            [OF_PAIRS],
+            "preference",
+            [
+                *held_out,
+                "Preferring the longer response",
+                "Calibration error",
+                "Held-out margin",
+                "Loss",
+                "Accuracy in training",
+                "Margin",
+                *TRAINING,
+            ],
+        ),
+        (
+            pref,
+            [OF_LABELS],
+            "preference",
+            [
+                *held_out,
+                "Held-out AUROC",
+                "Calibration error",
+                "Held-out margin",
+                "Loss",
+                "Accuracy in training",
+                "Margin",
+                *TRAINING,
+            ],
+        ),
         (pref, [], "preference", ["Loss", "Accuracy in training", "Margin", *TRAINING]),
         ([{"step": 0, "loss": math.nan, "entropy": 1.0}], [], "supervised", ["Entropy of the model"]),
-    ):  # fmt: skip
+    ):
         assert [panel.title for panel in panels(stage, rows, evals)] == titles
     write_stage(tmp_path, "preference", pref, [{"step": 0, **OF_PAIRS}, {"step": 2, **OF_PAIRS, "accuracy": 0.9}])
     page = report.write_report(tmp_path).read_text("utf-8")
@@ -273,8 +389,10 @@ def test_each_stage_is_told_in_its_own_words(tmp_path):
     rows = [{"step": step, **TRAINED["preference"]} for step in range(2)]
     evals = [{"step": 0, **OF_PAIRS}, {"step": 2, **OF_PAIRS, "accuracy": 0.9}]
     run = write_stage(tmp_path / "pairs", "preference", rows, evals, held_out_share=0.1)
-    assert summary(run) == ("Over 2 steps of training, held-out accuracy rose from 50.0% ± 8.0 to 90.0% ± 8.0 "
-                            "(39 pairs; the longer response is the chosen one in 60.0% ± 7.0).")  # fmt: skip
+    assert summary(run) == (
+        "Over 2 steps of training, held-out accuracy rose from 50.0% ± 8.0 to 90.0% ± 8.0 "
+        "(39 pairs; the longer response is the chosen one in 60.0% ± 7.0)."
+    )
     run = write_stage(tmp_path / "one", "preference", rows, held_out_share=0.0)
     assert "nothing is known of examples that it was not trained on" in summary(run) and not cautions(run)
     assert report.headline(tmp_path / "one").row_count == 3

@@ -244,8 +244,12 @@ def copied(tmp_path, tiny, params, tokenizer):
 
 
 def test_a_reading_that_is_not_understood_names_its_file(copied, mesh1):
-    for change, says in (({"sees": "thought"}, "summary"), ({"version": 2}, "version"), ({"max": 3}, "max_tokens"),
-                         ({"template": "r2"}, "r1_zero")):  # fmt: skip
+    for change, says in (
+        ({"sees": "thought"}, "summary"),
+        ({"version": 2}, "version"),
+        ({"max": 3}, "max_tokens"),
+        ({"template": "r2"}, "r1_zero"),
+    ):
         (copied / "reward.json").write_text(json.dumps({"sees": "summary", **change}))
         with pytest.raises(ValueError, match=rf"reward\.json.*{says}"):
             load(copied, mesh1)

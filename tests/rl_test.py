@@ -40,8 +40,9 @@ class Stream:
         self.asked.append((first, count, round_))
         return [
             rollout(q, s, self._reward(s) if self._speaks(q) else 0.5)
-            for q in range(first, first + count) for s in range(G)
-        ]  # fmt: skip
+            for q in range(first, first + count)
+            for s in range(G)
+        ]
 
 
 def groups(rollouts: list[Rollout]) -> list[str]:
@@ -224,11 +225,21 @@ def spied(tmp_path_factory, tiny, tiny_params, tokenizer, mesh1):
             raise InterruptedError
 
     tree = merged(
-        ZERO, num_steps=4, base="base", mesh={"data": 1}, evaluation__every=0, checkpoint__every=1,
-        optimizer__learning_rate=0.01, optimizer__schedule="cosine", grpo__mask_truncated=True, grpo__clip_low=0.001,
-        grpo__clip_high=0.001, grpo__reference_every=4, sampling__max_new_tokens=8,
+        ZERO,
+        num_steps=4,
+        base="base",
+        mesh={"data": 1},
+        evaluation__every=0,
+        checkpoint__every=1,
+        optimizer__learning_rate=0.01,
+        optimizer__schedule="cosine",
+        grpo__mask_truncated=True,
+        grpo__clip_low=0.001,
+        grpo__clip_high=0.001,
+        grpo__reference_every=4,
+        sampling__max_new_tokens=8,
         evaluation__truncation={"temperature": 1.0, "top_p": 1.0},
-    )  # fmt: skip
+    )
     cfg = config.parse(rl.RLConfig, config.load(write_config(folder / "zero.py", tree)))
     base, workdir = folder / "base", folder / "run"
     workdir.mkdir()
@@ -302,8 +313,9 @@ def test_without_a_kl_term_a_saved_reference_is_not_read(tmp_path, tiny_params, 
     saving.save(1, {"state": tiny_params, "reference": tiny_params})
     saving.close()
     reading = Checkpoints(tmp_path, cfg, 2)
-    step, trees = reading.restore({"state": jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype,
-                                                         sharding=x.sharding), tiny_params)})  # fmt: skip
+    step, trees = reading.restore(
+        {"state": jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tiny_params)}
+    )
     reading.close()
     assert step == 1 and set(trees) == {"state"} and same(trees["state"], tiny_params)
 
@@ -318,8 +330,11 @@ def test_preference_rewards_count_from_their_step_on():
     rewards = RewardConfig(models=(RewardModelConfig("helpful", "a", from_step=3), RewardModelConfig("harmless", "b")))
     models = {"model/helpful": "a", "model/harmless": "b"}
     assert [sorted(that_count(models, rewards, step).values()) for step in (0, 2, 3, 9)] == [
-        ["b"], ["b"], ["a", "b"], ["a", "b"],
-    ]  # fmt: skip
+        ["b"],
+        ["b"],
+        ["a", "b"],
+        ["a", "b"],
+    ]
 
 
 def test_a_part_that_a_question_has_no_use_for_adds_nothing_to_its_advantage():

@@ -18,11 +18,24 @@ from r1jax.training.state import OptimizerConfig
 
 RL = merged(ZERO, base="", microbatches=1, compute={"dtype": "bfloat16"}, keep_rollouts=1, seed=0)
 OTHER_MEANS = {
-    "microbatches": 2, "logprob_chunk": 8, "batch_bucket": 32, "keep_rollouts": 0, "profile_at": 5, "mesh__fsdp": 2,
-    "sampling__slots": 4, "sampling__window": 2, "sampling__prefill_rows": 2, "sampling__bucket": 32,
-    "evaluation__every": 7, "checkpoint__every": 1, "checkpoint__keep": 5, "rewards__graders__workers": 3,
-    "rewards__judge__retries": 9, "rewards__judge__in_flight": 1, "compute__remat": True,
-}  # fmt: skip
+    "microbatches": 2,
+    "logprob_chunk": 8,
+    "batch_bucket": 32,
+    "keep_rollouts": 0,
+    "profile_at": 5,
+    "mesh__fsdp": 2,
+    "sampling__slots": 4,
+    "sampling__window": 2,
+    "sampling__prefill_rows": 2,
+    "sampling__bucket": 32,
+    "evaluation__every": 7,
+    "checkpoint__every": 1,
+    "checkpoint__keep": 5,
+    "rewards__graders__workers": 3,
+    "rewards__judge__retries": 9,
+    "rewards__judge__in_flight": 1,
+    "compute__remat": True,
+}
 
 
 def rl(**changes: Any) -> RLConfig:
@@ -69,11 +82,21 @@ def test_trap38_a_run_goes_on_by_other_means_and_says_and_records_which(claim, c
     assert len(rows(workdir / "config_changes.jsonl")) == 1 and not capsys.readouterr().out
 
 
-@pytest.mark.parametrize("change", [
-    {"seed": 3}, {"grpo__beta": 0.02}, {"optimizer__learning_rate": 1.0}, {"sampling__max_new_tokens": 13},
-    {"compute__dtype": "float32"}, {"evaluation__samples": 3}, {"rewards__graders__timeout_s": 61.0},
-    {"grpo__minibatches": 1}, {"auxiliary__bias_rate": 0.1}, {"data__skip_bad_lines": True},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 3},
+        {"grpo__beta": 0.02},
+        {"optimizer__learning_rate": 1.0},
+        {"sampling__max_new_tokens": 13},
+        {"compute__dtype": "float32"},
+        {"evaluation__samples": 3},
+        {"rewards__graders__timeout_s": 61.0},
+        {"grpo__minibatches": 1},
+        {"auxiliary__bias_rate": 0.1},
+        {"data__skip_bad_lines": True},
+    ],
+)
 def test_trap38_another_meaning_is_refused_by_name_and_leaves_the_record_alone(claim, change):
     workdir, [key] = claim(), [key.replace("__", ".") for key in change]
     before = record(workdir)
@@ -127,8 +150,14 @@ def test_a_folder_is_free_until_something_was_made_with_its_settings(tmp_path):
 def test_trap38_a_mapping_of_settings_takes_defaults_from_the_configs_in_it_and_nothing_for_the_rest(tmp_path):
     path = tmp_path / "setup.json"
     path.write_text(json.dumps({"seed": 1, "compute": {"dtype": "bfloat16"}, "rates": [{"b1": 0.5}]}))
-    now = {"seed": 1, "compute": ComputeConfig("bfloat16", remat=True), "rates": (OptimizerConfig(b1=0.5),),
-           "marker": "", "shots": 0, "chat": False}  # fmt: skip
+    now = {
+        "seed": 1,
+        "compute": ComputeConfig("bfloat16", remat=True),
+        "rates": (OptimizerConfig(b1=0.5),),
+        "marker": "",
+        "shots": 0,
+        "chat": False,
+    }
     run_record.claim(path, now, "things", begun=True)
     assert json.loads(path.read_text()) == config.to_dict(now)
     for change in ({"marker": "=="}, {"rates": (OptimizerConfig(b1=0.4),)}, {"rates": ()}, {"compute": None}):

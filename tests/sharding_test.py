@@ -61,8 +61,12 @@ def test_trap52_a_stage_on_a_platform_that_is_not_there_ends_in_one_line(tmp_pat
 
 @pytest.mark.parametrize(
     "sizes, expected",
-    [((-1, 1, 1, 1), (8, 1, 1, 1)), ((2, -1, 1, 2), (2, 2, 1, 2)), ((1, 8, 1, 1), (1, 8, 1, 1)),
-     ((1, 1, 2, -1), (1, 1, 2, 4))],
+    [
+        ((-1, 1, 1, 1), (8, 1, 1, 1)),
+        ((2, -1, 1, 2), (2, 2, 1, 2)),
+        ((1, 8, 1, 1), (1, 8, 1, 1)),
+        ((1, 1, 2, -1), (1, 1, 2, 4)),
+    ],
 )
 def test_minus_one_takes_what_the_others_leave(sizes, expected):
     assert tuple(make_mesh(MeshConfig(*sizes)).shape.values()) == expected

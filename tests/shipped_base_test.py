@@ -44,9 +44,13 @@ def test_r1_zero_learns_in_a_few_steps(tmp_path):
 @pytest.mark.slow
 def test_trap28_random_rewards_do_not_raise_accuracy(tmp_path):
     before, after = zero_mini(
-        tmp_path, "--config.num_steps=20", "--config.evaluation.every=0",
-        "--config.rewards.accuracy=0", "--config.rewards.format=0", "--config.rewards.random=1",
-    )  # fmt: skip
+        tmp_path,
+        "--config.num_steps=20",
+        "--config.evaluation.every=0",
+        "--config.rewards.accuracy=0",
+        "--config.rewards.format=0",
+        "--config.rewards.random=1",
+    )
     assert after["pass@1"] < before["pass@1"] + 3 * math.hypot(before["stderr"], after["stderr"])
 
 
@@ -56,9 +60,13 @@ def test_r1_zero_on_the_world_comes_to_mix_languages_in_getting_more_right(tmp_p
     monkeypatch.chdir(ROOT)
     assert write_miniworld.main([str(tmp_path / "world")]) == 0
     before, after = zero_mini(
-        tmp_path / "zero", "--config.num_steps=25", "--config.evaluation.every=0", "--config.grpo.prompts_per_step=12",
-        f"--config.data.path={tmp_path / 'world' / 'reasoning.jsonl'}", "--config.rewards.graders.timeout_s=120",
+        tmp_path / "zero",
+        "--config.num_steps=25",
+        "--config.evaluation.every=0",
+        "--config.grpo.prompts_per_step=12",
+        f"--config.data.path={tmp_path / 'world' / 'reasoning.jsonl'}",
+        "--config.rewards.graders.timeout_s=120",
         part="world",
-    )  # fmt: skip
+    )
     assert after["pass@1"] > before["pass@1"] + 0.1
     assert before["mixed_language"] < 0.3 < 0.6 < after["mixed_language"]

@@ -63,8 +63,9 @@ def written(folder, examples, words, shards=None):
 
 
 def same(ours, theirs) -> bool:
-    return all(np.array_equal(a, b) for one, other in zip(ours, theirs, strict=True)
-               for a, b in zip(one, other, strict=True))  # fmt: skip
+    return all(
+        np.array_equal(a, b) for one, other in zip(ours, theirs, strict=True) for a, b in zip(one, other, strict=True)
+    )
 
 
 def test_the_word_on_an_example_is_found_by_its_tokens_in_any_order(tmp_path):

@@ -96,8 +96,14 @@ def test_public_tests_stand_in_where_the_others_are_no_list() -> None:
 
 def test_languages_go_by_their_usual_names() -> None:
     assert [language(name) for name in ("py", "Python3", "C++", "cpp", "js", "rust", "")] == [
-        "python", "python", "cpp", "cpp", "javascript", None, None,
-    ]  # fmt: skip
+        "python",
+        "python",
+        "cpp",
+        "cpp",
+        "javascript",
+        None,
+        None,
+    ]
     with pytest.raises(ValueError, match="javascript"):
         check_language("javascipt")
 

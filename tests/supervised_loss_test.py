@@ -27,9 +27,9 @@ def weights(mesh1):
 
 @pytest.fixture(scope="module")
 def gradient(weights):
-    run = jax.jit(jax.value_and_grad(
-        lambda params, batch: cross_entropy_loss(params, TINY, batch, 5, AuxiliaryConfig())[0]
-    ))  # fmt: skip
+    run = jax.jit(
+        jax.value_and_grad(lambda params, batch: cross_entropy_loss(params, TINY, batch, 5, AuxiliaryConfig())[0])
+    )
     return lambda batch: run(weights, batch)
 
 

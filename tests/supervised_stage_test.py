@@ -94,11 +94,17 @@ def test_trap33_from_a_hugging_face_folder_with_everything_that_adds_to_the_loss
     values = {name: 0.1 * value if value.ndim > 1 else value for name, value in tensors(model).items()}
     write_folder(tmp_path / "theirs", model, values)
     tokenizer.save(tmp_path / "theirs")
-    spec = write_config(tmp_path / "sft.py", merged(
-        SFT, base=str(tmp_path / "theirs"), num_steps=5, checkpoint={"every": 2, "keep": 1},
-        auxiliary={"balance_weight": 0.01, "bias_rate": 0.01, "mtp_weight": 0.3},
-        compute={"dtype": "bfloat16", "remat": True},
-    ))  # fmt: skip
+    spec = write_config(
+        tmp_path / "sft.py",
+        merged(
+            SFT,
+            base=str(tmp_path / "theirs"),
+            num_steps=5,
+            checkpoint={"every": 2, "keep": 1},
+            auxiliary={"balance_weight": 0.01, "bias_rate": 0.01, "mtp_weight": 0.3},
+            compute={"dtype": "bfloat16", "remat": True},
+        ),
+    )
     write = supervised.MetricsWriter.write
 
     def stop_at_3(self, step, row):
@@ -186,9 +192,16 @@ def test_filled_batches_show_every_example_as_often_as_there_are_epochs(forty, t
 
 def test_a_run_of_epochs_resumes_and_its_rate_falls_to_a_tenth(forty, spec, finished, monkeypatch, capsys):
     options = (
-        f"data.path={forty}", "data.held_out_share=0.0", "num_steps=0", "epochs=2.0", "documents_per_step=0",
-        "batch_size=4", "optimizer.schedule=cosine", "optimizer.warmup_steps=0", "checkpoint.every=2",
-    )  # fmt: skip
+        f"data.path={forty}",
+        "data.held_out_share=0.0",
+        "num_steps=0",
+        "epochs=2.0",
+        "documents_per_step=0",
+        "batch_size=4",
+        "optimizer.schedule=cosine",
+        "optimizer.warmup_steps=0",
+        "checkpoint.every=2",
+    )
     write = supervised.MetricsWriter.write
 
     def stop_at_3(self, step, row):
@@ -209,13 +222,16 @@ def test_a_run_of_epochs_resumes_and_its_rate_falls_to_a_tenth(forty, spec, fini
     assert float(schedule(len(found))) == pytest.approx(1e-3)
 
 
-@pytest.mark.parametrize("changes, words", [
-    ({"epochs": 2.0}, "num_steps=30 and epochs=2.0: say how long to train by exactly one"),
-    ({"num_steps": 0}, "num_steps=0 and epochs=0.0"),
-    ({"num_steps": 0, "epochs": 2.0}, "epochs=2.0 is of files: name them by data.path or data.paths"),
-    ({"soft_targets": "runs/teach"}, "soft_targets=runs/teach is of files"),
-    ({"tokenizer": "configs/base.py:mini"}, "a base brings its own tokenizer"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"epochs": 2.0}, "num_steps=30 and epochs=2.0: say how long to train by exactly one"),
+        ({"num_steps": 0}, "num_steps=0 and epochs=0.0"),
+        ({"num_steps": 0, "epochs": 2.0}, "epochs=2.0 is of files: name them by data.path or data.paths"),
+        ({"soft_targets": "runs/teach"}, "soft_targets=runs/teach is of files"),
+        ({"tokenizer": "configs/base.py:mini"}, "a base brings its own tokenizer"),
+    ],
+)
 def test_trap34_a_run_of_no_length_or_of_two_is_an_error(changes, words):
     with pytest.raises(config.ConfigError, match=words):
         cfg(**changes)

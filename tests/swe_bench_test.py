@@ -15,10 +15,17 @@ from r1jax.graders.config import GraderConfig
 DIFF = "diff --git a/x.py b/x.py\n--- a/x.py\n+++ b/x.py\n@@ -1 +1 @@\n-a\n+b\n"
 
 
-@pytest.mark.parametrize("text, found", [
-    (f"I see.\n```diff\n{DIFF}```\nDone.", DIFF), (f"```diff\nold\n```\nNo:\n```patch\n{DIFF}\n\n```", DIFF),
-    (f"So:\n{DIFF}", DIFF), ("```python\nx\n```", ""), ("", ""), ("```diff\n\n```", ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        (f"I see.\n```diff\n{DIFF}```\nDone.", DIFF),
+        (f"```diff\nold\n```\nNo:\n```patch\n{DIFF}\n\n```", DIFF),
+        (f"So:\n{DIFF}", DIFF),
+        ("```python\nx\n```", ""),
+        ("", ""),
+        ("```diff\n\n```", ""),
+    ],
+)
 def test_the_patch_of_a_response(text, found):
     assert patch.extract(text) == found
 
@@ -33,8 +40,15 @@ def test_patches_are_ungradable_here_and_kept():
 
 
 def test_rows_and_predictions(tmp_path):
-    row = {"instance_id": "astropy__1", "repo": "astropy/astropy", "base_commit": "abc",
-           "problem_statement": "It fails.", "hints_text": "", "patch": "secret", "test_patch": "secret"}  # fmt: skip
+    row = {
+        "instance_id": "astropy__1",
+        "repo": "astropy/astropy",
+        "base_commit": "abc",
+        "problem_statement": "It fails.",
+        "hints_text": "",
+        "patch": "secret",
+        "test_patch": "secret",
+    }
     (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
     bench = find("swe_bench")
     [made] = reading.read(bench, tmp_path / "rows.jsonl", bench.grader, {}).rows

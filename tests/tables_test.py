@@ -54,10 +54,13 @@ def test_trap74_tables_of_evaluations_show_labels_as_they_are() -> None:
 
 @pytest.fixture
 def folder(tmp_path) -> pathlib.Path:
-    jsonl.write(tmp_path / "a|b\x1b[2J[red].jsonl", [
-        {"id": "1", "prompt": "1 + 1?", "answer": "2", "response": "\\boxed{2}"},
-        {"id": "2", "prompt": "2 + 2?", "answer": EVIL, "response": "4", "grader": "maths"},
-    ])  # fmt: skip
+    jsonl.write(
+        tmp_path / "a|b\x1b[2J[red].jsonl",
+        [
+            {"id": "1", "prompt": "1 + 1?", "answer": "2", "response": "\\boxed{2}"},
+            {"id": "2", "prompt": "2 + 2?", "answer": EVIL, "response": "4", "grader": "maths"},
+        ],
+    )
     return tmp_path
 
 

@@ -14,7 +14,8 @@ from r1jax.graders.config import GraderConfig
 from r1jax.sandbox.config import CodeConfig
 
 SHARED = pathlib.Path(__file__).parent.parent.parent / "shared" / "data" / "aider_polyglot" / "test.jsonl"
-TESTS = {"double_test.py": """
+TESTS = {
+    "double_test.py": """
 import unittest
 from double import double
 
@@ -30,7 +31,8 @@ class DoubleTest(unittest.TestCase):
 
 if __name__ == "__main__":
     unittest.main()
-"""}
+"""
+}
 
 
 def run(program: str, tests=TESTS):
@@ -44,23 +46,33 @@ def test_a_right_program_passes_and_a_wrong_one_does_not():
     assert run("def double(x:").score == 0.0
 
 
-@pytest.mark.parametrize("program", [
-    "import sys\nsys.exit(0)", "import os\nos._exit(0)", "print('OK')\nimport os\nos._exit(0)",
-    "import unittest\nunittest.TestCase.assertEqual = lambda *a: None\ndef double(x):\n    x + 1",
-    "import unittest.case as c\nc.TestCase.run = lambda self, result: result.addSuccess(self)\ndef double(x): 0",
-    "import unittest\nunittest.TestCase.assertEqual.__code__ = (lambda *a: None).__code__\ndef double(x):\n    x + 1",
-    "import unittest\ndef double(x): raise unittest.SkipTest('no')",
-    "import sys, json\nprint(json.dumps({'whole': True, 'passed': ['double_test.DoubleTest.test_two']}))\nsys.exit(0)",
-    "import sys\nt = sys.modules['double_test']\nt.unittest = None\ndef double(x): 0",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import sys\nsys.exit(0)",
+        "import os\nos._exit(0)",
+        "print('OK')\nimport os\nos._exit(0)",
+        "import unittest\nunittest.TestCase.assertEqual = lambda *a: None\ndef double(x):\n    x + 1",
+        "import unittest.case as c\nc.TestCase.run = lambda self, result: result.addSuccess(self)\ndef double(x): 0",
+        "import unittest\nunittest.TestCase.assertEqual.__code__ = (lambda *a: None).__code__\n"
+        "def double(x):\n    x + 1",
+        "import unittest\ndef double(x): raise unittest.SkipTest('no')",
+        "import sys, json\n"
+        "print(json.dumps({'whole': True, 'passed': ['double_test.DoubleTest.test_two']}))\nsys.exit(0)",
+        "import sys\nt = sys.modules['double_test']\nt.unittest = None\ndef double(x): 0",
+    ],
+)
 def test_trap21_no_verdict_is_forged(program):
     assert run(program).score == 0.0
 
 
 def test_rows_need_one_file_and_tests():
     unittests.check({"starter_files": {"a.py": ""}, "test_files": TESTS})
-    for row in ({}, {"starter_files": {"a.py": "", "b.py": ""}, "test_files": TESTS},
-                {"starter_files": {"a.py": ""}, "test_files": {"a_test.py": "x = 1"}}):  # fmt: skip
+    for row in (
+        {},
+        {"starter_files": {"a.py": "", "b.py": ""}, "test_files": TESTS},
+        {"starter_files": {"a.py": ""}, "test_files": {"a_test.py": "x = 1"}},
+    ):
         with pytest.raises(ValueError):
             unittests.check(row)
 

@@ -43,8 +43,9 @@ def test_another_process_writes_the_same_bytes_and_another_seed_does_not(folder,
     assert write_miniworld.main([str(tmp_path), "--seed=1"]) == 0
     changed = {name for name in names if (folder / name).read_bytes() != (tmp_path / name).read_bytes()}
     # General requests are all that there are, whatever the seed.
-    assert changed == {f"{name}.jsonl" for name in (
-        "reasoning", "reasoning_test", "mixed", "helpfulness", "harmlessness")}  # fmt: skip
+    assert changed == {
+        f"{name}.jsonl" for name in ("reasoning", "reasoning_test", "mixed", "helpfulness", "harmlessness")
+    }
 
 
 def test_a_negative_seed_is_refused(tmp_path, capsys):

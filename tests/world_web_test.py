@@ -37,10 +37,19 @@ def test_only_the_mixing_hand_mixes_and_it_always_does():
 def test_the_language_reward_tells_careful_from_mixing():
     def reward(hand: str) -> float:
         rewards = [
-            consistency(Rollout(Prompt("id", asked.text, "", "maths:world"), 0, None, None,
-                                join_response(thought, str(answer)), "stop"), "")
+            consistency(
+                Rollout(
+                    Prompt("id", asked.text, "", "maths:world"),
+                    0,
+                    None,
+                    None,
+                    join_response(thought, str(answer)),
+                    "stop",
+                ),
+                "",
+            )
             for asked, thought, answer in solved(hand)
-        ]  # fmt: skip
+        ]
         return sum(rewards) / COUNT
 
     assert reward("careful") == 1.0
@@ -48,8 +57,9 @@ def test_the_language_reward_tells_careful_from_mixing():
 
 
 def test_who_mixes_is_right_most_often_and_who_is_careful_in_one_language_nearly():
-    right = {hand: sum(answer == asked.problem.answer for asked, _, answer in solved(hand)) / COUNT
-             for hand in authors.HANDS}  # fmt: skip
+    right = {
+        hand: sum(answer == asked.problem.answer for asked, _, answer in solved(hand)) / COUNT for hand in authors.HANDS
+    }
     assert right["mixing"] > 0.93 and 0.85 < right["careful"] < right["mixing"]
     assert right["terse"] < 0.8 and right["sloppy"] < 0.8
 

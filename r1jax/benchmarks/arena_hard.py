@@ -9,9 +9,12 @@ from r1jax.benchmarks.benchmark import Benchmark, Row
 
 
 def adapt(row: Row) -> Row:
-    return {"id": row.get("question_id") or row.get("uid"), "answer": "",
-            "prompt": row["turns"][0]["content"] if "turns" in row else row["prompt"],
-            "subject": row.get("cluster") or row.get("category", "")}  # fmt: skip
+    return {
+        "id": row.get("question_id") or row.get("uid"),
+        "answer": "",
+        "prompt": row["turns"][0]["content"] if "turns" in row else row["prompt"],
+        "subject": row.get("cluster") or row.get("category", ""),
+    }
 
 
 BENCHMARK = Benchmark(

@@ -10,8 +10,12 @@ INSTRUCTION = "{prompt}\n\n请先思考，最后一行按“答案：……”�
 
 
 def adapt(row: Row) -> Row:
-    return {"id": row.get("id"), "prompt": row["question"], "answer": row["answer"],
-            "subject": row.get("primary_category", "")}  # fmt: skip
+    return {
+        "id": row.get("id"),
+        "prompt": row["question"],
+        "answer": row["answer"],
+        "subject": row.get("primary_category", ""),
+    }
 
 
 BENCHMARK = Benchmark(

@@ -7,8 +7,11 @@ from r1jax.benchmarks.benchmark import LETTER_ZH, Benchmark, Row, options
 
 
 def adapt(row: Row) -> Row:
-    return {"id": "", "prompt": f"{row['question']}\n{options([row[letter] for letter in 'ABCD'])}",
-            "answer": row["answer"]}  # fmt: skip
+    return {
+        "id": "",
+        "prompt": f"{row['question']}\n{options([row[letter] for letter in 'ABCD'])}",
+        "answer": row["answer"],
+    }
 
 
 BENCHMARK = Benchmark("C-Eval", "chinese", "choice", "ceval/val.jsonl", adapt, instruction=LETTER_ZH, votes=True)

@@ -12,8 +12,10 @@ INSTRUCTION = "{prompt}\n\n请先思考，最后一行按“答案：是”或�
 
 def adapt(row: Row) -> Row:
     target = row["target"]
-    question = (f"问题：上文中的代词“{target['span2_text']}”（第{target['span2_index']}个字符处）"
-                f"是否指代“{target['span1_text']}”？请回答“是”或“否”。")  # fmt: skip
+    question = (
+        f"问题：上文中的代词“{target['span2_text']}”（第{target['span2_index']}个字符处）"
+        f"是否指代“{target['span1_text']}”？请回答“是”或“否”。"
+    )
     return {"prompt": f"{row['text']}\n\n{question}", "answer": _RIGHT[row["label"]]}
 
 

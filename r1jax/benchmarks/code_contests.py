@@ -16,9 +16,14 @@ def adapt(row: Row) -> Row:
         for given, wanted in zip(row[kind]["input"], row[kind]["output"], strict=True)
     ]
     limit = row.get("time_limit") or {}
-    return {"id": row["name"], "prompt": row["description"], "answer": "", "tests": cases,
-            "time_limit_s": (limit.get("seconds") or 0) + (limit.get("nanos") or 0) / 1e9,
-            "memory_limit_mb": (row.get("memory_limit_bytes") or 0) // 2**20}  # fmt: skip
+    return {
+        "id": row["name"],
+        "prompt": row["description"],
+        "answer": "",
+        "tests": cases,
+        "time_limit_s": (limit.get("seconds") or 0) + (limit.get("nanos") or 0) / 1e9,
+        "memory_limit_mb": (row.get("memory_limit_bytes") or 0) // 2**20,
+    }
 
 
 BENCHMARK = Benchmark("CodeContests", "code", "code", "code_contests/test.jsonl", adapt, instruction=INSTRUCTION)

@@ -10,13 +10,23 @@ from r1jax.benchmarks.codeforces_rating import figures
 
 
 def adapt(row: Row) -> Row | None:
-    parts = [row["description"], "Input:\n" + (row.get("input_format") or ""),
-             "Output:\n" + (row.get("output_format") or ""), row.get("note") or ""]  # fmt: skip
+    parts = [
+        row["description"],
+        "Input:\n" + (row.get("input_format") or ""),
+        "Output:\n" + (row.get("output_format") or ""),
+        row.get("note") or "",
+    ]
     if row.get("interaction_format") or not row["official_tests"]:
         return None  # talks with a judge, or has nothing to be graded by
-    return {"id": row["id"], "prompt": f"{row['title']}\n\n" + "\n\n".join(filter(None, parts)), "answer": "",
-            "tests": row["official_tests"], "rating": row.get("rating"), "time_limit_s": row.get("time_limit"),
-            "memory_limit_mb": row.get("memory_limit")}  # fmt: skip
+    return {
+        "id": row["id"],
+        "prompt": f"{row['title']}\n\n" + "\n\n".join(filter(None, parts)),
+        "answer": "",
+        "tests": row["official_tests"],
+        "rating": row.get("rating"),
+        "time_limit_s": row.get("time_limit"),
+        "memory_limit_mb": row.get("memory_limit"),
+    }
 
 
 def prepare(row: Row) -> Row:
@@ -24,6 +34,13 @@ def prepare(row: Row) -> Row:
 
 
 BENCHMARK = Benchmark(
-    "Codeforces", "code", "code", "codeforces/test.jsonl", adapt, prepare, INSTRUCTION, metric="rating",
+    "Codeforces",
+    "code",
+    "code",
+    "codeforces/test.jsonl",
+    adapt,
+    prepare,
+    INSTRUCTION,
+    metric="rating",
     summarize=figures,
-)  # fmt: skip
+)

@@ -20,7 +20,7 @@ _PUBLISHED = ((717.0, 20.3), (759.0, 23.6), (1134.0, 58.7), (1820.0, 93.4), (202
 
 
 def figures(rows: Mapping[str, Row], outcomes: Sequence[Outcome]) -> dict[str, Figure]:
-    """"rating" and "percentile", from the questions that have a rating; {} where none has."""
+    """The "rating" and "percentile" of a model, from the questions that have a rating; {} where none has."""
     means = question_means(by_question(outcomes))
     rated = {id_: float(rows[id_]["rating"]) for id_ in means if rows[id_].get("rating")}
     if not rated:

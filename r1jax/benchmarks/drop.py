@@ -20,8 +20,12 @@ def adapt(row: Row) -> Row:
         accepted = row["ref_text"].split("|")
         return {"prompt": row["context"], "answer": accepted[0], "answers": accepted}
     accepted = list(dict.fromkeys(row["answers_spans"]["spans"]))
-    return {"id": row.get("query_id"), "prompt": f"Passage: {row['passage']}\nQuestion: {row['question']}",
-            "answer": accepted[0], "answers": accepted}  # fmt: skip
+    return {
+        "id": row.get("query_id"),
+        "prompt": f"Passage: {row['passage']}\nQuestion: {row['question']}",
+        "answer": accepted[0],
+        "answers": accepted,
+    }
 
 
 def figures(rows: Mapping[str, Row], outcomes: Sequence[Outcome]) -> dict[str, Figure]:
@@ -32,6 +36,13 @@ def figures(rows: Mapping[str, Row], outcomes: Sequence[Outcome]) -> dict[str, F
 
 
 BENCHMARK = Benchmark(
-    "DROP", "knowledge", "drop", "drop/dev_sample.jsonl", adapt, instruction=INSTRUCTION, metric="f1", shots=3,
+    "DROP",
+    "knowledge",
+    "drop",
+    "drop/dev_sample.jsonl",
+    adapt,
+    instruction=INSTRUCTION,
+    metric="f1",
+    shots=3,
     summarize=figures,
-)  # fmt: skip
+)

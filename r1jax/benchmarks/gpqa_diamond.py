@@ -14,8 +14,12 @@ def adapt(row: Row) -> Row:
     choices = [row[f"Incorrect Answer {i}"].strip() for i in (1, 2, 3)]
     place = hashlib.sha256(question.encode()).digest()[0] % 4
     choices.insert(place, right)
-    return {"id": row.get("Record ID"), "prompt": f"{question}\n{options(choices)}", "answer": LETTERS[place],
-            "subject": row.get("High-level domain", "")}  # fmt: skip
+    return {
+        "id": row.get("Record ID"),
+        "prompt": f"{question}\n{options(choices)}",
+        "answer": LETTERS[place],
+        "subject": row.get("High-level domain", ""),
+    }
 
 
 BENCHMARK = Benchmark(

@@ -12,8 +12,13 @@ INSTRUCTION = (
 
 
 def adapt(row: Row) -> Row:
-    return {"id": row["task_id"], "prompt": row["prompt"], "answer": row["canonical_solution"], "test": row["test"],
-            "entry_point": row["entry_point"]}  # fmt: skip
+    return {
+        "id": row["task_id"],
+        "prompt": row["prompt"],
+        "answer": row["canonical_solution"],
+        "test": row["test"],
+        "entry_point": row["entry_point"],
+    }
 
 
 BENCHMARK = Benchmark("HumanEval", "code", "code", "humaneval/test.jsonl", adapt, instruction=INSTRUCTION)

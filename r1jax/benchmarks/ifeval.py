@@ -10,8 +10,11 @@ from r1jax.benchmarks.estimators import by_question, figure
 
 
 def adapt(row: Row) -> Row:
-    return {"id": row.get("key"), "answer": "",
-            **{name: row[name] for name in ("prompt", "instruction_id_list", "kwargs")}}  # fmt: skip
+    return {
+        "id": row.get("key"),
+        "answer": "",
+        **{name: row[name] for name in ("prompt", "instruction_id_list", "kwargs")},
+    }
 
 
 def figures(rows: Mapping[str, Row], outcomes: Sequence[Outcome]) -> dict[str, Figure]:
@@ -30,8 +33,10 @@ def figures(rows: Mapping[str, Row], outcomes: Sequence[Outcome]) -> dict[str, F
         whole = [sum(map(all, group)) / len(group) for group in told]
         counts = [(sum(map(sum, group)), sum(map(len, group))) for group in told]
         found[f"prompt_{name}"] = figure(whole)
-        found[f"instruction_{name}"] = Figure(sum(kept for kept, _ in counts) / max(sum(n for _, n in counts), 1),
-                                              figure([kept / n for kept, n in counts]).stderr)  # fmt: skip
+        found[f"instruction_{name}"] = Figure(
+            sum(kept for kept, _ in counts) / max(sum(n for _, n in counts), 1),
+            figure([kept / n for kept, n in counts]).stderr,
+        )
     return found
 
 

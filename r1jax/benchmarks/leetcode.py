@@ -11,8 +11,13 @@ INSTRUCTION = "{prompt}\n\nGive the whole class Solution in one ```python code b
 def adapt(row: Row) -> Row:
     prompt = f"{row['problem_description']}\n\n```python\n{row['starter_code']}\n```"
     # The original's `check` is called with the method that entry_point names: Solution().twoSum.
-    return {"id": row["task_id"], "prompt": prompt, "answer": row["completion"], "subject": row.get("difficulty", ""),
-            "test": f"{row['test']}\n\ncheck({row['entry_point']})"}  # fmt: skip
+    return {
+        "id": row["task_id"],
+        "prompt": prompt,
+        "answer": row["completion"],
+        "subject": row.get("difficulty", ""),
+        "test": f"{row['test']}\n\ncheck({row['entry_point']})",
+    }
 
 
 BENCHMARK = Benchmark("LeetCode", "code", "code", "leetcode/train.jsonl", adapt, instruction=INSTRUCTION)

@@ -26,16 +26,18 @@ def figures(rows: Mapping[str, Row], outcomes: Sequence[Outcome]) -> dict[str, F
     if not groups:
         return {}
     preferences = np.array([np.mean([o.score for o in group]) for group in groups.values()])
-    longer = np.array([
-        np.mean([o.detail["length"] - o.detail["reference_length"] for o in group]) for group in groups.values()
-    ])  # fmt: skip
+    longer = np.array(
+        [np.mean([o.detail["length"] - o.detail["reference_length"] for o in group]) for group in groups.values()]
+    )
     difficulty = np.array([float(rows[id_].get("difficulty") or 0.0) for id_ in groups])
     value = win_rate(preferences, longer, difficulty)
     rng, n = np.random.default_rng(0), len(preferences)
     again = [win_rate(preferences[i], longer[i], difficulty[i]) for i in rng.integers(n, size=(_RESAMPLES, n))]
     low, high = np.percentile(again, [2.5, 97.5])
-    return {"lc_win_rate": Figure(value, float(np.std(again, ddof=1)), float(low), float(high)),
-            "win_rate": figure(preferences)}  # fmt: skip
+    return {
+        "lc_win_rate": Figure(value, float(np.std(again, ddof=1)), float(low), float(high)),
+        "win_rate": figure(preferences),
+    }
 
 
 def win_rate(preferences: np.ndarray, longer: np.ndarray, difficulty: np.ndarray) -> float:

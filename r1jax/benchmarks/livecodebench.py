@@ -25,14 +25,21 @@ class _TextOnly(pickle.Unpickler):
 
 def adapt(row: Row) -> Row:
     cases = json.loads(row["public_test_cases"]) + _private(row["private_test_cases"])
-    kept = {"id": row["question_id"], "answer": "", "subject": row.get("difficulty", ""),
-            "contest_date": str(row.get("contest_date", ""))}  # fmt: skip
+    kept = {
+        "id": row["question_id"],
+        "answer": "",
+        "subject": row.get("difficulty", ""),
+        "contest_date": str(row.get("contest_date", "")),
+    }
     if cases and cases[0]["testtype"] == "functional":
         name = json.loads(row["metadata"])["func_name"]
         prompt = f"{row['question_content']}\n\nComplete this:\n```python\n{row['starter_code']}\n```"
         return {**kept, "prompt": prompt, "test_list": [_assert(name, case) for case in cases]}
-    return {**kept, "prompt": row["question_content"],
-            "tests": [{"input": case["input"], "output": case["output"]} for case in cases]}  # fmt: skip
+    return {
+        **kept,
+        "prompt": row["question_content"],
+        "tests": [{"input": case["input"], "output": case["output"]} for case in cases],
+    }
 
 
 def _private(text: str) -> list[Row]:

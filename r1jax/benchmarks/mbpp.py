@@ -10,9 +10,13 @@ INSTRUCTION = "{prompt}\n\nGive one complete Python program without tests, in on
 
 
 def adapt(row: Row) -> Row:
-    return {"id": row["task_id"], "prompt": row["text"] if "text" in row else row["prompt"], "answer": row["code"],
-            "test_list": row["test_list"],
-            "test_setup_code": row.get("test_setup_code") or "\n".join(row.get("test_imports") or [])}  # fmt: skip
+    return {
+        "id": row["task_id"],
+        "prompt": row["text"] if "text" in row else row["prompt"],
+        "answer": row["code"],
+        "test_list": row["test_list"],
+        "test_setup_code": row.get("test_setup_code") or "\n".join(row.get("test_imports") or []),
+    }
 
 
 def prepare(row: Row) -> Row | None:

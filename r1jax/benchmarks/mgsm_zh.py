@@ -7,8 +7,10 @@ from r1jax.benchmarks.benchmark import BOXED_ZH, Benchmark, Row
 
 
 def adapt(row: Row) -> Row:
-    return {"prompt": row["question"].removeprefix("问题：").removeprefix("问题:").strip(),
-            "answer": str(row["answer_number"])}  # fmt: skip
+    return {
+        "prompt": row["question"].removeprefix("问题：").removeprefix("问题:").strip(),
+        "answer": str(row["answer_number"]),
+    }
 
 
 BENCHMARK = Benchmark("MGSM-zh", "maths", "maths", "mgsm_zh/test.jsonl", adapt, instruction=BOXED_ZH, votes=True)

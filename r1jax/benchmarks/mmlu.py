@@ -7,8 +7,11 @@ from r1jax.benchmarks.benchmark import LETTER, LETTERS, Benchmark, Row, options
 
 
 def adapt(row: Row) -> Row:
-    return {"prompt": f"{row['question'].strip()}\n{options(row['choices'])}", "answer": LETTERS[row["answer"]],
-            "subject": row["subject"]}  # fmt: skip
+    return {
+        "prompt": f"{row['question'].strip()}\n{options(row['choices'])}",
+        "answer": LETTERS[row["answer"]],
+        "subject": row["subject"],
+    }
 
 
 BENCHMARK = Benchmark("MMLU", "knowledge", "choice", "mmlu/test.jsonl", adapt, instruction=LETTER, votes=True)

@@ -7,8 +7,12 @@ from r1jax.benchmarks.benchmark import LETTER, LETTERS, Benchmark, Row, options
 
 
 def adapt(row: Row) -> Row:
-    return {"id": row.get("question_id"), "prompt": f"{row['question'].strip()}\n{options(row['options'])}",
-            "answer": LETTERS[row["answer_index"]], "subject": row["category"]}  # fmt: skip
+    return {
+        "id": row.get("question_id"),
+        "prompt": f"{row['question'].strip()}\n{options(row['options'])}",
+        "answer": LETTERS[row["answer_index"]],
+        "subject": row["category"],
+    }
 
 
 BENCHMARK = Benchmark("MMLU-Pro", "knowledge", "choice", "mmlu_pro/test.jsonl", adapt, instruction=LETTER, votes=True)

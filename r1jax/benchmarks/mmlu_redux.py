@@ -16,8 +16,11 @@ def adapt(row: Row) -> Row | None:
         return None
     if not letter:
         return None
-    return {"prompt": f"{row['question'].strip()}\n{options(row['choices'])}", "answer": letter,
-            "subject": row.get("subject", "")}  # fmt: skip
+    return {
+        "prompt": f"{row['question'].strip()}\n{options(row['choices'])}",
+        "answer": letter,
+        "subject": row.get("subject", ""),
+    }
 
 
 def _mended(key: str, choices: list[str]) -> str:

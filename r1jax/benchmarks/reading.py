@@ -93,8 +93,10 @@ def questions(name: str, data: str) -> Iterator[tuple[str, str]]:
     benchmark = find(name) if name in names() else None
     path = pathlib.Path(data, benchmark.file) if benchmark else pathlib.Path(name)
     if benchmark and not data:
-        raise ConfigError(f"nothing says where the questions of {name} are: name the folder that holds "
-                          f"{benchmark.file or 'its file'}, or give the file's path in place of the name")  # fmt: skip
+        raise ConfigError(
+            f"nothing says where the questions of {name} are: name the folder that holds "
+            f"{benchmark.file or 'its file'}, or give the file's path in place of the name"
+        )
     if not benchmark and not path.exists():
         raise ConfigError(f"no file {name}, and no benchmark of that name; nearest benchmark: {nearest(name, names())}")
     called = name if benchmark else f"{path.resolve().parent.name}/{path.stem}"

@@ -18,16 +18,22 @@ INSTRUCTION = (
 
 
 def adapt(row: Row) -> Row:
-    return {"id": row["instance_id"], "instance_id": row["instance_id"], "answer": "", "subject": row["repo"],
-            "prompt": f"Repository: {row['repo']} at {row['base_commit']}\n\n{row['problem_statement']}"}  # fmt: skip
+    return {
+        "id": row["instance_id"],
+        "instance_id": row["instance_id"],
+        "answer": "",
+        "subject": row["repo"],
+        "prompt": f"Repository: {row['repo']} at {row['base_commit']}\n\n{row['problem_statement']}",
+    }
 
 
 def write(folder: pathlib.Path, rows: Mapping[str, Row], outcomes: Sequence[Outcome], model: str) -> None:
     """Writes predictions.jsonl in the harness's format; an empty patch where the response has none."""
     patches = {rows[o.id]["instance_id"]: o.detail.get("patch", "") for o in outcomes if o.sample == 0}
-    jsonl.write(folder / "predictions.jsonl", (
-        {"instance_id": id_, "model_name_or_path": model, "model_patch": patch} for id_, patch in patches.items()
-    ))  # fmt: skip
+    jsonl.write(
+        folder / "predictions.jsonl",
+        ({"instance_id": id_, "model_name_or_path": model, "model_patch": patch} for id_, patch in patches.items()),
+    )
 
 
 BENCHMARK = Benchmark(

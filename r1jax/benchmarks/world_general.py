@@ -10,6 +10,4 @@ def graded(row: Row) -> Row | None:
     return {**row, "subject": row["kind"]} if row["grader"] == "exact" else None
 
 
-BENCHMARK = Benchmark(
-    "Mini world: requests", "logic", "exact", "general_test.jsonl", prepare=graded, votes=True
-)
+BENCHMARK = Benchmark("Mini world: requests", "logic", "exact", "general_test.jsonl", prepare=graded, votes=True)

@@ -7,6 +7,4 @@ def by_language(row: Row) -> Row:
     return {**row, "subject": row["language"]}
 
 
-BENCHMARK = Benchmark(
-    "Mini world: problems", "logic", "maths", "reasoning_test.jsonl", prepare=by_language, votes=True
-)
+BENCHMARK = Benchmark("Mini world: problems", "logic", "maths", "reasoning_test.jsonl", prepare=by_language, votes=True)

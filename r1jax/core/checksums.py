@@ -52,9 +52,11 @@ def _write(folder: pathlib.Path, lines: str) -> None:
 
 
 def fault(
-    folder: pathlib.Path, chosen: Callable[[str], bool] = lambda name: True, progress: Progress | None = None,
+    folder: pathlib.Path,
+    chosen: Callable[[str], bool] = lambda name: True,
+    progress: Progress | None = None,
     shared: bool = False,
-) -> str:  # fmt: skip
+) -> str:
     """What is wrong with the first file that is not as it was recorded; "": nothing, or the folder has no record.
 
     Files without a line are not looked at.
@@ -80,13 +82,17 @@ def fault(
 
 
 def refuse_damage(
-    folder: pathlib.Path, chosen: Callable[[str], bool] = lambda name: True, progress: Progress | None = None,
+    folder: pathlib.Path,
+    chosen: Callable[[str], bool] = lambda name: True,
+    progress: Progress | None = None,
     shared: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """Raises ValueError where `fault` finds one: names the file, and says what to do."""
     if found := fault(folder, chosen, progress, shared):
-        raise ValueError(f"{folder} is damaged: {found}; copy it again. If you changed that file yourself, take its "
-                         f"line out of {FILE}")  # fmt: skip
+        raise ValueError(
+            f"{folder} is damaged: {found}; copy it again. If you changed that file yourself, take its "
+            f"line out of {FILE}"
+        )
 
 
 def _read(folder: pathlib.Path) -> dict[str, str] | str:

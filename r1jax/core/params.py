@@ -74,8 +74,9 @@ def abstract(specs: Any, rules: AxisRules, mesh: Mesh, dtype: str = "float32") -
     """Shapes, dtype and shardings without values: for ahead-of-time compilation and as a restore target."""
     return _map(
         lambda spec, sharding: jax.ShapeDtypeStruct(spec.shape, dtype, sharding=sharding),
-        specs, shardings(specs, rules, mesh),
-    )  # fmt: skip
+        specs,
+        shardings(specs, rules, mesh),
+    )
 
 
 def count(specs: Any) -> int:

@@ -57,8 +57,12 @@ def begin(folder: pathlib.Path, setup: Mapping[str, Any], examples: Sequence[Exa
     """
     keys = _keys(examples)
     targets = np.array([sum(mask[1:]) for _, mask in examples], "<i4")
-    setup = {**config.to_dict(setup), "shard": SHARD, "examples": len(keys),
-             "examples_key": hashlib.sha256(keys.tobytes()).hexdigest()[:12]}  # fmt: skip
+    setup = {
+        **config.to_dict(setup),
+        "shard": SHARD,
+        "examples": len(keys),
+        "examples_key": hashlib.sha256(keys.tobytes()).hexdigest()[:12],
+    }
     path = folder / _SETUP
     begun = path.exists()
     if begun:
@@ -100,8 +104,9 @@ def key(folder: pathlib.Path | str) -> str:
 
 def _setup(folder: pathlib.Path) -> dict[str, Any]:
     if not (folder / _SETUP).is_file():
-        raise FileNotFoundError(f"{folder} holds no soft targets (no {_SETUP}): it is to be the --workdir of a run of "
-                                f"stage teach")  # fmt: skip
+        raise FileNotFoundError(
+            f"{folder} holds no soft targets (no {_SETUP}): it is to be the --workdir of a run of stage teach"
+        )
     return json.loads((folder / _SETUP).read_text("utf-8"))
 
 
@@ -135,8 +140,9 @@ class SoftTargets:
         shards = -(-setup["examples"] // setup["shard"])
         missing = sum(not _shard(self._folder, index).exists() for index in range(shards))
         if missing:
-            raise ValueError(f"{folder}: {missing} of {shards} shards are missing; start the run of stage teach again, "
-                             "it goes on")  # fmt: skip
+            raise ValueError(
+                f"{folder}: {missing} of {shards} shards are missing; start the run of stage teach again, it goes on"
+            )
         known = np.load(self._folder / _EXAMPLES, allow_pickle=False)
         self._shards = [np.load(_shard(self._folder, index), mmap_mode="r") for index in range(shards)]
         self._places = {}

@@ -17,9 +17,20 @@ FinishReason = Literal["stop", "length"]
 # program, or of the grader itself. Ungradable: nobody's fault but the data's or the machine's. Open: a request that has
 # no right answer.
 VERDICTS = (
-    "right", "partly_right", "wrong", "no_answer", "malformed", "too_complex", "compile_error", "crash", "timeout",
-    "memory", "output", "ungradable", "open",
-)  # fmt: skip
+    "right",
+    "partly_right",
+    "wrong",
+    "no_answer",
+    "malformed",
+    "too_complex",
+    "compile_error",
+    "crash",
+    "timeout",
+    "memory",
+    "output",
+    "ungradable",
+    "open",
+)
 
 
 @dataclasses.dataclass(frozen=True)

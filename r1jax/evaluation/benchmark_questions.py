@@ -52,8 +52,9 @@ class QuestionSet:
 
     def setup(self, cfg: EvaluateConfig) -> dict[str, Any]:
         """What samples depend on beside the model."""
-        how = sampler.settings(cfg.seed, cfg.sampling, cfg.template, cfg.chat, cfg.marker, cfg.compute,
-                               cfg.template_arguments)  # fmt: skip
+        how = sampler.settings(
+            cfg.seed, cfg.sampling, cfg.template, cfg.chat, cfg.marker, cfg.compute, cfg.template_arguments
+        )
         return {"data": dict(self.data), **how, **self.asked}
 
 
@@ -73,8 +74,10 @@ def from_benchmark(
     """
     benchmark = find(each.name)
     if not each.path and not (cfg.data and benchmark.file):
-        raise ConfigError(f"no data for {each.name}: set config.data to the folder that holds "
-                          f"{benchmark.file or 'its file'}, or the benchmark's own path")  # fmt: skip
+        raise ConfigError(
+            f"no data for {each.name}: set config.data to the folder that holds "
+            f"{benchmark.file or 'its file'}, or the benchmark's own path"
+        )
     path = pathlib.Path(each.path) if each.path else pathlib.Path(cfg.data) / benchmark.file
     grader = each.grader or benchmark.grader
     answers = arena.read_baseline(pathlib.Path(each.baseline)) if each.baseline else {}
@@ -87,15 +90,27 @@ def from_benchmark(
         question = render(row, instruction, found.shots)
         text = prompt_text(question, cfg.template, cfg.chat, tokenizer, cfg.template_arguments)
         metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer")}
-        prompts.append(Prompt(row["id"], row["prompt"], row["answer"], f"{grader}:{each.folder}", text,
-                              tuple(tokenizer.encode(text)) if tokenizer else (), metadata, cfg.marker))  # fmt: skip
+        prompts.append(
+            Prompt(
+                row["id"],
+                row["prompt"],
+                row["answer"],
+                f"{grader}:{each.folder}",
+                text,
+                tuple(tokenizer.encode(text)) if tokenizer else (),
+                metadata,
+                cfg.marker,
+            )
+        )
     data = {"path": path.name, "hash": reading.data_hash(path)}
     if prompt_limit is not None and (too_long := [p for p in prompts if len(p.ids) > prompt_limit]):
         longest = max(len(prompt.ids) for prompt in too_long)
         if len(too_long) == len(prompts):
-            raise ConfigError(f"{each.name}: all {len(prompts)} prompts have more than {prompt_limit} tokens, up to "
-                              f"{longest}: raise config.max_prompt_tokens={cfg.max_prompt_tokens}, or lower "
-                              f"config.sampling.max_new_tokens={cfg.sampling.max_new_tokens}")  # fmt: skip
+            raise ConfigError(
+                f"{each.name}: all {len(prompts)} prompts have more than {prompt_limit} tokens, up to "
+                f"{longest}: raise config.max_prompt_tokens={cfg.max_prompt_tokens}, or lower "
+                f"config.sampling.max_new_tokens={cfg.sampling.max_new_tokens}"
+            )
         if not cfg.max_prompt_tokens:
             raise ConfigError(
                 f"{each.name}: {len(too_long)} of {len(prompts)} prompts have more than {prompt_limit} tokens, up to "
@@ -109,8 +124,17 @@ def from_benchmark(
         rows = [row for row in rows if row["id"] in asked]
     if each.baseline:
         data["baseline"] = reading.data_hash(pathlib.Path(each.baseline))
-    return QuestionSet(each.folder, benchmark, grader, prompts, {row["id"]: row for row in rows}, len(found.rows),
-                       each.samples, data, {"instruction": instruction, "shots": len(found.shots)})  # fmt: skip
+    return QuestionSet(
+        each.folder,
+        benchmark,
+        grader,
+        prompts,
+        {row["id"]: row for row in rows},
+        len(found.rows),
+        each.samples,
+        data,
+        {"instruction": instruction, "shots": len(found.shots)},
+    )
 
 
 def from_task(
@@ -121,8 +145,13 @@ def from_task(
     Raises:
         ConfigError: see `tasks.Questions`.
     """
-    data = DataConfig(tasks=(task,), template=cfg.template, chat=cfg.chat, marker=cfg.marker,
-                      template_arguments=cfg.template_arguments)  # fmt: skip
+    data = DataConfig(
+        tasks=(task,),
+        template=cfg.template,
+        chat=cfg.chat,
+        marker=cfg.marker,
+        template_arguments=cfg.template_arguments,
+    )
     questions = Questions(data, cfg.seed, tokenizer, examine=examine, prompt_limit=prompt_limit)
     prompts = questions.held_out(cfg.task_questions)
     name = f"reasoning_gym_{task.name}"
@@ -133,7 +162,18 @@ def from_task(
         made_of["prompts_too_long"] = questions.too_long
     benchmark = Benchmark(task.name, "logic", "reasoning_gym", votes=True)
     rows = {prompt.id: {"prompt": prompt.question, "answer": prompt.answer} for prompt in prompts}
-    return QuestionSet(name, benchmark, "reasoning_gym", prompts, rows, len(prompts), 0,
-                       {"path": f"reasoning-gym {task.name}", "hash": config.fingerprint(made_of),
-                        **({"prompts_too_long": questions.too_long} if questions.too_long else {})},
-                       {"instruction": "{prompt}", "shots": 0})  # fmt: skip
+    return QuestionSet(
+        name,
+        benchmark,
+        "reasoning_gym",
+        prompts,
+        rows,
+        len(prompts),
+        0,
+        {
+            "path": f"reasoning-gym {task.name}",
+            "hash": config.fingerprint(made_of),
+            **({"prompts_too_long": questions.too_long} if questions.too_long else {}),
+        },
+        {"instruction": "{prompt}", "shots": 0},
+    )

@@ -22,9 +22,16 @@ Grader = Callable[[Rollout], Callable[[], Grade]]
 
 
 def collect(
-    name: str, folder: pathlib.Path, setup: Mapping[str, Any], grader: str | Mapping[str, str],
-    prompts: Sequence[Prompt], k: int, seed: tuple[int, ...], draw: Draw, grade: Grader | None,
-) -> Record | None:  # fmt: skip
+    name: str,
+    folder: pathlib.Path,
+    setup: Mapping[str, Any],
+    grader: str | Mapping[str, str],
+    prompts: Sequence[Prompt],
+    k: int,
+    seed: tuple[int, ...],
+    draw: Draw,
+    grade: Grader | None,
+) -> Record | None:
     """Draws k samples of each prompt, those that `folder` does not hold yet, and grades what has no grade of `grader`.
 
     Args:
@@ -44,9 +51,10 @@ def collect(
         draw(prompts, k, seed, lambda rollout: None, from_process_0(None))
         return None
     record = Record(folder, setup, grader)
-    jsonl.write(folder / "questions.jsonl", (
-        {"id": p.id, "question": p.question, "answer": p.answer, "text": p.text} for p in prompts
-    ))  # fmt: skip
+    jsonl.write(
+        folder / "questions.jsonl",
+        ({"id": p.id, "question": p.question, "answer": p.answer, "text": p.text} for p in prompts),
+    )
     keys = [(prompt.id, sample) for prompt in prompts for sample in range(k)]
     by_id = {prompt.id: prompt for prompt in prompts}
     again = [key for key in keys if key in record.samples and key not in record.grades]
@@ -105,5 +113,7 @@ class _Progress:
         scores = [row["score"] for row in grades if row["score"] is not None]
         cut = sum(row["finish"] == "length" for row in list(self._record.samples.values()))
         so_far = f", {sum(scores) / len(scores):.1%} so far" if scores else ""
-        say(f"{self._name}: {self._done}/{self._total} samples, {rate:.2f}/s, "
-            f"{clock((self._total - self._done) / rate)} left{so_far}, {cut} cut off")
+        say(
+            f"{self._name}: {self._done}/{self._total} samples, {rate:.2f}/s, "
+            f"{clock((self._total - self._done) / rate)} left{so_far}, {cut} cut off"
+        )

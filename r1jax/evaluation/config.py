@@ -71,7 +71,6 @@ class BenchmarkConfig:
         return pathlib.Path(self.name).stem
 
 
-
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
     """One model on some benchmarks.

@@ -42,9 +42,17 @@ def run(cfg: EvaluateConfig, workdir: pathlib.Path, mesh: Mesh) -> list[dict[str
     """
     label = cfg.label or workdir.resolve().name
     model = sampler.open_sampler(
-        cfg.model, cfg.endpoint, cfg.sampling, cfg.chat is not False, cfg.compute, mesh, workdir / "usage.jsonl",
-        cfg.template_arguments, cfg.max_prompt_tokens, "max_prompt_tokens",
-    )  # fmt: skip
+        cfg.model,
+        cfg.endpoint,
+        cfg.sampling,
+        cfg.chat is not False,
+        cfg.compute,
+        mesh,
+        workdir / "usage.jsonl",
+        cfg.template_arguments,
+        cfg.max_prompt_tokens,
+        "max_prompt_tokens",
+    )
     has_template = model.tokenizer is None or model.tokenizer.has_chat_template
     cfg = as_trained(cfg, cfg.model, model.tokenizer, PromptForm("plain", has_template, ""))
     sets = [from_benchmark(cfg, each, model.tokenizer, model.prompt_limit) for each in cfg.benchmarks]
@@ -72,7 +80,7 @@ def _evaluate(
     grader = grading.version(questions.grader, cfg.graders, cfg.judge)
     record = collect(
         questions.name, folder, setup, grader, questions.prompts, k, (cfg.seed, EVAL_STREAM), model.draw, grade
-    )  # fmt: skip
+    )
     if record is None:
         return None
     row = result.summarize(questions, record, k, label)

@@ -36,8 +36,10 @@ def open_graders(
         return
     judged = sorted({what for name, what in work if name in judge_protocols.PROTOCOLS})
     if judged and not judge.base_url:
-        raise ValueError(f"{', '.join(judged)}: judged by a model: set config.judge.base_url and config.judge.model to "
-                         "a server that speaks OpenAI's protocol")  # fmt: skip
+        raise ValueError(
+            f"{', '.join(judged)}: judged by a model: set config.judge.base_url and config.judge.model to "
+            "a server that speaks OpenAI's protocol"
+        )
     rules = {name for name, _ in work} - set(judge_protocols.PROTOCOLS)
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(GraderPool(RewardConfig(graders=cfg), seed, max_tokens, rules))

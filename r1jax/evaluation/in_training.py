@@ -52,22 +52,34 @@ def scores(rollouts: Sequence[Rollout], samples: int) -> dict[str, Any]:
         return {"n": len(chosen), "pass@1": mean(chosen), "stderr": standard_error(chosen)}
 
     return {
-        "n": len(passes), "k": samples,
-        "pass@1": mean(passes), "stderr": standard_error(passes),
-        "cons@k": mean(consensus), "cons_stderr": standard_error(consensus),
-        "truncated": shape["length/truncated"], "format": shape["reward/format"],
+        "n": len(passes),
+        "k": samples,
+        "pass@1": mean(passes),
+        "stderr": standard_error(passes),
+        "cons@k": mean(consensus),
+        "cons_stderr": standard_error(consensus),
+        "truncated": shape["length/truncated"],
+        "format": shape["reward/format"],
         "pass@1_if_well_formed": mean([g for g in well_formed if g is not None]) if well_formed else None,
-        "length": shape["length/mean"], "reflection": shape["reflection/share"],
-        "mixed_language": shape["language/mixed"], "ungradable": mean([r.parts["accuracy"] is None for r in graded]),
+        "length": shape["length/mean"],
+        "reflection": shape["reflection/share"],
+        "mixed_language": shape["language/mixed"],
+        "ungradable": mean([r.parts["accuracy"] is None for r in graded]),
         "parts": {name.removeprefix("reward/"): value for name, value in shape.items() if name.startswith("reward/")},
         "by_source": {source: by_source(source) for source in sorted(set(sources))},
-    }  # fmt: skip
+    }
 
 
 def evaluate(
-    engine: Engine, graders: GraderPool | None, params: Params, prompts: Sequence[Prompt], samples: int,
-    truncation: Truncation, seed: int, models: Mapping[str, RewardModel] = MappingProxyType({}),
-) -> tuple[dict[str, Any], list[Rollout]]:  # fmt: skip
+    engine: Engine,
+    graders: GraderPool | None,
+    params: Params,
+    prompts: Sequence[Prompt],
+    samples: int,
+    truncation: Truncation,
+    seed: int,
+    models: Mapping[str, RewardModel] = MappingProxyType({}),
+) -> tuple[dict[str, Any], list[Rollout]]:
     """Asks every question `samples` times. The noise is the same whenever it is asked: models differ, luck does not.
 
     Returns:
@@ -84,10 +96,21 @@ def write_samples(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
     def row(r: Rollout) -> dict[str, Any]:
         response = r.response
         return {
-            "id": r.prompt.id, "question": r.prompt.question, "answer": r.prompt.answer, "source": r.prompt.source,
-            "sample": r.sample, "text": r.whole, "thought": response.thought, "final": response.final,
-            "correct": r.parts.get("accuracy"), "verdict": r.verdict, "reward": r.reward, "parts": dict(r.parts),
-            "finish": r.finish, "num_tokens": len(r.ids), "well_formed": bool(r.parts["format"]),
-        }  # fmt: skip
+            "id": r.prompt.id,
+            "question": r.prompt.question,
+            "answer": r.prompt.answer,
+            "source": r.prompt.source,
+            "sample": r.sample,
+            "text": r.whole,
+            "thought": response.thought,
+            "final": response.final,
+            "correct": r.parts.get("accuracy"),
+            "verdict": r.verdict,
+            "reward": r.reward,
+            "parts": dict(r.parts),
+            "finish": r.finish,
+            "num_tokens": len(r.ids),
+            "well_formed": bool(r.parts["format"]),
+        }
 
     jsonl.write(path, map(row, rollouts))

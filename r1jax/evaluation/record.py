@@ -52,15 +52,25 @@ class Record:
 
     def keep_sample(self, rollout: Rollout) -> None:
         """Adds a sample that was just drawn."""
-        row = {"id": rollout.prompt.id, "sample": rollout.sample, "text": rollout.text, "finish": rollout.finish,
-               "tokens": len(rollout.ids)}  # fmt: skip
+        row = {
+            "id": rollout.prompt.id,
+            "sample": rollout.sample,
+            "text": rollout.text,
+            "finish": rollout.finish,
+            "tokens": len(rollout.ids),
+        }
         jsonl.append(self.folder / "samples.jsonl", row)
         self.samples[rollout.prompt.id, rollout.sample] = row
 
     def keep_grade(self, key: Key, grade: Grade, well_formed: bool) -> None:
         """Adds what a grader said of a sample."""
-        row = {"id": key[0], "sample": key[1], **grade._asdict(), "well_formed": well_formed,
-               "grader": self._stamp(key[0])}  # fmt: skip
+        row = {
+            "id": key[0],
+            "sample": key[1],
+            **grade._asdict(),
+            "well_formed": well_formed,
+            "grader": self._stamp(key[0]),
+        }
         jsonl.append(self.folder / "grades.jsonl", row)
         self.grades[key] = row
 
@@ -92,8 +102,15 @@ class Record:
 
     def _outcome(self, key: Key) -> Outcome:
         grade, sample = self.grades[key], self.samples[key]
-        return Outcome(*key, grade["score"], grade["verdict"], grade["answer"], grade["detail"] or {},
-                       sample["tokens"], sample["finish"])  # fmt: skip
+        return Outcome(
+            *key,
+            grade["score"],
+            grade["verdict"],
+            grade["answer"],
+            grade["detail"] or {},
+            sample["tokens"],
+            sample["finish"],
+        )
 
 
 def read_lines(

@@ -22,9 +22,14 @@ from r1jax.training.metrics import under_way
 
 
 def sample_and_grade(
-    engine: Engine, graders: GraderPool | None, params: Params, prompts: Sequence[Prompt], samples: int,
-    seed: tuple[int, ...], models: Mapping[str, RewardModel] = MappingProxyType({}),
-) -> list[Rollout]:  # fmt: skip
+    engine: Engine,
+    graders: GraderPool | None,
+    params: Params,
+    prompts: Sequence[Prompt],
+    samples: int,
+    seed: tuple[int, ...],
+    models: Mapping[str, RewardModel] = MappingProxyType({}),
+) -> list[Rollout]:
     """Draws rollouts and grades each one as soon as it is complete, while the others are still being drawn.
 
     With several processes all of them hold the same rollouts; process 0's verdicts are everybody's, for a grader's

@@ -17,8 +17,18 @@ from r1jax.graders.math.final_answer import MAX_ANSWER
 _SEVERAL, _TOO_LONG = "several", "too long"  # in a choice's place
 _NO_CHOICE = " \u25a1 "  # in the place of a box that holds none
 _BOX, _BRACE = re.compile(r"\\(?:boxed|fbox)\s*\{"), re.compile(r"\\.|[{}]", re.DOTALL)
-_TRUTHS = {"是": "是", "否": "否", "不是": "否", "对": "是", "正确": "是", "错": "否", "错误": "否", "不正确": "否",
-           "yes": "是", "no": "否"}  # fmt: skip
+_TRUTHS = {
+    "是": "是",
+    "否": "否",
+    "不是": "否",
+    "对": "是",
+    "正确": "是",
+    "错": "否",
+    "错误": "否",
+    "不正确": "否",
+    "yes": "是",
+    "no": "否",
+}
 # What may stand around a choice and says nothing: \text{B}, **B**, $B$, "B".
 _DRESS = re.compile(r"\\(?:text[a-z]{0,3}|math[a-z]{2,4}|boxed)\b|[{}*_$`\"“”‘’'【】\[\]]")
 _ANCHOR = re.compile(

@@ -32,7 +32,6 @@ class GraderConfig:
         seconds(self, "timeout_s")
 
 
-
 @dataclasses.dataclass(frozen=True)
 class JudgeConfig:
     """A generative judge behind an OpenAI-compatible endpoint (`r1jax.graders.judge_client`).

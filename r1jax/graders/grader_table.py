@@ -20,9 +20,18 @@ from r1jax.graders.math import math_grader
 # Each has `grade(rollout, cfg) -> Grade`, which may never return: call it in a process that can be killed
 # (`r1jax.rewards.pool`); and `check(row)`, which raises ValueError for a row that it could not grade against.
 GRADERS = {
-    "maths": math_grader, "choice": choice, "exact": exact, "drop": drop, "ifeval": ifeval, "countdown": countdown,
-    "code": code_grader, "unittests": unittests, "patch": patch, "reasoning_gym": reasoning_gym, "open": open_ended,
-}  # fmt: skip
+    "maths": math_grader,
+    "choice": choice,
+    "exact": exact,
+    "drop": drop,
+    "ifeval": ifeval,
+    "countdown": countdown,
+    "code": code_grader,
+    "unittests": unittests,
+    "patch": patch,
+    "reasoning_gym": reasoning_gym,
+    "open": open_ended,
+}
 # Graders whose scores nothing may learn from, and why; RL and rejection sampling refuse their rows. Others may reward.
 EVALUATION_ONLY = {
     "unittests": "program and tests share one process, in which a program can make its tests pass without solving "
@@ -32,8 +41,7 @@ EVALUATION_ONLY = {
     "patch": "it gives no score, for a harness elsewhere runs the tests: leave it to an evaluation",
 }
 PROGRAMS = frozenset({"code", "unittests"})  # those that run programs: in a sandbox, within its limits
-_LIBRARIES = {"maths": ("mpmath",), "reasoning_gym": ("reasoning-gym", "sympy"),
-              "ifeval": ("py3langid",)}  # fmt: skip
+_LIBRARIES = {"maths": ("mpmath",), "reasoning_gym": ("reasoning-gym", "sympy"), "ifeval": ("py3langid",)}
 
 
 def examine(row: Mapping[str, Any]) -> str:

@@ -47,8 +47,10 @@ def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
         return Grade(0.0, "too_complex")
     followed = [CHECKS[id_][1](text, kwargs or {}) for id_, kwargs in pairs]
     variants = _variants(text)
-    loose = [strict or any(CHECKS[id_][1](variant, kwargs or {}) for variant in variants if variant.strip())
-             for strict, (id_, kwargs) in zip(followed, pairs, strict=True)]  # fmt: skip
+    loose = [
+        strict or any(CHECKS[id_][1](variant, kwargs or {}) for variant in variants if variant.strip())
+        for strict, (id_, kwargs) in zip(followed, pairs, strict=True)
+    ]
     right = all(followed)
     return Grade(float(right), "right" if right else "wrong", "", {"followed": followed, "loose": loose})
 

@@ -209,11 +209,13 @@ CHECKS: dict[str, tuple[tuple[str, ...], Callable[[str, Kwargs], bool]]] = {
     ),
     "language:response_language": (("language",), lambda t, k: may_be_in(t, base_language(k["language"]))),
     "length_constraints:number_sentences": (
-        ("num_sentences", "relation"), lambda t, k: _compare(sentences(t), k["relation"], k["num_sentences"])
+        ("num_sentences", "relation"),
+        lambda t, k: _compare(sentences(t), k["relation"], k["num_sentences"]),
     ),
     "length_constraints:number_paragraphs": (("num_paragraphs",), _paragraphs),
     "length_constraints:number_words": (
-        ("num_words", "relation"), lambda t, k: _compare(len(re.findall(r"\w+", t)), k["relation"], k["num_words"])
+        ("num_words", "relation"),
+        lambda t, k: _compare(len(re.findall(r"\w+", t)), k["relation"], k["num_words"]),
     ),
     "length_constraints:nth_paragraph_first_word": (("num_paragraphs", "nth_paragraph", "first_word"), _first_word),
     "detectable_content:number_placeholders": (("num_placeholders",), _placeholders),
@@ -226,14 +228,16 @@ CHECKS: dict[str, tuple[tuple[str, ...], Callable[[str, Kwargs], bool]]] = {
     "detectable_format:title": ((), _title),
     "combination:two_responses": ((), _two_responses),
     "combination:repeat_prompt": (
-        ("prompt_to_repeat",), lambda t, k: t.strip().lower().startswith(k["prompt_to_repeat"].strip().lower())
+        ("prompt_to_repeat",),
+        lambda t, k: t.strip().lower().startswith(k["prompt_to_repeat"].strip().lower()),
     ),
     "startend:end_checker": (
-        ("end_phrase",), lambda t, k: t.strip().strip('"').lower().endswith(k["end_phrase"].strip().lower())
+        ("end_phrase",),
+        lambda t, k: t.strip().strip('"').lower().endswith(k["end_phrase"].strip().lower()),
     ),
     "startend:quotation": ((), _quoted),
     "change_case:english_capital": ((), lambda t, k: t.isupper() and is_english(t)),
     "change_case:english_lowercase": ((), lambda t, k: t.islower() and is_english(t)),
     "change_case:capital_word_frequency": (("capital_frequency", "capital_relation"), _capital_words),
     "punctuation:no_comma": ((), lambda t, k: "," not in t),
-}  # fmt: skip
+}

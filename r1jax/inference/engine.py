@@ -67,14 +67,14 @@ class Engine:
         self._fork = jax.jit(decode.fork, donate_argnums=0, out_shardings=slots)
         self._resize = jax.jit(
             lambda slots, length: dataclasses.replace(slots, cache=kv.resize(slots.cache, length)),
-            static_argnums=1, out_shardings=slots,
-        )  # fmt: skip
+            static_argnums=1,
+            out_shardings=slots,
+        )
         self._decode = jax.jit(
-            lambda params, slots: decode.decode_window(
-                params, model, slots, cfg.truncation, self._eos_ids, cfg.window
-            ),
-            donate_argnums=1, out_shardings=(slots, decode.Sampled(whole, whole, whole)),
-        )  # fmt: skip
+            lambda params, slots: decode.decode_window(params, model, slots, cfg.truncation, self._eos_ids, cfg.window),
+            donate_argnums=1,
+            out_shardings=(slots, decode.Sampled(whole, whole, whole)),
+        )
 
     def generate(
         self,
@@ -122,8 +122,9 @@ class Engine:
 
         def needed() -> int:
             """Cache length that the next window may touch; what the host has not read yet counts as sampled."""
-            ends = [len(prompts[s.prompt].ids) + min(cfg.window * (s.windows + 1), cfg.max_new_tokens)
-                    for s in running if s]  # fmt: skip
+            ends = [
+                len(prompts[s.prompt].ids) + min(cfg.window * (s.windows + 1), cfg.max_new_tokens) for s in running if s
+            ]
             return self._round(max(ends))
 
         while waiting or any(running) or unread:
@@ -198,7 +199,14 @@ class Engine:
             stopped = sequence.ids[-1] in self._eos_ids
             if stopped or len(sequence.ids) == self._cfg.max_new_tokens:
                 text = self._tokenizer.decode(sequence.ids[:-1] if stopped else sequence.ids)
-                yield i, Rollout(
-                    prompts[sequence.prompt], sequence.sample, np.array(sequence.ids, np.int32),
-                    np.array(sequence.logprobs, np.float32), text, "stop" if stopped else "length",
-                )  # fmt: skip
+                yield (
+                    i,
+                    Rollout(
+                        prompts[sequence.prompt],
+                        sequence.sample,
+                        np.array(sequence.ids, np.int32),
+                        np.array(sequence.logprobs, np.float32),
+                        text,
+                        "stop" if stopped else "length",
+                    ),
+                )

@@ -84,9 +84,13 @@ def _without_middle(ids: list[int], room: int) -> list[int]:
 
 
 def save(
-    folder: pathlib.Path, params: Params, cfg: ModelConfig, tokenizer: Tokenizer, reading: Reading,
+    folder: pathlib.Path,
+    params: Params,
+    cfg: ModelConfig,
+    tokenizer: Tokenizer,
+    reading: Reading,
     hf_config: Mapping[str, Any] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Writes a reward model's folder; killed on the way, it leaves none.
 
     Args:
@@ -140,8 +144,10 @@ def _read_head(path: pathlib.Path, width: int) -> np.ndarray:
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if (head.shape, head.dtype) != ((width,), np.float32):
-        raise ValueError(f"{path} holds {head.dtype} of shape {head.shape}, should be float32 of shape ({width},), "
-                         f"the model's embed_dim")  # fmt: skip
+        raise ValueError(
+            f"{path} holds {head.dtype} of shape {head.shape}, should be float32 of shape ({width},), "
+            f"the model's embed_dim"
+        )
     return head
 
 
@@ -220,8 +226,10 @@ class RewardModel:
         ]
         if cut := sum(cut for _, cut in inputs):
             self.cut += cut
-            say(f"{self._name}: {cut} of {len(inputs)} inputs are longer than max_tokens={self.reading.max_tokens} "
-                "and lost their middle")  # fmt: skip
+            say(
+                f"{self._name}: {cut} of {len(inputs)} inputs are longer than max_tokens={self.reading.max_tokens} "
+                "and lost their middle"
+            )
         scores = self._scorer.score(self._params, [ids for ids, _ in inputs])
         return [score if math.isfinite(score) else None for score in scores.tolist()]
 

@@ -48,23 +48,42 @@ class Sampler:
 
 
 def settings(
-    seed: int, sampling: SamplingConfig, template: str, chat: bool, marker: str, compute: ComputeConfig | None,
+    seed: int,
+    sampling: SamplingConfig,
+    template: str,
+    chat: bool,
+    marker: str,
+    compute: ComputeConfig | None,
     template_arguments: Mapping[str, Any] = MappingProxyType({}),
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """What samples depend on beside the model and the questions, for the record."""
     truncation = sampling.truncation
     return {
-        "seed": seed, "temperature": truncation.temperature, "top_p": truncation.top_p, "top_k": truncation.top_k,
-        "max_new_tokens": sampling.max_new_tokens, "template": template, "chat": chat, "marker": marker,
-        "compute": compute, **({"template_arguments": dict(template_arguments)} if template_arguments else {}),
-    }  # fmt: skip
+        "seed": seed,
+        "temperature": truncation.temperature,
+        "top_p": truncation.top_p,
+        "top_k": truncation.top_k,
+        "max_new_tokens": sampling.max_new_tokens,
+        "template": template,
+        "chat": chat,
+        "marker": marker,
+        "compute": compute,
+        **({"template_arguments": dict(template_arguments)} if template_arguments else {}),
+    }
 
 
 def open_sampler(
-    model: str, endpoint: EndpointConfig, sampling: SamplingConfig, chat: bool, compute: ComputeConfig | None,
-    mesh: Mesh, usage: pathlib.Path | None = None, template_arguments: Mapping[str, Any] = MappingProxyType({}),
-    max_prompt_tokens: int = 0, limit_key: str = "data.max_prompt_tokens",
-) -> Sampler:  # fmt: skip
+    model: str,
+    endpoint: EndpointConfig,
+    sampling: SamplingConfig,
+    chat: bool,
+    compute: ComputeConfig | None,
+    mesh: Mesh,
+    usage: pathlib.Path | None = None,
+    template_arguments: Mapping[str, Any] = MappingProxyType({}),
+    max_prompt_tokens: int = 0,
+    limit_key: str = "data.max_prompt_tokens",
+) -> Sampler:
     """Opens the checkpoint `model`, or where that is "" the way to the endpoint, which process 0 alone asks.
 
     Args:
@@ -80,16 +99,19 @@ def open_sampler(
         FileNotFoundError, ValueError: see `checkpoint.load_model` and `Endpoint`.
     """
     if not model and max_prompt_tokens:
-        raise ConfigError(f"config.{limit_key}={max_prompt_tokens} is counted by the model's own tokenizer, which a "
-                          "server does not show: set it to 0")  # fmt: skip
+        raise ConfigError(
+            f"config.{limit_key}={max_prompt_tokens} is counted by the model's own tokenizer, which a "
+            "server does not show: set it to 0"
+        )
     if not model:
         server = Endpoint(endpoint, sampling.max_new_tokens, sampling.truncation, chat, usage, template_arguments)
 
         def ask(*args) -> object:
             return server.generate(*args) if jax.process_index() == 0 else None
 
-        return Sampler(ask, None, {"endpoint": endpoint.base_url, "name": endpoint.model}, server.usage,
-                       template_arguments)  # fmt: skip
+        return Sampler(
+            ask, None, {"endpoint": endpoint.base_url, "name": endpoint.model}, server.usage, template_arguments
+        )
     path = pathlib.Path(model)
     processes.meet()  # process 0 may still grade what the model before said
     came_with = checkpoint.read_hf_config(path)

@@ -61,9 +61,14 @@ class Endpoint:
     """
 
     def __init__(
-        self, cfg: EndpointConfig, max_new_tokens: int, truncation: Truncation, chat: bool,
-        usage: pathlib.Path | None = None, template_arguments: Mapping[str, Any] = MappingProxyType({}),
-    ):  # fmt: skip
+        self,
+        cfg: EndpointConfig,
+        max_new_tokens: int,
+        truncation: Truncation,
+        chat: bool,
+        usage: pathlib.Path | None = None,
+        template_arguments: Mapping[str, Any] = MappingProxyType({}),
+    ):
         """Makes no request.
 
         Args:
@@ -80,19 +85,30 @@ class Endpoint:
         self._cfg, self._chat = cfg, chat
         self.usage = Usage(usage, cfg.price_per_million_input, cfg.price_per_million_output)
         self._server = Server(
-            "the endpoint", cfg.base_url, cfg.model, cfg.api_key_env, cfg.timeout_s, cfg.retries,
+            "the endpoint",
+            cfg.base_url,
+            cfg.model,
+            cfg.api_key_env,
+            cfg.timeout_s,
+            cfg.retries,
             cfg.requests_per_minute,
-        )  # fmt: skip
+        )
         self._settings = {
-            "max_tokens": max_new_tokens, "temperature": truncation.temperature, "top_p": truncation.top_p,
-        }  # fmt: skip
+            "max_tokens": max_new_tokens,
+            "temperature": truncation.temperature,
+            "top_p": truncation.top_p,
+        }
         if template_arguments:
             self._settings["chat_template_kwargs"] = dict(template_arguments)
 
     def generate(
-        self, prompts: Sequence[Prompt], samples: int, seed: tuple[int, ...],
-        on_finish: Callable[[Rollout], None] = lambda rollout: None, skip: Collection[tuple[str, int]] = (),
-    ) -> list[Rollout]:  # fmt: skip
+        self,
+        prompts: Sequence[Prompt],
+        samples: int,
+        seed: tuple[int, ...],
+        on_finish: Callable[[Rollout], None] = lambda rollout: None,
+        skip: Collection[tuple[str, int]] = (),
+    ) -> list[Rollout]:
         """Draws what `Engine.generate` would, from prompts' texts; servers that know seeds repeat themselves.
 
         A rollout's log-probs are empty and its ids are -1, as many as the server says it sampled. A thought that the

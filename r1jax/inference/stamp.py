@@ -33,5 +33,9 @@ def model_hash(path: pathlib.Path) -> str:
 def libraries() -> dict[str, str]:
     """Versions of what sampling depends on, and the kind of device; graders name their own."""
     versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    return {"r1jax": r1jax.__version__, "python": platform.python_version(), **versions,
-            "device": jax.devices()[0].device_kind}  # fmt: skip
+    return {
+        "r1jax": r1jax.__version__,
+        "python": platform.python_version(),
+        **versions,
+        "device": jax.devices()[0].device_kind,
+    }

@@ -60,16 +60,22 @@ class Usage:
 
     def row(self) -> dict[str, Any]:
         """All counts, as plain JSON; the cost where there are prices."""
-        counts = {"replies": self.replies, "prompt_tokens": self.prompt_tokens,
-                  "completion_tokens": self.completion_tokens, "untold": self.untold}  # fmt: skip
+        counts = {
+            "replies": self.replies,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "untold": self.untold,
+        }
         return {**counts, "cost": self.cost} if any(self._prices) else counts
 
     def line(self) -> str:
         """The counts in words, for the console."""
         price = f", {self.cost:,.4f} in the prices' currency" if any(self._prices) else ""
         untold = f" ({self.untold} replies did not say)" if self.untold else ""
-        return (f"{self.replies} replies, {self.prompt_tokens:,} prompt and {self.completion_tokens:,} completion "
-                f"tokens{untold}{price}")  # fmt: skip
+        return (
+            f"{self.replies} replies, {self.prompt_tokens:,} prompt and {self.completion_tokens:,} completion "
+            f"tokens{untold}{price}"
+        )
 
     def _count(self, prompt: int | None, completion: int | None) -> None:
         self.replies += 1

@@ -43,8 +43,9 @@ def open_gguf(path: pathlib.Path) -> gguf.GGUFReader:
     try:
         return _Reader(path)
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError, AttributeError) as error:
-        raise ValueError(f"{path} is no GGUF file, or was cut short ({files.one_line(error)}); download it "
-                         f"again") from error  # fmt: skip
+        raise ValueError(
+            f"{path} is no GGUF file, or was cut short ({files.one_line(error)}); download it again"
+        ) from error
 
 
 def contents(path: pathlib.Path, reader: gguf.GGUFReader, name: str, default: Any = None) -> Any:

@@ -35,9 +35,13 @@ class MissedReply(Exception):
     """
 
     def __init__(
-        self, kind: str, why: str, lasting: bool = False, misconfigured: bool = False,
+        self,
+        kind: str,
+        why: str,
+        lasting: bool = False,
+        misconfigured: bool = False,
         tokens: tuple[int, int] | None = None,
-    ):  # fmt: skip
+    ):
         super().__init__(why)
         self.kind, self.lasting, self.misconfigured, self.tokens = kind, lasting, misconfigured, tokens
 
@@ -86,9 +90,12 @@ def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) ->
             target = urllib.parse.urljoin(url, response.headers.get("Location", ""))
             if _origin(target) != _origin(url):
                 raise MissedReply(
-                    "redirect", f"redirects to {target[:200]!r}, another origin, which is not sent the prompts: if it "
-                    "should be, make it base_url", lasting=True, misconfigured=response.status in _PERMANENT,
-                )  # fmt: skip
+                    "redirect",
+                    f"redirects to {target[:200]!r}, another origin, which is not sent the prompts: if it "
+                    "should be, make it base_url",
+                    lasting=True,
+                    misconfigured=response.status in _PERMANENT,
+                )
             url = target
     except TimeoutError as error:
         raise MissedReply("time-out", f"no whole reply within {timeout_s:g} s") from error

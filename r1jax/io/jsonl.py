@@ -48,9 +48,11 @@ def read(
 
 
 def read_objects(
-    path: str | os.PathLike[str], make: Callable[[Row, int], T], skip_bad: bool = False,
+    path: str | os.PathLike[str],
+    make: Callable[[Row, int], T],
+    skip_bad: bool = False,
     mend: str = "data.skip_bad_lines=true leaves such lines out",
-) -> tuple[list[T], int]:  # fmt: skip
+) -> tuple[list[T], int]:
     """What `make` makes of each line's JSON object; blank lines do not count.
 
     Args:
@@ -187,8 +189,9 @@ def check_prompt_alone(row: Row) -> None:
     """
     for key in ("system", "tools"):
         if row.get(key):
-            raise ValueError(f"{key!r} is not given to the model, which reads 'prompt' alone: put it into the prompt, "
-                             "or take it out")  # fmt: skip
+            raise ValueError(
+                f"{key!r} is not given to the model, which reads 'prompt' alone: put it into the prompt, or take it out"
+            )
 
 
 def check_text(key: str, value: Any) -> None:

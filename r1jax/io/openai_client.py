@@ -32,9 +32,11 @@ class Pace:
     """Lets threads through one at a time, evenly, so many a minute (above 0). Tests have a clock of their own."""
 
     def __init__(
-        self, per_minute: float,
-        clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep,
-    ):  # fmt: skip
+        self,
+        per_minute: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ):
         self._interval, self._clock, self._sleep = 60.0 / per_minute, clock, sleep
         self._lock, self._next = threading.Lock(), clock()
 
@@ -70,9 +72,15 @@ class Server:
     """
 
     def __init__(
-        self, name: str, base_url: str, model: str, api_key_env: str, timeout_s: float, retries: int,
+        self,
+        name: str,
+        base_url: str,
+        model: str,
+        api_key_env: str,
+        timeout_s: float,
+        retries: int,
         requests_per_minute: float = 0.0,
-    ):  # fmt: skip
+    ):
         """Makes no request.
 
         Args:
@@ -100,8 +108,11 @@ class Server:
         self.missed: collections.Counter[str] = collections.Counter()
         self._name, self._model, self._base_url = name, model, base_url
         self._timeout_s, self._retries, self._lock = timeout_s, retries, threading.Lock()
-        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json",
-                         "Accept": "application/json"}  # fmt: skip
+        self._headers = {
+            "Authorization": f"Bearer {key}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+        }
         self._pace = Pace(requests_per_minute) if requests_per_minute else None
 
     def ask(

@@ -99,8 +99,10 @@ def _see_it_stand_still(path: pathlib.Path, owner: dict[str, Any]) -> None:
 
 
 def _refusal(path: pathlib.Path, owner: dict[str, Any]) -> ConfigError:
-    return ConfigError(f"{path.parent} is in use by {_name(owner)} (see {path}); wait for its end, stop it, or choose "
-                       "another --workdir")  # fmt: skip
+    return ConfigError(
+        f"{path.parent} is in use by {_name(owner)} (see {path}); wait for its end, stop it, or choose "
+        "another --workdir"
+    )
 
 
 def _name(owner: dict[str, Any]) -> str:

@@ -18,15 +18,31 @@ from r1jax.io.jsonl import write_json
 
 # The means of all stages, by their keys; a section stands for all of its fields. Every other field is meaning.
 MEANS = (
-    "mesh", "microbatches", "logprob_chunk", "batch_bucket", "compute.remat", "compute.scan_unroll", "model.remat",
+    "mesh",
+    "microbatches",
+    "logprob_chunk",
+    "batch_bucket",
+    "compute.remat",
+    "compute.scan_unroll",
+    "model.remat",
     "model.scan_unroll",
-    "sampling.slots", "sampling.window", "sampling.prefill_rows", "sampling.bucket",
-    "rewards.graders.workers", "rewards.judge.in_flight", "rewards.judge.timeout_s", "rewards.judge.retries",
+    "sampling.slots",
+    "sampling.window",
+    "sampling.prefill_rows",
+    "sampling.bucket",
+    "rewards.graders.workers",
+    "rewards.judge.in_flight",
+    "rewards.judge.timeout_s",
+    "rewards.judge.retries",
     "rewards.judge.api_key_env",
-    "checkpoint", "evaluation.every", "keep_rollouts", "log_every", "profile_at",
+    "checkpoint",
+    "evaluation.every",
+    "keep_rollouts",
+    "log_every",
+    "profile_at",
     "optimizer.max_skipped",
     "model.path",  # of a record of samples, where the model's hash stands beside it
-)  # fmt: skip
+)
 
 
 def is_means(key: str) -> bool:
@@ -35,9 +51,16 @@ def is_means(key: str) -> bool:
 
 
 def claim(
-    path: pathlib.Path, settings: Any, what: str, *, begun: bool, keys: Mapping[str, str] | None = None,
-    files: Mapping[str, Sequence[str]] | None = None, grows: Mapping[str, str] | None = None, writes: bool = True,
-) -> None:  # fmt: skip
+    path: pathlib.Path,
+    settings: Any,
+    what: str,
+    *,
+    begun: bool,
+    keys: Mapping[str, str] | None = None,
+    files: Mapping[str, Sequence[str]] | None = None,
+    grows: Mapping[str, str] | None = None,
+    writes: bool = True,
+) -> None:
     """Makes a folder that of these settings, or checks that it is; other means are told and recorded.
 
     The settings are compared without defaults: one that the record does not have, because there was no such option when

@@ -1,6 +1,5 @@
 """What DeepSeek-V3's training adds to a loss: sequence-wise balance and multi-token prediction (arXiv 2412.19437)."""
 
-
 import jax
 import jax.numpy as jnp
 
@@ -18,9 +17,7 @@ def _ahead(x_BT: jax.Array, depth: int) -> jax.Array:
     return jnp.pad(x_BT, ((0, 0), (0, depth)))[:, depth:]
 
 
-def mtp_loss(
-    params: Params, cfg: ModelConfig, batch: Batch, states: list[jax.Array], chunk: int
-) -> jax.Array:
+def mtp_loss(params: Params, cfg: ModelConfig, batch: Batch, states: list[jax.Array], chunk: int) -> jax.Array:
     """Cross-entropy of tokens further ahead, the mean over the depths (eqs. 24 and 25 with lambda = 1).
 
     A target counts as it does in the main loss; one that lies in the next segment does not count.

@@ -12,7 +12,6 @@ To merge outcomes never raises a KL divergence: this is a lower bound of that ov
 is all of it.
 """
 
-
 import jax
 import jax.numpy as jnp
 
@@ -65,9 +64,14 @@ def soft_targets(
 
 
 def divergence(
-    hidden_BTD: jax.Array, table_VD: jax.Array, ids_BTk: jax.Array, logprobs_BTk: jax.Array, kl: Direction,
-    temperature: float, chunk: int,
-) -> jax.Array:  # fmt: skip
+    hidden_BTD: jax.Array,
+    table_VD: jax.Array,
+    ids_BTk: jax.Array,
+    logprobs_BTk: jax.Array,
+    kl: Direction,
+    temperature: float,
+    chunk: int,
+) -> jax.Array:
     """The KL divergence at each position, in nats, `[B, T]` float32; never negative.
 
     Args:
@@ -95,17 +99,23 @@ def divergence(
 
 
 def distillation_loss(
-    params: Params, cfg: ModelConfig, batch: Batch, chunk: int, aux: AuxiliaryConfig, how: DistillationConfig,
+    params: Params,
+    cfg: ModelConfig,
+    batch: Batch,
+    chunk: int,
+    aux: AuxiliaryConfig,
+    how: DistillationConfig,
     temperature: float,
-) -> tuple[jax.Array, dict[str, jax.Array]]:  # fmt: skip
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """`cross_entropy_loss` and, beside it, the divergence from the teacher that `batch.soft_*` hold, in nats.
 
     The divergence is multiplied by temperature^2, which keeps its gradient's size (Hinton et al., section 2). Additive
     over rows, as `batch.weights` are. The unembedding is computed twice, once for each term.
     """
     logprobs, entropy, output = batch_logprobs(params, cfg, batch, Truncation(), chunk)
-    kl = divergence(output.hidden, unembed_table(params), batch.soft_ids, batch.soft_logprobs, how.kl, temperature,
-                    chunk)  # fmt: skip
+    kl = divergence(
+        output.hidden, unembed_table(params), batch.soft_ids, batch.soft_logprobs, how.kl, temperature, chunk
+    )
     trained = batch.weights > 0
     cross_entropy = jnp.sum(jnp.where(trained, -logprobs * batch.weights, 0.0))
     kl = jnp.sum(jnp.where(trained, kl * batch.weights, 0.0))

@@ -10,7 +10,6 @@ The standard deviation is the population's (the papers do not say). A group whos
 and gets advantage 0 instead of a division by the rounding error of its mean.
 """
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,9 +71,14 @@ def surrogate(ratio: jax.Array, advantages: jax.Array, cfg: GRPOConfig) -> tuple
 
 
 def grpo_loss(
-    params: Params, model: ModelConfig, batch: Batch, cfg: GRPOConfig, truncation: Truncation, chunk: int,
+    params: Params,
+    model: ModelConfig,
+    batch: Batch,
+    cfg: GRPOConfig,
+    truncation: Truncation,
+    chunk: int,
     aux: AuxiliaryConfig,
-) -> tuple[jax.Array, dict[str, jax.Array]]:  # fmt: skip
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The negated GRPO objective, a sum over tokens weighted by `batch.weights` (see `token_weights`), and `aux`.
 
     Args:

@@ -35,9 +35,7 @@ def log_loss(margins_B: jax.Array, weights_B: jax.Array) -> tuple[jax.Array, dic
     return loss, {"accuracy": jnp.sum(weights_B * right_B), "margin": jnp.sum(weights_B * margins_B)}
 
 
-def preference_loss(
-    params: Params, cfg: ModelConfig, batch: PreferenceBatch
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+def preference_loss(params: Params, cfg: ModelConfig, batch: PreferenceBatch) -> tuple[jax.Array, dict[str, jax.Array]]:
     """`log_loss` of a batch, whose weights sum to 1 over all of it, unsplit. All inputs share one forward pass.
 
     A mixture of experts is given no loss that balances them: a reward model's training is short.

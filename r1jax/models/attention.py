@@ -62,8 +62,15 @@ def _attend(q_BTNH, k_BKSH, v_BKSV, mask_BTS, scale: float) -> jax.Array:
     scores = jnp.where(mask_BTS[:, None, None], scores.reshape(B, K, G, T, S), jnp.finfo(jnp.float32).min)
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
     total = weights.sum(axis=-1).reshape(B, K, G * T, 1)
-    out = jnp.einsum("bkts,bksh->bkth", weights.reshape(B, K, G * T, S).astype(v_BKSV.dtype), v_BKSV,
-                     preferred_element_type=jnp.float32) / total
+    out = (
+        jnp.einsum(
+            "bkts,bksh->bkth",
+            weights.reshape(B, K, G * T, S).astype(v_BKSV.dtype),
+            v_BKSV,
+            preferred_element_type=jnp.float32,
+        )
+        / total
+    )
     return out.astype(q_BTNH.dtype).reshape(B, N, T, v_BKSV.shape[-1]).transpose(0, 2, 1, 3)
 
 
@@ -89,9 +96,14 @@ def gqa_specs(cfg: ModelConfig, L: int) -> Params:
 
 
 def gqa(
-    p: Params, cfg: ModelConfig, h_BTD: jax.Array, positions_BT: jax.Array, mask_BTS: jax.Array,
-    cache: KVCache | None, layer: jax.Array,
-) -> tuple[jax.Array, KVCache | None]:  # fmt: skip
+    p: Params,
+    cfg: ModelConfig,
+    h_BTD: jax.Array,
+    positions_BT: jax.Array,
+    mask_BTS: jax.Array,
+    cache: KVCache | None,
+    layer: jax.Array,
+) -> tuple[jax.Array, KVCache | None]:
     """One layer's attention and, where a cache is given, the cache with this layer's keys and values written to it."""
     q = jnp.einsum("btd,dnh->btnh", h_BTD, p["q"])
     k = jnp.einsum("btd,dkh->btkh", h_BTD, p["k"])

@@ -48,20 +48,28 @@ def hint_for(path: pathlib.Path | str) -> str:
     adapter = pathlib.Path(path) / "adapter_config.json"
     if exists(adapter):
         base = read_json(adapter).get("base_model_name_or_path")
-        return (f" but an adapter (LoRA) of {base}: merge it into that, peft.AutoPeftModelForCausalLM.from_pretrained("
-                f"folder).merge_and_unload().save_pretrained(other_folder), and give the other folder")  # fmt: skip
+        return (
+            f" but an adapter (LoRA) of {base}: merge it into that, peft.AutoPeftModelForCausalLM.from_pretrained("
+            f"folder).merge_and_unload().save_pretrained(other_folder), and give the other folder"
+        )
     name = re.sub(r"^(https?://)?(huggingface\.co|hf\.co)/|^hf://", "", str(path))
     is_file_name = name.endswith((".py", ".gguf"))
     if not pathlib.Path(path).exists() and not is_file_name and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
-        return (f"; if that is a name on the Hugging Face hub, download the model with `hf download {name} --local-dir "
-                f"FOLDER` and give the folder")  # fmt: skip
+        return (
+            f"; if that is a name on the Hugging Face hub, download the model with `hf download {name} --local-dir "
+            f"FOLDER` and give the folder"
+        )
     return ""
 
 
 def save_folder(
-    folder: pathlib.Path, params: Params, cfg: ModelConfig, original: Mapping[str, Any] | None = None,
-    max_shard_bytes: int = 5 * 10**9, progress: Progress | None = None,
-) -> None:  # fmt: skip
+    folder: pathlib.Path,
+    params: Params,
+    cfg: ModelConfig,
+    original: Mapping[str, Any] | None = None,
+    max_shard_bytes: int = 5 * 10**9,
+    progress: Progress | None = None,
+) -> None:
     """Writes safetensors and, last, the config.json that makes the folder a model, for `transformers` to load.
 
     Args:
@@ -72,10 +80,15 @@ def save_folder(
     """
     config = config_to_hf(cfg, original)
     # A tied model's lm_head is left out; the tables that DeepSeek repeats are not.
-    pieces = {piece.name: piece for piece in weight_map.pieces(cfg, _interleaved(cfg, config))
-              if not (piece.copy and piece.name == "lm_head.weight")}  # fmt: skip
-    tensors = {name: jax.ShapeDtypeStruct(piece.file_shape, weights.at(params, piece.path).dtype)
-               for name, piece in pieces.items()}  # fmt: skip
+    pieces = {
+        piece.name: piece
+        for piece in weight_map.pieces(cfg, _interleaved(cfg, config))
+        if not (piece.copy and piece.name == "lm_head.weight")
+    }
+    tensors = {
+        name: jax.ShapeDtypeStruct(piece.file_shape, weights.at(params, piece.path).dtype)
+        for name, piece in pieces.items()
+    }
     folder.mkdir(parents=True, exist_ok=True)
 
     def fetch(name: str) -> np.ndarray:

@@ -45,9 +45,14 @@ def _score_scale(cfg: ModelConfig) -> float:
 
 
 def mla(
-    p: Params, cfg: ModelConfig, h_BTD: jax.Array, positions_BT: jax.Array, mask_BTS: jax.Array,
-    cache: KVCache | None, layer: jax.Array,
-) -> tuple[jax.Array, KVCache | None]:  # fmt: skip
+    p: Params,
+    cfg: ModelConfig,
+    h_BTD: jax.Array,
+    positions_BT: jax.Array,
+    mask_BTS: jax.Array,
+    cache: KVCache | None,
+    layer: jax.Array,
+) -> tuple[jax.Array, KVCache | None]:
     """One layer's attention and, where a cache is given, the cache with this layer's latents and keys written to it.
 
     A single query a row (decoding) takes the absorbed form: it goes through kv_b's key half into the latent space,

@@ -62,10 +62,12 @@ def param_specs(cfg: ModelConfig) -> Params:
     if cfg.mtp_depth:
         norm = ParamSpec((cfg.mtp_depth, D), ("layers", None), "ones")
         specs["mtp"] = {
-            "embed_norm": norm, "hidden_norm": norm, "norm": norm,
+            "embed_norm": norm,
+            "hidden_norm": norm,
+            "norm": norm,
             "merge": ParamSpec((cfg.mtp_depth, 2 * D, D), ("layers", "embed", None), std=(2 * D) ** -0.5),
             **_block_specs(cfg, cfg.mtp_depth, experts=cfg.moe is not None),
-        }  # fmt: skip
+        }
     if not cfg.tie_embeddings:
         specs["unembed"] = ParamSpec((cfg.vocab_size, D), ("vocab", "embed"), std=D**-0.5)
     return specs
@@ -142,9 +144,13 @@ def forward(
 
 
 def look_ahead(
-    params: Params, cfg: ModelConfig, hidden_BTD: jax.Array, next_BT: jax.Array, positions_BT: jax.Array,
+    params: Params,
+    cfg: ModelConfig,
+    hidden_BTD: jax.Array,
+    next_BT: jax.Array,
+    positions_BT: jax.Array,
     segments_BT: jax.Array,
-) -> tuple[list[jax.Array], Routing | None]:  # fmt: skip
+) -> tuple[list[jax.Array], Routing | None]:
     """Multi-token prediction in training (DeepSeek-V3, section 2.2): the hidden states of each depth d = 1, 2, ...
 
     Depth d joins, at position t, the embedding of token t + d with the state of depth d - 1, so its state predicts

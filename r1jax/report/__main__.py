@@ -18,8 +18,9 @@ from r1jax.report.run import BASE_TITLE, headline, write_report
 
 def main() -> int:
     """The exit status, see `config.exit_status`."""
-    parser = argparse.ArgumentParser(prog="r1jax.report", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="r1jax.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", type=path_given, nargs="+", help="the workdir of one run, or those of evaluations")
     parser.add_argument("--base-title", default=BASE_TITLE, help="of a run: the model before RL (%(default)s)")
     parser.add_argument("--out", type=path_given, help="of evaluations: where to write; default: the first folder")

@@ -32,23 +32,39 @@ class Stage(NamedTuple):
 
 
 STAGES = (
-    Stage("zero", "R1-Zero: RL from the base"), Stage("zero_language", "Control: R1-Zero with the language reward"),
-    Stage("coldstart", "Cold start: thoughts collected"), Stage("coldstart_sft", "Cold start: fine-tuning"),
+    Stage("zero", "R1-Zero: RL from the base"),
+    Stage("zero_language", "Control: R1-Zero with the language reward"),
+    Stage("coldstart", "Cold start: thoughts collected"),
+    Stage("coldstart_sft", "Cold start: fine-tuning"),
     Stage("reasoning", "Reasoning RL"),
     Stage("reasoning_free", "Control: reasoning RL without the language reward"),
-    Stage("rejection", "Rejection sampling"), Stage("sft", "SFT of the base"),
-    Stage("helpfulness", "Reward model: helpfulness"), Stage("harmlessness", "Reward model: harmlessness"),
+    Stage("rejection", "Rejection sampling"),
+    Stage("sft", "SFT of the base"),
+    Stage("helpfulness", "Reward model: helpfulness"),
+    Stage("harmlessness", "Reward model: harmlessness"),
     Stage("r1", "RL for all scenarios"),
-    Stage("distill_qwen2", "Distillation into Qwen2's architecture"), Stage("rl_qwen2", "The same student by RL alone"),
-    Stage("distill_llama", "Distillation into Llama's architecture"), Stage("rl_llama", "The same student by RL alone"),
-)  # fmt: skip
+    Stage("distill_qwen2", "Distillation into Qwen2's architecture"),
+    Stage("rl_qwen2", "The same student by RL alone"),
+    Stage("distill_llama", "Distillation into Llama's architecture"),
+    Stage("rl_llama", "The same student by RL alone"),
+)
 # Folder of eval/ -> what tables call the model, in the recipe's order.
 MODELS = {
-    "base": "base", "zero": "R1-Zero", "zero_language": "R1-Zero, language reward", "coldstart_sft": "cold start",
-    "reasoning": "reasoning RL", "reasoning_free": "reasoning RL, no language reward", "sft": "SFT", "r1": "R1",
-    "student_qwen2": "Qwen2 student", "rl_qwen2": "Qwen2 student, RL", "distill_qwen2": "Qwen2 student, distilled",
-    "student_llama": "Llama student", "rl_llama": "Llama student, RL", "distill_llama": "Llama student, distilled",
-}  # fmt: skip
+    "base": "base",
+    "zero": "R1-Zero",
+    "zero_language": "R1-Zero, language reward",
+    "coldstart_sft": "cold start",
+    "reasoning": "reasoning RL",
+    "reasoning_free": "reasoning RL, no language reward",
+    "sft": "SFT",
+    "r1": "R1",
+    "student_qwen2": "Qwen2 student",
+    "rl_qwen2": "Qwen2 student, RL",
+    "distill_qwen2": "Qwen2 student, distilled",
+    "student_llama": "Llama student",
+    "rl_llama": "Llama student, RL",
+    "distill_llama": "Llama student, distilled",
+}
 STUDENTS = {"qwen2": "Qwen2's architecture", "llama": "Llama's architecture"}
 PROBLEMS, REQUESTS = "world_reasoning", "world_general"
 _OF_PREFERENCES = ("accuracy", "longer_wins", "auroc", "calibration_error")
@@ -112,8 +128,16 @@ def rows_of(folder: Path, stage: str, name: str) -> list[Row]:
 
 def tables(folders: Sequence[Path]) -> list[Table]:
     """All tables that there is something to say in."""
-    found = [_stages(folders), _models(folders), _language(folders), _students(folders), _votes(folders),
-             _preferences(folders), _requests(folders), *_dropped(folders)]  # fmt: skip
+    found = [
+        _stages(folders),
+        _models(folders),
+        _language(folders),
+        _students(folders),
+        _votes(folders),
+        _preferences(folders),
+        _requests(folders),
+        *_dropped(folders),
+    ]
     return [table for table in found if table.rows]
 
 
@@ -130,8 +154,12 @@ def _stages(folders: Sequence[Path]) -> Table:
     total = over_seeds(folders, _seconds("*"), 1 / 60)
     if total != "–":
         rows.append(("all, evaluations too", "", total))
-    return _table("The stages", "In their order, with the minutes that each took, starting and compiling included.",
-                  ("stage", "folder", "minutes"), rows)  # fmt: skip
+    return _table(
+        "The stages",
+        "In their order, with the minutes that each took, starting and compiling included.",
+        ("stage", "folder", "minutes"),
+        rows,
+    )
 
 
 def _seconds(stage: str) -> Value:
@@ -149,11 +177,14 @@ def _models(folders: Sequence[Path]) -> Table:
     rows = []
     for model, title in MODELS.items():
         values = [
-            figure(model, PROBLEMS, "pass@1"), figure(model, PROBLEMS, "cons@"),
-            part(model, PROBLEMS, "by_subject", "en", "value"), part(model, PROBLEMS, "by_subject", "zh", "value"),
-            part(model, PROBLEMS, "rates", "well_formed"), part(model, PROBLEMS, "rates", "mixed_language"),
+            figure(model, PROBLEMS, "pass@1"),
+            figure(model, PROBLEMS, "cons@"),
+            part(model, PROBLEMS, "by_subject", "en", "value"),
+            part(model, PROBLEMS, "by_subject", "zh", "value"),
+            part(model, PROBLEMS, "rates", "well_formed"),
+            part(model, PROBLEMS, "rates", "mixed_language"),
             figure(model, REQUESTS, "pass@1"),
-        ]  # fmt: skip
+        ]
         cells = [over_seeds(folders, value) for value in values]
         if cells[0] != "–":
             length = over_seeds(folders, part(model, PROBLEMS, "length", "mean"), 1.0)
@@ -163,10 +194,21 @@ def _models(folders: Sequence[Path]) -> Table:
     size = ", ".join(f"n = {n}, k = {k}" for n, k in sorted(sizes))
     spread = f"mean ± standard deviation of {len(folders)} seeds" if len(folders) > 1 else "one seed"
     return _table(
-        "The models", f"Held-out problems ({size}) and requests, percent, {spread}; temperature 0.6, top-p 0.95.",
-        ("model", "problems pass@1", "cons@k", "English", "Chinese", "well formed", "mixed languages",
-         "requests pass@1", "tokens"), rows,
-    )  # fmt: skip
+        "The models",
+        f"Held-out problems ({size}) and requests, percent, {spread}; temperature 0.6, top-p 0.95.",
+        (
+            "model",
+            "problems pass@1",
+            "cons@k",
+            "English",
+            "Chinese",
+            "well formed",
+            "mixed languages",
+            "requests pass@1",
+            "tokens",
+        ),
+        rows,
+    )
 
 
 def _side_by_side(folders: Sequence[Path], out: Path) -> Plot | None:
@@ -184,9 +226,11 @@ def _language(folders: Sequence[Path]) -> Table:
     """What RL does to the language of thoughts: training's own metrics, first and last steps."""
     rows = []
     for stage in ("zero", "zero_language", "reasoning_free", "reasoning", "r1"):
-        cells = [over_seeds(folders, _training(stage, key, side))
-                 for key in ("language/mixed", "reward/accuracy", "reward/language")
-                 for side in (slice(None, 3), slice(-3, None))]  # fmt: skip
+        cells = [
+            over_seeds(folders, _training(stage, key, side))
+            for key in ("language/mixed", "reward/accuracy", "reward/language")
+            for side in (slice(None, 3), slice(-3, None))
+        ]
         if cells[0] != "–":
             rows.append((dict(STAGES)[stage], *cells))
     header = ("stage", "mixed thoughts, first", "last", "accuracy, first", "last", "language reward, first", "last")
@@ -212,8 +256,12 @@ def _students(folders: Sequence[Path]) -> Table:
         cells = [over_seeds(folders, value) for value in (base, rl, distilled, _difference(distilled, rl))]
         if "–" not in cells:
             rows.append((title, *cells))
-    return _table("Distillation against RL", "The same students, pass@1 on the held-out problems, percent.",
-                  ("student", "as it starts", "by RL alone", "distilled", "distilled minus RL"), rows)  # fmt: skip
+    return _table(
+        "Distillation against RL",
+        "The same students, pass@1 on the held-out problems, percent.",
+        ("student", "as it starts", "by RL alone", "distilled", "distilled minus RL"),
+        rows,
+    )
 
 
 def _difference(a: Value, b: Value) -> Value:
@@ -231,8 +279,12 @@ def _votes(folders: Sequence[Path]) -> Table:
         cells = [over_seeds(folders, value) for value in (one, votes, _difference(votes, one))]
         if cells[0] != "–":
             rows.append((title, *cells))
-    return _table("pass@1 against cons@k", "Percent; what a majority of the k samples adds.",
-                  ("model", "pass@1", "cons@k", "difference"), rows)  # fmt: skip
+    return _table(
+        "pass@1 against cons@k",
+        "Percent; what a majority of the k samples adds.",
+        ("model", "pass@1", "cons@k", "difference"),
+        rows,
+    )
 
 
 def _preferences(folders: Sequence[Path]) -> Table:
@@ -241,8 +293,12 @@ def _preferences(folders: Sequence[Path]) -> Table:
         cells = [over_seeds(folders, _evaluated(stage, key)) for key in _OF_PREFERENCES]
         if cells[0] != "–":
             rows.append((stage, *cells))
-    return _table("Reward models", "On held-out pairs or labels, percent.",
-                  ("model", "accuracy", "preferring the longer one", "AUROC", "calibration error"), rows)  # fmt: skip
+    return _table(
+        "Reward models",
+        "On held-out pairs or labels, percent.",
+        ("model", "accuracy", "preferring the longer one", "AUROC", "calibration error"),
+        rows,
+    )
 
 
 def _evaluated(stage: str, *keys: str, index: int = -1) -> Value:
@@ -265,20 +321,29 @@ def _requests(folders: Sequence[Path]) -> Table:
         sides = [over_seeds(folders, _evaluated("r1", "parts", name, index=i), 1.0, digits=2) for i in (0, -1)]
         if sides[0] != "–":
             rows.append((name, *sides))
-    return _table("RL for all scenarios, held-out prompts", "Mean of each part of the reward before and after.",
-                  ("reward", "before", "after"), rows)  # fmt: skip
+    return _table(
+        "RL for all scenarios, held-out prompts",
+        "Mean of each part of the reward before and after.",
+        ("reward", "before", "after"),
+        rows,
+    )
 
 
 def _dropped(folders: Sequence[Path]) -> list[Table]:
     """What cold start and rejection sampling kept and dropped, of the first seed."""
     collected = load_json(folders[0] / "coldstart" / "table.json") or {"found": {}}
-    ways = [(way, str(row["found"]), str(row["kept"]), "; ".join(f"{n} {why}" for why, n in row["dropped"].items()))
-            for way, row in collected["found"].items()]  # fmt: skip
+    ways = [
+        (way, str(row["found"]), str(row["kept"]), "; ".join(f"{n} {why}" for why, n in row["dropped"].items()))
+        for way, row in collected["found"].items()
+    ]
     sampled = load_json(folders[0] / "rejection" / "table.json")
     reasons = []
     if sampled:
-        reasons = [(row["reason"], str(row["count"]), f"{100 * row['share']:.1f}")
-                   for row in sampled["reasons"] if row["count"]]  # fmt: skip
+        reasons = [
+            (row["reason"], str(row["count"]), f"{100 * row['share']:.1f}")
+            for row in sampled["reasons"]
+            if row["count"]
+        ]
         reasons.append(("kept", str(sampled["samples"]["kept"]), f"{100 * sampled['samples']['acceptance']:.1f}"))
     return [
         _table("What the cold start collected", "Of the first seed.", ("way", "found", "kept", "dropped"), ways),
@@ -310,8 +375,11 @@ def write(folders: Sequence[Path], out: Path) -> tuple[list[Table], Path]:
     lead = f"Seeds: {', '.join(folder.name for folder in folders)}."
     if missing:
         lead += f" Not there (yet): {', '.join(missing)}."
-    stamps = [(stage.title, settings(config)) for stage in STAGES
-              if (config := load_json(folders[0] / stage.folder / "config.json"))]  # fmt: skip
+    stamps = [
+        (stage.title, settings(config))
+        for stage in STAGES
+        if (config := load_json(folders[0] / stage.folder / "config.json"))
+    ]
     plots = [plot for plot in (_side_by_side(folders, out), *draw(folders, STAGES, out)) if plot]
     page = render("The recipe of R1", lead, found, plots, stamps)
     path = out / "recipe.html"
@@ -321,8 +389,9 @@ def write(folders: Sequence[Path], out: Path) -> tuple[list[Table], Path]:
 
 def main() -> int:
     """The exit status, see `config.exit_status`."""
-    parser = argparse.ArgumentParser(prog="r1jax.report.recipe", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="r1jax.report.recipe", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", type=path_given, nargs="+", help="one for each seed")
     parser.add_argument("--out", type=path_given, help="where to write; default: the first folder")
     parser.add_argument("--markdown", type=path_given, help="the tables as a page, after its first lines up to '## '")

@@ -15,8 +15,10 @@ from r1jax.report.run import read_jsonl
 
 # Of RL's metrics: (key, title, whether it is a share).
 PANELS = (
-    ("reward/accuracy", "accuracy", True), ("language/mixed", "mixed thoughts", True), ("length/mean", "tokens", False)
-)  # fmt: skip
+    ("reward/accuracy", "accuracy", True),
+    ("language/mixed", "mixed thoughts", True),
+    ("length/mean", "tokens", False),
+)
 
 
 def draw(folders: Sequence[Path], stages: Sequence[tuple[str, str]], out: Path) -> list[Plot]:

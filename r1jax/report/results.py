@@ -15,20 +15,40 @@ from r1jax.report.run import read_jsonl
 
 Row = Mapping[str, Any]
 # As the paper's table 4 orders them.
-GROUPS = {"knowledge": "English", "judged": "judged", "code": "code", "maths": "maths", "chinese": "Chinese",
-          "logic": "logic"}  # fmt: skip
+GROUPS = {
+    "knowledge": "English",
+    "judged": "judged",
+    "code": "code",
+    "maths": "maths",
+    "chinese": "Chinese",
+    "logic": "logic",
+}
 # What the paper's tables 2 and 5 compare: (benchmark, figure, heading).
 REASONING = (
-    ("aime2024", "pass@1", "AIME 2024 pass@1"), ("aime2024", "cons@64", "AIME 2024 cons@64"),
-    ("math500", "pass@1", "MATH-500 pass@1"), ("gpqa_diamond", "pass@1", "GPQA Diamond pass@1"),
-    ("livecodebench", "pass@1", "LiveCodeBench pass@1"), ("codeforces", "rating", "Codeforces rating"),
-)  # fmt: skip
+    ("aime2024", "pass@1", "AIME 2024 pass@1"),
+    ("aime2024", "cons@64", "AIME 2024 cons@64"),
+    ("math500", "pass@1", "MATH-500 pass@1"),
+    ("gpqa_diamond", "pass@1", "GPQA Diamond pass@1"),
+    ("livecodebench", "pass@1", "LiveCodeBench pass@1"),
+    ("codeforces", "rating", "Codeforces rating"),
+)
 PUBLISHED = " (published)"  # behind the name of a model whose numbers are not ours
 _RATES = ("truncated", "no_answer", "ungradable", "well_formed", "mixed_language")
 _NEEDED = ("title", "group", "model", "metric", "n", "k", "figures", "stamp")
 # Settings in which two results of one row should agree.
-_ALIKE = ("temperature", "top_p", "top_k", "max_new_tokens", "template", "chat", "template_arguments", "instruction",
-          "shots", "seed", "grader")  # fmt: skip
+_ALIKE = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "max_new_tokens",
+    "template",
+    "chat",
+    "template_arguments",
+    "instruction",
+    "shots",
+    "seed",
+    "grader",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +94,11 @@ class Model:
     def samples(self, benchmark: str) -> list[tuple[float, int]]:
         """(score, tokens) of every graded sample that the result counts."""
         grades, samples = self._last(benchmark, "grades.jsonl"), self._last(benchmark, "samples.jsonl")
-        return [(row["score"], samples[key]["tokens"]) for key, row in grades.items()
-                if row["score"] is not None and key in samples]  # fmt: skip
+        return [
+            (row["score"], samples[key]["tokens"])
+            for key, row in grades.items()
+            if row["score"] is not None and key in samples
+        ]
 
     def _means(self, benchmark: str) -> dict[str, float]:
         scores: dict[str, list[float]] = {}
@@ -113,8 +136,10 @@ def load(folder: Path) -> Model:
             raise ValueError(f"{path} lacks {', '.join(lacking)}; evaluating again writes it anew")
         results[path.parent.name] = result
     if not results:
-        raise FileNotFoundError(f"{folder} holds no result: no <benchmark>/result.json"
-                                + (f"; unfinished: {', '.join(begun)}" if begun else ""))  # fmt: skip
+        raise FileNotFoundError(
+            f"{folder} holds no result: no <benchmark>/result.json"
+            + (f"; unfinished: {', '.join(begun)}" if begun else "")
+        )
     label = next(iter(results.values()))["model"]
     return Model(label, folder, results, tuple(begun))
 
@@ -163,8 +188,13 @@ def _main(models: Sequence[Model], theirs: Sequence[Row]) -> Table:
         group = GROUPS.get(result["group"], result["group"])
         rows.append((Cell(group), Cell(f"{result['title']} ({shown})"), Cell("; ".join(sorted(sizes))), *cells))
         notes += _cautions(name, models)
-    header = ("group", "benchmark (metric)", "size", *(model.label for model in models),
-              *(f"{row['model']}{PUBLISHED}" for row in columns))  # fmt: skip
+    header = (
+        "group",
+        "benchmark (metric)",
+        "size",
+        *(model.label for model in models),
+        *(f"{row['model']}{PUBLISHED}" for row in columns),
+    )
     caption = "Percent, mean ± standard error over questions. Published numbers are the paper's, on the whole sets."
     notes += [f"{model.label}: unfinished: {', '.join(model.unfinished)}" for model in models if model.unfinished]
     return Table("Benchmarks", caption, header, rows, tuple(notes))
@@ -191,8 +221,14 @@ def _rates(models: Sequence[Model]) -> Table:
             if each := model.results.get(name):
                 # Results of earlier versions lack the last.
                 shares = [f"{100 * each['rates'][key]:.1f}" if key in each["rates"] else "–" for key in _RATES]
-                texts = [result["title"], model.label, f"{each['n']} of {each['questions_in_file']}", str(each["k"]),
-                         *shares, f"{each['length']['mean']:.0f}"]  # fmt: skip
+                texts = [
+                    result["title"],
+                    model.label,
+                    f"{each['n']} of {each['questions_in_file']}",
+                    str(each["k"]),
+                    *shares,
+                    f"{each['length']['mean']:.0f}",
+                ]
                 rows.append(tuple(map(Cell, texts)))
     header = ("benchmark", "model", "questions", "k", *(f"{key.replace('_', ' ')} %" for key in _RATES), "mean tokens")
     return Table("Behind the scores", "Shares of all samples.", header, rows)
@@ -209,12 +245,19 @@ def _pairs(models: Sequence[Model]) -> Table:
                 if not a.keys() & b.keys():
                     continue
                 found = estimators.paired(a, b)
-                texts = (result["title"], f"{other.label} - {first.label}", str(found.n),
-                         f"{100 * found.difference:+.1f} ± {100 * found.stderr:.1f}", f"{found.p_value:.4f}",
-                         "beyond noise" if found.beyond_noise else "within noise")  # fmt: skip
+                texts = (
+                    result["title"],
+                    f"{other.label} - {first.label}",
+                    str(found.n),
+                    f"{100 * found.difference:+.1f} ± {100 * found.stderr:.1f}",
+                    f"{found.p_value:.4f}",
+                    "beyond noise" if found.beyond_noise else "within noise",
+                )
                 rows.append(tuple(map(Cell, texts)))
-    caption = ("Mean score of the same questions, in points. p: how often flipping the signs of the questions' "
-               "differences at random does as much; below 0.05 is called beyond noise.")  # fmt: skip
+    caption = (
+        "Mean score of the same questions, in points. p: how often flipping the signs of the questions' "
+        "differences at random does as much; below 0.05 is called beyond noise."
+    )
     header = ("benchmark", "models", "questions", "difference", "p", "verdict")
     return Table("Paired by question", caption, header, rows)
 
@@ -239,9 +282,14 @@ def _cautions(name: str, models: Sequence[Model]) -> Iterable[str]:
     """What sets two results of one row apart beside the model."""
     results = [model.results[name] for model in models if name in model.results]
     settings = [
-        {**{key: each["stamp"].get(key) for key in _ALIKE}, "data": (each["stamp"].get("data") or {}).get("hash"),
-         "n": each["n"], "k": each["k"]} for each in results
-    ]  # fmt: skip
+        {
+            **{key: each["stamp"].get(key) for key in _ALIKE},
+            "data": (each["stamp"].get("data") or {}).get("hash"),
+            "n": each["n"],
+            "k": each["k"],
+        }
+        for each in results
+    ]
     differing = [key for key in (settings[0] if settings else ()) if len({str(each[key]) for each in settings}) > 1]
     if differing:
         yield f"{results[0]['title']}: not all made alike: {', '.join(differing)} differ."

@@ -40,25 +40,34 @@ def write_results(folders: Sequence[Path], out: Path) -> tuple[list[rich.table.T
 def render(title: str, lead: str, found: Sequence[Table], plots: Sequence[Plot], stamps: Sequence[Stamp]) -> str:
     """A page of tables and plots that needs no other file. `stamps` say how each thing was made."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     return environment.get_template("results.html.j2").render(
         title=title, lead=lead, tables=found, plots=plots, stamps=stamps
     )
 
 
 def _stamps(models: Sequence[Model]) -> list[Stamp]:
-    return [(f"{model.label}: {result['title']}", settings(result["stamp"]))
-            for model in models for result in model.results.values()]  # fmt: skip
+    return [
+        (f"{model.label}: {result['title']}", settings(result["stamp"]))
+        for model in models
+        for result in model.results.values()
+    ]
 
 
 def console(table: Table) -> rich.table.Table:
     """Published numbers in italics; their headings and labels say so too."""
     shown = rich.table.Table(title=console_cell(table.title), title_justify="left")
     # Of the published columns the page has all, a console has room for one.
-    kept = [i for i, heading in enumerate(table.header)
-            if not heading.endswith(PUBLISHED) or heading == f"DeepSeek-R1{PUBLISHED}"]  # fmt: skip
+    kept = [
+        i
+        for i, heading in enumerate(table.header)
+        if not heading.endswith(PUBLISHED) or heading == f"DeepSeek-R1{PUBLISHED}"
+    ]
     for i in kept:
         # Folded, not cut: the names of the distilled models begin alike.
         shown.add_column(console_cell(table.header[i]), justify="left" if i < 2 else "right", overflow="fold")

@@ -14,10 +14,13 @@ from r1jax.report.results import Model, published
 
 # The paper's figure 1: (benchmark, figure, label).
 BARS = (
-    ("aime2024", "pass@1", "AIME 2024\n(pass@1)"), ("codeforces", "percentile", "Codeforces\n(percentile)"),
-    ("gpqa_diamond", "pass@1", "GPQA Diamond\n(pass@1)"), ("math500", "pass@1", "MATH-500\n(pass@1)"),
-    ("mmlu", "pass@1", "MMLU\n(pass@1)"), ("swe_bench", "resolved", "SWE-bench Verified\n(resolved)"),
-)  # fmt: skip
+    ("aime2024", "pass@1", "AIME 2024\n(pass@1)"),
+    ("codeforces", "percentile", "Codeforces\n(percentile)"),
+    ("gpqa_diamond", "pass@1", "GPQA Diamond\n(pass@1)"),
+    ("math500", "pass@1", "MATH-500\n(pass@1)"),
+    ("mmlu", "pass@1", "MMLU\n(pass@1)"),
+    ("swe_bench", "resolved", "SWE-bench Verified\n(resolved)"),
+)
 COMPARED = ("DeepSeek-R1", "OpenAI-o1-1217", "OpenAI-o1-mini", "DeepSeek-V3")
 _BINS = 8
 _WIDE = 5.5  # inches beyond which a picture takes the page's whole width
@@ -27,16 +30,33 @@ _FEWEST = 5  # samples of a bin that is drawn
 def draw(models: Sequence[Model], folder: Path) -> list[Plot]:
     """Draws what there is to draw, as PNG files in `folder` too."""
     with matplotlib.rc_context(STYLE):
-        plots = [save(_bars(models), folder / "bars.png", "Results beside the paper's",
-                       "Error bars: one standard error. Hatched: published (arXiv 2501.12948).")]  # fmt: skip
+        plots = [
+            save(
+                _bars(models),
+                folder / "bars.png",
+                "Results beside the paper's",
+                "Error bars: one standard error. Hatched: published (arXiv 2501.12948).",
+            )
+        ]
         for name in dict.fromkeys(name for model in models for name in model.results):
             have = [model for model in models if name in model.results]
             title = have[0].results[name]["title"]
-            plots.append(save(_against_k(have, name), folder / f"{name}_k.png", f"{title}: accuracy against k",
-                               "pass@k (full), unbiased; cons@k (dashed), majority vote."))  # fmt: skip
-            plots.append(save(_against_length(have, name), folder / f"{name}_length.png",
-                               f"{title}: score against response length",
-                               "Bins of equally many samples; error bars: one binomial standard error."))  # fmt: skip
+            plots.append(
+                save(
+                    _against_k(have, name),
+                    folder / f"{name}_k.png",
+                    f"{title}: accuracy against k",
+                    "pass@k (full), unbiased; cons@k (dashed), majority vote.",
+                )
+            )
+            plots.append(
+                save(
+                    _against_length(have, name),
+                    folder / f"{name}_length.png",
+                    f"{title}: score against response length",
+                    "Bins of equally many samples; error bars: one binomial standard error.",
+                )
+            )
     return [plot for plot in plots if plot]
 
 
@@ -52,8 +72,11 @@ def save(figure: Figure | None, path: Path, title: str, caption: str) -> Plot | 
 def _bars(models: Sequence[Model]) -> Figure | None:
     """The paper's six benchmarks where any model has one of them; else all that the models have."""
     six = [bar for bar in BARS if any(bar[0] in model.results for model in models)]
-    every = {name: (name, result["metric"], f"{result['title']}\n({result['metric']})")
-             for model in models for name, result in model.results.items()}  # fmt: skip
+    every = {
+        name: (name, result["metric"], f"{result['title']}\n({result['metric']})")
+        for model in models
+        for name, result in model.results.items()
+    }
     bars = six or list(every.values())
     main = {row["model"]: row for row in published()["models"] if row["table"] == "main"}
     theirs = [main[name] for name in COMPARED if any(bar[0] in main[name]["figures"] for bar in bars)]
@@ -66,13 +89,29 @@ def _bars(models: Sequence[Model]) -> Figure | None:
         ours = i < len(models)
         values, errors = _heights(models[i], bars) if ours else _published_heights(theirs[i - len(models)], bars)
         colour = COLOURS[i % len(COLOURS)]
-        axes.bar(x, values, width, label=label, color=colour if ours else "white", edgecolor=colour,
-                 hatch=None if ours else "///", yerr=errors if ours else None, capsize=2)  # fmt: skip
+        axes.bar(
+            x,
+            values,
+            width,
+            label=label,
+            color=colour if ours else "white",
+            edgecolor=colour,
+            hatch=None if ours else "///",
+            yerr=errors if ours else None,
+            capsize=2,
+        )
         tops = values if errors is None else values + errors
         for at, value, top in zip(x, values, tops, strict=True):
             if not np.isnan(value):
-                axes.annotate(f"{100 * value:.0f}", (at, top), ha="center", va="bottom", fontsize=7,
-                              xytext=(0, 2), textcoords="offset points")  # fmt: skip
+                axes.annotate(
+                    f"{100 * value:.0f}",
+                    (at, top),
+                    ha="center",
+                    va="bottom",
+                    fontsize=7,
+                    xytext=(0, 2),
+                    textcoords="offset points",
+                )
     axes.set_xticks(np.arange(len(bars)), [label for _, _, label in bars], fontsize=8)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_ylim(0, 1.08)
@@ -127,8 +166,9 @@ def _against_length(models: Sequence[Model], name: str) -> Figure | None:
         centres = [each[:, 1].mean() for each in bins]
         means = np.array([each[:, 0].mean() for each in bins])
         errors = [np.sqrt(mean * (1 - mean) / len(each)) for mean, each in zip(means, bins, strict=True)]
-        axes.errorbar(centres, means, errors, marker="o", ms=3, capsize=2, color=COLOURS[i % len(COLOURS)],
-                      label=model.label)  # fmt: skip
+        axes.errorbar(
+            centres, means, errors, marker="o", ms=3, capsize=2, color=COLOURS[i % len(COLOURS)], label=model.label
+        )
     axes.set_xlabel("tokens of the response")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_ylim(bottom=0)

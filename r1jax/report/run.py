@@ -34,8 +34,10 @@ def load_run(workdir: Path) -> Run:
     """
     present = [name for name in ("config.json", "metrics.jsonl", "evals.jsonl") if (workdir / name).exists()]
     if not set(present) - {"config.json"}:
-        raise FileNotFoundError(f"{workdir} holds neither metrics.jsonl nor evals.jsonl; give the workdir of a run of "
-                                f"stage {', '.join(PANELS)}, or folders of evaluations")  # fmt: skip
+        raise FileNotFoundError(
+            f"{workdir} holds neither metrics.jsonl nor evals.jsonl; give the workdir of a run of "
+            f"stage {', '.join(PANELS)}, or folders of evaluations"
+        )
     metrics, evals = (
         _by_step(read_jsonl(workdir / name, "step", int)) if name in present else []
         for name in ("metrics.jsonl", "evals.jsonl")
@@ -62,8 +64,12 @@ def headline(workdir: Path, base_title: str = BASE_TITLE) -> rich.table.Table:
     """A run's two sides, for the console: see `summary.Comparison`."""
     run = load_run(workdir)
     sides = comparison(run, base_title)
-    table = rich.table.Table(title=console_cell(summary(run)), title_justify="left", caption_justify="left",
-                             caption="\n".join(map(console_cell, cautions(run))) or None)  # fmt: skip
+    table = rich.table.Table(
+        title=console_cell(summary(run)),
+        title_justify="left",
+        caption_justify="left",
+        caption="\n".join(map(console_cell, cautions(run))) or None,
+    )
     table.add_column(console_cell(sides.caption))
     for title in (*sides.titles, "change"):
         table.add_column(console_cell(title), justify="right")

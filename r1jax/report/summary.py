@@ -91,19 +91,24 @@ EVALUATED = {
         Measure("top-p", "top_p"),
     ),
     "preference": (
-        ACCURACY, LONGER, SAFE, LOSS,
+        ACCURACY,
+        LONGER,
+        SAFE,
+        LOSS,
         Measure("AUROC", "auroc", "decimal", "auroc_stderr"),
         Measure("AUROC of the length alone", "length_auroc", "decimal"),
         Measure("the longer response scores higher", "prefers_longer", "%"),
-        Measure("calibration error", "calibration_error", "%"), Measure("margin", "margin", "decimal"),
+        Measure("calibration error", "calibration_error", "%"),
+        Measure("margin", "margin", "decimal"),
         Measure("examples (n)", "n"),
     ),
     "supervised": (),
-}  # fmt: skip
+}
 # Of training steps, by stage.
 TRAINED = {
     "rl": (
-        Measure("reward", "reward/total", "decimal"), Measure("accuracy", "reward/accuracy", "%"),
+        Measure("reward", "reward/total", "decimal"),
+        Measure("accuracy", "reward/accuracy", "%"),
         Measure("well-formed responses", "reward/format", "%"),
         Measure("mean response length, tokens", "length/mean", "tokens"),
         Measure("responses that reflect", "reflection/share", "%"),
@@ -112,10 +117,13 @@ TRAINED = {
     ),
     "preference": (Measure("accuracy", "accuracy", "%"), LOSS, Measure("margin", "margin", "decimal")),
     "supervised": (
-        LOSS, Measure("cross-entropy", "cross_entropy", "decimal"), Measure("KL to the teacher", "kl", "decimal"),
-        Measure("entropy", "entropy", "decimal"), Measure("tokens per second", "tokens_per_s", "tokens"),
+        LOSS,
+        Measure("cross-entropy", "cross_entropy", "decimal"),
+        Measure("KL to the teacher", "kl", "decimal"),
+        Measure("entropy", "entropy", "decimal"),
+        Measure("tokens per second", "tokens_per_s", "tokens"),
     ),
-}  # fmt: skip
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,8 +142,11 @@ class Comparison:
 
 def comparison(run: Run, base_title: str) -> Comparison:
     if run.evals:
-        caption = "Held-out questions, before and after RL" if run.stage == "rl" else (
-            "Held-out examples, before and after training")  # fmt: skip
+        caption = (
+            "Held-out questions, before and after RL"
+            if run.stage == "rl"
+            else ("Held-out examples, before and after training")
+        )
         titles, rows = (base_title, TRAINED_TITLE), compare(EVALUATED[run.stage], run.base, run.trained)
     else:
         edge = "step" if run.edge_steps == 1 else f"{run.edge_steps} steps"
@@ -163,11 +174,16 @@ def summary(run: Run) -> str:
 def _of_preference(run: Run) -> str:
     base, trained = run.base, run.trained
     of_pairs = number(trained.get("longer_wins")) is not None
-    baseline = f"the longer response is the chosen one in {cell(trained, LONGER)}" if of_pairs else (
-        f"{cell(trained, SAFE)} of the responses are safe")  # fmt: skip
+    baseline = (
+        f"the longer response is the chosen one in {cell(trained, LONGER)}"
+        if of_pairs
+        else (f"{cell(trained, SAFE)} of the responses are safe")
+    )
     n = cell(trained, Measure("", "n"))
-    return (f"Over {steps(trained['step'])} of training, held-out accuracy {_verdict(base, trained, ACCURACY)} "
-            f"({n} {'pairs' if of_pairs else 'responses'}; {baseline}).")  # fmt: skip
+    return (
+        f"Over {steps(trained['step'])} of training, held-out accuracy {_verdict(base, trained, ACCURACY)} "
+        f"({n} {'pairs' if of_pairs else 'responses'}; {baseline})."
+    )
 
 
 def _of_rl(run: Run) -> str:
@@ -234,8 +250,11 @@ def cautions(run: Run) -> list[str]:
         found.append(f"The run is not complete: it logged {done} of {planned:g} steps.")
     if run.trained is not None and run.trained["step"] < done:
         found.append(f"The last evaluation is of step {run.trained['step']}; the run logged {steps(done)}.")
-    never = [key for key in dict.fromkeys(key for row in run.metrics for key in row)
-             if all(key in row and number(row[key]) is None for row in run.metrics)]  # fmt: skip
+    never = [
+        key
+        for key in dict.fromkeys(key for row in run.metrics for key in row)
+        if all(key in row and number(row[key]) is None for row in run.metrics)
+    ]
     if never:
         found.append(f"No step holds a finite value of {', '.join(never)}.")
     ungraded = [number(row.get("grading/ungradable")) or 0.0 for row in run.metrics]
@@ -263,8 +282,9 @@ def _not_learnt(run: Run) -> list[str]:
     if skipped == len(run.metrics):
         found.append("Nothing was learnt: every update was skipped, for its gradient was not finite.")
     elif skipped:
-        found.append(f"Updates worth {skipped:g} of {steps(len(run.metrics))} were skipped: their gradient was not "
-                     "finite.")  # fmt: skip
+        found.append(
+            f"Updates worth {skipped:g} of {steps(len(run.metrics))} were skipped: their gradient was not finite."
+        )
     if always("learning_rate", 0.0):
         found.append("Nothing was learnt: the learning rate was 0 at every step.")
     elif always("grad_norm", 0.0):
@@ -281,8 +301,11 @@ def compare(measures: Iterable[Measure], base: Row | None, trained: Row | None) 
         before, after = (number((row or {}).get(measure.key)) for row in (base, trained))
         change = ""
         if measure.unit and before is not None and after is not None:
-            change = f"{100 * (after - before):+.1f} points" if measure.unit == "%" else (
-                f"{after - before:+.{_digits(measure)}f}")  # fmt: skip
+            change = (
+                f"{100 * (after - before):+.1f} points"
+                if measure.unit == "%"
+                else (f"{after - before:+.{_digits(measure)}f}")
+            )
         rows.append((measure.label, cell(base, measure), cell(trained, measure), change))
     return rows
 
@@ -291,8 +314,7 @@ def tasks(run: Run) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
     """Per task of RL, its name and its rows as `compare` makes them."""
     base, trained = ((row or {}).get("by_source") or {} for row in (run.base, run.trained))
     return [
-        (name, compare((PASS_AT_1, QUESTIONS), base.get(name), trained.get(name)))
-        for name in sorted({*base, *trained})
+        (name, compare((PASS_AT_1, QUESTIONS), base.get(name), trained.get(name))) for name in sorted({*base, *trained})
     ]
 
 

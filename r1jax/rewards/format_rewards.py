@@ -29,9 +29,11 @@ def is_bare(rollout: Rollout) -> bool:
     if not marker and opening_tag(rollout.prompt.text):
         alone = alone.removeprefix("</think>").strip()
     return bool(
-        rollout.prompt.metadata.get("thought") == "optional" and final and final == alone
+        rollout.prompt.metadata.get("thought") == "optional"
+        and final
+        and final == alone
         and not any(tag in final for tag in (*TAGS, marker) if tag)
-    )  # fmt: skip
+    )
 
 
 def repetition_penalty(text: str, ngram: int) -> float:

@@ -55,9 +55,13 @@ class PendingGrade:
             parts["judge"] = self._judged.result()
         reward = combine(parts, self._graders.cfg)
         return dataclasses.replace(
-            self._rollout, parts=parts, reward=reward,
-            verdict=grade.verdict, answer=grade.answer, detail=grade.detail,
-        )  # fmt: skip
+            self._rollout,
+            parts=parts,
+            reward=reward,
+            verdict=grade.verdict,
+            answer=grade.answer,
+            detail=grade.detail,
+        )
 
     def _parts(self) -> tuple[Parts, Grade]:
         prompt = self._rollout.prompt
@@ -145,8 +149,9 @@ class GraderPool:
         if self._judge is None:
             return {}
         return {
-            "judge/prompt_tokens": self._judge.prompt_tokens, "judge/completion_tokens": self._judge.completion_tokens
-        }  # fmt: skip
+            "judge/prompt_tokens": self._judge.prompt_tokens,
+            "judge/completion_tokens": self._judge.completion_tokens,
+        }
 
     def _open(self, reward: CustomReward, stack: contextlib.ExitStack) -> tuple[str, Workers]:
         """A custom reward's full name, and its workers, as many as the graders have."""
@@ -160,10 +165,14 @@ class GraderPool:
         lean = dataclasses.replace(rollout, logprobs=rollout.logprobs[:0])
         is_code = rollout.prompt.grader in PROGRAMS
         graded = self._workers.submit(
-            grade, lean, self.cfg, self._seed, self._max_tokens,
+            grade,
+            lean,
+            self.cfg,
+            self._seed,
+            self._max_tokens,
             timeout_s=self.cfg.graders.timeout_s + (self.cfg.graders.code.total_s if is_code else 0.0),
             patience_s=float("inf") if is_code else _PATIENCE_S,
-        )  # fmt: skip
+        )
         limit_s = self.cfg.graders.timeout_s
         called = {
             part: workers.submit(

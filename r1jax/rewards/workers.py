@@ -278,8 +278,10 @@ class Workers:
         if job is None:
             self._failed_starts += not worker.ready
             if self._failed_starts >= _FAILED_STARTS:
-                raise WorkersFailed(f"no worker can be started: {_FAILED_STARTS} in a row ended before they "
-                                    f"were ready, the last with exit code {worker.process.exitcode}")  # fmt: skip
+                raise WorkersFailed(
+                    f"no worker can be started: {_FAILED_STARTS} in a row ended before they "
+                    f"were ready, the last with exit code {worker.process.exitcode}"
+                )
             return
         job.attempts += 1
         if job.attempts < _ATTEMPTS:

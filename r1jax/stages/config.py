@@ -142,8 +142,10 @@ class SupervisedConfig:
         at_least(261, self, "vocab_size")  # SentencePiece's 4 special tokens, the line break and 256 bytes
         seed_fits(self)
         if bool(self.num_steps) == bool(self.epochs):
-            raise ValueError(f"num_steps={self.num_steps} and epochs={self.epochs}: say how long to train by exactly "
-                             "one of them, and set the other to 0")  # fmt: skip
+            raise ValueError(
+                f"num_steps={self.num_steps} and epochs={self.epochs}: say how long to train by exactly "
+                "one of them, and set the other to 0"
+            )
         files = self.data.files if self.data else ()
         for name in ("epochs", "soft_targets"):
             if getattr(self, name) and not files:
@@ -153,8 +155,9 @@ class SupervisedConfig:
         if self.base and self.model is not None:
             raise ValueError("give either a model's shape to start from nothing, or a base to start from")
         if self.compute and self.model is not None:
-            raise ValueError("compute is for a base; a model's shape says by its own dtype, remat and scan_unroll how "
-                             "it is computed")  # fmt: skip
+            raise ValueError(
+                "compute is for a base; a model's shape says by its own dtype, remat and scan_unroll how it is computed"
+            )
         if self.batch_size % self.microbatches:
             raise ValueError(f"batch_size={self.batch_size} does not split into microbatches={self.microbatches}")
 
@@ -227,8 +230,9 @@ class PreferenceConfig:
         at_least(0, self, "epochs", "num_steps", "unit_examples")
         seed_fits(self)
         if bool(self.epochs) == bool(self.num_steps):
-            raise ValueError(f"epochs={self.epochs} and num_steps={self.num_steps}: one of them says how long, the "
-                             "other is 0")  # fmt: skip
+            raise ValueError(
+                f"epochs={self.epochs} and num_steps={self.num_steps}: one of them says how long, the other is 0"
+            )
         if self.batch_size % self.microbatches:
             raise ValueError(f"batch_size={self.batch_size} does not split into microbatches={self.microbatches}")
         if self.data.pairs_as_labels and self.kind == "pairwise":
@@ -287,7 +291,6 @@ class ResponsesConfig:
     sources: tuple[str, ...] = ()
     marker: str = ""
     skip_bad_lines: bool = False
-
 
 
 @dataclasses.dataclass(frozen=True)

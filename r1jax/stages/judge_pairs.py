@@ -78,8 +78,10 @@ def run(cfg: JudgePairsConfig, workdir: pathlib.Path, mesh: Mesh | None = None) 
     said = {(row["pair"], row["round"]): row for row in replies if row["verdict"]}
     wanted = [(each, round_) for each in comparisons for round_ in range(cfg.rounds)]
     missing = [(each, round_) for each, round_ in wanted if (each.id, round_) not in said]
-    say(f"{len(candidates)} prompts, {len(comparisons)} pairs, {len(wanted)} judgements, {len(missing)} of them to ask"
-        + (f"; {spoiled} lines were cut off and are asked again" if spoiled else ""))  # fmt: skip
+    say(
+        f"{len(candidates)} prompts, {len(comparisons)} pairs, {len(wanted)} judgements, {len(missing)} of them to ask"
+        + (f"; {spoiled} lines were cut off and are asked again" if spoiled else "")
+    )
     for row in _ask(cfg, missing, stamp):
         jsonl.append(path, row)
         replies.append(row)
@@ -88,14 +90,25 @@ def run(cfg: JudgePairsConfig, workdir: pathlib.Path, mesh: Mesh | None = None) 
     pairs, dropped = choose(cfg, comparisons, said)
     jsonl.write(workdir / "pairs.jsonl", pairs)
     tokens = {key: sum(row[key] for row in replies) for key in ("prompt_tokens", "completion_tokens")}
-    write_json(workdir / "summary.json", {
-        "prompts": len(candidates), "compared": len(comparisons), "kept": len(pairs), "dropped": dropped,
-        "left_out": left_out, "judge": stamp, "replies": len(replies), **tokens,
-        **_describe(cfg, comparisons, said, pairs),
-    })  # fmt: skip
-    say(f"{len(pairs)} of {len(comparisons)} pairs kept; dropped: "
+    write_json(
+        workdir / "summary.json",
+        {
+            "prompts": len(candidates),
+            "compared": len(comparisons),
+            "kept": len(pairs),
+            "dropped": dropped,
+            "left_out": left_out,
+            "judge": stamp,
+            "replies": len(replies),
+            **tokens,
+            **_describe(cfg, comparisons, said, pairs),
+        },
+    )
+    say(
+        f"{len(pairs)} of {len(comparisons)} pairs kept; dropped: "
         + ", ".join(f"{count} {reason}" for reason, count in dropped.items())
-        + f"; {tokens['prompt_tokens']:,} + {tokens['completion_tokens']:,} tokens of the judge's")
+        + f"; {tokens['prompt_tokens']:,} + {tokens['completion_tokens']:,} tokens of the judge's"
+    )
     if dropped["unanswered"]:
         say("the same command asks again what was not answered")
     return workdir / "pairs.jsonl"
@@ -142,10 +155,16 @@ def _from_file(path: pathlib.Path, cfg: ResponsesConfig) -> tuple[list[tuple[str
             jsonl.check_text(f"responses[{number}]" if "responses" in row else "response", response)
         source = f"{path.name}:{row.get('id', line)}"
         return [
-            (row["prompt"], _candidate(Prompt("", row["prompt"], "", "", marker=cfg.marker), response,
-                                       f"{source}:{number}" if "responses" in row else source))
+            (
+                row["prompt"],
+                _candidate(
+                    Prompt("", row["prompt"], "", "", marker=cfg.marker),
+                    response,
+                    f"{source}:{number}" if "responses" in row else source,
+                ),
+            )
             for number, response in enumerate(responses)
-        ]  # fmt: skip
+        ]
 
     lines, bad = jsonl.read_objects(path, make, cfg.skip_bad_lines)
     return list(itertools.chain.from_iterable(lines)), bad
@@ -177,9 +196,7 @@ def _comparisons(cfg: JudgePairsConfig, prompt: str, candidates: Sequence[Candid
         yield Comparison(hashlib.sha256(shown.encode()).hexdigest()[:16], prompt, first, second)
 
 
-def _ask(
-    cfg: JudgePairsConfig, missing: Sequence[tuple[Comparison, int]], stamp: str
-) -> Iterator[dict[str, Any]]:
+def _ask(cfg: JudgePairsConfig, missing: Sequence[tuple[Comparison, int]], stamp: str) -> Iterator[dict[str, Any]]:
     """A row for each reply, as it comes; none for a request that failed."""
     began = said = time.monotonic()
 
@@ -189,9 +206,17 @@ def _ask(
         reply = judge_protocols.degree(judge, each.prompt, first.summary, second.summary, cfg.temperature)
         if reply == Reply(None):
             return None
-        return {"pair": each.id, "round": round_, "swapped": swapped, "verdict": reply.verdict, "says": reply.text,
-                "prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens, "judge": stamp,
-                "sources": [each.first.source, each.second.source]}  # fmt: skip
+        return {
+            "pair": each.id,
+            "round": round_,
+            "swapped": swapped,
+            "verdict": reply.verdict,
+            "says": reply.text,
+            "prompt_tokens": reply.prompt_tokens,
+            "completion_tokens": reply.completion_tokens,
+            "judge": stamp,
+            "sources": [each.first.source, each.second.source],
+        }
 
     with Judge(cfg.judge) as judge, ThreadPoolExecutor(cfg.judge.in_flight, thread_name_prefix="pairs") as threads:
         futures = [threads.submit(one, judge, *each) for each in missing]
@@ -202,8 +227,10 @@ def _ask(
                 now = time.monotonic()
                 if now - said >= _SAY_EVERY_S:
                     said, rate = now, done / (now - began)
-                    say(f"{done}/{len(missing)} judgements, {rate:.2f}/s, {clock((len(missing) - done) / rate)} left, "
-                        f"{judge.prompt_tokens:,} + {judge.completion_tokens:,} tokens")  # fmt: skip
+                    say(
+                        f"{done}/{len(missing)} judgements, {rate:.2f}/s, {clock((len(missing) - done) / rate)} left, "
+                        f"{judge.prompt_tokens:,} + {judge.completion_tokens:,} tokens"
+                    )
         finally:
             threads.shutdown(cancel_futures=True)  # one refused key is enough
 
@@ -228,16 +255,27 @@ def choose(
         if abs(mean) <= cfg.margin:
             continue
         sign, (chosen, rejected) = (1, (each.first, each.second)) if mean > 0 else (-1, (each.second, each.first))
-        pairs.append({
-            "id": each.id, "prompt": each.prompt, "chosen": chosen.response, "rejected": rejected.response,
-            "margin": abs(mean), "judgements": [sign * one for one in preferences], "judge": rows[0]["judge"],
-            "chosen_from": chosen.source, "rejected_from": rejected.source,
-            "lengths": [len(chosen.summary), len(rejected.summary)],
-        })  # fmt: skip
+        pairs.append(
+            {
+                "id": each.id,
+                "prompt": each.prompt,
+                "chosen": chosen.response,
+                "rejected": rejected.response,
+                "margin": abs(mean),
+                "judgements": [sign * one for one in preferences],
+                "judge": rows[0]["judge"],
+                "chosen_from": chosen.source,
+                "rejected_from": rejected.source,
+                "lengths": [len(chosen.summary), len(rejected.summary)],
+            }
+        )
     decided = len(pairs)
     pairs = _even_out(pairs, cfg.length_ratio)
-    return pairs, {"unanswered": unanswered, "within the margin": len(comparisons) - unanswered - decided,
-                   "to even out lengths": decided - len(pairs)}  # fmt: skip
+    return pairs, {
+        "unanswered": unanswered,
+        "within the margin": len(comparisons) - unanswered - decided,
+        "to even out lengths": decided - len(pairs),
+    }
 
 
 def _even_out(pairs: list[dict[str, Any]], ratio: float) -> list[dict[str, Any]]:
@@ -252,9 +290,11 @@ def _even_out(pairs: list[dict[str, Any]], ratio: float) -> list[dict[str, Any]]
 
 
 def _describe(
-    cfg: JudgePairsConfig, comparisons: Sequence[Comparison], said: dict[tuple[str, int], dict[str, Any]],
+    cfg: JudgePairsConfig,
+    comparisons: Sequence[Comparison],
+    said: dict[tuple[str, int], dict[str, Any]],
     pairs: Sequence[dict[str, Any]],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """What to know of the judge and of what it leaves.
 
     Returns:
@@ -272,10 +312,12 @@ def _describe(
             agree.append(sum(judged[::2]) * sum(judged[1::2]) > 0)
     longer = [0.5 * (1 + np.sign(pair["lengths"][0] - pair["lengths"][1])) for pair in pairs]
     return {
-        "verdicts": len(rows), "first_wins": _mean(firsts), "orders_agree": _mean(agree),
+        "verdicts": len(rows),
+        "first_wins": _mean(firsts),
+        "orders_agree": _mean(agree),
         "longer_wins": _mean(longer),
         "mean_lengths": [_mean([pair["lengths"][side] for pair in pairs]) for side in (0, 1)],
-    }  # fmt: skip
+    }
 
 
 def _mean(values: Sequence[float]) -> float | None:

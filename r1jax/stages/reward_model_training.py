@@ -60,8 +60,9 @@ def batch_at(cfg: PreferenceConfig, data: Preferences, step: int) -> PreferenceB
     start = step * cfg.batch_size
     examples = data.take(start, min(cfg.batch_size, cfg.examples(data.size) - start))
     safe = None if cfg.kind == "pairwise" else [bool(example.safe) for example in examples]
-    return pad_inputs([[each.ids for each in example.inputs] for example in examples], safe, cfg.batch_size,
-                      cfg.batch_bucket)  # fmt: skip
+    return pad_inputs(
+        [[each.ids for each in example.inputs] for example in examples], safe, cfg.batch_size, cfg.batch_bucket
+    )
 
 
 def score(scorer: Scorer, params: Params, examples: Sequence[Example]) -> np.ndarray:
@@ -90,8 +91,10 @@ def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
     """
     rows, ways = cfg.batch_size // cfg.microbatches, batch_ways(mesh)
     if rows % ways:
-        raise ValueError(f"{rows} rows at a time (batch_size / microbatches) do not divide over config.mesh's "
-                         f"{' x '.join(BATCH)} = {ways}")  # fmt: skip
+        raise ValueError(
+            f"{rows} rows at a time (batch_size / microbatches) do not divide over config.mesh's "
+            f"{' x '.join(BATCH)} = {ways}"
+        )
     came_with = checkpoint.read_hf_config(base)  # now: at the end of a long run the base may be gone
     context_length.check_length(came_with, base, cfg.reading.max_tokens, "reading.max_tokens")
     params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute)
@@ -112,12 +115,18 @@ def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
         head = core.init({HEAD: specs[HEAD]}, TRAIN_RULES, mesh, cfg.seed)
         start, train_state = 0, state.create({**params, **head}, specs, tx, mesh)
     del params  # the state has a copy
-    say(f"{core.count(specs):,} parameters, {steps} steps of {cfg.batch_size} of {data.size} examples, "
-        f"{len(held_out)} held out" + (f", resuming at step {start}" if start else "")
-        + (f"; {data.cut} inputs are longer than max_tokens={cfg.reading.max_tokens} and lost their middle"
-           if data.cut else "")
+    say(
+        f"{core.count(specs):,} parameters, {steps} steps of {cfg.batch_size} of {data.size} examples, "
+        f"{len(held_out)} held out"
+        + (f", resuming at step {start}" if start else "")
+        + (
+            f"; {data.cut} inputs are longer than max_tokens={cfg.reading.max_tokens} and lost their middle"
+            if data.cut
+            else ""
+        )
         + "".join(f"; {count} {reason} left out" for reason, count in data.left_out.items() if count)
-        + "".join(f"; {key}, in {count} lines, is read by nothing" for key, count in sorted(data.unread.items())))
+        + "".join(f"; {key}, in {count} lines, is read by nothing" for key, count in sorted(data.unread.items()))
+    )
     update = make_update(lambda params, batch: preference_loss(params, model, batch), tx, specs, mesh, cfg.microbatches)
     scorer = Scorer(model, mesh)
 
@@ -128,15 +137,25 @@ def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
         scores = score(scorer, train_state.params, held_out)
         row = evaluate(scores, held_out)
         if jax.process_index() == 0:
-            jsonl.write(workdir / "evals" / f"step_{step:06d}.jsonl", (
-                {"id": e.id, "scores": [round(s, 6) for s in map(float, each)], "lengths": [i.length for i in e.inputs],
-                 "safe": e.safe} for e, each in zip(held_out, scores, strict=True)
-            ))  # fmt: skip
+            jsonl.write(
+                workdir / "evals" / f"step_{step:06d}.jsonl",
+                (
+                    {
+                        "id": e.id,
+                        "scores": [round(s, 6) for s in map(float, each)],
+                        "lengths": [i.length for i in e.inputs],
+                        "safe": e.safe,
+                    }
+                    for e, each in zip(held_out, scores, strict=True)
+                ),
+            )
             jsonl.append(workdir / "evals.jsonl", {"step": step, **row})
             baseline = "longer_wins" if cfg.kind == "pairwise" else "safe_share"
-            say(f"held-out after {step} steps: accuracy {row['accuracy']:.1%} ± {row['stderr']:.1%} "
+            say(
+                f"held-out after {step} steps: accuracy {row['accuracy']:.1%} ± {row['stderr']:.1%} "
                 f"({baseline.replace('_', ' ')} {row[baseline]:.1%}), loss {row['loss']:.3f}, calibration error "
-                f"{row['calibration_error']:.3f}")
+                f"{row['calibration_error']:.3f}"
+            )
 
     if jax.process_index() == 0:
         keep_rows_before(workdir / "evals.jsonl", start)
@@ -146,11 +165,15 @@ def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
     inputs, tokens = int(np.prod(batch.tokens.shape[:2])), batch.tokens.shape[-1]  # other batches are about as long
     work = (8 if model.remat else 6) * inputs * tokens * plan.used_parameters(model)
     plan.say_plan(
-        mesh, plan.kept_bytes(train_state),
-        {"updating": plan.update_bytes(model, mesh, train_state, inputs // cfg.microbatches, tokens, 0,
-                                       cfg.microbatches)},
+        mesh,
+        plan.kept_bytes(train_state),
+        {
+            "updating": plan.update_bytes(
+                model, mesh, train_state, inputs // cfg.microbatches, tokens, 0, cfg.microbatches
+            )
+        },
         f"{inputs} inputs of about {tokens} tokens; {plan.flops(work)} in products with weights",
-    )  # fmt: skip
+    )
     for step in range(start, steps):
         if step == 0 or (cfg.evaluation.every and step % cfg.evaluation.every == 0):
             evaluate_at(step)
@@ -160,8 +183,9 @@ def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
             batch = batch_at(cfg, data, min(step + 1, steps - 1))  # while the device works
             row = {name: float(value) for name, value in jax.device_get(metrics).items()}
         row |= skipped.count([row["skipped"]], row["loss"])
-        writer.write(step, {**row, "learning_rate": float(schedule(step)),
-                            "tokens_per_s": tokens / (time.monotonic() - began)})  # fmt: skip
+        writer.write(
+            step, {**row, "learning_rate": float(schedule(step)), "tokens_per_s": tokens / (time.monotonic() - began)}
+        )
         if skipped.too_many:
             raise skipped.error(step, batch_at(cfg, data, step))
         checkpoints.save(step + 1, {"state": train_state})

@@ -90,11 +90,14 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     """
     ways = batch_ways(mesh)
     if cfg.rows_at_a_time % ways:
-        raise ValueError(f"{cfg.rows_at_a_time} rows at a time (prompts_per_step x group_size / minibatches / "
-                         f"microbatches) do not divide over config.mesh's {' x '.join(BATCH)} = {ways}")  # fmt: skip
+        raise ValueError(
+            f"{cfg.rows_at_a_time} rows at a time (prompts_per_step x group_size / minibatches / "
+            f"microbatches) do not divide over config.mesh's {' x '.join(BATCH)} = {ways}"
+        )
     came_with = checkpoint.read_hf_config(base)  # now: at the end of a long run the base may be gone
-    limit = context_length.prompt_limit(came_with, base, cfg.sampling.max_new_tokens, cfg.data.max_prompt_tokens,
-                                 "data.max_prompt_tokens")  # fmt: skip
+    limit = context_length.prompt_limit(
+        came_with, base, cfg.sampling.max_new_tokens, cfg.data.max_prompt_tokens, "data.max_prompt_tokens"
+    )
     base_params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute)
     specs = param_specs(model)
     G, max_tokens = cfg.grpo.group_size, cfg.sampling.max_new_tokens
@@ -115,8 +118,12 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         lambda params, batch: grpo_loss(
             params, model, batch, cfg.grpo, cfg.sampling.truncation, cfg.logprob_chunk, cfg.auxiliary
         ),
-        tx, specs, mesh, cfg.microbatches, cfg.auxiliary.bias_rate,
-    )  # fmt: skip
+        tx,
+        specs,
+        mesh,
+        cfg.microbatches,
+        cfg.auxiliary.bias_rate,
+    )
 
     checkpoints = Checkpoints(workdir, cfg.checkpoint, cfg.num_steps)
     target = {"state": state.abstract_state(specs, tx, mesh)}
@@ -129,10 +136,12 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         start, train_state = 0, state.create(base_params, specs, tx, mesh)
         reference = base_params if cfg.grpo.beta else None
     del base_params  # the reference, until it is replaced; one that was restored is another copy
-    say(f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.grpo.prompts_per_step} questions x {G}, "
+    say(
+        f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.grpo.prompts_per_step} questions x {G}, "
         f"{len(held_out)} questions held out"
         + (f", resuming at step {start}" if start else "")
-        + (f"; {left_out}" if (left_out := questions.left_out()) else ""))
+        + (f"; {left_out}" if (left_out := questions.left_out()) else "")
+    )
 
     say_plan(cfg, model, mesh, train_state, reference, held_out or questions.take(0, cfg.grpo.prompts_per_step))
 
@@ -158,16 +167,20 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         if jax.process_index() == 0:
             write_samples(workdir / "evals" / f"step_{step:06d}.jsonl", rollouts)
             jsonl.append(workdir / "evals.jsonl", {"step": step, **row})
-            say(f"held-out after {step} steps: pass@1 {row['pass@1']:.1%} ± {row['stderr']:.1%}, cons@{samples} "
-                f"{row['cons@k']:.1%}, format {row['format']:.1%}, {row['length']:.0f} tokens")
+            say(
+                f"held-out after {step} steps: pass@1 {row['pass@1']:.1%} ± {row['stderr']:.1%}, cons@{samples} "
+                f"{row['cons@k']:.1%}, format {row['format']:.1%}, {row['length']:.0f} tokens"
+            )
 
     if jax.process_index() == 0:
         keep_rows_before(workdir / "evals.jsonl", start)
     writer = MetricsWriter(
-        workdir, start, cfg.num_steps,
+        workdir,
+        start,
+        cfg.num_steps,
         {"reward/accuracy": ".3f", "reward/format": ".3f", "length/mean": ".0f", "kl": ".4f", "entropy": ".3f"},
         profile_at=cfg.profile_at,
-    )  # fmt: skip
+    )
     skipped = SkippedUpdates(workdir, cfg.optimizer, start)
     signal = SignalWatch(workdir, start, accuracy=cfg.rewards.accuracy > 0)
     watch = Stopwatch(eval=0.0, save=0.0)
@@ -207,12 +220,15 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             metrics |= skipped.count([each["skipped"] for each in sums], metrics["loss"])
             # Before the save: a run killed in between redoes the step and its row; the other way the row would be lost.
             row = {
-                **describe(rollouts), **metrics, "groups/no_signal": no_signal, **(graders.usage() if graders else {}),
+                **describe(rollouts),
+                **metrics,
+                "groups/no_signal": no_signal,
+                **(graders.usage() if graders else {}),
                 **{f"{part}/cut": reward_model.cut for part, reward_model in models.items()},
                 "learning_rate": float(schedule(int(train_state.step) - 1)),
                 "tokens_per_s": sum(len(r.ids) for r in rollouts) / watch["sample"],
                 **{f"time/{phase}": seconds for phase, seconds in watch.items()},
-            }  # fmt: skip
+            }
             writer.write(step, row)
             signal.add(step, row)
             if skipped.too_many:
@@ -236,9 +252,13 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
 
 
 def say_plan(
-    cfg: RLConfig, model: ModelConfig, mesh: Mesh, train_state: TrainState, reference: Params | None,
+    cfg: RLConfig,
+    model: ModelConfig,
+    mesh: Mesh,
+    train_state: TrainState,
+    reference: Params | None,
     prompts: Sequence[Prompt],
-) -> None:  # fmt: skip
+) -> None:
     """Says what the run will need, see `plan`; `prompts` stand for the lengths of all others."""
     grpo, new = cfg.grpo, cfg.sampling.max_new_tokens
     longest = max(len(prompt.ids) for prompt in prompts) + new
@@ -248,14 +268,18 @@ def say_plan(
     passes += (8 if model.remat else 6) * samples * tokens * grpo.inner_epochs
     updates, minibatch = grpo.minibatches * grpo.inner_epochs, samples // grpo.minibatches
     plan.say_plan(
-        mesh, plan.kept_bytes(train_state, reference),
-        {"sampling": plan.sampler_bytes(model, mesh, cfg.sampling.slots,
-                                        -(-longest // cfg.sampling.bucket) * cfg.sampling.bucket),
-         "updating": plan.update_bytes(model, mesh, train_state, rows, tokens, cfg.logprob_chunk, cfg.microbatches)},
+        mesh,
+        plan.kept_bytes(train_state, reference),
+        {
+            "sampling": plan.sampler_bytes(
+                model, mesh, cfg.sampling.slots, -(-longest // cfg.sampling.bucket) * cfg.sampling.bucket
+            ),
+            "updating": plan.update_bytes(model, mesh, train_state, rows, tokens, cfg.logprob_chunk, cfg.microbatches),
+        },
         f"{grpo.prompts_per_step} questions x {grpo.group_size} samples of up to {new} tokens, then {updates} "
         f"{'update' if updates == 1 else 'updates'} of {minibatch} rows of up to {tokens} tokens; up to "
         f"{plan.flops(passes * plan.used_parameters(model))} in products with weights",
-    )  # fmt: skip
+    )
 
 
 def summarise(updates: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:

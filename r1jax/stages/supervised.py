@@ -124,9 +124,12 @@ def prompt_form_of(cfg: SupervisedConfig) -> PromptForm | None:
 
 
 def run(
-    cfg: SupervisedConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path | None = None,
+    cfg: SupervisedConfig,
+    workdir: pathlib.Path,
+    mesh: Mesh,
+    base: pathlib.Path | None = None,
     vocabulary: pathlib.Path | None = None,
-) -> pathlib.Path:  # fmt: skip
+) -> pathlib.Path:
     """Trains to the end, resuming if `workdir` holds a state. Returns the model folder, `workdir/model`.
 
     Args:
@@ -153,12 +156,22 @@ def run(
 
     tokens = cfg.batch_size * cfg.seq_len
     plan.say_plan(
-        mesh, plan.kept_bytes(train_state),
-        {"updating": plan.update_bytes(model, mesh, train_state, cfg.batch_size // cfg.microbatches, cfg.seq_len,
-                                       cfg.logprob_chunk, cfg.microbatches)},
+        mesh,
+        plan.kept_bytes(train_state),
+        {
+            "updating": plan.update_bytes(
+                model,
+                mesh,
+                train_state,
+                cfg.batch_size // cfg.microbatches,
+                cfg.seq_len,
+                cfg.logprob_chunk,
+                cfg.microbatches,
+            )
+        },
         f"{cfg.batch_size} rows of {cfg.seq_len} tokens; "
         f"{plan.flops((8 if model.remat else 6) * tokens * plan.used_parameters(model))} in products with weights",
-    )  # fmt: skip
+    )
 
     def loss(params, batch):
         given = params, model, batch, cfg.logprob_chunk, cfg.auxiliary

@@ -53,8 +53,13 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
     left: list[int] = []
     if jax.process_index() == 0:
         teacher = {"path": str(base), "hash": stamp.model_hash(base)}
-        setup = {"teacher": teacher, "vocabulary": teacher_logits.vocabulary_key(tokenizer), "k": cfg.top_k,
-                 "temperature": cfg.temperature, "dtype": model.dtype}  # fmt: skip
+        setup = {
+            "teacher": teacher,
+            "vocabulary": teacher_logits.vocabulary_key(tokenizer),
+            "k": cfg.top_k,
+            "temperature": cfg.temperature,
+            "dtype": model.dtype,
+        }
         left = teacher_logits.begin(workdir, setup, examples)
     left = from_process_0(left)
 
@@ -80,5 +85,7 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
         done += len(some)
         rate = done / (time.monotonic() - began)
         tail = np.exp(np.concatenate([logprobs[:, -1] for _, logprobs in words]).astype(np.float32)).mean()
-        say(f"{done}/{total} examples, {rate:.1f}/s, {clock((total - done) / rate)} left; "
-            f"{tail:.2%} of the probability is not among the {cfg.top_k} likeliest tokens")
+        say(
+            f"{done}/{total} examples, {rate:.1f}/s, {clock((total - done) / rate)} left; "
+            f"{tail:.2%} of the probability is not among the {cfg.top_k} likeliest tokens"
+        )

@@ -52,8 +52,18 @@ _EVERY_S = 10.0  # between lines of progress
 _ENTRIES = 20  # of a task, where no limit is given
 _REASONS = 3
 _VERDICTS = {TimeoutError: "timeout", MemoryError: "memory", WorkerDied: "crash"}
-COLUMNS = ("data", "grader", "rows", "unreadable", "misread", "own reference", "wrong answers passed",
-           "recorded verdicts", "time-outs", "a second")  # fmt: skip
+COLUMNS = (
+    "data",
+    "grader",
+    "rows",
+    "unreadable",
+    "misread",
+    "own reference",
+    "wrong answers passed",
+    "recorded verdicts",
+    "time-outs",
+    "a second",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -375,8 +385,12 @@ def _name(path: pathlib.Path) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """The exit status, see the module."""
-    parser = argparse.ArgumentParser(prog="r1jax.tools.audit", description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="r1jax.tools.audit",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", nargs="+", default=[], type=path_given, metavar="FILE", help="datasets")
     parser.add_argument("--grader", help="of all rows; by default each row's own, or what its fields call for")
     parser.add_argument("--task", nargs="+", default=[], metavar="NAME", help="tasks of reasoning-gym")

@@ -26,10 +26,17 @@ _TOKEN = re.compile(
     r"|\\(?P<command>[A-Za-z]+)|(?P<sign>[-+*/^(){}\[\]]|\\[{}]))"
 )
 _FUNCTIONS = {
-    "sin": cmath.sin, "cos": cmath.cos, "tan": cmath.tan, "ln": cmath.log, "log": cmath.log, "sqrt": cmath.sqrt,
-    "sec": lambda x: 1 / cmath.cos(x), "csc": lambda x: 1 / cmath.sin(x), "cot": lambda x: 1 / cmath.tan(x),
+    "sin": cmath.sin,
+    "cos": cmath.cos,
+    "tan": cmath.tan,
+    "ln": cmath.log,
+    "log": cmath.log,
+    "sqrt": cmath.sqrt,
+    "sec": lambda x: 1 / cmath.cos(x),
+    "csc": lambda x: 1 / cmath.sin(x),
+    "cot": lambda x: 1 / cmath.tan(x),
     "exp": cmath.exp,
-}  # fmt: skip
+}
 
 
 class _Unreadable(Exception):

@@ -113,28 +113,104 @@ def _spellings(item: str) -> Iterator[str]:
 
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
 _LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
-_CHARACTERS = str.maketrans({
-    "−": "-", "–": "-", "‐": "-", "×": r"\times ", "·": r"\times ", "⋅": r"\times ", "*": r"\times ", "÷": "/",
-    "⁄": "/", "∕": "/", "≤": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ",
-    "≡": r"\equiv ", "±": r"\pm ", "∓": r"\mp ", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap ", "∞": r"\infty ",
-    "√": r"\sqrt ",
-    "°": r"^\circ ", "′": "'", "’": "'", "‘": "'", "。": ".", "、": ",", "∨": ",", "∅": r"\emptyset ",
-    "△": r"\triangle ", "∠": r"\angle ", "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
-    "γ": r"\gamma ", "λ": r"\lambda ", "μ": r"\mu ", "φ": r"\phi ", "ω": r"\omega ", "ℤ": "Z", "ℝ": "R", "ℕ": "N",
-})  # fmt: skip
+_CHARACTERS = str.maketrans(
+    {
+        "−": "-",
+        "–": "-",
+        "‐": "-",
+        "×": r"\times ",
+        "·": r"\times ",
+        "⋅": r"\times ",
+        "*": r"\times ",
+        "÷": "/",
+        "⁄": "/",
+        "∕": "/",
+        "≤": r"\le ",
+        "⩽": r"\le ",
+        "≥": r"\ge ",
+        "⩾": r"\ge ",
+        "≠": r"\ne ",
+        "≈": r"\approx ",
+        "≡": r"\equiv ",
+        "±": r"\pm ",
+        "∓": r"\mp ",
+        "∈": r"\in ",
+        "∪": r"\cup ",
+        "∩": r"\cap ",
+        "∞": r"\infty ",
+        "√": r"\sqrt ",
+        "°": r"^\circ ",
+        "′": "'",
+        "’": "'",
+        "‘": "'",
+        "。": ".",
+        "、": ",",
+        "∨": ",",
+        "∅": r"\emptyset ",
+        "△": r"\triangle ",
+        "∠": r"\angle ",
+        "π": r"\pi ",
+        "θ": r"\theta ",
+        "α": r"\alpha ",
+        "β": r"\beta ",
+        "γ": r"\gamma ",
+        "λ": r"\lambda ",
+        "μ": r"\mu ",
+        "φ": r"\phi ",
+        "ω": r"\omega ",
+        "ℤ": "Z",
+        "ℝ": "R",
+        "ℕ": "N",
+    }
+)
 _ALIASES = {
-    "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge", "neq": "ne", "cdot": "times", "ast": "times",
-    "div": "/", "lvert": "|", "rvert": "|", "vert": "|", "mid": "|", "colon": ":", "lbrace": r"\{", "rbrace": r"\}",
-    "lbrack": "[", "rbrack": "]", "lt": "<", "gt": ">", "varnothing": "emptyset", "bar": "overline", "varphi": "phi",
-    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "rightarrow": "to", "land": ",", "wedge": ",", "lor": ",",
+    "leq": "le",
+    "leqslant": "le",
+    "geq": "ge",
+    "geqslant": "ge",
+    "neq": "ne",
+    "cdot": "times",
+    "ast": "times",
+    "div": "/",
+    "lvert": "|",
+    "rvert": "|",
+    "vert": "|",
+    "mid": "|",
+    "colon": ":",
+    "lbrace": r"\{",
+    "rbrace": r"\}",
+    "lbrack": "[",
+    "rbrack": "]",
+    "lt": "<",
+    "gt": ">",
+    "varnothing": "emptyset",
+    "bar": "overline",
+    "varphi": "phi",
+    "dfrac": "frac",
+    "tfrac": "frac",
+    "cfrac": "frac",
+    "rightarrow": "to",
+    "land": ",",
+    "wedge": ",",
+    "lor": ",",
     "vee": ",",
-}  # fmt: skip
+}
 _BROKEN_NE = re.compile(r"\n(?=eq?(?![A-Za-z]))eq?")  # \neq or \ne where an escape was taken for a line break
 _ORDER = re.compile(r"\s*([<>≤≥≠]|\\(?:leq?|geq?|neq?|leqslant|geqslant|lt|gt)(?![A-Za-z]))\s*")
 _ORDERS = {
-    "≤": "<=", "le": "<=", "leq": "<=", "leqslant": "<=", "≥": ">=", "ge": ">=", "geq": ">=", "geqslant": ">=",
-    "lt": "<", "gt": ">", "≠": "ne", "neq": "ne",
-}  # fmt: skip
+    "≤": "<=",
+    "le": "<=",
+    "leq": "<=",
+    "leqslant": "<=",
+    "≥": ">=",
+    "ge": ">=",
+    "geq": ">=",
+    "geqslant": ">=",
+    "lt": "<",
+    "gt": ">",
+    "≠": "ne",
+    "neq": "ne",
+}
 _LEFT_RIGHT = re.compile(r"\\(?:left|right)\s*(?![A-Za-z])")
 _FUNCTIONS = "sqrt|sin|cos|tan|cot|sec|csc|ln|log|arcsin|arccos|arctan"
 _UNITS = (
@@ -171,56 +247,77 @@ _OF_A_KIND = re.compile(
     rf"|{_KINDS}\s+{_NAMES}(?![A-Za-z=])|{_NAMES}\s*[为是]\s*(?:任意)?(?:整数|实数))\s*[)）]?"
 )
 _NUMERALS = {
-    "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8",
-    "nine": "9", "ten": "10", "eleven": "11", "twelve": "12",
-}  # fmt: skip
+    "zero": "0",
+    "one": "1",
+    "two": "2",
+    "three": "3",
+    "four": "4",
+    "five": "5",
+    "six": "6",
+    "seven": "7",
+    "eight": "8",
+    "nine": "9",
+    "ten": "10",
+    "eleven": "11",
+    "twelve": "12",
+}
 _FRACTION = r"\\[dtc]?frac(?![A-Za-z])\s*"
-_SPELLINGS = [(re.compile(pattern), spelling) for pattern, spelling in [
-    (r"\\\\(?:\[[^\[\]]*\])?", " \x00 "),  # a matrix's next row
-    (r"\\(?:left|right)\s*\.|\\(?:left|right|[Bb]igg?[lrm]?|displaystyle|textstyle|limits|boxed)(?![A-Za-z])", " "),
-    (r"\\phantom\s*(?:\{[^{}]*\}|[-+])", ""),
-    (r"(?<=\d)\s*(?:,\s*\\!|\\!\s*,|\{,\}|\\,)\s*(?=\d{3}(?!\d))", ""),
-    (r"\\!", ""),
-    (r"\\[,;: ]|\\q?quad(?![A-Za-z])|~|\\(?:thinspace|enspace)(?![A-Za-z])", " "),
-    (r"\\?\$|[€£¥￥]|\\[()\[\]]", " "),
-    (r"\\?%|(?<![A-Za-z])(?:percent|per cent)(?![A-Za-z])", "%"),
-    (r"(?<![\d,.(\[])(?<![(\[]-)(\d{1,3})((?:,\d{3})+)(?![\d,]|\s*(?:\^\s*\\circ)?[)\]])",  # (1,234) is a pair
-     lambda found: found[1] + found[2].replace(",", "")),
-    (r"(?<![\d,./}])(?<![\d}] )(\d{1,3})((?: \d{3})+)(?!\s*[\d/]|\s*\\[dt]?frac)",
-     lambda found: found[1] + found[2].replace(" ", "")),
-    (rf"{_FRACTION}(\d|[A-Za-z])", r"\\frac{\1}"),
-    (rf"{_FRACTION}(\\[A-Za-z]+)", r"\\frac{\1}"),
-    (r"(?<![\d.])\.(?=\d)", "0."),
-    (r"\\dot\s*\{?(\d)\}?(\d*)\\dot\s*\{?(\d)\}?", r"\\overline{\1\2\3}"),
-    (r"\\(?:dot|overline|bar)\s*\{?(\d+)\}?", r" \\overline{\1}"),
-    (r"(\.\d*)\((\d+)\)", r"\1 \\overline{\2}"),
-    (r"(?<=\.) \\overline", r"0 \\overline"),
-    (r"(\d)[eE]([-+]?\d+)(?!\w)", r"\1\\times 10^{\2}"),
-    (r"(?<![\d.])1\s*\\(?:times|cdot)\s*(?=10\s*\^)", ""),
-    (r"\*\*", "^"),
-    (r"(?<![A-Za-z\\])([A-Za-z]\s*)\\in(?![A-Za-z])(?=\s*[(\[])", r"\1="),  # of an interval
-    (r"(?<![A-Za-z\\])([A-Z]\s*)(?=\([^()]*,[^()]*\))", r"\1="),  # a point's coordinates
-    (r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|\\degrees?(?![A-Za-z])", r"\\circ "),
-    (r"\^\s*\{\s*((?:\\prime\s*|')+)\}|\^\s*(\\prime(?![A-Za-z])|')", r"\1\2 "),
-    (r"\\prime(?![A-Za-z])", "'"),
-    (rf"(?<![\\A-Za-z])({_FUNCTIONS}|pi|infty)(?![A-Za-z])", r"\\\1 "),
-    (r"\\sqrt\s*\[([^\[\]]*)\]", r"\\sqrt \1 "),
-    (r"(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])", ""),
-]]  # fmt: skip
+_SPELLINGS = [
+    (re.compile(pattern), spelling)
+    for pattern, spelling in [
+        (r"\\\\(?:\[[^\[\]]*\])?", " \x00 "),  # a matrix's next row
+        (r"\\(?:left|right)\s*\.|\\(?:left|right|[Bb]igg?[lrm]?|displaystyle|textstyle|limits|boxed)(?![A-Za-z])", " "),
+        (r"\\phantom\s*(?:\{[^{}]*\}|[-+])", ""),
+        (r"(?<=\d)\s*(?:,\s*\\!|\\!\s*,|\{,\}|\\,)\s*(?=\d{3}(?!\d))", ""),
+        (r"\\!", ""),
+        (r"\\[,;: ]|\\q?quad(?![A-Za-z])|~|\\(?:thinspace|enspace)(?![A-Za-z])", " "),
+        (r"\\?\$|[€£¥￥]|\\[()\[\]]", " "),
+        (r"\\?%|(?<![A-Za-z])(?:percent|per cent)(?![A-Za-z])", "%"),
+        (
+            r"(?<![\d,.(\[])(?<![(\[]-)(\d{1,3})((?:,\d{3})+)(?![\d,]|\s*(?:\^\s*\\circ)?[)\]])",  # (1,234) is a pair
+            lambda found: found[1] + found[2].replace(",", ""),
+        ),
+        (
+            r"(?<![\d,./}])(?<![\d}] )(\d{1,3})((?: \d{3})+)(?!\s*[\d/]|\s*\\[dt]?frac)",
+            lambda found: found[1] + found[2].replace(" ", ""),
+        ),
+        (rf"{_FRACTION}(\d|[A-Za-z])", r"\\frac{\1}"),
+        (rf"{_FRACTION}(\\[A-Za-z]+)", r"\\frac{\1}"),
+        (r"(?<![\d.])\.(?=\d)", "0."),
+        (r"\\dot\s*\{?(\d)\}?(\d*)\\dot\s*\{?(\d)\}?", r"\\overline{\1\2\3}"),
+        (r"\\(?:dot|overline|bar)\s*\{?(\d+)\}?", r" \\overline{\1}"),
+        (r"(\.\d*)\((\d+)\)", r"\1 \\overline{\2}"),
+        (r"(?<=\.) \\overline", r"0 \\overline"),
+        (r"(\d)[eE]([-+]?\d+)(?!\w)", r"\1\\times 10^{\2}"),
+        (r"(?<![\d.])1\s*\\(?:times|cdot)\s*(?=10\s*\^)", ""),
+        (r"\*\*", "^"),
+        (r"(?<![A-Za-z\\])([A-Za-z]\s*)\\in(?![A-Za-z])(?=\s*[(\[])", r"\1="),  # of an interval
+        (r"(?<![A-Za-z\\])([A-Z]\s*)(?=\([^()]*,[^()]*\))", r"\1="),  # a point's coordinates
+        (r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|\\degrees?(?![A-Za-z])", r"\\circ "),
+        (r"\^\s*\{\s*((?:\\prime\s*|')+)\}|\^\s*(\\prime(?![A-Za-z])|')", r"\1\2 "),
+        (r"\\prime(?![A-Za-z])", "'"),
+        (rf"(?<![\\A-Za-z])({_FUNCTIONS}|pi|infty)(?![A-Za-z])", r"\\\1 "),
+        (r"\\sqrt\s*\[([^\[\]]*)\]", r"\\sqrt \1 "),
+        (r"(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])", ""),
+    ]
+]
 _WRAPPER = r"\\(?:text\w*|mbox|math(?!op|ring)[a-z]+|operatorname\*?|boldsymbol|bm|rm|bf|it)(?![A-Za-z])\s*"
 _WRAPPED, _WRAPPER = re.compile(_WRAPPER + r"\{([^{}]*)\}"), re.compile(_WRAPPER)
-_WORDS = [(re.compile(rf"(?<![A-Za-z\\])(?:{pattern})(?![A-Za-z])", re.IGNORECASE), spelling) for pattern, spelling in [
-    (r"(?:the\s+)?(?:final\s+)?(?:answer|solution|value)\s*(?:is|are|:)(?:\s+(?=the\b))?", " "),
-    (r"(?:therefore|thus|hence|so)\s*,?(?=\s)", " "),
-    (r"(?:is\s+)?(?:no\s+less\s+than|at\s+least|greater\s+than\s+or\s+equal\s+to)", r" \\ge "),
-    (r"(?:is\s+)?(?:no\s+more\s+than|at\s+most|less\s+than\s+or\s+equal\s+to)", r" \\le "),
-    (r"(?:is\s+)?(?:less|smaller|fewer)\s+than", " < "),
-    (r"(?:is\s+)?(?:greater|more|larger)\s+than", " > "),
-    (r"(?:negative|minus)(?=[\s~]*[\\\d({A-Za-z])", "-"),
-    (r"or|and|或|和", " , "),
-    (r"(?:the|an?)(?=\s+[A-Za-z]{2,})", " "),
-    ("|".join(_NUMERALS), lambda found: f" {_NUMERALS[found[0].lower()]} "),
-]]  # fmt: skip
+_WORDS = [
+    (re.compile(rf"(?<![A-Za-z\\])(?:{pattern})(?![A-Za-z])", re.IGNORECASE), spelling)
+    for pattern, spelling in [
+        (r"(?:the\s+)?(?:final\s+)?(?:answer|solution|value)\s*(?:is|are|:)(?:\s+(?=the\b))?", " "),
+        (r"(?:therefore|thus|hence|so)\s*,?(?=\s)", " "),
+        (r"(?:is\s+)?(?:no\s+less\s+than|at\s+least|greater\s+than\s+or\s+equal\s+to)", r" \\ge "),
+        (r"(?:is\s+)?(?:no\s+more\s+than|at\s+most|less\s+than\s+or\s+equal\s+to)", r" \\le "),
+        (r"(?:is\s+)?(?:less|smaller|fewer)\s+than", " < "),
+        (r"(?:is\s+)?(?:greater|more|larger)\s+than", " > "),
+        (r"(?:negative|minus)(?=[\s~]*[\\\d({A-Za-z])", "-"),
+        (r"or|and|或|和", " , "),
+        (r"(?:the|an?)(?=\s+[A-Za-z]{2,})", " "),
+        ("|".join(_NUMERALS), lambda found: f" {_NUMERALS[found[0].lower()]} "),
+    ]
+]
 _WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
 _LEADING = re.compile(r"^\s*\\approx(?![A-Za-z])")
 _ENVIRONMENT = re.compile(r"\\begin\s*\{(\w+)\*?\}(?:\{[clr|]*\})?((?:(?!\\begin).)*?)\\end\s*\{\1\*?\}", re.DOTALL)

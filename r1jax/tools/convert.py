@@ -100,16 +100,23 @@ def convert(
 
 
 def save_hf(
-    folder: pathlib.Path, params: Params, cfg: ModelConfig, tokenizer: Tokenizer,
-    hf_config: Mapping[str, Any] | None, max_shard_bytes: int, beside: Mapping[str, bytes] = MappingProxyType({}),
-) -> None:  # fmt: skip
+    folder: pathlib.Path,
+    params: Params,
+    cfg: ModelConfig,
+    tokenizer: Tokenizer,
+    hf_config: Mapping[str, Any] | None,
+    max_shard_bytes: int,
+    beside: Mapping[str, bytes] = MappingProxyType({}),
+) -> None:
     """Writes a Hugging Face folder: the tokenizer, how to end a text, the weights, config.json and, last, checksums."""
     if isinstance(tokenizer, SentencePieceTokenizer):
         if not tokenizer.export(folder):
             say("no tokenizer.json, as this SentencePiece model changes texts: transformers needs sentencepiece for it")
         elif cfg.attention_bias:
-            say("transformers' AutoTokenizer takes the tokenizer of every Qwen2 for Qwen's own and gives other ids: "
-                "open this one with transformers.PreTrainedTokenizerFast")  # fmt: skip
+            say(
+                "transformers' AutoTokenizer takes the tokenizer of every Qwen2 for Qwen's own and gives other ids: "
+                "open this one with transformers.PreTrainedTokenizerFast"
+            )
     else:
         tokenizer.save(folder)
     ends = {"eos_token_id": list(tokenizer.eos_ids), "pad_token_id": tokenizer.pad_id}
@@ -132,8 +139,12 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The exit status, see `config.exit_status`."""
-    parser = argparse.ArgumentParser(prog="r1jax.tools.convert", description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="r1jax.tools.convert",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("source", metavar="SRC", type=path_given, help="the model to read")
     parser.add_argument("target", metavar="DST", type=path_given, help="the folder to write")
     parser.add_argument("--to", choices=("r1jax", "hf"), help="what to write; by default the other kind")

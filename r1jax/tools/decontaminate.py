@@ -55,8 +55,9 @@ def run(args: argparse.Namespace) -> None:
         copies.update(name for name, hit in found.items() if hit.share >= _COPY)
         if found:
             most = max(found.values(), key=lambda hit: hit.share)
-            dropped.append({"id": row.get("id", line), "collides": most.id, "shared": most.shared,
-                            "share": round(most.share, 3)})  # fmt: skip
+            dropped.append(
+                {"id": row.get("id", line), "collides": most.id, "shared": most.shared, "share": round(most.share, 3)}
+            )
         else:
             kept.append(row)
 
@@ -70,11 +71,15 @@ def run(args: argparse.Namespace) -> None:
         table.add_column(title, justify="right")
     for name, found in sets.items():
         count = by_set[name]
-        table.add_row(console_cell(name), f"{len(found):,}", f"{count:,}", f"{count / rows:.2%}",
-                      f"{copies[name]:,}")  # fmt: skip
+        table.add_row(console_cell(name), f"{len(found):,}", f"{count:,}", f"{count / rows:.2%}", f"{copies[name]:,}")
     most = sum(row["share"] >= _COPY for row in dropped)
-    table.add_row("any of them", f"{sum(map(len, sets.values())):,}", f"{len(dropped):,}",
-                  f"{len(dropped) / rows:.2%}", f"{most:,}")  # fmt: skip
+    table.add_row(
+        "any of them",
+        f"{sum(map(len, sets.values())):,}",
+        f"{len(dropped):,}",
+        f"{len(dropped) / rows:.2%}",
+        f"{most:,}",
+    )
     console = rich.console.Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     console.print(f"{len(kept):,} rows: {args.out}", soft_wrap=True, markup=False, highlight=False)
@@ -82,8 +87,12 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The exit status, see `config.exit_status`."""
-    parser = argparse.ArgumentParser(prog="r1jax.tools.decontaminate", description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="r1jax.tools.decontaminate",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("file", type=path_given, metavar="FILE", help="JSONL")
     parser.add_argument("--against", required=True, nargs="+", metavar="NAME|FILE", help="evaluations to keep clear of")
     parser.add_argument("--data", default="", help="the folder of the benchmarks' files")

@@ -174,8 +174,9 @@ def grade_rows(rows: Sequence[Row], name: str, workers: Workers, cfg: GraderConf
 def _rollout(row: Row, name: str, marker: str) -> Rollout:
     question = row.question
     metadata = {key: value for key, value in question.items() if key not in _NOT_FOR_GRADERS}
-    prompt = Prompt(question["id"], question["prompt"], question["answer"], f"{row.grader}:{name}",
-                    metadata=metadata, marker=marker)  # fmt: skip
+    prompt = Prompt(
+        question["id"], question["prompt"], question["answer"], f"{row.grader}:{name}", metadata=metadata, marker=marker
+    )
     return Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), question["response"], "stop")
 
 
@@ -241,17 +242,23 @@ def run(args: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(
-        prog="python -m r1jax.tools.grade", description=__doc__.replace("GRADERS", ", ".join(grader_table.GRADERS)),
-        allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+        prog="python -m r1jax.tools.grade",
+        description=__doc__.replace("GRADERS", ", ".join(grader_table.GRADERS)),
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     found.add_argument("file", metavar="FILE", help="JSONL of prompt, answer and response; -: standard input")
     found.add_argument("--out", type=path_given, metavar="OUT", help="JSONL of the graded rows; by default none")
     found.add_argument("--grader", default="", metavar="NAME", help="of all rows; by default each row's own")
     found.add_argument("--workers", default=2, type=int, help="grader processes; %(default)s")
     found.add_argument("--timeout", default=10.0, type=float, help="seconds for an answer, or a program; %(default)s")
     found.add_argument("--partial-credit", action="store_true", help="score a program by the share of tests it passes")
-    found.add_argument("--marker", default="", help="of the cold-start form MARKER thought MARKER summary; by default "
-                                                    "a response is read by its <think> and <answer> tags")  # fmt: skip
+    found.add_argument(
+        "--marker",
+        default="",
+        help="of the cold-start form MARKER thought MARKER summary; by default "
+        "a response is read by its <think> and <answer> tags",
+    )
     return found
 
 

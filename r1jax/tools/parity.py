@@ -107,8 +107,14 @@ class Ours:
                 return ""
 
         prompts = [Prompt(str(row), "?", "", "", ids=tuple(map(int, tokens))) for row, tokens in enumerate(ids)]
-        sampling = SamplingConfig(new_tokens, Truncation(temperature=0.0), slots=len(ids), window=4,
-                                  prefill_rows=len(ids), bucket=ids.shape[1] + new_tokens)  # fmt: skip
+        sampling = SamplingConfig(
+            new_tokens,
+            Truncation(temperature=0.0),
+            slots=len(ids),
+            window=4,
+            prefill_rows=len(ids),
+            bucket=ids.shape[1] + new_tokens,
+        )
         mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
         with jax.set_mesh(mesh):
             engine = Engine(self.cfg, sampling, Endless(), mesh)
@@ -118,8 +124,9 @@ class Ours:
         """Of the mean next-token loss over all rows, under the checkpoint's names and in its layout."""
         B, T = ids[:, 1:].shape
         positions = np.broadcast_to(np.arange(T, dtype=np.int32), (B, T))
-        batch = Batch(ids[:, :-1], ids[:, 1:], positions, np.ones((B, T), np.int32),
-                      np.full((B, T), 1 / (B * T), np.float32))  # fmt: skip
+        batch = Batch(
+            ids[:, :-1], ids[:, 1:], positions, np.ones((B, T), np.int32), np.full((B, T), 1 / (B * T), np.float32)
+        )
         loss = jax.jit(jax.grad(lambda params: cross_entropy_loss(params, self.cfg, batch, T, AuxiliaryConfig(0.0))[0]))
         grads = loss(self.params)
         return {piece.name: part_on_host(at(grads, piece.path), piece) for piece in self.pieces if not piece.copy}
@@ -151,8 +158,11 @@ def compare(ours: Ours, theirs: Model, ids: np.ndarray, lengths: np.ndarray) -> 
     found["cached"] = relative(ours.decoded_logits(ids, T // 2), whole)
     for side in ("right", "left"):
         real = count < lengths[:, None] if side == "right" else count >= T - lengths[:, None]
-        tokens = np.where(real, ids, 0) if side == "right" else np.where(
-            real, np.stack([np.roll(row, T - n) for row, n in zip(ids, lengths, strict=True)]), 0)  # fmt: skip
+        tokens = (
+            np.where(real, ids, 0)
+            if side == "right"
+            else np.where(real, np.stack([np.roll(row, T - n) for row, n in zip(ids, lengths, strict=True)]), 0)
+        )
         positions = np.maximum(np.cumsum(real, axis=1) - 1, 0).astype(np.int32)
         mine = ours.logits(tokens.astype(np.int32), positions, real.astype(np.int32))
         found[f"{side}-padded"] = relative(mine[real], their_logits(theirs, tokens, real.astype(np.int32))[real])
@@ -162,9 +172,14 @@ def compare(ours: Ours, theirs: Model, ids: np.ndarray, lengths: np.ndarray) -> 
     packed = ours.logits(batch.tokens, batch.positions, batch.segments)
     for piece in pieces:
         theirs_alone = their_logits(theirs, piece[None])[0]
-        row, start = next((r, t) for r in range(B) for t in range(T - len(piece) + 1)
-                          if batch.positions[r, t] == 0 and batch.segments[r, t]
-                          and np.array_equal(batch.tokens[r, t : t + len(piece)], piece))  # fmt: skip
+        row, start = next(
+            (r, t)
+            for r in range(B)
+            for t in range(T - len(piece) + 1)
+            if batch.positions[r, t] == 0
+            and batch.segments[r, t]
+            and np.array_equal(batch.tokens[r, t : t + len(piece)], piece)
+        )
         deviation = relative(packed[row, start : start + len(piece)], theirs_alone)
         found["packed"] = max(found.get("packed", 0.0), deviation)
     return found
@@ -185,16 +200,22 @@ def compare_greedy(ours: Ours, theirs: Model, ids: np.ndarray, new_tokens: int) 
     """The share of greedily generated tokens that are the same, up to each row's first difference."""
     import torch
 
-    generated = theirs.generate(torch.tensor(ids), attention_mask=torch.ones(ids.shape, dtype=torch.long),
-                                max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=False)  # fmt: skip
+    generated = theirs.generate(
+        torch.tensor(ids),
+        attention_mask=torch.ones(ids.shape, dtype=torch.long),
+        max_new_tokens=new_tokens,
+        min_new_tokens=new_tokens,
+        do_sample=False,
+    )
     same = ours.greedy(ids, new_tokens) == generated[:, ids.shape[1] :].numpy()
     return float(np.logical_and.accumulate(same, axis=1).mean())
 
 
 def main(argv: list[str] | None = None) -> int:
     """Compares a checkpoint on its own tokens; exit status 1 where a deviation is above 1e-4."""
-    parser = argparse.ArgumentParser(prog="r1jax.tools.parity", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="r1jax.tools.parity", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=path_given, help="a Hugging Face folder")
     parser.add_argument("--length", type=int, default=64, help="tokens a row")
     args = parser.parse_args(argv)

@@ -40,10 +40,17 @@ def problem_rows(seed: int, count: int, held_out: bool) -> list[Row]:
     side = "test" if held_out else "training"
     for index in itertools.count():
         asked = world.question(random.Random(f"problem/{side}/{seed}/{index}"), HELD_OUT, held_out)
-        rows.setdefault(asked.text, {
-            "id": f"reasoning-{side}-{index}", "prompt": asked.text, "answer": str(asked.problem.answer),
-            "grader": "maths", "language": asked.language, "kind": asked.problem.kind,
-        })  # fmt: skip
+        rows.setdefault(
+            asked.text,
+            {
+                "id": f"reasoning-{side}-{index}",
+                "prompt": asked.text,
+                "answer": str(asked.problem.answer),
+                "grader": "maths",
+                "language": asked.language,
+                "kind": asked.problem.kind,
+            },
+        )
         if len(rows) == count:
             return list(rows.values())
 
@@ -52,11 +59,17 @@ def request_rows(held_out: bool) -> list[Row]:
     """All general requests of one side. An open one's answer is a good reply to it, for judges to compare with."""
     side = "test" if held_out else "training"
     return [
-        {"id": f"general-{side}-{index}", "prompt": request.question,
-         "answer": request.answer if request.grader == "exact" else request.polite,
-         "grader": request.grader, "language": request.language, "kind": request.kind, "thought": "optional"}
+        {
+            "id": f"general-{side}-{index}",
+            "prompt": request.question,
+            "answer": request.answer if request.grader == "exact" else request.polite,
+            "grader": request.grader,
+            "language": request.language,
+            "kind": request.kind,
+            "thought": "optional",
+        }
         for index, request in enumerate(world.requests_of(HELD_OUT, held_out))
-    ]  # fmt: skip
+    ]
 
 
 def files(seed: int, marker: str) -> Iterator[tuple[str, list[Row]]]:
@@ -90,8 +103,12 @@ def write(folder: pathlib.Path, seed: int, marker: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The exit status, see `config.exit_status`."""
-    parser = argparse.ArgumentParser(prog="r1jax.tools.write_miniworld", description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="r1jax.tools.write_miniworld",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("out", type=path_given, help="the folder to write into")
     parser.add_argument("--seed", type=int, default=0, help="of problems, pairs and responses; %(default)s")
     parser.add_argument("--marker", default="", help="of the cold-start form, for thoughts; by default those of tags")

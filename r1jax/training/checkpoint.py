@@ -90,8 +90,10 @@ class Checkpoints:
             raise
         except Exception as error:
             folder = self._manager.directory / str(step)
-            raise ValueError(f"cannot read the state in {folder}; delete that folder to resume from an earlier one: "
-                             f"{one_line(error)}") from error
+            raise ValueError(
+                f"cannot read the state in {folder}; delete that folder to resume from an earlier one: "
+                f"{one_line(error)}"
+            ) from error
         return step, dict(restored.items())
 
     def save(self, finished: int, trees: dict[str, Any]) -> None:
@@ -161,12 +163,15 @@ def _set_damaged_aside(folder: pathlib.Path) -> None:
         damaged.append((steps.pop(), fault))
     if damaged and not steps:
         faults = "; ".join(f"{path.name}: {fault}" for path, fault in damaged)
-        raise ValueError(f"all states in {folder} are damaged ({faults}): copy them again, or delete that folder to "
-                         f"begin anew")  # fmt: skip
+        raise ValueError(
+            f"all states in {folder} are damaged ({faults}): copy them again, or delete that folder to begin anew"
+        )
     for path, fault in damaged:
         aside = folder.with_name(DAMAGED) / path.name
-        say(f"the state in {path} is damaged: {fault}; it is set aside in {aside}, and the run goes on from step "
-            f"{steps[-1].name}")  # fmt: skip
+        say(
+            f"the state in {path} is damaged: {fault}; it is set aside in {aside}, and the run goes on from step "
+            f"{steps[-1].name}"
+        )
         if jax.process_index() == 0:
             shutil.rmtree(aside, ignore_errors=True)
             aside.parent.mkdir(exist_ok=True)
@@ -176,9 +181,13 @@ def _set_damaged_aside(folder: pathlib.Path) -> None:
 
 
 def save_model(
-    folder: pathlib.Path, params: Params, cfg: ModelConfig, tokenizer: Tokenizer,
-    hf_config: Mapping[str, Any] | None = None, beside: Mapping[str, bytes] = MappingProxyType({}),
-) -> None:  # fmt: skip
+    folder: pathlib.Path,
+    params: Params,
+    cfg: ModelConfig,
+    tokenizer: Tokenizer,
+    hf_config: Mapping[str, Any] | None = None,
+    beside: Mapping[str, bytes] = MappingProxyType({}),
+) -> None:
     """Writes a model folder: `params/` (Orbax), the tokenizer, checksums, and last `model.json`, which marks it whole.
 
     Args:
@@ -246,8 +255,9 @@ class _ModelFolder:
         for file in (folder, *folder.rglob("*")):
             if file.is_symlink() or not file.is_dir():
                 exists(file, self.folder)  # which refuses what Orbax should not open
-        checksums.refuse_damage(self.folder, lambda name: name.startswith(f"{PARAMS}/"),
-                                reporter(f"checking {self.folder}"), shared=True)  # fmt: skip
+        checksums.refuse_damage(
+            self.folder, lambda name: name.startswith(f"{PARAMS}/"), reporter(f"checking {self.folder}"), shared=True
+        )
         with _orbax().StandardCheckpointer() as checkpointer:
             try:
                 present = checkpointer.metadata(folder).item_metadata.tree
@@ -257,7 +267,10 @@ class _ModelFolder:
             target = jax.tree.map(
                 lambda abstract, spec, found: jax.ShapeDtypeStruct(
                     abstract.shape, stored_dtype(spec, dtype, found.dtype), sharding=abstract.sharding
-                ), core.abstract(specs, TRAIN_RULES, mesh), specs, present
+                ),
+                core.abstract(specs, TRAIN_RULES, mesh),
+                specs,
+                present,
             )
             try:
                 params = checkpointer.restore(folder, target)
@@ -272,14 +285,19 @@ class _ModelFolder:
 
 def _check_shapes(specs: Params, present: Params, folder: pathlib.Path) -> None:
     """Raises ValueError where a folder's weights are not those that its model.json describes."""
-    wanted, there = ({jax.tree_util.keystr(path): tuple(leaf.shape) for path, leaf in leaves} for leaves in (
-        jax.tree_util.tree_leaves_with_path(specs, is_leaf=lambda node: isinstance(node, core.ParamSpec)),
-        jax.tree_util.tree_leaves_with_path(present),
-    ))  # fmt: skip
+    wanted, there = (
+        {jax.tree_util.keystr(path): tuple(leaf.shape) for path, leaf in leaves}
+        for leaves in (
+            jax.tree_util.tree_leaves_with_path(specs, is_leaf=lambda node: isinstance(node, core.ParamSpec)),
+            jax.tree_util.tree_leaves_with_path(present),
+        )
+    )
     for name in sorted(wanted.keys() | there.keys()):
         if wanted.get(name) != there.get(name):
-            raise ValueError(f"{folder} does not hold the weights that {MODEL} describes: {name} is {there.get(name)}, "
-                             f"should be {wanted.get(name)}")  # fmt: skip
+            raise ValueError(
+                f"{folder} does not hold the weights that {MODEL} describes: {name} is {there.get(name)}, "
+                f"should be {wanted.get(name)}"
+            )
 
 
 def open_model(path: pathlib.Path) -> ModelFile:
@@ -298,8 +316,10 @@ def open_model(path: pathlib.Path) -> ModelFile:
     if exists(path / MODEL):
         cfg = config.parse(ModelConfig, read_object(path / MODEL), str(path / MODEL))
         if not (path / PARAMS).is_dir():
-            raise FileNotFoundError(f"{path} is a part of a model folder: it has a {MODEL} and no {PARAMS}/ with the "
-                                    f"weights; copy the whole folder")  # fmt: skip
+            raise FileNotFoundError(
+                f"{path} is a part of a model folder: it has a {MODEL} and no {PARAMS}/ with the "
+                f"weights; copy the whole folder"
+            )
         return _ModelFolder(cfg, read_object(path / HF_CONFIG) if exists(path / HF_CONFIG) else None, path)
     if exists(path / "config.json"):
         return hf.open_folder(path)
@@ -321,8 +341,10 @@ def load_tokenizer(path: pathlib.Path, cfg: ModelConfig) -> Tokenizer:
     """
     tokenizer = text.load(pathlib.Path(path))
     if tokenizer.vocab_size > cfg.vocab_size:
-        raise ValueError(f"{path}: the tokenizer has {tokenizer.vocab_size} ids and the model's table {cfg.vocab_size} "
-                         f"rows: they do not belong together")  # fmt: skip
+        raise ValueError(
+            f"{path}: the tokenizer has {tokenizer.vocab_size} ids and the model's table {cfg.vocab_size} "
+            f"rows: they do not belong together"
+        )
     return tokenizer
 
 
@@ -357,7 +379,9 @@ def reporter(what: str, every: float = 5.0) -> Progress:
         if now - (began if done == total else said) < every:
             return
         said, rate = now, done / (now - began)
-        say(f"{what}: {done / 1e9:.1f} of {total / 1e9:.1f} GB, {rate / 1e9:.2f} GB/s, "
-            f"{clock((total - done) / rate)} left")
+        say(
+            f"{what}: {done / 1e9:.1f} of {total / 1e9:.1f} GB, {rate / 1e9:.2f} GB/s, "
+            f"{clock((total - done) / rate)} left"
+        )
 
     return report

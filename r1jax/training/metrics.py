@@ -100,8 +100,15 @@ class MetricsWriter:
         profile_at: step at which a three-step `jax.profiler` trace begins, -1 for none; it goes to `workdir/profile`.
     """
 
-    def __init__(self, workdir: pathlib.Path, start: int, total: int, show: Mapping[str, str], every: int = 1,
-                 profile_at: int = -1):
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        start: int,
+        total: int,
+        show: Mapping[str, str],
+        every: int = 1,
+        profile_at: int = -1,
+    ):
         self._path, self._total, self._show, self._every = workdir / "metrics.jsonl", total, show, every
         self._profile_at, self._workdir = profile_at, workdir
         self._start, self._began, self._second_began = start, time.monotonic(), 0.0
@@ -134,8 +141,10 @@ class MetricsWriter:
             named = ((name, spec) for name, spec in self._show.items() if name in metrics)
             shown = "  ".join(f"{name} {format(metrics[name], spec)}" for name, spec in named)
             if skipped:
-                pace = (f"{skipped:.0%} of its updates skipped: gradient not finite, "
-                        f"{metrics.get(SKIPPED_IN_A_ROW, 0.0):.0f} in a row; {pace}")  # fmt: skip
+                pace = (
+                    f"{skipped:.0%} of its updates skipped: gradient not finite, "
+                    f"{metrics.get(SKIPPED_IN_A_ROW, 0.0):.0f} in a row; {pace}"
+                )
             say(f"step {step + 1}/{self._total}  {shown}  {pace}")
 
     def _start_trace(self) -> None:

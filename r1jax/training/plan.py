@@ -39,8 +39,10 @@ def update_bytes(
 ) -> dict[str, int]:
     """Bytes on one device of what an update adds, with `rows` rows at a time; see `activation_bytes`."""
     copies = 1 if microbatches == 1 else 2  # the sum, and what is added to it
-    return {"gradients": copies * nbytes(state.params),
-            "activations": activation_bytes(model, rows, tokens, chunk, mesh)}  # fmt: skip
+    return {
+        "gradients": copies * nbytes(state.params),
+        "activations": activation_bytes(model, rows, tokens, chunk, mesh),
+    }
 
 
 def sampler_bytes(model: ModelConfig, mesh: Mesh, slots: int, length: int) -> dict[str, int]:
@@ -115,8 +117,10 @@ def say_plan(mesh: Mesh, always: Mapping[str, int], phases: Mapping[str, Mapping
     named = ", ".join(f"{name} {amount(size)}" for name, size in {**always, **parts}.items() if size)
     here = sum(device.process_index == jax.process_index() for device in devices)
     shared = f"; {amount(total * here)} for this process's devices, which share its memory"
-    say(f"memory: about {amount(total)} a device while {phase}, besides the program itself: {named}"
-        + (shared if devices[0].platform == "cpu" and here > 1 else ""))
+    say(
+        f"memory: about {amount(total)} a device while {phase}, besides the program itself: {named}"
+        + (shared if devices[0].platform == "cpu" and here > 1 else "")
+    )
     say(f"a step: {step}")
 
 

@@ -82,9 +82,11 @@ class SkippedUpdates:
 
     def _advice(self) -> str:
         cfg = self._cfg
-        return (f"In another workdir, try a lower optimizer.learning_rate (it is {cfg.learning_rate:g}) or "
-                f"optimizer.clip_norm ({cfg.clip_norm:g}), a longer optimizer.warmup_steps ({cfg.warmup_steps}), or "
-                "float32 as compute.dtype")  # fmt: skip
+        return (
+            f"In another workdir, try a lower optimizer.learning_rate (it is {cfg.learning_rate:g}) or "
+            f"optimizer.clip_norm ({cfg.clip_norm:g}), a longer optimizer.warmup_steps ({cfg.warmup_steps}), or "
+            "float32 as compute.dtype"
+        )
 
 
 def applied(state: TrainState) -> int:

@@ -72,9 +72,13 @@ def _balance(params: Params, metrics: Metrics, rate: float) -> tuple[Params, Met
 
 
 def make_update(
-    loss: Loss, tx: optax.GradientTransformation, specs: Params, mesh: Mesh, microbatches: int = 1,
+    loss: Loss,
+    tx: optax.GradientTransformation,
+    specs: Params,
+    mesh: Mesh,
+    microbatches: int = 1,
     bias_rate: float = 0.0,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:  # fmt: skip
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Compiles (state, batch) -> (state, metrics); the old state's memory is reused.
 
     Metrics named `load/<stack>` become measures of the experts' balance, and move the stack's selection biases by

@@ -141,13 +141,15 @@ def _statement(thought: str, answer: int, hand: str, rng: random.Random) -> str:
 
 
 def _broken_tags(thought: str, answer: str, rng: random.Random) -> str:
-    return rng.choice([
-        f"<think> {thought} </think> {answer}",
-        f"<think> {thought}. The answer is {answer}",
-        f"<answer> {answer} </answer>",
-        f"{thought} <answer> {answer} </answer>",
-        f"<think> {thought} </answer>",
-    ])  # fmt: skip
+    return rng.choice(
+        [
+            f"<think> {thought} </think> {answer}",
+            f"<think> {thought}. The answer is {answer}",
+            f"<answer> {answer} </answer>",
+            f"{thought} <answer> {answer} </answer>",
+            f"<think> {thought} </answer>",
+        ]
+    )
 
 
 def _drill(rng: random.Random, share: float) -> str:

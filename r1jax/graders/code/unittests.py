@@ -56,8 +56,9 @@ def run(name: str, program: str, tests: Mapping[str, str], cfg: CodeConfig) -> G
     passed: set[str] = set()
     limits = dataclasses.replace(cfg, time_s=cfg.total_s)
     for module in {test.partition(".")[0] for test in wanted}:
-        outcome = programs.run(pack.command("unittest_runner", module), limits, files={**pack.files(), **files},
-                              stdin=f"{code}\n".encode())  # fmt: skip
+        outcome = programs.run(
+            pack.command("unittest_runner", module), limits, files={**pack.files(), **files}, stdin=f"{code}\n".encode()
+        )
         if outcome.status != "ok":
             return Grade(0.0, outcome.status)
         opening, _, report = outcome.stdout.decode(errors="replace").partition(code)

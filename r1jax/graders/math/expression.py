@@ -16,11 +16,16 @@ from r1jax.graders.math.formula import Node, UnreadableError, parse
 
 # What any answer may use; every other function must be in the reference, itself or one of its family.
 _ALGEBRA = frozenset({"number", "symbol", "constant", "+", "-", "*", "/", "^", "root", "degree", "%", "call"})
-_FAMILIES = tuple(map(frozenset, (
-    ("log", "ln", "log10", "exp"),
-    ("sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot"),
-    ("binom", "!"),
-)))  # fmt: skip
+_FAMILIES = tuple(
+    map(
+        frozenset,
+        (
+            ("log", "ln", "log10", "exp"),
+            ("sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot"),
+            ("binom", "!"),
+        ),
+    )
+)
 _UNEVEN = frozenset({"abs", "floor", "ceil", "max", "min", "gcd", "lcm"})
 
 
@@ -55,8 +60,11 @@ def proportion(gold: Sequence[str], answer: Sequence[str]) -> float | None:
         left, right = (_difference(sides, point) for sides in (golds, answers))
         if not left or not right:  # none, or zero, where a ratio says nothing
             return None
-        ratios.append(right / left if isinstance(right, Fraction) and isinstance(left, Fraction) else
-                      context.convert(to_mp(right) / to_mp(left)))  # fmt: skip
+        ratios.append(
+            right / left
+            if isinstance(right, Fraction) and isinstance(left, Fraction)
+            else context.convert(to_mp(right) / to_mp(left))
+        )
     first = ratios[0]
     if not ratios or not all(close(first, other) for other in ratios) or abs(context.im(to_mp(first))) > AGREE:
         return None

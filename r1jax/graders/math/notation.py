@@ -15,22 +15,73 @@ _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", stri
 _LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789n", strict=True))
 _GREEK = {
     letter: name
-    for letter, name in zip("αβγδεθλμνρστφψωΓΔΘΛΣΦΨΩµ", re.findall(r"\w+", """
+    for letter, name in zip(
+        "αβγδεθλμνρστφψωΓΔΘΛΣΦΨΩµ",
+        re.findall(
+            r"\w+",
+            """
     alpha beta gamma delta epsilon theta lambda mu nu rho sigma tau phi psi omega Gamma Delta Theta Lambda Sigma Phi Psi
     Omega mu
-    """), strict=True)
-}  # fmt: skip
+    """,
+        ),
+        strict=True,
+    )
+}
 # Not Unicode's own NFKC, which makes 42 of 4².
-_CHARACTERS = {chr(0xFF01 + i): chr(0x21 + i) for i in range(94)} | {
-    "−": "-", "–": "-", "×": r"\times ", "÷": r"\div ", "·": r"\cdot ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ",
-    "﹣": "-", "⩽": r"\le ", "⩾": r"\ge ",
-    "≈": r"\approx ", "≡": r"\equiv ", "±": r"\pm ", "∈": r"\in ", "∪": r"\cup ", "∞": r"\infty ", "∨": r"\vee ",
-    "π": r"\pi ", "θ": r"\theta ", "√": r"\sqrt ", "°": r"^\circ ", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}",
-    "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}",
-    "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "∀": r"\forall ", "…": r"\ldots ", "⋅": r"\cdot ", "′": "'", "″": "''",
-    "∧": r"\wedge ", "∖": r"\setminus ", "∣": "|", "△": r"\triangle ", "∠": r"\angle ", "。": ".", "、": ",",
-    "’": "'", "\u3000": " ", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
-} | {letter: rf"\{name} " for letter, name in _GREEK.items()}  # fmt: skip
+_CHARACTERS = (
+    {chr(0xFF01 + i): chr(0x21 + i) for i in range(94)}
+    | {
+        "−": "-",
+        "–": "-",
+        "×": r"\times ",
+        "÷": r"\div ",
+        "·": r"\cdot ",
+        "≤": r"\le ",
+        "≥": r"\ge ",
+        "≠": r"\ne ",
+        "﹣": "-",
+        "⩽": r"\le ",
+        "⩾": r"\ge ",
+        "≈": r"\approx ",
+        "≡": r"\equiv ",
+        "±": r"\pm ",
+        "∈": r"\in ",
+        "∪": r"\cup ",
+        "∞": r"\infty ",
+        "∨": r"\vee ",
+        "π": r"\pi ",
+        "θ": r"\theta ",
+        "√": r"\sqrt ",
+        "°": r"^\circ ",
+        "½": r"\frac{1}{2}",
+        "¼": r"\frac{1}{4}",
+        "¾": r"\frac{3}{4}",
+        "⅓": r"\frac{1}{3}",
+        "⅔": r"\frac{2}{3}",
+        "∅": r"\emptyset ",
+        "ℝ": r"\mathbb{R}",
+        "ℤ": r"\mathbb{Z}",
+        "ℕ": r"\mathbb{N}",
+        "∀": r"\forall ",
+        "…": r"\ldots ",
+        "⋅": r"\cdot ",
+        "′": "'",
+        "″": "''",
+        "∧": r"\wedge ",
+        "∖": r"\setminus ",
+        "∣": "|",
+        "△": r"\triangle ",
+        "∠": r"\angle ",
+        "。": ".",
+        "、": ",",
+        "’": "'",
+        "\u3000": " ",
+        "\u00a0": " ",
+        "\u2009": " ",
+        "\u202f": " ",
+    }
+    | {letter: rf"\{name} " for letter, name in _GREEK.items()}
+)
 _INVISIBLE = (0xAD, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065))
 _TRANSLATION = str.maketrans(_CHARACTERS | dict.fromkeys(map(chr, _INVISIBLE), ""))
 _SUPERSCRIPT = re.compile(f"[{''.join(_RAISED)}]+")
@@ -38,77 +89,85 @@ _SUBSCRIPT = re.compile(f"[{''.join(_LOWERED)}]+")
 _FUNCTIONS = "arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|lg"
 _FUNCTIONS_IN_TEXT = _FUNCTIONS.replace("sec|", "")  # \text{sec} is a second
 _BASES = list(enumerate(re.findall(r"\w+", "two three four five six seven eight nine ten eleven twelve"), 2))
-_SPELLINGS = [(re.compile(pattern), spelling) for pattern, spelling in [
-    (r"\\operatorname\*?\s*\{([A-Za-z]{1,20})\}", r"\\\1 "),
-    (r"\\(?:text)?color\s*\{[^{}]{0,40}\}", ""),
-    (r"\\(?:math(?:bf|it|sf|normal)|boldsymbol|bm|textbf|textit)\s*\{\s*([A-Za-z])\s*\}", r"\1"),
-    (r"\\(?:math(?:bf|it|sf|normal)|boldsymbol|bm)\s*\{\s*(\\?[A-Za-z]+|\d+)\s*\}", r"{\1}"),
-    (rf"\\(?:text|math)(?:rm)?\s*\{{\s*({_FUNCTIONS_IN_TEXT}|i)\s*\}}", r"\\\1 "),
-    (r"\\i ", "i"),
-    (r"\\text\s*\{\s*\\?%\s*\}", "%"),
-    (r"\\text\s*\{\s*\\\$\s*\}", "＄"),
-    (r"\\gt(?![A-Za-z])", ">"),
-    (r"\\lt(?![A-Za-z])", "<"),
-    (r"\\not\s*=", r"\\ne "),
-    (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
-    (r"\\colon(?![A-Za-z])|\{:\}", ":"),
-    (r"\\math(?:sf|bf|it|rm)\s+([A-Za-z])(?![A-Za-z])", r"\1"),
-    (r"\\mathrm\s*\{\s*([eid])\s*\}", r"\1"),
-    (r"\\(?:text[a-z]{2,6}|mbox|math(?:rm|bf|it|sf))\s*\{", r"\\text{"),
-    (r"\\text\s+\{", r"\\text{"),
-    (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
-    (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
-    (r"\\(?:left|right)\s*\.|\\(?:left|right|[Bb]igg?[lr]?|displaystyle|textstyle|limits)(?![A-Za-z])", ""),
-    (r"(?<=\d)(?:,\s*\\!|\{,\})\s*(?=\d{3})", ""),
-    (r"\\!|\\phantom\s*(?:\{\s*[-+]?\s*\}|[-+])", ""),
-    (r"(?<!\\)\\[,;: ]|\\q?quad(?![A-Za-z])|\\(?:thin|med|thick)space(?![A-Za-z])|~", " "),
-    (r"(?<!\\)\\\$", "＄"),  # a currency, never a delimiter
-    (r"(?<!\\)\\([%&#])", r"\1"),
-    (r"\\([gln])eq?(?:slant|q)?(?![A-Za-z])", r"\\\1e "),
-    (r"(?<![<>=])<=(?![>=])", r"\\le "),
-    (r"(?<![<>=])>=(?!=)", r"\\ge "),
-    (r"!=(?!=)", r"\\ne "),
-    (r"\\[lr]?vert(?![A-Za-z])|\\mid(?![A-Za-z])", "|"),
-    (r"\\lbrace(?![A-Za-z])", r"\\{"),
-    (r"\\lparen(?![A-Za-z])|\\langle(?![A-Za-z])", "("),
-    (r"\\rparen(?![A-Za-z])|\\rangle(?![A-Za-z])", ")"),
-    (r"\\lbrack(?![A-Za-z])", "["),
-    (r"\\rbrack(?![A-Za-z])", "]"),
-    (r"\((\d[\dA-F]{0,40})\)(?=_)", r"\1"),
-    (r"(?<=\d)\\text\{\s*([A-F])\s*\}(?=[\dA-F]*_)", r"\1"),
-    *((rf"(?<=[\dA-F])_\s*\{{\s*(?:\\text\s*\{{)?\s*{word}\s*\}}?\s*\}}", f"_{{{base}}}") for base, word in _BASES),
-    (r"\\rbrace(?![A-Za-z])", r"\\}"),
-    (r"\\(?:dots[a-z]?|cdots)(?![A-Za-z])|(?<![.\d])\.\.\.(?!\.)", r"\\ldots "),
-    (r"\\(?:lor)(?![A-Za-z])", r"\\vee "),
-    (r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|\\degrees?(?![A-Za-z])", r"^\\circ "),
-    (r"\^\s*(?:\\prime(?![A-Za-z])|\{\s*\\prime\s*\}|\{'\})", "'"),
-    (r"\^\s*(?:\{\s*\\prime\s*\\prime\s*\}|\{''\})", "''"),
-    (r"\{([^{}]{1,99})\\choose(?![A-Za-z])([^{}]{1,99})\}", r"\\binom{\1}{\2}"),
-    (r"^([^{}]{1,99})\\choose(?![A-Za-z])([^{}]{1,99})$", r"\\binom{\1}{\2}"),
-    (r"\{([^{}]{1,99})\\over(?![A-Za-z])([^{}]{1,99})\}", r"\\frac{\1}{\2}"),
-    (r"^([^{}=]{1,99})\\over(?![A-Za-z])([^{}]{1,99})$", r"\\frac{\1}{\2}"),
-    (r"(?<=[.\d])\\dot\s*(?:\{(\d)\}|(\d))(\d*)\\dot\s*(?:\{(\d)\}|(\d))", r"\\overline{\1\2\3\4\5}"),
-    (r"(?<=[.\d])\\dot\s*(?:\{(\d)\}|(\d))", r"\\overline{\1\2}"),
-    (r"(?<=\d\.)(\d{0,20})\((\d{1,20})\)", r"\1\\overline{\2}"),
-    (r"(?<=\d)\.(?=\s*/)", ""),
-    (r"_\s*\{\s*(\w|\\[A-Za-z]{1,20})\s*\}(?!\w)", r"_\1"),
-    (r"_\s*\{\s*\\text\{\s*(\w{1,20})\s*\}\s*\}", r"_{\1}"),
-    (r"(\\text\{[^{}]{0,99})\^\s*\{\s*(-?\d)\s*\}", r"\1^\2"),
-    (r"\\frac\s*(\d|(?<=\s)[A-Za-z]|\\pi(?![A-Za-z]))", r"\\frac{\1}"),
-    (r"(\\frac\s*\{[^{}]{0,99}\})\s*(\d|[A-Za-z]|\\pi(?![A-Za-z]))", r"\1{\2}"),
-    (rf"(?<![\\A-Za-z])(sqrt|{_FUNCTIONS}|binom)"
-     r"(?=\s*[({_^\\]|\s*\d|\s+[a-z]\b)", r"\\\1 "),
-    (r"(\d)又(\d{1,9})/(\d{1,9})", r"\1 \2/\3"),
-    (r"(?<!\d)(\d{1,9})分之(\d{1,9})", r"\\frac{\2}{\1}"),
-    (r"(?<=[\dA-F])\s{0,3}\(?\s?(?:\\text\s?\{\s?\(?)?(?:in\s)?base\s?[-=]?\s?(\d{1,2})\s?\)?\}?\)?(?!\w)",
-     r"_{\1}"),
-    (r"(?<![\\A-Za-z])(pi|theta|alpha|beta|infty)(?![A-Za-z])", r"\\\1 "),
-    (r"(?<![\\A-Za-z])(\+?-?)\s*(?:infinity|inf)(?![A-Za-z])", r"\1\\infty "),
-    (r"\\sqrt\s*\(([^()]{1,99})\)", r"\\sqrt{\1}"),
-    (r"\\text\{\s*(?:negative|minus)\s*\}\s*(?=[\d\\$])|(?<![\w\\])(?:[Nn]egative|[Mm]inus)\s+(?=[\d\\$])", "-"),
-    (r"(?<![\w)}*])\*\*(?![\s*])([^*\n]{1,200})\*\*(?![\w({*])", r"\1"),
-    (r"(?<![\w)}_])__(?![\s_])([^_\n]{1,200})__(?![\w({_])", r"\1"),
-]]  # fmt: skip
+_SPELLINGS = [
+    (re.compile(pattern), spelling)
+    for pattern, spelling in [
+        (r"\\operatorname\*?\s*\{([A-Za-z]{1,20})\}", r"\\\1 "),
+        (r"\\(?:text)?color\s*\{[^{}]{0,40}\}", ""),
+        (r"\\(?:math(?:bf|it|sf|normal)|boldsymbol|bm|textbf|textit)\s*\{\s*([A-Za-z])\s*\}", r"\1"),
+        (r"\\(?:math(?:bf|it|sf|normal)|boldsymbol|bm)\s*\{\s*(\\?[A-Za-z]+|\d+)\s*\}", r"{\1}"),
+        (rf"\\(?:text|math)(?:rm)?\s*\{{\s*({_FUNCTIONS_IN_TEXT}|i)\s*\}}", r"\\\1 "),
+        (r"\\i ", "i"),
+        (r"\\text\s*\{\s*\\?%\s*\}", "%"),
+        (r"\\text\s*\{\s*\\\$\s*\}", "＄"),
+        (r"\\gt(?![A-Za-z])", ">"),
+        (r"\\lt(?![A-Za-z])", "<"),
+        (r"\\not\s*=", r"\\ne "),
+        (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
+        (r"\\colon(?![A-Za-z])|\{:\}", ":"),
+        (r"\\math(?:sf|bf|it|rm)\s+([A-Za-z])(?![A-Za-z])", r"\1"),
+        (r"\\mathrm\s*\{\s*([eid])\s*\}", r"\1"),
+        (r"\\(?:text[a-z]{2,6}|mbox|math(?:rm|bf|it|sf))\s*\{", r"\\text{"),
+        (r"\\text\s+\{", r"\\text{"),
+        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
+        (r"\\(?:left|right)\s*\.|\\(?:left|right|[Bb]igg?[lr]?|displaystyle|textstyle|limits)(?![A-Za-z])", ""),
+        (r"(?<=\d)(?:,\s*\\!|\{,\})\s*(?=\d{3})", ""),
+        (r"\\!|\\phantom\s*(?:\{\s*[-+]?\s*\}|[-+])", ""),
+        (r"(?<!\\)\\[,;: ]|\\q?quad(?![A-Za-z])|\\(?:thin|med|thick)space(?![A-Za-z])|~", " "),
+        (r"(?<!\\)\\\$", "＄"),  # a currency, never a delimiter
+        (r"(?<!\\)\\([%&#])", r"\1"),
+        (r"\\([gln])eq?(?:slant|q)?(?![A-Za-z])", r"\\\1e "),
+        (r"(?<![<>=])<=(?![>=])", r"\\le "),
+        (r"(?<![<>=])>=(?!=)", r"\\ge "),
+        (r"!=(?!=)", r"\\ne "),
+        (r"\\[lr]?vert(?![A-Za-z])|\\mid(?![A-Za-z])", "|"),
+        (r"\\lbrace(?![A-Za-z])", r"\\{"),
+        (r"\\lparen(?![A-Za-z])|\\langle(?![A-Za-z])", "("),
+        (r"\\rparen(?![A-Za-z])|\\rangle(?![A-Za-z])", ")"),
+        (r"\\lbrack(?![A-Za-z])", "["),
+        (r"\\rbrack(?![A-Za-z])", "]"),
+        (r"\((\d[\dA-F]{0,40})\)(?=_)", r"\1"),
+        (r"(?<=\d)\\text\{\s*([A-F])\s*\}(?=[\dA-F]*_)", r"\1"),
+        *((rf"(?<=[\dA-F])_\s*\{{\s*(?:\\text\s*\{{)?\s*{word}\s*\}}?\s*\}}", f"_{{{base}}}") for base, word in _BASES),
+        (r"\\rbrace(?![A-Za-z])", r"\\}"),
+        (r"\\(?:dots[a-z]?|cdots)(?![A-Za-z])|(?<![.\d])\.\.\.(?!\.)", r"\\ldots "),
+        (r"\\(?:lor)(?![A-Za-z])", r"\\vee "),
+        (r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|\\degrees?(?![A-Za-z])", r"^\\circ "),
+        (r"\^\s*(?:\\prime(?![A-Za-z])|\{\s*\\prime\s*\}|\{'\})", "'"),
+        (r"\^\s*(?:\{\s*\\prime\s*\\prime\s*\}|\{''\})", "''"),
+        (r"\{([^{}]{1,99})\\choose(?![A-Za-z])([^{}]{1,99})\}", r"\\binom{\1}{\2}"),
+        (r"^([^{}]{1,99})\\choose(?![A-Za-z])([^{}]{1,99})$", r"\\binom{\1}{\2}"),
+        (r"\{([^{}]{1,99})\\over(?![A-Za-z])([^{}]{1,99})\}", r"\\frac{\1}{\2}"),
+        (r"^([^{}=]{1,99})\\over(?![A-Za-z])([^{}]{1,99})$", r"\\frac{\1}{\2}"),
+        (r"(?<=[.\d])\\dot\s*(?:\{(\d)\}|(\d))(\d*)\\dot\s*(?:\{(\d)\}|(\d))", r"\\overline{\1\2\3\4\5}"),
+        (r"(?<=[.\d])\\dot\s*(?:\{(\d)\}|(\d))", r"\\overline{\1\2}"),
+        (r"(?<=\d\.)(\d{0,20})\((\d{1,20})\)", r"\1\\overline{\2}"),
+        (r"(?<=\d)\.(?=\s*/)", ""),
+        (r"_\s*\{\s*(\w|\\[A-Za-z]{1,20})\s*\}(?!\w)", r"_\1"),
+        (r"_\s*\{\s*\\text\{\s*(\w{1,20})\s*\}\s*\}", r"_{\1}"),
+        (r"(\\text\{[^{}]{0,99})\^\s*\{\s*(-?\d)\s*\}", r"\1^\2"),
+        (r"\\frac\s*(\d|(?<=\s)[A-Za-z]|\\pi(?![A-Za-z]))", r"\\frac{\1}"),
+        (r"(\\frac\s*\{[^{}]{0,99}\})\s*(\d|[A-Za-z]|\\pi(?![A-Za-z]))", r"\1{\2}"),
+        (
+            rf"(?<![\\A-Za-z])(sqrt|{_FUNCTIONS}|binom)"
+            r"(?=\s*[({_^\\]|\s*\d|\s+[a-z]\b)",
+            r"\\\1 ",
+        ),
+        (r"(\d)又(\d{1,9})/(\d{1,9})", r"\1 \2/\3"),
+        (r"(?<!\d)(\d{1,9})分之(\d{1,9})", r"\\frac{\2}{\1}"),
+        (
+            r"(?<=[\dA-F])\s{0,3}\(?\s?(?:\\text\s?\{\s?\(?)?(?:in\s)?base\s?[-=]?\s?(\d{1,2})\s?\)?\}?\)?(?!\w)",
+            r"_{\1}",
+        ),
+        (r"(?<![\\A-Za-z])(pi|theta|alpha|beta|infty)(?![A-Za-z])", r"\\\1 "),
+        (r"(?<![\\A-Za-z])(\+?-?)\s*(?:infinity|inf)(?![A-Za-z])", r"\1\\infty "),
+        (r"\\sqrt\s*\(([^()]{1,99})\)", r"\\sqrt{\1}"),
+        (r"\\text\{\s*(?:negative|minus)\s*\}\s*(?=[\d\\$])|(?<![\w\\])(?:[Nn]egative|[Mm]inus)\s+(?=[\d\\$])", "-"),
+        (r"(?<![\w)}*])\*\*(?![\s*])([^*\n]{1,200})\*\*(?![\w({*])", r"\1"),
+        (r"(?<![\w)}_])__(?![\s_])([^_\n]{1,200})__(?![\w({_])", r"\1"),
+    ]
+]
 _NOTHING_TO_SPELL = re.compile(r"[\w ,:'-]*(?:\.[\w ,:'-]+)*\.?", re.ASCII)
 _WRITTEN_OUT = re.compile(
     r"(?<![A-Za-z])(?:pi|theta|alpha|beta|inf|minus|negative|base)|sqrt|sin|cos|tan|ln|log|lg|__|又|分之", re.IGNORECASE
@@ -118,10 +177,16 @@ _ONLY_TEXT = re.compile(r"\s*\\text\{([^{}]*)\}\s*")
 TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 
 
-_ESCAPES = [(re.compile(pattern), spelling) for pattern, spelling in [
-    (r"\f(?=rac(?![A-Za-z]))", r"\\f"), (r"\x08(?=inom|eta(?![A-Za-z]))", r"\\b"), (r"\n(?=eq?(?![A-Za-z]))", r"\\n"),
-    (r"\t(?=ext|imes|heta|frac|an(?![A-Za-z]))", r"\\t"), (r"\r(?=ight|ho(?![A-Za-z]))", r"\\r"),
-]]  # fmt: skip
+_ESCAPES = [
+    (re.compile(pattern), spelling)
+    for pattern, spelling in [
+        (r"\f(?=rac(?![A-Za-z]))", r"\\f"),
+        (r"\x08(?=inom|eta(?![A-Za-z]))", r"\\b"),
+        (r"\n(?=eq?(?![A-Za-z]))", r"\\n"),
+        (r"\t(?=ext|imes|heta|frac|an(?![A-Za-z]))", r"\\t"),
+        (r"\r(?=ight|ho(?![A-Za-z]))", r"\\r"),
+    ]
+]
 
 
 def with_commands(text: str) -> str:

@@ -28,7 +28,8 @@ class Number(NamedTuple):
 # Possessive (++), so that no text makes the search go back over what it has read.
 _INTEGER = r"(?:\d{1,3}(?:,\d{3})++(?!\d)|\d{1,3}(?:\ \d{3})++(?!\d)|\d++)"
 _FRACTION = rf"\\frac\s*\{{\s*([-+]?{_INTEGER})\s*\}}\s*\{{\s*([-+]?{_INTEGER})\s*\}}"
-_NUMBER = re.compile(rf"""
+_NUMBER = re.compile(
+    rf"""
     (?:\(?[A-J]\)[.:]?\s+|\(?[A-J][.:]\s+|\\text\{{\s*\([A-J]\)\s*\}}\s*)?    # the label of a choice
     (?P<sign>[-+]?)\s*[$€£¥₹＄]?\s*(?P<inner>[-+]?)\s*
     (?:(?P<whole>{_INTEGER})?\s*{_FRACTION}
@@ -40,23 +41,39 @@ _NUMBER = re.compile(rf"""
          |[eE](?P<e>[-+]?\d{{1,3}}))?)
     (?P<scale>\s*(?:\\text\s*\{{\s*)?(?:(?:hundred|thousand|million|billion|trillion|dozen)s?\b|[百千万亿]+)(?:\s*\}})?)?
     (?P<percent>\s*(?:%|(?:\\text\s*\{{\s*)?(?:per\s?cent|pct)\b\s*\}}?))?
-    """, re.VERBOSE | re.ASCII)  # fmt: skip
+    """,
+    re.VERBOSE | re.ASCII,
+)
 _SIGN_IN_BRACKETS = [
     (re.compile(r"^-?\s*\(\s*(-?)\s*(\\frac\s*\{\d+\}\s*\{\d+\}|[\d.]+)\s*\)$"), r"\1\2"),
     (re.compile(r"^\(\s*-\s*(\d+)\s*\)\s*/\s*(\d+)$|^(\d+)\s*/\s*\(\s*-\s*(\d+)\s*\)$"), r"-\1\3/\2\4"),
 ]
 _SCALES = {
-    "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
-    "百": 100, "千": 1000, "万": 10**4, "亿": 10**8,
-}  # fmt: skip
-_CARDINALS = re.findall(r"\w+", """
+    "hundred": 100,
+    "thousand": 1000,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+    "dozen": 12,
+    "百": 100,
+    "千": 1000,
+    "万": 10**4,
+    "亿": 10**8,
+}
+_CARDINALS = re.findall(
+    r"\w+",
+    """
     zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
     eighteen nineteen twenty
-    """)  # fmt: skip
-_ORDINALS = re.findall(r"\w+", """
+    """,
+)
+_ORDINALS = re.findall(
+    r"\w+",
+    """
     first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth
     sixteenth seventeenth eighteenth nineteenth twentieth
-    """)  # fmt: skip
+    """,
+)
 _WORD_NUMBERS = {word: value for value, word in enumerate(_CARDINALS)} | {
     word: f"{value}th" for value, word in enumerate(_ORDINALS, 1)
 }

@@ -67,8 +67,10 @@ def few_shot_request(cfg: FewShotConfig, chat: bool, seed: int) -> Request:
         language = language_for(prompt.question, prompt.metadata)
         others = [e for e in shown.get(language) or shown.get("en", ()) if e.prompt != prompt.question]
         if len(others) < cfg.shots:
-            raise ConfigError(f"config.few_shot.shots={cfg.shots}, and there are {len(others)} examples for a question "
-                              f"in {language or 'no language'}: {prompt.question[:60]!r}")  # fmt: skip
+            raise ConfigError(
+                f"config.few_shot.shots={cfg.shots}, and there are {len(others)} examples for a question "
+                f"in {language or 'no language'}: {prompt.question[:60]!r}"
+            )
         return few_shot(prompt.question, random.Random(f"{seed}/{prompt.id}").sample(others, cfg.shots), language, chat)
 
     return Request("few_shot", fingerprint([shown, cfg.shots, FEW_SHOT]), write, chat, tags=not chat)
@@ -138,12 +140,24 @@ class Asking:
             prompts = [prompt for prompt in prompts if len(prompt.ids) <= model.prompt_limit]
             if left_out := asked - len(prompts):
                 say(f"{request.way}: {left_out} prompts of more than {model.prompt_limit} tokens left out")
-        setup = {"model": model.stamp, "chat": request.chat, "asked": request.asked,
-                 "template_arguments": dict(model.template_arguments), **self.setup}  # fmt: skip
+        setup = {
+            "model": model.stamp,
+            "chat": request.chat,
+            "asked": request.asked,
+            "template_arguments": dict(model.template_arguments),
+            **self.setup,
+        }
         record = collect(
-            request.way, self.workdir / request.way, setup, self._grader(), prompts, samples,
-            (self.seed, WAYS.index(request.way)), model.draw, self._grade(request),
-        )  # fmt: skip
+            request.way,
+            self.workdir / request.way,
+            setup,
+            self._grader(),
+            prompts,
+            samples,
+            (self.seed, WAYS.index(request.way)),
+            model.draw,
+            self._grade(request),
+        )
         return self._candidates(request, prompts, samples, record, model) if record else []
 
     def _dressed(self, prompt: Prompt, request: Request, model: Sampler) -> Prompt:
@@ -187,11 +201,23 @@ class Asking:
                     continue
                 thought, summary, fault = request.read(record.rollout(prompt, sample))
                 is_open = grade["verdict"] == "open"
-                provenance = {"way": request.way, "teacher": dict(model.stamp), "question": prompt.id,
-                              "sample": sample, "seed": self.seed}  # fmt: skip
-                found.append(Candidate(
-                    f"{request.way}:{prompt.id}:{sample}", prompt, thought, summary,
-                    language_for(prompt.question, prompt.metadata), provenance, None if is_open else prompt,
-                    fault or ("" if is_open else fault_of_grade(grade["score"])),
-                ))  # fmt: skip
+                provenance = {
+                    "way": request.way,
+                    "teacher": dict(model.stamp),
+                    "question": prompt.id,
+                    "sample": sample,
+                    "seed": self.seed,
+                }
+                found.append(
+                    Candidate(
+                        f"{request.way}:{prompt.id}:{sample}",
+                        prompt,
+                        thought,
+                        summary,
+                        language_for(prompt.question, prompt.metadata),
+                        provenance,
+                        None if is_open else prompt,
+                        fault or ("" if is_open else fault_of_grade(grade["score"])),
+                    )
+                )
         return found

@@ -167,8 +167,14 @@ def _collected(folder: pathlib.Path) -> Iterator[Candidate]:
         prompt = Prompt(id_, asked["question"], asked["answer"], f"record:{folder.name}", asked["text"])
         none = np.zeros(0, np.int32)
         rollout = Rollout(prompt, sample, none, np.zeros(0, np.float32), row["text"], row["finish"])
-        yield _from_zero(f"zero:{id_}:{sample}", rollout, grade["score"], row["finish"],
-                         rollout.response.well_formed, {"question": id_, "sample": sample})  # fmt: skip
+        yield _from_zero(
+            f"zero:{id_}:{sample}",
+            rollout,
+            grade["score"],
+            row["finish"],
+            rollout.response.well_formed,
+            {"question": id_, "sample": sample},
+        )
 
 
 def _from_zero(
@@ -176,8 +182,16 @@ def _from_zero(
 ) -> Candidate:
     prompt, response = rollout.prompt, rollout.response
     fault = fault_of_grade(score) if finish == "stop" and well_formed else CUT_OFF if finish != "stop" else NOT_IN_FORM
-    return Candidate(id_, prompt, response.thought, response.final, language_of(prompt.question),
-                     {"way": "zero", **provenance}, None, fault)  # fmt: skip
+    return Candidate(
+        id_,
+        prompt,
+        response.thought,
+        response.final,
+        language_of(prompt.question),
+        {"way": "zero", **provenance},
+        None,
+        fault,
+    )
 
 
 def fault_of_grade(score: float | None) -> str:

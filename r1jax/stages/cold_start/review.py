@@ -46,11 +46,19 @@ def send_out(path: pathlib.Path, candidates: Sequence[Candidate]) -> None:
     """
     if path.exists() and any(_is_touched(line) for line in path.read_bytes().split(b"\n")):
         raise ConfigError(f"{path} holds verdicts: hand them in by --config.review, or move the file away")
-    jsonl.write(path, (
-        {"id": each.id, "prompt": each.prompt.question, "thought": each.thought, "summary": each.summary,
-         **dict.fromkeys(_TO_FILL_IN, "")}
-        for each in candidates
-    ))  # fmt: skip
+    jsonl.write(
+        path,
+        (
+            {
+                "id": each.id,
+                "prompt": each.prompt.question,
+                "thought": each.thought,
+                "summary": each.summary,
+                **dict.fromkeys(_TO_FILL_IN, ""),
+            }
+            for each in candidates
+        ),
+    )
 
 
 def _is_touched(line: bytes) -> bool:
@@ -102,8 +110,10 @@ def refuse(path: pathlib.Path, faults: Sequence[str]) -> None:
     """Raises ConfigError that tells these faults, the first of many; none: does nothing."""
     if faults:
         more = [f"and {len(faults) - _MOST_TOLD} more"] if len(faults) > _MOST_TOLD else []
-        raise ConfigError(f"{len(faults)} lines of {path} cannot be used; mend them, nothing was changed\n  "
-                          + "\n  ".join([*faults[:_MOST_TOLD], *more]))  # fmt: skip
+        raise ConfigError(
+            f"{len(faults)} lines of {path} cannot be used; mend them, nothing was changed\n  "
+            + "\n  ".join([*faults[:_MOST_TOLD], *more])
+        )
 
 
 def _row(line: bytes) -> dict[str, str]:

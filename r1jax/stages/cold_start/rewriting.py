@@ -94,10 +94,14 @@ def by_rule(kept: Sequence[Candidate], pool: GraderPool, boxed: bool) -> list[Ca
     """Each candidate in the readable form, graded again."""
     better = []
     for each in map(_with_check, kept):
-        better.append(dataclasses.replace(
-            each, thought=clean(each.thought, each.language), summary=summary_of(each.summary, each.language, boxed),
-            provenance={**each.provenance, "rewritten_by": "rule"},
-        ))  # fmt: skip
+        better.append(
+            dataclasses.replace(
+                each,
+                thought=clean(each.thought, each.language),
+                summary=summary_of(each.summary, each.language, boxed),
+                provenance={**each.provenance, "rewritten_by": "rule"},
+            )
+        )
     graded = pool.score([each.rollout() for each in better])
     return [
         dataclasses.replace(each, fault="" if rollout.parts["accuracy"] == 1.0 else CHANGED)
@@ -119,9 +123,9 @@ def by_teacher(kept: Sequence[Candidate], asking: Asking, teacher: Sampler, chat
             continue
         fault = CHANGED if reply.fault == WRONG else reply.fault
         provenance = {**each.provenance, "rewritten_by": dict(teacher.stamp)}
-        better.append(dataclasses.replace(
-            each, thought=reply.thought, summary=reply.summary, provenance=provenance, fault=fault
-        ))  # fmt: skip
+        better.append(
+            dataclasses.replace(each, thought=reply.thought, summary=reply.summary, provenance=provenance, fault=fault)
+        )
     return better
 
 

@@ -25,13 +25,17 @@ _LONGEST_LINE = 400  # characters of a line that may be code; patterns take thei
 _CODE_TAG = re.compile(r"^[ \t]*(?:```|~~~)|<(?:pre|code)\b[^<>\n]{0,99}>", re.MULTILINE | re.IGNORECASE)
 # Lines of the languages that models write most: Python, C and its kin, JavaScript. Lower case, for sentences begin with
 # a capital: "If it is even:".
-_CODE_LINE = re.compile("|".join((
-    r"(?:def|class|for|while|if|elif|else|try|except|with)\b.*:",
-    r"(?:import|from) [\w.]+(?: (?:import|as) .+)?|#include\b.*|return(?: [^.]+)?;?",
-    r"(?:int|long|double|float|bool|char|auto|string|let|const|var) \w+.*;",
-    r"(?:[\w.]+\(.*\)|[^\\]*[)\w]) ?\{|\}[;,]?",
-    r"(?:print|console\.log|printf|\w+\.\w+)\(.*\);?",
-)))  # fmt: skip
+_CODE_LINE = re.compile(
+    "|".join(
+        (
+            r"(?:def|class|for|while|if|elif|else|try|except|with)\b.*:",
+            r"(?:import|from) [\w.]+(?: (?:import|as) .+)?|#include\b.*|return(?: [^.]+)?;?",
+            r"(?:int|long|double|float|bool|char|auto|string|let|const|var) \w+.*;",
+            r"(?:[\w.]+\(.*\)|[^\\]*[)\w]) ?\{|\}[;,]?",
+            r"(?:print|console\.log|printf|\w+\.\w+)\(.*\);?",
+        )
+    )
+)
 # What stands between these, and in formulas too: x = 5, f(3).
 _PERHAPS_CODE = re.compile(r"[\w.\[\]]+ ?(?:[-+*/|&%]|//|\*\*)?= ?[^\\]+|[\w.]+\([^\\]*\);?|[^\\]+;|#.*")
 
@@ -172,8 +176,18 @@ def too_short(rollout: Rollout, cfg: FilterConfig) -> str | None:
 
 
 # Each says what it found, or None. The order is that of the table: a sample has the first reason that holds.
-FILTERS = (truncated, malformed, ungradable, wrong, mixed_languages, long_paragraph, code_in_thought, repetition,
-           too_long, too_short)  # fmt: skip
+FILTERS = (
+    truncated,
+    malformed,
+    ungradable,
+    wrong,
+    mixed_languages,
+    long_paragraph,
+    code_in_thought,
+    repetition,
+    too_long,
+    too_short,
+)
 # Those that depend on other samples come last, see `choose`.
 REASONS = (*(each.__name__ for each in FILTERS), "duplicate", "near_duplicate", "over_quota")
 

@@ -57,9 +57,16 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
         ConfigError: the workdir's samples were drawn otherwise, or an evaluation's questions cannot be found.
         FileNotFoundError, ValueError: the model or the questions cannot be read, or not graded here.
     """
-    model = sampler.open_sampler(cfg.model, cfg.endpoint, cfg.sampling, bool(cfg.data.chat), cfg.compute, mesh,
-                                 template_arguments=cfg.data.template_arguments,
-                                 max_prompt_tokens=cfg.data.max_prompt_tokens)  # fmt: skip
+    model = sampler.open_sampler(
+        cfg.model,
+        cfg.endpoint,
+        cfg.sampling,
+        bool(cfg.data.chat),
+        cfg.compute,
+        mesh,
+        template_arguments=cfg.data.template_arguments,
+        max_prompt_tokens=cfg.data.max_prompt_tokens,
+    )
     data = as_trained(cfg.data, cfg.model, model.tokenizer, prompt_form.R1_ZERO, "config.data")
     cfg = dataclasses.replace(cfg, data=data)
     questions = Questions(cfg.data, cfg.seed, model.tokenizer, examine=who_grades(cfg), prompt_limit=model.prompt_limit)
@@ -68,27 +75,51 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
         say(f"{cfg.data.path or 'tasks'}: {left_out}")
     prompts, contaminated = keep_clear(cfg.decontaminate, asked)
     by_grader = collections.Counter(prompt.grader for prompt in prompts)
-    say(f"{len(prompts)} questions, {cfg.samples} samples each, graded by "
+    say(
+        f"{len(prompts)} questions, {cfg.samples} samples each, graded by "
         + ", ".join(f"{name} ({count})" for name, count in sorted(by_grader.items()))
-        + (f"; {len(contaminated)} questions are those of evaluations and not asked" if contaminated else ""))
-    setup = {"model": model.stamp, "questions": _stamp(cfg.data), **sampler.settings(
-        cfg.seed, cfg.sampling, cfg.data.template, cfg.data.chat, cfg.data.marker, cfg.compute,
-        cfg.data.template_arguments,
-    )}  # fmt: skip
+        + (f"; {len(contaminated)} questions are those of evaluations and not asked" if contaminated else "")
+    )
+    setup = {
+        "model": model.stamp,
+        "questions": _stamp(cfg.data),
+        **sampler.settings(
+            cfg.seed,
+            cfg.sampling,
+            cfg.data.template,
+            cfg.data.chat,
+            cfg.data.marker,
+            cfg.compute,
+            cfg.data.template_arguments,
+        ),
+    }
     versions = {name: grading.version(name, cfg.graders, cfg.judge) for name in sorted(by_grader)}
     stamps = {prompt.id: versions[prompt.grader] for prompt in prompts}
     work = {(prompt.grader, prompt.source) for prompt in prompts}
     with grading.open_graders(cfg.graders, cfg.judge, work, cfg.seed, cfg.sampling.max_new_tokens) as grade:
-        record = collect("rejection", workdir / "record", setup, stamps, prompts, cfg.samples,
-                         (cfg.seed, REJECTION_STREAM), model.draw, grade)  # fmt: skip
+        record = collect(
+            "rejection",
+            workdir / "record",
+            setup,
+            stamps,
+            prompts,
+            cfg.samples,
+            (cfg.seed, REJECTION_STREAM),
+            model.draw,
+            grade,
+        )
     out = workdir / "samples.jsonl"
     if record is not None:
         chosen = choose(cfg, record, prompts, contaminated)
         table = rejection_table.count(chosen, cfg.samples)
         jsonl.write(out, (_example(cfg, model.stamp, rollout) for rollout in chosen.kept))
         jsonl.write(workdir / "dropped.jsonl", _dropped(chosen))
-        stamp = {**setup, "graders": versions, "filters": config.to_dict(cfg.filters),
-                 "decontaminate": config.to_dict(cfg.decontaminate)}  # fmt: skip
+        stamp = {
+            **setup,
+            "graders": versions,
+            "filters": config.to_dict(cfg.filters),
+            "decontaminate": config.to_dict(cfg.decontaminate),
+        }
         write_json(workdir / "table.json", table | {"stamp": stamp})
         rejection_table.show(table)
         say(f"{len(chosen.kept)} examples: {out}")
@@ -128,8 +159,10 @@ def _protocol(row: jsonl.Row) -> str:
     if row.get("reference_output"):
         judge_protocols.PROTOCOLS["preference"].check(row)
         return "preference"
-    raise ValueError("no rule grades it, and a judge has nothing to go by: give it an 'answer', or a "
-                     "'reference_output' to compare with, or the 'grader' of a rule")  # fmt: skip
+    raise ValueError(
+        "no rule grades it, and a judge has nothing to go by: give it an 'answer', or a "
+        "'reference_output' to compare with, or the 'grader' of a rule"
+    )
 
 
 def keep_clear(
@@ -158,8 +191,12 @@ def choose(
     cfg: RejectionConfig, record: Record, prompts: Sequence[Prompt], contaminated: Sequence[tuple[Prompt, Collision]]
 ) -> Chosen:
     """Filters all samples that have a grade, in the questions' order."""
-    graded = [(prompt, sample) for prompt in prompts for sample in range(cfg.samples)
-              if (prompt.id, sample) in record.grades and (prompt.id, sample) in record.samples]  # fmt: skip
+    graded = [
+        (prompt, sample)
+        for prompt in prompts
+        for sample in range(cfg.samples)
+        if (prompt.id, sample) in record.grades and (prompt.id, sample) in record.samples
+    ]
     rollouts = (_graded(record, prompt, sample) for prompt, sample in graded)
     kept, dropped, seen = [], [], set()
     found = _with_reasons(rollouts, len(graded), cfg)
@@ -206,8 +243,12 @@ def _stamp(data: DataConfig) -> dict[str, Any]:
     """What tells the questions, and who stands at which position, from others."""
     if data.path:
         path = pathlib.Path(data.path)
-        return {"path": path.name, "hash": reading.data_hash(path), "held_out_share": data.held_out_share,
-                "skip_bad_lines": data.skip_bad_lines}  # fmt: skip
+        return {
+            "path": path.name,
+            "hash": reading.data_hash(path),
+            "held_out_share": data.held_out_share,
+            "skip_bad_lines": data.skip_bad_lines,
+        }
     return {"tasks": data.tasks, "held_out_share": data.held_out_share}
 
 
@@ -216,14 +257,24 @@ def _example(cfg: RejectionConfig, model: Any, rollout: Rollout) -> jsonl.Row:
     prompt, response = rollout.prompt, rollout.response
     whole = join_response(response.thought, response.final, prompt.marker) if response.thought else response.final
     return {
-        "id": f"{prompt.id}-{rollout.sample}", "prompt": prompt.question, "response": whole, "answer": prompt.answer,
-        "source": prompt.source, "language": filters.language_of(prompt),
+        "id": f"{prompt.id}-{rollout.sample}",
+        "prompt": prompt.question,
+        "response": whole,
+        "answer": prompt.answer,
+        "source": prompt.source,
+        "language": filters.language_of(prompt),
         "provenance": {
-            "stage": "rejection", "model": dict(model), "question": prompt.id, "sample": rollout.sample,
-            "seed": cfg.seed, "temperature": cfg.sampling.truncation.temperature, "grader": prompt.grader,
-            "verdict": rollout.verdict, "score": rollout.parts["accuracy"],
+            "stage": "rejection",
+            "model": dict(model),
+            "question": prompt.id,
+            "sample": rollout.sample,
+            "seed": cfg.seed,
+            "temperature": cfg.sampling.truncation.temperature,
+            "grader": prompt.grader,
+            "verdict": rollout.verdict,
+            "score": rollout.parts["accuracy"],
         },
-    }  # fmt: skip
+    }
 
 
 def _dropped(chosen: Chosen) -> Iterator[jsonl.Row]:
