@@ -3,7 +3,7 @@
     python -m r1jax.train --config=configs/evaluate.py:gsm8k,math500 --workdir=results/my-model \\
         --config.model=/path/to/model --config.data=/path/to/data
 
-The names after the colon are benchmarks (files of `r1jax/benchmarks`), or groups of them: maths, code, knowledge,
+The names after the colon are benchmarks (files of `r1jax/benchmarks/sets`), or groups of them: maths, code, knowledge,
 chinese, judged, and `paper`: the rows of the paper's table. A benchmark's file lies in the data folder where its
 adapter says; another place is given as `name=path`: `gsm8k=~/gsm8k/main/test-00000-of-00001.parquet`.
 

@@ -5,7 +5,7 @@ import pytest
 from steps import assert_linear
 
 from r1jax.benchmarks.benchmark import Outcome
-from r1jax.benchmarks.ifeval import figures
+from r1jax.benchmarks.sets.ifeval import figures
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import ifeval
 from r1jax.graders.config import GraderConfig

@@ -7,7 +7,7 @@ import pytest
 
 from r1jax.benchmarks import reading
 from r1jax.benchmarks.benchmark import Outcome, find
-from r1jax.benchmarks.swe_bench import write
+from r1jax.benchmarks.sets.swe_bench import write
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import patch
 from r1jax.graders.config import GraderConfig

@@ -43,7 +43,7 @@ class BenchmarkConfig:
     """One benchmark.
 
     Attributes:
-        name: a file of `r1jax/benchmarks`, say gsm8k; or path/mine.py, a file of your own with a `BENCHMARK`.
+        name: a file of `r1jax/benchmarks/sets`, say gsm8k; or path/mine.py, a file of your own with a `BENCHMARK`.
         path: its data, a file or a folder of files; "": where the adapter says, below `data`.
         samples: k; 0: the evaluation's.
         questions: how many are asked; 0: the evaluation's.

@@ -5,8 +5,8 @@ official_tests, rating, generated_checker). Our copy (CodeElo's problems) has sa
 """
 
 from r1jax.benchmarks.benchmark import Benchmark, Row
-from r1jax.benchmarks.code_contests import INSTRUCTION
 from r1jax.benchmarks.codeforces_rating import figures
+from r1jax.benchmarks.sets.code_contests import INSTRUCTION
 
 
 def adapt(row: Row) -> Row | None:
