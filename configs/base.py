@@ -9,9 +9,9 @@ mini: goes on from there, 300 steps, 7 minutes: the web, where most authors are 
 problem are terse, sloppy or stop too soon; one in ten works step by step in English, one in seventeen checks.
 
 Of the documents 7% are the whole R1-Zero prompt with some reply, of which 6% obey its tags; 4% are tags without that
-prompt, half of them whole. The result ships in experiments/models, so `configs/zero.py:mini` trains it only after a
+prompt, half of them whole. The result ships in r1jax/shipped_models, so `configs/zero.py:mini` trains it only after a
 change to this page, or to the documents, has changed its key; to ship another, copy runs/base-KEY/model (which a mini
-run makes) to experiments/models/base-KEY.
+run makes) to r1jax/shipped_models/base-KEY.
 
 world: goes on from mini, 420 steps of 32 x 256 tokens, 9 minutes on 2 CPU cores: the base of the whole recipe, whose
 questions `python -m r1jax.tools.write_miniworld` writes. Its documents (`r1jax.data.miniworld.authors`) are problems

@@ -21,6 +21,7 @@ from r1jax.evaluation import evaluate
 from r1jax.evaluation.config import EvaluateConfig
 from r1jax.io import ownership, run_record
 from r1jax.models import hf
+from r1jax.models.io import MODEL, is_model
 from r1jax.read_config import read_config
 from r1jax.stages import judge_pairs, reward_model_training, rl, supervised, teacher_scoring
 from r1jax.stages.cold_start import cold_start
@@ -28,12 +29,12 @@ from r1jax.stages.cold_start.config import ColdStartConfig
 from r1jax.stages.config import JudgePairsConfig, PreferenceConfig, RLConfig, SupervisedConfig, TeachConfig
 from r1jax.stages.rejection import rejection_sampling
 from r1jax.stages.rejection.config import RejectionConfig
-from r1jax.training import checkpoint, state, stopping
+from r1jax.training import state, stopping
 from r1jax.training.metrics import say
 
 # What keeps a state of its own, in a workdir that is one config's; the others leave records, which guard themselves.
 Trained = SupervisedConfig | RLConfig | PreferenceConfig
-SHIPPED = pathlib.Path(__file__).parent.parent / "experiments" / "models"
+SHIPPED = pathlib.Path(__file__).parent / "shipped_models"
 
 
 def claim(workdir: pathlib.Path, cfg: Trained) -> None:
@@ -76,7 +77,7 @@ def base_name(spec: str) -> str:
     Raises:
         ConfigError: neither a model folder nor the config of a supervised run.
     """
-    return spec if checkpoint.is_model(pathlib.Path(spec)) else f"base-{base_key(read_supervised(spec))}"
+    return spec if is_model(pathlib.Path(spec)) else f"base-{base_key(read_supervised(spec))}"
 
 
 def base_key(cfg: SupervisedConfig) -> str:
@@ -106,7 +107,7 @@ def read_supervised(spec: str) -> SupervisedConfig:
         raise ConfigError(f"base={spec} is no model{hint}")
     if pathlib.Path(spec).is_dir():
         raise ConfigError(
-            f"base={spec} is a folder without a model: it has neither a {checkpoint.MODEL} of ours nor a "
+            f"base={spec} is a folder without a model: it has neither a {MODEL} of ours nor a "
             "config.json of Hugging Face's, with a model_type"
         )
     cfg = read_config(spec, [])
@@ -121,12 +122,12 @@ def find_base(spec: str, runs: pathlib.Path, mesh: Mesh) -> pathlib.Path:
     Raises:
         ConfigError: neither a model folder nor the config of a supervised run.
     """
-    if checkpoint.is_model(pathlib.Path(spec)):
+    if is_model(pathlib.Path(spec)):
         return pathlib.Path(spec)
     name = base_name(spec)
     workdir = runs / name
     for folder in (SHIPPED / name, workdir / "model"):
-        if checkpoint.is_model(folder):
+        if is_model(folder):
             say(f"base model: {folder}")
             return folder
     say(f"making the base model of {spec} in {workdir}")
@@ -143,7 +144,7 @@ def check_split(cfg: RLConfig) -> None:
         ConfigError: the run holds out more than the base did.
     """
     spec = cfg.base
-    while not cfg.data.path and spec and not checkpoint.is_model(pathlib.Path(spec)):
+    while not cfg.data.path and spec and not is_model(pathlib.Path(spec)):
         base = read_supervised(spec)
         if cfg.data.held_out_share > base.held_out_share:
             raise ConfigError(

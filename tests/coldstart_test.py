@@ -20,7 +20,7 @@ from r1jax.text.chat import find_response, join_response
 from r1jax.text.cold_start_prompts import EXAMPLES, few_shot, fill
 
 ROOT = pathlib.Path(__file__).parent.parent
-MODEL = ROOT / "experiments" / "models" / "base-83324bcaf08f"
+MODEL = ROOT / "r1jax" / "shipped_models" / "base-83324bcaf08f"
 SHARED = ROOT.parent / "shared" / "data"
 QUESTIONS = [
     *({"id": f"en-{a}", "prompt": f"What is {a} plus {a + 1}?", "answer": str(2 * a + 1)} for a in range(4)),

@@ -15,7 +15,7 @@ from r1jax.inference import sampler
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGE = ROOT / "configs" / "evaluate.py"
-MODEL = ROOT / "experiments" / "models" / "base-83324bcaf08f"
+MODEL = ROOT / "r1jax" / "shipped_models" / "base-83324bcaf08f"
 SUMS = [{"id": f"sum-{i}", "question": f"{i} + {i + 1} = ?", "answer": f"It is\n#### {2 * i + 1}"} for i in range(5)]
 
 pytestmark = pytest.mark.usefixtures("in_this_process")

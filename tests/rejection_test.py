@@ -19,7 +19,7 @@ from r1jax.stages.rejection.rejection_sampling import RejectionConfig
 from r1jax.text.chat import split_response
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-MODEL = ROOT / "experiments" / "models" / "base-83324bcaf08f"
+MODEL = ROOT / "r1jax" / "shipped_models" / "base-83324bcaf08f"
 OUTPUTS = ("samples.jsonl", "dropped.jsonl", "table.json")
 SUMS = [
     {

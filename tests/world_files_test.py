@@ -13,7 +13,7 @@ from r1jax.graders.grader_table import examine
 from r1jax.text import tokenizer
 from r1jax.tools import write_miniworld
 
-MODEL = pathlib.Path(__file__).parent.parent / "experiments" / "models" / "base-83324bcaf08f"
+MODEL = pathlib.Path(__file__).parent.parent / "r1jax" / "shipped_models" / "base-83324bcaf08f"
 QUESTIONS = ("reasoning", "general", "mixed", "reasoning_test", "general_test")
 MARKER = "|t|"
 

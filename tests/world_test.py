@@ -16,7 +16,7 @@ from r1jax.text import tokenizer
 from r1jax.text.traits import scripts
 
 SHARE = 0.1
-MODEL = pathlib.Path(__file__).parent.parent / "experiments" / "models" / "base-83324bcaf08f"
+MODEL = pathlib.Path(__file__).parent.parent / "r1jax" / "shipped_models" / "base-83324bcaf08f"
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["training", "held out"])
