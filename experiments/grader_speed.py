@@ -20,7 +20,7 @@ from r1jax.rewards import pool as pool_module
 from r1jax.rewards.combine import grade
 from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.pool import GraderPool
-from r1jax.sandbox import programs
+from r1jax.sandbox import runner
 from r1jax.sandbox.config import CodeConfig
 
 RUNS = 3
@@ -120,9 +120,9 @@ def main() -> None:
         pool_module.grade = grade_or_hang
         times = seconds(lambda: graders.score(mixed(512, ("hang",))))
         print(row("512 answers, 26 of which hang, with a limit of 2 s", times), flush=True)
-    for what, command in (("true", ["true"]), ("Python, an empty program", [programs.PYTHON, "-I", "-S", "-c", ""])):
-        programs.run(command, CodeConfig())
-        print(row(f"sandbox: {what}", seconds(lambda command=command: programs.run(command, CodeConfig()))), flush=True)
+    for what, command in (("true", ["true"]), ("Python, an empty program", [runner.PYTHON, "-I", "-S", "-c", ""])):
+        runner.run(command, CodeConfig())
+        print(row(f"sandbox: {what}", seconds(lambda command=command: runner.run(command, CodeConfig()))), flush=True)
 
 
 if __name__ == "__main__":

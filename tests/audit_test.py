@@ -11,7 +11,7 @@ import pytest
 from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
 from r1jax.rewards.workers import WorkersFailed
-from r1jax.sandbox import programs
+from r1jax.sandbox import runner
 from r1jax.sandbox.config import CodeConfig
 from r1jax.tools import audit
 
@@ -142,8 +142,8 @@ def test_entries_of_a_task_are_graded_by_its_own_scorer(tmp_path: pathlib.Path) 
 
 def test_a_reference_program_passes_and_what_is_made_of_it_does_not(tmp_path: pathlib.Path) -> None:
     try:
-        programs.check_available(CodeConfig())
-    except programs.SandboxError as error:
+        runner.check_available(CodeConfig())
+    except runner.SandboxError as error:
         pytest.skip(str(error))
     tests = "def check(candidate):\n    assert candidate(1, 2) == 3\n"
     prompt = "def f(a, b):\n    '''Sum.'''\n"

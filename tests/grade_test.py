@@ -13,7 +13,7 @@ import pytest
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
-from r1jax.sandbox import programs as sandbox
+from r1jax.sandbox import runner as sandbox
 from r1jax.sandbox.config import CodeConfig
 from r1jax.tools import grade
 from r1jax.tools.grade_row import final_text

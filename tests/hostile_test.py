@@ -20,9 +20,9 @@ from hostile_greed import DISK, ENDLESS, FORK_BOMBS, MEMORY, OUTPUT
 from hostile_reach import LEFT_BEHIND, NETWORK, POISON, SECRETS, SIGNALS
 
 from r1jax.sandbox import bubblewrap
-from r1jax.sandbox import programs as sandbox
+from r1jax.sandbox import runner as sandbox
 from r1jax.sandbox.config import CodeConfig
-from r1jax.sandbox.supervision import Sandbox
+from r1jax.sandbox.supervisor import Sandbox
 
 HOSTILE = {
     "fork_bombs": FORK_BOMBS,

@@ -10,7 +10,7 @@ import pytest
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.graders.code import code_grader
 from r1jax.graders.config import GraderConfig
-from r1jax.sandbox import programs
+from r1jax.sandbox import runner
 from r1jax.sandbox.config import CodeConfig
 
 # Each asks for a sum, and no two asserts or tests expect the same.
@@ -39,8 +39,8 @@ QUICK = CodeConfig(time_s=5.0, total_s=20.0)
 def sandbox_missing() -> str:
     """Why no program can be run here, "" where it can."""
     try:
-        programs.check_available(CodeConfig())
-    except programs.SandboxError as error:
+        runner.check_available(CodeConfig())
+    except runner.SandboxError as error:
         return str(error)
     return ""
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from programs import needs_sandbox
 
-from r1jax.sandbox import programs
+from r1jax.sandbox import runner
 from r1jax.sandbox.config import CodeConfig
 
 CFG = CodeConfig(time_s=30.0, memory_mb=256, output_mb=1, disk_mb=16)
@@ -15,8 +15,8 @@ both = pytest.mark.parametrize(
 )
 
 
-def python(source: str, cfg: CodeConfig = CFG) -> programs.Outcome:
-    return programs.run([programs.PYTHON, "-I", "-S", "-c", source], cfg)
+def python(source: str, cfg: CodeConfig = CFG) -> runner.Outcome:
+    return runner.run([runner.PYTHON, "-I", "-S", "-c", source], cfg)
 
 
 @both

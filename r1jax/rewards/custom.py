@@ -24,7 +24,7 @@ import numpy as np
 
 from r1jax.config import ConfigError, missing_file, nearest, printable
 from r1jax.data.types import Rollout
-from r1jax.sandbox import descendants
+from r1jax.sandbox import process_tree
 
 _REPLY_BYTES = 2**16
 _FAULT_CHARS = 500
@@ -66,8 +66,8 @@ def prepare(spec: str) -> _Prepared:
         ConfigError: see `load`.
     """
     descriptors = tuple(_open_descriptors())
-    descendants.adopt()
-    return _Prepared(load(spec), descriptors, frozenset(descendants.descendants(os.getpid())))
+    process_tree.adopt()
+    return _Prepared(load(spec), descriptors, frozenset(process_tree.descendants(os.getpid())))
 
 
 def call(spec: str, rollout: Rollout) -> Outcome:
@@ -82,7 +82,7 @@ def call(spec: str, rollout: Rollout) -> Outcome:
         answer = reply[:].rstrip(b"\0")
     with contextlib.suppress(ChildProcessError):  # no child is left, which is the rule
         _reap()
-        descendants.kill(os.getpid(), prepared.helpers)
+        process_tree.kill(os.getpid(), prepared.helpers)
         _reap()
     if not answer:
         return Outcome(None, f"its process ended with exit code {os.waitstatus_to_exitcode(status)} and no value")
@@ -92,7 +92,7 @@ def call(spec: str, rollout: Rollout) -> Outcome:
 def _answer(prepared: _Prepared, rollout: Rollout, reply: mmap.mmap) -> NoReturn:
     """Computes the reward in the forked process, and ends it."""
     try:
-        descendants.die_with_parent()
+        process_tree.die_with_parent()
         process, null = os.getpid(), os.open(os.devnull, os.O_RDWR)
         for descriptor in prepared.descriptors:
             os.dup2(null, descriptor)

@@ -20,7 +20,7 @@ from r1jax.rewards import custom, language
 from r1jax.rewards.combine import Parts, cheap_parts, combine, grade
 from r1jax.rewards.config import CustomReward, RewardConfig
 from r1jax.rewards.workers import JobError, WorkerDied, Workers, WorkersFailed
-from r1jax.sandbox.programs import check_available
+from r1jax.sandbox.runner import check_available
 
 # An ordinary answer takes a thousandth of a second. Programs take their time, and a worker each while they do.
 _PATIENCE_S = 0.1

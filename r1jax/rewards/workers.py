@@ -26,7 +26,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess, SpawnProcess
 from typing import Any
 
-from r1jax.sandbox import descendants
+from r1jax.sandbox import process_tree
 
 _PRELOAD, _PRELOAD_LANGUAGES = "r1jax.rewards.preload", "r1jax.rewards.preload_languages"
 _ATTEMPTS = 2
@@ -299,13 +299,13 @@ class Workers:
         else:
             worker.aside = True
             with contextlib.suppress(OSError):  # it may have died a moment ago
-                for pid in (worker.process.pid, *descendants.descendants(worker.process.pid)):
+                for pid in (worker.process.pid, *process_tree.descendants(worker.process.pid)):
                     os.setpriority(os.PRIO_PROCESS, pid, _NICE_ASIDE)
 
     def _remove(self, worker: _Worker) -> None:
         self._workers.remove(worker)
         if worker.process.is_alive():
-            descendants.kill(worker.process.pid)
+            process_tree.kill(worker.process.pid)
         worker.process.kill()
         worker.process.join()
         worker.pipe.close()
@@ -329,7 +329,7 @@ def _work(pipe: Connection, memory_mb: int, prepare: _Call) -> None:
     # processes of its own. And a worker, though it hangs, ends with the server.
     if forkserver._forkserver._forkserver_alive_fd:
         os.close(forkserver._forkserver._forkserver_alive_fd)
-    descendants.die_with_parent()
+    process_tree.die_with_parent()
     # Should a library of the graders load jax after all, it must leave the accelerator alone.
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.pop("XLA_FLAGS", None)

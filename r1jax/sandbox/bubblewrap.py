@@ -103,7 +103,7 @@ def without_sandbox(cfg: CodeConfig) -> list[str]:
 def _limits(cfg: CodeConfig) -> list[str]:
     """The limits that the kernel keeps for each process by itself."""
     # Addresses that are reserved and not used cost nothing: a thread's stack, an arena, a global array. What is used
-    # is counted by who watches (`r1jax.sandbox.supervision`).
+    # is counted by who watches (`r1jax.sandbox.supervisor`).
     space = resource.getrlimit(resource.RLIMIT_AS)[1]  # grader processes have a lower one, which they inherit
     most = "unlimited" if space == resource.RLIM_INFINITY else str(space)
     data = resource.getrlimit(resource.RLIMIT_DATA)[1]

@@ -7,7 +7,7 @@ from r1jax.config import at_least, seconds
 
 @dataclasses.dataclass(frozen=True)
 class CodeConfig:
-    """How programs are run (`r1jax.sandbox.programs`). A task's own limits on time and memory take these ones' place.
+    """How programs are run (`r1jax.sandbox.runner`). A task's own limits on time and memory take these ones' place.
 
     Attributes:
         time_s: wall-clock seconds that one test may take; CPU seconds are bounded by the same number, rounded up.

@@ -106,7 +106,7 @@ RULES = {
     "madvise": Rule((28, 233), 2, errno.EINVAL, (_MADV_HUGEPAGE, _MADV_COLLAPSE)),
     # Pipes stay at their first size. Locks of open files are listed for every sandbox, whoever holds them.
     "fcntl": Rule((72, 25), 1, errno.EPERM, (_F_SETPIPE_SZ, _F_OFD_SETLK, _F_OFD_SETLKW)),
-    # Sockets stay at the size by which they are counted (`r1jax.sandbox.accounting`).
+    # Sockets stay at the size by which they are counted (`r1jax.sandbox.resource_usage`).
     "setsockopt": Rule((54, 208), 2, errno.EPERM, (_SO_SNDBUF, _SO_ATTACH_FILTER, _SO_SNDBUFFORCE)),
     # A gigabyte of futexes at one call; filters of its own; cores of its own.
     "prctl": Rule((157, 167), 0, errno.EINVAL, (_PR_SET_SECCOMP, _PR_SCHED_CORE, _PR_FUTEX_HASH)),

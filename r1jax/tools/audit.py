@@ -43,7 +43,7 @@ from r1jax.graders.config import GraderConfig
 from r1jax.io import jsonl, tables
 from r1jax.rewards.workers import JobError, WorkerDied, Workers, WorkersFailed
 from r1jax.sandbox.config import CodeConfig
-from r1jax.sandbox.programs import check_available
+from r1jax.sandbox.runner import check_available
 from r1jax.tools import audit_cases
 from r1jax.tools.audit_cases import Case
 from r1jax.tools.audit_reading import Reader, Reading

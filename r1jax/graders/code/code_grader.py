@@ -1,4 +1,4 @@
-"""Accuracy on programs: functional tests and standard input and output, in sandboxes (`r1jax.sandbox.programs`)."""
+"""Accuracy on programs: functional tests and standard input and output, in sandboxes (`r1jax.sandbox.runner`)."""
 
 import ast
 import dataclasses

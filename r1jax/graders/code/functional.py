@@ -22,7 +22,7 @@ from typing import Any
 from r1jax.data.types import Grade
 from r1jax.graders.code import asserts, pack
 from r1jax.graders.code.guest import leetcode
-from r1jax.sandbox import programs
+from r1jax.sandbox import runner
 from r1jax.sandbox.config import CodeConfig
 
 _GRACE_S = 2.0  # the tester keeps the time of all tests itself, and is killed only where it fails to
@@ -143,11 +143,11 @@ def _pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
     return ends
 
 
-def _start(script: str, channel: tuple[int, int], cfg: CodeConfig, **task: Any) -> programs.Program:
+def _start(script: str, channel: tuple[int, int], cfg: CodeConfig, **task: Any) -> runner.Program:
     """A script in a sandbox, with the descriptors from which it reads and to which it writes."""
     files = {**pack.files(), "task.json": json.dumps(task).encode()}
     command = pack.command(script, *channel, cfg.output_mb * 2**20)
-    return programs.start(command, cfg, files=files, pass_fds=channel)
+    return runner.start(command, cfg, files=files, pass_fds=channel)
 
 
 def _grade(tests: Tests, report: Mapping[str, Any], ended: str, partial_credit: bool) -> Grade:

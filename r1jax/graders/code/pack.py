@@ -6,7 +6,7 @@ import pathlib
 import zipfile
 from collections.abc import Mapping
 
-from r1jax.sandbox.programs import PYTHON
+from r1jax.sandbox.runner import PYTHON
 
 _ROOT = pathlib.Path(__file__).parents[3]
 _START = "import sys; sys.path.insert(0, 'inside.zip'); from r1jax.graders.code.guest.{} import main; main()"

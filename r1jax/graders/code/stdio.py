@@ -16,7 +16,7 @@ from typing import Any
 from r1jax.config import nearest
 from r1jax.data.types import Grade
 from r1jax.graders.code import pack
-from r1jax.sandbox import programs
+from r1jax.sandbox import runner
 from r1jax.sandbox.config import CodeConfig
 
 _NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
@@ -43,7 +43,7 @@ class Language:
 
 
 LANGUAGES = {
-    "python": Language(("python", "py", "python3"), "program.py", (programs.PYTHON,), ("{tool}", "program.py")),
+    "python": Language(("python", "py", "python3"), "program.py", (runner.PYTHON,), ("{tool}", "program.py")),
     "cpp": Language(
         ("cpp", "c++", "cc", "cxx"),
         "program.cpp",
@@ -155,7 +155,7 @@ def run(tests: Tests, program: str, name: str, cfg: CodeConfig, partial_credit: 
         limits = dataclasses.replace(
             cfg, time_s=_COMPILE_S, total_s=_COMPILE_S, memory_mb=_COMPILE_MB, output_mb=_BINARY_MB, disk_mb=_BINARY_MB
         )
-        compiled = programs.run(["/bin/sh", "-c", spoken.compile.format(tool=tool)], limits, files=files)
+        compiled = runner.run(["/bin/sh", "-c", spoken.compile.format(tool=tool)], limits, files=files)
         if compiled.status != "ok":
             return Grade(0.0, "compile_error")
         files = {"program": compiled.stdout}
@@ -173,7 +173,7 @@ def _run_all(
             first = first or "timeout"
             break
         limits = dataclasses.replace(cfg, time_s=min(cfg.time_s, left_s))
-        outcome = programs.run(command, limits, files=files, stdin=given.encode())
+        outcome = runner.run(command, limits, files=files, stdin=given.encode())
         if outcome.status != "ok":
             verdict = _failure(outcome)
         elif tests.checker:
@@ -191,7 +191,7 @@ def _run_all(
     return Grade(0.0, first)
 
 
-def _failure(outcome: programs.Outcome) -> str:
+def _failure(outcome: runner.Outcome) -> str:
     """The verdict on a program that did not end well. Python complains of its own grammar without a traceback."""
     complaint = outcome.stderr.rstrip().rpartition(b"\n")[2]
     unread = re.match(rb"(?:SyntaxError|IndentationError|TabError):", complaint) and b"Traceback" not in outcome.stderr
@@ -202,10 +202,10 @@ def _ask_checker(checker: str, given: str, expected: str, printed: bytes, cfg: C
     """What the task's checker says. Untrusted text is data to it, and it has limits too: that text may make it hang."""
     told = {"input": given, "expected": expected, "output": printed.decode(errors="backslashreplace")}
     files = {**pack.files(), "check.py": checker.encode()}
-    answer = programs.run(pack.command("checker"), cfg, files=files, stdin=json.dumps(told).encode())
+    answer = runner.run(pack.command("checker"), cfg, files=files, stdin=json.dumps(told).encode())
     return answer.status == "ok" and answer.stdout == b"true"
 
 
 @functools.cache
 def _tool(spoken: Language) -> str | None:
-    return next((tool for tool in spoken.tools if tool == programs.PYTHON or shutil.which(tool)), None)
+    return next((tool for tool in spoken.tools if tool == runner.PYTHON or shutil.which(tool)), None)

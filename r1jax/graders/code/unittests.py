@@ -18,7 +18,7 @@ from r1jax.data.types import Grade, Rollout
 from r1jax.graders.code import pack
 from r1jax.graders.code.blocks import extract
 from r1jax.graders.config import GraderConfig
-from r1jax.sandbox import programs
+from r1jax.sandbox import runner
 from r1jax.sandbox.config import CodeConfig
 
 
@@ -56,7 +56,7 @@ def run(name: str, program: str, tests: Mapping[str, str], cfg: CodeConfig) -> G
     passed: set[str] = set()
     limits = dataclasses.replace(cfg, time_s=cfg.total_s)
     for module in {test.partition(".")[0] for test in wanted}:
-        outcome = programs.run(
+        outcome = runner.run(
             pack.command("unittest_runner", module), limits, files={**pack.files(), **files}, stdin=f"{code}\n".encode()
         )
         if outcome.status != "ok":

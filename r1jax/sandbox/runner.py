@@ -1,6 +1,6 @@
 """Runs programs that nobody has read: no network, nothing of the user's to see, and limits on all that they take.
 
-`r1jax.sandbox.bubblewrap` says what the walls are, `r1jax.sandbox.supervision` watches over what goes on between them.
+`r1jax.sandbox.bubblewrap` says what the walls are, `r1jax.sandbox.supervisor` watches over what goes on between them.
 docs/sandbox.md tells what is held by what, and what is not.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 from r1jax.sandbox import bubblewrap, seccomp
 from r1jax.sandbox.bubblewrap import PYTHON, SandboxError
 from r1jax.sandbox.config import CodeConfig
-from r1jax.sandbox.supervision import Outcome, Sandbox, Session, watch
+from r1jax.sandbox.supervisor import Outcome, Sandbox, Session, watch
 
 __all__ = ["PYTHON", "Outcome", "Program", "SandboxError", "check_available", "run", "start"]
 

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 from typing import Literal
 
-from r1jax.sandbox.accounting import Accounts, Usage, directory, session_of
 from r1jax.sandbox.config import CodeConfig
+from r1jax.sandbox.resource_usage import Accounts, Usage, directory, session_of
 
 Status = Literal["ok", "crash", "timeout", "memory", "output"]
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from programs import needs_sandbox
 
-from r1jax.sandbox import accounting, programs
-from r1jax.sandbox.accounting import ProcessorTime
+from r1jax.sandbox import resource_usage, runner
 from r1jax.sandbox.config import CodeConfig
+from r1jax.sandbox.resource_usage import ProcessorTime
 
 CFG = CodeConfig(time_s=30.0, memory_mb=256, output_mb=1, disk_mb=16)
 UNSAFE = dataclasses.replace(CFG, run_untrusted_code_without_a_sandbox=True)
@@ -18,8 +18,8 @@ both = pytest.mark.parametrize(
 )
 
 
-def python(source: str, cfg: CodeConfig = CFG) -> programs.Outcome:
-    return programs.run([programs.PYTHON, "-I", "-S", "-c", source], cfg)
+def python(source: str, cfg: CodeConfig = CFG) -> runner.Outcome:
+    return runner.run([runner.PYTHON, "-I", "-S", "-c", source], cfg)
 
 
 # Processor time, by hand: 100 ticks are a second.
@@ -134,7 +134,7 @@ def test_trap64_children_that_reap_themselves_are_counted(cfg, source, monkeypat
             seen.append(super().look(*args))
             return seen[-1]
 
-    monkeypatch.setattr(accounting, "ProcessorTime", Spied)
+    monkeypatch.setattr(resource_usage, "ProcessorTime", Spied)
     outcome = python(REPORT + source, cfg)
     assert outcome.status == "ok", outcome.stderr
     assert seen[-1] > 0.6 * float(outcome.stdout)
