@@ -27,8 +27,8 @@ from r1jax.graders.math.math_grader import grade
 from r1jax.inference.engine import Engine, SamplingConfig
 from r1jax.io import jsonl
 from r1jax.models.config import ComputeConfig
+from r1jax.models.io import load_model
 from r1jax.models.logits import Truncation
-from r1jax.training import checkpoint
 
 HERE = pathlib.Path(__file__).parent
 SLOTS, QUESTIONS, TOKENS = 8, 50, 256
@@ -107,7 +107,7 @@ def agreement(ours: list[list[int]], theirs: list[list[int]]) -> tuple[int, list
 def main() -> None:
     path, questions = pathlib.Path(sys.argv[1]).absolute(), pathlib.Path(sys.argv[2])
     mesh = make_mesh(MeshConfig())
-    params, model, tokenizer = checkpoint.load_model(path, mesh, ComputeConfig("float32"))
+    params, model, tokenizer = load_model(path, mesh, ComputeConfig("float32"))
     reference = Reference(path)
 
     def prompt(id_: str, question: str, answer: str = "") -> Prompt:

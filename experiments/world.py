@@ -22,10 +22,10 @@ from r1jax.data.types import Rollout
 from r1jax.evaluation.rollouts import describe, sample_and_grade
 from r1jax.graders.grader_table import examine
 from r1jax.inference.engine import Engine, SamplingConfig
+from r1jax.models.io import load_model
 from r1jax.models.logits import Truncation
 from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.pool import GraderPool
-from r1jax.training import checkpoint
 
 COLUMNS = {
     "right, %": "reward/accuracy",
@@ -69,7 +69,7 @@ def main() -> None:
     mesh = make_mesh(MeshConfig())
     console = rich.console.Console(width=160)
     with jax.set_mesh(mesh), GraderPool(RewardConfig(language=1.0), 0, 112) as graders:
-        params, shape, tokenizer = checkpoint.load_model(args.model, mesh, dtype=None)
+        params, shape, tokenizer = load_model(args.model, mesh, dtype=None)
         sampling = SamplingConfig(max_new_tokens=112, bucket=272, truncation=Truncation(args.temperature))
         engine = Engine(shape, sampling, tokenizer, mesh)
         for name in ("reasoning_test", "general_test"):

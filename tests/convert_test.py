@@ -8,9 +8,8 @@ import pytest
 from handmade import DEEPSEEK, QWEN2, read_folder, same_tensors, tensors, write_folder
 
 from r1jax.models import hf
+from r1jax.models.io import is_model, load_model, save_model
 from r1jax.tools import convert
-from r1jax.training import checkpoint
-from r1jax.training.checkpoint import load_model, save_model
 
 
 @pytest.fixture(params=[QWEN2, DEEPSEEK], ids=["qwen2", "deepseek"])
@@ -84,7 +83,7 @@ def test_what_lies_there_stays_unless_it_is_a_model_and_overwrite_is_said(theirs
     assert main(theirs, other, "--overwrite") == 2 and "is no model; choose another" in capsys.readouterr().err
     assert main(theirs, theirs, "--overwrite") == 2 and "holds what is to be converted" in capsys.readouterr().err
     assert main(theirs, tmp_path, "--overwrite") == 2 and "holds what is to be converted" in capsys.readouterr().err
-    assert (other / "love.txt").exists() and checkpoint.is_model(theirs)
+    assert (other / "love.txt").exists() and is_model(theirs)
 
 
 @pytest.mark.parametrize(

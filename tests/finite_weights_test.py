@@ -10,8 +10,8 @@ from gguf import GGMLQuantizationType as Kind
 from handmade import DEEPSEEK, QWEN2, tensors, write_folder
 
 from r1jax.models import gguf, hf, weights
+from r1jax.models.io import load_model, save_model
 from r1jax.tools import convert
-from r1jax.training.checkpoint import load_model, save_model
 
 TENSORS = (
     "model.embed_tokens.weight",

@@ -10,10 +10,10 @@ from tiny_run import ZERO, merged
 from r1jax import config
 from r1jax.data.tasks import DataConfig, Questions
 from r1jax.graders.grader_table import EVALUATION_ONLY, GRADERS, examine, examine_for_reward
+from r1jax.models.io import save_model
 from r1jax.stages import rl
 from r1jax.stages.rejection import rejection_sampling
 from r1jax.stages.rejection.rejection_sampling import RejectionConfig, who_grades
-from r1jax.training.checkpoint import save_model
 
 SUM = {"prompt": "1 + 1?", "answer": "2"}
 TESTS = "import unittest\n\nclass T(unittest.TestCase):\n    def test_it(self):\n        self.assertEqual(1, 1)\n"

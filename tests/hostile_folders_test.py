@@ -16,11 +16,10 @@ from r1jax.core import checksums
 from r1jax.io import files, gguf_reader
 from r1jax.models import gguf as gguf_models
 from r1jax.models import hf, safetensors
+from r1jax.models.io import is_model, load_model, open_model, save_model
 from r1jax.text import chat_template
 from r1jax.text import tokenizer as text
 from r1jax.tools import convert
-from r1jax.training import checkpoint
-from r1jax.training.checkpoint import load_model, save_model
 
 HANG = "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}"
 
@@ -133,7 +132,7 @@ def test_trap35_a_fifo_is_not_waited_for(folder, name, mesh1):
 
 def test_trap35_a_fifo_named_as_a_gguf_file_or_a_sentencepiece_model_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "m.gguf")
-    for read in (checkpoint.open_model, text.load, checkpoint.is_model):
+    for read in (open_model, text.load, is_model):
         refused(read, tmp_path / "m.gguf", match="m.gguf is no regular file")
     os.mkfifo(tmp_path / "tokenizer.model")
     refused(text.load, tmp_path, match="tokenizer.model is no regular file")
@@ -201,19 +200,19 @@ def gguf_of(path: pathlib.Path, fields: bytes, count: int) -> pathlib.Path:
 def test_trap35_gguf_metadata_that_promise_more_than_there_is_are_refused(tmp_path):
     key = struct.pack("<Q1sI", 1, b"a", gguf.GGUFValueType.ARRAY)
     path = gguf_of(tmp_path / "m.gguf", key + struct.pack("<IQ", gguf.GGUFValueType.UINT8, 2**60), 1)
-    for read in (checkpoint.open_model, text.load):
+    for read in (open_model, text.load):
         refused(read, path, match=r"m\.gguf is no GGUF file, or was cut short \(it ends at byte")
     path = gguf_of(tmp_path / "m.gguf", b"", 2**60)
-    refused(checkpoint.open_model, path, match=r"m\.gguf is no GGUF file, or was cut short \(it ends at byte")
+    refused(open_model, path, match=r"m\.gguf is no GGUF file, or was cut short \(it ends at byte")
     deep = key + struct.pack("<IQ", gguf.GGUFValueType.ARRAY, 1) * 10_000
-    refused(checkpoint.open_model, gguf_of(path, deep, 1), match=r"m\.gguf is no GGUF file")
+    refused(open_model, gguf_of(path, deep, 1), match=r"m\.gguf is no GGUF file")
 
 
 def test_trap35_gguf_metadata_of_millions_of_values_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(gguf_reader, "MAX_VALUES", 1000)
     key = struct.pack("<Q1sI", 1, b"a", gguf.GGUFValueType.ARRAY)
     path = gguf_of(tmp_path / "m.gguf", key + struct.pack("<IQ", gguf.GGUFValueType.UINT8, 2000) + bytes(2000), 1)
-    refused(checkpoint.open_model, path, match=r"its metadata have more than 1,000 values")
+    refused(open_model, path, match=r"its metadata have more than 1,000 values")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from xla_flags import xla_flags
 
 from r1jax import running, train
 from r1jax.core.sharding import MeshConfig, make_mesh
-from r1jax.training.checkpoint import load_model, read_hf_config
+from r1jax.models.io import load_model, read_hf_config
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RL = merged(

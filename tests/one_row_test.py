@@ -10,8 +10,8 @@ from r1jax import config, train
 from r1jax.data.preference_pairs import Input, PreferenceDataConfig, Preferences
 from r1jax.data.sft import InstructionConfig, Instructions
 from r1jax.data.tasks import DataConfig, Questions
+from r1jax.models.io import is_model, save_model
 from r1jax.report.run import load_run
-from r1jax.training import checkpoint
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 QUESTION = {"prompt": "What is 2 + 2?", "answer": "4"}
@@ -45,7 +45,7 @@ def write(folder: pathlib.Path, row: dict) -> str:
     ],
 )
 def test_a_stage_trains_on_one_row_without_an_evaluation(tree, row, tmp_path, tiny, tiny_params, tokenizer):
-    checkpoint.save_model(tmp_path / "base", tiny_params, tiny, tokenizer)
+    save_model(tmp_path / "base", tiny_params, tiny, tokenizer)
     spec = write_config(
         tmp_path / "one.py",
         merged(
@@ -60,7 +60,7 @@ def test_a_stage_trains_on_one_row_without_an_evaluation(tree, row, tmp_path, ti
     metrics = rows(workdir / "metrics.jsonl")
     assert len(metrics) == tree["num_steps"] and all(row["grad_norm"] > 0 for row in metrics)
     assert tree["stage"] == "rl" or metrics[-1]["loss"] < metrics[0]["loss"]
-    assert not (workdir / "evals.jsonl").exists() and checkpoint.is_model(workdir / "model")
+    assert not (workdir / "evals.jsonl").exists() and is_model(workdir / "model")
     # Every trained stage leaves its report, which misses nothing that was not asked for.
     assert (workdir / "report.html").exists() and not load_run(workdir).missing
 

@@ -12,10 +12,10 @@ from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES
 from r1jax.data.tasks import Questions
 from r1jax.losses.grpo import GRPOConfig
+from r1jax.models.io import save_model
 from r1jax.models.transformer import param_specs
 from r1jax.stages.rl import RLConfig
 from r1jax.tools import convert
-from r1jax.training.checkpoint import save_model
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STUDENTS = {  # the paper's learning rates

@@ -20,11 +20,11 @@ from r1jax.data.types import Prompt, Rollout
 from r1jax.inference import reward_scoring
 from r1jax.inference.reward_scoring import RewardModel
 from r1jax.io import jsonl
+from r1jax.models.io import is_model, load_model, save_model
 from r1jax.models.reward import HEAD
 from r1jax.stages import reward_model_training
 from r1jax.stages.judge_pairs import JudgePairsConfig
 from r1jax.stages.reward_model_training import PreferenceConfig, batch_at, reader
-from r1jax.training import checkpoint
 
 # What Orbax leaves behind of a read that it broke off.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -57,7 +57,7 @@ def response(rng: random.Random, good: bool) -> str:
 def folder(tmp_path_factory, tiny, tiny_params, tokenizer) -> pathlib.Path:
     """A base, and files of judged responses."""
     folder = tmp_path_factory.mktemp("preference")
-    checkpoint.save_model(folder / "base", tiny_params, tiny, tokenizer)
+    save_model(folder / "base", tiny_params, tiny, tokenizer)
     rng = random.Random(0)
     jsonl.write(
         folder / "pairs.jsonl",
@@ -139,7 +139,7 @@ def test_trap33_stopped_between_and_resumed_it_is_the_same_to_the_last_bit(folde
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(reward_model_training.MetricsWriter, "write", stop_at_20)
         run(cfg(folder, **settings), workdir, mesh1)
-    assert not checkpoint.is_model(workdir / "model")
+    assert not is_model(workdir / "model")
     run(cfg(folder, **settings), workdir, mesh1)
     for name in ("metrics.jsonl", "evals.jsonl"):
         assert [*map(timeless, rows(workdir / name))] == [*map(timeless, rows(finished / name))]
@@ -267,7 +267,7 @@ def test_a_model_without_a_chat_template_is_told_at_the_start(folder, mesh1):
 def test_the_head_stands_beside_the_models_own_weights(finished, tiny, mesh1):
     params, found, *_ = reward_scoring.load(finished / "model", mesh1)
     assert found == tiny and params[HEAD].shape == (tiny.embed_dim,)
-    assert checkpoint.load_model(finished / "model", mesh1)[1] == tiny
+    assert load_model(finished / "model", mesh1)[1] == tiny
 
 
 @pytest.mark.parametrize(

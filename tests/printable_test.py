@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from r1jax.config import exit_status, printable
-from r1jax.training.metrics import say
+from r1jax.io.console import say
 
 EVIL = "\x1b[2J\x1b]0;owned\x07 \u202egnp.exe\u2066 \x9b31m \r\b\x7f \u2028 \ufeff \ud83d end"
 

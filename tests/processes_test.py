@@ -15,11 +15,11 @@ from xla_flags import xla_flags
 
 from r1jax import config
 from r1jax.config import ConfigError, Terminated
-from r1jax.core import processes
+from r1jax.core import checksums, orbax, processes
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.evaluation.collect import collect
 from r1jax.evaluation.record import Record
-from r1jax.training import checkpoint, stopping
+from r1jax.training import stopping
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
 
 # Process 1 fails where the other waits in a collective, or is sent SIGTERM while both do steps; then process 0 fails
@@ -29,7 +29,7 @@ import sys, threading, time
 import jax
 from r1jax import config
 from r1jax.config import ConfigError
-from r1jax.core import processes
+from r1jax.core import checksums, orbax, processes
 from r1jax.training import stopping
 port, index, case = sys.argv[1:]
 
@@ -137,7 +137,7 @@ def test_what_a_save_failed_of_is_raised_at_the_next_step_and_not_at_the_next_sa
     def no_space(folder):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(checkpoint.checksums, "write", no_space)
+    monkeypatch.setattr(checksums, "write", no_space)
     checkpoints.save(1000, {"state": {"x": jnp.ones(2)}})
     checkpoints._finishing.join()
     with pytest.raises(OSError, match="No space left"):
@@ -170,7 +170,7 @@ def test_orbax_does_not_wait_for_other_processes_with_what_a_save_failed_of(monk
         try:
             raise OSError("No space left on device")
         finally:  # as Orbax does it
-            checkpoint._meet(key="", timeout_ms=0)
+            orbax.barrier(key="", timeout_ms=0)
 
 
 @pytest.mark.parametrize(

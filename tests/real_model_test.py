@@ -9,8 +9,8 @@ import tiny_bpe
 from tiny_run import SFT, ZERO, merged, rows, write_config
 
 from r1jax import train
+from r1jax.models.io import read_hf_config
 from r1jax.tools import convert
-from r1jax.training.checkpoint import read_hf_config
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 ROOT = pathlib.Path(__file__).resolve().parent.parent

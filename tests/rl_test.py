@@ -13,12 +13,13 @@ from r1jax.data.batching import pad_rollouts
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.engine import Engine
 from r1jax.losses.grpo import GRPOConfig
+from r1jax.models.io import load_model, save_model
 from r1jax.rewards.config import RewardConfig, RewardModelConfig
 from r1jax.stages import rl
 from r1jax.stages.groups import advantages_by_group, draw_rollouts, that_count
 from r1jax.stages.rl import minibatches, summarise
 from r1jax.text import prompt_form
-from r1jax.training.checkpoint import CheckpointConfig, Checkpoints, load_model, save_model
+from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
 
 P, G = 4, 3
 DYNAMIC = GRPOConfig(prompts_per_step=P, group_size=G, minibatches=1, dynamic_sampling_rounds=2)

@@ -14,12 +14,12 @@ from r1jax.core.params import ParamSpec
 from r1jax.core.sharding import TRAIN_RULES
 from r1jax.data.batching import Batch
 from r1jax.io import jsonl
+from r1jax.models.io import is_model, save_model
 from r1jax.stages import reward_model_training, rl, supervised
 from r1jax.stages.reward_model_training import PreferenceConfig
 from r1jax.stages.rl import RLConfig
 from r1jax.stages.supervised import SupervisedConfig
 from r1jax.training import state
-from r1jax.training.checkpoint import is_model, save_model
 from r1jax.training.metrics import MetricsWriter
 from r1jax.training.skipped import SkippedUpdates, applied
 from r1jax.training.state import OptimizerConfig

@@ -16,11 +16,11 @@ from r1jax.data.batching import pack
 from r1jax.data.miniworld.documents import document
 from r1jax.data.sft import Instructions
 from r1jax.data.tasks import is_held_out
+from r1jax.models.io import is_model, load_model
 from r1jax.stages import supervised
 from r1jax.stages.supervised import Batches, SupervisedConfig
 from r1jax.text import prompt_form
 from r1jax.text.prompt_form import PromptForm
-from r1jax.training.checkpoint import is_model, load_model
 from r1jax.training.state import OptimizerConfig, learning_rate
 
 pytestmark = pytest.mark.usefixtures("in_this_process")

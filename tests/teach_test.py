@@ -14,10 +14,10 @@ from r1jax.data import teacher_logits
 from r1jax.data.miniworld.documents import careful_solution
 from r1jax.data.sft import Instructions
 from r1jax.data.teacher_logits import SoftTargets
+from r1jax.models.io import load_model, open_model
 from r1jax.models.transformer import forward, unembed_table
 from r1jax.stages import supervised, teacher_scoring
 from r1jax.stages.teacher_scoring import TeachConfig
-from r1jax.training.checkpoint import load_model, open_model
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 K = 8

@@ -12,11 +12,11 @@ from tiny_run import BASE, ZERO, merged, rows, timeless, write_config
 
 from r1jax import config, running, train
 from r1jax.data.miniworld import documents
+from r1jax.models.io import is_model
 from r1jax.stages import supervised
 from r1jax.stages.rl import RLConfig
 from r1jax.stages.supervised import SupervisedConfig
 from r1jax.stages.teacher_scoring import TeachConfig
-from r1jax.training.checkpoint import is_model
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 ROOT = pathlib.Path(__file__).resolve().parent.parent

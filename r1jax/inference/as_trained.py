@@ -4,10 +4,10 @@ import pathlib
 from typing import Any, TypeVar
 
 from r1jax.config import ConfigError
+from r1jax.io.console import say
 from r1jax.text import prompt_form
 from r1jax.text.prompt_form import PromptForm
 from r1jax.text.tokenizer import Tokenizer
-from r1jax.training.metrics import say
 
 T = TypeVar("T")
 

@@ -25,14 +25,14 @@ from r1jax.core.sharding import TRAIN_RULES, replicated
 from r1jax.data.tasks import prompt_text
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.config import Reading
+from r1jax.io.console import reporter, say
 from r1jax.models.config import ModelConfig
 from r1jax.models.hf import read_json
+from r1jax.models.io import is_model, load_tokenizer, open_model, save_model
 from r1jax.models.reward import HEAD, UNUSED, rewards
 from r1jax.text import chat
 from r1jax.text.chat import split_response
 from r1jax.text.tokenizer import Tokenizer
-from r1jax.training import checkpoint
-from r1jax.training.metrics import say
 
 READING, HEAD_FILE = "reward.json", "reward_head.npy"
 # Tokens, padding among them, that a device is given at a time; one row where a row is longer.
@@ -95,11 +95,11 @@ def save(
 
     Args:
         params: of the shape of `models.reward.param_specs(cfg)`, whole.
-        hf_config: see `checkpoint.save_model`.
+        hf_config: see `save_model`.
     """
     folder = pathlib.Path(folder)
     model = {name: weight for name, weight in params.items() if name != HEAD}
-    checkpoint.save_model(folder, model, cfg, tokenizer, hf_config)  # begins by deleting the folder
+    save_model(folder, model, cfg, tokenizer, hf_config)  # begins by deleting the folder
     if jax.process_index() == 0:
         head = io.BytesIO()
         np.save(head, np.asarray(params[HEAD], np.float32))
@@ -122,19 +122,19 @@ def load(
 
     Raises:
         FileNotFoundError: no such folder, a model without a reward head, or a file of it is missing.
-        ValueError: a head that is not the model's, a reading that is not understood, and as `checkpoint.load_model`.
+        ValueError: a head that is not the model's, a reading that is not understood, and as `load_model`.
     """
     path = pathlib.Path(path).absolute()
     if not path.exists():
         raise FileNotFoundError(config.missing_file(path))
     if not (path / READING).exists():
-        kind = "a model without a reward head" if checkpoint.is_model(path) else "no reward model"
+        kind = "a model without a reward head" if is_model(path) else "no reward model"
         raise FileNotFoundError(f"{path} is {kind}: it has no {READING}; a reward model is what its training leaves")
     reading = config.parse(Reading, read_json(path / READING), str(path / READING))
-    model = checkpoint.open_model(path)
-    tokenizer = checkpoint.load_tokenizer(path, model.cfg)
+    model = open_model(path)
+    tokenizer = load_tokenizer(path, model.cfg)
     head = _read_head(path / HEAD_FILE, model.cfg.embed_dim)
-    params = model.read(mesh, dtype or model.cfg.dtype, checkpoint.reporter(f"reading {path}"))
+    params = model.read(mesh, dtype or model.cfg.dtype, reporter(f"reading {path}"))
     return {**params, HEAD: sharding.place(head, lambda _: replicated(mesh))}, model.cfg, tokenizer, reading
 
 

@@ -17,8 +17,8 @@ from r1jax.inference.engine import Engine, SamplingConfig
 from r1jax.inference.served_model import Endpoint, EndpointConfig
 from r1jax.inference.usage import Usage
 from r1jax.models.config import ComputeConfig
+from r1jax.models.io import load_model, read_hf_config
 from r1jax.text.tokenizer import Tokenizer
-from r1jax.training import checkpoint
 
 # (prompts, samples of each, seed, called with each rollout, (id, sample) pairs to leave out)
 Draw = Callable[
@@ -96,7 +96,7 @@ def open_sampler(
     Raises:
         ConfigError: a prompt and a response would take more tokens than the checkpoint was made for, or prompts are
             limited by tokens and a server has the tokenizer.
-        FileNotFoundError, ValueError: see `checkpoint.load_model` and `Endpoint`.
+        FileNotFoundError, ValueError: see `load_model` and `Endpoint`.
     """
     if not model and max_prompt_tokens:
         raise ConfigError(
@@ -114,9 +114,9 @@ def open_sampler(
         )
     path = pathlib.Path(model)
     processes.meet()  # process 0 may still grade what the model before said
-    came_with = checkpoint.read_hf_config(path)
+    came_with = read_hf_config(path)
     limit = context_length.prompt_limit(came_with, path, sampling.max_new_tokens, max_prompt_tokens, limit_key)
-    params, shape, tokenizer = checkpoint.load_model(path, mesh, compute, dtype=None)
+    params, shape, tokenizer = load_model(path, mesh, compute, dtype=None)
     engine = Engine(shape, sampling, tokenizer, mesh)
 
     def draw(prompts, samples, seed, on_finish, skip) -> object:

@@ -32,6 +32,7 @@ from r1jax.io import jsonl
 from r1jax.losses.grpo import GRPOConfig, grpo_loss, token_weights
 from r1jax.losses.supervised import batch_logprobs
 from r1jax.models.config import ModelConfig
+from r1jax.models.io import load_model, read_hf_config, save_model
 from r1jax.models.transformer import param_specs
 from r1jax.rewards.pool import GraderPool
 from r1jax.stages.config import RLConfig
@@ -39,7 +40,7 @@ from r1jax.stages.groups import draw_rollouts, that_count
 from r1jax.stages.learning_signal import SignalWatch
 from r1jax.text import prompt_form
 from r1jax.text.prompt_form import PromptForm
-from r1jax.training import checkpoint, plan, state
+from r1jax.training import plan, state
 from r1jax.training.checkpoint import Checkpoints
 from r1jax.training.metrics import MetricsWriter, Stopwatch, keep_rows_before, say, under_way
 from r1jax.training.skipped import SkippedUpdates
@@ -94,11 +95,11 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             f"{cfg.rows_at_a_time} rows at a time (prompts_per_step x group_size / minibatches / "
             f"microbatches) do not divide over config.mesh's {' x '.join(BATCH)} = {ways}"
         )
-    came_with = checkpoint.read_hf_config(base)  # now: at the end of a long run the base may be gone
+    came_with = read_hf_config(base)  # now: at the end of a long run the base may be gone
     limit = context_length.prompt_limit(
         came_with, base, cfg.sampling.max_new_tokens, cfg.data.max_prompt_tokens, "data.max_prompt_tokens"
     )
-    base_params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute)
+    base_params, model, tokenizer = load_model(base, mesh, cfg.compute)
     specs = param_specs(model)
     G, max_tokens = cfg.grpo.group_size, cfg.sampling.max_new_tokens
     updates = cfg.num_steps * cfg.grpo.minibatches * cfg.grpo.inner_epochs
@@ -247,7 +248,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     writer.close()
     signal.at_end()
     beside = {prompt_form.FILE: PromptForm.of(cfg.data).content()}
-    checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer, came_with, beside)
+    save_model(workdir / "model", train_state.params, model, tokenizer, came_with, beside)
     return workdir / "model"
 
 

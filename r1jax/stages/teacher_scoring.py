@@ -23,9 +23,9 @@ from r1jax.evaluation.rollouts import from_process_0
 from r1jax.inference import context_length, stamp
 from r1jax.inference.as_trained import check_chat, warn_otherwise
 from r1jax.losses import distillation
+from r1jax.models.io import load_model, read_hf_config
 from r1jax.models.transformer import forward, unembed_table
 from r1jax.stages.config import TeachConfig
-from r1jax.training import checkpoint
 from r1jax.training.metrics import clock, say
 
 
@@ -37,11 +37,11 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
 
     Raises:
         ConfigError: the workdir holds another teacher's word, or on other examples.
-        FileNotFoundError, ValueError: see `checkpoint.load_model` and `Instructions`; also more tokens to be kept than
+        FileNotFoundError, ValueError: see `load_model` and `Instructions`; also more tokens to be kept than
             there are.
     """
-    context_length.check_length(checkpoint.read_hf_config(base), base, cfg.seq_len, "seq_len")
-    params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute, dtype=None)
+    context_length.check_length(read_hf_config(base), base, cfg.seq_len, "seq_len")
+    params, model, tokenizer = load_model(base, mesh, cfg.compute, dtype=None)
     if cfg.top_k > tokenizer.vocab_size:
         raise ValueError(f"config.top_k={cfg.top_k} is more than the {tokenizer.vocab_size} tokens that there are")
     check_chat(tokenizer, cfg.data.chat, "config.data.chat")

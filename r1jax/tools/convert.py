@@ -29,12 +29,13 @@ from r1jax.core import checksums
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import MeshConfig, all_devices, make_mesh
+from r1jax.io.console import reporter
 from r1jax.models import hf
 from r1jax.models.config import ModelConfig
+from r1jax.models.io import MODEL, is_model, load_tokenizer, open_model, save_model
 from r1jax.models.transformer import param_specs
 from r1jax.text import prompt_form
 from r1jax.text.tokenizer import SentencePieceTokenizer, Tokenizer
-from r1jax.training import checkpoint
 from r1jax.training.metrics import clock, say
 
 GENERATION = "generation_config.json"
@@ -55,7 +56,7 @@ def check_target(source: pathlib.Path, target: pathlib.Path, overwrite: bool) ->
         raise ValueError(f"{target} holds what is to be converted; choose another folder")
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    if not target.is_dir() or not checkpoint.is_model(target):
+    if not target.is_dir() or not is_model(target):
         raise ValueError(f"{target} exists and is no model; choose another folder")
     if not overwrite:
         raise ValueError(f"{target} holds a model; choose another folder, or replace it with --overwrite")
@@ -71,24 +72,24 @@ def convert(
         dtype: what to write the weights as; None: as they are.
 
     Raises:
-        FileNotFoundError, ValueError: see `checkpoint.open_model` and `hf.save_folder`.
+        FileNotFoundError, ValueError: see `open_model` and `hf.save_folder`.
     """
-    model = checkpoint.open_model(source)
-    tokenizer = checkpoint.load_tokenizer(source, model.cfg)
+    model = open_model(source)
+    tokenizer = load_tokenizer(source, model.cfg)
     if to is None:
-        to = "hf" if (source / checkpoint.MODEL).exists() else "r1jax"
+        to = "hf" if (source / MODEL).exists() else "r1jax"
     # Over as many devices as cut the residual stream and the latents evenly.
     ranks = (model.cfg.mla.q_rank, model.cfg.mla.kv_rank) if model.cfg.mla else ()
     devices = all_devices()
     ways = math.gcd(len(devices), model.cfg.embed_dim, *ranks)
     mesh = make_mesh(MeshConfig(data=1, fsdp=-1), devices[:ways])
-    params = model.read(mesh, dtype, checkpoint.reporter(f"reading {source}"))
+    params = model.read(mesh, dtype, reporter(f"reading {source}"))
     form = prompt_form.read(source)
     beside = {prompt_form.FILE: form.content()} if form else {}
     partial, old = (target.with_name(target.name + end) for end in (".partial", ".old"))
     shutil.rmtree(partial, ignore_errors=True)
     if to == "r1jax":
-        checkpoint.save_model(partial, params, model.cfg, tokenizer, model.hf_config, beside)
+        save_model(partial, params, model.cfg, tokenizer, model.hf_config, beside)
     else:
         save_hf(partial, params, model.cfg, tokenizer, model.hf_config, max_shard_bytes, beside)
     if target.exists():
@@ -122,7 +123,7 @@ def save_hf(
     ends = {"eos_token_id": list(tokenizer.eos_ids), "pad_token_id": tokenizer.pad_id}
     if not (folder / GENERATION).exists():
         (folder / GENERATION).write_text(json.dumps(ends, indent=2) + "\n")
-    report = checkpoint.reporter(f"writing {folder}")
+    report = reporter(f"writing {folder}")
     hf.save_folder(folder, params, cfg, hf_config or ends, max_shard_bytes, report)
     for name, content in beside.items():
         (folder / name).write_bytes(content)

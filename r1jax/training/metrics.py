@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from r1jax.config import printable
+from r1jax.io.console import clock, say
 
 # In a row of metrics.jsonl, where it is not 0: skipped updates up to then. A resumed run goes on counting from it.
 SKIPPED_IN_A_ROW = "skipped_in_a_row"
@@ -39,12 +39,6 @@ def keep_rows_before(path: pathlib.Path, step: int) -> None:
     temporary.replace(path)
 
 
-def say(text: str) -> None:
-    """Prints a line at once, in process 0 alone; what would steer a terminal is spelled out, see `config.printable`."""
-    if jax.process_index() == 0:
-        print(printable(text, lines=True), flush=True)
-
-
 class Stopwatch(dict[str, float]):
     """Seconds by phase: `with watch("sample"): ...`."""
 
@@ -53,13 +47,6 @@ class Stopwatch(dict[str, float]):
         began = time.monotonic()
         yield
         self[phase] = self.get(phase, 0.0) + time.monotonic() - began
-
-
-def clock(seconds: float) -> str:
-    """75 -> "1m15s"."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"
 
 
 @contextlib.contextmanager
