@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
-from r1jax.graders import countdown, exact, reasoning_gym
+from r1jax.graders import countdown, exact_match, reasoning_gym
 from r1jax.graders.config import GraderConfig
 from r1jax.graders.math import math_grader
 
@@ -72,9 +72,9 @@ def test_other_graders_vote_too():
     assert grade("1,234", "1234", **task).answer == grade("1234.", "1234", **task).answer == "1234"
     assert grade("1,2", "12", **task).answer != "12"
     assert grade("1 + 2", "3", countdown, nums=[1, 2], target=3).answer == "1+2"
-    assert grade("The Eiffel Tower", "Eiffel tower", exact) == (1.0, "right", "eiffel tower", None)
-    assert grade("答案：北京。", "北京", exact).score == 1.0
-    assert grade("Paris or Rome", "Paris", exact).score == 0.0
+    assert grade("The Eiffel Tower", "Eiffel tower", exact_match) == (1.0, "right", "eiffel tower", None)
+    assert grade("答案：北京。", "北京", exact_match).score == 1.0
+    assert grade("Paris or Rome", "Paris", exact_match).score == 0.0
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no shared data beside the project")

@@ -5,13 +5,13 @@ import pytest
 from steps import assert_linear
 
 from r1jax.data.types import Prompt, Rollout
-from r1jax.graders import choice
+from r1jax.graders import multiple_choice
 from r1jax.graders.config import GraderConfig
 
 
 def grade(text: str, answer: str = "D"):
     prompt = Prompt("q", "Which one?", answer, "choice:test")
-    return choice.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
+    return multiple_choice.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
 
 
 @pytest.mark.parametrize(
@@ -87,5 +87,5 @@ def test_yes_and_no_beside_boxes(text, score):
 
 @pytest.mark.parametrize("piece", ["\\boxed{A} ", "\\boxed{", "\\boxed{x} ", "Answer: A\n", "\\boxed{A} Answer: a b "])
 def test_many_boxes_take_no_time(monkeypatch, piece):
-    monkeypatch.setattr(choice, "MAX_ANSWER", 10**9)  # with the limit nothing would be left to measure
+    monkeypatch.setattr(multiple_choice, "MAX_ANSWER", 10**9)  # with the limit nothing would be left to measure
     assert_linear(grade, piece, large=200_000)

@@ -5,13 +5,13 @@ import pytest
 from steps import assert_linear
 
 from r1jax.data.types import Prompt, Rollout
-from r1jax.graders import choice
+from r1jax.graders import multiple_choice
 from r1jax.graders.config import GraderConfig
 
 
 def grade(text: str, answer: str = "B"):
     prompt = Prompt("q", "Which one?\nA. Rome\nB. Paris", answer, "choice:test")
-    return choice.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
+    return multiple_choice.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
 
 
 @pytest.mark.parametrize(
@@ -126,17 +126,17 @@ def test_yes_and_no_in_chinese(text, score):
 
 
 def test_rows_that_are_no_choices_are_refused():
-    choice.check({"answer": "J"})
-    choice.check({"answer": "否"})
+    multiple_choice.check({"answer": "J"})
+    multiple_choice.check({"answer": "否"})
     for answer in ("K", "b", "AB", "", "Paris"):
         with pytest.raises(ValueError, match="no choice"):
-            choice.check({"answer": answer})
+            multiple_choice.check({"answer": answer})
 
 
 @pytest.mark.parametrize("piece", ["answer is ", "(", "*", "\nA. ", "答案"])
 def test_hostile_text_takes_no_time(monkeypatch, piece):
     # With the limit a quadratic search would end within seconds, and only a clock would tell it from a linear one.
-    monkeypatch.setattr(choice, "MAX_ANSWER", 10**9)
+    monkeypatch.setattr(multiple_choice, "MAX_ANSWER", 10**9)
     for lead in ("", "Answer: "):
         assert grade(lead + piece * (19_000 // len(piece))).score == 0.0
         assert_linear(lambda text, lead=lead: grade(lead + text), piece)

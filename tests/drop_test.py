@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
-from r1jax.graders import drop
+from r1jax.graders import drop_f1
 from r1jax.graders.config import GraderConfig
 
 DATA = pathlib.Path(__file__).parents[2] / "shared/data/drop/dev_sample.jsonl"
@@ -16,7 +16,7 @@ DATA = pathlib.Path(__file__).parents[2] / "shared/data/drop/dev_sample.jsonl"
 def grade(text: str, *answers):
     row = {"answers": list(answers)}
     prompt = Prompt("q", "How many?", "", "drop:test", metadata=row)
-    return drop.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
+    return drop_f1.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
 
 
 @pytest.mark.parametrize(
@@ -38,12 +38,12 @@ def grade(text: str, *answers):
     ],
 )
 def test_f1_by_hand(given, reference, f1):
-    assert drop.f1(given, reference) == pytest.approx(f1, abs=0.005)
+    assert drop_f1.f1(given, reference) == pytest.approx(f1, abs=0.005)
 
 
 def test_spans_are_aligned_once_each():
     # Both would like the first; the best pairing as a whole counts: 2/3 + 1 over 2.
-    assert drop.f1(["red lion", "red"], ["red", "red lion cub"]) == pytest.approx((0.8 + 1.0) / 2, abs=0.005)
+    assert drop_f1.f1(["red lion", "red"], ["red", "red lion cub"]) == pytest.approx((0.8 + 1.0) / 2, abs=0.005)
 
 
 @pytest.mark.parametrize(
@@ -149,15 +149,15 @@ def test_references_fed_back_are_right():
     if not DATA.exists():
         pytest.skip(f"{DATA} is not there")
     for line in DATA.read_text("utf-8").splitlines():
-        for reference in drop.references(json.loads(line)):
-            assert drop.f1(reference, reference) == 1.0 and drop.exact(reference, reference)
+        for reference in drop_f1.references(json.loads(line)):
+            assert drop_f1.f1(reference, reference) == 1.0 and drop_f1.exact(reference, reference)
             if len(reference) == 1:
                 assert grade(f"Answer: {reference[0]}", *reference).score == 1.0
 
 
 def test_rows_without_a_reference_are_refused():
-    drop.check({"answers": ["5"]})
-    drop.check({"answer": "five"})
+    drop_f1.check({"answers": ["5"]})
+    drop_f1.check({"answer": "five"})
     for row in ({}, {"answer": ""}, {"answers": ["the", "!"]}):
         with pytest.raises(ValueError, match="DROP needs"):
-            drop.check(row)
+            drop_f1.check(row)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
-from r1jax.graders import exact
+from r1jax.graders import exact_match
 from r1jax.graders.config import GraderConfig
 
 
 def grade(text: str, answer: str) -> float:
     prompt = Prompt("q", "How much?", answer, "exact:test")
-    return exact.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig()).score
+    return exact_match.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig()).score
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,11 @@ def test_punctuation_within_a_number_is_part_of_it(one, other):
 @pytest.mark.parametrize("text", ["(.5)", "5...6", "a.b", "$5/$6", "(12.)5", "x.", ".", "", "- 5", "$-5", "5%%5"])
 def test_digits_never_run_together(text):
     digits = [c for c in text if c.isdigit()]
-    assert "".join(digits) not in exact.without_punctuation(text, lambda run: "") or len(digits) < 2
+    assert "".join(digits) not in exact_match.without_punctuation(text, lambda run: "") or len(digits) < 2
 
 
 def test_a_reference_without_a_letter_or_a_digit_is_refused():
-    exact.check({"answer": "5"})
+    exact_match.check({"answer": "5"})
     for answer in ("", "!", "-", "the"):
         with pytest.raises(ValueError, match="no letter and no digit"):
-            exact.check({"answer": answer})
+            exact_match.check({"answer": answer})

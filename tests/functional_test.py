@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from programs import HUMANEVAL, LEETCODE, MBPP, functional, judge, needs_sandbox
 
 from r1jax.data.types import Grade
-from r1jax.graders.code import asserts
-from r1jax.graders.code.functional import read_tests
-from r1jax.graders.code.guest import leetcode
-from r1jax.graders.code.guest.wire import Channel, Oversized, decode, encode
+from r1jax.graders.code import assert_instrumentation
+from r1jax.graders.code.functional_tests import read_tests
+from r1jax.graders.code.guest import leetcode_prelude
+from r1jax.graders.code.guest.pipe_protocol import Channel, Oversized, decode, encode
 
 DATA = pathlib.Path(__file__).parents[2] / "shared/data"
 
@@ -28,7 +28,7 @@ def there_and_back(value: object) -> object:
     def refuse(thing: object) -> None:
         raise TypeError(f"{thing!r} is no data")
 
-    return decode(json.loads(json.dumps(encode(value, refuse, nodes=True))), refuse, vars(leetcode))
+    return decode(json.loads(json.dumps(encode(value, refuse, nodes=True))), refuse, vars(leetcode_prelude))
 
 
 def exactly(value: object) -> object:
@@ -100,19 +100,23 @@ def test_an_iterator_arrives_as_an_iterator_and_not_as_the_list_that_it_would_eq
 @given(st.lists(st.none() | st.integers(0, 9), max_size=20))
 @settings(deadline=None)
 def test_lists_and_trees_of_nodes_arrive_in_their_shape(values: list) -> None:
-    assert leetcode.is_same_list(there_and_back(leetcode.list_node(values)), leetcode.list_node(values))
-    assert leetcode.is_same_tree(there_and_back(leetcode.tree_node(values)), leetcode.tree_node(values))
+    assert leetcode_prelude.is_same_list(
+        there_and_back(leetcode_prelude.list_node(values)), leetcode_prelude.list_node(values)
+    )
+    assert leetcode_prelude.is_same_tree(
+        there_and_back(leetcode_prelude.tree_node(values)), leetcode_prelude.tree_node(values)
+    )
 
 
 def test_a_list_of_nodes_that_bites_its_tail_is_refused() -> None:
-    node = leetcode.ListNode(1)
+    node = leetcode_prelude.ListNode(1)
     node.next = node
     with pytest.raises(ValueError, match="cycle"):
         there_and_back(node)
 
 
 def test_a_tree_is_read_level_by_level() -> None:
-    root = leetcode.tree_node([1, None, 2, 3, 4, None, 5])
+    root = leetcode_prelude.tree_node([1, None, 2, 3, 4, None, 5])
     assert (root.left, root.right.val, root.right.left.val, root.right.right.val) == (None, 2, 3, 4)
     assert (root.right.left.left, root.right.left.right.val) == (None, 5)
 
@@ -128,10 +132,10 @@ JSON = st.recursive(
 @settings(deadline=None)
 def test_nonsense_is_refused_or_harmless_data(data: object) -> None:
     try:
-        value = decode(data, lambda reference: None, vars(leetcode))
+        value = decode(data, lambda reference: None, vars(leetcode_prelude))
     except Exception:
         return
-    assert type(value).__module__ in ("builtins", leetcode.__name__)
+    assert type(value).__module__ in ("builtins", leetcode_prelude.__name__)
 
 
 def test_a_channel_tells_apart_an_end_a_delay_a_flood_and_nonsense() -> None:
@@ -201,7 +205,7 @@ def test_tests_that_could_grade_nothing_are_refused(row: dict) -> None:
 
 
 def test_asserts_on_no_branch_are_required() -> None:
-    counted = asserts.Counted()
+    counted = assert_instrumentation.Counted()
     source = """
         def check(f):
             assert f(0)

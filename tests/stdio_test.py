@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from programs import STDIO, judge, needs_cpp, needs_node, needs_sandbox
 
 from r1jax.data.types import Grade
-from r1jax.graders.code.stdio import check_language, language, read_tests, same_output
+from r1jax.graders.code.stdio_tests import check_language, language, read_tests, same_output
 
 LINES = st.lists(st.lists(st.text("ab1.-", min_size=1, max_size=3), max_size=3), max_size=4)
 
@@ -219,5 +219,5 @@ def test_javascript_is_run() -> None:
 
 @needs_sandbox
 def test_a_language_whose_compiler_is_not_there_is_ungradable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("r1jax.graders.code.stdio._tool", lambda spoken: None)
+    monkeypatch.setattr("r1jax.graders.code.stdio_tests._tool", lambda spoken: None)
     assert judge(STDIO, CPP % "+", tag="cpp") == Grade(None, "ungradable")

@@ -9,7 +9,7 @@ from r1jax.benchmarks import reading
 from r1jax.benchmarks.benchmark import Outcome, find
 from r1jax.benchmarks.sets.swe_bench import write
 from r1jax.data.types import Prompt, Rollout
-from r1jax.graders import patch
+from r1jax.graders import repository_patch
 from r1jax.graders.config import GraderConfig
 
 DIFF = "diff --git a/x.py b/x.py\n--- a/x.py\n+++ b/x.py\n@@ -1 +1 @@\n-a\n+b\n"
@@ -27,16 +27,16 @@ DIFF = "diff --git a/x.py b/x.py\n--- a/x.py\n+++ b/x.py\n@@ -1 +1 @@\n-a\n+b\n"
     ],
 )
 def test_the_patch_of_a_response(text, found):
-    assert patch.extract(text) == found
+    assert repository_patch.extract(text) == found
 
 
 def test_patches_are_ungradable_here_and_kept():
     prompt = Prompt("a", "Mend it.", "", "patch:test", metadata={"instance_id": "a"})
     text = f"<think>```diff\nx\n```</think>```diff\n{DIFF}```"
-    found = patch.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
+    found = repository_patch.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
     assert found == (None, "ungradable", "", {"patch": DIFF})
     with pytest.raises(ValueError, match="instance_id"):
-        patch.check({})
+        repository_patch.check({})
 
 
 def test_rows_and_predictions(tmp_path):

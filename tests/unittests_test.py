@@ -9,7 +9,7 @@ import pytest
 from r1jax.benchmarks import reading
 from r1jax.benchmarks.benchmark import find
 from r1jax.data.types import Prompt, Rollout
-from r1jax.graders.code import unittests
+from r1jax.graders.code import unittest_grader
 from r1jax.graders.config import GraderConfig
 from r1jax.sandbox.config import CodeConfig
 
@@ -36,7 +36,7 @@ if __name__ == "__main__":
 
 
 def run(program: str, tests=TESTS):
-    return unittests.run("double.py", program, tests, CodeConfig(total_s=10))
+    return unittest_grader.run("double.py", program, tests, CodeConfig(total_s=10))
 
 
 def test_a_right_program_passes_and_a_wrong_one_does_not():
@@ -67,14 +67,14 @@ def test_trap21_no_verdict_is_forged(program):
 
 
 def test_rows_need_one_file_and_tests():
-    unittests.check({"starter_files": {"a.py": ""}, "test_files": TESTS})
+    unittest_grader.check({"starter_files": {"a.py": ""}, "test_files": TESTS})
     for row in (
         {},
         {"starter_files": {"a.py": "", "b.py": ""}, "test_files": TESTS},
         {"starter_files": {"a.py": ""}, "test_files": {"a_test.py": "x = 1"}},
     ):
         with pytest.raises(ValueError):
-            unittests.check(row)
+            unittest_grader.check(row)
 
 
 @pytest.mark.skipif(not SHARED.is_file(), reason="no shared data beside the project")
@@ -88,7 +88,7 @@ def test_exercises_pass_with_their_own_solution_and_not_with_the_unfinished_file
         prompt = Prompt(row["id"], row["prompt"], "", "unittests:aider", metadata=row)
         text = f"Here:\n```python\n{program}\n```"
         rollout = Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop")
-        return unittests.grade(rollout, GraderConfig()).score
+        return unittest_grader.grade(rollout, GraderConfig()).score
 
     for row in data.rows[::every]:
         [solution], [starter] = row["example_solution"].values(), row["starter_files"].values()

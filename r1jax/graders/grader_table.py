@@ -12,8 +12,17 @@ from typing import Any
 import r1jax
 from r1jax.config import nearest
 from r1jax.data.types import Grade, Rollout
-from r1jax.graders import choice, countdown, drop, exact, ifeval, open_ended, patch, reasoning_gym
-from r1jax.graders.code import code_grader, unittests
+from r1jax.graders import (
+    countdown,
+    drop_f1,
+    exact_match,
+    ifeval,
+    multiple_choice,
+    open_ended,
+    reasoning_gym,
+    repository_patch,
+)
+from r1jax.graders.code import code_grader, unittest_grader
 from r1jax.graders.config import GraderConfig
 from r1jax.graders.math import math_grader
 
@@ -21,14 +30,14 @@ from r1jax.graders.math import math_grader
 # (`r1jax.rewards.pool`); and `check(row)`, which raises ValueError for a row that it could not grade against.
 GRADERS = {
     "maths": math_grader,
-    "choice": choice,
-    "exact": exact,
-    "drop": drop,
+    "choice": multiple_choice,
+    "exact": exact_match,
+    "drop": drop_f1,
     "ifeval": ifeval,
     "countdown": countdown,
     "code": code_grader,
-    "unittests": unittests,
-    "patch": patch,
+    "unittests": unittest_grader,
+    "patch": repository_patch,
     "reasoning_gym": reasoning_gym,
     "open": open_ended,
 }

@@ -24,7 +24,7 @@ from typing import Any
 from r1jax.data.types import Grade, Rollout
 from r1jax.graders import countdown
 from r1jax.graders.config import GraderConfig
-from r1jax.graders.exact import join_thousands
+from r1jax.graders.exact_match import join_thousands
 
 SOURCE_PREFIX = "reasoning_gym:"
 # Above a thousandth of a second in a day, which time_intervals scores 1 - 1.2e-8.

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from r1jax.data.types import Grade, Rollout
-from r1jax.graders import patch
-from r1jax.graders.code import code_grader, stdio
+from r1jax.graders import repository_patch
+from r1jax.graders.code import code_grader, stdio_tests
 from r1jax.graders.config import GraderConfig
 from r1jax.graders.grader_table import PROGRAMS
 from r1jax.graders.math import notation
@@ -27,11 +27,11 @@ def final_text(rollout: Rollout, grade: Grade) -> str | None:
     """
     response, name = rollout.response, rollout.prompt.grader
     if name in PROGRAMS:
-        language = stdio.language(str(rollout.prompt.metadata.get("language") or "")) or "python"
+        language = stdio_tests.language(str(rollout.prompt.metadata.get("language") or "")) or "python"
         program = code_grader.extract(response.final, language)
         return program[1] if program else None
     if name == "patch":
-        return patch.extract(response.final) or None
+        return repository_patch.extract(response.final) or None
     if name in ("open", "ifeval"):
         return response.final or None
     if name == "choice" and grade.answer:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from r1jax.data.types import Grade, Rollout
-from r1jax.graders.code import blocks, functional, stdio
-from r1jax.graders.code.blocks import extract
+from r1jax.graders.code import functional_tests, program_extraction, stdio_tests
+from r1jax.graders.code.program_extraction import extract
 from r1jax.graders.config import GraderConfig
 from r1jax.sandbox.config import CodeConfig
 
@@ -17,7 +17,7 @@ _MAX_CHARS = 2**18  # no program that long is an honest one
 
 def is_code(row: Mapping[str, Any]) -> bool:
     """Whether a dataset's row has tests of a kind that this module grades by."""
-    return functional.is_functional(row) or stdio.is_stdio(row)
+    return functional_tests.is_functional(row) or stdio_tests.is_stdio(row)
 
 
 def check(row: Mapping[str, Any]) -> None:
@@ -28,12 +28,12 @@ def check(row: Mapping[str, Any]) -> None:
     """
     if not is_code(row):
         raise ValueError("no tests: needs `test`, `test_list`, or a list `tests` or `public_tests`")
-    if stdio.is_stdio(row):
-        stdio.read_tests(row)
+    if stdio_tests.is_stdio(row):
+        stdio_tests.read_tests(row)
     else:
-        functional.read_tests(row)
+        functional_tests.read_tests(row)
     if row.get("language"):
-        stdio.check_language(row["language"])
+        stdio_tests.check_language(row["language"])
     _limits(row, CodeConfig())
 
 
@@ -47,16 +47,16 @@ def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
     final, limits = rollout.response.final, _limits(row, cfg.code)
     if len(final) > _MAX_CHARS:
         return Grade(0.0, "too_complex")
-    if stdio.is_stdio(row):
-        found = extract(final, stdio.language(row.get("language") or "") or "python")
+    if stdio_tests.is_stdio(row):
+        found = extract(final, stdio_tests.language(row.get("language") or "") or "python")
         if found is None:
             return Grade(0.0, "no_answer")
-        return stdio.run(stdio.read_tests(row), found[1], found[0], limits, cfg.partial_credit)
-    tests = functional.read_tests(row)
+        return stdio_tests.run(stdio_tests.read_tests(row), found[1], found[0], limits, cfg.partial_credit)
+    tests = functional_tests.read_tests(row)
     program = functional_program(final, row["prompt"], row.get("entry_point") or "", tests.names)
     if program is None:
         return Grade(0.0, "no_answer")
-    return functional.run(tests, program, limits, cfg.partial_credit)
+    return functional_tests.run(tests, program, limits, cfg.partial_credit)
 
 
 def functional_program(text: str, prompt: str, entry_point: str, names: Collection[str] = ()) -> str | None:
@@ -70,10 +70,10 @@ def functional_program(text: str, prompt: str, entry_point: str, names: Collecti
         names: what the tests take from the program; by default the entry point.
     """
     found = extract(text, "python", names or [entry_point] * bool(entry_point))
-    head = _entry(prompt, entry_point) if entry_point and functional.defines(prompt, entry_point) else None
-    if not head or (found and blocks.defines(found[1], entry_point)):
+    head = _entry(prompt, entry_point) if entry_point and functional_tests.defines(prompt, entry_point) else None
+    if not head or (found and program_extraction.defines(found[1], entry_point)):
         return found[1] if found else None
-    candidates = blocks.candidates(text, "python")[::-1]
+    candidates = program_extraction.candidates(text, "python")[::-1]
     for returns in (True, False):
         for body in candidates if returns else sorted(candidates, key=lambda body: entry_point in body):
             for part in (body, "    " + body, textwrap.indent(body, "    ")):

@@ -1,4 +1,4 @@
 """Scripts that run inside sandboxes, where there is only Python's own library: they import nothing of r1jax.
 
-`r1jax.graders.code.pack` hands them over.
+`r1jax.graders.code.guest_archive` hands them over.
 """

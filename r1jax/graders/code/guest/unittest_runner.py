@@ -1,7 +1,7 @@
 """Runs a module of unittest's tests and reports the names of those that passed.
 
 The report opens with a code that came on standard input, so that what a program prints is no report. Everything runs in
-one process: see `r1jax.graders.code.unittests` for what that leaves open.
+one process: see `r1jax.graders.code.unittest_grader` for what that leaves open.
 """
 
 import json

@@ -3,8 +3,8 @@
 `tester READING WRITING MAX_BYTES`, the first two being descriptors of pipes, with task.json beside it: {"sources":
 [...], "nodes": bool, "names": [...], "keep_going": bool, "time_s": s, "total_s": s}. The names are the program's; to
 the tests each is a `Handle`. The tests' asserts come as calls of `_record` and `_record_failure`
-(`r1jax.graders.code.asserts`). Prints a line of JSON: {"passed": places, "failed": places, "first": the first failure's
-verdict, "end": "done" or the verdict that cut the tests short}.
+(`r1jax.graders.code.assert_instrumentation`). Prints a line of JSON: {"passed": places, "failed": places, "first": the
+first failure's verdict, "end": "done" or the verdict that cut the tests short}.
 """
 
 import builtins
@@ -16,7 +16,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from r1jax.graders.code.guest.wire import Channel, Oversized, decode, encode
+from r1jax.graders.code.guest.pipe_protocol import Channel, Oversized, decode, encode
 
 # Raised here by these, a program's exception would mean something to the machinery of the tests themselves: inside
 # map() or next() a StopIteration ends a loop, and `all` of nothing is true.

@@ -88,7 +88,7 @@ def _loaded(node: ast.AST) -> set[str]:
 
 
 class Counted(ast.NodeTransformer):
-    """Rewrites tests for `r1jax/graders/code/guest/tester.py`: each assert has a place, where its outcome is recorded.
+    """Rewrites tests for `r1jax.graders.code.guest.assert_runner`: each assert has a place for its outcome.
 
     `assert x` becomes `try: _record(place, x)`, `except _Anything as error: _record_failure(place, error)`. A call that
     is a statement of its own becomes a call of `_call_for_effect`: it alone brings back what the program changed in its

@@ -14,7 +14,7 @@ import sys
 import types
 from typing import Any
 
-from r1jax.graders.code.guest.wire import Channel, decode, encode
+from r1jax.graders.code.guest.pipe_protocol import Channel, decode, encode
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from programs import HUMANEVAL, LEETCODE, MBPP, STDIO, needs_sandbox, rollout
 
-from r1jax.graders.code import code_grader, unittests
-from r1jax.graders.code.blocks import defines, extract
+from r1jax.graders.code import code_grader, unittest_grader
+from r1jax.graders.code.program_extraction import defines, extract
 from r1jax.graders.config import GraderConfig
 
 ADD = "def add(a, b):\n    return a + b"
@@ -163,8 +163,8 @@ def test_an_exercise_followed_by_an_example_is_right() -> None:
     }
     row = {"prompt": "?", "starter_files": {"sums.py": ""}, "test_files": tests}
     for use in USES[:4]:
-        assert unittests.grade(rollout(row, answer(ADD, use)), GraderConfig()).score == 1.0
-    assert unittests.grade(rollout(row, answer(ADD, WRONG)), GraderConfig()).score == 0.0
+        assert unittest_grader.grade(rollout(row, answer(ADD, use)), GraderConfig()).score == 1.0
+    assert unittest_grader.grade(rollout(row, answer(ADD, WRONG)), GraderConfig()).score == 0.0
 
 
 @pytest.mark.parametrize(

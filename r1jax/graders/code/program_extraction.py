@@ -12,7 +12,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from r1jax.graders.code import asserts, stdio
+from r1jax.graders.code import assert_instrumentation, stdio_tests
 
 _FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*([^\s`{]*)")
 # Something that only a program has: a broken one is still the program.
@@ -63,7 +63,7 @@ def candidates(text: str, language: str) -> list[str]:
 
 
 def _tagged(blocks: Iterable[tuple[str, str]]) -> list[Program]:
-    return [(name, body) for tag, body in blocks if (name := stdio.language(tag))][-_MOST_BLOCKS:]
+    return [(name, body) for tag, body in blocks if (name := stdio_tests.language(tag))][-_MOST_BLOCKS:]
 
 
 def _plain(blocks: Iterable[tuple[str, str]], language: str) -> list[Program]:
@@ -198,7 +198,7 @@ def _facts(language: str, source: str) -> _Facts:
         return _Facts(language not in _ENTRY or bool(_ENTRY[language].search(source)), reads)
     tree = _parsed(source)
     try:
-        used, defined = asserts.names(source) if tree else (set(), set())
+        used, defined = assert_instrumentation.names(source) if tree else (set(), set())
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         tree = None
     if tree is None:

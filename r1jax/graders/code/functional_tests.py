@@ -20,8 +20,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from r1jax.data.types import Grade
-from r1jax.graders.code import asserts, pack
-from r1jax.graders.code.guest import leetcode
+from r1jax.graders.code import assert_instrumentation, guest_archive
+from r1jax.graders.code.guest import leetcode_prelude
 from r1jax.sandbox import runner
 from r1jax.sandbox.config import CodeConfig
 
@@ -85,7 +85,7 @@ def preamble(prompt: str, entry_point: str) -> str:
 def defines(source: str, name: str) -> bool:
     """Whether Python source defines a name at its top; False where it is no Python."""
     try:
-        return name in asserts.names(source)[1]
+        return name in assert_instrumentation.names(source)[1]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
 
@@ -94,19 +94,19 @@ def defines(source: str, name: str) -> bool:
 def _tests(source: str, entry_point: str, before: str) -> Tests:
     try:
         tree = ast.parse(source)
-        if entry_point and not any(asserts.is_check(node) for node in tree.body):
+        if entry_point and not any(assert_instrumentation.is_check(node) for node in tree.body):
             tree.body += ast.parse(f"check({entry_point})").body
-        tree.body[:0] = [ast.Import([ast.alias(name)]) for name in asserts.stdlib_modules(tree)]
-        is_leetcode = "Solution" in asserts.names(ast.unparse(tree))[0]
-        known = frozenset(dir(leetcode)) if is_leetcode else frozenset()
-        names = asserts.program_names(ast.unparse(tree), before, known)
+        tree.body[:0] = [ast.Import([ast.alias(name)]) for name in assert_instrumentation.stdlib_modules(tree)]
+        is_leetcode = "Solution" in assert_instrumentation.names(ast.unparse(tree))[0]
+        known = frozenset(dir(leetcode_prelude)) if is_leetcode else frozenset()
+        names = assert_instrumentation.program_names(ast.unparse(tree), before, known)
     except (SyntaxError, RecursionError) as error:
         raise ValueError(f"the tests are no Python: {error}") from None
-    counted = asserts.Counted()
+    counted = assert_instrumentation.Counted()
     instrumented = ast.unparse(ast.fix_missing_locations(counted.visit(tree)))
     if not counted.places:
         raise ValueError("the tests have no assert that can fail")
-    prelude = (inspect.getsource(leetcode), before) if is_leetcode else (before,)
+    prelude = (inspect.getsource(leetcode_prelude), before) if is_leetcode else (before,)
     return Tests(prelude, instrumented, names, counted.places, frozenset(counted.required), is_leetcode)
 
 
@@ -123,9 +123,9 @@ def run(tests: Tests, program: str, cfg: CodeConfig, partial_credit: bool) -> Gr
         with contextlib.ExitStack() as ends:  # closed here, so that each side hears when the other is gone
             requests, replies = _pipe(ends), _pipe(ends)
             channel = (requests[0], replies[1])
-            candidate = _start("candidate", channel, limits, sources=(*tests.preamble, program), nodes=nodes)
+            candidate = _start("program_server", channel, limits, sources=(*tests.preamble, program), nodes=nodes)
             stack.callback(candidate.kill)
-            tester = _start("tester", (replies[0], requests[1]), limits, sources=sources, nodes=nodes, **asked)
+            tester = _start("assert_runner", (replies[0], requests[1]), limits, sources=sources, nodes=nodes, **asked)
         told = tester.wait()
     ended = candidate.wait().status
     try:
@@ -145,8 +145,8 @@ def _pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
 
 def _start(script: str, channel: tuple[int, int], cfg: CodeConfig, **task: Any) -> runner.Program:
     """A script in a sandbox, with the descriptors from which it reads and to which it writes."""
-    files = {**pack.files(), "task.json": json.dumps(task).encode()}
-    command = pack.command(script, *channel, cfg.output_mb * 2**20)
+    files = {**guest_archive.files(), "task.json": json.dumps(task).encode()}
+    command = guest_archive.command(script, *channel, cfg.output_mb * 2**20)
     return runner.start(command, cfg, files=files, pass_fds=channel)
 
 

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from r1jax.data.types import Grade, Rollout
-from r1jax.graders.code import pack
-from r1jax.graders.code.blocks import extract
+from r1jax.graders.code import guest_archive
+from r1jax.graders.code.program_extraction import extract
 from r1jax.graders.config import GraderConfig
 from r1jax.sandbox import runner
 from r1jax.sandbox.config import CodeConfig
@@ -57,7 +57,10 @@ def run(name: str, program: str, tests: Mapping[str, str], cfg: CodeConfig) -> G
     limits = dataclasses.replace(cfg, time_s=cfg.total_s)
     for module in {test.partition(".")[0] for test in wanted}:
         outcome = runner.run(
-            pack.command("unittest_runner", module), limits, files={**pack.files(), **files}, stdin=f"{code}\n".encode()
+            guest_archive.command("unittest_runner", module),
+            limits,
+            files={**guest_archive.files(), **files},
+            stdin=f"{code}\n".encode(),
         )
         if outcome.status != "ok":
             return Grade(0.0, outcome.status)

@@ -15,7 +15,7 @@ from typing import Any
 
 from r1jax.config import nearest
 from r1jax.data.types import Grade
-from r1jax.graders.code import pack
+from r1jax.graders.code import guest_archive
 from r1jax.sandbox import runner
 from r1jax.sandbox.config import CodeConfig
 
@@ -201,8 +201,8 @@ def _failure(outcome: runner.Outcome) -> str:
 def _ask_checker(checker: str, given: str, expected: str, printed: bytes, cfg: CodeConfig) -> bool:
     """What the task's checker says. Untrusted text is data to it, and it has limits too: that text may make it hang."""
     told = {"input": given, "expected": expected, "output": printed.decode(errors="backslashreplace")}
-    files = {**pack.files(), "check.py": checker.encode()}
-    answer = runner.run(pack.command("checker"), cfg, files=files, stdin=json.dumps(told).encode())
+    files = {**guest_archive.files(), "check.py": checker.encode()}
+    answer = runner.run(guest_archive.command("output_checker"), cfg, files=files, stdin=json.dumps(told).encode())
     return answer.status == "ok" and answer.stdout == b"true"
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from r1jax.data.types import Grade, Rollout
 from r1jax.graders.config import GraderConfig
-from r1jax.graders.exact import without_punctuation
+from r1jax.graders.exact_match import without_punctuation
 from r1jax.graders.math.final_answer import MAX_ANSWER, final_answer
 
 _ARTICLES = frozenset({"a", "an", "the"})
