@@ -18,12 +18,12 @@ from typing import Any
 
 from r1jax.data.types import Grade, Rollout
 from r1jax.graders.config import GraderConfig
-from r1jax.graders.math import comparison, notation
-from r1jax.graders.math.comparison import TooComplexError
+from r1jax.graders.math import equivalence, notation
+from r1jax.graders.math.equivalence import TooComplexError
 from r1jax.graders.math.final_answer import MAX_ANSWER, claim, distinct_answers, said
+from r1jax.graders.math.formula_structure import Listed, spelled, structure
 from r1jax.graders.math.numerals import number
 from r1jax.graders.math.statement import Statement, statement
-from r1jax.graders.math.structure import Listed, spelled, structure
 from r1jax.graders.math.vote_key import spelling
 
 _ALL_IN_DOLLARS = re.compile(r"\$([^$]+)\$")
@@ -58,7 +58,7 @@ def reading(answer: str) -> str | None:
     if isinstance(gold, str):
         return gold
     shown = spelled(structure(gold.formula))
-    plain = shown if structure(gold.formula) != (gold.formula,) else comparison.without_unit(gold.formula)
+    plain = shown if structure(gold.formula) != (gold.formula,) else equivalence.without_unit(gold.formula)
     return ", ".join([plain, *(f"{name} in {domain}" for name, domain in gold.domains), *sorted(gold.conditions)])
 
 
@@ -122,7 +122,7 @@ def _reference(answer: str, is_prose: bool) -> Statement | str:
     if notation.too_complex(gold):
         raise TooComplexError
     found = statement(gold)
-    comparison.check_readable(found.formula)
+    equivalence.check_readable(found.formula)
     return found
 
 
@@ -140,7 +140,7 @@ def _is_right(gold: Statement | str, answer: str) -> bool | None:
         if notation.too_complex(candidate.formula):
             raise TooComplexError
         try:
-            return comparison.same(gold, candidate)
+            return equivalence.same(gold, candidate)
         except ValueError:  # it cannot be read
             continue
     return None
@@ -152,7 +152,7 @@ def _statements(answer: str) -> Any:
     if line is not None and len(line) <= notation.MAX_FORMULA:
         whole = statement(line)
         # What is too complex is not even read; `_is_right` refuses it.
-        if notation.too_complex(whole.formula) or comparison.is_readable(whole.formula):
+        if notation.too_complex(whole.formula) or equivalence.is_readable(whole.formula):
             yield whole
     formula = claim(answer)
     if formula:

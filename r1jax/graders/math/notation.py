@@ -5,7 +5,7 @@ What a policy writes may be anything, so every function takes a time linear in i
 
 import re
 
-from r1jax.graders.math.words import is_word
+from r1jax.graders.math.words_and_units import is_word
 
 MAX_FORMULA = 400  # characters; the longest reference of the sets measured has 159
 _MAX_DEPTH = 12  # of brackets in brackets, bars included; the parser's time grows exponentially with it

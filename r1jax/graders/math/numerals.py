@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from r1jax.graders.math.words import AMBIGUOUS, UNITS, is_unit, is_word, unit_name
+from r1jax.graders.math.words_and_units import AMBIGUOUS, UNITS, is_unit, is_word, unit_name
 
 _MAX_LENGTH = 400
 

@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 
 from r1jax.graders.math import notation
-from r1jax.graders.math.words import changes, is_lead, is_word
+from r1jax.graders.math.words_and_units import changes, is_lead, is_word
 
 
 class Statement(NamedTuple):

@@ -5,13 +5,13 @@ Only the reference's kind is known, for an answer is read by it: as a choice, as
 
 import functools
 
-from r1jax.graders.math import expression, notation
-from r1jax.graders.math.comparison import without_unit
-from r1jax.graders.math.evaluation import TooComplexError
+from r1jax.graders.math import expression_equivalence, notation
+from r1jax.graders.math.equivalence import without_unit
+from r1jax.graders.math.expression_values import TooComplexError
 from r1jax.graders.math.final_answer import claim
+from r1jax.graders.math.formula_structure import Formula, Leaf, Listed, Named, Relation, spelled, structure
 from r1jax.graders.math.numerals import number
 from r1jax.graders.math.statement import Statement, statement
-from r1jax.graders.math.structure import Formula, Leaf, Listed, Named, Relation, spelled, structure
 
 
 def spelling(gold: Statement | str, answer: str) -> str:
@@ -62,6 +62,6 @@ def _value(text: str) -> str:
     if plain := number(text, symbols=True):
         return str(plain.value)
     try:
-        return expression.signature(without_unit(text)) or notation.compact(text)
+        return expression_equivalence.signature(without_unit(text)) or notation.compact(text)
     except (ValueError, TooComplexError):
         return notation.compact(text)

@@ -2,7 +2,8 @@ r"""Formulas read whole: one expression of LaTeX or plain mathematics becomes a 
 
 Every character of a formula belongs to a token that the grammar knows, or the formula is refused: nothing is skipped,
 so no part of an answer can stand for the whole. Letters side by side are a product (`abc`), a letter with an index or
-primes is one symbol (`E_1`, `y''`), and a word is refused. What a tree is worth, `r1jax.graders.math.expression` says.
+primes is one symbol (`E_1`, `y''`), and a word is refused. The value of a tree is computed in
+`r1jax.graders.math.expression_values`.
 """
 
 import functools
@@ -10,7 +11,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from r1jax.graders.math.words import is_short_word, is_word
+from r1jax.graders.math.words_and_units import is_short_word, is_word
 
 
 class UnreadableError(ValueError):

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from r1jax.graders.math.names import NAME, occurs, parameters_of, spelled_name, tuple_of_names
 from r1jax.graders.math.numerals import number
 from r1jax.graders.math.splitting import (
     BRACKET,
@@ -22,6 +21,7 @@ from r1jax.graders.math.splitting import (
     list_elements,
     split,
 )
+from r1jax.graders.math.variable_names import NAME, occurs, parameters_of, spelled_name, tuple_of_names
 
 MAX_ELEMENTS = 50
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import mpmath
 
-from r1jax.graders.math.formula import Node
+from r1jax.graders.math.expression_parser import Node
 
 POSITIVE_POINTS = 4  # from there on, some symbols are negative
 _MAX_BITS = 70_000  # of any exact number on the way to a value

@@ -5,15 +5,10 @@ import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
-from r1jax.graders.math import evaluation, expression, formula, numerals
-from r1jax.graders.math.evaluation import TooComplexError
-from r1jax.graders.math.formula import Node
-from r1jax.graders.math.names import NAME
-from r1jax.graders.math.notation import compact
-from r1jax.graders.math.numerals import number
-from r1jax.graders.math.splitting import is_ambiguous
-from r1jax.graders.math.statement import Statement
-from r1jax.graders.math.structure import (
+from r1jax.graders.math import expression_equivalence, expression_parser, expression_values, numerals
+from r1jax.graders.math.expression_parser import Node
+from r1jax.graders.math.expression_values import TooComplexError
+from r1jax.graders.math.formula_structure import (
     MAX_ELEMENTS,
     Formula,
     Leaf,
@@ -24,7 +19,12 @@ from r1jax.graders.math.structure import (
     leaves,
     structure,
 )
-from r1jax.graders.math.words import AMBIGUOUS, UNITS, is_unit, is_word, unit_name
+from r1jax.graders.math.notation import compact
+from r1jax.graders.math.numerals import number
+from r1jax.graders.math.splitting import is_ambiguous
+from r1jax.graders.math.statement import Statement
+from r1jax.graders.math.variable_names import NAME
+from r1jax.graders.math.words_and_units import AMBIGUOUS, UNITS, is_unit, is_word, unit_name
 
 __all__ = ["TooComplexError", "check_readable", "same", "without_unit"]
 
@@ -50,7 +50,7 @@ def check_readable(text: str) -> None:
     if structure(text) == Leaf(r"\ldots"):
         raise ValueError("nothing but dots")
     for tree in _trees(text):
-        evaluation.value_at(tree, 0)  # raises where it is too large
+        expression_values.value_at(tree, 0)  # raises where it is too large
 
 
 def is_readable(text: str) -> bool:
@@ -65,7 +65,7 @@ def _trees(text: str, symbols: bool = False) -> Iterator[Node]:
     """The parsed leaves of a formula that are no plain numbers; `symbols` as of `numerals.number`."""
     for leaf in leaves(structure(text)):
         if not number(leaf, symbols) and not _based(leaf):
-            yield formula.parse(without_unit(leaf))
+            yield expression_parser.parse(without_unit(leaf))
 
 
 def same(gold: Statement, answer: Statement) -> bool:
@@ -225,7 +225,9 @@ def _renamed_parts(part: Formula, names: Mapping[str, str]) -> Formula:
 
 def _is_curve(gold: Named) -> bool:
     """Whether a named value has symbols of its own: y = 2x + 3 is a line, which other equations describe too."""
-    return isinstance(gold.value, Leaf) and bool(expression.symbols(formula.parse(without_unit(gold.value.text))))
+    return isinstance(gold.value, Leaf) and bool(
+        expression_equivalence.symbols(expression_parser.parse(without_unit(gold.value.text)))
+    )
 
 
 def _as_relation(part: Named | Relation) -> Relation:
@@ -247,7 +249,7 @@ def _same_relation(gold: Relation, answer: Relation) -> bool:
         order, given = gold.relations[0], answer.relations[0]
         if order not in ("=", r"\ne", *flipped) or given not in ("=", r"\ne", *flipped):
             return order == given and all(map(_same_leaf, gold.sides, answer.sides))
-        factor = expression.proportion(gold.sides, answer.sides)
+        factor = expression_equivalence.proportion(gold.sides, answer.sides)
         if not factor:
             return False
         return given == (order if factor > 0 else flipped.get(order, order))
@@ -282,7 +284,7 @@ def _settled(chain: Relation, plain: bool, has_symbols: bool = False) -> list[st
     if approximate and len(sides) - len(numbers) > 1:
         return []
     symbolic = [without_unit(side) for side in sides if _plain_value(side) is None]
-    if not all(_names_another(a, b) or expression.agree(a, b) for a, b in itertools.pairwise(symbolic)):
+    if not all(_names_another(a, b) or expression_equivalence.agree(a, b) for a, b in itertools.pairwise(symbolic)):
         return []
     exact = [side for side in sides[:-1] if approximate]
     return [sides[-1], *exact] if plain else [*exact, sides[-1]]
@@ -290,23 +292,27 @@ def _settled(chain: Relation, plain: bool, has_symbols: bool = False) -> list[st
 
 def _names_another(left: str, right: str) -> bool:
     """Whether one side of an equation is what is asked for, in symbols that the other does without: a + b = 2k."""
-    return not expression.symbols(formula.parse(left)) & expression.symbols(formula.parse(right))
+    return not expression_equivalence.symbols(expression_parser.parse(left)) & expression_equivalence.symbols(
+        expression_parser.parse(right)
+    )
 
 
 def _plain_value(side: str) -> object | None:
     if (based := _based(side)) and based[2]:
         return _value_in_base(based)
     plain = number(side, symbols=True)
-    return plain.value if plain else expression.plain_value(without_unit(side))
+    return plain.value if plain else expression_equivalence.plain_value(without_unit(side))
 
 
 def _follows(left: tuple[str, object], right: tuple[str, object], approximate: bool) -> bool:
     """Whether the right one of two sides of an equation, numbers both, is the left one's value, or close to it."""
     (shown, value), (decimal, rounded) = left, right
     plain, other = number(shown, symbols=True), number(decimal, symbols=True)
-    if evaluation.close(value, rounded) or (plain and other and numerals.same(plain, other)):
+    if expression_values.close(value, rounded) or (plain and other and numerals.same(plain, other)):
         return True
-    return approximate and other is not None and expression.rounds_to(value, rounded, numerals.places(decimal))
+    return (
+        approximate and other is not None and expression_equivalence.rounds_to(value, rounded, numerals.places(decimal))
+    )
 
 
 # Lists and leaves.
@@ -370,7 +376,7 @@ def _same_leaf(gold: str, answer: str) -> bool:
     (gold, unit), (answer, other) = _unit_cut(gold), _unit_cut(answer)
     if (unit, other) in _OTHER_ANGLES or (unit and other and unit != other):
         return False
-    return expression.same_expression(gold, answer)
+    return expression_equivalence.same_expression(gold, answer)
 
 
 def _based(text: str) -> re.Match[str] | None:

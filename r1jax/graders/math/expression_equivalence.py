@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
-from r1jax.graders.math.evaluation import AGREE, POSITIVE_POINTS, close, context, to_mp, value_at
-from r1jax.graders.math.formula import Node, UnreadableError, parse
+from r1jax.graders.math.expression_parser import Node, UnreadableError, parse
+from r1jax.graders.math.expression_values import AGREE, POSITIVE_POINTS, close, context, to_mp, value_at
 
 # What any answer may use; every other function must be in the reference, itself or one of its family.
 _ALGEBRA = frozenset({"number", "symbol", "constant", "+", "-", "*", "/", "^", "root", "degree", "%", "call"})
