@@ -15,7 +15,7 @@ from r1jax import config as configs
 from r1jax.config import ConfigError
 from r1jax.core import processes
 from r1jax.overrides import overrides_from
-from r1jax.read_config import read_config
+from r1jax.stages.table import read_config
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> None:

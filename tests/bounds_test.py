@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from tiny_run import BASE, ZERO, write_config
 
-from r1jax import config, read_config, train
+from r1jax import config, train
 from r1jax.data.miniworld import documents
+from r1jax.stages import table
 
 NAN, INFINITY = float("nan"), float("inf")
 # Fields without bounds but for being finite, and why.
@@ -68,7 +69,7 @@ def types_in(hint: Any) -> Iterator[Any]:
 
 def config_classes() -> dict[str, type]:
     """Every dataclass that a stage's config is made of, by name."""
-    found, left = {}, list(read_config.STAGES.values())
+    found, left = {}, [stage.config for stage in table.STAGES.values()]
     while left:
         cls = left.pop()
         if found.setdefault(cls.__name__, cls) is cls:

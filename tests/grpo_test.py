@@ -17,13 +17,13 @@ from r1jax.data.batching import Batch, pad_rollouts, take_rows, to_device
 from r1jax.data.types import Prompt, Rollout
 from r1jax.losses.auxiliary import AuxiliaryConfig
 from r1jax.losses.grpo import GRPOConfig, group_advantages, grpo_loss, k3, surrogate, token_weights
-from r1jax.losses.supervised import batch_logprobs
+from r1jax.losses.logprobs import batch_logprobs
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import forward, param_specs
 from r1jax.rewards.config import RewardConfig
 from r1jax.stages.groups import advantages_by_group
-from r1jax.stages.rl import minibatches
+from r1jax.stages.rl_batch import minibatches
 from r1jax.training import state
 from r1jax.training.step import accumulate, make_update
 

@@ -19,6 +19,8 @@ FILES = {
 # earlier rooms only. Modules beside the rooms (train, report, plan, convert, serve) are the roof and look into all.
 MAY_IMPORT = {
     "config": (),
+    "config_files": ("config",),
+    "overrides": ("config",),
     "io": ("config",),
     "core": ("config", "io"),
     "text": ("config", "io"),
@@ -46,6 +48,8 @@ MAY_IMPORT = {
     ),
     "stages": (
         "config",
+        "config_files",
+        "overrides",
         "io",
         "core",
         "models",
@@ -61,7 +65,7 @@ MAY_IMPORT = {
     ),
 }
 # Rooms for the host: graders start as processes of their own, and each would pay for jax with seconds and memory.
-WITHOUT_JAX = ("config", "io", "text", "sandbox", "graders", "rewards", "benchmarks")
+WITHOUT_JAX = ("config", "config_files", "overrides", "io", "text", "sandbox", "graders", "rewards", "benchmarks")
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "chex")
 
 

@@ -9,10 +9,10 @@ import pytest
 import tiny_bpe
 from handmade import QWEN2, read_folder, same_tensors, tensors, write_folder, write_safetensors
 
-from r1jax import running
 from r1jax.models import hf, safetensors
 from r1jax.models.config import RopeScaling
 from r1jax.models.io import load_tokenizer, open_model
+from r1jax.stages import base_keys
 from r1jax.tools import convert
 
 THETA = {"rope_theta": 1e6, "rope_type": "default"}
@@ -139,7 +139,7 @@ def test_an_export_names_no_code_that_it_lacks_and_keeps_every_chat_template(tmp
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen2.5-0.5B", "https://huggingface.co/Qwen/Qwen2.5-0.5B"])
 def test_a_name_on_the_hub_gets_the_command_that_downloads_it(name):
-    for read in (open_model, running.base_name):
+    for read in (open_model, base_keys.base_name):
         with pytest.raises((FileNotFoundError, ValueError), match=r"`hf download Qwen/Qwen2\.5-0\.5B --local-dir"):
             read(name)
 
@@ -155,7 +155,7 @@ def test_an_adapter_is_named_with_its_base_and_how_to_merge_it(tmp_path):
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "Qwen/Qwen2.5-0.5B"}')
     (folder / "adapter_model.safetensors").touch()
     message = r"an adapter \(LoRA\) of Qwen/Qwen2\.5-0\.5B: merge it .*merge_and_unload"
-    for read in (open_model, running.base_name):
+    for read in (open_model, base_keys.base_name):
         with pytest.raises((FileNotFoundError, ValueError), match=message):
             read(str(folder))
     (folder / "config.json").write_text(json.dumps(QWEN2))  # some trainers copy it there

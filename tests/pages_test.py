@@ -7,13 +7,14 @@ import pathlib
 import pytest
 from handmade import read_folder, shapes
 
-from r1jax import config, running, train
+from r1jax import config, train
 from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES
 from r1jax.data.tasks import Questions
 from r1jax.losses.grpo import GRPOConfig
 from r1jax.models.io import save_model
 from r1jax.models.transformer import param_specs
+from r1jax.stages import base_keys
 from r1jax.stages.rl import RLConfig
 from r1jax.tools import convert
 
@@ -110,7 +111,7 @@ def test_students_read_what_the_recipes_fine_tuning_does_and_what_their_teacher_
         assert set(sft.data.files) == set(cfg.data.files) and len(cfg.data.files) == 2
         assert cfg.data.template == "dialogue"
         assert cfg.seq_len == sft.seq_len == teach.seq_len
-        student, teacher = running.read_supervised(cfg.base), running.read_supervised(sft.base)
+        student, teacher = base_keys.read_supervised(cfg.base), base_keys.read_supervised(sft.base)
         assert student.tokenizer == sft.base and student.held_out_share == teacher.held_out_share
 
 

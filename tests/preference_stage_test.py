@@ -12,7 +12,7 @@ from multiprocess_test import together
 from tiny_run import merged, rows, timeless
 from transformer_test import CLOSE
 
-from r1jax import config
+from r1jax import config, config_files
 from r1jax.core.sharding import MeshConfig, make_mesh
 from r1jax.data.preference_pairs import Preferences
 from r1jax.data.tasks import is_held_out
@@ -25,6 +25,7 @@ from r1jax.models.reward import HEAD
 from r1jax.stages import reward_model_training
 from r1jax.stages.judge_pairs import JudgePairsConfig
 from r1jax.stages.reward_model_training import PreferenceConfig, batch_at, reader
+from r1jax.training import loop
 
 # What Orbax leaves behind of a read that it broke off.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -127,7 +128,7 @@ def test_a_labels_model_learns_its_label_from_the_whole_response(folder, mesh1):
 
 
 def test_trap33_stopped_between_and_resumed_it_is_the_same_to_the_last_bit(folder, finished, mesh1, monkeypatch):
-    workdir, write = folder / "resumed", reward_model_training.MetricsWriter.write
+    workdir, write = folder / "resumed", loop.MetricsWriter.write
 
     def stop_at_20(self, step, row):
         if step == 20:
@@ -137,7 +138,7 @@ def test_trap33_stopped_between_and_resumed_it_is_the_same_to_the_last_bit(folde
     # Two are kept: this process goes on, and with one its first run would still be deleting what the second one reads.
     settings = {"checkpoint": {"every": 10, "keep": 2}}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(reward_model_training.MetricsWriter, "write", stop_at_20)
+        patch.setattr(loop.MetricsWriter, "write", stop_at_20)
         run(cfg(folder, **settings), workdir, mesh1)
     assert not is_model(workdir / "model")
     run(cfg(folder, **settings), workdir, mesh1)
@@ -184,7 +185,7 @@ def test_an_epoch_sees_each_example_once_and_its_last_batch_holds_what_is_left(f
     one = cfg(folder, epochs=2, num_steps=0)
     data = Preferences(one.data, one.kind, one.seed, reader(one.reading, tokenizer, ""))
     steps = math.ceil(2 * data.size / 16)
-    batches = [batch_at(one, data, step) for step in range(steps)]
+    batches = [batch_at(one, data, step).batch for step in range(steps)]
     counts = [int((batch.weights > 0).sum()) for batch in batches]
     assert sum(counts) == 2 * data.size and counts[:-1] == [16] * (steps - 1)
     assert all(batch.weights.sum() == pytest.approx(1.0) for batch in batches)
@@ -282,7 +283,7 @@ def test_the_head_stands_beside_the_models_own_weights(finished, tiny, mesh1):
     ],
 )
 def test_every_size_of_the_page_parses_and_shows_each_kind_what_the_paper_shows_it(size, kind, sees):
-    cfg = config.parse(PreferenceConfig, config.load(f"{PAGE}:{size}"))
+    cfg = config.parse(PreferenceConfig, config_files.load(f"{PAGE}:{size}"))
     assert (cfg.kind, cfg.reading.sees) == (kind, sees)
     if size.startswith("paper"):
         assert (cfg.optimizer.learning_rate, cfg.batch_size, cfg.epochs, cfg.num_steps) == (6e-6, 256, 1, 0)
@@ -300,10 +301,10 @@ def test_every_size_of_the_page_parses_and_shows_each_kind_what_the_paper_shows_
 
 
 def test_the_page_of_pairs_has_the_papers_four_rounds_and_margin():
-    cfg = config.parse(JudgePairsConfig, config.load(f"{PAGE}:pairs"))
+    cfg = config.parse(JudgePairsConfig, config_files.load(f"{PAGE}:pairs"))
     assert (cfg.rounds, cfg.margin) == (4, 1.0)
     with pytest.raises(config.ConfigError, match="no size named 'tiny'; there are: mini_helpfulness"):
-        config.load(f"{PAGE}:tiny")
+        config_files.load(f"{PAGE}:tiny")
 
 
 TWO_PROCESSES = """

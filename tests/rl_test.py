@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_run import ZERO, merged, rows, write_config
 
-from r1jax import config
+from r1jax import config, config_files
 from r1jax.data.batching import pad_rollouts
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.engine import Engine
@@ -17,8 +17,9 @@ from r1jax.models.io import load_model, save_model
 from r1jax.rewards.config import RewardConfig, RewardModelConfig
 from r1jax.stages import rl
 from r1jax.stages.groups import advantages_by_group, draw_rollouts, that_count
-from r1jax.stages.rl import minibatches, summarise
+from r1jax.stages.rl_batch import minibatches, summarise
 from r1jax.text import prompt_form
+from r1jax.training import checkpoint
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
 
 P, G = 4, 3
@@ -205,7 +206,7 @@ def spied(tmp_path_factory, tiny, tiny_params, tokenizer, mesh1):
     """
     folder = tmp_path_factory.mktemp("rl")
     log = SimpleNamespace(sampled=[], evaluated=[], batches=[], updated=[])
-    generate, cut, save = Engine.generate, rl.minibatches, rl.Checkpoints.save
+    generate, cut, save = Engine.generate, rl.minibatches, checkpoint.Checkpoints.save
 
     def label(r: Rollout) -> Rollout:
         return dataclasses.replace(r, finish="length" if r.sample % 2 else "stop")
@@ -241,7 +242,7 @@ def spied(tmp_path_factory, tiny, tiny_params, tokenizer, mesh1):
         sampling__max_new_tokens=8,
         evaluation__truncation={"temperature": 1.0, "top_p": 1.0},
     )
-    cfg = config.parse(rl.RLConfig, config.load(write_config(folder / "zero.py", tree)))
+    cfg = config.parse(rl.RLConfig, config_files.load(write_config(folder / "zero.py", tree)))
     base, workdir = folder / "base", folder / "run"
     workdir.mkdir()
     save_model(base, tiny_params, tiny, tokenizer)
@@ -249,7 +250,7 @@ def spied(tmp_path_factory, tiny, tiny_params, tokenizer, mesh1):
         patch.setattr(Engine, "generate", generate_and_tell)
         patch.setattr(rl, "minibatches", cut_and_tell)
         patch.setattr(rl, "GraderPool", Graders)
-        patch.setattr(rl.Checkpoints, "save", save_and_tell)
+        patch.setattr(checkpoint.Checkpoints, "save", save_and_tell)
         with pytest.raises(InterruptedError):
             rl.run(cfg, workdir, mesh1, base)
         rl.run(cfg, workdir, mesh1, base)

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from tiny_run import BASE, ZERO, merged, rows
 
-from r1jax import config, read_config, running
+from r1jax import config
 from r1jax.config import ConfigError
 from r1jax.io import run_record
 from r1jax.models.config import ComputeConfig
+from r1jax.stages import table
+from r1jax.stages import workdir as workdirs
 from r1jax.stages.rl import RLConfig
 from r1jax.stages.supervised import SupervisedConfig
 from r1jax.training.state import OptimizerConfig
@@ -48,7 +50,7 @@ def claim(tmp_path):
     workdir = tmp_path / "run"
 
     def claim(cfg: Any = None, **changes: Any) -> pathlib.Path:
-        running.claim(workdir, cfg or rl(**changes))
+        workdirs.claim(workdir, cfg or rl(**changes))
         return workdir
 
     claim()
@@ -62,7 +64,7 @@ def record(workdir: pathlib.Path) -> dict[str, Any]:
 
 def test_what_would_steer_a_terminal_is_spelled_out_in_the_line_about_means(tmp_path, capsys):
     for microbatches in (1, 2):
-        running.claim(tmp_path / "run\x1b[31m", rl(microbatches=microbatches))
+        workdirs.claim(tmp_path / "run\x1b[31m", rl(microbatches=microbatches))
         (tmp_path / "run\x1b[31m" / "metrics.jsonl").write_text('{"step": 0}\n')
     said = capsys.readouterr().out
     assert "microbatches 1 -> 2" in said and "\x1b" not in said and "run\\x1b[31m goes on" in said
@@ -130,11 +132,11 @@ def test_trap38_num_steps_grows_where_the_learning_rate_does_not_depend_on_it(cl
 
 def test_trap38_num_steps_stays_where_the_learning_rate_depends_on_it(tmp_path):
     cosine = config.parse(SupervisedConfig, merged(BASE, optimizer__schedule="cosine"))
-    running.claim(tmp_path, cosine)
+    workdirs.claim(tmp_path, cosine)
     (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n')
     with pytest.raises(ConfigError, match=r"num_steps: 2 -> 4 \(optimizer.schedule=cosine falls to its end"):
-        running.claim(tmp_path, dataclasses.replace(cosine, num_steps=4))
-    running.claim(tmp_path, dataclasses.replace(cosine, microbatches=4, log_every=1))
+        workdirs.claim(tmp_path, dataclasses.replace(cosine, num_steps=4))
+    workdirs.claim(tmp_path, dataclasses.replace(cosine, microbatches=4, log_every=1))
 
 
 def test_a_folder_is_free_until_something_was_made_with_its_settings(tmp_path):
@@ -187,17 +189,17 @@ def test_of_several_data_files_the_one_whose_content_changed_is_named(tmp_path):
     for file in files:
         file.write_text(file.name)
     cfg = config.parse(SupervisedConfig, merged(BASE, data={"paths": tuple(map(str, files))}))
-    running.claim(tmp_path / "run", cfg)
+    workdirs.claim(tmp_path / "run", cfg)
     (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 0}\n')
     files[1].write_text("another")
     with pytest.raises(ConfigError) as refused:
-        running.claim(tmp_path / "run", cfg)
+        workdirs.claim(tmp_path / "run", cfg)
     assert str(refused.value).endswith(f"(another content of {files[1]})")
     files[1].unlink()
     with pytest.raises(ConfigError, match="data_key: "):
-        running.claim(tmp_path / "run", cfg)
+        workdirs.claim(tmp_path / "run", cfg)
 
 
 def test_all_means_are_fields_of_a_config():
-    keys = {key for cls in read_config.STAGES.values() for key in config.keys_of(cls)}
+    keys = {key for stage in table.STAGES.values() for key in config.keys_of(stage.config)}
     assert [each for each in run_record.MEANS if each not in keys] == ["model.path"]

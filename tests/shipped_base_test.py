@@ -6,8 +6,8 @@ import pathlib
 
 import pytest
 
-from r1jax import running, train
-from r1jax.stages import supervised
+from r1jax import train
+from r1jax.stages import bases, supervised
 from r1jax.tools import write_miniworld
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -28,8 +28,8 @@ def test_shipped_base_is_that_of_its_config(part, tmp_path, mesh1, monkeypatch):
 
     monkeypatch.setattr(supervised, "run", trains)
     monkeypatch.chdir(ROOT)  # the world's page names the one before it from there
-    folder = running.find_base(f"{ROOT / 'configs' / 'base.py'}:{part}", tmp_path, mesh1)
-    assert folder.parent == running.SHIPPED
+    folder = bases.find_base(f"{ROOT / 'configs' / 'base.py'}:{part}", tmp_path, mesh1)
+    assert folder.parent == bases.SHIPPED
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 5e6
 
 

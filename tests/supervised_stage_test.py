@@ -10,14 +10,14 @@ import pytest
 from handmade import DEEPSEEK, tensors, write_folder
 from tiny_run import BASE, SFT, ZERO, merged, rows, timeless, write_config
 
-from r1jax import config, running, train
+from r1jax import config, train
 from r1jax.core.sharding import MeshConfig, make_mesh
 from r1jax.data.batching import pack
 from r1jax.data.miniworld.documents import document
 from r1jax.data.sft import Instructions
 from r1jax.data.tasks import is_held_out
 from r1jax.models.io import is_model, load_model
-from r1jax.stages import supervised
+from r1jax.stages import base_keys, supervised
 from r1jax.stages.supervised import Batches, SupervisedConfig
 from r1jax.text import prompt_form
 from r1jax.text.prompt_form import PromptForm
@@ -248,7 +248,7 @@ def test_a_model_from_nothing_may_take_the_vocabulary_of_another(finished, spec,
     assert json.loads((workdir / "config.json").read_text())["tokenizer_key"] == made.parent.name
 
     def key(tree) -> str:
-        return running.base_key(config.parse(SupervisedConfig, tree))
+        return base_keys.base_key(config.parse(SupervisedConfig, tree))
 
     by_folder = merged(student, tokenizer=str(made))
     assert len({key(student), key(by_folder), key(merged(student, tokenizer=""))}) == 3
@@ -290,9 +290,9 @@ def test_trap34_how_a_base_is_computed_is_not_said_of_a_model_that_has_none():
 
 def test_rl_may_not_hold_out_what_the_fine_tuning_before_it_was_taught(spec, tmp_path):
     zero = write_config(tmp_path / "zero.py", merged(ZERO, base=spec))
-    running.check_split(train.read_config(zero, ["data.held_out_share=0.3"]))
+    base_keys.check_split(train.read_config(zero, ["data.held_out_share=0.3"]))
     with pytest.raises(config.ConfigError, match=r"held_out_share=0.4 .* 0.3"):
-        running.check_split(train.read_config(zero, ["data.held_out_share=0.4"]))
+        base_keys.check_split(train.read_config(zero, ["data.held_out_share=0.4"]))
 
 
 def test_a_base_is_keyed_by_the_examples_that_made_it(tmp_path, spec):
@@ -301,7 +301,7 @@ def test_a_base_is_keyed_by_the_examples_that_made_it(tmp_path, spec):
     base = train.read_config(spec, []).base
 
     def key(**changes) -> str:
-        return running.base_key(config.parse(SupervisedConfig, merged(SFT, base=base, **changes)))
+        return base_keys.base_key(config.parse(SupervisedConfig, merged(SFT, base=base, **changes)))
 
     embedded, one = key(), key(data__path=str(path))
     path.write_text('{"prompt": "a", "response": "c"}\n')

@@ -10,13 +10,14 @@ import typing
 import pytest
 from tiny_run import BASE, ZERO, merged, rows, timeless, write_config
 
-from r1jax import config, running, train
+from r1jax import config, train
 from r1jax.data.miniworld import documents
 from r1jax.models.io import is_model
-from r1jax.stages import supervised
+from r1jax.stages import base_keys, bases, supervised
 from r1jax.stages.rl import RLConfig
 from r1jax.stages.supervised import SupervisedConfig
 from r1jax.stages.teacher_scoring import TeachConfig
+from r1jax.stages.workdir import claim
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -175,21 +176,21 @@ def test_a_setting_out_of_range_is_refused_by_name(spec, override):
 
 def test_a_workdir_whose_base_is_another_now_is_refused(spec, tmp_path, monkeypatch):
     cfg = train.read_config(spec, [])
-    monkeypatch.setattr(running, "base_name", lambda spec: "base-old")
-    running.claim(tmp_path, cfg)
+    monkeypatch.setattr("r1jax.stages.workdir.base_name", lambda spec: "base-old")
+    claim(tmp_path, cfg)
     (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n')
-    running.claim(tmp_path, cfg)
-    monkeypatch.setattr(running, "base_name", lambda spec: "base-new")
+    claim(tmp_path, cfg)
+    monkeypatch.setattr("r1jax.stages.workdir.base_name", lambda spec: "base-new")
     with pytest.raises(config.ConfigError, match="base_key: 'base-old' -> 'base-new'"):
-        running.claim(tmp_path, cfg)
+        claim(tmp_path, cfg)
 
 
 def test_questions_that_the_base_may_have_read_are_not_held_out(tmp_path):
     base = write_config(tmp_path / "base.py", BASE)
     zero = write_config(tmp_path / "zero.py", merged(ZERO, base=base))
-    running.check_split(train.read_config(zero, ["data.held_out_share=0.3"]))
+    base_keys.check_split(train.read_config(zero, ["data.held_out_share=0.3"]))
     with pytest.raises(config.ConfigError, match=r"held_out_share=0.4 .* 0.3"):
-        running.check_split(train.read_config(zero, ["data.held_out_share=0.4"]))
+        base_keys.check_split(train.read_config(zero, ["data.held_out_share=0.4"]))
 
 
 def test_a_field_that_the_page_leaves_at_its_default_can_be_set_too(spec):
@@ -314,7 +315,7 @@ def test_a_users_questions_take_the_tasks_place_and_bad_lines_are_counted(finish
 
 def test_the_base_is_keyed_by_all_that_makes_it(monkeypatch, tmp_path, mesh1):
     def key(**changes) -> str:
-        return running.base_key(config.parse(SupervisedConfig, merged(BASE, **changes)))
+        return base_keys.base_key(config.parse(SupervisedConfig, merged(BASE, **changes)))
 
     assert key() == key()
     changes = [
@@ -336,20 +337,20 @@ def test_the_base_is_keyed_by_all_that_makes_it(monkeypatch, tmp_path, mesh1):
     monkeypatch.setattr(supervised, "run", record)
     spec = write_config(tmp_path / "base.py", BASE)
     for _ in range(2):
-        assert running.find_base(spec, tmp_path / "runs", mesh1) == tmp_path / "runs" / f"base-{key()}" / "model"
+        assert bases.find_base(spec, tmp_path / "runs", mesh1) == tmp_path / "runs" / f"base-{key()}" / "model"
     write_config(tmp_path / "base.py", merged(BASE, num_steps=3))
-    running.find_base(spec, tmp_path / "runs", mesh1)
+    bases.find_base(spec, tmp_path / "runs", mesh1)
     assert made == [f"base-{key()}"] * 2 + [f"base-{key(num_steps=3)}"]
     # The text that its code generates counts, too.
     old = key()
-    monkeypatch.setattr(running, "document", lambda cfg, seed, index: "another world")
+    monkeypatch.setattr("r1jax.stages.base_keys.document", lambda cfg, seed, index: "another world")
     assert key() != old
 
 
 def test_a_model_folder_is_a_base_as_it_is_and_an_rl_config_is_none(finished, spec, mesh1):
-    assert running.find_base(str(finished / "model"), finished.parent, mesh1) == finished / "model"
+    assert bases.find_base(str(finished / "model"), finished.parent, mesh1) == finished / "model"
     with pytest.raises(config.ConfigError, match="is a config of the stage rl"):
-        running.find_base(spec, finished.parent, mesh1)
+        bases.find_base(spec, finished.parent, mesh1)
 
 
 def config_classes(cls: type, found: dict[str, type]) -> dict[str, type]:
