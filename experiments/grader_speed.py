@@ -16,10 +16,10 @@ import numpy as np
 
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders.config import GraderConfig
-from r1jax.rewards import pool as pool_module
+from r1jax.rewards import grader_pool as pool_module
 from r1jax.rewards.combine import grade
 from r1jax.rewards.config import RewardConfig
-from r1jax.rewards.pool import GraderPool
+from r1jax.rewards.grader_pool import GraderPool
 from r1jax.sandbox import runner
 from r1jax.sandbox.config import CodeConfig
 

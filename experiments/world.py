@@ -25,7 +25,7 @@ from r1jax.inference.engine import Engine, SamplingConfig
 from r1jax.models.io import load_model
 from r1jax.models.logits import Truncation
 from r1jax.rewards.config import RewardConfig
-from r1jax.rewards.pool import GraderPool
+from r1jax.rewards.grader_pool import GraderPool
 
 COLUMNS = {
     "right, %": "reward/accuracy",

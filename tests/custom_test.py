@@ -7,7 +7,7 @@ import pytest
 
 from r1jax.config import ConfigError
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards.custom import load
+from r1jax.rewards.custom_rewards import load
 
 FILE = """
 from __future__ import annotations

@@ -12,7 +12,7 @@ import time
 import jobs
 
 from r1jax.data import types
-from r1jax.rewards import custom
+from r1jax.rewards import custom_rewards
 
 
 def letters(rollout):
@@ -127,7 +127,7 @@ def replaces_for_others(rollout):
     if rollout.sample == 0:
         builtins.len = lambda _: 99
         types.Rollout.response = property(lambda self: None)
-        custom.call = custom.load = None
+        custom_rewards.call = custom_rewards.load = None
     return letters(rollout) if rollout.sample else 0.0
 
 

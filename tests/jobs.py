@@ -72,13 +72,13 @@ def alive(pid: int) -> bool:
 
 def models_read() -> int:
     """How often this process, and those it was forked from, have read the model that tells languages apart."""
-    from r1jax.rewards import language
+    from r1jax.rewards import language_consistency
 
-    return language._identifier.cache_info().misses
+    return language_consistency._identifier.cache_info().misses
 
 
 def languages_read() -> int:
-    """How many models of languages this process holds that `r1jax.rewards.language` reads."""
-    from r1jax.rewards import language
+    """How many models of languages this process holds that `r1jax.rewards.language_consistency` reads."""
+    from r1jax.rewards import language_consistency
 
-    return language._identifier.cache_info().currsize
+    return language_consistency._identifier.cache_info().currsize

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from steps import assert_linear
 
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards.language import LANGUAGES, check, consistency, language_of
+from r1jax.rewards.language_consistency import LANGUAGES, check, consistency, language_of
 
 DATA = pathlib.Path(__file__).parents[2] / "shared/data"
 

@@ -17,11 +17,11 @@ from steps import forget, steps
 from r1jax.config import ConfigError, parse
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders.config import GraderConfig
-from r1jax.rewards import pool as pool_module
+from r1jax.rewards import grader_pool as pool_module
 from r1jax.rewards import workers as workers_module
 from r1jax.rewards.combine import combine, grade
 from r1jax.rewards.config import CustomReward, RewardConfig
-from r1jax.rewards.pool import GraderPool
+from r1jax.rewards.grader_pool import GraderPool
 from r1jax.rewards.workers import Workers, WorkersFailed
 
 CFG = RewardConfig(random=0.5, overlong_buffer=4, graders=GraderConfig(timeout_s=GENEROUS_S, memory_mb=512))
@@ -267,12 +267,12 @@ def by_all(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Rollout], lis
     log, warnings = tmp_path_factory.mktemp("hostile") / "log", []
     handler = logging.Handler()
     handler.emit = lambda record: warnings.append(record.getMessage())
-    logging.getLogger("r1jax.rewards.pool").addHandler(handler)
+    logging.getLogger("r1jax.rewards.grader_pool").addHandler(handler)
     rollouts = handed_in(log)
     with GraderPool(hostile(*FATES), SEED, MAX_TOKENS) as pool:
         graded = pool.score(rollouts)
         assert not any(alive(pid) for _, pid in noted(log)), "what a call has started ends with it"
-    logging.getLogger("r1jax.rewards.pool").removeHandler(handler)
+    logging.getLogger("r1jax.rewards.grader_pool").removeHandler(handler)
     return rollouts, graded, log, "\n".join(warnings)
 
 

@@ -19,7 +19,7 @@ from jobs import GENEROUS_S, Clock, alive, noted, until
 
 from r1jax.rewards import workers as workers_module
 from r1jax.rewards.config import RewardConfig
-from r1jax.rewards.pool import GraderPool
+from r1jax.rewards.grader_pool import GraderPool
 from r1jax.rewards.workers import JobError, WorkerDied, Workers, WorkersFailed
 
 ROOT = Path(__file__).parents[1]
@@ -275,7 +275,7 @@ def test_trap35_what_the_fork_server_passes_over_is_the_error_too(monkeypatch: p
 def test_models_of_languages_are_read_before_the_first_job_and_only_where_they_are_called_for() -> None:
     with Workers(1, memory_mb=2048, languages=True) as workers:
         assert workers.submit(jobs.languages_read, timeout_s=GENEROUS_S).result() == 1
-    command = [sys.executable, "-c", "import r1jax.rewards.preload, sys; print('py3langid' in sys.modules)"]
+    command = [sys.executable, "-c", "import r1jax.rewards.worker_imports, sys; print('py3langid' in sys.modules)"]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout == "False\n"
     asked = [(RewardConfig(), ("maths",)), (RewardConfig(language=1.0), ("maths",)), (RewardConfig(), ("ifeval",))]
     assert [GraderPool(cfg, 0, 16, names)._languages for cfg, names in asked] == [False, True, True]

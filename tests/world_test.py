@@ -11,7 +11,7 @@ from r1jax.data.tasks import is_held_out
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import exact_match
 from r1jax.graders.config import GraderConfig
-from r1jax.rewards.language import language_of
+from r1jax.rewards.language_consistency import language_of
 from r1jax.text import tokenizer
 from r1jax.text.traits import scripts
 

@@ -10,7 +10,7 @@ from r1jax.data.miniworld import authors, requests
 from r1jax.data.miniworld.documents import CorpusConfig, document
 from r1jax.data.tasks import is_held_out
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards.language import consistency
+from r1jax.rewards.language_consistency import consistency
 from r1jax.text.chat import R1_ZERO_TEMPLATE, join_response
 from r1jax.text.traits import scripts
 

@@ -14,7 +14,7 @@ from r1jax.graders import grader_table, judge_protocols
 from r1jax.graders.config import GraderConfig, JudgeConfig
 from r1jax.graders.judge_client import Judge
 from r1jax.rewards.config import RewardConfig
-from r1jax.rewards.pool import GraderPool
+from r1jax.rewards.grader_pool import GraderPool
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from r1jax.graders.config import GraderConfig
 from r1jax.graders.math import math_grader
 
 # Each has `grade(rollout, cfg) -> Grade`, which may never return: call it in a process that can be killed
-# (`r1jax.rewards.pool`); and `check(row)`, which raises ValueError for a row that it could not grade against.
+# (`r1jax.rewards.grader_pool`); and `check(row)`, which raises ValueError for a row that it could not grade against.
 GRADERS = {
     "maths": math_grader,
     "choice": multiple_choice,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from r1jax.data.types import Grade, Rollout
 from r1jax.graders import grader_table
-from r1jax.rewards import format_rewards, language
+from r1jax.rewards import format_rewards, language_consistency
 from r1jax.rewards.config import RewardConfig
 
 Parts = dict[str, float | None]
@@ -29,7 +29,7 @@ def cheap_parts(rollout: Rollout, cfg: RewardConfig, seed: int, max_tokens: int)
     """
     parts: Parts = {"format": format_rewards.well_formed(rollout)}
     if cfg.language:
-        parts["language"] = language.consistency(rollout, cfg.target_language)
+        parts["language"] = language_consistency.consistency(rollout, cfg.target_language)
     if cfg.repetition:
         parts["repetition"] = format_rewards.repetition_penalty(rollout.text, cfg.repetition_ngram)
     if cfg.random:
@@ -44,7 +44,7 @@ def grade(rollout: Rollout, cfg: RewardConfig, seed: int, max_tokens: int) -> tu
 
     Judge, reward models and custom rewards are asked elsewhere. Accuracy and format are there whatever their weights,
     for the metrics; an open request has no accuracy. It may never return: call it in a process that can be killed
-    (`r1jax.rewards.pool`).
+    (`r1jax.rewards.grader_pool`).
     """
     graded = grader_table.grade(rollout, cfg.graders)
     parts = cheap_parts(rollout, cfg, seed, max_tokens)

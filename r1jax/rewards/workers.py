@@ -28,7 +28,7 @@ from typing import Any
 
 from r1jax.sandbox import process_tree
 
-_PRELOAD, _PRELOAD_LANGUAGES = "r1jax.rewards.preload", "r1jax.rewards.preload_languages"
+_PRELOAD, _PRELOAD_LANGUAGES = "r1jax.rewards.worker_imports", "r1jax.rewards.worker_imports_languages"
 _ATTEMPTS = 2
 _FAILED_STARTS = 5  # in a row: something is broken that another start will not mend
 _START_S = 3600.0  # after which a worker that is not ready never will be; what it loads may take its time

@@ -15,7 +15,7 @@ from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
 from r1jax.inference.sampler import Sampler
 from r1jax.io import jsonl
-from r1jax.rewards.pool import GraderPool
+from r1jax.rewards.grader_pool import GraderPool
 from r1jax.stages.cold_start.candidates import CUT_OFF, NOT_IN_FORM, Candidate, as_rollout, fault_of_grade, language_for
 from r1jax.stages.cold_start.config import DirectConfig, FewShotConfig
 from r1jax.text.chat import find_response

@@ -13,7 +13,7 @@ from r1jax.evaluation.record import read_grades, read_lines, read_samples
 from r1jax.graders.grader_table import examine
 from r1jax.graders.math.numerals import number
 from r1jax.io import jsonl
-from r1jax.rewards.language import LANGUAGES, language_of
+from r1jax.rewards.language_consistency import LANGUAGES, language_of
 from r1jax.text.chat import join_response
 from r1jax.text.traits import words
 

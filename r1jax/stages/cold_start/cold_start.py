@@ -31,7 +31,7 @@ from r1jax.inference.served_model import EndpointConfig
 from r1jax.io import jsonl
 from r1jax.io.jsonl import write_json
 from r1jax.rewards.config import RewardConfig
-from r1jax.rewards.pool import GraderPool
+from r1jax.rewards.grader_pool import GraderPool
 from r1jax.stages.cold_start import candidates, readable, review, rewriting
 from r1jax.stages.cold_start.asking import Asking, Request, direct_request, few_shot_request
 from r1jax.stages.cold_start.candidates import HELD_OUT, Candidate, fault_of_grade

@@ -8,7 +8,7 @@ import numpy as np
 
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards.format_rewards import repetition_penalty
-from r1jax.rewards.language import consistency
+from r1jax.rewards.language_consistency import consistency
 from r1jax.stages.cold_start.candidates import INCOMPLETE, Candidate
 from r1jax.stages.cold_start.config import ReadableConfig
 from r1jax.text.chat import join_response, split_response

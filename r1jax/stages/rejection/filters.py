@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from r1jax.config import at_least, within
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards import format_rewards as form
-from r1jax.rewards import language
+from r1jax.rewards import language_consistency
 from r1jax.text import overlap, traits
 
 _PIECES = 5  # words and symbols in a row, of which two near-duplicates share most
@@ -122,7 +122,7 @@ def mixed_languages(rollout: Rollout, cfg: FilterConfig) -> str | None:
     target = language_of(rollout.prompt)
     if not cfg.language or not target:
         return None
-    share = language.consistency(rollout, target)
+    share = language_consistency.consistency(rollout, target)
     if share >= cfg.language or not traits.words(rollout.response.thought):
         return None
     return f"{share:.0%} of the thought's words are {target}"
@@ -244,9 +244,9 @@ def _pieces(text: str) -> frozenset:
 def language_of(prompt: Prompt) -> str:
     """The language that a question is to be thought about in: what its row says, else the question's own; "": none."""
     given = prompt.metadata.get("language")
-    return given if given in _languages() else language.language_of(prompt.question)
+    return given if given in _languages() else language_consistency.language_of(prompt.question)
 
 
 @functools.cache
 def _languages() -> frozenset[str]:
-    return frozenset(code for codes in language.LANGUAGES.values() for code in codes)
+    return frozenset(code for codes in language_consistency.LANGUAGES.values() for code in codes)

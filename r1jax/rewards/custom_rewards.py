@@ -71,7 +71,7 @@ def prepare(spec: str) -> _Prepared:
 
 
 def call(spec: str, rollout: Rollout) -> Outcome:
-    """The reward of a rollout. It may never return: for a worker that can be killed (`r1jax.rewards.pool`)."""
+    """The reward of a rollout. It may never return: for a worker that can be killed (`r1jax.rewards.grader_pool`)."""
     prepared = prepare(spec)
     _flush()
     with mmap.mmap(-1, _REPLY_BYTES) as reply:  # shared, and no descriptor that the function could find

@@ -16,7 +16,7 @@ from r1jax.config import ConfigError, printable
 from r1jax.data.types import Grade, Rollout
 from r1jax.graders.grader_table import PROGRAMS
 from r1jax.graders.judge_client import Judge
-from r1jax.rewards import custom, language
+from r1jax.rewards import custom_rewards, language_consistency
 from r1jax.rewards.combine import Parts, cheap_parts, combine, grade
 from r1jax.rewards.config import CustomReward, RewardConfig
 from r1jax.rewards.workers import JobError, WorkerDied, Workers, WorkersFailed
@@ -83,7 +83,7 @@ class PendingGrade:
             return cheap, Grade(None, "open")
         return {"accuracy": score, **cheap}, Grade(score, verdict)
 
-    def _custom_part(self, part: str, call: "Future[custom.Outcome]") -> float | None:
+    def _custom_part(self, part: str, call: "Future[custom_rewards.Outcome]") -> float | None:
         try:
             value, fault = call.result()
         except (TimeoutError, MemoryError, WorkerDied, JobError, WorkersFailed) as error:
@@ -113,7 +113,7 @@ class GraderPool:
         if PROGRAMS & set(graders):
             check_available(cfg.graders.code)
         if cfg.language:
-            language.check(cfg.target_language)
+            language_consistency.check(cfg.target_language)
         self.cfg = cfg
         self._languages = bool(cfg.language) or "ifeval" in graders
         self._seed, self._max_tokens = seed, max_tokens
@@ -156,11 +156,11 @@ class GraderPool:
     def _open(self, reward: CustomReward, stack: contextlib.ExitStack) -> tuple[str, Workers]:
         """A custom reward's full name, and its workers, as many as the graders have."""
         spec, cfg = os.path.abspath(reward.function), self.cfg.graders
-        return spec, stack.enter_context(Workers(cfg.workers, cfg.memory_mb, (custom.prepare, (spec,))))
+        return spec, stack.enter_context(Workers(cfg.workers, cfg.memory_mb, (custom_rewards.prepare, (spec,))))
 
     def _hand_in(
         self, rollout: Rollout
-    ) -> "tuple[Future[tuple[Parts, Grade]], dict[str, Future[custom.Outcome]], Future[float | None] | None]":
+    ) -> "tuple[Future[tuple[Parts, Grade]], dict[str, Future[custom_rewards.Outcome]], Future[float | None] | None]":
         # Graders have no use for the log-probs, by far the most of a rollout's bytes.
         lean = dataclasses.replace(rollout, logprobs=rollout.logprobs[:0])
         is_code = rollout.prompt.grader in PROGRAMS
@@ -176,7 +176,11 @@ class GraderPool:
         limit_s = self.cfg.graders.timeout_s
         called = {
             part: workers.submit(
-                custom.call, spec, lean, timeout_s=limit_s, patience_s=max(_PATIENCE_S, _CUSTOM_PATIENCE * limit_s)
+                custom_rewards.call,
+                spec,
+                lean,
+                timeout_s=limit_s,
+                patience_s=max(_PATIENCE_S, _CUSTOM_PATIENCE * limit_s),
             )
             for part, spec, workers in self._custom
         }

@@ -4,9 +4,9 @@ The models that do it take a second to read and 100 MB each. A worker that read 
 patience, be replaced, and leave the next one to read them again.
 """
 
-import r1jax.rewards.preload  # noqa: F401
+import r1jax.rewards.worker_imports  # noqa: F401
 from r1jax.graders import ifeval_instructions
-from r1jax.rewards import language
+from r1jax.rewards import language_consistency
 
-language.language_of("These are more than enough words for a language to be told.")
+language_consistency.language_of("These are more than enough words for a language to be told.")
 ifeval_instructions.is_english("So are these.")
