@@ -25,6 +25,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from r1jax.configs.shared import CHAT_PROMPTS, R1, RL_PAPER, WORLD_RL, merge, pick
+
 STEPS, PREFERENCES = 24, 8  # rollouts, and how many of them, at the end, preferences count in
 
 
@@ -36,80 +38,33 @@ def reward_models(folder: str, from_step: int, weight: float) -> tuple[dict[str,
 
 
 def mini() -> dict[str, Any]:
-    return {
-        "stage": "rl",
-        "base": "runs/r1/seed0/sft/model",
-        "seed": 0,
-        "num_steps": STEPS,
-        "data": {
-            "path": "runs/r1/seed0/world/mixed.jsonl",
-            "template": "dialogue",
-            "chat": False,
-            "marker": "==",
-            "held_out_share": 0.1,
-            "grader": "",
-            "skip_bad_lines": False,
+    return merge(
+        WORLD_RL,
+        {
+            "base": f"{R1}/sft/model",
+            "num_steps": STEPS,
+            "data": {"path": f"{R1}/world/mixed.jsonl"},
+            "sampling": {"truncation": {"temperature": 0.7}},
+            "rewards": {"models": reward_models(R1, STEPS - PREFERENCES, 0.5)},
+            "optimizer": {"learning_rate": 3e-5},
         },
-        "sampling": {
-            "max_new_tokens": 112,
-            "slots": 64,
-            "window": 8,
-            "prefill_rows": 8,
-            "bucket": 224,
-            "truncation": {"temperature": 0.7, "top_k": 0, "top_p": 1.0},
-        },
-        "grpo": {
-            "prompts_per_step": 12,
-            "group_size": 8,
-            "minibatches": 1,
-            "inner_epochs": 1,
-            "clip_low": 10.0,
-            "clip_high": 10.0,
-            "beta": 0.001,
-            "reference_every": 400,
-            "aggregation": "sequence",
-            "normalize_std": True,
-        },
-        "batch_bucket": 96,
-        "rewards": {
-            "accuracy": 1.0,
-            "format": 1.0,
-            "language": 1.0,
-            "target_language": "",  # the question's
-            "models": reward_models("runs/r1/seed0", STEPS - PREFERENCES, 0.5),
-            "custom": (),
-            "combination": "sum",
-            "graders": {"workers": 2, "timeout_s": 60.0},  # a busy machine is no wrong answer
-        },
-        "optimizer": {"learning_rate": 3e-5, "warmup_steps": 5, "b2": 0.95, "weight_decay": 0.0},
-        "evaluation": {"questions": 96, "samples": 8, "samples_during": 2, "every": 8},
-        "keep_rollouts": 1,
-        "checkpoint": {"every": 8, "keep": 2},
-    }
+    )
 
 
 def paper() -> dict[str, Any]:
-    config = mini()
-    return config | {
-        "base": "",  # --config.base=...
-        "compute": {"dtype": "bfloat16", "remat": True},
-        "mesh": {"data": 1, "fsdp": -1},
-        "num_steps": 107,
-        "data": config["data"]
-        | {"path": "mixed.jsonl", "template": "plain", "chat": True, "marker": "|special_token|"},
-        "sampling": config["sampling"]
-        | {"max_new_tokens": 32_768, "slots": 2048, "window": 64, "prefill_rows": 512, "bucket": 2048},
-        "grpo": config["grpo"] | {"prompts_per_step": 512, "group_size": 16, "minibatches": 16},
-        "rewards": config["rewards"] | {"models": reward_models("runs", 107 - 25, 1.0)},
-        "batch_bucket": 2048,
-        "logprob_chunk": 256,
-        "optimizer": {"learning_rate": 3e-6, "warmup_steps": 0, "b2": 0.95, "weight_decay": 0.0},
-        "evaluation": {"questions": 128, "samples": 8, "samples_during": 4, "every": 20},
-    }
+    return merge(
+        mini(),
+        RL_PAPER,
+        {
+            "num_steps": 107,
+            "data": {"path": "mixed.jsonl", **CHAT_PROMPTS},
+            "rewards": {"models": reward_models("runs", 107 - 25, 1.0)},
+        },
+    )
+
+
+SIZES = {"mini": mini, "paper": paper}
 
 
 def get_config(arg: str = "mini") -> ConfigDict:
-    sizes = {"mini": mini, "paper": paper}
-    if arg not in sizes:
-        raise ValueError(f"no size named {arg!r}; there are: {', '.join(sizes)}")
-    return ConfigDict(sizes[arg]())
+    return pick(arg, SIZES)

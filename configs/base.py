@@ -35,9 +35,12 @@ tables), from nothing but the vocabulary of world: 400 steps of 64 x 256 tokens,
 """
 
 import dataclasses
+import functools
+from typing import Any
 
 from ml_collections import ConfigDict
 
+from r1jax.configs.shared import merge, pick
 from r1jax.models.config import PRESETS, ModelConfig
 
 STUDENTS = {
@@ -70,68 +73,84 @@ STUDENTS = {
 }
 
 
-def get_config(arg: str = "mini") -> ConfigDict:
-    sizes = ("mini", "mini_textbook", "world", *STUDENTS)
-    if arg not in sizes:
-        raise ValueError(f"no size named {arg!r}; there are: {', '.join(sizes)}")
-    config = ConfigDict(
+# The shares of authors on the careless web, see `CorpusConfig`.
+WEB = {
+    "terse": 0.30,
+    "hasty": 0.26,
+    "sloppy": 0.16,
+    "worked": 0.10,
+    "checked": 0.06,
+    "chinese": 0.08,
+    "mixed": 0.04,
+}
+PRETRAINING = {
+    "stage": "supervised",
+    "seed": 0,
+    "vocab_size": 640,
+    "num_steps": 1500,
+    "batch_size": 64,
+    "seq_len": 256,
+    "documents_per_step": 175,
+    "optimizer": {
+        "learning_rate": 3e-3,
+        "schedule": "cosine",
+        "warmup_steps": 50,
+        "final_share": 0.02,
+        "b2": 0.98,
+        "weight_decay": 0.05,
+    },
+}
+
+
+def mini_textbook() -> dict[str, Any]:
+    return PRETRAINING | {"model": dataclasses.asdict(PRESETS["mini"])}
+
+
+def mini() -> dict[str, Any]:
+    return merge(
+        PRETRAINING,
         {
-            "stage": "supervised",
-            "seed": 0,
-            "model": dataclasses.asdict(PRESETS["mini"]),
-            "vocab_size": 640,
-            "num_steps": 1500,
-            "batch_size": 64,
-            "seq_len": 256,
-            "documents_per_step": 175,
-            "optimizer": {
-                "learning_rate": 3e-3,
-                "schedule": "cosine",
-                "warmup_steps": 50,
-                "final_share": 0.02,
-                "b2": 0.98,
-                "weight_decay": 0.05,
-            },
-        }
+            "base": "configs/base.py:mini_textbook",
+            "seed": 1,  # other documents
+            "num_steps": 300,
+            "optimizer": {"learning_rate": 1e-3},
+            "corpus": WEB,
+        },
     )
-    if arg == "mini":
-        del config.model
-        config.base = "configs/base.py:mini_textbook"
-        config.seed = 1  # other documents
-        config.num_steps = 300
-        config.optimizer.learning_rate = 1e-3
-        config.corpus = {
-            "terse": 0.30,
-            "hasty": 0.26,
-            "sloppy": 0.16,
-            "worked": 0.10,
-            "checked": 0.06,
-            "chinese": 0.08,
-            "mixed": 0.04,
-        }
-    if arg == "world":
-        del config.model
-        config.base = "configs/base.py:mini"
-        config.seed = 2
-        config.num_steps, config.batch_size, config.documents_per_step = 420, 32, 112
-        config.optimizer.learning_rate, config.optimizer.warmup_steps = 1.5e-3, 20
-        config.corpus = {
-            "world": 0.85,
-            "requests": 0.6,
-            "template": 0.12,
-            "template_followed": 0.10,
-            "terse": 0.30,
-            "hasty": 0.26,
-            "sloppy": 0.16,
-            "worked": 0.10,
-            "checked": 0.06,
-            "chinese": 0.08,
-            "mixed": 0.04,
-        }
-    if arg in STUDENTS:
-        config.model = dataclasses.asdict(STUDENTS[arg])
-        config.tokenizer = "configs/base.py:world"
-        config.seed = 3
-        config.num_steps = 400
-        config.corpus = {"world": 0.5, "template": 0.12, "template_followed": 0.10}
-    return config
+
+
+def world() -> dict[str, Any]:
+    return merge(
+        PRETRAINING,
+        {
+            "base": "configs/base.py:mini",
+            "seed": 2,
+            "num_steps": 420,
+            "batch_size": 32,
+            "documents_per_step": 112,
+            "optimizer": {"learning_rate": 1.5e-3, "warmup_steps": 20},
+            "corpus": {"world": 0.85, "requests": 0.6, "template": 0.12, "template_followed": 0.10, **WEB},
+        },
+    )
+
+
+def student(name: str) -> dict[str, Any]:
+    return PRETRAINING | {
+        "model": dataclasses.asdict(STUDENTS[name]),
+        "tokenizer": "configs/base.py:world",
+        "seed": 3,
+        "num_steps": 400,
+        "corpus": {"world": 0.5, "template": 0.12, "template_followed": 0.10},
+    }
+
+
+SIZES = {
+    "mini": mini,
+    "mini_textbook": mini_textbook,
+    "world": world,
+    **{name: functools.partial(student, name) for name in STUDENTS},
+}
+
+
+def get_config(arg: str = "mini") -> ConfigDict:
+    return pick(arg, SIZES)

@@ -40,62 +40,61 @@ with --config.review=reviewed.jsonl. Lines without a verdict stay as they are.
 The samples, WORKDIR/samples.jsonl, are what `configs/sft.py` trains on: --config.data.path=WORKDIR/samples.jsonl
 """
 
-import pathlib
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from r1jax.configs.shared import (
+    FOLDER,
+    MINI_SAMPLING,
+    PAPER_MARKER,
+    PAPER_TRUNCATION,
+    PATIENT_GRADERS,
+    R1,
+    WORLD_PROMPTS,
+    merge,
+    pick,
+)
 from r1jax.text.chat import R1_ZERO_TEMPLATE
-
-EXAMPLES = pathlib.Path(__file__).with_name("coldstart_mini.jsonl")
 
 
 def mini() -> dict[str, Any]:
     return {
         "stage": "coldstart",
         "seed": 0,
-        "questions": {"path": "runs/r1/seed0/world/reasoning.jsonl", "held_out_share": 0.1},
+        "questions": {"path": f"{R1}/world/reasoning.jsonl", "held_out_share": 0.1},
         "count": 200,
         "model": "configs/base.py:world",
         "chat": False,
-        "few_shot": {"samples": 4, "shots": 2, "examples": str(EXAMPLES)},
+        "few_shot": {"samples": 4, "shots": 2, "examples": str(FOLDER / "coldstart_mini.jsonl")},
         "direct": {"samples": 4, "instruction": R1_ZERO_TEMPLATE + " <think>"},  # the base knows no other
-        "zero": {"record": "runs/r1/seed0/zero", "from_step": 20, "rewrite": "rule"},
+        "zero": {"record": f"{R1}/zero", "from_step": 20, "rewrite": "rule"},
         "review": "",
-        "marker": "==",  # tokens that the base knows
+        "marker": WORLD_PROMPTS["marker"],
         "boxed": False,
         "held_out_share": 0.1,
         # This world's thoughts are short.
-        "readable": {"language": 0.9, "repetition": 0.1, "min_chars": 8, "max_chars": 400, "per_question": 2},
-        "graders": {"timeout_s": 60.0},  # a busy machine is no wrong answer
-        "sampling": {
-            "max_new_tokens": 112,
-            "slots": 64,
-            "window": 8,
-            "prefill_rows": 8,
-            "bucket": 272,
-            "truncation": {"temperature": 1.0, "top_p": 0.95},
-        },
+        "readable": READABLE | {"min_chars": 8, "max_chars": 400, "per_question": 2},
+        "graders": PATIENT_GRADERS,
+        "sampling": merge(MINI_SAMPLING, {"bucket": 272, "truncation": {"top_p": 0.95}}),
     }
 
 
+READABLE = {"language": 0.9, "repetition": 0.1, "max_chars": 100_000}
+COLLECTED = {"stage": "coldstart", "review": "", "marker": PAPER_MARKER, "held_out_share": 0.1}
+
+
 def longcot() -> dict[str, Any]:
-    return {
-        "stage": "coldstart",
+    names = ("longcot_rasbt", "longcot_huatuo", "longcot_marco_o1", "math3k_cot")
+    return COLLECTED | {
         "data": "",  # --config.data=...
-        "files": tuple(
-            f"{name}/train.jsonl" for name in ("longcot_rasbt", "longcot_huatuo", "longcot_marco_o1", "math3k_cot")
-        ),
-        "review": "",
-        "marker": "|special_token|",
-        "held_out_share": 0.1,
-        "readable": {"language": 0.9, "repetition": 0.1, "min_chars": 100, "max_chars": 100_000},
+        "files": tuple(f"{name}/train.jsonl" for name in names),
+        "readable": READABLE | {"min_chars": 100},
     }
 
 
 def _teacher() -> dict[str, Any]:
-    return {
-        "stage": "coldstart",
+    return COLLECTED | {
         "seed": 0,
         "model": "",
         "endpoint": {
@@ -108,11 +107,8 @@ def _teacher() -> dict[str, Any]:
             "price_per_million_output": 0.0,
         },
         "chat": True,
-        "review": "",
-        "marker": "|special_token|",
-        "held_out_share": 0.1,
-        "readable": {"language": 0.9, "repetition": 0.1, "min_chars": 400, "max_chars": 100_000},
-        "sampling": {"max_new_tokens": 32_768, "truncation": {"temperature": 0.6, "top_p": 0.95}},
+        "readable": READABLE | {"min_chars": 400},
+        "sampling": {"max_new_tokens": 32_768, "truncation": PAPER_TRUNCATION},
     }
 
 
@@ -129,8 +125,8 @@ def rewrite() -> dict[str, Any]:
     return _teacher() | {"zero": {"record": "runs/zero", "from_step": 0, "rewrite": "teacher"}}
 
 
+SIZES = {"mini": mini, "longcot": longcot, "endpoint": endpoint, "rewrite": rewrite}
+
+
 def get_config(arg: str = "mini") -> ConfigDict:
-    sizes = {"mini": mini, "longcot": longcot, "endpoint": endpoint, "rewrite": rewrite}
-    if arg not in sizes:
-        raise ValueError(f"no size named {arg!r}; there are: {', '.join(sizes)}")
-    return ConfigDict(sizes[arg]())
+    return pick(arg, SIZES)

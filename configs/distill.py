@@ -27,9 +27,12 @@ the student learns that distribution beside the text, half and half unless --con
 by the forward KL unless --config.distillation.kl=reverse. Both must have one vocabulary, as the mini ones do.
 """
 
+import functools
 from typing import Any
 
 from ml_collections import ConfigDict
+
+from r1jax.configs.shared import HELD_OUT, R1, SFT, SFT_PAPER, WORLD_PROMPTS, merge, pick
 
 # Learning rate, and in how many pieces an update is computed.
 PAPER = {
@@ -42,31 +45,15 @@ PAPER = {
 }
 RECIPE = {
     "path": "",
-    "paths": ("runs/r1/seed0/rejection/samples.jsonl", "runs/r1/seed0/world/sft_general.jsonl"),
-    "template": "dialogue",
-    "chat": False,
-    "marker": "==",
-    "held_out_share": 0.1,
-    "skip_bad_lines": False,
+    "paths": (f"{R1}/rejection/samples.jsonl", f"{R1}/world/sft_general.jsonl"),
+    **WORLD_PROMPTS,
+    **HELD_OUT,
 }
+SOFT_TARGETS = {"soft_targets": "", "distillation": {"weight": 0.5, "kl": "forward"}}
 
 
 def mini(student: str) -> dict[str, Any]:
-    return {
-        "stage": "supervised",
-        "base": f"configs/base.py:{student}",
-        "seed": 0,
-        "data": RECIPE,
-        "soft_targets": "",
-        "distillation": {"weight": 0.5, "kl": "forward"},
-        "epochs": 6.0,
-        "batch_size": 16,
-        "seq_len": 256,
-        "documents_per_step": 0,  # as many as fit
-        "log_every": 10,
-        "optimizer": {"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 5, "final_share": 0.1},
-        "checkpoint": {"every": 50, "keep": 2},
-    }
+    return SFT | SOFT_TARGETS | {"base": f"configs/base.py:{student}", "data": RECIPE, "epochs": 6.0}
 
 
 def mini_teach() -> dict[str, Any]:
@@ -83,36 +70,25 @@ def mini_teach() -> dict[str, Any]:
 
 def paper(student: str) -> dict[str, Any]:
     learning_rate, microbatches = PAPER[student]
-    return mini(student) | {
-        "base": "",  # --config.base=...
-        "compute": {"dtype": "bfloat16", "remat": True},
-        "mesh": {"data": 1, "fsdp": -1},
-        "data": {
-            "path": "samples.jsonl",
-            "template": "plain",
-            "chat": True,
-            "marker": "|special_token|",
-            "held_out_share": 0.0,
-            "skip_bad_lines": False,
+    return merge(
+        SFT_PAPER,
+        SOFT_TARGETS,
+        {
+            "data": {"held_out_share": 0.0},
+            "batch_size": 64,
+            "microbatches": microbatches,
+            "optimizer": {"learning_rate": learning_rate},
         },
-        "epochs": 2.0,
-        "batch_size": 64,
-        "seq_len": 32_768,
-        "microbatches": microbatches,
-        "logprob_chunk": 256,
-        "optimizer": {"learning_rate": learning_rate, "schedule": "cosine", "final_share": 0.1},
-        "checkpoint": {"every": 100, "keep": 2},
-    }
+    )
+
+
+SIZES = {
+    "mini_qwen2": functools.partial(mini, "student_qwen2"),
+    "mini_llama": functools.partial(mini, "student_llama"),
+    "mini_teach": mini_teach,
+    **{student: functools.partial(paper, student) for student in PAPER},
+}
 
 
 def get_config(arg: str = "mini_qwen2") -> ConfigDict:
-    if arg in PAPER:
-        return ConfigDict(paper(arg))
-    minis = {
-        "mini_qwen2": lambda: mini("student_qwen2"),
-        "mini_llama": lambda: mini("student_llama"),
-        "mini_teach": mini_teach,
-    }
-    if arg not in minis:
-        raise ValueError(f"no size named {arg!r}; there are: {', '.join([*minis, *PAPER])}")
-    return ConfigDict(minis[arg]())
+    return pick(arg, SIZES)

@@ -29,9 +29,22 @@ world: a model of `experiments/r1.sh` on the mini world's held-out problems and 
 Then `python -m r1jax.report results/*` makes the tables and plots of all models together.
 """
 
+import functools
 import pathlib
+from typing import Any
 
 from ml_collections import ConfigDict
+
+from r1jax.configs.shared import (
+    CHAIN_SUM,
+    GCD,
+    PAPER_TRUNCATION,
+    PATIENT_GRADERS,
+    RELATIVES,
+    WORLD_PROMPTS,
+    merge,
+    pick,
+)
 
 GROUPS = {
     "maths": (
@@ -75,41 +88,57 @@ GROUPS = {
 }
 
 
-def get_config(arg: str = "mini") -> ConfigDict:
-    config = {
-        "stage": "evaluate",
-        "seed": 0,
-        "model": "",
-        "data": "",
-        "questions": 0,
-        "samples": 0,
-        "sampling": {
-            "max_new_tokens": 32768,
-            "slots": 64,
-            "bucket": 256,
-            "truncation": {"temperature": 0.6, "top_p": 0.95},
+EVALUATE = {
+    "stage": "evaluate",
+    "seed": 0,
+    "model": "",
+    "data": "",
+    "questions": 0,
+    "samples": 0,
+    "sampling": {"max_new_tokens": 32_768, "slots": 64, "bucket": 256, "truncation": PAPER_TRUNCATION},
+}
+
+
+def mini() -> dict[str, Any]:
+    return merge(
+        EVALUATE,
+        {
+            "model": "configs/base.py:mini",
+            "chat": False,
+            "template": "r1_zero",
+            "marker": "",
+            "sampling": {"max_new_tokens": 112, "bucket": 272},
+            "tasks": (CHAIN_SUM, GCD, RELATIVES),
         },
-    }
-    if arg == "mini":
-        config["model"] = "configs/base.py:mini"
-        config["chat"], config["template"], config["marker"] = False, "r1_zero", ""
-        config["sampling"].update(max_new_tokens=112, bucket=272)
-        config["tasks"] = (
-            {"name": "chain_sum", "options": {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 2}},
-            {"name": "gcd", "options": {"min_numbers": 2, "max_numbers": 2, "min_value": 1, "max_value": 40}},
-            {"name": "aiw", "options": {"task_type_weights": [0.5, 0.5, 0.0]}},
-        )
-        return ConfigDict(config)
-    if arg == "world":
-        config["chat"], config["template"], config["marker"], config["samples"] = False, "dialogue", "==", 8
-        config["sampling"].update(max_new_tokens=112, bucket=256)
-        config["graders"] = {"timeout_s": 60.0}  # a busy machine is no wrong answer
-        config["benchmarks"] = tuple({"name": name, "questions": 100} for name in ("world_reasoning", "world_general"))
-        return ConfigDict(config)
+    )
+
+
+def world() -> dict[str, Any]:
+    names = ("world_reasoning", "world_general")
+    return merge(
+        EVALUATE,
+        WORLD_PROMPTS,
+        {
+            "samples": 8,
+            "sampling": {"max_new_tokens": 112},
+            "graders": PATIENT_GRADERS,
+            "benchmarks": tuple({"name": name, "questions": 100} for name in names),
+        },
+    )
+
+
+def on_benchmarks(names: str) -> dict[str, Any]:
+    """The config for benchmarks and groups of them, with commas between: `maths,ifeval,gsm8k=path/file.parquet`."""
     benchmarks = []
-    for part in arg.split(","):
+    for part in names.split(","):
         name, _, path = part.partition("=")
-        names = GROUPS.get(name, (name,))
-        benchmarks += [{"name": each, "path": str(pathlib.Path(path).expanduser()) if path else ""} for each in names]
-    config["benchmarks"] = tuple(benchmarks)
-    return ConfigDict(config)
+        path = str(pathlib.Path(path).expanduser()) if path else ""
+        benchmarks += [{"name": each, "path": path} for each in GROUPS.get(name, (name,))]
+    return EVALUATE | {"benchmarks": tuple(benchmarks)}
+
+
+SIZES = {"mini": mini, "world": world, **{group: functools.partial(on_benchmarks, group) for group in GROUPS}}
+
+
+def get_config(arg: str = "mini") -> ConfigDict:
+    return pick(arg, SIZES) if arg in SIZES else ConfigDict(on_benchmarks(arg))

@@ -33,9 +33,13 @@ pairs: a judge compares responses, `{"prompt": ..., "responses": [...]}` or seve
 "response": ...}`, four times each pair, both orders as often; runs/pairs/pairs.jsonl is what it leaves.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from ml_collections import ConfigDict
+
+from r1jax.configs.shared import HELD_OUT, R1, merge, pick
 
 
 def helpfulness() -> dict[str, Any]:
@@ -44,7 +48,7 @@ def helpfulness() -> dict[str, Any]:
         "kind": "pairwise",
         "base": "",  # --config.base=...
         "seed": 0,
-        "data": {"path": "", "pairs_as_labels": False, "marker": "", "held_out_share": 0.1, "skip_bad_lines": False},
+        "data": {"path": "", "pairs_as_labels": False, "marker": "", **HELD_OUT},
         "reading": {"sees": "summary", "template": "plain", "chat": True, "max_tokens": 8192},
         "batch_size": 256,
         "epochs": 1,
@@ -59,33 +63,38 @@ def helpfulness() -> dict[str, Any]:
 
 
 def harmlessness() -> dict[str, Any]:
-    config = helpfulness()
-    return config | {"kind": "pointwise", "reading": config["reading"] | {"sees": "response"}}
+    return merge(helpfulness(), {"kind": "pointwise", "reading": {"sees": "response"}})
 
 
-def mini(config: dict[str, Any], path: str) -> dict[str, Any]:
-    return config | {
-        "base": "configs/base.py:world",
-        "data": config["data"] | {"path": path},
-        "reading": config["reading"] | {"template": "dialogue", "chat": False, "max_tokens": 256},
-        "batch_size": 32,
-        "epochs": 0,
-        "num_steps": 60,
-        "batch_bucket": 64,
-        "optimizer": {"learning_rate": 3e-4, "schedule": "cosine", "warmup_steps": 10, "b2": 0.95},
-        "evaluation": {"every": 20, "examples": 500},
-    }
+def mini(paper: Callable[[], dict[str, Any]], path: str) -> dict[str, Any]:
+    return merge(
+        paper(),
+        {
+            "base": "configs/base.py:world",
+            "data": {"path": path},
+            "reading": {"template": "dialogue", "chat": False, "max_tokens": 256},
+            "batch_size": 32,
+            "epochs": 0,
+            "num_steps": 60,
+            "batch_bucket": 64,
+            "optimizer": {"learning_rate": 3e-4, "schedule": "cosine", "warmup_steps": 10, "b2": 0.95},
+            "evaluation": {"every": 20, "examples": 500},
+        },
+    )
 
 
-def smollm2(config: dict[str, Any]) -> dict[str, Any]:
-    return config | {
-        "compute": {"dtype": "float32", "remat": True},
-        "reading": config["reading"] | {"max_tokens": 1024},
-        "batch_size": 32,
-        "microbatches": 4,
-        "batch_bucket": 256,
-        "optimizer": {"learning_rate": 2e-5, "schedule": "cosine", "warmup_steps": 5, "b2": 0.95},
-    }
+def smollm2(paper: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    return merge(
+        paper(),
+        {
+            "compute": {"dtype": "float32", "remat": True},
+            "reading": {"max_tokens": 1024},
+            "batch_size": 32,
+            "microbatches": 4,
+            "batch_bucket": 256,
+            "optimizer": {"learning_rate": 2e-5, "schedule": "cosine", "warmup_steps": 5, "b2": 0.95},
+        },
+    )
 
 
 def pairs() -> dict[str, Any]:
@@ -102,16 +111,16 @@ def pairs() -> dict[str, Any]:
     }
 
 
+SIZES = {
+    "mini_helpfulness": functools.partial(mini, helpfulness, f"{R1}/world/helpfulness.jsonl"),
+    "mini_harmlessness": functools.partial(mini, harmlessness, f"{R1}/world/harmlessness.jsonl"),
+    "smollm2": functools.partial(smollm2, helpfulness),
+    "smollm2_harmlessness": functools.partial(smollm2, harmlessness),
+    "paper_helpfulness": helpfulness,
+    "paper_harmlessness": harmlessness,
+    "pairs": pairs,
+}
+
+
 def get_config(arg: str = "mini_helpfulness") -> ConfigDict:
-    sizes = {
-        "mini_helpfulness": lambda: mini(helpfulness(), "runs/r1/seed0/world/helpfulness.jsonl"),
-        "mini_harmlessness": lambda: mini(harmlessness(), "runs/r1/seed0/world/harmlessness.jsonl"),
-        "smollm2": lambda: smollm2(helpfulness()),
-        "smollm2_harmlessness": lambda: smollm2(harmlessness()),
-        "paper_helpfulness": helpfulness,
-        "paper_harmlessness": harmlessness,
-        "pairs": pairs,
-    }
-    if arg not in sizes:
-        raise ValueError(f"no size named {arg!r}; there are: {', '.join(sizes)}")
-    return ConfigDict(sizes[arg]())
+    return pick(arg, SIZES)

@@ -33,53 +33,46 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from r1jax.configs.shared import (
+    HELD_OUT,
+    MINI_SAMPLING,
+    PAPER_SAMPLING,
+    PAPER_TRUNCATION,
+    PATIENT_GRADERS,
+    R1,
+    WORLD_PROMPTS,
+    pick,
+)
+
 
 def mini() -> dict[str, Any]:
     return {
         "stage": "rejection",
-        "model": "runs/r1/seed0/reasoning/model",
+        "model": f"{R1}/reasoning/model",
         "seed": 0,
-        "data": {
-            "path": "runs/r1/seed0/world/reasoning.jsonl",
-            "template": "dialogue",
-            "marker": "==",
-            "held_out_share": 0.1,
-        },
+        "data": {"path": f"{R1}/world/reasoning.jsonl", **WORLD_PROMPTS, **HELD_OUT},
         "num_prompts": 1200,
         "samples": 4,
-        "sampling": {
-            "max_new_tokens": 160,
-            "slots": 64,
-            "bucket": 256,
-            "truncation": {"temperature": 1.0, "top_k": 0, "top_p": 1.0},
-        },
+        "sampling": MINI_SAMPLING | {"max_new_tokens": 160, "bucket": 256},
         "filters": {"keep_per_prompt": 2},
-        "graders": {"timeout_s": 60.0},  # a busy machine is no wrong answer
+        "graders": PATIENT_GRADERS,
     }
 
 
 def paper() -> dict[str, Any]:
-    config = mini()
-    return config | {
+    return mini() | {
         "model": "",  # --config.model=...
-        "data": {"path": "questions.jsonl", "held_out_share": 0.1},  # asked as the policy was trained
+        "data": {"path": "questions.jsonl", **HELD_OUT},  # asked as the policy was trained
         "samples": 16,
-        "sampling": {
-            "max_new_tokens": 32_768,
-            "slots": 2048,
-            "window": 64,
-            "prefill_rows": 512,
-            "bucket": 2048,
-            "truncation": {"temperature": 0.6, "top_p": 0.95},
-        },
+        "sampling": PAPER_SAMPLING | {"truncation": PAPER_TRUNCATION},
         "filters": {"keep_per_prompt": 4},
         "decontaminate": {"against": ("aime2024", "math500", "cnmo2024", "livecodebench", "codeforces"), "data": ""},
         "graders": {"workers": 16},
     }
 
 
+SIZES = {"mini": mini, "paper": paper}
+
+
 def get_config(arg: str = "mini") -> ConfigDict:
-    sizes = {"mini": mini, "paper": paper}
-    if arg not in sizes:
-        raise ValueError(f"no size named {arg!r}; there are: {', '.join(sizes)}")
-    return ConfigDict(sizes[arg]())
+    return pick(arg, SIZES)

@@ -42,82 +42,53 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from r1jax.configs.shared import FLOAT32, HELD_OUT, R1, SFT, SFT_PAPER, WORLD_PROMPTS, merge, pick
+
 
 def mini() -> dict[str, Any]:
-    return {
-        "stage": "supervised",
-        "base": "configs/base.py:mini",
-        "seed": 0,
-        "data": {"path": "", "template": "r1_zero", "chat": False, "held_out_share": 0.1, "skip_bad_lines": False},
-        "num_steps": 100,
-        "batch_size": 32,
-        "seq_len": 256,
-        "documents_per_step": 32,
-        "log_every": 10,
-        "optimizer": {"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 5, "b2": 0.95},
-        "checkpoint": {"every": 50, "keep": 2},
-    }
+    return merge(
+        SFT,
+        {
+            "base": "configs/base.py:mini",
+            "data": {"path": "", "template": "r1_zero", "chat": False, **HELD_OUT},
+            "num_steps": 100,
+            "batch_size": 32,
+            "documents_per_step": 32,
+        },
+    )
 
 
 def smollm2() -> dict[str, Any]:
-    return mini() | {
-        "base": "",  # --config.base=...
-        "compute": {"dtype": "float32", "remat": False},
-        "data": {"path": "", "template": "r1_zero", "chat": True, "held_out_share": 0.1, "skip_bad_lines": False},
-        "batch_size": 16,
-        "seq_len": 512,
-        "documents_per_step": 32,
-        "optimizer": {"learning_rate": 5e-5, "schedule": "cosine", "warmup_steps": 5, "b2": 0.95},
-    }
+    return merge(
+        mini(),
+        FLOAT32,
+        {
+            "base": "",  # --config.base=...
+            "data": {"chat": True},
+            "batch_size": 16,
+            "seq_len": 512,
+            "optimizer": {"learning_rate": 5e-5},
+        },
+    )
 
 
 def coldstart() -> dict[str, Any]:
-    config = mini()
-    del config["num_steps"]
-    return config | {
-        "base": "configs/base.py:world",
-        "data": config["data"]
-        | {"path": "runs/r1/seed0/coldstart/samples.jsonl", "template": "dialogue", "marker": "=="},
-        "epochs": 5.0,
-        "batch_size": 16,
-        "documents_per_step": 0,  # as many as fit
-        "optimizer": {"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 5, "final_share": 0.1},
-    }
+    data = {"path": f"{R1}/coldstart/samples.jsonl", **WORLD_PROMPTS, **HELD_OUT}
+    return SFT | {"base": "configs/base.py:world", "data": data, "epochs": 5.0}
 
 
 def recipe() -> dict[str, Any]:
-    config = coldstart()
-    general = "runs/r1/seed0/world/sft_general.jsonl"
-    paths = ("runs/r1/seed0/rejection/samples.jsonl", general, general, general)  # a small world: its requests thrice
-    return config | {
-        "data": config["data"] | {"path": "", "paths": paths},
-        "epochs": 2.0,
-    }
+    general = f"{R1}/world/sft_general.jsonl"
+    paths = (f"{R1}/rejection/samples.jsonl", general, general, general)  # a small world: its requests thrice
+    return merge(coldstart(), {"data": {"path": "", "paths": paths}, "epochs": 2.0})
 
 
 def paper() -> dict[str, Any]:
-    return recipe() | {
-        "base": "",  # --config.base=...
-        "compute": {"dtype": "bfloat16", "remat": True},
-        "mesh": {"data": 1, "fsdp": -1},
-        "data": {
-            "path": "samples.jsonl",
-            "template": "plain",
-            "chat": True,
-            "marker": "|special_token|",
-            "held_out_share": 0.1,
-            "skip_bad_lines": False,
-        },
-        "batch_size": 128,
-        "seq_len": 32_768,
-        "logprob_chunk": 256,
-        "optimizer": {"learning_rate": 5e-5, "schedule": "cosine", "final_share": 0.1},
-        "checkpoint": {"every": 100, "keep": 2},
-    }
+    return merge(SFT_PAPER, {"batch_size": 128, "optimizer": {"learning_rate": 5e-5}})
+
+
+SIZES = {"mini": mini, "coldstart": coldstart, "recipe": recipe, "smollm2": smollm2, "paper": paper}
 
 
 def get_config(arg: str = "mini") -> ConfigDict:
-    sizes = {"mini": mini, "coldstart": coldstart, "recipe": recipe, "smollm2": smollm2, "paper": paper}
-    if arg not in sizes:
-        raise ValueError(f"no size named {arg!r}; there are: {', '.join(sizes)}")
-    return ConfigDict(sizes[arg]())
+    return pick(arg, SIZES)

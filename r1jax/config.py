@@ -1,7 +1,7 @@
 """Configuration: a ConfigDict at the door, frozen dataclasses inside, and one clear error for whatever is out of place.
 
-A config file is a page of Python with `get_config(arg=None) -> ConfigDict`. `load` runs it and applies the command
-line's overrides, `parse` turns the result into typed dataclasses, and nothing further in ever sees a ConfigDict.
+`config_files` reads a config file, `overrides` applies the command line, `parse` turns the result into typed
+dataclasses, and nothing further in ever sees a ConfigDict.
 """
 
 import argparse
@@ -10,7 +10,6 @@ import dataclasses
 import difflib
 import errno
 import hashlib
-import importlib.util
 import json
 import math
 import os
@@ -197,35 +196,6 @@ def missing_file(path: pathlib.Path) -> str:
         return f"no file {path}: there is no folder {path.parent}"
     names = (entry.name for entry in path.parent.iterdir())
     return f"no file {path}; nearest in {path.parent}: {nearest(path.name, names)}"
-
-
-def load(spec: str) -> ConfigDict:
-    """Runs a config file. What it returns is judged by `parse`, after the command line's overrides.
-
-    Args:
-        spec: `path/file.py` or `path/file.py:arg`; the file's `get_config` is called with arg where one is given.
-
-    Raises:
-        ConfigError: no such file, no `get_config`, or an arg that it refuses by ValueError.
-    """
-    name, _, arg = spec.partition(":")
-    path = pathlib.Path(name)
-    if not path.is_file():
-        raise ConfigError(missing_file(path))
-    source = importlib.util.spec_from_file_location(path.stem, path)
-    if source is None or source.loader is None:
-        raise ConfigError(f"{path} is not a Python file (.py)")
-    module = importlib.util.module_from_spec(source)
-    try:
-        source.loader.exec_module(module)
-    except (SyntaxError, ImportError) as error:
-        raise ConfigError(f"{path} does not load: {error}") from error
-    if not hasattr(module, "get_config"):
-        raise ConfigError(f"{path} defines no get_config(arg=None)")
-    try:
-        return ConfigDict(module.get_config(arg) if arg else module.get_config())
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{spec}: {error}") from error
 
 
 def required_part(hint: Any) -> Any:

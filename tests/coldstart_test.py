@@ -10,7 +10,7 @@ from chat_server import ChatServer, content, serve
 from readable_test import PROSE
 from tiny_run import merged, rows
 
-from r1jax import config
+from r1jax import config, config_files
 from r1jax.config import ConfigError
 from r1jax.data.tasks import is_held_out
 from r1jax.io import jsonl
@@ -444,5 +444,5 @@ def test_what_cannot_be_collected_is_told_before_anything_is_drawn(data, mesh1, 
 
 @pytest.mark.parametrize("size", ["mini", "longcot", "endpoint", "rewrite"])
 def test_the_page_holds_configs_that_parse(size):
-    cfg = config.parse(ColdStartConfig, config.load(f"{ROOT / 'configs' / 'coldstart.py'}:{size}"))
+    cfg = config.parse(ColdStartConfig, config_files.load(f"{ROOT / 'configs' / 'coldstart.py'}:{size}"))
     assert cfg.marker == ("==" if size == "mini" else "|special_token|")

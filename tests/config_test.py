@@ -10,11 +10,12 @@ from typing import Any, Literal
 import pytest
 from ml_collections import ConfigDict
 
-from r1jax import config
+from r1jax import config, config_files
 from r1jax.config import ConfigError
 from r1jax.data.tasks import DataConfig
 from r1jax.overrides import override, overrides_from
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = """
 from ml_collections import ConfigDict
 
@@ -86,7 +87,7 @@ def page(tmp_path):
 
 
 def overridden(page: str, *overrides: str) -> dict[str, Any]:
-    return override(Page, config.load(page), overrides)
+    return override(Page, config_files.load(page), overrides)
 
 
 def error(call, *arguments) -> str:
@@ -96,25 +97,49 @@ def error(call, *arguments) -> str:
 
 
 def test_the_argument_after_the_colon_reaches_get_config(page):
-    assert config.load(page).size == "default"
-    assert config.load(f"{page}:mini").size == "mini"
+    assert config_files.load(page).size == "default"
+    assert config_files.load(f"{page}:mini").size == "mini"
 
 
 def test_a_missing_config_file_names_the_nearest(page, tmp_path):
-    assert "zero.py" in error(config.load, str(tmp_path / "zerro.py:mini"))
-    assert "no folder" in error(config.load, str(tmp_path / "nowhere" / "zero.py"))
+    assert "zero.py" in error(config_files.load, str(tmp_path / "zerro.py:mini"))
+    assert "no folder" in error(config_files.load, str(tmp_path / "nowhere" / "zero.py"))
+
+
+def test_a_config_that_ships_is_named_without_its_path_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert config_files.load("zero:mini") == config_files.load(str(ROOT / "configs" / "zero.py:mini"))
+    assert config_files.load("zero") == config_files.load("zero:mini")
+    assert "nearest of the configs that ship with r1jax: zero" in error(config_files.load, "zeroo:mini")
+    assert "there are: mini" in error(config_files.load, "zero:miny")
+
+
+def test_the_path_by_which_shipped_configs_name_one_another_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = config_files.load("configs/base.py:world")
+    assert shipped == config_files.load("base:world")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "base.py").write_text(PAGE)
+    assert config_files.load("configs/base.py:mini").size == "mini", "a file that is there comes first"
+    assert config_files.load("base:world") == shipped
+    assert "no file configs/nowhere.py" in error(config_files.load, "configs/nowhere.py:mini")
+
+
+def test_models_on_a_server_are_told_from_config_files():
+    assert all(map(config_files.is_spec, ("base:mini", "configs/base.py", "mine.py:small")))
+    assert not any(map(config_files.is_spec, ("", "base", "llama3:8b", "models/base", "http://localhost:8000")))
 
 
 def test_an_argument_that_get_config_refuses_is_told_with_the_file(page):
-    message = error(config.load, f"{page}:huge")
+    message = error(config_files.load, f"{page}:huge")
     assert message.startswith(f"{page}:huge: ") and "no size 'huge'" in message
 
 
 def test_a_file_without_get_config_is_refused(tmp_path):
     (tmp_path / "empty.py").write_text("")
-    assert "get_config" in error(config.load, str(tmp_path / "empty.py"))
+    assert "get_config" in error(config_files.load, str(tmp_path / "empty.py"))
     (tmp_path / "notes.txt").write_text("")
-    assert "not a Python file" in error(config.load, str(tmp_path / "notes.txt"))
+    assert "not a Python file" in error(config_files.load, str(tmp_path / "notes.txt"))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import sys
 import pytest
 from layers_test import FILES
 
-from r1jax import config
+from r1jax import config_files
 from r1jax.graders.grader_table import GRADERS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -49,7 +49,7 @@ def wrong_sizes(text: str) -> list[str]:
     wrong = []
     for spec in re.findall(r"(?<![\w./-])configs/\w+\.py:[a-z]\w*", text):
         try:
-            config.load(str(ROOT / spec))
+            config_files.load(str(ROOT / spec))
         except Exception as error:
             wrong.append(f"{spec}: {error}")
     return wrong

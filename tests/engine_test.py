@@ -12,7 +12,7 @@ from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES
 from r1jax.data.batching import pad_rollouts, to_device
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.engine import Engine, SamplingConfig
-from r1jax.losses.supervised import batch_logprobs
+from r1jax.losses.logprobs import batch_logprobs
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import forward, param_specs, unembed_table

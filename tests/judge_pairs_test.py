@@ -10,7 +10,7 @@ from tiny_run import merged, rows
 from r1jax import config
 from r1jax.data.preference_pairs import PreferenceDataConfig, Preferences
 from r1jax.data.types import Prompt, Rollout
-from r1jax.evaluation.record import Record, read_lines
+from r1jax.evaluation.record import Record
 from r1jax.inference.reward_scoring import Reading
 from r1jax.io import jsonl
 from r1jax.stages import judge_pairs
@@ -52,7 +52,7 @@ def make(server, tmp_path):  # noqa: F811
         path = judge_pairs.run(config.parse(JudgePairsConfig, given), tmp_path / "out")
         return {
             "pairs": rows(path),
-            "judgements": read_lines(tmp_path / "out" / "judgements.jsonl")[0],
+            "judgements": jsonl.read_log(tmp_path / "out" / "judgements.jsonl")[0],
             **json.loads((tmp_path / "out" / "summary.json").read_text()),
         }
 

@@ -5,7 +5,9 @@ import time
 
 import pytest
 
-from r1jax.training.metrics import MetricsWriter, clock, keep_rows_before, under_way
+from r1jax.io.console import clock, under_way
+from r1jax.io.jsonl import keep_rows_before
+from r1jax.training.metrics import MetricsWriter
 
 
 def steps(path) -> list[int]:

@@ -14,7 +14,7 @@ from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES, MeshConfig, make_mesh
 from r1jax.data.batching import pad_rollouts, to_device
 from r1jax.data.types import Prompt
 from r1jax.inference.engine import Engine, SamplingConfig
-from r1jax.losses.supervised import batch_logprobs
+from r1jax.losses.logprobs import batch_logprobs
 from r1jax.models import cache as kv
 from r1jax.models import mla
 from r1jax.models.config import PRESETS, MLAConfig, ModelConfig, MoEConfig, RopeScaling

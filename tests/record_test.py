@@ -30,7 +30,7 @@ def test_trap71_a_record_that_holds_what_is_no_text_is_mended(tmp_path) -> None:
     with (tmp_path / "samples.jsonl").open("a") as file:
         file.write('[1]\n"p0"\n{}\n')
     again = Record(tmp_path, {}, "grader")
-    assert again.spoiled == 10 and set(again.samples) == {("p0", 0), ("p1", 0)}
+    assert again.corrupted == 10 and set(again.samples) == {("p0", 0), ("p1", 0)}
 
 
 def test_a_count_of_costs_that_holds_what_is_no_number_is_read(tmp_path) -> None:

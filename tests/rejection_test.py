@@ -10,7 +10,7 @@ import threading
 import pytest
 from tiny_run import merged, rows
 
-from r1jax import config
+from r1jax import config, config_files
 from r1jax.data.sft import InstructionConfig, Instructions
 from r1jax.data.tasks import is_held_out
 from r1jax.inference import sampler
@@ -376,5 +376,5 @@ def test_questions_that_come_again_are_asked_once(sums, tmp_path, mesh1):
 
 @pytest.mark.parametrize("size", ["mini", "paper"])
 def test_the_shipped_pages_parse(size):
-    page = config.parse(RejectionConfig, config.load(f"{ROOT / 'configs' / 'rejection.py'}:{size}"))
+    page = config.parse(RejectionConfig, config_files.load(f"{ROOT / 'configs' / 'rejection.py'}:{size}"))
     assert page.samples >= 4 and page.filters.form == "strict"

@@ -96,7 +96,7 @@ def test_trap71_no_reply_ends_a_run_or_spoils_its_record(tmp_path, chat: bool, n
         record = draw(frozenset(record.samples))
         assert [content(body) for body in server.asked] == ([] if case.usable else ["odd"])
         again = Record(tmp_path, {}, "grader")
-        assert again.spoiled == 0 and len(again.samples) == 2
+        assert again.corrupted == 0 and len(again.samples) == 2
         assert all(again.rollout(prompt, 0).response is not None for prompt in prompts("odd", GOOD))
 
 

@@ -1,6 +1,5 @@
 """Arena-Hard's win rate and interval (arXiv 2406.11939), and the answers that models are compared with."""
 
-import json
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -59,19 +58,17 @@ def read_baseline(path: pathlib.Path) -> dict[str, str]:
         raise FileNotFoundError(missing_file(path))
     prompts, asked = {}, path.with_name("questions.jsonl")
     if asked.is_file():
-        questions, _ = jsonl.read_objects(asked, lambda row, line: row, mend="it is no record of samples")
+        questions, _ = jsonl.read_objects(asked, lambda row, line: row, remedy="it is no record of samples")
         prompts = {row.get("id"): str(row.get("text", "")) for row in questions}
     answers = {}
     with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
+        for number, row in jsonl.objects(lines, path):
             try:
-                found = _answer(json.loads(line), prompts)
+                answer = _answer(row, prompts)
             except (ValueError, KeyError, TypeError, IndexError) as error:
                 raise ValueError(f"{path}:{number}: no answer of a kind that is known here: {error!r}") from error
-            if found:
-                answers.setdefault(*found)
+            if answer:
+                answers.setdefault(*answer)
     return answers
 
 

@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import gzip
 import hashlib
-import json
 import pathlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -172,21 +171,9 @@ def _rows_of(file: pathlib.Path) -> Iterator[tuple[str, Row]]:
         yield from ((f"{file}, object {i}", row) for i, row in enumerate(content, 1))
     elif file.name.endswith((".jsonl", ".jsonl.gz")):
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
-            for i, line in enumerate(lines, 1):
-                if line.strip():
-                    yield f"{file}:{i}", _object(line, f"{file}:{i}")
+            yield from ((f"{file}:{i}", row) for i, row in jsonl.objects(lines, file))
     else:
         raise ValueError(f"{file}: not of a kind that is read here: {', '.join(_KINDS)}")
-
-
-def _object(line: bytes, place: str) -> Row:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place}: not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{place}: a {type(row).__name__}, should be an object")
-    return row
 
 
 def _parquet(file: pathlib.Path) -> list[dict[str, Any]]:

@@ -98,7 +98,7 @@ TRAIN_RULES = AxisRules((*_COMMON, ("embed", ("fsdp",)), ("rank", ("fsdp",))))
 DECODE_RULES = AxisRules((*_COMMON, ("embed", ()), ("rank", ())))
 
 
-def batch_ways(mesh: Mesh) -> int:
+def batch_shards(mesh: Mesh) -> int:
     """In how many parts the rows of a batch are cut."""
     return math.prod(mesh.shape[axis] for axis in BATCH)
 

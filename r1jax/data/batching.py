@@ -221,7 +221,7 @@ def to_device(batch: AnyBatch, mesh: Mesh, rules: sharding.AxisRules = sharding.
     Raises:
         ValueError: the rows do not divide over the mesh.
     """
-    rows, ways = batch.tokens.shape[0], sharding.batch_ways(mesh)
+    rows, ways = batch.tokens.shape[0], sharding.batch_shards(mesh)
     if rows % ways:
         raise ValueError(
             f"{rows} rows do not divide over {' x '.join(sharding.BATCH)} = {ways}; change the batch size "

@@ -13,8 +13,8 @@ from r1jax.evaluation.record import Record
 from r1jax.evaluation.rollouts import from_process_0
 from r1jax.inference.sampler import Draw
 from r1jax.io import jsonl
+from r1jax.io.console import clock, say
 from r1jax.rewards.format_rewards import well_formed
-from r1jax.training.metrics import clock, say
 
 _SAY_EVERY_S = 10.0
 # Hands a sample in and returns at once what waits for the grade.
@@ -59,8 +59,8 @@ def collect(
     by_id = {prompt.id: prompt for prompt in prompts}
     again = [key for key in keys if key in record.samples and key not in record.grades]
     progress = _Progress(name, len(keys), sum(key in record.samples for key in keys), record)
-    if record.spoiled:
-        say(f"{name}: {record.spoiled} lines were cut off; what they held is done again")
+    if record.corrupted:
+        say(f"{name}: {record.corrupted} lines were cut off; what they held is done again")
     if again:
         say(f"{name}: {len(again)} samples that are there are graded (again)")
     # One thread waits for grades, in the order in which samples came, and writes them down.

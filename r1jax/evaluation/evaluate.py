@@ -19,9 +19,9 @@ from r1jax.evaluation.in_training import EVAL_STREAM
 from r1jax.inference import sampler, stamp
 from r1jax.inference.as_trained import as_trained
 from r1jax.inference.sampler import Sampler
-from r1jax.io.jsonl import write_json
+from r1jax.io.console import say
+from r1jax.io.files import write_json
 from r1jax.text.prompt_form import PromptForm
-from r1jax.training.metrics import say
 
 
 def samples_for(questions: int) -> int:

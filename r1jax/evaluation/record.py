@@ -4,9 +4,8 @@ Samples and grades stand in two files, so that a newer grader needs no new sampl
 for one sample the last counts.
 """
 
-import json
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ class Record:
     Attributes:
         samples: line of samples.jsonl by (question id, sample).
         grades: line of grades.jsonl, of who grades now alone.
-        spoiled: lines that a kill cut off or that hold no sample or grade; what they held is done again.
+        corrupted: lines that a kill cut off or that hold no sample or grade; what they held is done again.
         other_grader: samples whose grade is another grader's, or an older one's.
     """
 
@@ -41,13 +40,13 @@ class Record:
         """
         self.folder, self._grader = folder, grader
         folder.mkdir(parents=True, exist_ok=True)
-        samples, spoiled = read_samples(folder / "samples.jsonl")
+        samples, corrupted = read_samples(folder / "samples.jsonl")
         run_record.claim(folder / "setup.json", setup, "samples drawn otherwise", begun=bool(samples))
         self.samples = {(row["id"], row["sample"]): row for row in samples}
-        grades, spoiled_grades = read_grades(folder / "grades.jsonl")
+        grades, corrupted_grades = read_grades(folder / "grades.jsonl")
         latest = {(row["id"], row["sample"]): row for row in grades}
         self.grades = {key: row for key, row in latest.items() if row["grader"] == self._stamp(key[0])}
-        self.spoiled = spoiled + spoiled_grades
+        self.corrupted = corrupted + corrupted_grades
         self.other_grader = len(latest) - len(self.grades)
 
     def keep_sample(self, rollout: Rollout) -> None:
@@ -113,34 +112,14 @@ class Record:
         )
 
 
-def read_lines(
-    path: pathlib.Path, usable: Callable[[dict[str, Any]], bool] = lambda row: True
-) -> tuple[list[dict[str, Any]], int]:
-    """A file's objects, and the number of lines that a kill spoiled or that are not `usable`."""
-    if not path.exists():
-        return [], 0
-    rows, spoiled = [], 0
-    with path.open("rb") as lines:
-        for line in lines:
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
-            if isinstance(row, dict) and usable(row):
-                rows.append(row)
-            else:
-                spoiled += 1
-    return rows, spoiled
-
-
 def read_samples(path: pathlib.Path) -> tuple[list[dict[str, Any]], int]:
-    """The same of a samples.jsonl: a line whose text is none is a spoiled one."""
-    return read_lines(path, _is_sample)
+    """The rows of a samples.jsonl and the number of corrupted lines, among which is one whose text is none."""
+    return jsonl.read_log(path, _is_sample)
 
 
 def read_grades(path: pathlib.Path) -> tuple[list[dict[str, Any]], int]:
-    """The same of a grades.jsonl."""
-    return read_lines(path, _is_grade)
+    """The rows of a grades.jsonl and the number of corrupted lines."""
+    return jsonl.read_log(path, _is_grade)
 
 
 def _is_sample(row: dict[str, Any]) -> bool:

@@ -16,9 +16,9 @@ from r1jax.core.params import Params
 from r1jax.data.types import VERDICTS, Prompt, Rollout
 from r1jax.inference.engine import Engine
 from r1jax.inference.reward_scoring import RewardModel
+from r1jax.io.console import under_way
 from r1jax.rewards.grader_pool import GraderPool
 from r1jax.text.traits import count_reflections, scripts
-from r1jax.training.metrics import under_way
 
 
 def sample_and_grade(

@@ -179,7 +179,7 @@ class Scorer:
 
     def _rows(self, length: int, count: int) -> int:
         """Rows of a batch: as many as a device takes, or for fewer inputs the power of two that holds them."""
-        ways = sharding.batch_ways(self._mesh)
+        ways = sharding.batch_shards(self._mesh)
         return ways * min(max(TOKENS // length, 1), _power_of_two(-(-count // ways)))
 
     def _batch(self, params: Params, inputs: Sequence[Sequence[int]], rows: int, length: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any
 
 from r1jax import config
 from r1jax.config import ConfigError
-from r1jax.io.jsonl import write_json
+from r1jax.io.files import write_json
 
 # The means of all stages, by their keys; a section stands for all of its fields. Every other field is meaning.
 MEANS = (

@@ -19,8 +19,7 @@ from r1jax.core.params import Params
 from r1jax.data.batching import Batch
 from r1jax.losses.auxiliary import AuxiliaryConfig, auxiliary_loss
 from r1jax.losses.config import Direction, DistillationConfig
-from r1jax.losses.logprobs import from_chunks, to_chunks
-from r1jax.losses.supervised import batch_logprobs
+from r1jax.losses.logprobs import batch_logprobs, from_chunks, to_chunks
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import unembed_table

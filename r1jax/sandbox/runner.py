@@ -1,7 +1,7 @@
-"""Runs programs that nobody has read: no network, nothing of the user's to see, and limits on all that they take.
+"""Runner of untrusted programs in a sandbox: no network, none of the user's files, and limits on resources.
 
-`r1jax.sandbox.bubblewrap` says what the walls are, `r1jax.sandbox.supervisor` watches over what goes on between them.
-docs/sandbox.md tells what is held by what, and what is not.
+`r1jax.sandbox.bubblewrap` builds the sandbox's command line, `r1jax.sandbox.supervisor` enforces the limits while the
+program runs. docs/sandbox.md lists each limit with what enforces it, and what the sandbox does not prevent.
 """
 
 import contextlib
@@ -27,27 +27,27 @@ from r1jax.sandbox.supervisor import Outcome, Sandbox, Session, watch
 
 __all__ = ["PYTHON", "Outcome", "Program", "SandboxError", "check_available", "run", "start"]
 
-_START_S = 60.0  # for the walls to stand, on a machine that is very busy
+_START_S = 60.0  # to set up the sandbox, on a machine that is very busy
 _NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 _log = logging.getLogger(__name__)
 
-# A process that was started, and what waits for the program to begin and says who its processes are.
-_Launch = AbstractContextManager[tuple[Popen[bytes], Callable[[], Sandbox | Session]]]
+# A process that was started, and a function that waits until its program begins and returns the processes to supervise.
+_Launched = AbstractContextManager[tuple[Popen[bytes], Callable[[], Sandbox | Session]]]
 
 
 class Program:
-    """A program that runs. `start` makes it."""
+    """A running program, made by `start`."""
 
-    def __init__(self, launch: _Launch, cfg: CodeConfig) -> None:
+    def __init__(self, launched: _Launched, cfg: CodeConfig) -> None:
         self._spawned: Future[None] = Future()
-        self._tenants: Future[Sandbox | Session] = Future()
+        self._processes: Future[Sandbox | Session] = Future()
         self._outcome: Future[Outcome] = Future()
-        # The kernel ties a sandbox's life to the thread that started it, so that thread is the one that stays with it.
-        threading.Thread(target=self._supervise, args=(launch, cfg), name="sandbox", daemon=True).start()
+        # The kernel kills a sandbox with the thread that started it, so that thread supervises it to its end.
+        threading.Thread(target=self._supervise, args=(launched, cfg), name="sandbox", daemon=True).start()
         self._spawned.result()
 
     def wait(self) -> Outcome:
-        """Its end: when this returns, none of its processes is left.
+        """Waits for the program's end, after which none of its processes is left.
 
         Raises:
             SandboxError: it could not be started.
@@ -55,20 +55,20 @@ class Program:
         return self._outcome.result()
 
     def kill(self) -> None:
-        """Ends it, with every process that it started. Its outcome is then a crash, unless it had ended before."""
-        if self._tenants.exception() is None:
-            self._tenants.result().kill()
+        """Kills it and every process that it started; its outcome is then "crash", unless it had ended before."""
+        if self._processes.exception() is None:
+            self._processes.result().kill()
 
-    def _supervise(self, launch: _Launch, cfg: CodeConfig) -> None:
+    def _supervise(self, launched: _Launched, cfg: CodeConfig) -> None:
         try:
-            with launch as (process, move_in):
+            with launched as (process, wait_until_ready):
                 self._spawned.set_result(None)
-                with move_in() as tenants:
-                    self._tenants.set_result(tenants)
-                    outcome = watch(process, tenants, cfg)
+                with wait_until_ready() as processes:
+                    self._processes.set_result(processes)
+                    outcome = watch(process, processes, cfg)
             self._outcome.set_result(outcome)
         except BaseException as error:
-            for future in (self._spawned, self._tenants, self._outcome):
+            for future in (self._spawned, self._processes, self._outcome):
                 if not future.done():
                     future.set_exception(error)
 
@@ -81,17 +81,17 @@ def start(
     stdin: bytes = b"",
     pass_fds: Sequence[int] = (),
 ) -> Program:
-    """Starts a program, in a sandbox unless `cfg` loudly says otherwise.
+    """Starts a program, in a sandbox unless `cfg.run_untrusted_code_without_a_sandbox`.
 
-    It begins in a writable directory of its own, in memory, which ends with it.
+    Its working directory is its own, writable, in memory, and is deleted when it ends.
 
     Args:
-        command: its arguments. The first is `PYTHON`, a name that is looked up in `bubblewrap.PATH`, or "./name" of a
-            file below.
+        command: program and arguments. The first is `PYTHON`, a name that is looked up in `bubblewrap.PATH`, or "./name"
+            of one of `files`.
         cfg: its limits.
-        files: name -> bytes, put into the directory where it begins: to read and to execute, not to write.
-        stdin: what it can read.
-        pass_fds: descriptors that it gets under the same numbers. The caller may close its own afterwards.
+        files: name -> content of files in its working directory, which it may read and execute, not write.
+        stdin: its standard input.
+        pass_fds: descriptors that it inherits under the same numbers. The caller may close its own afterwards.
 
     Raises:
         SandboxError: this is not Linux, or a tool is missing.
@@ -100,8 +100,8 @@ def start(
     for name in files:
         if name in ("", ".", "..") or "/" in name:
             raise ValueError(f"a file for a program needs a plain name, got {name!r}")
-    launch = _without_sandbox if cfg.run_untrusted_code_without_a_sandbox else _in_sandbox
-    return Program(launch(command, cfg, files, stdin, pass_fds), cfg)
+    launched = _without_sandbox if cfg.run_untrusted_code_without_a_sandbox else _in_sandbox
+    return Program(launched(command, cfg, files, stdin, pass_fds), cfg)
 
 
 def run(
@@ -112,15 +112,15 @@ def run(
     stdin: bytes = b"",
     pass_fds: Sequence[int] = (),
 ) -> Outcome:
-    """`start`, then wait for its end."""
+    """Starts a program and waits for its end; arguments and errors as of `start` and `Program.wait`."""
     return start(command, cfg, files=files, stdin=stdin, pass_fds=pass_fds).wait()
 
 
 def check_available(cfg: CodeConfig) -> None:
-    """Runs a small program, once a process: what will need programs should fail at its start, not in its first step.
+    """Runs a small program, once per process, so that a run without a working sandbox fails at its start.
 
     Raises:
-        SandboxError: it does not run; the message ends with what to install or to change.
+        SandboxError: the program does not run; the message says what to install or to change.
     """
     _probe(cfg.run_untrusted_code_without_a_sandbox)
 
@@ -139,35 +139,40 @@ def _probe(unsafe: bool) -> None:
 def _in_sandbox(
     command: Sequence[str], cfg: CodeConfig, files: Mapping[str, bytes], stdin: bytes, pass_fds: Sequence[int]
 ) -> Iterator[tuple[Popen[bytes], Callable[[], Sandbox]]]:
-    with contextlib.ExitStack() as ours:
-        with contextlib.ExitStack() as theirs:  # descriptors that only the other side needs
-            gate_end, gate = os.pipe()
-            theirs.callback(os.close, gate_end)
-            ours.callback(os.close, gate)
-            status = _memory_file(b"", ours)  # no pipe: if nobody read it bwrap would die, and its child wait for ever
-            refusals = seccomp.program(platform.machine())
-            refusals_fd = None if refusals is None else _memory_file(refusals, theirs)
-            stdin_fd = _memory_file(stdin, theirs)
-            file_fds = {name: _memory_file(content, theirs) for name, content in files.items()}
+    with contextlib.ExitStack() as parent_fds:
+        with contextlib.ExitStack() as child_fds:  # closed here once the child has inherited them
+            gate_read, gate_write = os.pipe()
+            child_fds.callback(os.close, gate_read)
+            parent_fds.callback(os.close, gate_write)
+            # No pipe: if nobody read it bwrap would die, and its child wait for ever.
+            status = _memory_file(b"", parent_fds)
+            filter_program = seccomp.program(platform.machine())
+            filter_fd = None if filter_program is None else _memory_file(filter_program, child_fds)
+            stdin_fd = _memory_file(stdin, child_fds)
+            file_fds = {name: _memory_file(content, child_fds) for name, content in files.items()}
             line = bubblewrap.command_line(
                 command,
                 cfg,
                 files=file_fds,
                 stdin=stdin_fd,
                 status=status,
-                seccomp=refusals_fd,
+                seccomp=filter_fd,
                 uid=threading.get_native_id(),
             )
-            given = [status, stdin_fd, *file_fds.values(), *pass_fds]
-            given += [] if refusals_fd is None else [refusals_fd]
-            process = ours.enter_context(_spawn(line, gate_end, given))
-        yield process, functools.partial(_move_in, process, status, gate)
+            inherited_fds = [status, stdin_fd, *file_fds.values(), *pass_fds]
+            inherited_fds += [] if filter_fd is None else [filter_fd]
+            process = parent_fds.enter_context(_spawn(line, gate_read, inherited_fds))
+        yield process, functools.partial(_open_gate, process, status, gate_write)
 
 
-def _move_in(process: Popen[bytes], status: int, gate: int) -> Sandbox:
-    """Opens the gate, once the walls stand."""
+def _open_gate(process: Popen[bytes], status: int, gate_write: int) -> Sandbox:
+    """Waits until the sandbox is set up, then lets its first process start the program.
+
+    Raises:
+        SandboxError: bwrap ended, or was not ready within `_START_S`.
+    """
     assert process.stdout and process.stderr
-    for stream in (process.stdout, process.stderr):  # or "/dev/stdout" would be closed to another user
+    for stream in (process.stdout, process.stderr):  # else "/dev/stdout" could not be opened by another user
         os.fchmod(stream.fileno(), 0o666)
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
@@ -179,7 +184,7 @@ def _move_in(process: Popen[bytes], status: int, gate: int) -> Sandbox:
         sandbox = Sandbox(json.loads(os.pread(status, 65536, 0).splitlines()[0])["child-pid"])
     except OSError as error:
         raise SandboxError(bubblewrap.advice(str(error))) from None
-    os.write(gate, b"\n")
+    os.write(gate_write, b"\n")
     return sandbox
 
 
@@ -202,7 +207,7 @@ def _without_sandbox(
 
 @contextlib.contextmanager
 def _spawn(line: Sequence[str], stdin: int, pass_fds: Sequence[int], **options: Any) -> Iterator[Popen[bytes]]:
-    """The process, which does not outlive the context."""
+    """Starts a process, and kills it when the context ends."""
     with Popen(
         line, stdin=stdin, stdout=PIPE, stderr=PIPE, pass_fds=pass_fds, start_new_session=True, **options
     ) as process:
@@ -213,7 +218,7 @@ def _spawn(line: Sequence[str], stdin: int, pass_fds: Sequence[int], **options: 
 
 
 def _memory_file(content: bytes, stack: contextlib.ExitStack) -> int:
-    """A descriptor from which bytes can be read, at no disk's cost."""
+    """A descriptor of an anonymous file in memory with this content, closed with the stack."""
     descriptor = os.memfd_create("r1jax")
     stack.callback(os.close, descriptor)
     with open(descriptor, "wb", closefd=False) as file:

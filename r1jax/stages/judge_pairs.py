@@ -24,13 +24,13 @@ from jax.sharding import Mesh
 
 from r1jax.config import ConfigError
 from r1jax.data.types import Prompt, Rollout
-from r1jax.evaluation.record import read_lines, read_samples
+from r1jax.evaluation.record import read_samples
 from r1jax.graders import judge_protocols
 from r1jax.graders.judge_client import Judge, Reply
 from r1jax.io import jsonl
-from r1jax.io.jsonl import write_json
+from r1jax.io.console import clock, say
+from r1jax.io.files import write_json
 from r1jax.stages.config import JudgePairsConfig, ResponsesConfig
-from r1jax.training.metrics import clock, say
 
 _SAY_EVERY_S = 10.0
 
@@ -73,14 +73,14 @@ def run(cfg: JudgePairsConfig, workdir: pathlib.Path, mesh: Mesh | None = None) 
     stamp = f"{judge_protocols.version('degrees', cfg.judge)} T={cfg.temperature}"
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / "judgements.jsonl"
-    rows, spoiled = read_lines(path)
+    rows, corrupted = jsonl.read_log(path)
     replies = [row for row in rows if row["judge"] == stamp]
     said = {(row["pair"], row["round"]): row for row in replies if row["verdict"]}
     wanted = [(each, round_) for each in comparisons for round_ in range(cfg.rounds)]
     missing = [(each, round_) for each, round_ in wanted if (each.id, round_) not in said]
     say(
         f"{len(candidates)} prompts, {len(comparisons)} pairs, {len(wanted)} judgements, {len(missing)} of them to ask"
-        + (f"; {spoiled} lines were cut off and are asked again" if spoiled else "")
+        + (f"; {corrupted} lines were cut off and are asked again" if corrupted else "")
     )
     for row in _ask(cfg, missing, stamp):
         jsonl.append(path, row)
@@ -174,12 +174,12 @@ def _from_folder(folder: pathlib.Path, cfg: ResponsesConfig) -> tuple[list[tuple
     """What `r1jax.evaluation.collect` leaves; a line of its samples that a kill cut off was drawn again below."""
     questions, _ = jsonl.read_objects(folder / "questions.jsonl", lambda row, _: row)
     asked = {row["id"]: Prompt(row["id"], row["question"], "", "", row["text"], marker=cfg.marker) for row in questions}
-    samples, spoiled = read_samples(folder / "samples.jsonl")
+    samples, corrupted = read_samples(folder / "samples.jsonl")
     latest = {(row["id"], row["sample"]): row for row in samples if row["id"] in asked}
     return [
         (asked[id_].question, _candidate(asked[id_], row["text"], f"{folder.name}:{id_}:{sample}"))
         for (id_, sample), row in sorted(latest.items())
-    ], spoiled
+    ], corrupted
 
 
 def _candidate(prompt: Prompt, text: str, source: str) -> Candidate:

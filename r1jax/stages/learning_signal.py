@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from r1jax.data.types import VERDICTS
-from r1jax.training.metrics import read_rows, say
+from r1jax.io.console import say
+from r1jax.io.jsonl import read_log
 
 STEPS = 5  # in a row before anything is said
 Row = Mapping[str, Any]
@@ -27,7 +28,7 @@ class SignalWatch:
         self._silent, self._none_right = 0, 0  # steps in a row without any signal; without a right answer
         self._told_none_right = False
         self._teaching = False  # whether any group of the run has had a signal
-        for row in read_rows(workdir / "metrics.jsonl"):
+        for row in read_log(workdir / "metrics.jsonl")[0]:
             if row["step"] < start:
                 self._count(row)  # and what it has to say was said then
 

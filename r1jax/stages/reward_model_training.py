@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 
 from r1jax.core import params as core
 from r1jax.core.params import Params
-from r1jax.core.sharding import BATCH, TRAIN_RULES, batch_ways
+from r1jax.core.sharding import BATCH, TRAIN_RULES, batch_shards
 from r1jax.data.batching import pad_inputs
 from r1jax.data.preference_pairs import Example, Input, Preferences
 from r1jax.inference import context_length, reward_scoring
@@ -129,7 +129,7 @@ def make_loss(model: ModelConfig) -> Loss:
 
 def check_rows(cfg: PreferenceConfig, mesh: Mesh) -> None:
     """Raises ValueError where the rows of a microbatch do not divide over the mesh."""
-    rows, ways = cfg.batch_size // cfg.microbatches, batch_ways(mesh)
+    rows, ways = cfg.batch_size // cfg.microbatches, batch_shards(mesh)
     if rows % ways:
         raise ValueError(
             f"{rows} rows at a time (batch_size / microbatches) do not divide over config.mesh's "

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from r1jax.core import processes
 from r1jax.core.params import Params
-from r1jax.core.sharding import BATCH, batch_ways
+from r1jax.core.sharding import BATCH, batch_shards
 from r1jax.data.batching import Batch, to_device
 from r1jax.data.tasks import Questions
 from r1jax.data.types import Prompt, Rollout
@@ -109,7 +109,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
 
 def check_rows(cfg: RLConfig, mesh: Mesh) -> None:
     """Raises ValueError where the rows of a microbatch do not divide over the mesh."""
-    ways = batch_ways(mesh)
+    ways = batch_shards(mesh)
     if cfg.rows_at_a_time % ways:
         raise ValueError(
             f"{cfg.rows_at_a_time} rows at a time (prompts_per_step x group_size / minibatches / "

@@ -22,11 +22,11 @@ from r1jax.data.teacher_logits import SHARD
 from r1jax.evaluation.rollouts import from_process_0
 from r1jax.inference import context_length, stamp
 from r1jax.inference.as_trained import check_chat, warn_otherwise
+from r1jax.io.console import clock, say
 from r1jax.losses import distillation
 from r1jax.models.io import load_model, read_hf_config
 from r1jax.models.transformer import forward, unembed_table
 from r1jax.stages.config import TeachConfig
-from r1jax.training.metrics import clock, say
 
 
 def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) -> None:

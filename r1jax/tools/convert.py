@@ -29,14 +29,13 @@ from r1jax.core import checksums
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import MeshConfig, all_devices, make_mesh
-from r1jax.io.console import reporter
+from r1jax.io.console import clock, reporter, say
 from r1jax.models import hf
 from r1jax.models.config import ModelConfig
 from r1jax.models.io import MODEL, is_model, load_tokenizer, open_model, save_model
 from r1jax.models.transformer import param_specs
 from r1jax.text import prompt_form
 from r1jax.text.tokenizer import SentencePieceTokenizer, Tokenizer
-from r1jax.training.metrics import clock, say
 
 GENERATION = "generation_config.json"
 

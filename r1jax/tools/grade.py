@@ -33,6 +33,7 @@ or programs to run and no sandbox (docs/sandbox.md).
 import argparse
 import collections
 import dataclasses
+import io
 import json
 import pathlib
 import sys
@@ -112,8 +113,7 @@ def read(path: str, grader: str = "") -> list[Row]:
     if path != "-" and not pathlib.Path(path).is_file():
         raise FileNotFoundError(missing_file(pathlib.Path(path)))
     data = sys.stdin.buffer.read() if path == "-" else pathlib.Path(path).read_bytes()
-    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    rows = [_row(line, number, grader) for number, line in enumerate(lines, 1) if line.strip()]
+    rows = [_row(line, number, grader) for number, line in jsonl.numbered_lines(io.BytesIO(data))]
     if not rows:
         raise ValueError(f"{path} holds no row")
     return rows
@@ -124,7 +124,7 @@ def _row(line: bytes, number: int, grader: str) -> Row:
         kept = jsonl.parse(line)
         json.dumps(kept, ensure_ascii=False).encode()  # half a surrogate pair could not be written again
     except (ValueError, RecursionError) as error:
-        row = Row({"line": line.decode(errors="replace").rstrip("\r")})
+        row = Row({"line": line.decode(errors="replace").rstrip("\r\n")})
         row.fail(error)
         return row
     row = Row(kept, grader=grader or (kept["grader"] if kept.get("grader") in list(grader_table.GRADERS) else ""))

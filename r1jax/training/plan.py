@@ -15,12 +15,12 @@ from jax.sharding import Mesh
 
 from r1jax.core import params as core
 from r1jax.core.params import Params
-from r1jax.core.sharding import DECODE_RULES, batch_ways
+from r1jax.core.sharding import DECODE_RULES, batch_shards
+from r1jax.io.console import say
 from r1jax.models import cache as kv
 from r1jax.models.attention import QUERIES
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
-from r1jax.training.metrics import say
 from r1jax.training.state import TrainState
 
 
@@ -65,7 +65,7 @@ def activation_bytes(model: ModelConfig, rows: int, tokens: int, chunk: int, mes
     Args:
         chunk: positions a row whose logits exist at a time; 0: no logits are made.
     """
-    rows = -(-rows // batch_ways(mesh))
+    rows = -(-rows // batch_shards(mesh))
     D, N, K, H = model.embed_dim, model.num_heads, model.num_kv_heads, model.head_dim
     inner = model.mlp_dim
     if model.moe:

@@ -13,7 +13,9 @@ from jax.sharding import Mesh
 
 from r1jax.core import processes
 from r1jax.core.sharding import replicated
-from r1jax.training.metrics import SKIPPED_IN_A_ROW, read_rows, say
+from r1jax.io.console import say
+from r1jax.io.jsonl import read_log
+from r1jax.training.metrics import SKIPPED_IN_A_ROW
 from r1jax.training.state import OptimizerConfig, TrainState
 
 
@@ -22,7 +24,7 @@ class SkippedUpdates:
 
     def __init__(self, workdir: pathlib.Path, cfg: OptimizerConfig, start: int):
         self._workdir, self._cfg = workdir, cfg
-        before = next((row for row in read_rows(workdir / "metrics.jsonl") if row["step"] == start - 1), {})
+        before = next((row for row in read_log(workdir / "metrics.jsonl")[0] if row["step"] == start - 1), {})
         self._in_a_row = int(before.get(SKIPPED_IN_A_ROW, 0))
         self._finite_loss = before.get("loss", 0.0) is not None
 

@@ -15,12 +15,12 @@ from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
 from r1jax.inference.sampler import Sampler
 from r1jax.io import jsonl
+from r1jax.io.console import say
 from r1jax.rewards.grader_pool import GraderPool
 from r1jax.stages.cold_start.candidates import CUT_OFF, NOT_IN_FORM, Candidate, as_rollout, fault_of_grade, language_for
 from r1jax.stages.cold_start.config import DirectConfig, FewShotConfig
 from r1jax.text.chat import find_response
 from r1jax.text.cold_start_prompts import DIRECT, EXAMPLES, FEW_SHOT, Example, few_shot, fill, in_language
-from r1jax.training.metrics import say
 
 WAYS = ("few_shot", "direct", "zero", "rewrite")  # in this order: each has randomness of its own
 
@@ -86,7 +86,7 @@ def _examples(path: str) -> dict[str, tuple[Example, ...]]:
         return Example(row["prompt"], row["thought"], row["summary"])
 
     by_language: dict[str, tuple[Example, ...]] = {}
-    for example in jsonl.read_objects(path, make, mend="mend it, or take it out")[0]:
+    for example in jsonl.read_objects(path, make, remedy="repair it, or take it out")[0]:
         language = language_for(example.prompt, {})
         by_language[language] = (*by_language.get(language, ()), example)
     return by_language

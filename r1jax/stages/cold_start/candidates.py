@@ -9,7 +9,7 @@ import numpy as np
 
 from r1jax.config import missing_file, nearest
 from r1jax.data.types import Prompt, Rollout
-from r1jax.evaluation.record import read_grades, read_lines, read_samples
+from r1jax.evaluation.record import read_grades, read_samples
 from r1jax.graders.grader_table import examine
 from r1jax.graders.math.numerals import number
 from r1jax.io import jsonl
@@ -79,7 +79,7 @@ def from_file(folder: pathlib.Path, name: str) -> list[Candidate]:
         ValueError: a line that is no JSON object, by file and line; or no row with a thought.
     """
     path = folder / name
-    made, _ = jsonl.read_objects(path, lambda row, line: _from_row(row, line, name), mend="mend it, or take it out")
+    made, _ = jsonl.read_objects(path, lambda row, line: _from_row(row, line, name), remedy="repair it, or take it out")
     if all(candidate.fault == INCOMPLETE for candidate in made):
         raise ValueError(f"{path}: no row has a prompt, a thought ({', '.join(THOUGHTS)}) and an answer")
     return made
@@ -151,13 +151,13 @@ def from_record(record: pathlib.Path, from_step: int = 0) -> list[Candidate]:
 
     found = []
     for file in files:
-        found += jsonl.read_objects(file, make, mend="it is no record of an RL run of ours")[0]
+        found += jsonl.read_objects(file, make, remedy="it is no record of an RL run of r1jax")[0]
     return found
 
 
 def _collected(folder: pathlib.Path) -> Iterator[Candidate]:
     """A folder of `stages.record`; a sample that has no grade yet is left out."""
-    questions = {row["id"]: row for row in read_lines(folder / "questions.jsonl")[0]}
+    questions = {row["id"]: row for row in jsonl.read_log(folder / "questions.jsonl")[0]}
     grades = {(row["id"], row["sample"]): row for row in read_grades(folder / "grades.jsonl")[0]}
     latest = {(row["id"], row["sample"]): row for row in read_samples(folder / "samples.jsonl")[0]}
     for (id_, sample), row in sorted(latest.items()):

@@ -29,7 +29,8 @@ from r1jax.inference.as_trained import as_trained, check_chat, warn_otherwise
 from r1jax.inference.sampler import Sampler
 from r1jax.inference.served_model import EndpointConfig
 from r1jax.io import jsonl
-from r1jax.io.jsonl import write_json
+from r1jax.io.console import say
+from r1jax.io.files import write_json
 from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.grader_pool import GraderPool
 from r1jax.stages.cold_start import candidates, readable, review, rewriting
@@ -38,7 +39,6 @@ from r1jax.stages.cold_start.candidates import HELD_OUT, Candidate, fault_of_gra
 from r1jax.stages.cold_start.config import ColdStartConfig, check_coldstart
 from r1jax.text import prompt_form
 from r1jax.text.chat import join_response, render
-from r1jax.training.metrics import say
 
 _LIMIT_KEY = "questions.max_prompt_tokens"  # of whatever is asked about a question, examples and all
 

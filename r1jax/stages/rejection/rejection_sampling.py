@@ -34,7 +34,8 @@ from r1jax.graders.grader_table import examine_for_reward
 from r1jax.inference import sampler
 from r1jax.inference.as_trained import as_trained
 from r1jax.io import jsonl
-from r1jax.io.jsonl import write_json
+from r1jax.io.console import clock, say
+from r1jax.io.files import write_json
 from r1jax.rewards.workers import Workers
 from r1jax.stages.rejection import filters, rejection_table
 from r1jax.stages.rejection.config import RejectionConfig
@@ -42,7 +43,6 @@ from r1jax.stages.rejection.filters import Reason
 from r1jax.stages.rejection.rejection_table import Chosen
 from r1jax.text import prompt_form
 from r1jax.text.chat import join_response
-from r1jax.training.metrics import clock, say
 
 # Keeps this stage's noise apart from an evaluation's, see `held_out.EVAL_STREAM`.
 REJECTION_STREAM = 2**31 - 2
