@@ -57,6 +57,9 @@ from r1jax.configs.shared import (
 )
 from r1jax.text.chat import R1_ZERO_TEMPLATE
 
+READABLE = {"language": 0.9, "repetition": 0.1, "max_chars": 100_000}
+COLLECTED = {"stage": "coldstart", "review": "", "marker": PAPER_MARKER, "held_out_share": 0.1}
+
 
 def mini() -> dict[str, Any]:
     return {
@@ -78,10 +81,6 @@ def mini() -> dict[str, Any]:
         "graders": PATIENT_GRADERS,
         "sampling": merge(MINI_SAMPLING, {"bucket": 272, "truncation": {"top_p": 0.95}}),
     }
-
-
-READABLE = {"language": 0.9, "repetition": 0.1, "max_chars": 100_000}
-COLLECTED = {"stage": "coldstart", "review": "", "marker": PAPER_MARKER, "held_out_share": 0.1}
 
 
 def longcot() -> dict[str, Any]:

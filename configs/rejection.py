@@ -34,7 +34,6 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from r1jax.configs.shared import (
-    HELD_OUT,
     MINI_SAMPLING,
     PAPER_SAMPLING,
     PAPER_TRUNCATION,
@@ -50,7 +49,12 @@ def mini() -> dict[str, Any]:
         "stage": "rejection",
         "model": f"{R1}/reasoning/model",
         "seed": 0,
-        "data": {"path": f"{R1}/world/reasoning.jsonl", **WORLD_PROMPTS, **HELD_OUT},
+        "data": {
+            "path": f"{R1}/world/reasoning.jsonl",
+            "template": WORLD_PROMPTS["template"],
+            "marker": WORLD_PROMPTS["marker"],
+            "held_out_share": 0.1,
+        },
         "num_prompts": 1200,
         "samples": 4,
         "sampling": MINI_SAMPLING | {"max_new_tokens": 160, "bucket": 256},
@@ -62,7 +66,7 @@ def mini() -> dict[str, Any]:
 def paper() -> dict[str, Any]:
     return mini() | {
         "model": "",  # --config.model=...
-        "data": {"path": "questions.jsonl", **HELD_OUT},  # asked as the policy was trained
+        "data": {"path": "questions.jsonl", "held_out_share": 0.1},  # asked as the policy was trained
         "samples": 16,
         "sampling": PAPER_SAMPLING | {"truncation": PAPER_TRUNCATION},
         "filters": {"keep_per_prompt": 4},
