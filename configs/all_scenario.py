@@ -1,24 +1,23 @@
-"""RL for all scenarios: reasoning by rules, general requests by reward models, temperature 0.7 (section 2.3.4).
+"""RL for all scenarios: reasoning by rules, open requests by reward models, temperature 0.7 (section 2.3.4).
 
     python -m r1jax.train --config=configs/all_scenario.py:mini --workdir=runs/r1/seed0/r1
 
-mini: the last RL stage of `experiments/r1.sh`, which makes what it needs: the fine-tuned model, both reward models, the
-mini world's problems and requests in one file. 1.6 minutes on 2 CPU cores; no change that three seeds show: held-out
-problems 84.0 ± 4.1% to 84.5 ± 3.2%, requests 43.0 ± 5.6% to 39.9 ± 5.4% (experiments/r1_mini.md). Three in four of its
-groups have no signal, for the fine-tuned model is sure of itself; at R1-Zero's rate of 1e-4 Adam's steps, whose size
-does not fall with the gradient, took requests from 49.0% to 31.6% in one seed, at 3e-5 to 46.1%.
+mini: the last RL stage of `experiments/r1.sh`, which makes its inputs: the fine-tuned model, both reward models, and
+the mini world's problems and requests in one file. Time and results: experiments/r1_mini.md. Three in four groups have
+no signal, because the fine-tuned model is confident. The learning rate is below R1-Zero's: Adam's steps do not shrink
+with the gradient (experiments/config_runs.md has two rates).
 
     python -m r1jax.train --config=configs/all_scenario.py:paper --workdir=runs/r1 --config.base=runs/sft/model \\
         --config.data.path=mixed.jsonl
 
-paper: the paper's hyper-parameters (lr 3e-6, 1,700 updates in 107 rollouts of 16, preference rewards in the last 400
-updates, 25 rollouts). Not run. Reward models: runs/helpfulness/model and runs/harmlessness/model, or
+paper: the paper's hyper-parameters (learning rate 3e-6, 1,700 updates in 107 rollouts of 16, preference rewards in the
+last 400 updates, 25 rollouts). Not run. Reward models: runs/helpfulness/model and runs/harmlessness/model, or
 --config.rewards.models=...
 
-`data.path` holds problems, graded by their own rules, and requests with `"grader": "open"`, which the reward models
-score: helpfulness reads the summary, harmlessness the whole response (each model's folder says which). Both count from
-`from_step` on only. Format and language are rewarded throughout; rows with `"thought": "optional"` may be answered
-without a thought. To mix in other shares, repeat lines.
+`data.path` holds problems, graded by rules, and requests with `"grader": "open"`, which the reward models score:
+helpfulness reads the summary, harmlessness the whole response (each model's folder says which). Both count from step
+`from_step` on. Format and language are rewarded throughout; rows with `"thought": "optional"` may be answered without a
+thought. To change the mixture, repeat lines.
 """
 
 from typing import Any

@@ -1,37 +1,31 @@
-"""The base models that R1-Zero starts from: plain next-token prediction on the mini world's documents, part by part.
+"""Pretraining of the base models that R1-Zero starts from: next-token prediction on the mini world's documents.
 
     python -m r1jax.train --config=configs/base.py:mini --workdir=runs/base
 
-mini_textbook: 0.97M parameters from nothing, 1,500 steps of 64 x 256 tokens; 13,000 tokens a second on 2 CPU cores,
-half an hour. Careful and careless authors alike: this is where the arithmetic is learnt.
+Times and results: experiments/config_runs.md.
 
-mini: goes on from there, 300 steps, 7 minutes: the web, where most authors are careless. Seven of ten that solve a
-problem are terse, sloppy or stop too soon; one in ten works step by step in English, one in seventeen checks.
+mini_textbook: from random weights, on documents of careful and careless authors alike; here the arithmetic is learnt.
+
+mini: goes on from there on the web, where most authors are careless. Seven of ten that solve a problem are terse,
+sloppy or stop too soon; one in ten works step by step in English, one in seventeen checks.
 
 Of the documents 7% are the whole R1-Zero prompt with some reply, of which 6% obey its tags; 4% are tags without that
-prompt, half of them whole. The result ships in r1jax/shipped_models, so `configs/zero.py:mini` trains it only after a
-change to this page, or to the documents, has changed its key; to ship another, copy runs/base-KEY/model (which a mini
-run makes) to r1jax/shipped_models/base-KEY.
+prompt, half of them complete. The result ships with r1jax, so `configs/zero.py:mini` trains it only if this file or the
+documents have changed, and with them its key. To ship another, copy runs/base-KEY/model, which a mini run makes, to
+r1jax/shipped_models/base-KEY.
 
-world: goes on from mini, 420 steps of 32 x 256 tokens, 9 minutes on 2 CPU cores: the base of the whole recipe, whose
-questions `python -m r1jax.tools.write_miniworld` writes. Its documents (`r1jax.data.miniworld.authors`) are problems
-asked in English and in Chinese, and requests: greetings, who one is, translations, facts, lines to write, advice, and
-secrets to be declined. The careful authors of solutions are the most accurate, and two in three of them change language
-within a thought; a tenth of the whole R1-Zero prompts are obeyed. It ships too.
-
-Measured with experiments/world.py at temperature 1 in the R1-Zero template, 300 held-out problems, 4 samples each:
-39.3 ± 1.6% right (English 36%, Chinese 43%), 11% well formed, 26% mix languages, but of those that are right and well
-formed 43% do. Requests it has hardly learnt, 1% of translations and facts right: that is for fine-tuning.
-Then 25 steps of configs/zero.py:mini on its reasoning.jsonl, of 12 questions (128 held-out ones, 4 samples at 0.6, one
-seed): pass@1 goes from 73.6 ± 2.1% to 94.3 ± 1.4%, mixed thoughts from 20% to 87%. With rewards.language=1.0: to 91.6 ±
-1.7%, and 54% mix; the language reward itself rises from 0.15 to 0.68.
+world: goes on from mini; the base of the whole recipe, whose questions `python -m r1jax.tools.write_miniworld` writes.
+Its documents (`r1jax.data.miniworld.authors`) are problems in English and in Chinese, and requests: greetings,
+questions about itself, translations, facts, lines to write, advice, and secrets to be declined. The careful authors of
+solutions are the most accurate, and two in three of them change language within a thought; a tenth of the whole R1-Zero
+prompts are obeyed. It has hardly learnt requests: fine-tuning teaches them. It ships too.
 
     python -m r1jax.train --config=configs/base.py:student_qwen2 --workdir=runs/student-qwen2
     python -m r1jax.train --config=configs/base.py:student_llama --workdir=runs/student-llama
 
-student_qwen2, student_llama: what configs/distill.py distils into, 0.32M parameters of Qwen2's architecture (biases on
-queries, keys and values; one table embeds and unembeds, as in its small sizes) and 0.30M of Llama's (no biases, two
-tables), from nothing but the vocabulary of world: 400 steps of 64 x 256 tokens, 8 minutes on 2 CPU cores. Both ship.
+student_qwen2, student_llama: the students of configs/distill.py, in Qwen2's architecture (biases on queries, keys and
+values; tied embeddings, as in its small sizes) and in Llama's (no biases, untied embeddings), from random weights with
+world's vocabulary. Both ship.
 """
 
 import dataclasses

@@ -1,12 +1,11 @@
-"""Distillation: smaller students are fine-tuned on the teacher's samples, no RL (arXiv 2501.12948, section 2.4).
+"""Distillation: smaller students, fine-tuned on the teacher's samples without RL (section 2.4).
 
     python -m r1jax.train --config=configs/distill.py:mini_qwen2 --workdir=runs/distill-qwen2
     python -m r1jax.train --config=configs/distill.py:mini_llama --workdir=runs/distill-llama
 
-mini_qwen2, mini_llama: the students of configs/base.py, of 0.3M parameters in two architectures, on the files that
-configs/sft.py:recipe takes, six epochs: the mini world has a two-hundredth of the paper's samples. 1.4 and 1.2 minutes
-on 2 CPU cores; held-out pass@1 goes from 7% to 17.5 ± 2.0% and 20.5 ± 4.0%, by RL alone to 12.7 ± 3.2% and 9.4 ± 3.6%
-(three seeds, experiments/r1_mini.md).
+mini_qwen2, mini_llama: the students of configs/base.py on the files of configs/sft.py:recipe, six epochs: the mini
+world has a two-hundredth of the paper's samples. Time and results, beside the same students by RL alone:
+experiments/r1_mini.md.
 
     python -m r1jax.train --config=configs/distill.py:qwen2_5_7b --workdir=runs/distill-7b \\
         --config.base=/path/to/Qwen2.5-Math-7B --config.data.path=samples.jsonl
@@ -14,17 +13,18 @@ on 2 CPU cores; held-out pass@1 goes from 7% to 17.5 ± 2.0% and 20.5 ± 4.0%, b
 qwen2_5_1_5b, qwen2_5_7b, qwen2_5_14b, qwen2_5_32b, llama3_1_8b, llama3_3_70b: the paper's six, with its learning rates,
 which fall to a tenth by a cosine, 64 rows of 32,768 tokens an update, two epochs. The students were Qwen2.5-Math-1.5B
 and -7B, Qwen2.5-14B and -32B, Llama-3.1-8B and Llama-3.3-70B-Instruct. The paper does not say how samples fill a row;
-here they are packed, as DeepSeek-V3's were (arXiv 2412.19437, section 5.1), and see only themselves. Accelerators of
-80 GB by reckoning (16 bytes a parameter cut over all of them, and a row's activations whole on each): 8 up to 14B, 16
-for 32B, 64 for 70B; other numbers want other config.microbatches. Not run.
+here they are packed, as DeepSeek-V3's were (arXiv 2412.19437, section 5.1), and attend only to themselves. Estimated
+accelerators of 80 GB (16 bytes a parameter sharded over all of them, and a row's activations whole on each): 8 up to
+14B, 16 for 32B, 64 for 70B; other numbers need another config.microbatches. Not run.
 
     python -m r1jax.train --config=configs/distill.py:mini_teach --workdir=runs/teach --config.base=runs/TEACHER/model
     python -m r1jax.train --config=configs/distill.py:mini_qwen2 --workdir=runs/distill-logits \\
         --config.soft_targets=runs/teach
 
-mini_teach: beyond the paper. The teacher reads the same files and stores its 32 likeliest tokens of each target; then
-the student learns that distribution beside the text, half and half unless --config.distillation.weight says otherwise,
-by the forward KL unless --config.distillation.kl=reverse. Both must have one vocabulary, as the mini ones do.
+mini_teach: an addition to the paper. The teacher reads the same files and stores its 32 most likely tokens for each
+target; the student then learns that distribution beside the text, half and half unless --config.distillation.weight
+says otherwise, by the forward KL unless --config.distillation.kl=reverse. Both must share a vocabulary, as the mini
+models do.
 """
 
 import functools

