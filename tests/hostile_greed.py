@@ -1,4 +1,4 @@
-"""Programs that take more than their share: processes, memory, disk, output, time."""
+"""Hostile programs that exceed their limits: processes, memory, disk, output, time."""
 
 from hostile import c, javascript, python, shell
 

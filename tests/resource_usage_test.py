@@ -1,4 +1,4 @@
-"""What is counted of a program's processes: processor time that nobody inherits, memory that only the kernel holds."""
+"""Resource usage of a program's processes: CPU time that no parent inherits, memory that only the kernel holds."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from programs import needs_sandbox
 
 from r1jax.sandbox import resource_usage, runner
 from r1jax.sandbox.config import CodeConfig
-from r1jax.sandbox.resource_usage import ProcessorTime
+from r1jax.sandbox.resource_usage import CpuTime
 
 CFG = CodeConfig(time_s=30.0, memory_mb=256, output_mb=1, disk_mb=16)
 UNSAFE = dataclasses.replace(CFG, run_untrusted_code_without_a_sandbox=True)
@@ -22,7 +22,7 @@ def python(source: str, cfg: CodeConfig = CFG) -> runner.Outcome:
     return runner.run([runner.PYTHON, "-I", "-S", "-c", source], cfg)
 
 
-# Processor time, by hand: 100 ticks are a second.
+# CPU time, by hand: 100 ticks are a second.
 
 
 def process(own: int, of_children: int = 0, state: bytes = b"S", start: int = 0, threads: int = 1) -> list[bytes]:
@@ -34,56 +34,56 @@ def process(own: int, of_children: int = 0, state: bytes = b"S", start: int = 0,
     return fields
 
 
-def counted(*looks: dict[str, list[bytes]], share: float = 1.0) -> float:
-    """The CPU seconds after looks that are a second apart."""
-    clock, seconds = ProcessorTime(0.0), 0.0
-    for now, stats in enumerate(looks, 1):
-        seconds = clock.look(stats, float(now), lambda pid: share)
-    return seconds
+def cpu_seconds_after(*samples: dict[str, list[bytes]], share: float = 1.0) -> float:
+    """The CPU seconds after updates that are a second apart."""
+    cpu_time, cpu_s = CpuTime(0.0), 0.0
+    for now, stats in enumerate(samples, 1):
+        cpu_s = cpu_time.update(stats, float(now), lambda pid: share)
+    return cpu_s
 
 
 def test_time_of_a_child_counts_once_whoever_has_waited_for_it():
-    assert counted({"1": process(10)}, {"1": process(20), "2": process(100)}, {"1": process(30, 120)}) == 1.5
+    assert cpu_seconds_after({"1": process(10)}, {"1": process(20), "2": process(100)}, {"1": process(30, 120)}) == 1.5
     # A grandchild's time passes through the child.
-    looks = [{"1": process(0), "2": process(10), "3": process(50)}, {"1": process(0), "2": process(10, 60)}]
-    assert counted(*looks, {"1": process(0, 80)}) == 0.8
+    samples = [{"1": process(0), "2": process(10), "3": process(50)}, {"1": process(0), "2": process(10, 60)}]
+    assert cpu_seconds_after(*samples, {"1": process(0, 80)}) == 0.8
 
 
 def test_trap64_time_of_a_child_that_nobody_waited_for_is_kept():
-    assert counted({"1": process(0), "2": process(300)}, {"1": process(0)}, {"1": process(5)}) == 3.05
+    assert cpu_seconds_after({"1": process(0), "2": process(300)}, {"1": process(0)}, {"1": process(5)}) == 3.05
     # Another process under the same number is another process.
-    assert counted({"1": process(0), "2": process(300)}, {"1": process(0), "2": process(10, start=7)}) == 3.1
+    assert cpu_seconds_after({"1": process(0), "2": process(300)}, {"1": process(0), "2": process(10, start=7)}) == 3.1
 
 
 def test_trap64_short_lived_children_that_nobody_waited_for_are_estimated_by_those_that_are_seen(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    looks = [{"1": process(0), str(n): process(0, state=b"R"), f"{n}0": process(0, threads=2)} for n in range(2, 12)]
-    assert counted(*looks) == 20.0
-    assert counted(*({"1": process(0), str(n): []} for n in range(2, 12))) == 10.0  # gone before it was read
+    samples = [{"1": process(0), str(n): process(0, state=b"R"), f"{n}0": process(0, threads=2)} for n in range(2, 12)]
+    assert cpu_seconds_after(*samples) == 20.0
+    assert cpu_seconds_after(*({"1": process(0), str(n): []} for n in range(2, 12))) == 10.0  # gone before it was read
     # Ready to run and waiting for a core is not running; but one of them ran.
-    looks = [{str(n): process(0, state=b"R") for n in range(at, at + 4)} for at in range(2, 42, 4)]
-    assert counted(*looks) == 40.0
-    assert counted(*looks, share=0.5) == 20.0
-    assert counted(*looks, share=0.0) == 10.0
+    samples = [{str(n): process(0, state=b"R") for n in range(at, at + 4)} for at in range(2, 42, 4)]
+    assert cpu_seconds_after(*samples) == 40.0
+    assert cpu_seconds_after(*samples, share=0.5) == 20.0
+    assert cpu_seconds_after(*samples, share=0.0) == 10.0
 
 
 def test_an_estimate_does_not_come_on_top_of_what_is_known():
-    looks = [{"1": process(0, 100 * n), str(n + 1): process(0, state=b"R")} for n in range(1, 11)]
-    assert counted(*looks) == 10.0
+    samples = [{"1": process(0, 100 * n), str(n + 1): process(0, state=b"R")} for n in range(1, 11)]
+    assert cpu_seconds_after(*samples) == 10.0
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 50)), max_size=30))
 def test_time_of_processes_that_go_on_is_exact(steps):
-    """Busy or not: nothing is estimated of a process that was there at the look before."""
+    """Busy or not: nothing is estimated of a process that was there at the update before."""
     own = dict.fromkeys("12345", 0)
-    looks = [{pid: process(0) for pid in own}]
+    samples = [{pid: process(0) for pid in own}]
     for pid, ticks in steps:
         own[str(pid)] += ticks
-        looks.append({pid: process(ticks, state=b"R") for pid, ticks in own.items()})
-    assert counted(*looks) == sum(own.values()) / 100
+        samples.append({pid: process(ticks, state=b"R") for pid, ticks in own.items()})
+    assert cpu_seconds_after(*samples) == sum(own.values()) / 100
 
 
-# Programs: each tells how much processor time its children took by their own clocks.
+# Programs: each prints how much CPU time its children took by their own clocks.
 
 REPORT = """
 import os, signal, time
@@ -127,17 +127,17 @@ print(sum(times()))
 @both
 @pytest.mark.parametrize("source", [LONG, SHORT, TWICE], ids=["long", "short", "forked_twice"])
 def test_trap64_children_that_reap_themselves_are_counted(cfg, source, monkeypatch):
-    seen = []
+    updates = []
 
-    class Spied(ProcessorTime):
-        def look(self, *args: object) -> float:
-            seen.append(super().look(*args))
-            return seen[-1]
+    class RecordingCpuTime(CpuTime):
+        def update(self, *args: object) -> float:
+            updates.append(super().update(*args))
+            return updates[-1]
 
-    monkeypatch.setattr(resource_usage, "ProcessorTime", Spied)
+    monkeypatch.setattr(resource_usage, "CpuTime", RecordingCpuTime)
     outcome = python(REPORT + source, cfg)
     assert outcome.status == "ok", outcome.stderr
-    assert seen[-1] > 0.6 * float(outcome.stdout)
+    assert updates[-1] > 0.6 * float(outcome.stdout)
 
 
 # Memory that is the kernel's.

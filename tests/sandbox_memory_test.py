@@ -1,4 +1,4 @@
-"""What the sandbox counts as a program's memory: what all its processes use together, and not what they reserve."""
+"""Sandbox memory limit: it counts the memory that all processes use together, not the addresses that they reserve."""
 
 import dataclasses
 
@@ -76,7 +76,7 @@ def test_memory_that_processes_share_counts_once():
     assert python(source).status == "ok"
 
 
-# Memory that no process shows: each takes up to a gigabyte where it is let.
+# Memory that no process's size includes: each program takes up to a gigabyte where it is allowed to.
 MAP = """
 import mmap
 pages, piece = mmap.mmap({file}, 2**30), b"x" * 2**25
@@ -154,7 +154,7 @@ for pid in ("self", "1"):
 
 
 @needs_sandbox
-def test_what_honest_programs_share_goes_on_working():
+def test_shared_memory_and_multiprocessing_of_honest_programs_work():
     source = """
 import asyncio, concurrent.futures, mmap, multiprocessing, shutil, subprocess, tempfile
 from multiprocessing import shared_memory

@@ -66,7 +66,7 @@ def prepare(spec: str) -> _Prepared:
         ConfigError: see `load`.
     """
     descriptors = tuple(_open_descriptors())
-    process_tree.adopt()
+    process_tree.become_subreaper()
     return _Prepared(load(spec), descriptors, frozenset(process_tree.descendants(os.getpid())))
 
 
@@ -82,7 +82,7 @@ def call(spec: str, rollout: Rollout) -> Outcome:
         answer = reply[:].rstrip(b"\0")
     with contextlib.suppress(ChildProcessError):  # no child is left, which is the rule
         _reap()
-        process_tree.kill(os.getpid(), prepared.helpers)
+        process_tree.kill_descendants(os.getpid(), prepared.helpers)
         _reap()
     if not answer:
         return Outcome(None, f"its process ended with exit code {os.waitstatus_to_exitcode(status)} and no value")

@@ -305,7 +305,7 @@ class Workers:
     def _remove(self, worker: _Worker) -> None:
         self._workers.remove(worker)
         if worker.process.is_alive():
-            process_tree.kill(worker.process.pid)
+            process_tree.kill_descendants(worker.process.pid)
         worker.process.kill()
         worker.process.join()
         worker.pipe.close()

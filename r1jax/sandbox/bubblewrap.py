@@ -35,8 +35,8 @@ _FIRST_UID = 2**30  # far from any account's
 _WHOLE_RANGE = ["0", "0", "4294967295"]
 _MOUNT_POINT = "/mnt"
 _BIND_MOUNT_SCRIPT = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
-# The sandbox's first process. It waits for a line from its supervisor: had the supervisor been killed before bwrap asked
-# the kernel to kill the sandbox with it, nothing would start.
+# The sandbox's first process. It waits for a line from its supervisor: had that been killed before bwrap asked the
+# kernel to kill the sandbox with it, nothing would start.
 _INIT = 'echo; read -r _ || exit 1; "$@" </stdin; exit $?'
 
 
@@ -81,7 +81,7 @@ def command_line(
     line += _tmpfs(bwrap, "/tmp", cfg.disk_mb * 2**20) + _tmpfs(bwrap, "/dev/shm", _SHM_BYTES)
     line += ["--perms", "0444", "--file", str(stdin), "/stdin"]
     for name, descriptor in files.items():
-        line += ["--perms", "0555", "--ro-bind-data_segment", str(descriptor), f"/tmp/{name}"]
+        line += ["--perms", "0555", "--ro-bind-data", str(descriptor), f"/tmp/{name}"]
     # /proc is read-only: by its oom_score_adj a program could have the trainer killed in its place.
     for path in ("/proc", "/dev", "/"):
         line += ["--remount-ro", path]
@@ -109,7 +109,7 @@ def _limits(cfg: CodeConfig) -> list[str]:
     data_segment = resource.getrlimit(resource.RLIMIT_DATA)[1]
     data_segment = _RESERVED_BYTES if data_segment == resource.RLIM_INFINITY else min(data_segment, _RESERVED_BYTES)
     cpu_s = math.ceil(cfg.time_s)
-    line = ["prlimit", f"--as={address_space}:", f"--data_segment={data_segment}", f"--cpu={cpu_s}:{cpu_s + 1}"]
+    line = ["prlimit", f"--as={address_space}:", f"--data={data_segment}", f"--cpu={cpu_s}:{cpu_s + 1}"]
     return [*line, f"--fsize={cfg.disk_mb * 2**20}", f"--nofile={_OPEN_FILES}", "--core=0"]
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from r1jax.sandbox import bubblewrap, seccomp
 from r1jax.sandbox.bubblewrap import PYTHON, SandboxError
 from r1jax.sandbox.config import CodeConfig
-from r1jax.sandbox.supervisor import Outcome, Sandbox, Session, watch
+from r1jax.sandbox.supervisor import Outcome, SandboxProcesses, SessionProcesses, supervise
 
 __all__ = ["PYTHON", "Outcome", "Program", "SandboxError", "check_available", "run", "start"]
 
@@ -32,7 +32,7 @@ _NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 _log = logging.getLogger(__name__)
 
 # A process that was started, and a function that waits until its program begins and returns the processes to supervise.
-_Launched = AbstractContextManager[tuple[Popen[bytes], Callable[[], Sandbox | Session]]]
+_Launched = AbstractContextManager[tuple[Popen[bytes], Callable[[], SandboxProcesses | SessionProcesses]]]
 
 
 class Program:
@@ -40,7 +40,7 @@ class Program:
 
     def __init__(self, launched: _Launched, cfg: CodeConfig) -> None:
         self._spawned: Future[None] = Future()
-        self._processes: Future[Sandbox | Session] = Future()
+        self._processes: Future[SandboxProcesses | SessionProcesses] = Future()
         self._outcome: Future[Outcome] = Future()
         # The kernel kills a sandbox with the thread that started it, so that thread supervises it to its end.
         threading.Thread(target=self._supervise, args=(launched, cfg), name="sandbox", daemon=True).start()
@@ -65,7 +65,7 @@ class Program:
                 self._spawned.set_result(None)
                 with wait_until_ready() as processes:
                     self._processes.set_result(processes)
-                    outcome = watch(process, processes, cfg)
+                    outcome = supervise(process, processes, cfg)
             self._outcome.set_result(outcome)
         except BaseException as error:
             for future in (self._spawned, self._processes, self._outcome):
@@ -86,8 +86,8 @@ def start(
     Its working directory is its own, writable, in memory, and is deleted when it ends.
 
     Args:
-        command: program and arguments. The first is `PYTHON`, a name that is looked up in `bubblewrap.PATH`, or "./name"
-            of one of `files`.
+        command: program and arguments. The first is `PYTHON`, a name that is looked up in `bubblewrap.PATH`, or the
+            "./name" of one of `files`.
         cfg: its limits.
         files: name -> content of files in its working directory, which it may read and execute, not write.
         stdin: its standard input.
@@ -100,8 +100,8 @@ def start(
     for name in files:
         if name in ("", ".", "..") or "/" in name:
             raise ValueError(f"a file for a program needs a plain name, got {name!r}")
-    launched = _without_sandbox if cfg.run_untrusted_code_without_a_sandbox else _in_sandbox
-    return Program(launched(command, cfg, files, stdin, pass_fds), cfg)
+    launch = _without_sandbox if cfg.run_untrusted_code_without_a_sandbox else _in_sandbox
+    return Program(launch(command, cfg, files, stdin, pass_fds), cfg)
 
 
 def run(
@@ -138,7 +138,7 @@ def _probe(unsafe: bool) -> None:
 @contextlib.contextmanager
 def _in_sandbox(
     command: Sequence[str], cfg: CodeConfig, files: Mapping[str, bytes], stdin: bytes, pass_fds: Sequence[int]
-) -> Iterator[tuple[Popen[bytes], Callable[[], Sandbox]]]:
+) -> Iterator[tuple[Popen[bytes], Callable[[], SandboxProcesses]]]:
     with contextlib.ExitStack() as parent_fds:
         with contextlib.ExitStack() as child_fds:  # closed here once the child has inherited them
             gate_read, gate_write = os.pipe()
@@ -165,7 +165,7 @@ def _in_sandbox(
         yield process, functools.partial(_open_gate, process, status, gate_write)
 
 
-def _open_gate(process: Popen[bytes], status: int, gate_write: int) -> Sandbox:
+def _open_gate(process: Popen[bytes], status: int, gate_write: int) -> SandboxProcesses:
     """Waits until the sandbox is set up, then lets its first process start the program.
 
     Raises:
@@ -181,7 +181,7 @@ def _open_gate(process: Popen[bytes], status: int, gate_write: int) -> Sandbox:
             os.set_blocking(process.stderr.fileno(), False)
             raise SandboxError(bubblewrap.advice((process.stderr.read() or b"").decode(errors="replace")))
     try:
-        sandbox = Sandbox(json.loads(os.pread(status, 65536, 0).splitlines()[0])["child-pid"])
+        sandbox = SandboxProcesses(json.loads(os.pread(status, 65536, 0).splitlines()[0])["child-pid"])
     except OSError as error:
         raise SandboxError(bubblewrap.advice(str(error))) from None
     os.write(gate_write, b"\n")
@@ -191,7 +191,7 @@ def _open_gate(process: Popen[bytes], status: int, gate_write: int) -> Sandbox:
 @contextlib.contextmanager
 def _without_sandbox(
     command: Sequence[str], cfg: CodeConfig, files: Mapping[str, bytes], stdin: bytes, pass_fds: Sequence[int]
-) -> Iterator[tuple[Popen[bytes], Callable[[], Session]]]:
+) -> Iterator[tuple[Popen[bytes], Callable[[], SessionProcesses]]]:
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
         for name, content in files.items():
@@ -202,7 +202,7 @@ def _without_sandbox(
         environment = {**bubblewrap.ENVIRONMENT, "HOME": directory}
         stdin_fd = _memory_file(stdin, stack)
         process = stack.enter_context(_spawn(line, stdin_fd, pass_fds, cwd=directory, env=environment))
-        yield process, functools.partial(Session, process.pid)
+        yield process, functools.partial(SessionProcesses, process.pid)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,9 @@
 """System call filter of the sandbox (seccomp BPF): the refused calls and the program that the kernel runs.
 
 Refused are calls that take memory which no process's size includes, that reach into other processes or that make new
-namespaces, and the parts of the kernel where most of its vulnerabilities have been. So is setsid: Linux shares its cores
-among sessions, and thirty of them left the supervisor so little that half a second became eighteen. Everything else is
-allowed: the filter is a second line of defence behind the namespaces.
+namespaces, and the parts of the kernel where most of its vulnerabilities have been. So is setsid: Linux shares its
+cores among sessions, and thirty of them left the supervisor so little that half a second became eighteen. Everything
+else is allowed: the filter is a second line of defence behind the namespaces.
 """
 
 import dataclasses
