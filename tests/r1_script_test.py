@@ -1,5 +1,6 @@
 """experiments/r1.sh: which stages it runs, in which order, from which files; what a kill costs. No stage runs."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -48,8 +49,8 @@ def stages(calls: list[str]) -> list[str]:
 def test_the_papers_stages_in_the_papers_order_and_one_report(r1):
     status, calls = r1()
     assert status == 0 and "r1jax.tools.write_miniworld" in calls[0] and "r1jax.report.recipe" in calls[-1]
-    found = [name for name in stages(calls) if not name.startswith("eval/")]
-    assert found == [
+    trained = [name for name in stages(calls) if not name.startswith("eval/")]
+    assert trained == [
         "zero",
         "zero_language",
         "coldstart",
@@ -90,6 +91,17 @@ def test_every_command_of_it_is_a_config_that_can_be_read(r1, monkeypatch):
         page, *overrides = [word for word in call.split(" --") if word.startswith("config")]
         settings = [word.strip().removeprefix("config.").strip("'") for word in overrides]
         train.read_config(page.removeprefix("config=").strip(), settings)
+
+
+def test_the_manifest_lists_the_runs_that_the_script_makes(r1, tmp_path):
+    _, calls = r1()
+    manifest = json.loads((tmp_path / "runs/seed0/manifest.json").read_text())
+    runs = [run for run in manifest["runs"] if run["folder"]]
+    assert [run["folder"] for run in runs] == stages(calls)
+    for run, call in zip(runs, [call for call in calls if "--workdir=" in call], strict=True):
+        assert f"--config={run['config']} " in call
+        start = f"/{run['starts_from']}/model" if (tmp_path / "runs/seed0/done" / run["starts_from"]).exists() else ""
+        assert start in call
 
 
 def test_another_size_is_refused(r1):
