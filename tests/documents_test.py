@@ -1,4 +1,4 @@
-"""Documents, config files and scripts name what is there: modules, files, config sizes, graders, benchmarks."""
+"""Names in documents, config files and scripts: modules, files, sizes, graders, benchmarks and stages exist."""
 
 import pathlib
 import re
@@ -11,6 +11,7 @@ from layers_test import FILES
 
 from r1jax import config_files
 from r1jax.graders.grader_table import GRADERS
+from r1jax.stages.table import STAGES
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -126,8 +127,29 @@ def test_the_readme_has_a_line_for_each_package() -> None:
     assert listed == packages
 
 
+def test_the_table_of_config_files_lists_their_sizes_and_all_stages() -> None:
+    listed = {
+        row[0].strip("`"): (re.findall(r"`(\w+)`", row[1]), re.findall(r"`(\w+)`", row[2]))
+        for row in table_of("recipe.md", "| config file |")
+    }
+    files = {}
+    for name in config_files.shipped_names():
+        sizes = config_files.sizes(ROOT / "configs" / f"{name}.py")
+        stages = [config_files.load(f"{name}:{size}").stage for size in sizes]
+        files[f"{name}.py"] = (list(dict.fromkeys(stages)), sizes)
+    assert files and listed == files
+    assert {stage for stages, _ in listed.values() for stage in stages} == set(STAGES)
+
+
+def test_the_table_of_the_recipe_names_every_stage_that_a_workdir_is_made_by() -> None:
+    specs = [
+        spec for row in table_of("recipe.md", "| stage | page") for spec in re.findall(r"`configs/([\w.:]+)`", row[1])
+    ]
+    assert {config_files.load(f"configs/{spec}").stage for spec in specs} == set(STAGES) - {"evaluate"}
+
+
 def test_every_config_file_has_its_line_in_the_table_of_the_recipe_or_of_the_readme() -> None:
-    listed = {path.name for path in (ROOT / "configs").glob("*.py")}
+    listed = {f"{name}.py" for name in config_files.shipped_names()}
     named = {
         name
         for page in ("README.md", "docs/recipe.md")
