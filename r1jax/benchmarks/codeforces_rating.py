@@ -29,10 +29,10 @@ def figures(rows: Mapping[str, Row], outcomes: Sequence[Outcome]) -> dict[str, F
     rating = expected_rating(problems, solved)
     spread = rating_error(problems, rating)
     low, high = rating - 1.96 * spread, rating + 1.96 * spread
-    found = {"rating": Figure(rating, spread, low, high, unit="")}
+    figures_by_name = {"rating": Figure(rating, spread, low, high, unit="")}
     if (share := percentile(rating)) is not None:
-        found["percentile"] = Figure(share / 100)
-    return found
+        figures_by_name["percentile"] = Figure(share / 100)
+    return figures_by_name
 
 
 def expected_rating(problems: np.ndarray, solved: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""AlpacaEval 2.0's length-controlled win rate (arXiv 2404.04475): what it would be, were both answers of one length.
+"""Length-controlled win rate of AlpacaEval 2.0: the win rate if both answers had one length (arXiv 2404.04475).
 
 The preference for the model over the baseline on question x is modelled as a logistic function of three terms:
 

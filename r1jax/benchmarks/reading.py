@@ -1,4 +1,4 @@
-"""A benchmark's data, in our layout or in that of the public original: JSONL, JSON, CSV or parquet."""
+"""Benchmark data files, in r1jax's layout or the public original's: JSONL, JSON, CSV or parquet."""
 
 import csv
 import dataclasses
@@ -25,8 +25,8 @@ class Data:
 
     Attributes:
         rows: the questions, each with `id`, `prompt` and `answer`, in the files' order.
-        shots: the rows that were taken for examples, and are not asked.
-        left_out: rows that the adapter does not want.
+        shots: the rows that serve as solved examples, and are not asked.
+        left_out: rows that the adapter leaves out.
     """
 
     rows: Sequence[Row]
@@ -39,7 +39,7 @@ def read(benchmark: Benchmark, path: pathlib.Path, grader: str, references: Mapp
 
     Args:
         path: a file, or a folder: then all its files of a kind that is known here, by name.
-        grader: who will grade.
+        grader: the name of the grader or judge protocol.
         references: answers to be compared with, by question's id, which become a row's `reference_output`.
 
     Raises:
@@ -121,8 +121,8 @@ def data_hash(path: pathlib.Path) -> str:
 
 
 def _adapted(benchmark: Benchmark, row: Row) -> Row | None:
-    ours = isinstance(row.get("prompt"), str) and isinstance(row.get("answer"), str)
-    if not ours and benchmark.adapt:
+    is_ready = isinstance(row.get("prompt"), str) and isinstance(row.get("answer"), str)
+    if not is_ready and benchmark.adapt:
         id_ = row.get("id")
         row = benchmark.adapt(row)
         if row is not None and id_ not in (None, ""):

@@ -1,4 +1,4 @@
-"""A benchmark's questions, ready to be asked of one model."""
+"""Questions of a benchmark, rendered as prompts of one model."""
 
 import dataclasses
 import pathlib
@@ -25,13 +25,13 @@ class QuestionSet:
     Attributes:
         name: of its folder of results.
         benchmark: its protocol.
-        grader: who grades.
-        prompts: what is asked.
+        grader: name of the grader or judge protocol.
+        prompts: the prompts.
         rows: the data's row of each, by id.
         in_file: questions that the data has.
         samples: k; 0: the evaluation's.
-        data: where the data is, and its hash.
-        asked: instruction and number of examples.
+        data: path and hash of the data.
+        prompting: instruction and number of examples.
     """
 
     name: str
@@ -42,7 +42,7 @@ class QuestionSet:
     in_file: int
     samples: int
     data: Mapping[str, Any]
-    asked: Mapping[str, Any]
+    prompting: Mapping[str, Any]
 
     @property
     def size(self) -> str:
@@ -51,11 +51,11 @@ class QuestionSet:
         return f"{len(self.prompts)} questions" + (f", {left_out} with too long a prompt left out" if left_out else "")
 
     def setup(self, cfg: EvaluateConfig) -> dict[str, Any]:
-        """What samples depend on beside the model."""
+        """The settings that samples depend on beside the model."""
         how = sampler.settings(
             cfg.seed, cfg.sampling, cfg.template, cfg.chat, cfg.marker, cfg.compute, cfg.template_arguments
         )
-        return {"data": dict(self.data), **how, **self.asked}
+        return {"data": dict(self.data), **how, **self.prompting}
 
 
 def from_benchmark(
@@ -64,11 +64,11 @@ def from_benchmark(
     """Reads, checks and renders a benchmark.
 
     Args:
-        tokenizer: the model's; None: a server has it.
+        tokenizer: the model's; None: only a server has it.
         prompt_limit: the most tokens of a prompt; None: any number.
 
     Raises:
-        ConfigError: no such benchmark, nothing says where its data is, or a prompt is longer than the model can hold
+        ConfigError: no such benchmark, its data's path is not given, or a prompt is longer than the model can hold
             and the config does not say to leave it out.
         FileNotFoundError, ValueError: see `reading.read`.
     """
@@ -81,13 +81,13 @@ def from_benchmark(
     path = pathlib.Path(each.path) if each.path else pathlib.Path(cfg.data) / benchmark.file
     grader = each.grader or benchmark.grader
     answers = arena.read_baseline(pathlib.Path(each.baseline)) if each.baseline else {}
-    found = reading.read(benchmark, path, grader, answers)
+    loaded = reading.read(benchmark, path, grader, answers)
     instruction = benchmark.instruction if each.instruction is None else each.instruction
-    count = min(each.questions or cfg.questions or len(found.rows), len(found.rows))
-    rows = [found.rows[i] for i in jsonl.order(cfg.seed, len(found.rows), 0, count)]
+    count = min(each.questions or cfg.questions or len(loaded.rows), len(loaded.rows))
+    rows = [loaded.rows[i] for i in jsonl.order(cfg.seed, len(loaded.rows), 0, count)]
     prompts = []
     for row in rows:
-        question = render(row, instruction, found.shots)
+        question = render(row, instruction, loaded.shots)
         text = prompt_text(question, cfg.template, cfg.chat, tokenizer, cfg.template_arguments)
         metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer")}
         prompts.append(
@@ -120,8 +120,8 @@ def from_benchmark(
             )
         data["prompts_too_long"] = len(too_long)
         prompts = [prompt for prompt in prompts if len(prompt.ids) <= prompt_limit]
-        asked = {prompt.id for prompt in prompts}
-        rows = [row for row in rows if row["id"] in asked]
+        asked_ids = {prompt.id for prompt in prompts}
+        rows = [row for row in rows if row["id"] in asked_ids]
     if each.baseline:
         data["baseline"] = reading.data_hash(pathlib.Path(each.baseline))
     return QuestionSet(
@@ -130,17 +130,17 @@ def from_benchmark(
         grader,
         prompts,
         {row["id"]: row for row in rows},
-        len(found.rows),
+        len(loaded.rows),
         each.samples,
         data,
-        {"instruction": instruction, "shots": len(found.shots)},
+        {"instruction": instruction, "shots": len(loaded.shots)},
     )
 
 
 def from_task(
     cfg: EvaluateConfig, task: TaskConfig, tokenizer: Tokenizer | None, prompt_limit: int | None = None
 ) -> QuestionSet:
-    """Held-out questions of a reasoning-gym task: those that no training of ours with this share ever meets.
+    """Held-out questions of a reasoning-gym task: those that no r1jax training with this share ever uses.
 
     Raises:
         ConfigError: see `tasks.Questions`.

@@ -1,5 +1,6 @@
-"""Draws samples and grades them, each written down at once: what is killed goes on, what is graded anew needs no new
-samples. Evaluation and the stages that collect samples share it.
+"""Collection of samples: drawn, graded and recorded one by one, so that a killed run resumes.
+
+A new grader grades the recorded samples again, without new ones. Evaluation and the stages that collect samples use it.
 """
 
 import pathlib
@@ -17,7 +18,7 @@ from r1jax.io.console import clock, say
 from r1jax.rewards.format_rewards import well_formed
 
 _SAY_EVERY_S = 10.0
-# Hands a sample in and returns at once what waits for the grade.
+# Submits a sample for grading and returns at once a function that waits for the grade.
 Grader = Callable[[Rollout], Callable[[], Grade]]
 
 
@@ -37,8 +38,8 @@ def collect(
     Args:
         name: for the console.
         folder: of the record.
-        setup: what samples depend on; a folder of samples drawn otherwise is refused.
-        grader: the stamp of who grades, see `Record`; other grades are given anew.
+        setup: the settings that samples depend on; a folder of samples with other settings is refused.
+        grader: the grader's version, see `Record`; samples with another version's grade are graded again.
         grade: None in all processes but the first.
 
     Returns:
@@ -63,31 +64,31 @@ def collect(
         say(f"{name}: {record.corrupted} lines were cut off; what they held is done again")
     if again:
         say(f"{name}: {len(again)} samples that are there are graded (again)")
-    # One thread waits for grades, in the order in which samples came, and writes them down.
-    with ThreadPoolExecutor(1, thread_name_prefix="grades") as clerk:
+    # One thread waits for grades, in the order of the samples, and records them.
+    with ThreadPoolExecutor(1, thread_name_prefix="grades") as recorder:
 
         def keep(key: tuple[str, int], rollout: Rollout, graded: Callable[[], Grade]) -> None:
             record.keep_grade(key, graded(), bool(well_formed(rollout)))
 
         waiting: list[Future[None]] = []
 
-        def hand_in(rollout: Rollout) -> None:
-            waiting.append(clerk.submit(keep, (rollout.prompt.id, rollout.sample), rollout, grade(rollout)))
+        def submit(rollout: Rollout) -> None:
+            waiting.append(recorder.submit(keep, (rollout.prompt.id, rollout.sample), rollout, grade(rollout)))
 
         def finished(rollout: Rollout) -> None:
             record.keep_sample(rollout)
-            hand_in(rollout)
+            submit(rollout)
             progress.drawn()
 
         try:
             for id_, sample in again:
-                hand_in(record.rollout(by_id[id_], sample))
+                submit(record.rollout(by_id[id_], sample))
             have = frozenset(key for key in keys if key in record.samples)
             draw(prompts, k, seed, finished, from_process_0(have))
             for each in waiting:
                 each.result()
         except BaseException:  # Ctrl-C, too: what waits for its grade is kept, and graded by the next run
-            clerk.shutdown(wait=False, cancel_futures=True)
+            recorder.shutdown(wait=False, cancel_futures=True)
             raise
     if missing := sum(key not in record.grades for key in keys):
         say(f"{name}: {missing} of {len(keys)} samples are missing; the same command draws them again")
@@ -95,20 +96,20 @@ def collect(
 
 
 class _Progress:
-    """Tells the console every ten seconds how far it is, at what rate, and how it stands."""
+    """Progress on the console every ten seconds: samples, rate, time left, score so far."""
 
     def __init__(self, name: str, total: int, done: int, record: Record):
         self._name, self._total, self._record = name, total, record
         self._first, self._done = done, done
-        self._began = self._said = time.monotonic()
+        self._began = self._printed = time.monotonic()
 
     def drawn(self) -> None:
         """Counts one sample more."""
         self._done += 1
         now = time.monotonic()
-        if now - self._said < _SAY_EVERY_S:
+        if now - self._printed < _SAY_EVERY_S:
             return
-        self._said, rate = now, (self._done - self._first) / (now - self._began)
+        self._printed, rate = now, (self._done - self._first) / (now - self._began)
         grades = list(self._record.grades.values())
         scores = [row["score"] for row in grades if row["score"] is not None]
         cut = sum(row["finish"] == "length" for row in list(self._record.samples.values()))

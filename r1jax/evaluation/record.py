@@ -1,7 +1,7 @@
-"""What is kept of some questions' samples, say a benchmark's: every sample as it is drawn, every grade as it is given.
+"""The record of a question set's samples: each sample as it is drawn and each grade, in two files.
 
-Samples and grades stand in two files, so that a newer grader needs no new samples. Lines are only ever added: of two
-for one sample the last counts.
+Two files, so that a newer grader needs no new samples. Lines are only ever added: of two for one sample the last
+counts.
 """
 
 import pathlib
@@ -23,7 +23,7 @@ class Record:
 
     Attributes:
         samples: line of samples.jsonl by (question id, sample).
-        grades: line of grades.jsonl, of who grades now alone.
+        grades: line of grades.jsonl, of the present grader's version alone.
         corrupted: lines that a kill cut off or that hold no sample or grade; what they held is done again.
         other_grader: samples whose grade is another grader's, or an older one's.
     """
@@ -32,8 +32,8 @@ class Record:
         """Opens what is there, or begins.
 
         Args:
-            setup: what samples depend on; another one's samples are refused.
-            grader: the stamp of who grades now; by the question's id where not all have the same.
+            setup: the settings that samples depend on; a folder with other settings is refused.
+            grader: the present grader's version; by the question's id where not all have the same.
 
         Raises:
             ConfigError: the folder's samples were drawn otherwise; names every key that differs.
@@ -62,7 +62,7 @@ class Record:
         self.samples[rollout.prompt.id, rollout.sample] = row
 
     def keep_grade(self, key: Key, grade: Grade, well_formed: bool) -> None:
-        """Adds what a grader said of a sample."""
+        """Adds a sample's grade."""
         row = {
             "id": key[0],
             "sample": key[1],
@@ -85,9 +85,9 @@ class Record:
         return [self._outcome(key) for key in keys if key in self.grades and key in self.samples]
 
     def well_formed(self, prompts: Sequence[Prompt], samples: int) -> float:
-        """The share of them that keep to the form of thought and answer."""
-        kept = [self.grades[o.id, o.sample]["well_formed"] for o in self.outcomes(prompts, samples)]
-        return sum(kept) / len(kept) if kept else 0.0
+        """The share of them in the response format."""
+        well_formed = [self.grades[o.id, o.sample]["well_formed"] for o in self.outcomes(prompts, samples)]
+        return sum(well_formed) / len(well_formed) if well_formed else 0.0
 
     def mixed_language(self, prompts: Sequence[Prompt], samples: int) -> float:
         """The share of them whose thought, or text where there is none, is written in more than one script."""

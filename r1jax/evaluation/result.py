@@ -1,4 +1,4 @@
-"""From graded samples to a benchmark's result: its figures, their errors, and the rates beside them."""
+"""The result of a benchmark from its graded samples: figures, their errors, rates and lengths."""
 
 from collections.abc import Sequence
 from typing import Any

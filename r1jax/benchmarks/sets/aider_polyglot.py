@@ -1,7 +1,7 @@
-"""Aider-Polyglot: 225 hard Exercism exercises in six languages; the 34 of Python are asked here, with their unit tests.
+"""Aider-Polyglot: 225 hard Exercism exercises in six languages, of which Python's 34 are asked, with unit tests.
 
-Rows as our copy has them, from `Aider-AI/polyglot-benchmark` (language, starter_files, test_files). One attempt, with
-the whole file given back: aider's own protocol edits files and allows a second attempt after the tests' output.
+Rows as r1jax's copy has them, from `Aider-AI/polyglot-benchmark` (language, starter_files, test_files). One attempt,
+which returns the whole file: aider's own protocol edits files and allows a second attempt after the tests' output.
 """
 
 from r1jax.benchmarks.benchmark import Benchmark, Row

@@ -1,4 +1,4 @@
-"""AIME 1983-2023: 975 problems (933 and the rest in other copies), answers from 0 to 999. Four of them are in MATH-500.
+"""AIME 1983-2023: 975 problems (933 and the rest in other copies), answers from 0 to 999; 4 are in MATH-500.
 
 Original: `di-zhang-fdu/AIME_1983_2024` (ID, Year, Question, Answer), of which 2024 is left out.
 """

@@ -1,4 +1,4 @@
-"""Chinese SimpleQA (arXiv 2411.07140): 3,000 short questions of fact in Chinese, by exact match of what is asked for.
+"""Chinese SimpleQA (arXiv 2411.07140): 3,000 short factual questions in Chinese, graded by exact match.
 
 Original: `OpenStellarTeam/Chinese-SimpleQA` (id, primary_category, question, answer). Its authors have a judge say what
 is right: `grader="facts"` does that here.

@@ -1,6 +1,6 @@
 """Chinese middle-school mathematics: the 101 questions that Qwen2.5-Math is evaluated on, choices and values.
 
-Our layout only: its carrier's is the same under other names (question or problem, answer).
+r1jax's layout only, or the same under other names (question or problem, answer).
 """
 
 from r1jax.benchmarks.benchmark import BOXED_ZH, Benchmark, Row

@@ -1,4 +1,4 @@
-"""CodeContests (Li et al., Science 378, 2022): 165 contest problems of the test split, programs that read and print.
+"""CodeContests (Li et al., Science 378, 2022): 165 contest problems of the test split, for standard input.
 
 Original: `deepmind/code_contests` (name, description, public_tests, private_tests, generated_tests: {input, output},
 time_limit {seconds, nanos}, memory_limit_bytes). Problems with several right outputs have no checkers there.
@@ -11,9 +11,9 @@ INSTRUCTION = "{prompt}\n\nGive one complete Python program that reads standard 
 
 def adapt(row: Row) -> Row:
     cases = [
-        {"input": given, "output": wanted}
+        {"input": stdin, "output": stdout}
         for kind in ("public_tests", "private_tests", "generated_tests")
-        for given, wanted in zip(row[kind]["input"], row[kind]["output"], strict=True)
+        for stdin, stdout in zip(row[kind]["input"], row[kind]["output"], strict=True)
     ]
     limit = row.get("time_limit") or {}
     return {

@@ -1,7 +1,8 @@
 """Codeforces problems: pass@1, and from problems' ratings an expected rating and its percentile.
 
 Original: `open-r1/codeforces` (id, title, description, input_format, output_format, note, time_limit, memory_limit,
-official_tests, rating, generated_checker). Our copy (CodeElo's problems) has sample tests and no ratings: pass@1 alone.
+official_tests, rating, generated_checker). r1jax's copy (CodeElo's problems) has sample tests and no ratings:
+pass@1 alone.
 """
 
 from r1jax.benchmarks.benchmark import Benchmark, Row

@@ -1,4 +1,4 @@
-"""DROP (arXiv 1903.00161): questions that count and compare what a passage says; 3 examples, F1 over accepted answers.
+"""DROP (arXiv 1903.00161): counting and comparing over a passage; 3 examples, F1 over accepted answers.
 
 Originals: `ucinlp/drop` (passage, question, answers_spans {spans}), whose spans are taken for so many accepted answers;
 simple-evals' file (context, completion, ref_text "a|b"). The examples are the file's first three questions.

@@ -1,4 +1,4 @@
-"""FRAMES (arXiv 2409.12941): 824 questions that need several articles; asked here without them; a judge says if right.
+"""FRAMES (arXiv 2409.12941): 824 questions over several articles, asked without them; a judge grades.
 
 Original: `google/frames-benchmark` (Prompt, Answer, reasoning_types, wiki_links).
 """

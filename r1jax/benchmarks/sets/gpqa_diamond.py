@@ -1,4 +1,4 @@
-"""GPQA Diamond (arXiv 2311.12022): 198 questions of graduate level in biology, chemistry and physics, four options.
+"""GPQA Diamond (arXiv 2311.12022): 198 graduate questions in biology, chemistry and physics, four options.
 
 Original: `Idavidrein/gpqa`, gpqa_diamond.csv ("Question", "Correct Answer", "Incorrect Answer 1" to "3", "Record ID",
 "High-level domain"). Where the right option stands is decided by the question's hash: always the same.

@@ -1,4 +1,4 @@
-"""HumanEval (arXiv 2107.03374): 164 Python functions to complete from signature and docstring, with hidden tests.
+"""HumanEval (arXiv 2107.03374): 164 Python functions to complete from a docstring, with hidden tests.
 
 Original: `openai/openai_humaneval` (task_id, prompt, canonical_solution, test, entry_point).
 """

@@ -2,8 +2,8 @@
 
 Original: `livecodebench/code_generation_lite` (question_content, starter_code, public_test_cases, private_test_cases,
 metadata, contest_date). Private tests are JSON, or JSON pickled, deflated and in base64: unpickled by a reader that
-makes no object but text. Tests of kind "functional" become asserts. Rows without a test are left out: our copy has the
-public ones alone, of its AtCoder problems, so that its numbers are no LiveCodeBench scores.
+makes no object but text. Tests of kind "functional" become asserts. Rows without a test are left out: r1jax's copy has
+only the public ones, of its AtCoder problems, so that its numbers are no LiveCodeBench scores.
 """
 
 import base64
@@ -25,7 +25,7 @@ class _TextOnly(pickle.Unpickler):
 
 def adapt(row: Row) -> Row:
     cases = json.loads(row["public_test_cases"]) + _private(row["private_test_cases"])
-    kept = {
+    common = {
         "id": row["question_id"],
         "answer": "",
         "subject": row.get("difficulty", ""),
@@ -34,9 +34,9 @@ def adapt(row: Row) -> Row:
     if cases and cases[0]["testtype"] == "functional":
         name = json.loads(row["metadata"])["func_name"]
         prompt = f"{row['question_content']}\n\nComplete this:\n```python\n{row['starter_code']}\n```"
-        return {**kept, "prompt": prompt, "test_list": [_assert(name, case) for case in cases]}
+        return {**common, "prompt": prompt, "test_list": [_assert(name, case) for case in cases]}
     return {
-        **kept,
+        **common,
         "prompt": row["question_content"],
         "tests": [{"input": case["input"], "output": case["output"]} for case in cases],
     }
@@ -56,8 +56,7 @@ def _assert(name: str, case: Row) -> str:
 
 
 def prepare(row: Row) -> Row | None:
-    """Rows that can be graded: those of our copy name a file of hidden tests, which is not there, and may have public
-    ones."""
+    """Rows that have tests; those of r1jax's copy name a file of hidden tests, which is missing."""
     tests = row["tests"] if isinstance(row.get("tests"), list) else row.get("public_tests")
     return row if tests or row.get("test_list") else None
 

@@ -1,8 +1,8 @@
-"""MMLU-Redux (arXiv 2406.04127): 5,700 questions of MMLU (3,000 in the first version), each looked at by a person.
+"""MMLU-Redux (arXiv 2406.04127): 5,700 questions of MMLU (3,000 in the first version), reviewed by people.
 
 Original: `edinburgh-dawg/mmlu-redux` (question, choices, answer, error_type, correct_answer). Questions without an
-error are asked, and those whose only error is the key, with the key mended; the others have no one right answer and
-are left out. A mended key that is no letter, number or option is left out too.
+error are asked, and those whose only error is the key, with the key corrected; the others have no one right answer and
+are left out. A corrected key that is no letter, number or option is left out too.
 """
 
 from r1jax.benchmarks.benchmark import LETTER, LETTERS, Benchmark, Row, options
@@ -11,7 +11,7 @@ from r1jax.benchmarks.benchmark import LETTER, LETTERS, Benchmark, Row, options
 def adapt(row: Row) -> Row | None:
     letter = LETTERS[int(row["answer"])]
     if row["error_type"] == "wrong_groundtruth":
-        letter = _mended(str(row["correct_answer"] or "").strip(), row["choices"])
+        letter = _corrected(str(row["correct_answer"] or "").strip(), row["choices"])
     elif row["error_type"] != "ok":
         return None
     if not letter:
@@ -23,7 +23,7 @@ def adapt(row: Row) -> Row | None:
     }
 
 
-def _mended(key: str, choices: list[str]) -> str:
+def _corrected(key: str, choices: list[str]) -> str:
     if key in choices:
         return LETTERS[choices.index(key)]
     if key.isdecimal() and int(key) < len(choices):

@@ -1,4 +1,4 @@
-"""SimpleQA (arXiv 2411.04368): 4,326 short questions of fact, each with one answer; a judge says if it was given.
+"""SimpleQA (arXiv 2411.04368): 4,326 short factual questions, each with one answer; a judge grades.
 
 Original: simple_qa_test_set.csv, `basicv8vc/SimpleQA` (problem, answer, metadata).
 """

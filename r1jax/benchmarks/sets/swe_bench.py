@@ -1,4 +1,4 @@
-"""SWE-bench Verified (arXiv 2310.06770): 500 issues of real repositories; writes predictions, does not grade them.
+"""SWE-bench Verified (arXiv 2310.06770): 500 issues of real repositories; writes predictions, not grades.
 
 Original: `princeton-nlp/SWE-bench_Verified` (instance_id, repo, base_commit, problem_statement, hints_text). The model
 sees the issue alone: no agent, no files of the repository. predictions.jsonl, sample 0 of each, is what the benchmark's
