@@ -439,7 +439,7 @@ def test_a_step_written_twice_counts_once_and_the_last_counts(tmp_path):
 @pytest.mark.parametrize("line", ['{"step": 1, "kl"', "[1]", '{"kl": 0.5}', '{"step": "one"}'])
 def test_malformed_line_is_an_error_naming_file_and_line(tmp_path, line):
     (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n' + line)
-    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2"):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl:2: "):
         report.write_report(tmp_path)
 
 
@@ -447,7 +447,7 @@ def test_malformed_sample_is_an_error_naming_file_and_line(tmp_path, no_plots):
     workdir = write_run(tmp_path)
     with (workdir / "evals" / "step_000100.jsonl").open("a") as samples:
         samples.write('{"question": "no id"}\n')
-    with pytest.raises(ValueError, match=r"step_000100\.jsonl, line 13: 'id'"):
+    with pytest.raises(ValueError, match=r"step_000100\.jsonl:13: 'id'"):
         report.write_report(workdir)
 
 

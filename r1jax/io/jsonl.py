@@ -93,21 +93,22 @@ def read_objects(
     return records, skipped
 
 
-def objects(lines: Iterable[bytes], path: str | os.PathLike[str]) -> Iterator[tuple[int, Row]]:
+def objects(lines: Iterable[bytes], path: str | os.PathLike[str], remedy: str = "") -> Iterator[tuple[int, Row]]:
     """The number and the object of each line that is not blank.
 
     Args:
         lines: of a binary file, as it yields them.
         path: the file's, for the error.
+        remedy: what can be done about it, for the error.
 
     Raises:
         ValueError: a line that is no JSON object, by file and line. NaN and Infinity, which `json.dumps` writes, pass.
     """
     for number, line in numbered_lines(lines):
         try:
-            yield number, parse(line, strict=False)
+            yield number, parse(line, strict=False, kind="an object")
         except ValueError as error:
-            raise ValueError(f"{path}:{number}: {error}") from error
+            raise ValueError(f"{path}:{number}: {error}" + (f" ({remedy})" if remedy else "")) from error
 
 
 def numbered_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -191,11 +192,12 @@ def order(seed: int, size: int, start: int, count: int) -> list[int]:
     return indices
 
 
-def parse(line: bytes, strict: bool = True) -> Row:
+def parse(line: bytes, strict: bool = True, kind: str = 'an object like {"prompt": "1 + 1?", ...}') -> Row:
     """A line's JSON object.
 
     Args:
         strict: NaN and Infinity, which JSON lacks and `json.dumps` writes, are errors.
+        kind: what the line should hold, for the error.
 
     Raises:
         ValueError: not UTF-8, not JSON, not an object.
@@ -209,7 +211,7 @@ def parse(line: bytes, strict: bool = True) -> Row:
     except RecursionError as error:
         raise ValueError("not usable JSON: nested too deeply") from error
     if not isinstance(row, dict):
-        raise ValueError(f'a {type(row).__name__}, should be an object like {{"prompt": "1 + 1?", ...}}')
+        raise ValueError(f"a {type(row).__name__}, should be {kind}")
     return row
 
 

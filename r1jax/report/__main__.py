@@ -1,8 +1,10 @@
-"""What came out: `python -m r1jax.report WORKDIR` of a training run, `python -m r1jax.report RESULTS...` of
-evaluations.
+"""Command line of the reports: of a training run's workdir, or of evaluations' folders.
 
-A run's page is WORKDIR/report.html. Evaluations of several models are told together, in tables and pictures, in
-results.html and PNG files beside it.
+    python -m r1jax.report WORKDIR
+    python -m r1jax.report RESULTS...
+
+A run's page is WORKDIR/report.html. Evaluations of several models share their tables and plots, in results.html and PNG
+files beside it.
 """
 
 import argparse
@@ -27,9 +29,9 @@ def main() -> int:
     args = parser.parse_args()
 
     def run() -> None:
-        shown, path = report(args.folders, args.base_title, args.out)
+        console_tables, path = report(args.folders, args.base_title, args.out)
         console = rich.console.Console()
-        for table in shown:
+        for table in console_tables:
             console.print(table)
         console.print(f"report: {path}", soft_wrap=True, markup=False, highlight=False)
 
@@ -47,7 +49,7 @@ def report(folders: list[Path], base_title: str, out: Path | None) -> tuple[list
         return write_results(folders, out or folders[0])
     if len(folders) > 1:
         others = ", ".join(str(folder) for folder in folders if folder not in evaluations)
-        raise ValueError(f"several folders are told together where all hold evaluations, and these do not: {others}")
+        raise ValueError(f"several folders share a report where all hold evaluations, and these do not: {others}")
     return [headline(folders[0], base_title)], write_report(folders[0], base_title)
 
 

@@ -1,4 +1,4 @@
-"""The plots of a run's report: rows of metrics in, standalone SVG images out. Nothing global, no display needed."""
+"""The plots of a run's report: rows of metrics in, standalone SVG images out. No global state, no display."""
 
 import base64
 import dataclasses
@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from r1jax.report.panels import Panel, Row, number, panels
 
-# Okabe and Ito's palette: told apart with every common kind of colour blindness. Yellow is left out: too pale on white.
+# Okabe and Ito's palette, distinguishable with common kinds of colour blindness; without yellow, too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MAX_BARS = 60
 MAX_VECTOR_POINTS = 2000  # beyond this, raw points become a bitmap inside the SVG, which stays small
@@ -94,8 +94,8 @@ def _lines(rows: Sequence[Row], panel: Panel, wide: bool = False) -> Plot:
     ):
         steps, values = _points(rows, key)
         if len(steps) < len(rows):
-            what = "evaluations" if panel.evaluated else "steps"
-            notes.append(f"{label}: {len(rows) - len(steps)} of {len(rows)} {what} hold no finite value.")
+            noun = "evaluations" if panel.evaluated else "steps"
+            notes.append(f"{label}: {len(rows) - len(steps)} of {len(rows)} {noun} hold no finite value.")
         errors = 0.0
         if panel.evaluated:
             errors = np.array(

@@ -1,4 +1,4 @@
-"""The pictures of evaluations: bars beside the published ones, accuracy against k and against length."""
+"""Plots of evaluations: bars beside the published ones, accuracy against k and against length."""
 
 import base64
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ _FEWEST = 5  # samples of a bin that is drawn
 
 
 def draw(models: Sequence[Model], folder: Path) -> list[Plot]:
-    """Draws what there is to draw, as PNG files in `folder` too."""
+    """All plots that have data, as PNG files in `folder` too."""
     with matplotlib.rc_context(STYLE):
         plots = [
             save(
@@ -79,25 +79,27 @@ def _bars(models: Sequence[Model]) -> Figure | None:
     }
     bars = six or list(every.values())
     main = {row["model"]: row for row in published()["models"] if row["table"] == "main"}
-    theirs = [main[name] for name in COMPARED if any(bar[0] in main[name]["figures"] for bar in bars)]
-    labels = [model.label for model in models] + [f"{row['model']} (published)" for row in theirs]
+    published_rows = [main[name] for name in COMPARED if any(bar[0] in main[name]["figures"] for bar in bars)]
+    labels = [model.label for model in models] + [f"{row['model']} (published)" for row in published_rows]
     figure = Figure(figsize=(max(6.0, 1.7 * len(bars) + 0.12 * len(bars) * len(labels)), 4.2))
     axes = figure.subplots()
     width = 0.8 / len(labels)
     for i, label in enumerate(labels):
         x = np.arange(len(bars)) + (i - (len(labels) - 1) / 2) * width
-        ours = i < len(models)
-        values, errors = _heights(models[i], bars) if ours else _published_heights(theirs[i - len(models)], bars)
+        is_measured = i < len(models)
+        values, errors = (
+            _heights(models[i], bars) if is_measured else _published_heights(published_rows[i - len(models)], bars)
+        )
         colour = COLOURS[i % len(COLOURS)]
         axes.bar(
             x,
             values,
             width,
             label=label,
-            color=colour if ours else "white",
+            color=colour if is_measured else "white",
             edgecolor=colour,
-            hatch=None if ours else "///",
-            yerr=errors if ours else None,
+            hatch=None if is_measured else "///",
+            yerr=errors if is_measured else None,
             capsize=2,
         )
         tops = values if errors is None else values + errors
@@ -121,15 +123,15 @@ def _bars(models: Sequence[Model]) -> Figure | None:
 
 
 def _heights(model: Model, bars: Sequence[tuple[str, str, str]]) -> tuple[np.ndarray, np.ndarray]:
-    found = [model.results.get(name, {}).get("figures", {}).get(figure) for name, figure, _ in bars]
-    shares = [each if each and each["unit"] == "%" and each["value"] is not None else None for each in found]
+    figures = [model.results.get(name, {}).get("figures", {}).get(figure) for name, figure, _ in bars]
+    shares = [each if each and each["unit"] == "%" and each["value"] is not None else None for each in figures]
     values = np.array([each["value"] if each else np.nan for each in shares])
     return values, np.array([(each["stderr"] or 0.0) if each else 0.0 for each in shares])
 
 
 def _published_heights(row, bars: Sequence[tuple[str, str, str]]) -> tuple[np.ndarray, None]:
-    found = [row["figures"].get(name, {}).get(figure) for name, figure, _ in bars]
-    return np.array([np.nan if value is None else value / 100 for value in found]), None
+    figures = [row["figures"].get(name, {}).get(figure) for name, figure, _ in bars]
+    return np.array([np.nan if value is None else value / 100 for value in figures]), None
 
 
 def _against_k(models: Sequence[Model], name: str) -> Figure | None:
@@ -140,11 +142,11 @@ def _against_k(models: Sequence[Model], name: str) -> Figure | None:
     axes = figure.subplots()
     for i, model in drawn:
         rows, colour = model.results[name]["by_k"], COLOURS[i % len(COLOURS)]
-        for key, style, what in (("pass", "-", "pass@k"), ("cons", "--", "cons@k")):
+        for key, style, metric in (("pass", "-", "pass@k"), ("cons", "--", "cons@k")):
             points = [(row["k"], row[key]) for row in rows if row.get(key) is not None]
             if points:
                 k, shares = zip(*points, strict=True)
-                axes.plot(k, shares, style, marker="o", ms=3, color=colour, label=f"{model.label} {what}")
+                axes.plot(k, shares, style, marker="o", ms=3, color=colour, label=f"{model.label} {metric}")
     ticks = sorted({row["k"] for _, model in drawn for row in model.results[name]["by_k"]})
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, map(str, ticks))

@@ -1,6 +1,7 @@
-"""The head of a run's report: what happened in one sentence, before against after, and what a reader must know first.
+"""Summary of a run's report: one sentence, a comparison of before and after, and cautions.
 
-A run with evaluations is told by the first and the last of them; one without by its first and last training steps.
+A run with evaluations is summarised by the first and the last of them; one without by its first and last training
+steps.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ TRAINED_TITLE = "trained model"
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a workdir holds. Rows are ordered by step; of a step written twice, as a resumed run may, the last counts.
+    """The files of a workdir. Rows are ordered by step; of a step written twice, as a resumed run may, the last counts.
 
     Attributes:
         stage: "supervised", "preference" or "rl".
@@ -128,7 +129,7 @@ TRAINED = {
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What says most of a run: its evaluations before and after training, else its first and last training steps.
+    """Two sides of a run: its evaluations before and after training, else its first and last training steps.
 
     Attributes:
         titles: of the two sides.
@@ -156,7 +157,7 @@ def comparison(run: Run, base_title: str) -> Comparison:
 
 
 def summary(run: Run) -> str:
-    """One sentence on what happened, in words that the numbers choose."""
+    """One sentence on the run's results, chosen by the numbers."""
     if run.stage == "rl":
         return _of_rl(run)
     if run.stage == "preference" and run.base and run.trained:
@@ -166,9 +167,9 @@ def summary(run: Run) -> str:
     measures = (LOSS, ACCURACY) if run.stage == "preference" else (LOSS,)
     before, after = run.edges
     clauses = [moved for measure in measures if (moved := _moved(f"the {measure.label}", measure, before, after))]
-    said = "; ".join(clauses) if clauses else "no finite loss was recorded"
+    result = "; ".join(clauses) if clauses else "no finite loss was recorded"
     unknown = "" if run.stage == "supervised" else "; nothing is known of examples that it was not trained on"
-    return f"Over {steps(len(run.metrics))} of training, {said}{unknown}."
+    return f"Over {steps(len(run.metrics))} of training, {result}{unknown}."
 
 
 def _of_preference(run: Run) -> str:
@@ -224,7 +225,7 @@ def _moved(subject: str, measure: Measure, base: Row, trained: Row, up: str = "r
 
 
 def _verdict(base: Row, trained: Row, measure: Measure) -> str:
-    """What became of a share. Within two standard errors of the difference it counts as no change.
+    """The change of a share, in words. Within two standard errors of the difference it counts as no change.
 
     The two evaluations are treated as independent. They share their questions, which makes this the cautious side.
     """
@@ -241,57 +242,57 @@ def _verdict(base: Row, trained: Row, measure: Measure) -> str:
 
 
 def cautions(run: Run) -> list[str]:
-    """What a reader must know before believing the numbers."""
-    found = [f"{name} is missing from the workdir." for name in run.missing]
-    found += _not_learnt(run)
+    """Warnings about the numbers, for the reader."""
+    notes = [f"{name} is missing from the workdir." for name in run.missing]
+    notes += _not_learnt(run)
     done = max((row["step"] + 1 for row in run.metrics), default=0)
     planned = number(run.config.get("num_steps"))
     if run.metrics and planned and done < planned:
-        found.append(f"The run is not complete: it logged {done} of {planned:g} steps.")
+        notes.append(f"The run is not complete: it logged {done} of {planned:g} steps.")
     if run.trained is not None and run.trained["step"] < done:
-        found.append(f"The last evaluation is of step {run.trained['step']}; the run logged {steps(done)}.")
+        notes.append(f"The last evaluation is of step {run.trained['step']}; the run logged {steps(done)}.")
     never = [
         key
         for key in dict.fromkeys(key for row in run.metrics for key in row)
         if all(key in row and number(row[key]) is None for row in run.metrics)
     ]
     if never:
-        found.append(f"No step holds a finite value of {', '.join(never)}.")
+        notes.append(f"No step holds a finite value of {', '.join(never)}.")
     ungraded = [number(row.get("grading/ungradable")) or 0.0 for row in run.metrics]
     if any(ungraded):
-        found.append(f"On average {sum(ungraded) / len(ungraded):.1%} of a step's samples could not be graded.")
+        notes.append(f"On average {sum(ungraded) / len(ungraded):.1%} of a step's samples could not be graded.")
     if any("reward/random" in row for row in run.metrics):
-        found.append("A random reward was paid: this is a control run, whose accuracy should not rise.")
+        notes.append("A random reward was paid: this is a control run, whose accuracy should not rise.")
     if run.base is not None and run.trained is not None:
         differing = [key for key in ("n", "k", "temperature", "top_p") if run.base.get(key) != run.trained.get(key)]
         if differing:
-            found.append(f"The two models were not evaluated alike: {', '.join(differing)} differ.")
-    return found
+            notes.append(f"The two models were not evaluated alike: {', '.join(differing)} differ.")
+    return notes
 
 
 def _not_learnt(run: Run) -> list[str]:
-    """What of the run taught nothing: skipped updates, a learning rate or gradient of 0, groups without a signal."""
+    """Steps without learning: skipped updates, a learning rate or gradient of 0, groups without a signal."""
     if not run.metrics:
         return []
 
     def always(key: str, value: float) -> bool:
         return all(row.get(key) == value for row in run.metrics)
 
-    found = []
+    notes = []
     skipped = sum(number(row.get("skipped")) or 0.0 for row in run.metrics)
     if skipped == len(run.metrics):
-        found.append("Nothing was learnt: every update was skipped, for its gradient was not finite.")
+        notes.append("Nothing was learnt: every update was skipped, for its gradient was not finite.")
     elif skipped:
-        found.append(
+        notes.append(
             f"Updates worth {skipped:g} of {steps(len(run.metrics))} were skipped: their gradient was not finite."
         )
     if always("learning_rate", 0.0):
-        found.append("Nothing was learnt: the learning rate was 0 at every step.")
+        notes.append("Nothing was learnt: the learning rate was 0 at every step.")
     elif always("grad_norm", 0.0):
-        found.append("Nothing was learnt: the gradient was 0 at every step.")
+        notes.append("Nothing was learnt: the gradient was 0 at every step.")
     if always("groups/no_signal", 1.0):
-        found.append("Nothing was learnt from the rewards: at no step did the samples of any group differ in reward.")
-    return found
+        notes.append("Nothing was learnt from the rewards: at no step did the samples of any group differ in reward.")
+    return notes
 
 
 def compare(measures: Iterable[Measure], base: Row | None, trained: Row | None) -> list[tuple[str, str, str, str]]:
@@ -340,4 +341,4 @@ def steps(count: int) -> str:
 def _means(rows: Sequence[Row]) -> dict[str, float]:
     """The mean of each metric over the rows that have a finite value of it."""
     values = {key: [v for row in rows if (v := number(row.get(key))) is not None] for row in rows for key in row}
-    return {key: sum(found) / len(found) for key, found in values.items() if found}
+    return {key: sum(numbers) / len(numbers) for key, numbers in values.items() if numbers}

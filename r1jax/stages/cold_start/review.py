@@ -116,7 +116,7 @@ def refuse(path: pathlib.Path, faults: Sequence[str]) -> None:
 
 def _row(line: bytes) -> dict[str, str]:
     """A line's fields, all of them strings."""
-    row = jsonl.parse(line)
+    row = jsonl.parse(line, kind=f"an object with {', '.join(_KEYS)}")
     for key in _KEYS:
         if key not in row:
             raise ValueError(f"no {key!r}; it has: {config.nearest(key, row)}")
