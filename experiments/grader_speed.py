@@ -1,8 +1,9 @@
-"""How fast answers are graded and sandboxes start: prints a Markdown table. A minute on 2 idle CPU cores.
+"""Speed of graders and of sandbox starts, as a Markdown table.
 
     ./launch_local.sh python experiments/grader_speed.py
 
-Each figure is the median of three runs, with their spread. Tests count processes and steps instead of seconds.
+Each figure is the median of three runs, with their spread: a minute on 2 idle CPU cores. Tests count processes and
+steps instead of seconds.
 """
 
 import dataclasses
@@ -96,12 +97,12 @@ def seconds(work: Callable[[], object]) -> list[float]:
     return times
 
 
-def row(what: str, times: list[float], count: int = 0) -> str:
+def row(label: str, times: list[float], count: int = 0) -> str:
     """A line of the table: seconds, or with a count items a second."""
     figures = sorted(count / each for each in times) if count else sorted(times)
     unit, digits = ("answers a second", ",.0f") if count else ("s", ".3f")
     low, middle, high = (format(x, digits) for x in (figures[0], statistics.median(figures), figures[-1]))
-    return f"| {what} | {middle} {unit} | {low} to {high} |"
+    return f"| {label} | {middle} {unit} | {low} to {high} |"
 
 
 def main() -> None:
@@ -120,9 +121,9 @@ def main() -> None:
         pool_module.grade = grade_or_hang
         times = seconds(lambda: graders.score(mixed(512, ("hang",))))
         print(row("512 answers, 26 of which hang, with a limit of 2 s", times), flush=True)
-    for what, command in (("true", ["true"]), ("Python, an empty program", [runner.PYTHON, "-I", "-S", "-c", ""])):
+    for label, command in (("true", ["true"]), ("Python, an empty program", [runner.PYTHON, "-I", "-S", "-c", ""])):
         runner.run(command, CodeConfig())
-        print(row(f"sandbox: {what}", seconds(lambda command=command: runner.run(command, CodeConfig()))), flush=True)
+        print(row(f"sandbox: {label}", seconds(lambda command=command: runner.run(command, CodeConfig()))), flush=True)
 
 
 if __name__ == "__main__":

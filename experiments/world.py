@@ -1,4 +1,4 @@
-"""A model in the mini world: what it makes of held-out problems and requests, by language and by kind.
+"""A model's figures on the mini world's held-out problems and requests, by language and by kind.
 
     python -m r1jax.tools.write_miniworld runs/world
     python experiments/world.py runs/world MODEL [--template r1_zero] [--marker MARK] [--samples 4] [--show 2]
@@ -88,10 +88,10 @@ def main() -> None:
             passes = [r.parts["accuracy"] for r in rollouts if r.parts.get("accuracy") is not None]
             means = np.array(passes).reshape(-1, args.samples).mean(1)
             console.print(f"pass@1 {100 * means.mean():.1f} ± {100 * means.std(ddof=1) / len(means) ** 0.5:.1f}%")
-            shown: dict[str, int] = {}
+            printed_counts: dict[str, int] = {}
             for rollout in rollouts[:: args.samples]:
-                shown[kind(rollout)] = shown.get(kind(rollout), 0) + 1
-                if shown[kind(rollout)] <= args.show:
+                printed_counts[kind(rollout)] = printed_counts.get(kind(rollout), 0) + 1
+                if printed_counts[kind(rollout)] <= args.show:
                     console.print(f"{rollout.prompt.question!r} -> {rollout.text!r}", markup=False, highlight=False)
 
 
