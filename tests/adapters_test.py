@@ -215,9 +215,9 @@ def test_parquet_is_read_like_jsonl(name, tmp_path):
     for i, shard in enumerate((rows[:2], rows[2:])):
         parquet.write_table(pyarrow.Table.from_pylist(shard), tmp_path / "shards" / f"test-{i}.parquet")
     bench = find(name)
-    found = reading.read(bench, tmp_path / "shards", bench.grader, {})
+    loaded = reading.read(bench, tmp_path / "shards", bench.grader, {})
     plain = read(name, tmp_path, *rows)
-    assert [{**row, "id": ""} for row in found.rows] == [{**row, "id": ""} for row in plain.rows]
+    assert [{**row, "id": ""} for row in loaded.rows] == [{**row, "id": ""} for row in plain.rows]
     assert reading.data_hash(tmp_path / "shards") != reading.data_hash(tmp_path / "rows.jsonl")
 
 
@@ -279,7 +279,7 @@ def test_what_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "rows, said",
+    "rows, message",
     [
         ([{"question": "1?"}], "rows.jsonl:1: no 'answer'"),
         ([{"prompt": "1?", "answer": "1", "id": "a"}] * 2, "already that of"),
@@ -287,8 +287,8 @@ def test_what_is_left_out(tmp_path):
         ([], "nothing to ask"),
     ],
 )
-def test_bad_data_is_told_by_place(rows, said, tmp_path):
-    with pytest.raises(ValueError, match=said):
+def test_bad_data_is_an_error_with_its_place(rows, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
         read("gsm8k", tmp_path, *rows)
 
 

@@ -61,12 +61,12 @@ def wrong_sizes(text: str) -> list[str]:
 
 
 def test_what_texts_name_is_there() -> None:
-    found = {}
+    faults = {}
     for path in TEXTS:
         text = path.read_text("utf-8")
         if wrong := wrong_names(text) + wrong_paths(text) + wrong_sizes(text):
-            found[str(path.relative_to(ROOT))] = wrong
-    assert found == {}
+            faults[str(path.relative_to(ROOT))] = wrong
+    assert faults == {}
 
 
 def test_names_of_what_is_not_there_are_found() -> None:
@@ -89,8 +89,8 @@ def test_scripts_of_experiments_can_be_imported(path: pathlib.Path, monkeypatch:
 @pytest.mark.parametrize("path", SHELL, ids=lambda path: path.name)
 def test_shell_scripts_parse_and_say_what_they_do(path: pathlib.Path) -> None:
     subprocess.run(["bash", "-n", path], check=True)
-    shown = subprocess.run(["bash", path, "--help"], capture_output=True, text=True, timeout=60)
-    assert shown.returncode == 0 and path.name in shown.stdout
+    printed = subprocess.run(["bash", path, "--help"], capture_output=True, text=True, timeout=60)
+    assert printed.returncode == 0 and path.name in printed.stdout
 
 
 def table_of(page: str, heading: str) -> list[list[str]]:

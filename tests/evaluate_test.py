@@ -85,8 +85,8 @@ def test_a_result_says_what_it_found_and_how_it_was_made(done):
 def test_a_killed_evaluation_goes_on_where_it_stopped(done, data, tmp_path):
     resumed = shutil.copytree(done, tmp_path / "base")
     samples = resumed / "gsm8k" / "samples.jsonl"
-    kept = samples.read_bytes().splitlines(keepends=True)[:6]
-    samples.write_bytes(b"".join(kept) + b'{"id": "sum-4", "sam')  # killed in the middle of a line
+    complete_lines = samples.read_bytes().splitlines(keepends=True)[:6]
+    samples.write_bytes(b"".join(complete_lines) + b'{"id": "sum-4", "sam')  # killed in the middle of a line
     grades = resumed / "gsm8k" / "grades.jsonl"
     grades.write_bytes(b"".join(grades.read_bytes().splitlines(keepends=True)[:4]))
     assert run(resumed, data) == 0
@@ -152,7 +152,7 @@ def test_tasks_of_reasoning_gym_are_benchmarks_without_data(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "names, more, said",
+    "names, more, message",
     [
         ("gsm8', ", (), "nearest: gsm8k"),
         ("gsm8k", (), "no file"),
@@ -167,17 +167,17 @@ def test_tasks_of_reasoning_gym_are_benchmarks_without_data(data, tmp_path):
         ("gsm8k=DATA/bad.jsonl", (), "bad.jsonl:2: reference answer 'none'"),
     ],
 )
-def test_what_cannot_be_evaluated_is_told_before_anything_is_drawn(data, tmp_path, capsys, names, more, said):
+def test_what_cannot_be_evaluated_is_an_error_before_anything_is_drawn(data, tmp_path, capsys, names, more, message):
     (data / "facts.jsonl").write_text('{"problem": "Who?", "answer": "She"}\n')
     (data / "bad.jsonl").write_text('{"prompt": "1?", "answer": "1"}\n{"prompt": "2?", "answer": "none of \\\\["}\n')
     assert run(tmp_path / "none", data, *more, names=names.replace("DATA", str(data))) == 2
-    assert said.replace("'none'", "'none of") in capsys.readouterr().err
+    assert message.replace("'none'", "'none of") in capsys.readouterr().err
     assert not list((tmp_path / "none").glob("*/samples.jsonl"))
 
 
 def test_a_benchmark_of_ones_own_is_one_short_file(data, tmp_path):
-    mine = tmp_path / "mine.py"
-    mine.write_text("""
+    own_benchmark = tmp_path / "mine.py"
+    own_benchmark.write_text("""
 from r1jax.benchmarks.benchmark import Benchmark
 
 
@@ -187,13 +187,13 @@ def adapt(row):
 
 BENCHMARK = Benchmark("Mine", "maths", "maths", "sums.jsonl", adapt, instruction="{prompt}!")
 """)
-    assert run(tmp_path / "results", data, "--config.questions=2", "--config.samples=1", names=str(mine)) == 0
+    assert run(tmp_path / "results", data, "--config.questions=2", "--config.samples=1", names=str(own_benchmark)) == 0
     result = json.loads((tmp_path / "results" / "mine" / "result.json").read_text())
     assert (result["title"], result["n"], set(result["figures"])) == ("Mine", 2, {"pass@1"})
     assert "{braces}!" in lines(tmp_path / "results" / "mine" / "questions.jsonl")[0]["text"]
 
 
-def test_a_model_of_ours_is_asked_as_it_was_trained_and_by_no_missing_template(data, tmp_path, capsys):
+def test_an_r1jax_model_is_asked_as_it_was_trained_and_by_no_missing_template(data, tmp_path, capsys):
     options = [
         "--config.samples=1",
         "--config.questions=2",

@@ -28,14 +28,14 @@ def r1(tmp_path):
     def run(*arguments: str, **env: str) -> tuple[int, list[str]]:
         calls = tmp_path / "calls"
         calls.write_text("")
-        ours = {
+        environment = {
             "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
             "VIRTUAL_ENV": "here",
             "CALLS": str(calls),
             "FOLDER": str(folder / "seed0"),
         }
         command = [ROOT / "experiments" / "r1.sh", *(arguments or ("mini", str(folder)))]
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | ours | env)
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment | env)
         return done.returncode, calls.read_text().splitlines()
 
     return run

@@ -1,4 +1,4 @@
-"""Files of samples and costs that earlier versions filled from servers unchecked: what is no sample is drawn again."""
+"""Records of samples and costs that earlier versions filled unchecked: lines that are no sample are drawn again."""
 
 import json
 

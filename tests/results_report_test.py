@@ -58,8 +58,8 @@ def write_model(folder: pathlib.Path, label: str, scores: dict[str, list[list[fl
         rows = [(f"q{i}", s, score) for i, question in enumerate(questions) for s, score in enumerate(question)]
         samples = [{"id": i, "sample": s, "text": "t", "finish": "stop", "tokens": 10 + s} for i, s, _ in rows]
         grades = [{"id": i, "sample": s, "score": score, "verdict": "", "grader": "g"} for i, s, score in rows]
-        asked = [{"id": f"q{i}"} for i in range(len(questions))]
-        for file, lines in (("samples", samples), ("grades", grades), ("questions", asked)):
+        questions_rows = [{"id": f"q{i}"} for i in range(len(questions))]
+        for file, lines in (("samples", samples), ("grades", grades), ("questions", questions_rows)):
             (here / f"{file}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
@@ -99,12 +99,12 @@ def test_benchmarks_by_models_with_errors_sizes_and_published_columns(two):
 
 
 def test_the_papers_tables_have_our_models_first(two):
-    found = by_title(two)
+    tables_by_title = by_title(two)
     for title, model, aime in (
         ("Distilled models", "DeepSeek-R1-Distill-Qwen-7B", "55.5"),
         ("R1-Zero and others", "DeepSeek-R1-Zero", "71"),
     ):
-        table = found[title]
+        table = tables_by_title[title]
         assert [row[0].text for row in table.rows[:2]] == ["base <i>", "trained"]
         assert texts(table, f"{model} (published)")[1] == aime
         assert texts(table, "trained")[1:4] == ["75.0 ± 2.0", "–", "75.0 ± 2.0"]
@@ -142,7 +142,7 @@ def test_samples_beyond_k_or_of_questions_not_asked_do_not_count(two):
 
 
 def test_pictures_and_page(two, tmp_path):
-    shown, page = write_results(two, tmp_path / "out")
+    console_tables, page = write_results(two, tmp_path / "out")
     html = page.read_text("utf-8")
     assert "base &lt;i&gt;" in html and "<b>m</b>" not in html and "arXiv 2501.12948" in html
     assert 'class="published">97.3' in html and "http" not in html.replace("https://", "")
@@ -152,7 +152,7 @@ def test_pictures_and_page(two, tmp_path):
     pictures = {path.name: path.stat().st_size for path in (tmp_path / "out").glob("*.png")}
     assert {"bars.png", "math500_k.png", "math500_length.png", "aime2024_k.png"} <= set(pictures)
     assert min(pictures.values()) > 5_000
-    assert [table.title for table in shown] == [
+    assert [table.title for table in console_tables] == [
         "Benchmarks",
         "Distilled models",
         "R1-Zero and others",
@@ -161,7 +161,7 @@ def test_pictures_and_page(two, tmp_path):
     ]
 
 
-def test_what_cannot_be_told_is_an_error_or_named(two, tmp_path):
+def test_what_cannot_be_reported_is_an_error_or_named(two, tmp_path):
     begun = two[0] / "gsm8k"
     begun.mkdir()
     (begun / "samples.jsonl").write_text("")

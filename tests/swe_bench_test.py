@@ -16,7 +16,7 @@ DIFF = "diff --git a/x.py b/x.py\n--- a/x.py\n+++ b/x.py\n@@ -1 +1 @@\n-a\n+b\n"
 
 
 @pytest.mark.parametrize(
-    "text, found",
+    "text, patch",
     [
         (f"I see.\n```diff\n{DIFF}```\nDone.", DIFF),
         (f"```diff\nold\n```\nNo:\n```patch\n{DIFF}\n\n```", DIFF),
@@ -26,15 +26,15 @@ DIFF = "diff --git a/x.py b/x.py\n--- a/x.py\n+++ b/x.py\n@@ -1 +1 @@\n-a\n+b\n"
         ("```diff\n\n```", ""),
     ],
 )
-def test_the_patch_of_a_response(text, found):
-    assert repository_patch.extract(text) == found
+def test_the_patch_of_a_response(text, patch):
+    assert repository_patch.extract(text) == patch
 
 
 def test_patches_are_ungradable_here_and_kept():
     prompt = Prompt("a", "Mend it.", "", "patch:test", metadata={"instance_id": "a"})
     text = f"<think>```diff\nx\n```</think>```diff\n{DIFF}```"
-    found = repository_patch.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
-    assert found == (None, "ungradable", "", {"patch": DIFF})
+    patch = repository_patch.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
+    assert patch == (None, "ungradable", "", {"patch": DIFF})
     with pytest.raises(ValueError, match="instance_id"):
         repository_patch.check({})
 
