@@ -1,4 +1,4 @@
-"""Evaluation on benchmarks, of r1jax models, Hugging Face models and served models (arXiv 2501.12948, section 3).
+"""Evaluation on benchmarks of r1jax, Hugging Face and served models (arXiv 2501.12948, section 3).
 
 The paper's protocol: temperature 0.6, top-p 0.95, k samples by the size of the set, at most 32,768 tokens, zero-shot;
 judges see the summary only. Departures: k by `samples_for`, for the paper says no more than "4 to 64 by test-set
