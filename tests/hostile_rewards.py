@@ -1,4 +1,4 @@
-"""Custom rewards that misbehave in every way that is known, and one that does not. A call's process runs them."""
+"""Hostile custom rewards, one for each known kind of misbehaviour, and a well-behaved one."""
 
 import builtins
 import contextlib
@@ -16,7 +16,7 @@ from r1jax.rewards import custom_rewards
 
 
 def letters(rollout):
-    """What a reward ought to be."""
+    """A well-behaved reward."""
     return float(len(rollout.response.final))
 
 

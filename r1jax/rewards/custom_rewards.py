@@ -1,7 +1,7 @@
-"""Rewards of the user's own: a plain function in a file, named by the config.
+"""Custom rewards: a plain function in a file of the user's own, named by the config.
 
-Each call is computed in a process of its own, forked from a worker that has loaded the file and does nothing else. The
-process ends with the call: what the function changed is gone, and processes that it started are killed.
+Each call runs in a process of its own, forked from a worker that has loaded the file. The process ends with the call:
+changes by the function are lost, and processes that it started are killed.
 """
 
 import contextlib
@@ -27,8 +27,8 @@ from r1jax.data.types import Rollout
 from r1jax.sandbox import process_tree
 
 _REPLY_BYTES = 2**16
-_FAULT_CHARS = 500
-_float = float  # for a reward may put another in its place
+_ERROR_CHARS = 500
+_builtin_float = float  # a reward function may replace the builtin
 
 
 class Outcome(NamedTuple):
@@ -36,11 +36,11 @@ class Outcome(NamedTuple):
 
     Attributes:
         value: the reward; None for ungradable.
-        fault: why it is ungradable, where that is not what the function said; "" otherwise.
+        error_text: why the function returned no value; "" where it returned one, or None.
     """
 
     value: float | None
-    fault: str
+    error_text: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +49,8 @@ class _Prepared:
 
     Attributes:
         function: see `load`.
-        descriptors: those that were open before, which are not for the function to write to or to close.
-        helpers: processes that the file has started, for all calls.
+        descriptors: open descriptors of the worker, which the function must not write to or close.
+        helpers: processes that the file itself has started, for all calls.
     """
 
     function: Callable[[Rollout], float | None]
@@ -60,7 +60,7 @@ class _Prepared:
 
 @functools.cache
 def prepare(spec: str) -> _Prepared:
-    """Makes this process the worker of one reward: loads its file, and sees to it that no descendant gets lost.
+    """Makes this process the worker of one reward: loads its file, and adopts orphaned descendants.
 
     Raises:
         ConfigError: see `load`.
@@ -71,37 +71,40 @@ def prepare(spec: str) -> _Prepared:
 
 
 def call(spec: str, rollout: Rollout) -> Outcome:
-    """The reward of a rollout. It may never return: for a worker that can be killed (`r1jax.rewards.grader_pool`)."""
+    """The reward of a rollout, computed in a forked process.
+
+    It may never return: call it in a worker that can be killed (`r1jax.rewards.grader_pool`).
+    """
     prepared = prepare(spec)
     _flush()
-    with mmap.mmap(-1, _REPLY_BYTES) as reply:  # shared, and no descriptor that the function could find
+    with mmap.mmap(-1, _REPLY_BYTES) as shared_memory:  # shared with the child, without a descriptor
         pid = os.fork()
         if not pid:
-            _answer(prepared, rollout, reply)
+            _compute_in_child(prepared, rollout, shared_memory)
         _, status = os.waitpid(pid, 0)
-        answer = reply[:].rstrip(b"\0")
-    with contextlib.suppress(ChildProcessError):  # no child is left, which is the rule
+        reply_bytes = shared_memory[:].rstrip(b"\0")
+    with contextlib.suppress(ChildProcessError):  # no child is left, as usual
         _reap()
         process_tree.kill_descendants(os.getpid(), prepared.helpers)
         _reap()
-    if not answer:
+    if not reply_bytes:
         return Outcome(None, f"its process ended with exit code {os.waitstatus_to_exitcode(status)} and no value")
-    return Outcome(*json.loads(answer))
+    return Outcome(*json.loads(reply_bytes))
 
 
-def _answer(prepared: _Prepared, rollout: Rollout, reply: mmap.mmap) -> NoReturn:
+def _compute_in_child(prepared: _Prepared, rollout: Rollout, shared_memory: mmap.mmap) -> NoReturn:
     """Computes the reward in the forked process, and ends it."""
     try:
         process_tree.die_with_parent()
-        process, null = os.getpid(), os.open(os.devnull, os.O_RDWR)
+        child_pid, null = os.getpid(), os.open(os.devnull, os.O_RDWR)
         for descriptor in prepared.descriptors:
             os.dup2(null, descriptor)
         try:
-            value, fault = prepared.function(rollout), ""
+            value, error_text = prepared.function(rollout), ""
         except BaseException as error:
-            value, fault = None, printable(f"{type(error).__name__}: {error}"[:_FAULT_CHARS])
-        if os.getpid() == process:  # not a process that the function forked, and that has returned too
-            reply.write(json.dumps([value, fault]).encode())
+            value, error_text = None, printable(f"{type(error).__name__}: {error}"[:_ERROR_CHARS])
+        if os.getpid() == child_pid:  # not a process forked by the function that returned here too
+            shared_memory.write(json.dumps([value, error_text]).encode())
             _flush()
     finally:
         os._exit(0)
@@ -119,13 +122,13 @@ def _reap() -> None:
 
 def _open_descriptors() -> list[int]:
     """Those beyond standard input, output and error."""
-    listed = [int(name) for name in os.listdir("/dev/fd")]
-    is_open = []
-    for descriptor in listed:
+    descriptors = [int(name) for name in os.listdir("/dev/fd")]
+    open_descriptors = []
+    for descriptor in descriptors:
         with contextlib.suppress(OSError):  # the listing's own
             os.fstat(descriptor)
-            is_open += [descriptor] if descriptor > 2 else []
-    return is_open
+            open_descriptors += [descriptor] if descriptor > 2 else []
+    return open_descriptors
 
 
 def _flush() -> None:
@@ -135,16 +138,16 @@ def _flush() -> None:
 
 
 def load(spec: str) -> Callable[[Rollout], float | None]:
-    """The function that `path/file.py:name` names, its result checked at every call.
+    """The function of `path/file.py:name`, wrapped so that its result is checked at every call.
 
-    A process runs each file once. Pass the spec from process to process, not the function.
+    A process runs each file once. Pass the spec between processes, not the function.
 
     Returns:
         a function of a Rollout; it returns a finite float, or None for ungradable, and raises TypeError or ValueError
         where the user's function returns anything else.
 
     Raises:
-        ConfigError: no such file, one that does not run, no such function in it.
+        ConfigError: there is no such file or function, or the file raises an error.
     """
     path, _, name = spec.rpartition(":")
     return _load(pathlib.Path(path).resolve(), name)
@@ -170,7 +173,7 @@ def _load(path: pathlib.Path, name: str) -> Callable[[Rollout], float | None]:
                 f"{name} in {path} returned {value!r:.200} ({kind}), should be a number, or None for ungradable"
             )
         try:
-            number = _float(value)
+            number = _builtin_float(value)
         except OverflowError:  # an int beyond the range of floats
             number = math.inf
         if not math.isfinite(number):
@@ -184,13 +187,13 @@ def _load(path: pathlib.Path, name: str) -> Callable[[Rollout], float | None]:
 def _run(path: pathlib.Path) -> ModuleType:
     if not path.is_file():
         raise ConfigError(missing_file(path))
-    # A name of its own: two files may be called rewards.py.
+    # A unique name: two files may be called rewards.py.
     module_name = f"r1jax_custom_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     source = importlib.util.spec_from_file_location(module_name, path)
     if source is None or source.loader is None:
         raise ConfigError(f"{path} is not a Python file (.py)")
     module = importlib.util.module_from_spec(source)
-    sys.modules[module_name] = module  # a dataclass in the file looks itself up there
+    sys.modules[module_name] = module  # where a dataclass in the file looks up its module
     try:
         source.loader.exec_module(module)
     except Exception as error:

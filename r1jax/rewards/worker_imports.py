@@ -1,4 +1,4 @@
-"""What the fork server of `r1jax.rewards.workers` imports, and nobody else: its workers begin with all of it."""
+"""Imports of the fork server of `r1jax.rewards.workers`, with which each forked worker starts."""
 
 import reasoning_gym  # noqa: F401
 

@@ -1,7 +1,7 @@
-"""What the fork server of `r1jax.rewards.workers` imports where languages are to be told apart.
+"""Imports of the fork server where workers identify languages: `worker_imports`, and the loaded language models.
 
-The models that do it take a second to read and 100 MB each. A worker that read them itself would lose its pool's
-patience, be replaced, and leave the next one to read them again.
+Each model takes a second to read and 100 MB. A worker that read them itself would be demoted and replaced by another
+one, which would have to read them again.
 """
 
 import r1jax.rewards.worker_imports  # noqa: F401

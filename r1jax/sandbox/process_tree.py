@@ -59,5 +59,5 @@ def kill_descendants(pid: int, excluded: Collection[int] = ()) -> None:
             return
         for child in pids:
             with contextlib.suppress(OSError):
-                os.kill_descendants(child, signal.SIGKILL)
+                os.kill(child, signal.SIGKILL)
         time.sleep(0.001)

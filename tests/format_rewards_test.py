@@ -1,4 +1,4 @@
-"""The form of a response: tags, length, repetitions."""
+"""Format rewards: response format, length penalty, repetition penalty."""
 
 import dataclasses
 import json
@@ -188,7 +188,7 @@ def test_a_loop_of_any_period_is_penalised_by_the_formula(period: int) -> None:
     assert repetition_penalty(looped, 20) == pytest.approx(period / (total - 19) - 1)
 
 
-def test_a_penalty_worked_out_by_hand() -> None:
+def test_repetition_penalties_computed_by_hand() -> None:
     assert repetition_penalty("a b a b a", 2) == pytest.approx(2 / 4 - 1)  # ab ba ab ba
     assert repetition_penalty("a b c d e", 2) == 0.0
     assert repetition_penalty("the the the the", 1) == pytest.approx(1 / 4 - 1)
@@ -204,7 +204,7 @@ LOOPS = (
 
 
 @pytest.mark.parametrize("piece", LOOPS)
-def test_whatever_is_looped_for_long_scores_near_minus_1(piece: str) -> None:
+def test_any_long_loop_scores_near_minus_1(piece: str) -> None:
     assert repetition_penalty(piece * (30_000 // len(piece)), 20) < -0.95
 
 
@@ -222,7 +222,7 @@ def test_short_texts_tables_and_lists_cost_nothing(text: str) -> None:
     assert repetition_penalty(text, 20) == 0.0
 
 
-def test_a_paragraph_said_three_times_costs_its_share() -> None:
+def test_a_paragraph_repeated_three_times_costs_its_share() -> None:
     paragraph = " ".join(f"word{index}" for index in range(200))
     assert repetition_penalty("\n\n".join([paragraph] * 3), 20) == pytest.approx(200 / 581 - 1)
 
