@@ -2,8 +2,9 @@
 # Runs r1jax on this machine, in an environment of its own that is made on first use and kept up to date.
 #
 #   ./launch_local.sh                    R1-Zero at mini size on the CPU, from nothing to runs/zero-mini/report.html
-#   ./launch_local.sh --config.seed=1    the same with options of r1jax.train; --config and --workdir replace the defaults
-#   ./launch_local.sh pytest -k grpo     any command, in that environment and in the repository's root
+#   ./launch_local.sh --config.seed=1    the same with options of `r1jax train`; --config and --workdir replace the defaults
+#   ./launch_local.sh r1jax --help       the commands of r1jax
+#   ./launch_local.sh pytest -k grpo     any other command, in that environment and in the repository's root
 #   ./launch_local.sh --help             prints this
 #
 #   R1JAX_VENV       where the environment lives; default: .venv in the repository
@@ -27,12 +28,12 @@ case ${1:-} in
   --*)
     if ! has_option --config "$@"; then
       has_option --workdir "$@" || set -- --workdir=runs/zero-mini "$@"
-      set -- --config=configs/zero.py:mini "$@"
+      set -- --config=zero:mini "$@"
     fi
-    set -- python -m r1jax.train "$@" ;;
-  -*) fail "no option $1; options of r1jax.train begin with --, and --help says more" ;;
+    set -- r1jax train "$@" ;;
+  -*) fail "no option $1; options of r1jax train begin with --, and --help says more" ;;
 esac
-[[ $# -gt 0 ]] || set -- python -m r1jax.train --config=configs/zero.py:mini --workdir=runs/zero-mini
+[[ $# -gt 0 ]] || set -- r1jax train --config=zero:mini --workdir=runs/zero-mini
 
 venv=${R1JAX_VENV:-$(dirname "${BASH_SOURCE[0]}")/.venv}
 mkdir -p "$(dirname "$venv")"
@@ -112,8 +113,8 @@ if ! is_current; then
   exec 9>&-  # or the command below would hold the lock for as long as it runs
 fi
 
-# On a CPU, one device a core (a power of two, so that batches divide; at most 8): element-wise work runs on one core a
-# device, and two devices on two cores measured a third faster than one. The tests choose their own number.
+# On a CPU, one device a core, as r1jax/cpu_devices.py says; here for commands that are not of r1jax. The tests choose
+# their own number.
 chooses_devices=$runs_tests
 [[ ${XLA_FLAGS:-} != *xla_force_host_platform_device_count* ]] || chooses_devices=yes
 if [[ $JAX_PLATFORMS == cpu && $chooses_devices == no ]]; then

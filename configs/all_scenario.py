@@ -1,13 +1,13 @@
 """RL for all scenarios: reasoning by rules, open requests by reward models, temperature 0.7 (section 2.3.4).
 
-    python -m r1jax.train --config=configs/all_scenario.py:mini --workdir=runs/r1/seed0/r1
+    r1jax train --config=all_scenario:mini --workdir=runs/r1/seed0/r1
 
 mini: the last RL stage of `experiments/r1.sh`, which makes its inputs: the fine-tuned model, both reward models, and
 the mini world's problems and requests in one file. Time and results: experiments/r1_mini.md. Three in four groups have
 no signal, because the fine-tuned model is confident. The learning rate is below R1-Zero's: Adam's steps do not shrink
 with the gradient (experiments/config_runs.md has two rates).
 
-    python -m r1jax.train --config=configs/all_scenario.py:paper --workdir=runs/r1 --config.base=runs/sft/model \\
+    r1jax train --config=all_scenario:paper --workdir=runs/r1 --config.base=runs/sft/model \\
         --config.data.path=mixed.jsonl
 
 paper: the paper's hyper-parameters (learning rate 3e-6, 1,700 updates in 107 rollouts of 16, preference rewards in the

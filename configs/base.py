@@ -1,6 +1,6 @@
 """Pretraining of the base models that R1-Zero starts from: next-token prediction on the mini world's documents.
 
-    python -m r1jax.train --config=configs/base.py:mini --workdir=runs/base
+    r1jax train --config=base:mini --workdir=runs/base
 
 Times and results: experiments/config_runs.md.
 
@@ -14,14 +14,14 @@ prompt, half of them complete. The result ships with r1jax, so `configs/zero.py:
 documents have changed, and with them its key. To ship another, copy runs/base-KEY/model, which a mini run makes, to
 r1jax/shipped_models/base-KEY.
 
-world: goes on from mini; the base of the whole recipe, whose questions `python -m r1jax.tools.write_miniworld` writes.
+world: goes on from mini; the base of the whole recipe, whose questions `r1jax write-miniworld` writes.
 Its documents (`r1jax.data.miniworld.authors`) are problems in English and in Chinese, and requests: greetings,
 questions about itself, translations, facts, lines to write, advice, and secrets to be declined. The careful authors of
 solutions are the most accurate, and two in three of them change language within a thought; a tenth of the whole R1-Zero
 prompts are obeyed. It has hardly learnt requests: fine-tuning teaches them. It ships too.
 
-    python -m r1jax.train --config=configs/base.py:student_qwen2 --workdir=runs/student-qwen2
-    python -m r1jax.train --config=configs/base.py:student_llama --workdir=runs/student-llama
+    r1jax train --config=base:student_qwen2 --workdir=runs/student-qwen2
+    r1jax train --config=base:student_llama --workdir=runs/student-llama
 
 student_qwen2, student_llama: the students of configs/distill.py, in Qwen2's architecture (biases on queries, keys and
 values; tied embeddings, as in its small sizes) and in Llama's (no biases, untied embeddings), from random weights with

@@ -1,17 +1,17 @@
 """Cold start: readable long chains of thought, collected into one file for fine-tuning (section 2.3.1).
 
-    python -m r1jax.train --config=configs/coldstart.py:mini --workdir=runs/r1/seed0/coldstart
+    r1jax train --config=coldstart:mini --workdir=runs/r1/seed0/coldstart
 
 mini: a stage of `experiments/r1.sh`: the mini world's shipped base, prompted with examples and directly, and R1-Zero's
 responses from its training (runs/r1/seed0/zero), rewritten by rule; questions of runs/r1/seed0/world. What was kept and
 dropped: experiments/r1_mini.md; all seeds' counts: experiments/config_runs.md.
 
-    python -m r1jax.train --config=configs/coldstart.py:longcot --workdir=runs/longcot --config.data=/path/to/data
+    r1jax train --config=coldstart:longcot --workdir=runs/longcot --config.data=/path/to/data
 
 longcot: existing chains of thought, in four files below --config.data; others by --config.files="('a.jsonl',)". Needs
 no model and no accelerator. What was kept and dropped: experiments/config_runs.md.
 
-    python -m r1jax.train --config=configs/coldstart.py:endpoint --workdir=runs/coldstart \\
+    r1jax train --config=coldstart:endpoint --workdir=runs/coldstart \\
         --config.questions.path=questions.jsonl --config.endpoint.base_url=https://api.deepseek.com/v1 \\
         --config.endpoint.model=deepseek-chat
 
@@ -21,7 +21,7 @@ none. With --config.endpoint.price_per_million_input=... and ..._output=... the 
 tokens are counted in any case. --config.endpoint.requests_per_minute=60 keeps to a server's limit. The same command,
 started again, requests only the samples that are missing.
 
-    python -m r1jax.train --config=configs/coldstart.py:rewrite --workdir=runs/rewrite --config.zero.record=runs/zero \\
+    r1jax train --config=coldstart:rewrite --workdir=runs/rewrite --config.zero.record=runs/zero \\
         --config.endpoint.base_url=... --config.endpoint.model=...
 
 rewrite: R1-Zero's responses of the run at runs/zero, rewritten by such a teacher.

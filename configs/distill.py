@@ -1,13 +1,13 @@
 """Distillation: smaller students, fine-tuned on the teacher's samples without RL (section 2.4).
 
-    python -m r1jax.train --config=configs/distill.py:mini_qwen2 --workdir=runs/distill-qwen2
-    python -m r1jax.train --config=configs/distill.py:mini_llama --workdir=runs/distill-llama
+    r1jax train --config=distill:mini_qwen2 --workdir=runs/distill-qwen2
+    r1jax train --config=distill:mini_llama --workdir=runs/distill-llama
 
 mini_qwen2, mini_llama: the students of configs/base.py on the files of configs/sft.py:recipe, six epochs: the mini
 world has a two-hundredth of the paper's samples. Time and results, beside the same students by RL alone:
 experiments/r1_mini.md.
 
-    python -m r1jax.train --config=configs/distill.py:qwen2_5_7b --workdir=runs/distill-7b \\
+    r1jax train --config=distill:qwen2_5_7b --workdir=runs/distill-7b \\
         --config.base=/path/to/Qwen2.5-Math-7B --config.data.path=samples.jsonl
 
 qwen2_5_1_5b, qwen2_5_7b, qwen2_5_14b, qwen2_5_32b, llama3_1_8b, llama3_3_70b: the paper's six, with its learning rates,
@@ -17,8 +17,8 @@ here they are packed, as DeepSeek-V3's were (arXiv 2412.19437, section 5.1), and
 accelerators of 80 GB (16 bytes a parameter sharded over all of them, and a row's activations whole on each): 8 up to
 14B, 16 for 32B, 64 for 70B; other numbers need another config.microbatches. Not run.
 
-    python -m r1jax.train --config=configs/distill.py:mini_teach --workdir=runs/teach --config.base=runs/TEACHER/model
-    python -m r1jax.train --config=configs/distill.py:mini_qwen2 --workdir=runs/distill-logits \\
+    r1jax train --config=distill:mini_teach --workdir=runs/teach --config.base=runs/TEACHER/model
+    r1jax train --config=distill:mini_qwen2 --workdir=runs/distill-logits \\
         --config.soft_targets=runs/teach
 
 mini_teach: an addition to the paper. The teacher reads the same files and stores its 32 most likely tokens for each

@@ -1,6 +1,6 @@
 """Evaluation in the paper's protocol: temperature 0.6, top-p 0.95, at most 32,768 tokens, zero-shot.
 
-    python -m r1jax.train --config=configs/evaluate.py:gsm8k,math500 --workdir=results/my-model \\
+    r1jax train --config=evaluate:gsm8k,math500 --workdir=results/my-model \\
         --config.model=/path/to/model --config.data=/path/to/data
 
 The names after the colon are benchmarks (files of `r1jax/benchmarks/sets`), or groups of them: maths, code, knowledge,
@@ -18,14 +18,14 @@ A model behind a server that speaks OpenAI's protocol:
 The judged benchmarks need a judge: --config.judge.base_url=..., --config.judge.model=... A quick look at a small model:
 --config.questions=100 --config.samples=4 --config.sampling.max_new_tokens=512.
 
-    python -m r1jax.train --config=configs/evaluate.py:mini --workdir=results/mini
+    r1jax train --config=evaluate:mini --workdir=results/mini
 
 mini: the shipped base on the three tasks of `configs/zero.py:mini`, 100 questions of each, 64 samples; needs no data.
 Time and results: experiments/config_runs.md.
 
 world: a model of `experiments/r1.sh` on the mini world's held-out problems and requests (config.data=.../world).
 
-Then `python -m r1jax.report results/*` makes the tables and plots of all models together.
+Then `r1jax report results/*` makes the tables and plots of all models together.
 """
 
 import functools

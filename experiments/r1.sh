@@ -58,15 +58,15 @@ note_seconds() { echo $(($(cat "$file.part" 2>/dev/null || echo 0) + SECONDS - b
 train() {
   local name=$1 kind=$2 label=$3 config=$4 start=$5
   shift 5
-  list "$name" "$kind" "$label" "$name" "configs/$config" "$start"
-  stage "$name" python -m r1jax.train --config="configs/$config" --workdir="$R/$name" --config.seed="$seed" "$@"
+  list "$name" "$kind" "$label" "$name" "$config" "$start"
+  stage "$name" r1jax train --config="$config" --workdir="$R/$name" --config.seed="$seed" "$@"
 }
 # measure NAME LABEL MODEL [settings]: the model of the run NAME on the held-out problems and requests.
 measure() {
   local name=$1 label=$2 model=$3
   shift 3
-  list "eval-$name" evaluation "$label" "eval/$name" configs/evaluate.py:world "$name"
-  stage "eval-$name" python -m r1jax.train --config=configs/evaluate.py:world --workdir="$R/eval/$name" \
+  list "eval-$name" evaluation "$label" "eval/$name" evaluate:world "$name"
+  stage "eval-$name" r1jax train --config=evaluate:world --workdir="$R/eval/$name" \
     --config.label="$name" --config.model="$model" --config.data="$R/world" --config.seed="$seed" "$@"
 }
 as_zero=(--config.template=r1_zero --config.marker=)
@@ -77,39 +77,39 @@ recipe() {
   list base base "The mini world's base" "" "$base" ""
   list student_qwen2 student "Qwen2's architecture" "" "$qwen2" ""
   list student_llama student "Llama's architecture" "" "$llama" ""
-  stage world python -m r1jax.tools.write_miniworld "$R/world" --seed "$seed" --marker "=="
+  stage world r1jax write-miniworld "$R/world" --seed "$seed" --marker "=="
 
   # R1-Zero: RL from the base, by rules alone.
-  train zero rl "R1-Zero: RL from the base" zero.py:world base --config.base="$base" \
+  train zero rl "R1-Zero: RL from the base" zero:world base --config.base="$base" \
     --config.data.path="$R/world/reasoning.jsonl"
   # And, for comparison, with the language reward.
-  train zero_language rl "Control: R1-Zero with the language reward" zero.py:world base --config.base="$base" \
+  train zero_language rl "Control: R1-Zero with the language reward" zero:world base --config.base="$base" \
     --config.data.path="$R/world/reasoning.jsonl" --config.rewards.language=1
 
   # Cold start: readable thoughts collected in four ways, and the base fine-tuned on them.
-  train coldstart cold_start "Cold start: thoughts collected" coldstart.py:mini base --config.model="$base" \
+  train coldstart cold_start "Cold start: thoughts collected" coldstart:mini base --config.model="$base" \
     --config.zero.record="$R/zero" --config.questions.path="$R/world/reasoning.jsonl"
-  train coldstart_sft sft "Cold start: fine-tuning" sft.py:coldstart base --config.base="$base" \
+  train coldstart_sft sft "Cold start: fine-tuning" sft:coldstart base --config.base="$base" \
     --config.data.path="$R/coldstart/samples.jsonl"
 
   # Reasoning RL, with the language reward; and without it, for comparison.
-  train reasoning rl "Reasoning RL" reasoning.py:mini coldstart_sft --config.base="$R/coldstart_sft/model" \
+  train reasoning rl "Reasoning RL" reasoning:mini coldstart_sft --config.base="$R/coldstart_sft/model" \
     --config.data.path="$R/world/reasoning.jsonl"
-  train reasoning_free rl "Control: reasoning RL without the language reward" reasoning.py:mini coldstart_sft \
+  train reasoning_free rl "Control: reasoning RL without the language reward" reasoning:mini coldstart_sft \
     --config.base="$R/coldstart_sft/model" --config.data.path="$R/world/reasoning.jsonl" --config.rewards.language=0
 
   # Rejection sampling from it, and SFT of the base on what was kept and on general data.
-  train rejection rejection "Rejection sampling" rejection.py:mini reasoning --config.model="$R/reasoning/model" \
+  train rejection rejection "Rejection sampling" rejection:mini reasoning --config.model="$R/reasoning/model" \
     --config.data.path="$R/world/reasoning.jsonl"
-  train sft sft "SFT of the base" sft.py:recipe base --config.base="$base" \
+  train sft sft "SFT of the base" sft:recipe base --config.base="$base" \
     --config.data.paths="('$samples', '$general', '$general', '$general')"
 
   # Reward models, and RL for all scenarios.
-  train helpfulness reward_model "Reward model: helpfulness" preference.py:mini_helpfulness base \
+  train helpfulness reward_model "Reward model: helpfulness" preference:mini_helpfulness base \
     --config.base="$base" --config.data.path="$R/world/helpfulness.jsonl"
-  train harmlessness reward_model "Reward model: harmlessness" preference.py:mini_harmlessness base \
+  train harmlessness reward_model "Reward model: harmlessness" preference:mini_harmlessness base \
     --config.base="$base" --config.data.path="$R/world/harmlessness.jsonl"
-  train r1 all_scenario_rl "RL for all scenarios" all_scenario.py:mini sft --config.base="$R/sft/model" \
+  train r1 all_scenario_rl "RL for all scenarios" all_scenario:mini sft --config.base="$R/sft/model" \
     --config.data.path="$R/world/mixed.jsonl" --config.rewards.models.0.path="$R/helpfulness/model" \
     --config.rewards.models.1.path="$R/harmlessness/model"
 
@@ -117,9 +117,9 @@ recipe() {
   for student in qwen2 llama; do
     local architecture="Qwen2's architecture"
     [[ $student == qwen2 ]] || architecture="Llama's architecture"
-    train distill_$student distillation "Distillation into $architecture" distill.py:mini_$student student_$student \
+    train distill_$student distillation "Distillation into $architecture" distill:mini_$student student_$student \
       --config.base="${!student}" --config.data.paths="('$samples', '$general')"
-    train rl_$student student_rl "The same student by RL alone" zero.py:world student_$student \
+    train rl_$student student_rl "The same student by RL alone" zero:world student_$student \
       --config.base="${!student}" --config.data.path="$R/world/reasoning.jsonl" --config.num_steps=20
   done
 
@@ -151,4 +151,4 @@ for seed in ${SEEDS:-0}; do
 done
 
 # shellcheck disable=SC2086 # one folder a seed
-python -m r1jax.report.recipe $(printf "$root/seed%s " ${SEEDS:-0}) --out "$root"
+r1jax report $(printf "$root/seed%s " ${SEEDS:-0}) --out "$root"

@@ -1,6 +1,6 @@
 """A model's figures on the mini world's held-out problems and requests, by language and by kind.
 
-    python -m r1jax.tools.write_miniworld runs/world
+    r1jax write-miniworld runs/world
     python experiments/world.py runs/world MODEL [--template r1_zero] [--marker MARK] [--samples 4] [--show 2]
 
 Problems are asked 4 times each at temperature 1, as in training, so that a model's habits show and not its best guess.

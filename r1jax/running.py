@@ -47,7 +47,7 @@ def run(cfg: Any, workdir: pathlib.Path) -> None:
             run_stage(cfg, workdir, mesh)
         if trains and jax.process_index() == 0:
             write_report(workdir)
-    processes.leave()
+    processes.finish()
 
 
 def run_stage(cfg: Any, workdir: pathlib.Path, mesh: Mesh) -> None:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from r1jax.tools import audit_cases
-from r1jax.tools.audit_cases import countdown_perturbations
-from r1jax.tools.audit_maths import maths_perturbations, number
+from r1jax.audit import cases as audit_cases
+from r1jax.audit.cases import countdown_perturbations
+from r1jax.audit.maths_cases import maths_perturbations, number
 
 SETTINGS = settings(derandomize=True, max_examples=100, deadline=None)
 

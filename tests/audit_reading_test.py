@@ -7,10 +7,10 @@ import pathlib
 import planted
 import pytest
 
+from r1jax.audit.cases import prepare
+from r1jax.audit.reading import compare
 from r1jax.graders.math import math_grader
 from r1jax.tools import audit
-from r1jax.tools.audit_cases import prepare
-from r1jax.tools.audit_reading import compare
 
 MISREAD = pathlib.Path(__file__).with_name("misread_references.jsonl")
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from tiny_run import BASE, ZERO, write_config
 
-from r1jax import config, train
+from r1jax import config
 from r1jax.data.miniworld import documents
 from r1jax.stages import table
+from r1jax.tools import train
 
 NAN, INFINITY = float("nan"), float("inf")
 # Fields without bounds but for being finite, and why.

@@ -1,4 +1,4 @@
-"""python -m r1jax.tools.convert: both ways, exactly, whole or not at all."""
+"""Command r1jax convert: both ways, exactly, whole or not at all."""
 
 import json
 

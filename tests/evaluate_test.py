@@ -8,10 +8,10 @@ import threading
 
 import pytest
 
-from r1jax import train
 from r1jax.evaluation.evaluate import samples_for
 from r1jax.graders import grader_table
 from r1jax.inference import sampler
+from r1jax.tools import train
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGE = ROOT / "configs" / "evaluate.py"

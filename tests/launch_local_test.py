@@ -38,7 +38,7 @@ match sys.argv[1:]:
         shutil.rmtree(path, ignore_errors=True)
         os.makedirs(f"{path}/bin")
         open(f"{path}/pyvenv.cfg", "w").close()
-        for name in ("python", "show"):
+        for name in ("python", "show", "r1jax"):
             shutil.copy(me, f"{path}/bin/{name}")
             shutil.copy(me + ".kind", f"{path}/bin/{name}.kind")
         note("made", os.path.basename(me))
@@ -143,11 +143,11 @@ def test_a_python_without_venv_names_the_package_to_install(machine: Machine):
 
 
 def test_without_arguments_it_trains_the_mini_config(machine: Machine):
-    words = ["python", "-m", "r1jax.train", "--config=configs/zero.py:mini", "--workdir=runs/zero-mini"]
+    words = ["r1jax", "train", "--config=zero:mini", "--workdir=runs/zero-mini"]
     assert machine.shown()["argv"] == words
 
 
-TRAIN, CONFIG, WORKDIR = ["python", "-m", "r1jax.train"], "--config=configs/zero.py:mini", "--workdir=runs/zero-mini"
+TRAIN, CONFIG, WORKDIR = ["r1jax", "train"], "--config=zero:mini", "--workdir=runs/zero-mini"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ TRAIN, CONFIG, WORKDIR = ["python", "-m", "r1jax.train"], "--config=configs/zero
         (["--workdir", "runs/x", "--config", "c.py"], ["--workdir", "runs/x", "--config", "c.py"]),
         (["--config.seed=1"], [CONFIG, WORKDIR, "--config.seed=1"]),
         (["--workdir=runs/x"], [CONFIG, "--workdir=runs/x"]),
-        (["--config=configs/sft.py:mini"], ["--config=configs/sft.py:mini"]),  # r1jax.train asks for its workdir
+        (["--config=sft:mini"], ["--config=sft:mini"]),  # r1jax train asks for its workdir
     ],
 )
 def test_trap52_options_go_to_the_training_command(machine: Machine, args: list[str], words: list[str]):

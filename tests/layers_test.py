@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "sandbox": ("config",),
     "graders": ("config", "io", "text", "data.types", "sandbox"),
     "rewards": ("config", "text", "data.types", "sandbox", "graders"),
+    "audit": ("config", "io", "text", "data", "sandbox", "graders", "rewards"),
     "benchmarks": ("config", "io", "text", "data.types", "graders"),
     "evaluation": (
         "config",
@@ -70,7 +71,7 @@ JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "chex")
 
 
 def room(module: str) -> str:
-    """`r1jax.data.types` -> `data`; `r1jax.train` -> `roof`, `r1jax` itself -> ``."""
+    """`r1jax.data.types` -> `data`; `r1jax.cli` -> `roof`, `r1jax` itself -> ``."""
     name = module.removeprefix("r1jax").lstrip(".").split(".")[0]
     return name if name in MAY_IMPORT or not name else "roof"
 

@@ -15,9 +15,10 @@ from handmade import DEEPSEEK, tensors, write_folder
 from tiny_run import BASE, SFT, ZERO, merged, rows, timeless, write_config
 from xla_flags import xla_flags
 
-from r1jax import running, train
+from r1jax import running
 from r1jax.core.sharding import MeshConfig, make_mesh
 from r1jax.models.io import load_model, read_hf_config
+from r1jax.tools import train
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RL = merged(
@@ -80,7 +81,7 @@ def runs(tmp_path_factory) -> tuple[pathlib.Path, pathlib.Path]:
     folder = tmp_path_factory.mktemp("multiprocess")
     base = write_config(folder / "base.py", merged(BASE, mesh={"data": 8}))
     spec = write_config(folder / "zero.py", merged(RL, base=base))
-    together(["-m", "r1jax.train", f"--config={spec}", f"--workdir={folder / 'two'}"])
+    together(["-m", "r1jax", "train", f"--config={spec}", f"--workdir={folder / 'two'}"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "keep_compiled", lambda folder: None)  # this process is set up
         assert train.main([f"--config={spec}", f"--workdir={folder / 'one'}"]) == 0
@@ -117,7 +118,7 @@ def test_trap82_what_process_0_alone_finds_wrong_ends_both_in_one_line(runs) -> 
     """A custom reward's file, which only process 0 opens: the other one waited for it for five minutes."""
     spec, workdir = runs[0].parent / "zero.py", runs[0].parent / "typo"
     reward = "--config.rewards.custom=[{'function': 'nowhere.py:reward', 'weight': 1.0}]"
-    statuses, outputs = both(["-m", "r1jax.train", f"--config={spec}", f"--workdir={workdir}", reward])
+    statuses, outputs = both(["-m", "r1jax", "train", f"--config={spec}", f"--workdir={workdir}", reward])
     assert statuses == [2, 2], "\n".join(outputs)
     last = [output.splitlines()[-1] for output in outputs]
     assert last[0].startswith("error: the reward custom/reward") and "no file" in last[0]
@@ -131,7 +132,8 @@ def test_trap82_a_save_that_fails_in_one_process_ends_both(runs) -> None:
     spec, workdir = runs[0].parent / "base.py", runs[0].parent / "full"
     command = [
         "-m",
-        "r1jax.train",
+        "r1jax",
+        "train",
         f"--config={spec}",
         f"--workdir={workdir}",
         "--config.num_steps=300",
@@ -162,7 +164,7 @@ def test_two_processes_read_a_hugging_face_folder_and_train_as_one(tmp_path, tok
             compute={"dtype": "float32"},
         ),
     )
-    together(["-m", "r1jax.train", f"--config={spec}", f"--workdir={tmp_path / 'two'}"])
+    together(["-m", "r1jax", "train", f"--config={spec}", f"--workdir={tmp_path / 'two'}"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "keep_compiled", lambda folder: None)
         assert train.main([f"--config={spec}", f"--workdir={tmp_path / 'one'}"]) == 0
@@ -186,7 +188,7 @@ def test_trap35_two_processes_that_check_a_share_each_find_the_same_damage(runs,
         content = path.read_bytes()
         spec = runs[1].parent / "zero.py"
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-        statuses, outputs = both(["-m", "r1jax.train", f"--config={spec}", f"--workdir={workdir}"])
+        statuses, outputs = both(["-m", "r1jax", "train", f"--config={spec}", f"--workdir={workdir}"])
         assert statuses == [2, 2], outputs
         name = path.relative_to(workdir / "checkpoints/1").as_posix()
         assert "all states in" in outputs[0] and f"{name} is not as it was written" in outputs[0]

@@ -6,12 +6,13 @@ import pathlib
 import pytest
 from tiny_run import SFT, ZERO, merged, rows, write_config
 
-from r1jax import config, train
+from r1jax import config
 from r1jax.data.preference_pairs import Input, PreferenceDataConfig, Preferences
 from r1jax.data.sft import InstructionConfig, Instructions
 from r1jax.data.tasks import DataConfig, Questions
 from r1jax.models.io import is_model, save_model
 from r1jax.report.run import load_run
+from r1jax.tools import train
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 QUESTION = {"prompt": "What is 2 + 2?", "answer": "4"}

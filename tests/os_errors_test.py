@@ -7,9 +7,9 @@ import pathlib
 import pytest
 from tiny_run import SFT, merged, write_config
 
-from r1jax import config, train
+from r1jax import config
 from r1jax.core import processes
-from r1jax.report import __main__ as report
+from r1jax.tools import report, train
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 

@@ -12,12 +12,13 @@ import time
 import pytest
 from tiny_run import BASE, merged, write_config
 
-from r1jax import running, train
+from r1jax import running
 from r1jax.config import ConfigError
 from r1jax.io import ownership
 from r1jax.io.ownership import FILE, owned
 from r1jax.stages import base_keys, bases
 from r1jax.stages.workdir import claim
+from r1jax.tools import train
 
 ELSEWHERE = {"pid": 7, "host": "other", "machine": "another boot", "since": "2026-01-01T00:00:00+00:00"}
 

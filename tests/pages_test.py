@@ -7,7 +7,7 @@ import pathlib
 import pytest
 from handmade import read_folder, shapes
 
-from r1jax import config, train
+from r1jax import config
 from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES
 from r1jax.data.tasks import Questions
@@ -16,7 +16,7 @@ from r1jax.models.io import save_model
 from r1jax.models.transformer import param_specs
 from r1jax.stages import base_keys
 from r1jax.stages.rl import RLConfig
-from r1jax.tools import convert
+from r1jax.tools import convert, train
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STUDENTS = {  # the paper's learning rates

@@ -46,13 +46,13 @@ def run():
         if index == case:
             threading.Thread(target=time.sleep, args=(600,)).start()  # as a failed save leaves behind
             raise ConfigError("no file nowhere.py")
-        stopping.asked() if case == "1" else processes.meet()
+        stopping.asked() if case == "1" else processes.barrier()
 
 def together():
     try:
         run()
     except BaseException as error:
-        processes.announce(error)
+        processes.report_error(error)
         raise
 
 processes.run_to_exit(lambda: config.exit_status(together))

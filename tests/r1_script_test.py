@@ -7,11 +7,11 @@ import subprocess
 
 import pytest
 
-from r1jax import train
+from r1jax.tools import train
 
 ROOT = pathlib.Path(__file__).parent.parent
 # Notes each call, and fails the stage that a file names.
-PYTHON = """#!/usr/bin/env bash
+R1JAX = """#!/usr/bin/env bash
 echo "$*" >>"$CALLS"
 [[ -z ${FAIL:-} || "$*" != *"--workdir=$FOLDER/$FAIL "* ]] || exit 3
 """
@@ -19,10 +19,10 @@ echo "$*" >>"$CALLS"
 
 @pytest.fixture
 def r1(tmp_path):
-    """Runs the script with a python that only notes its calls."""
+    """Runs the script with an r1jax that only notes its calls."""
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").write_text(PYTHON)
-    (tmp_path / "bin" / "python").chmod(0o755)
+    (tmp_path / "bin" / "r1jax").write_text(R1JAX)
+    (tmp_path / "bin" / "r1jax").chmod(0o755)
     folder = tmp_path / "runs"
 
     def run(*arguments: str, **env: str) -> tuple[int, list[str]]:
@@ -48,7 +48,7 @@ def stages(calls: list[str]) -> list[str]:
 
 def test_the_papers_stages_in_the_papers_order_and_one_report(r1):
     status, calls = r1()
-    assert status == 0 and "r1jax.tools.write_miniworld" in calls[0] and "r1jax.report.recipe" in calls[-1]
+    assert status == 0 and calls[0].startswith("write-miniworld ") and calls[-1].startswith("report ")
     trained = [name for name in stages(calls) if not name.startswith("eval/")]
     assert trained == [
         "zero",
@@ -86,7 +86,7 @@ def test_every_command_of_it_is_a_config_that_can_be_read(r1, monkeypatch):
     monkeypatch.chdir(ROOT)
     _, calls = r1()
     for call in calls:
-        if "r1jax.train" not in call:
+        if not call.startswith("train "):
             continue
         page, *overrides = [word for word in call.split(" --") if word.startswith("config")]
         settings = [word.strip().removeprefix("config.").strip("'") for word in overrides]

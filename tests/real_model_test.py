@@ -8,9 +8,8 @@ import pytest
 import tiny_bpe
 from tiny_run import SFT, ZERO, merged, rows, write_config
 
-from r1jax import train
 from r1jax.models.io import read_hf_config
-from r1jax.tools import convert
+from r1jax.tools import convert, train
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -46,7 +45,7 @@ def test_r1_zero_runs_on_a_downloaded_folder_and_its_export_gives_transformers_t
     import torch
     import transformers
 
-    from r1jax.tools.parity import Ours, relative, their_logits
+    from r1jax.tools.transformers_comparison import Ours, relative, their_logits
 
     spec = write_config(tmp_path / "zero.py", merged(ZERO, base="", num_steps=1, data__chat=True, evaluation__every=0))
     assert train.main([f"--config={spec}", f"--workdir={tmp_path / 'run'}", f"--config.base={downloaded}"]) == 0

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from r1jax.report import __main__ as entry
 from r1jax.report.results import load, published, tables
 from r1jax.report.results_page import write_results
+from r1jax.tools import report as entry
 
 
 def figure(value, stderr=0.02, unit="%"):
@@ -179,11 +179,13 @@ def test_what_cannot_be_reported_is_an_error_or_named(two, tmp_path):
 
 
 def test_the_command(two):
-    done = subprocess.run([sys.executable, "-m", "r1jax.report", *map(str, two)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "r1jax", "report", *map(str, two)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "DeepSeek-R1 (published)" in " ".join(done.stdout.split()) or "published" in done.stdout
     assert (two[0] / "results.html").exists()
-    wrong = subprocess.run([sys.executable, "-m", "r1jax.report", str(two[0].parent)], capture_output=True, text=True)
+    wrong = subprocess.run(
+        [sys.executable, "-m", "r1jax", "report", str(two[0].parent)], capture_output=True, text=True
+    )
     assert wrong.returncode == 2 and wrong.stderr.startswith("error: ")
 
 

@@ -36,7 +36,8 @@ def start(spec: str, workdir: pathlib.Path, *overrides: str) -> subprocess.Popen
     command = [
         sys.executable,
         "-m",
-        "r1jax.train",
+        "r1jax",
+        "train",
         f"--config={spec}",
         f"--workdir={workdir}",
         *(f"--config.{each}" for each in overrides),

@@ -20,11 +20,11 @@ import time
 import pytest
 from jobs import until
 
-from r1jax.sandbox import __main__ as command
 from r1jax.sandbox import bubblewrap
 from r1jax.sandbox import runner as sandbox
 from r1jax.sandbox.config import CodeConfig
 from r1jax.sandbox.runner import PYTHON, SandboxError
+from r1jax.tools import sandbox as command
 
 CFG = CodeConfig(time_s=30.0, memory_mb=256, output_mb=1, disk_mb=16)
 UNSAFE = dataclasses.replace(CFG, run_untrusted_code_without_a_sandbox=True)

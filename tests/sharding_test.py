@@ -51,7 +51,7 @@ def test_trap52_a_platform_that_is_not_there_is_one_error_that_names_it(monkeypa
 
 
 def test_trap52_a_stage_on_a_platform_that_is_not_there_ends_in_one_line(tmp_path):
-    command = [sys.executable, "-m", "r1jax.train", "--config=configs/zero.py:mini", f"--workdir={tmp_path / 'run'}"]
+    command = [sys.executable, "-m", "r1jax", "train", "--config=configs/zero.py:mini", f"--workdir={tmp_path / 'run'}"]
     root = pathlib.Path(__file__).resolve().parent.parent
     env = os.environ | {"JAX_PLATFORMS": "nosuch"}
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True)

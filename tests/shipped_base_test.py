@@ -6,9 +6,8 @@ import pathlib
 
 import pytest
 
-from r1jax import train
 from r1jax.stages import bases, supervised
-from r1jax.tools import write_miniworld
+from r1jax.tools import train, write_miniworld
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -31,7 +31,7 @@ HEAVY = {
 def test_trap54_an_error_in_a_config_is_said_before_anything_heavy_is_loaded(tmp_path):
     code = f"""
 import json, sys
-from r1jax import train
+from r1jax.tools import train
 status = train.main(["--config=configs/zero.py:mini", "--workdir={tmp_path / "run"}", "--config.nosuch=1"])
 print(json.dumps([status, sorted({{name.partition(".")[0] for name in sys.modules}})]))
 """

@@ -10,17 +10,19 @@ import pytest
 from handmade import DEEPSEEK, tensors, write_folder
 from tiny_run import BASE, SFT, ZERO, merged, rows, timeless, write_config
 
-from r1jax import config, train
+from r1jax import config
 from r1jax.core.sharding import MeshConfig, make_mesh
 from r1jax.data.batching import pack
 from r1jax.data.miniworld.documents import document
 from r1jax.data.sft import Instructions
 from r1jax.data.tasks import is_held_out
 from r1jax.models.io import is_model, load_model
-from r1jax.stages import base_keys, supervised
+from r1jax.stages import base_keys
 from r1jax.stages.supervised import Batches, SupervisedConfig
 from r1jax.text import prompt_form
 from r1jax.text.prompt_form import PromptForm
+from r1jax.tools import train
+from r1jax.training import loop
 from r1jax.training.state import OptimizerConfig, learning_rate
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -72,7 +74,7 @@ def test_a_model_is_fine_tuned_from_its_base_and_its_loss_falls(finished):
 
 def test_trap33_stopped_between_and_resumed_it_is_the_same_run(finished, spec, monkeypatch):
     workdir = finished.parent / "resumed"
-    write = supervised.MetricsWriter.write
+    write = loop.MetricsWriter.write
 
     def stop_at_20(self, step, row):
         if step == 20:
@@ -80,7 +82,7 @@ def test_trap33_stopped_between_and_resumed_it_is_the_same_run(finished, spec, m
         write(self, step, row)
 
     with monkeypatch.context() as patch:
-        patch.setattr(supervised.MetricsWriter, "write", stop_at_20)
+        patch.setattr(loop.MetricsWriter, "write", stop_at_20)
         assert main(spec, workdir, "checkpoint.every=10") == 2
     assert main(spec, workdir, "checkpoint.every=10") == 0
     whole, resumed = (map(timeless, rows(folder / "metrics.jsonl")) for folder in (finished, workdir))
@@ -105,7 +107,7 @@ def test_trap33_from_a_hugging_face_folder_with_everything_that_adds_to_the_loss
             compute={"dtype": "bfloat16", "remat": True},
         ),
     )
-    write = supervised.MetricsWriter.write
+    write = loop.MetricsWriter.write
 
     def stop_at_3(self, step, row):
         if step == 3:
@@ -114,7 +116,7 @@ def test_trap33_from_a_hugging_face_folder_with_everything_that_adds_to_the_loss
 
     assert main(spec, tmp_path / "whole") == 0
     with monkeypatch.context() as patch:
-        patch.setattr(supervised.MetricsWriter, "write", stop_at_3)
+        patch.setattr(loop.MetricsWriter, "write", stop_at_3)
         assert main(spec, tmp_path / "resumed") == 2
     assert main(spec, tmp_path / "resumed") == 0
     whole, resumed = (rows(tmp_path / name / "metrics.jsonl") for name in ("whole", "resumed"))
@@ -202,7 +204,7 @@ def test_a_run_of_epochs_resumes_and_its_rate_falls_to_a_tenth(forty, spec, fini
         "optimizer.warmup_steps=0",
         "checkpoint.every=2",
     )
-    write = supervised.MetricsWriter.write
+    write = loop.MetricsWriter.write
 
     def stop_at_3(self, step, row):
         if step == 3:
@@ -210,7 +212,7 @@ def test_a_run_of_epochs_resumes_and_its_rate_falls_to_a_tenth(forty, spec, fini
         write(self, step, row)
 
     with monkeypatch.context() as patch:
-        patch.setattr(supervised.MetricsWriter, "write", stop_at_3)
+        patch.setattr(loop.MetricsWriter, "write", stop_at_3)
         assert main(spec, finished.parent / "epochs", *options) == 2
     assert main(spec, finished.parent / "epochs", *options) == 0
     found = rows(finished.parent / "epochs" / "metrics.jsonl")

@@ -12,7 +12,7 @@ import rich.markup
 from r1jax.data.types import Prompt, Rollout
 from r1jax.io import jsonl
 from r1jax.io.tables import console_cell, markdown_cell, markdown_code, markdown_row, markdown_table
-from r1jax.report.recipe import markdown
+from r1jax.report.recipe_tables import markdown
 from r1jax.report.results import Cell, Table
 from r1jax.report.results_page import console
 from r1jax.stages.rejection import rejection_table

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from tiny_run import BASE, SFT, merged, rows, timeless, write_config
 
-from r1jax import config, train
+from r1jax import config
 from r1jax.data import teacher_logits
 from r1jax.data.miniworld.documents import careful_solution
 from r1jax.data.sft import Instructions
 from r1jax.data.teacher_logits import SoftTargets
 from r1jax.models.io import load_model, open_model
 from r1jax.models.transformer import forward, unembed_table
-from r1jax.stages import supervised, teacher_scoring
+from r1jax.stages import teacher_scoring
 from r1jax.stages.teacher_scoring import TeachConfig
+from r1jax.tools import train
+from r1jax.training import loop
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 K = 8
@@ -142,7 +144,7 @@ def test_trap34_a_config_that_makes_no_sense_is_an_error(changes, words):
 def test_trap33_a_student_that_learns_from_it_resumes_too(taught, folder, monkeypatch):
     options = f"soft_targets={taught}", "epochs=4", "checkpoint.every=2"
     assert main(folder, "student", "whole", *options) == 0
-    write = supervised.MetricsWriter.write
+    write = loop.MetricsWriter.write
 
     def stop_at_3(self, step, row):
         if step == 3:
@@ -150,7 +152,7 @@ def test_trap33_a_student_that_learns_from_it_resumes_too(taught, folder, monkey
         write(self, step, row)
 
     with monkeypatch.context() as patch:
-        patch.setattr(supervised.MetricsWriter, "write", stop_at_3)
+        patch.setattr(loop.MetricsWriter, "write", stop_at_3)
         assert main(folder, "student", "killed", *options) == 2
     assert main(folder, "student", "killed", *options) == 0
     whole, killed = (

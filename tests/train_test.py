@@ -10,7 +10,7 @@ import typing
 import pytest
 from tiny_run import BASE, ZERO, merged, rows, timeless, write_config
 
-from r1jax import config, train
+from r1jax import config
 from r1jax.data.miniworld import documents
 from r1jax.models.io import is_model
 from r1jax.stages import base_keys, bases, supervised
@@ -18,6 +18,7 @@ from r1jax.stages.rl import RLConfig
 from r1jax.stages.supervised import SupervisedConfig
 from r1jax.stages.teacher_scoring import TeachConfig
 from r1jax.stages.workdir import claim
+from r1jax.tools import train
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -35,7 +35,7 @@ def rows(path: pathlib.Path) -> list[dict]:
 
 
 def test_another_process_writes_the_same_bytes_and_another_seed_does_not(folder, tmp_path):
-    command = [sys.executable, "-m", "r1jax.tools.write_miniworld", str(tmp_path), "--marker", MARKER]
+    command = [sys.executable, "-m", "r1jax", "write-miniworld", str(tmp_path), "--marker", MARKER]
     subprocess.run(command, check=True, capture_output=True)
     names = sorted(path.name for path in folder.iterdir())
     assert names == sorted(path.name for path in tmp_path.iterdir())

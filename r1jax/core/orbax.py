@@ -25,4 +25,4 @@ def barrier(*, key: str, timeout_ms: int) -> None:
     """Waits for all processes. Raises instead the error of a failed save: Orbax comes here first, the others do not."""
     if error := sys.exc_info()[1]:
         raise error
-    processes.meet(key)
+    processes.barrier(key)

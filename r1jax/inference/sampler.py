@@ -113,7 +113,7 @@ def open_sampler(
             ask, None, {"endpoint": endpoint.base_url, "name": endpoint.model}, server.usage, template_arguments
         )
     path = pathlib.Path(model)
-    processes.meet()  # process 0 may still grade what the model before said
+    processes.barrier()  # process 0 may still grade what the model before said
     came_with = read_hf_config(path)
     limit = context_length.prompt_limit(came_with, path, sampling.max_new_tokens, max_prompt_tokens, limit_key)
     params, shape, tokenizer = load_model(path, mesh, compute, dtype=None)

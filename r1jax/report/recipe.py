@@ -1,25 +1,20 @@
-"""The report of a whole recipe: `python -m r1jax.report.recipe FOLDER... [--out OUT] [--markdown FILE]`.
+"""The report of a whole recipe, from the folders of its seeds.
 
 A folder is one seed's, as `experiments/r1.sh` leaves it: manifest.json, which lists the runs, and a workdir for each.
 Several seeds are summarised as mean ± standard deviation. Runs without a workdir are left out of the tables and named.
 """
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import rich.console
-
-from r1jax.config import exit_status, path_given
 from r1jax.io.files import write_text
 from r1jax.report import recipe_manifest
 from r1jax.report.plots import Plot
 from r1jax.report.recipe_manifest import Manifest
 from r1jax.report.recipe_plots import compare, draw
-from r1jax.report.recipe_tables import PROBLEMS, REQUESTS, figure, load_json, markdown, part, result, tables
+from r1jax.report.recipe_tables import PROBLEMS, REQUESTS, figure, load_json, part, result, tables
 from r1jax.report.results import Table
-from r1jax.report.results_page import console, render
+from r1jax.report.results_page import render
 from r1jax.report.run import settings
 
 
@@ -65,29 +60,3 @@ def write(folders: Sequence[Path], out: Path) -> tuple[list[Table], Path]:
     path = out / "recipe.html"
     write_text(path, render("The recipe of R1", lead, written, plots, stamps))
     return written, path
-
-
-def main() -> int:
-    """The exit status, see `config.exit_status`."""
-    parser = argparse.ArgumentParser(
-        prog="r1jax.report.recipe", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folders", type=path_given, nargs="+", help="one for each seed")
-    parser.add_argument("--out", type=path_given, help="where to write; default: the first folder")
-    parser.add_argument("--markdown", type=path_given, help="the tables as a page, after its first lines up to '## '")
-    args = parser.parse_args()
-
-    def run() -> None:
-        written, path = write(args.folders, args.out or args.folders[0])
-        for table in written:
-            rich.console.Console().print(console(table))
-        if args.markdown:
-            head = args.markdown.read_text("utf-8").partition("## The stages")[0] if args.markdown.exists() else ""
-            write_text(args.markdown, head + markdown(written))
-        print(f"report: {path}")
-
-    return exit_status(run, f"writing the report of {', '.join(map(str, args.folders))}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

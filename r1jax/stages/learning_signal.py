@@ -90,9 +90,7 @@ def explain(rows: Sequence[Row]) -> str:
             "keeps to (data.template; data.chat for a chat model), or teach it that form (configs/sft.py)"
         )
     elif shares["ungradable"] + shares["timeout"] + shares["crash"] >= 0.5:
-        advice = (
-            "Most responses cannot be graded: `python -m r1jax.tools.audit --data` tests a file's answers and graders"
-        )
+        advice = "Most responses cannot be graded: `r1jax audit --data` tests a file's answers and graders"
     else:
         advice = (
             "The questions are too hard for this model, or worded as it has read none: read some responses in "

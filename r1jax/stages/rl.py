@@ -175,7 +175,7 @@ def open_graders(cfg: RLConfig, questions: Questions) -> Iterator[GraderPool | N
     if jax.process_index() == 0:
         pool = GraderPool(cfg.rewards, cfg.seed, cfg.sampling.max_new_tokens, questions.graders)
     with pool as graders:
-        processes.meet()  # process 0 may load rewards for long, or fail
+        processes.barrier()  # process 0 may load rewards for long, or fail
         yield graders
 
 

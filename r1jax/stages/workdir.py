@@ -49,9 +49,10 @@ def has_begun(workdir: pathlib.Path) -> bool:
     return saved or (steps.exists() and bool(steps.stat().st_size))
 
 
+@contextlib.contextmanager
 def owned(workdir: pathlib.Path) -> Iterator[None]:
     """Within, the workdir is this run's alone: process 0 owns it for all. Raises as `ownership.owned` does."""
     with ownership.owned(workdir) if jax.process_index() == 0 else contextlib.nullcontext():
-        processes.meet()  # before any of them writes
+        processes.barrier()  # before any of them writes
         yield
-        processes.meet()  # for process 0 may be done before the others
+        processes.barrier()  # for process 0 may be done before the others

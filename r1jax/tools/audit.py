@@ -1,13 +1,13 @@
 r"""How far a grader can be trusted on a dataset, measured before anything is trained on it.
 
-    python -m r1jax.tools.audit --data FILE [FILE ...] [--grader NAME] [--task NAME ...] [--workdir runs/audit]
+    r1jax audit --data FILE [FILE ...] [--grader NAME] [--task NAME ...] [--workdir runs/audit]
 
 FILE is JSONL of `{"prompt", "answer"}` and what else its grader needs; --task takes reasoning-gym's own entries. Every
 row is graded against itself and near itself:
 - its reference must be readable, and must score 1 when it is fed back in the form that the grader asks for;
 - what a grader keeps of it, where it says that, must have all its numbers, letters and signs and no others
-  (`r1jax.tools.audit_reading`): a part that is cut off is cut off both sides, and feeding it back cannot see that;
-- answers that are close and wrong must not (`r1jax.tools.audit_cases` says how they are made): a sign, a digit, an
+  (`r1jax.audit.reading`): a part that is cut off is cut off both sides, and feeding it back cannot see that;
+- answers that are close and wrong must not (`r1jax.audit.cases` says how they are made): a sign, a digit, an
   element left out, the next choice; another operator or number; mutants of a reference program;
 - responses that the dataset lists with a verdict (objects of `text` and `correct`) should get that verdict.
 
@@ -35,6 +35,9 @@ import numpy as np
 import rich.console
 import rich.table
 
+from r1jax.audit import cases as audit_cases
+from r1jax.audit.cases import Case
+from r1jax.audit.reading import Reader, Reading
 from r1jax.config import exit_status, nearest, path_given, printable
 from r1jax.data import reference_checks
 from r1jax.data.types import Grade, Prompt, Rollout
@@ -44,9 +47,6 @@ from r1jax.io import jsonl, tables
 from r1jax.rewards.workers import JobError, WorkerDied, Workers, WorkersFailed
 from r1jax.sandbox.config import CodeConfig
 from r1jax.sandbox.runner import check_available
-from r1jax.tools import audit_cases
-from r1jax.tools.audit_cases import Case
-from r1jax.tools.audit_reading import Reader, Reading
 
 _EVERY_S = 10.0  # between lines of progress
 _ENTRIES = 20  # of a task, where no limit is given
@@ -383,10 +383,10 @@ def _name(path: pathlib.Path) -> str:
     return f"{path.resolve().parent.name}/{path.stem}"
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The exit status, see the module."""
+def parser() -> argparse.ArgumentParser:
+    """The command line of `r1jax audit`."""
     parser = argparse.ArgumentParser(
-        prog="r1jax.tools.audit",
+        prog="r1jax audit",
         description=__doc__,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -400,11 +400,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--timeout", default=10.0, type=float, help="seconds for an answer, or a program; %(default)s")
     parser.add_argument("--mutants", type=int, help="of a program: so many gross and so many subtle ones (all)")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a check failed")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status, see the module."""
+    args = parser().parse_args(argv)
     fine: list[bool] = []
     status = exit_status(lambda: fine.append(run(args)), f"auditing into {args.workdir}")
     return status or int(args.strict and not all(fine))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

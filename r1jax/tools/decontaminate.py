@@ -1,6 +1,6 @@
 """Leaves out of a JSONL file what shares too much with the questions of evaluations (`r1jax.data.decontaminate`).
 
-    python -m r1jax.tools.decontaminate train.jsonl --against gsm8k mine/test.jsonl --data DATA --out clean.jsonl
+    r1jax decontaminate train.jsonl --against gsm8k mine/test.jsonl --data DATA --out clean.jsonl
 
 A row is known by its `prompt`, or by the user's messages; rows that are kept are written as they are. `--against` names
 benchmarks, whose files lie in DATA, or files. The table says how many rows collide with each; `--dropped FILE` gets a
@@ -10,6 +10,7 @@ line for each row left out: its id, or line, what it collides with, words that b
 import argparse
 import collections
 import sys
+from collections.abc import Sequence
 
 import rich.console
 import rich.table
@@ -85,10 +86,10 @@ def run(args: argparse.Namespace) -> None:
     console.print(f"{len(kept):,} rows: {args.out}", soft_wrap=True, markup=False, highlight=False)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The exit status, see `config.exit_status`."""
+def parser() -> argparse.ArgumentParser:
+    """The command line of `r1jax decontaminate`."""
     parser = argparse.ArgumentParser(
-        prog="r1jax.tools.decontaminate",
+        prog="r1jax decontaminate",
         description=__doc__,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -100,9 +101,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--dropped", type=path_given, help="what is not, and why")
     parser.add_argument("--ngram", type=int, default=13, help="words in a row that are too many to share; %(default)s")
     parser.add_argument("--share", type=float, default=0.0, help="of a question's runs, that are too many; 0: any run")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status, see `config.exit_status`."""
+    args = parser().parse_args(argv)
     return exit_status(lambda: run(args), f"writing {args.out}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,13 +1,13 @@
 r"""Grades the responses of a JSONL file: rows of prompt, answer and response in, the same rows with a score out.
 
-    python -m r1jax.tools.grade FILE [--out OUT] [--grader NAME]
+    r1jax grade FILE [--out OUT] [--grader NAME]
 
 For example, answers.jsonl (`-` instead of a name reads standard input):
 
     {"prompt": "What is 1/4 + 1/4?", "answer": "1/2", "response": "<think> two quarters </think> \\boxed{0.5}"}
     {"prompt": "Which is a prime? A. 9 B. 11", "answer": "B", "grader": "choice", "response": "The answer is A."}
 
-    $ python -m r1jax.tools.grade answers.jsonl --out graded.jsonl
+    $ r1jax grade answers.jsonl --out graded.jsonl
 
 Each row of graded.jsonl has all keys of its row and, in the order of the file,
 
@@ -240,33 +240,29 @@ def run(args: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    found = argparse.ArgumentParser(
-        prog="python -m r1jax.tools.grade",
+    """The command line of `r1jax grade`."""
+    parser = argparse.ArgumentParser(
+        prog="r1jax grade",
         description=__doc__.replace("GRADERS", ", ".join(grader_table.GRADERS)),
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    found.add_argument("file", metavar="FILE", help="JSONL of prompt, answer and response; -: standard input")
-    found.add_argument("--out", type=path_given, metavar="OUT", help="JSONL of the graded rows; by default none")
-    found.add_argument("--grader", default="", metavar="NAME", help="of all rows; by default each row's own")
-    found.add_argument("--workers", default=2, type=int, help="grader processes; %(default)s")
-    found.add_argument("--timeout", default=10.0, type=float, help="seconds for an answer, or a program; %(default)s")
-    found.add_argument("--partial-credit", action="store_true", help="score a program by the share of tests it passes")
-    found.add_argument(
+    parser.add_argument("file", metavar="FILE", help="JSONL of prompt, answer and response; -: standard input")
+    parser.add_argument("--out", type=path_given, metavar="OUT", help="JSONL of the graded rows; by default none")
+    parser.add_argument("--grader", default="", metavar="NAME", help="of all rows; by default each row's own")
+    parser.add_argument("--workers", default=2, type=int, help="grader processes; %(default)s")
+    parser.add_argument("--timeout", default=10.0, type=float, help="seconds for an answer, or a program; %(default)s")
+    parser.add_argument("--partial-credit", action="store_true", help="score a program by the share of tests it passes")
+    parser.add_argument(
         "--marker",
         default="",
         help="of the cold-start form MARKER thought MARKER summary; by default "
         "a response is read by its <think> and <answer> tags",
     )
-    return found
+    return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """The exit status, see the module."""
     args: Any = parser().parse_args(argv)
     return exit_status(lambda: run(args))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -110,7 +110,7 @@ class Checkpoints:
             self._finishing.join()
             self._finishing = None
         self._raise_failure()
-        processes.meet()  # process 0 alone makes the checksums
+        processes.barrier()  # process 0 alone makes the checksums
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -126,7 +126,9 @@ def _set_damaged_aside(folder: pathlib.Path) -> None:
     """
     steps = sorted((path for path in folder.glob("*") if path.name.isdecimal()), key=lambda path: int(path.name))
     damaged = []
-    while steps and (fault := checksums.fault(steps[-1], progress=reporter(f"checking {steps[-1]}"), shared=True)):
+    while steps and (
+        fault := checksums.find_damage(steps[-1], progress=reporter(f"checking {steps[-1]}"), shared=True)
+    ):
         damaged.append((steps.pop(), fault))
     if damaged and not steps:
         faults = "; ".join(f"{path.name}: {fault}" for path, fault in damaged)
@@ -144,4 +146,4 @@ def _set_damaged_aside(folder: pathlib.Path) -> None:
             aside.parent.mkdir(exist_ok=True)
             path.replace(aside)
     if damaged:
-        processes.meet()
+        processes.barrier()

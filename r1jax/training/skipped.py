@@ -56,7 +56,7 @@ class SkippedUpdates:
             path.parent.mkdir(parents=True, exist_ok=True)
             arrays = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
             np.savez(path, **{name: np.asarray(array) for name, array in arrays.items() if array is not None})
-        processes.meet()  # an error in another process would end the one that writes
+        processes.barrier()  # an error in another process would end the one that writes
         return ValueError(
             f"step {step + 1}: the last {self._in_a_row} updates were all skipped, for their gradient was not finite; "
             f"no model is saved. {path.parent} has the batch of the last one. {self._advice()}; "
