@@ -8,6 +8,7 @@ from concurrent.futures import Future
 import planted
 import pytest
 
+from r1jax.audit import dataset_audit
 from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
 from r1jax.rewards.workers import WorkersFailed
@@ -81,7 +82,7 @@ def test_planted_faults_of_mathematics_are_all_found(tmp_path: pathlib.Path, cap
 def test_a_grader_that_lets_a_wrong_answer_pass_is_told_by_row_and_answer(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit.grader_table, "grade", planted.lenient)
+    monkeypatch.setattr(grader_table, "grade", planted.lenient)
     data = write(tmp_path / "set/test.jsonl", [{"id": "a", "prompt": "?", "answer": "41"}])
     status, [summary], [failure] = run(tmp_path / "out", "--data", data, "--strict")
     assert status == 1
@@ -110,7 +111,7 @@ def test_a_reference_that_fails_itself_is_found(tmp_path: pathlib.Path) -> None:
 def test_trap18_a_grading_that_hangs_is_a_time_out_and_the_rest_goes_on(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit.grader_table, "grade", planted.hanging)
+    monkeypatch.setattr(grader_table, "grade", planted.hanging)
     rows = [{"prompt": "?", "answer": answer} for answer in ("east", "7", "west")]
     _, [summary], failures = run(tmp_path, "--data", write(tmp_path / "set/test.jsonl", rows), "--timeout", "3")
     assert summary["timeouts"] == 1 and summary["own"] == {"passed": 2, "tried": 3}
@@ -128,7 +129,7 @@ def test_graders_that_are_gone_are_an_error_and_no_wrong_answer() -> None:
 
     row = {"id": "a-0", "prompt": "?", "answer": "5", "grader": "maths"}
     with pytest.raises(WorkersFailed, match="no worker can be started"):
-        audit.audit_rows("a", [row], Gone(), GraderConfig())
+        dataset_audit.audit_rows("a", [row], Gone(), GraderConfig())
 
 
 def test_entries_of_a_task_are_graded_by_its_own_scorer(tmp_path: pathlib.Path) -> None:

@@ -50,10 +50,10 @@ from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
 from r1jax.io import jsonl
 from r1jax.io.tables import console_cell
+from r1jax.rewards.job_batches import run_all
 from r1jax.rewards.workers import WorkerDied, Workers
 from r1jax.sandbox.config import CodeConfig
 from r1jax.sandbox.runner import check_available
-from r1jax.tools.audit import run_all
 from r1jax.tools.grade_row import grade_row
 
 COLUMNS = ("grader", "rows", "right", "wrong", "not gradable", "mean score", "verdicts")
