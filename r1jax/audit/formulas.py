@@ -1,8 +1,8 @@
-r"""Formulas near a reference with a letter dropped or renamed, and an evaluator that tells whether they are equal.
+r"""Formulas near a reference, with a letter dropped or renamed, and an evaluator that compares them.
 
 A letter stands for a value of its own, drawn from its name; `i` is the imaginary unit and `e` Euler's number. Two
 formulas that differ at such a point are not equal; those that cannot be evaluated are left alone. The evaluator reads
-LaTeX by itself and not by the graders' parsers: an auditor that shared their eyes would share their blind spots.
+LaTeX by itself and not by the graders' parsers, so that an audit does not repeat their errors.
 
 Names that are bound are left alone: the x of `f(x) =`, a name before an equals sign or alone on a side of an
 inequality, the k of `k\pi`, of which a condition says that it is an integer, a parameter that all elements of a tuple
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 _LONGEST = 300  # characters; of longer formulas nothing is evaluated
 _POINTS = (1, 2)
-_DRESS = re.compile(r"\\(?:left|right|displaystyle)(?![A-Za-z])\.?|\\[,;:! ]|~|\\q?quad(?![A-Za-z])|(?<!\\)\$")
+_TYPESETTING = re.compile(r"\\(?:left|right|displaystyle)(?![A-Za-z])\.?|\\[,;:! ]|~|\\q?quad(?![A-Za-z])|(?<!\\)\$")
 _NAME = r"(?:[A-Za-z]|\\(?:alpha|beta|gamma|delta|theta|lambda|mu|phi|omega)(?![A-Za-z]))"
 _INDEX = r"_\s*(?:\w|\{\s*\w{1,9}\s*\})"
 _PRIMES = r"(?:'+|\^\s*\{?\s*(?:\\prime\s*)+\}?)"
@@ -51,7 +51,7 @@ def evaluate(text: str, point: int = 1) -> complex | None:
     if len(text) > _LONGEST:
         return None
     try:
-        evaluator = _Evaluator(_DRESS.sub(" ", text).rstrip(" .,;"), point)
+        evaluator = _Evaluator(_TYPESETTING.sub(" ", text).rstrip(" .,;"), point)
         value = evaluator.total()
         if not evaluator.at_end() or not cmath.isfinite(value):
             return None
@@ -67,11 +67,11 @@ class _Evaluator:
         self._tokens: list[tuple[str, str]] = []
         self._place, self._point, position = 0, point, 0
         while position < len(text):
-            found = _TOKEN.match(text, position)
-            if not found or not found.lastgroup:
+            match = _TOKEN.match(text, position)
+            if not match or not match.lastgroup:
                 raise _Unreadable
-            self._tokens.append((found.lastgroup, found[found.lastgroup]))
-            position = found.end()
+            self._tokens.append((match.lastgroup, match[match.lastgroup]))
+            position = match.end()
 
     def at_end(self) -> bool:
         return self._place == len(self._tokens)
@@ -197,28 +197,30 @@ def letters_changed(text: str) -> Iterator[tuple[str, str]]:
 
     Kinds: "letter dropped", an index, a prime or a factor; "letter renamed", each letter in turn, everywhere.
     """
-    shown = _HIDDEN.sub(lambda part: " " * len(part[0]), text).replace("$", " ")
-    if len(text) > _LONGEST or _PROSE.search(shown) or _BASED.fullmatch(text):
+    visible_text = _HIDDEN.sub(lambda part: " " * len(part[0]), text).replace("$", " ")
+    if len(text) > _LONGEST or _PROSE.search(visible_text) or _BASED.fullmatch(text):
         return
-    found = [match for match in _LETTER.finditer(shown) if match["name"]]
-    bound = _bound(shown, [match["name"] for match in found])
-    found = [match for match in found if match["name"] not in bound]
-    units = [part.span() for part in _POSSIBLE_UNIT.finditer(shown)]
-    found = [match for match in found if not any(start <= match.start() < end for start, end in units)]
+    letters = [match for match in _LETTER.finditer(visible_text) if match["name"]]
+    bound = _bound(visible_text, [match["name"] for match in letters])
+    letters = [match for match in letters if match["name"] not in bound]
+    units = [part.span() for part in _POSSIBLE_UNIT.finditer(visible_text)]
+    letters = [match for match in letters if not any(start <= match.start() < end for start, end in units)]
     dropped = []
     for group in ("index", "primes"):
-        spans = [match.span(group) for match in found if match[group]]
+        spans = [match.span(group) for match in letters if match[group]]
         dropped += [text[:start] + text[end:] for start, end in (*spans[:1], *spans[-1:])]
-    factors = [match.span() for match in found if _is_factor(shown[: match.start()], shown[match.end() :])]
+    factors = [
+        match.span() for match in letters if _is_factor(visible_text[: match.start()], visible_text[match.end() :])
+    ]
     dropped += [text[:start] + text[end:] for start, end in (*factors[:1], *factors[-1:])]
     for wrong in dict.fromkeys(dropped):
         if _differ(text, wrong):
             yield "letter dropped", wrong
-    names = {match["name"] for match in found}
+    names = {match["name"] for match in letters}
     used = {match["name"] for match in _LETTER.finditer(text) if match["name"]}
     fresh = next((name for name in _FRESH if name not in used), None)
     for name in sorted(names) if fresh else ():
-        places = [match.start() for match in found if match["name"] == name]
+        places = [match.start() for match in letters if match["name"] == name]
         wrong = "".join(fresh if place in places else char for place, char in enumerate(text))
         if _differ(text, wrong):
             yield "letter renamed", wrong
@@ -238,8 +240,8 @@ def _bound(text: str, names: list[str]) -> set[str]:
         for side in sides if len(sides) > 1 else ():
             if _HEAD.fullmatch(side):
                 bound.update(re.findall(r"(?<![A-Za-z\\])[A-Za-z]|(?<=[A-Z])[A-Z]", side))
-    for found in _MULTIPLE.finditer(text):
-        bound.update(filter(None, found.groups()))
+    for match in _MULTIPLE.finditer(text):
+        bound.update(filter(None, match.groups()))
     if _CONDITION.search(text):
         bound.update(names)
     if len(items) > 1:
@@ -284,7 +286,7 @@ def _ratio(text: str, wrong: str) -> bool:
 
 def _unbracketed(piece: str) -> str:
     """A piece of a list without the brackets that the list's other pieces close or open."""
-    piece = _DRESS.sub(" ", _HIDDEN.sub(" ", piece)).strip().rstrip(".")
+    piece = _TYPESETTING.sub(" ", _HIDDEN.sub(" ", piece)).strip().rstrip(".")
     while piece.startswith(("(", "[", r"\{", "{")) and _depth(piece) > 0:
         piece = piece.removeprefix("\\")[1:].lstrip()
     while piece.endswith((")", "]", "}")) and _depth(piece) < 0:

@@ -1,4 +1,4 @@
-r"""Answers near a mathematical reference that are wrong.
+r"""Wrong answers near a mathematical reference: another sign, digit, number of elements or order of values.
 
 For plain numbers (integers, decimals, fractions, mixed numbers) exact values are compared, and what is equal is left
 out. For formulas the change itself sees to it: the first term's sign changes, unless it is zero or `\pm`; a digit
@@ -55,16 +55,16 @@ def number(text: str) -> Fraction | None:
     if len(text) > _LONGEST_NUMBER:
         return None
     plain = re.sub(r"\\[,;:!]\s*|\\?\$|\\?%|\^\s*\{?\\circ\}?", "", text).replace("{,}", ",")
-    found = _NUMBER.fullmatch(_FRACTION.sub(r" \1\2/\3\4", plain).strip())
-    if not found:
+    match = _NUMBER.fullmatch(_FRACTION.sub(r" \1\2/\3\4", plain).strip())
+    if not match:
         return None
-    if found["decimal"]:
-        value = Fraction(found["decimal"].replace(",", ""))
-    elif int(found["bottom"]):
-        value = int(found["whole"] or 0) + Fraction(int(found["top"]), int(found["bottom"]))
+    if match["decimal"]:
+        value = Fraction(match["decimal"].replace(",", ""))
+    elif int(match["bottom"]):
+        value = int(match["whole"] or 0) + Fraction(int(match["top"]), int(match["bottom"]))
     else:
         return None
-    return -value if found["sign"] else value
+    return -value if match["sign"] else value
 
 
 def maths_perturbations(reference: str) -> list[tuple[str, str]]:
@@ -127,8 +127,8 @@ def _sign_flipped(text: str) -> str | None:
 def _digits_changed(text: str) -> Iterator[str]:
     name = _NAME.match(text)
     # Hidden, not cut: the places stay the same.
-    shown = _NOT_VALUE.sub(lambda part: " " * len(part[0]), text)
-    places = [place.start() for place in re.finditer(r"[0-9]", shown) if not name or place.start() >= name.end()]
+    visible_text = _NOT_VALUE.sub(lambda part: " " * len(part[0]), text)
+    places = [place.start() for place in re.finditer(r"[0-9]", visible_text) if not name or place.start() >= name.end()]
     for place in sorted({*places[:1], *places[-1:]}):
         digit = "8" if text[place] == "9" else str(int(text[place]) + 1)
         yield text[:place] + digit + text[place + 1 :]
@@ -183,16 +183,16 @@ _BETWEEN = re.compile(rf"\s*(?:{_WORDS_BETWEEN}|[,;，、；]|和|或)++\s*")
 
 def _dollars_dropped(text: str) -> Iterator[str]:
     """Of several formulas in dollars, with nothing but separators between them, the first or the last left out."""
-    found = list(_DOLLARS.finditer(text))
-    between = [text[one.end() : other.start()] for one, other in itertools.pairwise(found)]
-    if not between or text[: found[0].start()].strip() or text[found[-1].end() :].strip(" .,;"):
+    formulas = list(_DOLLARS.finditer(text))
+    between = [text[one.end() : other.start()] for one, other in itertools.pairwise(formulas)]
+    if not between or text[: formulas[0].start()].strip() or text[formulas[-1].end() :].strip(" .,;"):
         return
     if not all(_BETWEEN.fullmatch(part) for part in between):
         return
-    for gone, kept in ((0, text[found[1].start() :]), (-1, text[: found[-2].end()])):
-        one = found[gone][1]
-        if all(_certainly_other(one, other[1]) for other in found if other is not found[gone]):
-            yield kept
+    for dropped, remaining in ((0, text[formulas[1].start() :]), (-1, text[: formulas[-2].end()])):
+        one = formulas[dropped][1]
+        if all(_certainly_other(one, other[1]) for other in formulas if other is not formulas[dropped]):
+            yield remaining
 
 
 def _certainly_other(one: str, other: str) -> bool:
@@ -217,26 +217,26 @@ _OPPOSITES = {"yes": "No", "no": "Yes", "true": "False", "false": "True"}
 
 def _negatable(text: str) -> re.Match[str] | None:
     """A text of words alone, in `\\text` or bare."""
-    found = _WORDS.fullmatch(text)
-    if not found or (found["before"].strip() == "") != ("}" not in found["after"]):
+    match = _WORDS.fullmatch(text)
+    if not match or (match["before"].strip() == "") != ("}" not in match["after"]):
         return None
-    longest = max(map(len, found["words"].split()))
-    return found if longest >= 3 or found["words"].lower() in _OPPOSITES else None
+    longest = max(map(len, match["words"].split()))
+    return match if longest >= 3 or match["words"].lower() in _OPPOSITES else None
 
 
 def _negated(text: str) -> str | None:
     """Words that say that it is not so; None where the text is not of words, or says that already."""
     if _CHINESE_WORDS.fullmatch(text.strip()) and not _NEGATION.search(text):
         return text.replace("是", "不是", 1) if "是" in text else f"不是{text.strip()}"
-    found = _negatable(text)
-    words = found["words"] if found else ""
+    match = _negatable(text)
+    words = match["words"] if match else ""
     if opposite := _OPPOSITES.get(words.lower()):
-        return found["before"] + opposite + found["after"]
-    if not found or words.isupper() or _NEGATION.search(words) or _FUNCTION.search(words):
+        return match["before"] + opposite + match["after"]
+    if not match or words.isupper() or _NEGATION.search(words) or _FUNCTION.search(words):
         return None
     verb = re.search(r" (?:is|are)(?= )", words)
     negated = f"{words[: verb.end()]} not{words[verb.end() :]}" if verb else f"not {words}"
-    return found["before"] + negated + found["after"]
+    return match["before"] + negated + match["after"]
 
 
 def _has_value_of(others: list[str], item: str) -> bool:
@@ -266,12 +266,12 @@ def _items(text: str, separator: re.Pattern[str]) -> tuple[list[str], list[str]]
     """What stands between separators outside of brackets, and those."""
     brackets = [(bracket.start(), 1 if bracket[0][-1] in "([{" else -1) for bracket in _BRACKET.finditer(text)]
     items, separators, begin, depth, passed = [], [], 0, 0, 0
-    for found in separator.finditer(text):
-        while passed < len(brackets) and brackets[passed][0] < found.start():
+    for match in separator.finditer(text):
+        while passed < len(brackets) and brackets[passed][0] < match.start():
             depth += brackets[passed][1]
             passed += 1
         if depth == 0:
-            items.append(text[begin : found.start()])
-            separators.append(found[0])
-            begin = found.end()
+            items.append(text[begin : match.start()])
+            separators.append(match[0])
+            begin = match.end()
     return [*items, text[begin:]], separators

@@ -1,4 +1,4 @@
-"""Programs made wrong on purpose: tests that a mutant passes are tests that a wrong program passes."""
+"""Mutants of a reference program, made wrong on purpose: tests that one passes would pass a wrong program."""
 
 import ast
 import copy
@@ -39,7 +39,7 @@ def mutants(source: str) -> list[tuple[str, str]]:
         made += [(name, _returning(tree, value)) for name, value in zip(GROSS, values, strict=True)]
     for name, change in (("comparison", _flip), ("constant", _increment), ("arithmetic", _swap)):
         mutant = copy.deepcopy(tree)
-        sites = [mend for node in ast.walk(mutant) for mend in change(node)]
+        sites = [apply for node in ast.walk(mutant) for apply in change(node)]
         if sites:
             sites[len(sites) // 2]()
             made.append((name, ast.unparse(mutant)))

@@ -61,7 +61,7 @@ def failures(audit: Audit) -> Iterator[dict[str, Any]]:
         for kind, tokens in (("lost", reading.lost), ("added", reading.added)):
             if tokens:
                 line = {"data": audit.name, "id": id_, "check": "reading", "kind": kind, "gold": answer}
-                yield line | {"kept": reading.kept, "tokens": tokens}
+                yield line | {"kept": reading.text, "tokens": tokens}
     for result in audit.results:
         if result.failed:
             yield {
