@@ -20,7 +20,7 @@ from r1jax.core.sharding import MeshConfig, make_mesh
 from r1jax.data.tasks import DataConfig, Questions
 from r1jax.data.types import Rollout
 from r1jax.evaluation.rollouts import describe, sample_and_grade
-from r1jax.graders.grader_table import examine
+from r1jax.graders.grader_table import check_row
 from r1jax.inference.engine import Engine, SamplingConfig
 from r1jax.models.io import load_model
 from r1jax.models.logits import Truncation
@@ -74,7 +74,7 @@ def main() -> None:
         engine = Engine(shape, sampling, tokenizer, mesh)
         for name in ("reasoning_test", "general_test"):
             data = DataConfig(path=str(args.world / f"{name}.jsonl"), template=args.template, marker=args.marker)
-            prompts = Questions(data, 0, tokenizer, examine=examine).held_out(10**6)
+            prompts = Questions(data, 0, tokenizer, examine=check_row).held_out(10**6)
             rollouts = sample_and_grade(engine, graders, params, prompts, args.samples, (0,))
 
             def kind(rollout: Rollout) -> str:

@@ -1,6 +1,5 @@
-"""Choices in responses with boxes: what a box holds decides, and one that holds no choice is part of the working."""
+"""Multiple-choice grader on responses with boxes: a box with a choice decides, one without is ignored."""
 
-import numpy as np
 import pytest
 from steps import assert_linear
 
@@ -11,7 +10,7 @@ from r1jax.graders.config import GraderConfig
 
 def grade(text: str, answer: str = "D"):
     prompt = Prompt("q", "Which one?", answer, "choice:test")
-    return multiple_choice.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
+    return multiple_choice.grade(Rollout.of_text(prompt, text), GraderConfig())
 
 
 @pytest.mark.parametrize(
@@ -38,7 +37,7 @@ def grade(text: str, answer: str = "D"):
         "x" * 30_000 + " \\boxed{D}",
     ],
 )
-def test_a_box_that_holds_no_choice_settles_nothing(text):
+def test_a_box_without_a_choice_is_ignored(text):
     assert grade(text)[:3] == (1.0, "right", "D")
 
 

@@ -1,6 +1,5 @@
-"""Choices, as chat models really give them."""
+"""Multiple-choice grader, on answers in the formats that chat models use."""
 
-import numpy as np
 import pytest
 from steps import assert_linear
 
@@ -11,7 +10,7 @@ from r1jax.graders.config import GraderConfig
 
 def grade(text: str, answer: str = "B"):
     prompt = Prompt("q", "Which one?\nA. Rome\nB. Paris", answer, "choice:test")
-    return multiple_choice.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
+    return multiple_choice.grade(Rollout.of_text(prompt, text), GraderConfig())
 
 
 @pytest.mark.parametrize(
@@ -89,7 +88,7 @@ def test_the_choice_is_found(text):
         "Answer: a city in France",
     ],
 )
-def test_no_choice_is_made_of_what_is_none(text):
+def test_texts_without_a_choice_have_none(text):
     found = grade(text)
     assert found.score == 0.0 and found.answer != "B"
 

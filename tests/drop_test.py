@@ -3,7 +3,6 @@
 import json
 import pathlib
 
-import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
@@ -16,7 +15,7 @@ DATA = pathlib.Path(__file__).parents[2] / "shared/data/drop/dev_sample.jsonl"
 def grade(text: str, *answers):
     row = {"answers": list(answers)}
     prompt = Prompt("q", "How many?", "", "drop:test", metadata=row)
-    return drop_f1.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
+    return drop_f1.grade(Rollout.of_text(prompt, text), GraderConfig())
 
 
 @pytest.mark.parametrize(
@@ -67,7 +66,7 @@ def test_the_last_answer_is_scored_against_the_best_reference(text, score):
     assert found.detail is None or found.detail["exact"] == float(score == 1.0)
 
 
-def test_lists_are_taken_apart_only_where_the_reference_is_one():
+def test_answers_are_split_into_spans_only_where_the_reference_is_a_list():
     assert grade("Answer: lions, bears and cubs", ["cubs", "lions", "bears"]).score == 1.0
     assert grade("Answer: lions", ["cubs", "lions"]).score == 0.5
     assert grade("Answer: 1,000", "1000").score == 1.0
@@ -105,7 +104,7 @@ def test_lists_are_taken_apart_only_where_the_reference_is_one():
         ("Answer: 3.0", "3"),
     ],
 )
-def test_punctuation_around_a_number_is_nothing(text, reference):
+def test_punctuation_around_a_number_is_ignored(text, reference):
     assert grade(text, reference)[:2] == (1.0, "right")
 
 
@@ -140,7 +139,7 @@ def test_punctuation_within_a_number_is_part_of_it(answer, reference):
     assert grade(f"Answer: {reference}", answer).score == 0.0
 
 
-def test_a_comma_between_thousands_parts_no_list():
+def test_a_thousands_separator_does_not_split_a_list():
     assert grade("Answer: 1,225 and 10", ["10", "1225"]).score == 1.0
     assert grade("Answer: 12,25", ["25", "12"]).score == 1.0
 

@@ -1,6 +1,5 @@
-"""Exact match: words without punctuation, and numbers with what makes them numbers."""
+"""Exact-match grader: words without punctuation, and numbers with their signs and points."""
 
-import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
@@ -10,7 +9,7 @@ from r1jax.graders.config import GraderConfig
 
 def grade(text: str, answer: str) -> float:
     prompt = Prompt("q", "How much?", answer, "exact:test")
-    return exact_match.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig()).score
+    return exact_match.grade(Rollout.of_text(prompt, text), GraderConfig()).score
 
 
 @pytest.mark.parametrize(
@@ -37,7 +36,7 @@ def grade(text: str, answer: str) -> float:
         ("m²", "m2"),
     ],
 )
-def test_punctuation_around_words_and_numbers_is_nothing(text, answer):
+def test_punctuation_around_words_and_numbers_is_ignored(text, answer):
     assert grade(text, answer) == 1.0
 
 
@@ -66,7 +65,7 @@ def test_punctuation_within_a_number_is_part_of_it(one, other):
 @pytest.mark.parametrize("text", ["(.5)", "5...6", "a.b", "$5/$6", "(12.)5", "x.", ".", "", "- 5", "$-5", "5%%5"])
 def test_digits_never_run_together(text):
     digits = [c for c in text if c.isdigit()]
-    assert "".join(digits) not in exact_match.without_punctuation(text, lambda run: "") or len(digits) < 2
+    assert "".join(digits) not in exact_match.remove_punctuation(text, lambda run: "") or len(digits) < 2
 
 
 def test_a_reference_without_a_letter_or_a_digit_is_refused():

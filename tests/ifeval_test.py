@@ -1,6 +1,5 @@
-"""IFEval's instructions, each followed and not, with the edges that its authors' checker has."""
+"""IFEval grader: each instruction followed and not, with the edge cases of its authors' checker."""
 
-import numpy as np
 import pytest
 from steps import assert_linear
 
@@ -9,7 +8,7 @@ from r1jax.benchmarks.sets.ifeval import figures
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import ifeval
 from r1jax.graders.config import GraderConfig
-from r1jax.graders.ifeval_instructions import CHECKS, sentences
+from r1jax.graders.ifeval_instructions import CHECKS, count_sentences
 
 CASES = {
     "keywords:existence": ({"keywords": ["Sun", "moon"]}, ["the sun and the Moons"], ["the sun"]),
@@ -100,10 +99,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("id_", sorted(CHECKS))
-def test_each_instruction_is_told_followed_from_not(id_):
-    kwargs, followed, broken = CASES[id_]
-    needs, check = CHECKS[id_]
+@pytest.mark.parametrize("instruction", sorted(CHECKS))
+def test_each_instruction_is_followed_by_some_texts_and_not_by_others(instruction):
+    kwargs, followed, broken = CASES[instruction]
+    needs, check = CHECKS[instruction]
     assert set(needs) == set(kwargs)
     for text in followed:
         assert check(text, kwargs), text
@@ -112,10 +111,10 @@ def test_each_instruction_is_told_followed_from_not(id_):
 
 
 def grade(text: str, *pairs):
-    row = {"instruction_id_list": [id_ for id_, _ in pairs], "kwargs": [kwargs for _, kwargs in pairs]}
+    row = {"instruction_id_list": [instruction for instruction, _ in pairs], "kwargs": [kwargs for _, kwargs in pairs]}
     ifeval.check(row)
     prompt = Prompt("q", "Write.", "", "ifeval:test", metadata=row)
-    return ifeval.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
+    return ifeval.grade(Rollout.of_text(prompt, text), GraderConfig())
 
 
 NO_COMMA = ("punctuation:no_comma", {})
@@ -140,7 +139,7 @@ def test_the_summary_is_graded_and_never_the_thought():
 
 
 @pytest.mark.parametrize(
-    "row, said",
+    "row, message",
     [
         ({"instruction_id_list": ["punctuation:no_coma"], "kwargs": [{}]}, "nearest: punctuation:no_comma"),
         ({"instruction_id_list": ["keywords:existence"], "kwargs": [{"keywords": None}]}, "lacks keywords"),
@@ -149,14 +148,14 @@ def test_the_summary_is_graded_and_never_the_thought():
         ({}, "IFEval needs"),
     ],
 )
-def test_rows_that_cannot_be_checked_are_refused(row, said):
-    with pytest.raises(ValueError, match=said):
+def test_rows_that_cannot_be_checked_are_refused(row, message):
+    with pytest.raises(ValueError, match=message):
         ifeval.check(row)
 
 
 def test_figures_by_hand():
-    def outcome(id_, sample, followed, loose):
-        return Outcome(id_, sample, float(all(followed)), "", "", {"followed": followed, "loose": loose})
+    def outcome(instruction, sample, followed, loose):
+        return Outcome(instruction, sample, float(all(followed)), "", "", {"followed": followed, "loose": loose})
 
     outcomes = [
         outcome("a", 0, [True, False], [True, True]),
@@ -188,7 +187,7 @@ SHORT = {
 
 
 @pytest.mark.parametrize("language", SHORT)
-def test_a_short_text_that_may_be_in_the_wanted_language_follows(language):
+def test_a_short_text_that_may_be_in_the_required_language_follows(language):
     for text in SHORT[language]:
         assert grade(text, ("language:response_language", {"language": language})).score == 1.0, text
 
@@ -223,21 +222,25 @@ def test_short_texts_in_english_capitals_and_small_letters():
     assert grade("привет мир", ("change_case:english_lowercase", {})).score == 0.0
 
 
-def test_similar_languages_are_told_apart_in_a_paragraph():
+def test_similar_languages_are_distinguished_in_a_paragraph():
     spanish = "Ayer por la tarde fuimos al mercado y compramos pan, queso y fruta para toda la semana."
     for language, score in (("es", 1.0), ("pt", 0.0), ("ca", 0.0)):
         assert grade(spanish, ("language:response_language", {"language": language})).score == score
 
 
 def test_sentences():
-    assert sentences("Hello there. How are you? Fine!") == 3
-    assert sentences("e.g. this, i.e. that. No more") == 2
-    assert sentences("你好。你呢？") == 2 and sentences("") == 0 and sentences("...") == 0
+    assert count_sentences("Hello there. How are you? Fine!") == 3
+    assert count_sentences("e.g. this, i.e. that. No more") == 2
+    assert count_sentences("你好。你呢？") == 2 and count_sentences("") == 0 and count_sentences("...") == 0
 
 
 @pytest.mark.parametrize("piece", ["*", "[", "<<", ". A", "-\n", " ", "***", "a ", '"', "section "])
 def test_hostile_text_costs_little(piece):
-    for id_, (kwargs, _, _) in CASES.items():
-        if id_ not in ("language:response_language", "change_case:english_capital", "change_case:english_lowercase"):
-            follows = CHECKS[id_][1]
+    for instruction, (kwargs, _, _) in CASES.items():
+        if instruction not in (
+            "language:response_language",
+            "change_case:english_capital",
+            "change_case:english_lowercase",
+        ):
+            follows = CHECKS[instruction][1]
             assert_linear(lambda text, f=follows, k=kwargs: f(text, k), piece, large=400_000)  # longer texts are cut

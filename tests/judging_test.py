@@ -20,15 +20,15 @@ class Judge:
     def __init__(self, rule):
         self.rule, self.texts = rule, []
 
-    def ask(self, instructions, texts, verdicts):
+    def ask_verdict(self, instructions, texts, verdicts):
         self.texts.append(dict(texts))
         verdict = self.rule(dict(texts))
         assert verdict is None or verdict in verdicts
         return verdict
 
-    def prefer(self, question, a, b):
+    def compare_both_orders(self, question, a, b):
         both = [
-            self.ask("", [("QUESTION", question), ("ANSWER A", x), ("ANSWER B", y)], ("A", "B", "TIE"))
+            self.ask_verdict("", [("QUESTION", question), ("ANSWER A", x), ("ANSWER B", y)], ("A", "B", "TIE"))
             for x, y in ((a, b), (b, a))
         ]
         worth = {"A": 1.0, "B": 0.0, "TIE": 0.5}
@@ -38,7 +38,7 @@ class Judge:
 def grade(protocol: str, rule, text: str, reference: str = "hers", answer: str = ""):
     judge = Judge(rule)
     prompt = Prompt("q", "Why?", answer, f"{protocol}:test", metadata={"reference_output": reference})
-    rollout = Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop")
+    rollout = Rollout.of_text(prompt, text)
     return PROTOCOLS[protocol].grade(judge, rollout), judge
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from r1jax.data.sft import InstructionConfig, Instructions
 from r1jax.data.tasks import DataConfig, Questions, is_held_out
-from r1jax.graders.grader_table import examine
+from r1jax.graders.grader_table import check_row
 from r1jax.text import tokenizer
 from r1jax.tools import write_miniworld
 
@@ -56,7 +56,7 @@ def test_a_negative_seed_is_refused(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_rl_reads_the_questions_and_finds_both_sides(folder, tok, name):
-    questions = Questions(DataConfig(path=str(folder / f"{name}.jsonl")), 0, tok, examine=examine)
+    questions = Questions(DataConfig(path=str(folder / f"{name}.jsonl")), 0, tok, examine=check_row)
     assert len(questions.held_out(100)) == 100
     if "test" in name:
         with pytest.raises(ValueError, match="0 training questions"):

@@ -64,7 +64,7 @@ def prepare(row: Mapping[str, Any], mutants_each: int | None = None, reader: Rea
     Raises:
         ValueError: the row could not be graded against, see `graders.examine`.
     """
-    name = grader_table.examine(row)
+    name = grader_table.check_row(row)
     reader = reader or getattr(grader_table.grader(name), "reading", None)
     answer = row["answer"]
     is_compared = reader and answer.strip() and not row.get(_PROSE)

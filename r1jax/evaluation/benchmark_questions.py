@@ -12,7 +12,7 @@ from r1jax.config import ConfigError
 from r1jax.data.tasks import DataConfig, Questions, TaskConfig, prompt_text
 from r1jax.data.types import Prompt
 from r1jax.evaluation.config import BenchmarkConfig, EvaluateConfig
-from r1jax.graders.grader_table import examine
+from r1jax.graders.grader_table import check_row
 from r1jax.inference import sampler
 from r1jax.io import jsonl
 from r1jax.text.tokenizer import Tokenizer
@@ -152,7 +152,7 @@ def from_task(
         marker=cfg.marker,
         template_arguments=cfg.template_arguments,
     )
-    questions = Questions(data, cfg.seed, tokenizer, examine=examine, prompt_limit=prompt_limit)
+    questions = Questions(data, cfg.seed, tokenizer, examine=check_row, prompt_limit=prompt_limit)
     prompts = questions.held_out(cfg.task_questions)
     name = f"reasoning_gym_{task.name}"
     made_of = {"task": task.name, "options": config.to_dict(task.options), "held_out_share": data.held_out_share}

@@ -1,6 +1,6 @@
-"""Exact match of short answers: the same words and numbers, letter case, punctuation and articles aside.
+"""Exact-match grader of short answers, up to letter case, punctuation and articles.
 
-Punctuation inside a number is part of it (`without_punctuation`): 12.25 is neither 1225 nor 12 and 25, and -5 is not 5.
+Punctuation inside a number is part of it (`remove_punctuation`): 12.25 is neither 1225 nor 12 and 25, and -5 is not 5.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any
 
 from r1jax.data.types import Grade, Rollout
 from r1jax.graders.config import GraderConfig
-from r1jax.graders.math.final_answer import MAX_ANSWER, final_answer, said
+from r1jax.graders.math.final_answer import MAX_ANSWER, final_answer, stated_answer
 
 _THOUSANDS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)")
 _LATEX_COMMA = re.compile(r"(?<=\d)(?:\{,\}|\\,)(?=\d{3}(?!\d))")
@@ -18,64 +18,66 @@ _IN_NUMBERS = frozenset(".:/^")  # 12.25, 4:30, 1/2, 12/25/2004, 10^2
 _SPACED = re.compile(r"(?<=\d)\s{1,4}([/^])\s{1,4}(?=\d)")
 # A minus sign stands before a number, and behind no other number: 10 -12 is a range, 1e-5 has an exponent.
 _SIGNED = re.compile(r"(?:^|(?<=[\s(\[{,:=$£€¥]))(?<!\d\s)-(?=[$£€¥]?\.?\d)|(?<=\d[eE])-(?=\d)")
-_MINUS = "\ue000"  # a minus sign, while hyphens go
+_MINUS = "\ue000"  # stands for a minus sign while hyphens are removed
 _DASHES = str.maketrans("−‐‑‒–—﹣－", "-" * 8, _MINUS)
 _APOSTROPHES = frozenset("'’‘`")
-# Digits above the line and fractions, which NFKC would run into the digits before them: 10² is not 102, nor 2½ 21/2.
+# Superscripts and fractions, which NFKC would join with the digits before them: 10² is not 102, nor 2½ 21/2.
 _RAISED, _FRACTION = re.compile(r"(?<=\d)(?=[²³¹⁰⁴-⁹])(?<![²³¹⁰⁴-⁹])"), re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
 def check(row: Mapping[str, Any]) -> None:
-    """Raises ValueError for a row without an answer of any letter or digit."""
-    if not normalized(row["answer"]):
+    """Raises ValueError for a row whose answer has no letter and no digit."""
+    if not normalize(row["answer"]):
         raise ValueError(f"reference answer {row['answer'][:100]!r} has no letter and no digit")
 
 
 def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
-    """1.0 when the final answer, or what it says after "the answer is", is the reference."""
+    """1.0 where the final answer, or its part after "the answer is", is the reference; else 0.0."""
     answer = final_answer(rollout.response)
     if answer is None:
         return Grade(0.0, "no_answer")
     if len(answer) > MAX_ANSWER:
         return Grade(0.0, "too_complex")
-    whole, words, gold = normalized(answer), normalized(_said(answer)), normalized(rollout.prompt.answer)
-    right = gold in (whole, words)
-    return Grade(float(right), "right" if right else "wrong", gold if right else words[:200])
+    full_answer, stated, gold = normalize(answer), normalize(_stated_answer(answer)), normalize(rollout.prompt.answer)
+    right = gold in (full_answer, stated)
+    return Grade(float(right), "right" if right else "wrong", gold if right else stated[:200])
 
 
-def _said(answer: str) -> str:
-    """`answer.said`, with the decimal point before its first digit, which is no full stop."""
-    words = said(answer)
-    before = answer[: answer.rfind(words)] if words and words in answer else ""
-    return f".{words}" if words[:1].isdigit() and re.search(r"(?:^|\s)\.$", before) else words
+def _stated_answer(answer: str) -> str:
+    """`final_answer.stated_answer`, with a decimal point before its first digit, which is no full stop."""
+    stated = stated_answer(answer)
+    before = answer[: answer.rfind(stated)] if stated and stated in answer else ""
+    return f".{stated}" if stated[:1].isdigit() and re.search(r"(?:^|\s)\.$", before) else stated
 
 
-def normalized(text: str) -> str:
-    """Words and numbers alone, in lower case, full-width forms as ordinary ones, without articles."""
+def normalize(text: str) -> str:
+    """A text's words and numbers, in lower case, without articles; full-width characters become ordinary ones."""
     text = unicodedata.normalize("NFKC", _FRACTION.sub(" ", _RAISED.sub("^", text))).lower()
-    text = without_punctuation(text.replace("⁄", "/"), lambda run: " ")
+    text = remove_punctuation(text.replace("⁄", "/"), lambda run: " ")
     return " ".join(_ARTICLES.sub(" ", text).split())
 
 
-def without_punctuation(text: str, joint: Callable[[str], str]) -> str:
-    """A text without punctuation and symbols, but for those that make a number what it is.
+def remove_punctuation(text: str, separator: Callable[[str], str]) -> str:
+    """A text without punctuation and symbols, except those that are part of a number.
 
-    Kept are a decimal point, a minus sign, and one of . : / ^ between two digits. Commas between thousands go, and the
-    digits on both sides of any other punctuation stay apart.
+    A decimal point, a minus sign, and one of . : / ^ between two digits are kept. Thousands separators are removed, and
+    digits on both sides of other punctuation are separated by a blank.
 
     Args:
-        joint: what takes the place of a run of punctuation that no digit touches on either side, given the run.
+        separator: replacement of a run of punctuation that is next to no digit, as a function of the run.
     """
     text = _LATEX_COMMA.sub(",", text.translate(_DASHES))
-    text = _SIGNED.sub(_MINUS, join_thousands(_SPACED.sub(r"\1", text)))
+    text = _SIGNED.sub(_MINUS, remove_thousands_separators(_SPACED.sub(r"\1", text)))
     pieces, start = [], 0
     while start < len(text):
         end = start + 1
         if _is_punctuation(text[start]):
             while end < len(text) and _is_punctuation(text[end]):
                 end += 1
-            pieces.append(_kept(text[start - 1 : start], text[start:end], text[end : end + 1], joint))
+            pieces.append(
+                _replace_punctuation(text[start - 1 : start], text[start:end], text[end : end + 1], separator)
+            )
         else:
             while end < len(text) and not _is_punctuation(text[end]):
                 end += 1
@@ -84,8 +86,8 @@ def without_punctuation(text: str, joint: Callable[[str], str]) -> str:
     return "".join(pieces).replace(_MINUS, "-")
 
 
-def join_thousands(text: str) -> str:
-    """A text whose numbers have no commas between thousands. In 12,25 and 1,000,00 a comma is none, and stays."""
+def remove_thousands_separators(text: str) -> str:
+    """A text without the commas between thousands of its numbers; those of 12,25 and 1,000,00 are none, and stay."""
     return _THOUSANDS.sub(lambda number: number[0].replace(",", ""), text)
 
 
@@ -93,8 +95,8 @@ def _is_punctuation(char: str) -> bool:
     return unicodedata.category(char)[0] in "PSC" and char != _MINUS and not char.isspace()
 
 
-def _kept(before: str, run: str, after: str, joint: Callable[[str], str]) -> str:
-    """What is left of a run of punctuation between two characters, "" where the text begins or ends."""
+def _replace_punctuation(before: str, run: str, after: str, separator: Callable[[str], str]) -> str:
+    """The replacement of a run of punctuation between two characters, which are "" at the text's ends."""
     if after.isdigit() and run[-1] == "." and (run[:-1] or not before.isalnum()) and run[-2:] != "..":
         return " ." if before.isalnum() else "."  # $.50 and .5
     if before == _MINUS:  # -$5
@@ -103,4 +105,4 @@ def _kept(before: str, run: str, after: str, joint: Callable[[str], str]) -> str
         return run if run in _IN_NUMBERS else " "
     if (before.isdigit() and after.isalnum()) or (before.isalnum() and after.isdigit()):
         return "" if set(run) <= _APOSTROPHES else " "
-    return joint(run)
+    return separator(run)

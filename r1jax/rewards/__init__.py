@@ -11,7 +11,6 @@
     model/<name>     any      a trained reward model                    inference.reward_scoring.RewardModel
     custom/<name>    any      a function of the user's own              custom_rewards.call
 
-A score of None means that the rollout cannot be graded. `combine.grade` computes accuracy and the parts that are
-bounded in time; `grader_pool.GraderPool` runs it in processes that can be killed, and asks the judge and the custom
-rewards.
+A score of None means that the rollout cannot be graded. `combine.grade` computes the first six parts;
+`grader_pool.GraderPool` runs it in processes that can be killed, and adds the judge's and the custom ones.
 """

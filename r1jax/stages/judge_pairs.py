@@ -203,7 +203,7 @@ def _ask(cfg: JudgePairsConfig, missing: Sequence[tuple[Comparison, int]], stamp
     def one(judge: Judge, each: Comparison, round_: int) -> dict[str, Any] | None:
         swapped = bool(round_ % 2)
         first, second = (each.second, each.first) if swapped else (each.first, each.second)
-        reply = judge_protocols.degree(judge, each.prompt, first.summary, second.summary, cfg.temperature)
+        reply = judge_protocols.compare_degrees(judge, each.prompt, first.summary, second.summary, cfg.temperature)
         if reply == Reply(None):
             return None
         return {

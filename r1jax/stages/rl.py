@@ -22,7 +22,7 @@ from r1jax.data.tasks import Questions
 from r1jax.data.types import Prompt, Rollout
 from r1jax.evaluation.in_training import HeldOutEvaluator, write_samples
 from r1jax.evaluation.rollouts import describe
-from r1jax.graders.grader_table import examine_for_reward
+from r1jax.graders.grader_table import check_row_for_reward
 from r1jax.inference import context_length
 from r1jax.inference.as_trained import as_trained
 from r1jax.inference.engine import Engine
@@ -132,7 +132,7 @@ def open_questions(cfg: RLConfig, base: pathlib.Path, start_from: StartingPoint)
     )
     data = as_trained(cfg.data, base, start_from.tokenizer, prompt_form.R1_ZERO, "config.data")
     cfg = dataclasses.replace(cfg, data=data)
-    questions = Questions(data, cfg.seed, start_from.tokenizer, examine=examine_for_reward, prompt_limit=limit)
+    questions = Questions(data, cfg.seed, start_from.tokenizer, examine=check_row_for_reward, prompt_limit=limit)
     questions.take(0, 1)  # a file without training questions is an error now, not after an evaluation
     return cfg, questions
 

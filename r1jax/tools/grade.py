@@ -150,7 +150,7 @@ def grade_rows(rows: Sequence[Row], name: str, workers: Workers, cfg: GraderConf
     """
     checked = [row for row in rows if row.question]
     calls = [(row.question,) for row in checked]
-    found = run_all(workers, f"{name}: reading", grader_table.examine, calls, cfg.timeout_s)
+    found = run_all(workers, f"{name}: reading", grader_table.check_row, calls, cfg.timeout_s)
     for row, future in zip(checked, found, strict=True):
         if error := future.exception():
             row.fail(error, _VERDICTS.get(type(error), "ungradable"))

@@ -10,7 +10,7 @@ import numpy as np
 from r1jax.config import missing_file, nearest
 from r1jax.data.types import Prompt, Rollout
 from r1jax.evaluation.record import read_grades, read_samples
-from r1jax.graders.grader_table import examine
+from r1jax.graders.grader_table import check_row
 from r1jax.graders.math.numerals import number
 from r1jax.io import jsonl
 from r1jax.rewards.language_consistency import LANGUAGES, language_of
@@ -97,7 +97,7 @@ def _from_row(row: jsonl.Row, line: int, name: str) -> Candidate:
     comparable = number(answer) or ("\\boxed" in (summary or thought) and not words(answer))
     if graded and not fault and ("grader" in row or comparable):
         try:
-            grader = examine({**row, "prompt": question, "answer": answer})
+            grader = check_row({**row, "prompt": question, "answer": answer})
         except ValueError:
             fault = UNGRADABLE
     metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer", "grader")}

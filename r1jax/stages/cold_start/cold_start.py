@@ -23,7 +23,7 @@ from r1jax import config
 from r1jax.benchmarks.reading import data_hash
 from r1jax.data.tasks import Questions, is_held_out
 from r1jax.data.types import Prompt
-from r1jax.graders.grader_table import examine
+from r1jax.graders.grader_table import check_row
 from r1jax.inference import sampler
 from r1jax.inference.as_trained import as_trained, check_chat, warn_otherwise
 from r1jax.inference.sampler import Sampler
@@ -94,7 +94,7 @@ def _questions(cfg: ColdStartConfig) -> tuple[list[Prompt], set[str]]:
     data = dataclasses.replace(
         cfg.questions, template="plain", chat=False, marker="", template_arguments={}, max_prompt_tokens=0
     )
-    questions = Questions(data, cfg.seed, SimpleNamespace(encode=lambda text: ()), examine=examine)
+    questions = Questions(data, cfg.seed, SimpleNamespace(encode=lambda text: ()), examine=check_row)
     asked = questions.training(cfg.count)
     if left_out := questions.left_out():
         say(f"{cfg.questions.path or 'tasks'}: {left_out}")

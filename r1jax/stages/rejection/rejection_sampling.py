@@ -30,7 +30,7 @@ from r1jax.evaluation import grading
 from r1jax.evaluation.collect import collect
 from r1jax.evaluation.record import Record
 from r1jax.graders import judge_protocols
-from r1jax.graders.grader_table import examine_for_reward
+from r1jax.graders.grader_table import check_row_for_reward
 from r1jax.inference import sampler
 from r1jax.inference.as_trained import as_trained
 from r1jax.io import jsonl
@@ -143,7 +143,7 @@ def who_grades(cfg: RejectionConfig) -> Callable[[jsonl.Row], str]:
         if named == "open" or named in cfg.judged:
             return _protocol(row)
         try:
-            found = examine_for_reward(row)
+            found = check_row_for_reward(row)
         except ValueError as error:
             if named or not cfg.judge.base_url:
                 raise ValueError(f"{error}; what no rule can grade a judge can, see config.judge and judged") from error
