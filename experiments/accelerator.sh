@@ -40,7 +40,7 @@ bench() {  # name, limit, options ...
     set -- "$@" --model=bench --layers=1 --new-tokens=24 --steps=1 --warmup=1 --context=64
     [[ $* != *--decode* ]] || set -- "$@" --decode=1,2
   fi
-  part "$name" "$limit" -m r1jax.tools.bench "$@" --json="$results"
+  part "$name" "$limit" -m r1jax bench "$@" --json="$results"
 }
 
 all="kernels decode update_16k step parity train update_1_5b update_64k profile decode_1_5b"

@@ -27,7 +27,6 @@ class RLConfig:
         base: where it starts: a model folder, or the config of a run that makes one (`configs/base.py:mini`), which is
             made when it is not there yet.
         num_steps: rollouts.
-        data, sampling, grpo, rewards, optimizer, evaluation: see their classes.
         seed: of questions, sampling and the random reward.
         auxiliary: what a mixture of experts adds to the loss.
         compute: how the model is computed, where that is not to be as its folder says.
@@ -94,6 +93,7 @@ class SupervisedConfig:
             one. A student of its teacher's vocabulary can learn from its logits.
         vocab_size: without one, of the SentencePiece tokenizer that is trained on the first `tokenizer_documents`
             documents.
+        tokenizer_documents: documents that such a tokenizer is trained on.
         corpus: the documents.
         data: prompts and responses to train on instead of the documents; the loss is on the responses.
         batch_size, seq_len: rows an update, tokens a row.
@@ -192,7 +192,6 @@ class PreferenceConfig:
         kind: "pairwise": which of two responses is better (helpfulness); "pointwise": whether a response is safe
             (harmlessness).
         base: where it starts: a model folder, or the config of a run that makes one. The head is always new.
-        data, evaluation: see their classes.
         reading: what it is shown; the folder keeps it.
         batch_size: pairs, or single responses, an update.
         epochs: passes over the training examples, the last batch with what is left of them; 0: `num_steps` counts.
@@ -299,7 +298,6 @@ class JudgePairsConfig:
 
     Attributes:
         stage: names the work.
-        data: see its class.
         judge: who compares; its weight means nothing here.
         rounds: judgements of each pair; even, for half of them show it the other way round.
         temperature: the judge's; at 0 it would say twice what it said once.

@@ -33,6 +33,7 @@ from r1jax.data.tasks import DataConfig
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.config import SamplingConfig
 from r1jax.inference.engine import Engine
+from r1jax.io import jsonl
 from r1jax.losses.config import GRPOConfig
 from r1jax.losses.grpo import group_advantages, grpo_loss
 from r1jax.models.config import PRESETS, ModelConfig
@@ -349,7 +350,8 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """The command line of `r1jax bench`."""
     parser = argparse.ArgumentParser(prog="r1jax bench", description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("--model", default="bench", choices=sorted(name for name, shape in SHAPES.items() if shape.vocab_size))
@@ -377,11 +379,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--seed", type=int, default=0)
     add("--trace", type=pathlib.Path, help="write a profile of one more step, or decode window, to this folder")
     add("--json", type=pathlib.Path, help="append the result to this file, as one line")
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+    args = parser().parse_args(argv)
     model = dataclasses.replace(SHAPES[args.model], dtype=args.dtype, remat=args.remat)
     if args.layers:
         model = dataclasses.replace(model, num_layers=args.layers)
@@ -407,12 +409,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     line = json.dumps(result)
     if args.json:
-        with args.json.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        jsonl.append(args.json, result)
     print(line)
     print(table(result))
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
