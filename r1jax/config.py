@@ -9,8 +9,6 @@ import contextlib
 import dataclasses
 import difflib
 import errno
-import hashlib
-import json
 import math
 import os
 import pathlib
@@ -298,11 +296,6 @@ def without_defaults(obj: Any) -> Any:
         values = {field.name: (getattr(obj, field.name), field.default) for field in dataclasses.fields(obj)}
         return {name: without_defaults(value) for name, (value, default) in values.items() if value != default}
     return to_dict(obj)
-
-
-def fingerprint(obj: Any) -> str:
-    """12 hex digits that change with any value in a config, and not with the order of its keys."""
-    return hashlib.sha256(json.dumps(to_dict(obj), sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
 
 
 def changed_values(a: Any, b: Any) -> dict[str, tuple[str, str]]:

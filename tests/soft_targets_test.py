@@ -81,7 +81,7 @@ def test_trap35_what_is_written_stays_and_only_the_rest_is_left_to_do(tmp_path):
     examples, words = make_examples(10)
     written(tmp_path, examples, words, shards=2)
     before = (tmp_path / "00000.npy").stat().st_mtime_ns
-    (tmp_path / "00002.part").write_bytes(b"half")  # a kill in the middle
+    (tmp_path / "00002.npy.part").write_bytes(b"half")  # a kill in the middle
     with pytest.raises(ValueError, match=r"1 of 3 shards are missing; start the run of stage teach again"):
         SoftTargets(tmp_path, Letters(), examples)
     assert begin(tmp_path, setup(), examples) == [2]

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import gzip
-import hashlib
 import pathlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from r1jax.config import ConfigError, missing_file, nearest
 from r1jax.graders import grader_table, judge_protocols
 from r1jax.io import jsonl
 from r1jax.io.files import one_line, parse_json
+from r1jax.io.provenance import joined_hash
 
 _KINDS = (".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet")
 _QUESTION = ("prompt", "question", "problem")  # where files that have no adapter keep it
@@ -114,10 +114,7 @@ def questions(name: str, data: str) -> Iterator[tuple[str, str]]:
 
 def data_hash(path: pathlib.Path) -> str:
     """SHA-256, 16 digits of it, of a file's bytes, or of all files that `read` reads of a folder."""
-    whole = hashlib.sha256()
-    for file in _files(path):
-        whole.update(file.read_bytes())
-    return whole.hexdigest()[:16]
+    return joined_hash(_files(path))[:16]
 
 
 def _adapted(benchmark: Benchmark, row: Row) -> Row | None:

@@ -8,9 +8,7 @@ across that border, for the model never sees it so.
 import array
 import collections
 import dataclasses
-import hashlib
 import itertools
-import pathlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -22,6 +20,7 @@ from r1jax.data.miniworld import documents
 from r1jax.data.tasks import is_held_out, prompt_text
 from r1jax.data.types import Example
 from r1jax.io import jsonl
+from r1jax.io.provenance import file_hash, fingerprint
 from r1jax.text import chat
 from r1jax.text.chat_template import check_arguments
 from r1jax.text.tokenizer import Tokenizer
@@ -234,9 +233,9 @@ def digest(cfg: InstructionConfig, seed: int) -> str:
         FileNotFoundError: a file is not there.
     """
     if cfg.files:
-        hashes = [hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest() for path in cfg.files]
-        return hashes[0] if len(hashes) == 1 else config.fingerprint(hashes)
-    return config.fingerprint([next(_solutions(cfg, seed, position)) for position in range(200)])
+        hashes = [file_hash(path) for path in cfg.files]
+        return hashes[0] if len(hashes) == 1 else fingerprint(hashes)
+    return fingerprint([next(_solutions(cfg, seed, position)) for position in range(200)])
 
 
 def _solutions(cfg: InstructionConfig, seed: int, position: int) -> Iterator[tuple[str, str]]:

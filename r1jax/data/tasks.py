@@ -7,7 +7,6 @@ pretraining text that asks `is_held_out`, ever meets one of them.
 import dataclasses
 import datetime
 import decimal
-import hashlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -19,6 +18,7 @@ from r1jax.config import ConfigError, above, at_least, nearest, within
 from r1jax.data import reference_checks
 from r1jax.data.types import Prompt
 from r1jax.io import jsonl
+from r1jax.io.provenance import sha256
 from r1jax.text import chat
 from r1jax.text.chat_template import check_arguments
 from r1jax.text.prompt_form import R1_ZERO
@@ -115,7 +115,7 @@ def is_held_out(question: str, share: float) -> bool:
 
     Decided by the text's hash, white space aside. A smaller share's questions are among a larger one's.
     """
-    digest = hashlib.sha256(" ".join(question.split()).encode()).digest()
+    digest = sha256(" ".join(question.split()))
     return int.from_bytes(digest[:8]) < share * 2**64
 
 

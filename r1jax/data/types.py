@@ -109,6 +109,18 @@ class Rollout:
     answer: str = ""
     detail: Mapping[str, Any] | None = None
 
+    @classmethod
+    def of_text(
+        cls, prompt: Prompt, text: str, sample: int = 0, finish: FinishReason = "stop", tokens: int = 0
+    ) -> "Rollout":
+        """A completion that is there as text alone, say out of a file or from a server, without log-probs.
+
+        Args:
+            tokens: how many it was sampled as, where that is known; `ids` are then as many times -1.
+        """
+        ids = np.broadcast_to(np.int32(-1), tokens)  # a view, which takes no memory whatever their number
+        return cls(prompt, sample, ids, np.zeros(0, np.float32), text, finish)
+
     @property
     def whole(self) -> str:
         """`text`, with the tag that the prompt has opened for it, see `r1jax.text.chat.whole_response`."""

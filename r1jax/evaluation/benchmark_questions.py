@@ -15,6 +15,7 @@ from r1jax.evaluation.config import BenchmarkConfig, EvaluateConfig
 from r1jax.graders.grader_table import check_row
 from r1jax.inference import sampler
 from r1jax.io import jsonl
+from r1jax.io.provenance import fingerprint
 from r1jax.text.tokenizer import Tokenizer
 
 
@@ -172,7 +173,7 @@ def from_task(
         0,
         {
             "path": f"reasoning-gym {task.name}",
-            "hash": config.fingerprint(made_of),
+            "hash": fingerprint(made_of),
             **({"prompts_too_long": questions.too_long} if questions.too_long else {}),
         },
         {"instruction": "{prompt}", "shots": 0},

@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection, Iterator
 
 import jax
 
-from r1jax.config import fingerprint
 from r1jax.data.types import Grade, Rollout
 from r1jax.evaluation.collect import Grader
 from r1jax.graders import grader_table, judge_protocols
 from r1jax.graders.config import GraderConfig, JudgeConfig
 from r1jax.graders.judge_client import Judge
+from r1jax.io.provenance import fingerprint
 from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.grader_pool import GraderPool
 

@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
@@ -17,6 +16,7 @@ from r1jax.core.sharding import BATCH, DECODE_RULES, batch_shards, place, replic
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference import decode
 from r1jax.inference.config import SamplingConfig
+from r1jax.io.provenance import sha256
 from r1jax.models import cache as kv
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
@@ -36,7 +36,7 @@ class _Sequence:
 
 
 def _key_words(prompt_id: str, sample: int) -> tuple[int, int, int]:
-    digest = hashlib.sha256(prompt_id.encode()).digest()
+    digest = sha256(prompt_id)
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little"), sample
 
 

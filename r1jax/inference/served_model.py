@@ -1,7 +1,6 @@
 """Samples from a model behind an OpenAI-compatible server: the same call as the engine's, and no weights of ours."""
 
 import dataclasses
-import hashlib
 import logging
 import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -9,12 +8,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from r1jax.config import ConfigError, at_least, printable, seconds
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.usage import Usage
 from r1jax.io.openai_client import MissedReply, Server
+from r1jax.io.provenance import sha256
 from r1jax.models.config import Truncation
 
 _log = logging.getLogger(__name__)
@@ -140,7 +138,7 @@ class Endpoint:
 
     def _ask(self, prompt: Prompt, sample: int, seed: tuple[int, ...]) -> Rollout | MissedReply:
         """One sample, or why there is none."""
-        word = hashlib.sha256(repr((seed, prompt.id, sample)).encode()).digest()[:4]
+        word = sha256(repr((seed, prompt.id, sample)))[:4]
         text = {"messages": [{"role": "user", "content": prompt.text}]} if self._chat else {"prompt": prompt.text}
         request = {**text, **self._settings, "seed": int.from_bytes(word) >> 1}
         try:
@@ -148,9 +146,7 @@ class Endpoint:
         except MissedReply as missed:
             _log.warning("no sample %d of %s: %s", sample, printable(prompt.id), printable(str(missed)))
             return missed
-        # A view, which takes no memory whatever the server says.
-        ids = np.broadcast_to(np.int32(-1), reply.tokens[1] if reply.tokens else 0)
-        return Rollout(prompt, sample, ids, np.zeros(0, np.float32), reply.text, reply.finish)
+        return Rollout.of_text(prompt, reply.text, sample, reply.finish, reply.tokens[1] if reply.tokens else 0)
 
 
 def check_model(model: str, endpoint: EndpointConfig) -> None:

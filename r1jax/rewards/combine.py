@@ -1,10 +1,10 @@
 """Reward of one rollout: its parts by rule, and the weighted sum of all parts."""
 
-import hashlib
 from collections.abc import Mapping
 
 from r1jax.data.types import Grade, Rollout
 from r1jax.graders import grader_table
+from r1jax.io.provenance import blake2b
 from r1jax.rewards import format_rewards, language_consistency
 from r1jax.rewards.config import RewardConfig
 
@@ -63,5 +63,5 @@ def combine(parts: Mapping[str, float | None], cfg: RewardConfig) -> float | Non
 
 def coin_flip(seed: int, prompt_id: str, sample: int) -> float:
     """0.0 or 1.0, a pure function of the run's seed, the prompt and the sample's index."""
-    digest = hashlib.blake2b(repr((seed, prompt_id, sample)).encode(), digest_size=1).digest()
+    digest = blake2b(repr((seed, prompt_id, sample)), 1)
     return float(digest[0] & 1)

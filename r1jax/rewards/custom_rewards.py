@@ -7,7 +7,6 @@ changes by the function are lost, and processes that it started are killed.
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import importlib.util
 import json
 import math
@@ -24,6 +23,7 @@ import numpy as np
 
 from r1jax.config import ConfigError, missing_file, nearest, printable
 from r1jax.data.types import Rollout
+from r1jax.io.provenance import short_hash
 from r1jax.sandbox import process_tree
 
 _REPLY_BYTES = 2**16
@@ -188,7 +188,7 @@ def _run(path: pathlib.Path) -> ModuleType:
     if not path.is_file():
         raise ConfigError(missing_file(path))
     # A unique name: two files may be called rewards.py.
-    module_name = f"r1jax_custom_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    module_name = f"r1jax_custom_{path.stem}_{short_hash(str(path), 8)}"
     source = importlib.util.spec_from_file_location(module_name, path)
     if source is None or source.loader is None:
         raise ConfigError(f"{path} is not a Python file (.py)")

@@ -8,6 +8,7 @@ from r1jax.config import ConfigError
 from r1jax.data import sft, teacher_logits
 from r1jax.data.miniworld.documents import document
 from r1jax.io import run_record
+from r1jax.io.provenance import fingerprint
 from r1jax.models import hf
 from r1jax.models.io import MODEL, is_model
 from r1jax.stages.config import RLConfig, SupervisedConfig
@@ -37,7 +38,7 @@ def base_key(cfg: SupervisedConfig) -> str:
         texts.append(sft.digest(cfg.data, cfg.seed))
     if cfg.soft_targets:
         texts.append(teacher_logits.key(cfg.soft_targets))
-    return configs.fingerprint([made_of, texts])
+    return fingerprint([made_of, texts])
 
 
 def read_supervised(spec: str) -> SupervisedConfig:

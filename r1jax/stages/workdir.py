@@ -1,7 +1,6 @@
 """The workdir of a training run: one config's, and one process's at a time."""
 
 import contextlib
-import hashlib
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +10,7 @@ import jax
 from r1jax.core import processes
 from r1jax.data import teacher_logits
 from r1jax.io import ownership, run_record
+from r1jax.io.provenance import file_hash
 from r1jax.stages.base_keys import base_name
 from r1jax.training import state
 
@@ -28,8 +28,7 @@ def claim(workdir: pathlib.Path, cfg: Any) -> None:
     files = getattr(cfg.data, "files", (cfg.data.path,)) if cfg.data else ()
     files = [path for path in files if pathlib.Path(path).is_file()]  # a missing one is an error where it is read
     if files:
-        hashes = (hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:12] for path in files)
-        keys["data_key"] = " ".join(hashes)
+        keys["data_key"] = " ".join(file_hash(path)[:12] for path in files)
     run_record.claim(
         workdir / "config.json",
         cfg,

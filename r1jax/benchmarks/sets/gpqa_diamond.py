@@ -4,15 +4,14 @@ Original: `Idavidrein/gpqa`, gpqa_diamond.csv ("Question", "Correct Answer", "In
 "High-level domain"). Where the right option stands is decided by the question's hash: always the same.
 """
 
-import hashlib
-
 from r1jax.benchmarks.benchmark import LETTER, LETTERS, Benchmark, Row, options
+from r1jax.io.provenance import sha256
 
 
 def adapt(row: Row) -> Row:
     question, right = row["Question"].strip(), row["Correct Answer"].strip()
     choices = [row[f"Incorrect Answer {i}"].strip() for i in (1, 2, 3)]
-    place = hashlib.sha256(question.encode()).digest()[0] % 4
+    place = sha256(question)[0] % 4
     choices.insert(place, right)
     return {
         "id": row.get("Record ID"),

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from r1jax.config import ConfigError, fingerprint
+from r1jax.config import ConfigError
 from r1jax.data.tasks import prompt_text
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.evaluation.collect import collect
@@ -16,6 +16,7 @@ from r1jax.graders.config import GraderConfig
 from r1jax.inference.sampler import Sampler
 from r1jax.io import jsonl
 from r1jax.io.console import say
+from r1jax.io.provenance import fingerprint
 from r1jax.rewards.grader_pool import GraderPool
 from r1jax.stages.cold_start.candidates import CUT_OFF, NOT_IN_FORM, Candidate, as_rollout, fault_of_grade, language_for
 from r1jax.stages.cold_start.config import DirectConfig, FewShotConfig

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import regex  # it knows classes of characters, which re does not
 
-from r1jax.config import fingerprint
 from r1jax.data.types import Prompt
 from r1jax.evaluation.rollouts import from_process_0
 from r1jax.graders.math import math_grader
 from r1jax.graders.math.final_answer import final_answer, said
 from r1jax.inference.sampler import Sampler
+from r1jax.io.provenance import fingerprint
 from r1jax.rewards.grader_pool import GraderPool
 from r1jax.stages.cold_start.asking import Asking, Request
 from r1jax.stages.cold_start.candidates import WRONG, Candidate
