@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from r1jax.io.files import MAX_JSON, exists, one_line, read_bytes
+from r1jax.io.files import MAX_JSON, exists, one_line, read_bytes, write_text
 
 FILE = "checksums.txt"
 _PIECE = 2**22  # bytes read at a time
@@ -29,7 +29,7 @@ def write(folder: pathlib.Path, upcoming: Mapping[str, bytes] = MappingProxyType
     """Records all files of a folder, which must be complete. One process does it.
 
     Args:
-        to_come: path and content of files that will be written after this one.
+        upcoming: path and content of files that will be written after this one.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     names = [name for path in paths if (name := path.relative_to(folder).as_posix()) != FILE and name not in upcoming]
@@ -46,9 +46,7 @@ def add(folder: pathlib.Path, upcoming: Mapping[str, bytes]) -> None:
 
 
 def _write(folder: pathlib.Path, lines: str) -> None:
-    part = folder / f"{FILE}.part"
-    part.write_text(lines, "utf-8")
-    part.replace(folder / FILE)
+    write_text(folder / FILE, lines)
 
 
 def find_damage(
@@ -87,7 +85,7 @@ def verify(
     progress: Progress | None = None,
     shared: bool = False,
 ) -> None:
-    """Raises ValueError where `fault` finds one: names the file, and says what to do."""
+    """Raises ValueError where `find_damage` finds any: names the file, and says what to do."""
     if damage := find_damage(folder, select, progress, shared):
         raise ValueError(
             f"{folder} is damaged: {damage}; copy it again. If you changed that file yourself, take its "

@@ -15,17 +15,17 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from r1jax import config
-from r1jax.core import checksums, sharding
+from r1jax.core import checksums, processes, sharding
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, replicated
 from r1jax.data.tasks import prompt_text
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.config import Reading
 from r1jax.io.console import reporter, say
+from r1jax.io.files import write_bytes
 from r1jax.models.config import ModelConfig
 from r1jax.models.hf import read_json
 from r1jax.models.io import is_model, load_tokenizer, open_model, save_model
@@ -105,11 +105,9 @@ def save(
         np.save(head, np.asarray(params[HEAD], np.float32))
         content = f"{json.dumps(dataclasses.asdict(reading), indent=1)}\n".encode()
         checksums.add(folder, {HEAD_FILE: head.getvalue(), READING: content})
-        (folder / HEAD_FILE).write_bytes(head.getvalue())
-        temporary = (folder / READING).with_suffix(".tmp")
-        temporary.write_bytes(content)
-        temporary.replace(folder / READING)
-    multihost_utils.sync_global_devices("reward model saved")
+        write_bytes(folder / HEAD_FILE, head.getvalue())
+        write_bytes(folder / READING, content)
+    processes.barrier()  # another process may load it next
 
 
 def load(

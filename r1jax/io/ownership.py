@@ -17,7 +17,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from r1jax.config import ConfigError, printable
+from r1jax.config import ConfigError
+from r1jax.io.console import say
 
 FILE = "owner.json"
 _RENEW_S, _GONE_S = 10.0, 60.0
@@ -90,7 +91,7 @@ def _see_it_stand_still(path: pathlib.Path, owner: dict[str, Any]) -> None:
 
     The time is compared with itself only: the clocks of two hosts may differ.
     """
-    print(printable(f"{path.parent}: waiting {_GONE_S:g} s to see whether {_name(owner)} still lives"), flush=True)
+    say(f"{path.parent}: waiting {_GONE_S:g} s to see whether {_name(owner)} still lives")
     before, end = path.stat().st_mtime_ns, time.monotonic() + _GONE_S
     while time.monotonic() < end:
         time.sleep(_RENEW_S / 10)

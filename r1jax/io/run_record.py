@@ -7,14 +7,15 @@ run goes on, say after it ran out of memory. All other settings are meaning: wit
 
 import dataclasses
 import datetime
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from r1jax import config
 from r1jax.config import ConfigError
-from r1jax.io.files import write_json
+from r1jax.io import jsonl
+from r1jax.io.console import say
+from r1jax.io.files import read_json, write_json
 
 # The means of all stages, by their keys; a section stands for all of its fields. Every other field is meaning.
 MEANS = (
@@ -87,7 +88,7 @@ def claim(
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, current)
         return
-    recorded = {**keys, **_filled(settings, json.loads(path.read_text("utf-8")))}
+    recorded = {**keys, **_filled(settings, read_json(path))}
     changed = config.changed_values(recorded, current)
     refused = []
     for key, (old, new) in changed.items():
@@ -101,10 +102,9 @@ def claim(
         raise ConfigError(f"{path.parent} holds {what}; choose another --workdir, or set back\n  {lines}")
     if changed and writes:
         others = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in changed.items())
-        print(config.printable(f"{path.parent} goes on with {others}"), flush=True)
+        say(f"{path.parent} goes on with {others}")
         row = {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "changed": changed}
-        with path.with_name(f"{path.stem}_changes.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        jsonl.append(path.with_name(f"{path.stem}_changes.jsonl"), row)
     if writes:
         write_json(path, current)
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from r1jax.core.params import Params
+from r1jax.io import files
 from r1jax.io.files import exists
 from r1jax.io.files import read_object as read_json
 from r1jax.models import safetensors, weight_map, weights
@@ -96,7 +97,7 @@ def save_folder(
 
     safetensors.write(folder, tensors, fetch, max_shard_bytes, progress)
     config["dtype" if "dtype" in config else "torch_dtype"] = str(params["embed"].dtype)
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    files.write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
 
 def _interleaved(cfg: ModelConfig, config: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES
 from r1jax.io.console import reporter
-from r1jax.io.files import exists, one_line, read_object
+from r1jax.io.files import exists, one_line, read_object, write_bytes, write_text
 from r1jax.models import gguf, hf
 from r1jax.models.config import ComputeConfig, ModelConfig
 from r1jax.models.transformer import param_specs
@@ -51,18 +51,16 @@ def save_model(
         shutil.rmtree(folder, ignore_errors=True)
         tokenizer.save(folder)
         if hf_config is not None:
-            (folder / HF_CONFIG).write_text(json.dumps(hf_config, indent=2) + "\n")
+            write_text(folder / HF_CONFIG, json.dumps(hf_config, indent=2) + "\n")
         for name, content in beside.items():
-            (folder / name).write_bytes(content)
+            write_bytes(folder / name, content)
     with orbax.load().StandardCheckpointer(async_options=orbax.async_options()) as checkpointer:
         checkpointer.save(folder / PARAMS, params)
     if jax.process_index() == 0:
         content = f"{json.dumps(dataclasses.asdict(cfg), indent=1)}\n".encode()
         checksums.write(folder, {MODEL: content})
-        temporary = marker.with_suffix(".tmp")
-        temporary.write_bytes(content)
-        temporary.replace(marker)
-    processes.meet()  # another process may load it next
+        write_bytes(marker, content)
+    processes.barrier()  # another process may load it next
 
 
 def is_model(path: pathlib.Path) -> bool:
@@ -104,7 +102,7 @@ class _ModelFolder:
         for file in (folder, *folder.rglob("*")):
             if file.is_symlink() or not file.is_dir():
                 exists(file, self.folder)  # which refuses what Orbax should not open
-        checksums.refuse_damage(
+        checksums.verify(
             self.folder, lambda name: name.startswith(f"{PARAMS}/"), reporter(f"checking {self.folder}"), shared=True
         )
         with orbax.load().StandardCheckpointer() as checkpointer:
@@ -161,7 +159,7 @@ def open_model(path: pathlib.Path) -> ModelFile:
     if path.suffix == ".gguf":
         return gguf.open_file(path)
     if is_model(path):  # the weights' checksums are compared when they are read
-        checksums.refuse_damage(path, lambda name: not (name.startswith(f"{PARAMS}/") or name.endswith(SAFETENSORS)))
+        checksums.verify(path, lambda name: not (name.startswith(f"{PARAMS}/") or name.endswith(SAFETENSORS)))
     if exists(path / MODEL):
         cfg = config.parse(ModelConfig, read_object(path / MODEL), str(path / MODEL))
         if not (path / PARAMS).is_dir():

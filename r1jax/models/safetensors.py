@@ -238,7 +238,7 @@ def write(
             offset += sizes[name]
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
-        with (folder / file_name).open("wb") as file:
+        with files.replacing(folder / file_name) as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for name in names:
                 file.write(fetch(name).reshape(-1).view(np.uint8).data)
@@ -248,4 +248,4 @@ def write(
     if len(file_names) > 1:
         where = {name: file_name for file_name, names in zip(file_names, shards, strict=True) for name in names}
         text = json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=1)
-        (folder / INDEX).write_text(text + "\n", "utf-8")
+        files.write_text(folder / INDEX, text + "\n")

@@ -69,7 +69,7 @@ class Checkpoint:
                 infinity, or would in `dtype`.
         """
         if (folder := pathlib.Path(self.source.where)).is_dir():
-            checksums.refuse_damage(folder, lambda name: name.endswith(".safetensors"), shared=True)
+            checksums.verify(folder, lambda name: name.endswith(".safetensors"), shared=True)
         specs = param_specs(self.cfg)
         shardings = core.shardings(specs, TRAIN_RULES, mesh)
         parts = defaultdict(list)

@@ -163,8 +163,7 @@ class HuggingFaceTokenizer:
     def save(self, folder: pathlib.Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in self._files.items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_bytes(content)
+            files.write_bytes(folder / name, content)
 
     def _add_tokens(self, config: TokenizerConfig) -> None:
         """Adds the tokens that tokenizer.json lacks, as transformers does.

@@ -129,7 +129,7 @@ class SentencePieceTokenizer:
 
     def save(self, folder: pathlib.Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / self.FILE).write_bytes(self._model)
+        files.write_bytes(folder / self.FILE, self._model)
         piece = self._processor.id_to_piece
         special = {
             "unk": self._processor.unk_id(),
@@ -139,7 +139,7 @@ class SentencePieceTokenizer:
         }
         config = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_bos_token": special["bos"] >= 0}
         config |= {f"{name}_token": piece(i) for name, i in special.items() if i >= 0}
-        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+        files.write_text(folder / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
 
     def export(self, folder: pathlib.Path) -> bool:
         """Writes what `save` does and a tokenizer.json that gives the same ids; False where only the first is possible.
@@ -151,8 +151,8 @@ class SentencePieceTokenizer:
         if content is None:
             return False
         config = files.read_object(path) | {"tokenizer_class": "PreTrainedTokenizerFast", _MADE_FROM: self.FILE}
-        (folder / HuggingFaceTokenizer.FILE).write_bytes(content)
-        path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+        files.write_bytes(folder / HuggingFaceTokenizer.FILE, content)
+        files.write_text(path, json.dumps(config, indent=2) + "\n")
         return True
 
 

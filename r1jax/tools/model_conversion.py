@@ -12,6 +12,7 @@ from r1jax.core import checksums
 from r1jax.core.params import Params
 from r1jax.core.sharding import MeshConfig, all_devices, make_mesh
 from r1jax.io.console import reporter, say
+from r1jax.io.files import write_bytes, write_text
 from r1jax.models import hf
 from r1jax.models.config import ModelConfig
 from r1jax.models.io import MODEL, is_model, load_tokenizer, open_model, save_model
@@ -94,9 +95,9 @@ def save_hf(
         tokenizer.save(folder)
     ends = {"eos_token_id": list(tokenizer.eos_ids), "pad_token_id": tokenizer.pad_id}
     if not (folder / GENERATION).exists():
-        (folder / GENERATION).write_text(json.dumps(ends, indent=2) + "\n")
+        write_text(folder / GENERATION, json.dumps(ends, indent=2) + "\n")
     report = reporter(f"writing {folder}")
     hf.save_folder(folder, params, cfg, hf_config or ends, max_shard_bytes, report)
     for name, content in beside.items():
-        (folder / name).write_bytes(content)
+        write_bytes(folder / name, content)
     checksums.write(folder)
