@@ -4,7 +4,6 @@ A new grader grades the recorded samples again, without new ones. Evaluation and
 """
 
 import pathlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -14,10 +13,9 @@ from r1jax.evaluation.record import Record
 from r1jax.evaluation.rollouts import from_process_0
 from r1jax.inference.sampler import Draw
 from r1jax.io import jsonl
-from r1jax.io.console import clock, say
+from r1jax.io.console import ProgressPrinter, say
 from r1jax.rewards.format_rewards import well_formed
 
-_SAY_EVERY_S = 10.0
 # Submits a sample for grading and returns at once a function that waits for the grade.
 Grader = Callable[[Rollout], Callable[[], Grade]]
 
@@ -96,25 +94,19 @@ def collect(
 
 
 class _Progress:
-    """Progress on the console every ten seconds: samples, rate, time left, score so far."""
+    """Progress on the console: samples, rate, time left, score so far."""
 
     def __init__(self, name: str, total: int, done: int, record: Record):
-        self._name, self._total, self._record = name, total, record
-        self._first, self._done = done, done
-        self._began = self._printed = time.monotonic()
+        self._printer = ProgressPrinter(name, "samples", start=done)
+        self._total, self._done, self._record = total, done, record
 
     def drawn(self) -> None:
         """Counts one sample more."""
         self._done += 1
-        now = time.monotonic()
-        if now - self._printed < _SAY_EVERY_S:
-            return
-        self._printed, rate = now, (self._done - self._first) / (now - self._began)
+        self._printer(self._done, self._total, self._results)
+
+    def _results(self) -> str:
         grades = list(self._record.grades.values())
         scores = [row["score"] for row in grades if row["score"] is not None]
         cut = sum(row["finish"] == "length" for row in list(self._record.samples.values()))
-        so_far = f", {sum(scores) / len(scores):.1%} so far" if scores else ""
-        say(
-            f"{self._name}: {self._done}/{self._total} samples, {rate:.2f}/s, "
-            f"{clock((self._total - self._done) / rate)} left{so_far}, {cut} cut off"
-        )
+        return (f"{sum(scores) / len(scores):.1%} so far, " if scores else "") + f"{cut} cut off"

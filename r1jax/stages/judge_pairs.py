@@ -9,11 +9,9 @@ only, never a thought.
 """
 
 import collections
-import hashlib
 import itertools
 import pathlib
 import random
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, NamedTuple
@@ -28,11 +26,10 @@ from r1jax.evaluation.record import read_samples
 from r1jax.graders import judge_protocols
 from r1jax.graders.judge_client import Judge, Reply
 from r1jax.io import jsonl
-from r1jax.io.console import clock, say
+from r1jax.io.console import ProgressPrinter, say
 from r1jax.io.files import write_json
+from r1jax.io.provenance import short_hash
 from r1jax.stages.config import JudgePairsConfig, ResponsesConfig
-
-_SAY_EVERY_S = 10.0
 
 
 class Candidate(NamedTuple):
@@ -183,7 +180,7 @@ def _from_folder(folder: pathlib.Path, cfg: ResponsesConfig) -> tuple[list[tuple
 
 
 def _candidate(prompt: Prompt, text: str, source: str) -> Candidate:
-    rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    rollout = Rollout.of_text(prompt, text)
     return Candidate(rollout.whole, rollout.response.final, source)  # whoever reads pairs has no rendered prompt
 
 
@@ -193,12 +190,12 @@ def _comparisons(cfg: JudgePairsConfig, prompt: str, candidates: Sequence[Candid
     for pair in rng.sample(pairs, min(cfg.pairs_per_prompt, len(pairs))):
         first, second = rng.sample(pair, 2)
         shown = "\0".join((prompt, first.summary, second.summary))
-        yield Comparison(hashlib.sha256(shown.encode()).hexdigest()[:16], prompt, first, second)
+        yield Comparison(short_hash(shown, 16), prompt, first, second)
 
 
 def _ask(cfg: JudgePairsConfig, missing: Sequence[tuple[Comparison, int]], stamp: str) -> Iterator[dict[str, Any]]:
     """A row for each reply, as it comes; none for a request that failed."""
-    began = said = time.monotonic()
+    progress = ProgressPrinter("pairs", "judgements")
 
     def one(judge: Judge, each: Comparison, round_: int) -> dict[str, Any] | None:
         swapped = bool(round_ % 2)
@@ -224,13 +221,7 @@ def _ask(cfg: JudgePairsConfig, missing: Sequence[tuple[Comparison, int]], stamp
             for done, future in enumerate(as_completed(futures), 1):
                 if row := future.result():
                     yield row
-                now = time.monotonic()
-                if now - said >= _SAY_EVERY_S:
-                    said, rate = now, done / (now - began)
-                    say(
-                        f"{done}/{len(missing)} judgements, {rate:.2f}/s, {clock((len(missing) - done) / rate)} left, "
-                        f"{judge.prompt_tokens:,} + {judge.completion_tokens:,} tokens"
-                    )
+                progress(done, len(missing), lambda: f"{judge.prompt_tokens:,} + {judge.completion_tokens:,} tokens")
         finally:
             threads.shutdown(cancel_futures=True)  # one refused key is enough
 

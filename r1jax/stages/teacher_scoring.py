@@ -7,7 +7,6 @@ Teacher and student must have one vocabulary.
 
 import itertools
 import pathlib
-import time
 
 import jax
 import numpy as np
@@ -22,7 +21,7 @@ from r1jax.data.teacher_logits import SHARD
 from r1jax.evaluation.rollouts import from_process_0
 from r1jax.inference import context_length, stamp
 from r1jax.inference.as_trained import check_chat, warn_otherwise
-from r1jax.io.console import clock, say
+from r1jax.io.console import ProgressPrinter, say
 from r1jax.losses import distillation
 from r1jax.models.io import load_model, read_hf_config
 from r1jax.models.transformer import forward, unembed_table
@@ -73,7 +72,7 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
     teach = jax.jit(teach, out_shardings=replicated(mesh))
     total = sum(min(SHARD, len(examples) - SHARD * index) for index in left)
     say(f"{total} of {len(examples)} examples to be read" if left else f"all {len(examples)} examples are read")
-    began, done = time.monotonic(), 0
+    progress, done = ProgressPrinter("teacher", "examples", every=0.0), 0
     for index in left:
         some = examples[SHARD * index : SHARD * (index + 1)]
         words = []
@@ -83,9 +82,6 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
         if jax.process_index() == 0:
             teacher_logits.write_shard(workdir, index, words)
         done += len(some)
-        rate = done / (time.monotonic() - began)
         tail = np.exp(np.concatenate([logprobs[:, -1] for _, logprobs in words]).astype(np.float32)).mean()
-        say(
-            f"{done}/{total} examples, {rate:.1f}/s, {clock((total - done) / rate)} left; "
-            f"{tail:.2%} of the probability is not among the {cfg.top_k} likeliest tokens"
-        )
+        outside = f"{tail:.2%} of the probability is not among the {cfg.top_k} likeliest tokens"
+        progress(done, total, lambda outside=outside: outside)

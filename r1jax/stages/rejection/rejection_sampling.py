@@ -15,7 +15,6 @@ import collections
 import dataclasses
 import itertools
 import pathlib
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -34,7 +33,7 @@ from r1jax.graders.grader_table import check_row_for_reward
 from r1jax.inference import sampler
 from r1jax.inference.as_trained import as_trained
 from r1jax.io import jsonl
-from r1jax.io.console import clock, say
+from r1jax.io.console import ProgressPrinter, say
 from r1jax.io.files import write_json
 from r1jax.rewards.workers import Workers
 from r1jax.stages.rejection import filters, rejection_table
@@ -47,7 +46,6 @@ from r1jax.text.chat import join_response
 # Keeps this stage's noise apart from an evaluation's, see `held_out.EVAL_STREAM`.
 REJECTION_STREAM = 2**31 - 2
 _CHUNK = 64  # samples that a process filters at a time
-_SAY_EVERY_S = 10.0
 
 
 def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path:
@@ -221,7 +219,7 @@ def _with_reasons(
     rollouts: Iterable[Rollout], total: int, cfg: RejectionConfig
 ) -> Iterator[tuple[Rollout, Reason | None]]:
     """Each with the reason, if any, for which it is dropped whatever the others are; found in processes."""
-    said, began, done = time.monotonic(), time.monotonic(), 0
+    progress, done = ProgressPrinter("filters", "samples"), 0
     waiting: collections.deque = collections.deque()
     source = iter(rollouts)
     with Workers(cfg.graders.workers, cfg.graders.memory_mb, languages=True) as workers:
@@ -234,9 +232,7 @@ def _with_reasons(
             chunk, found = waiting.popleft()
             yield from zip(chunk, found.result(), strict=True)
             done += len(chunk)
-            if (now := time.monotonic()) - said >= _SAY_EVERY_S:
-                said, left = now, (now - began) / done * (total - done)
-                say(f"filters: {done}/{total} samples, {clock(left)} left")
+            progress(done, total)
 
 
 def _stamp(data: DataConfig) -> dict[str, Any]:
