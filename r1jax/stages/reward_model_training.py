@@ -32,6 +32,7 @@ from r1jax.io.console import say
 from r1jax.io.jsonl import keep_rows_before
 from r1jax.losses.preference import preference_loss
 from r1jax.models.config import ModelConfig
+from r1jax.models.io import read_hf_config
 from r1jax.models.reward import HEAD, UNUSED, param_specs
 from r1jax.stages import reward_agreement
 from r1jax.stages.config import PreferenceConfig
@@ -139,8 +140,8 @@ def check_rows(cfg: PreferenceConfig, mesh: Mesh) -> None:
 
 def starting_point(base: pathlib.Path, mesh: Mesh, cfg: PreferenceConfig) -> StartingPoint:
     """The base with a new head; raises as `loop.start_from_folder` does, and where the base cannot read the inputs."""
+    context_length.check_length(read_hf_config(base), base, cfg.reading.max_tokens, "reading.max_tokens")
     start_from = loop.start_from_folder(base, mesh, cfg.compute)
-    context_length.check_length(start_from.hf_config, base, cfg.reading.max_tokens, "reading.max_tokens")
     check_chat(start_from.tokenizer, cfg.reading.chat, "config.reading.chat")
 
     def read_params() -> Params:

@@ -30,6 +30,7 @@ from r1jax.inference.reward_scoring import RewardModel
 from r1jax.io.console import say, under_way
 from r1jax.losses.grpo import grpo_loss
 from r1jax.models.config import ModelConfig
+from r1jax.models.io import read_hf_config
 from r1jax.models.transformer import param_specs
 from r1jax.rewards.grader_pool import GraderPool
 from r1jax.stages.config import RLConfig
@@ -57,8 +58,9 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             sample of a step could be graded, or updates were skipped.
     """
     check_rows(cfg, mesh)
+    prompt_limit = prompt_limit_of(cfg, base)
     start_from = loop.start_from_folder(base, mesh, cfg.compute)
-    cfg, questions = open_questions(cfg, base, start_from)
+    cfg, questions = open_questions(cfg, base, start_from, prompt_limit)
     training = open_run(cfg, workdir, mesh, start_from)
     models = {reward.part: RewardModel(reward.path, mesh, reward.prompts) for reward in cfg.rewards.models}
     held_out = questions.held_out(cfg.evaluation.questions)
@@ -117,19 +119,25 @@ def check_rows(cfg: RLConfig, mesh: Mesh) -> None:
         )
 
 
-def open_questions(cfg: RLConfig, base: pathlib.Path, start_from: StartingPoint) -> tuple[RLConfig, Questions]:
-    """The questions, and the config in which they are asked as the base was trained where it leaves that open.
-
-    Raises:
-        FileNotFoundError, ValueError: see `Questions`; also a file that has none to train on.
-    """
-    limit = context_length.prompt_limit(
-        start_from.hf_config,
+def prompt_limit_of(cfg: RLConfig, base: pathlib.Path) -> int | None:
+    """The most tokens of a prompt that leave room for a response; raises as `context_length.prompt_limit` does."""
+    return context_length.prompt_limit(
+        read_hf_config(base),
         base,
         cfg.sampling.max_new_tokens,
         cfg.data.max_prompt_tokens,
         "data.max_prompt_tokens",
     )
+
+
+def open_questions(
+    cfg: RLConfig, base: pathlib.Path, start_from: StartingPoint, limit: int | None
+) -> tuple[RLConfig, Questions]:
+    """The questions, and the config in which they are asked as the base was trained where it leaves that open.
+
+    Raises:
+        FileNotFoundError, ValueError: see `Questions`; also a file that has none to train on.
+    """
     data = as_trained(cfg.data, base, start_from.tokenizer, prompt_form.R1_ZERO, "config.data")
     cfg = dataclasses.replace(cfg, data=data)
     questions = Questions(data, cfg.seed, start_from.tokenizer, examine=check_row_for_reward, prompt_limit=limit)

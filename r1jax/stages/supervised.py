@@ -25,6 +25,7 @@ from r1jax.io.console import say
 from r1jax.losses.distillation import distillation_loss
 from r1jax.losses.supervised import cross_entropy_loss
 from r1jax.models.config import ModelConfig
+from r1jax.models.io import read_hf_config
 from r1jax.models.transformer import param_specs
 from r1jax.stages.config import SupervisedConfig
 from r1jax.text import prompt_form
@@ -135,8 +136,8 @@ def run(
         base: the model folder that `cfg.base` stands for, where it names one.
         vocabulary: the model folder that `cfg.tokenizer` stands for, where it names one.
     """
+    context_length.check_length(base and read_hf_config(base), cfg.base, cfg.seq_len, "seq_len")
     start_from = starting_point(cfg, mesh, base, vocabulary)
-    context_length.check_length(start_from.hf_config, cfg.base, cfg.seq_len, "seq_len")
     if cfg.data:
         check_chat(start_from.tokenizer, cfg.data.chat, "config.data.chat")
     batches = Batches(cfg, start_from.tokenizer)
