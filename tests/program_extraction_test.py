@@ -1,4 +1,4 @@
-"""Which block of a response is its program: the last that defines what is asked for, none that only shows its use."""
+"""Extraction of programs: the last block that defines the required names, and none that only uses them."""
 
 import pytest
 from hypothesis import given
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from programs import HUMANEVAL, LEETCODE, MBPP, STDIO, needs_sandbox, rollout
 
 from r1jax.graders.code import code_grader, unittest_grader
-from r1jax.graders.code.program_extraction import defines, extract
+from r1jax.graders.code.program_extraction import defines, extract_program
 from r1jax.graders.config import GraderConfig
 
 ADD = "def add(a, b):\n    return a + b"
@@ -42,9 +42,9 @@ def answer(*blocks: str, tag: str = "python") -> str:
 
 @pytest.mark.parametrize("use", USES)
 def test_a_block_that_only_uses_the_program_does_not_replace_it(use: str) -> None:
-    assert extract(answer(ADD, use), "python", ["add"]) == ("python", ADD)
-    assert extract(answer(ADD, use, tag=""), "python", ["add"]) == ("python", ADD)
-    assert extract(answer(MAIN, use), "python") == ("python", MAIN)
+    assert extract_program(answer(ADD, use), "python", ["add"]) == ("python", ADD)
+    assert extract_program(answer(ADD, use, tag=""), "python", ["add"]) == ("python", ADD)
+    assert extract_program(answer(MAIN, use), "python") == ("python", MAIN)
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,17 @@ def test_a_block_that_only_uses_the_program_does_not_replace_it(use: str) -> Non
     ],
 )
 def test_of_several_definitions_the_last_counts(text: str, program: str) -> None:
-    assert extract(text, "python", ["add"]) == ("python", program)
+    assert extract_program(text, "python", ["add"]) == ("python", program)
 
 
 def test_blocks_are_not_joined_and_one_that_defines_all_comes_before_one_that_defines_some() -> None:
     both = f"{ADD}\n\ndef sub(a, b):\n    return a - b"
-    assert extract(answer(both, ADD), "python", ["add", "sub"]) == ("python", both)
-    assert extract(answer("def helper(a, b): ...", ADD), "python", ["add"]) == ("python", ADD)
-    assert extract(answer(ADD, "def sub(a, b): ..."), "python", ["add", "sub"]) == ("python", "def sub(a, b): ...")
+    assert extract_program(answer(both, ADD), "python", ["add", "sub"]) == ("python", both)
+    assert extract_program(answer("def helper(a, b): ...", ADD), "python", ["add"]) == ("python", ADD)
+    assert extract_program(answer(ADD, "def sub(a, b): ..."), "python", ["add", "sub"]) == (
+        "python",
+        "def sub(a, b): ...",
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,7 +104,7 @@ def test_blocks_are_not_joined_and_one_that_defines_all_comes_before_one_that_de
     ],
 )
 def test_a_program_that_reads_and_prints_is_the_last_that_reads(blocks: tuple[str, ...], number: int) -> None:
-    assert extract(answer(*blocks), "python") == ("python", blocks[number])
+    assert extract_program(answer(*blocks), "python") == ("python", blocks[number])
 
 
 @pytest.mark.parametrize(
@@ -113,7 +116,7 @@ def test_a_program_that_reads_and_prints_is_the_last_that_reads(blocks: tuple[st
     ],
 )
 def test_in_other_languages_too(tag: str, program: str, use: str) -> None:
-    assert extract(answer(program, use, tag=tag), "python") == (tag, program)
+    assert extract_program(answer(program, use, tag=tag), "python") == (tag, program)
 
 
 @pytest.mark.parametrize("use", ["print(add(2, 3))", "assert add(2, 3) == 5\nadd(1, 2)", ">>> add(2, 3)\n5"])
@@ -183,21 +186,21 @@ def test_an_exercise_followed_by_an_example_is_right() -> None:
         "add = ",
     ],
 )
-def test_what_defines_nothing(source: str) -> None:
+def test_sources_that_do_not_define_the_name(source: str) -> None:
     assert not defines(source, "add")
 
 
 @given(st.text("`\n\tpyc+x=1(): def add", max_size=80), st.lists(st.sampled_from(["add", "x", "("]), max_size=2))
 def test_any_text_is_read_without_an_error(text: str, names: list[str]) -> None:
-    extract(text, "python", names)
+    extract_program(text, "python", names)
     code_grader.functional_program(text, HUMANEVAL["prompt"], "add", names)
 
 
 def test_deep_and_many_blocks_are_read_in_a_moment() -> None:
     deep = "if x:\n    pass\n" + "elif x:\n    pass\n" * 2000
     for body in (deep, "x = " + "(" * 5000, "x" + ".a" * 5000 + "(0)", "-" * 5000 + "1"):
-        extract(answer(body, "print(1)"), "python", ["add"])
+        extract_program(answer(body, "print(1)"), "python", ["add"])
         code_grader.functional_program(answer(body, body), HUMANEVAL["prompt"], "add")
     many = "```python\nx\n```\n" * 10**4
-    extract(many, "python", ["add", "sub"])
+    extract_program(many, "python", ["add", "sub"])
     code_grader.functional_program(many, HUMANEVAL["prompt"], "add")

@@ -1,9 +1,8 @@
-"""Exercises graded by their unit tests: the reference passes, the unfinished file and forged verdicts do not."""
+"""Grader of programs by unittest files: reference solutions pass, unfinished files and forged verdicts do not."""
 
 import json
 import pathlib
 
-import numpy as np
 import pytest
 
 from r1jax.benchmarks import reading
@@ -87,7 +86,7 @@ def test_exercises_pass_with_their_own_solution_and_not_with_the_unfinished_file
     def score(row, program):
         prompt = Prompt(row["id"], row["prompt"], "", "unittests:aider", metadata=row)
         text = f"Here:\n```python\n{program}\n```"
-        rollout = Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop")
+        rollout = Rollout.of_text(prompt, text)
         return unittest_grader.grade(rollout, GraderConfig()).score
 
     for row in data.rows[::every]:

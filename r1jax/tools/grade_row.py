@@ -8,7 +8,7 @@ from r1jax.graders.code import code_grader, stdio_tests
 from r1jax.graders.config import GraderConfig
 from r1jax.graders.grader_table import PROGRAMS
 from r1jax.graders.math import notation
-from r1jax.graders.math.final_answer import MAX_ANSWER, claim, final_answer, said
+from r1jax.graders.math.final_answer import MAX_ANSWER, claim, final_answer, stated_answer
 
 
 def grade_row(
@@ -39,7 +39,7 @@ def final_text(rollout: Rollout, grade: Grade) -> str | None:
     text = final_answer(response)
     if text is None or len(text) > MAX_ANSWER or text not in (response.final, *response.answers):
         return text  # nothing, or too long to be read, or all of a box
-    words = said(text) or text
+    words = stated_answer(text) or text
     if name != "maths":
         return words
     gold = notation.tidy(rollout.prompt.answer)

@@ -1,4 +1,4 @@
-"""A dataset's tests, read: which names they take from the program, and their asserts made to be counted one by one."""
+"""Instrumentation of a dataset's asserts, so that each is counted, and the names that the tests use of the program."""
 
 import ast
 import builtins
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 _BUILTINS = frozenset(dir(builtins))
 
 
-def names(source: str) -> tuple[set[str], set[str]]:
-    """The module-level names that `source` uses, and those that it defines itself.
+def used_and_defined_names(source: str) -> tuple[set[str], set[str]]:
+    """The module-level names that `source` uses, and those that it defines.
 
     Raises:
         SyntaxError: it is no Python.
@@ -34,48 +34,49 @@ def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
         yield from _tables(child)
 
 
-def program_names(tests: str, before: str, known: frozenset[str]) -> tuple[str, ...]:
-    """The names that tests take from the program.
+def program_names(tests: str, preamble: str, test_globals: frozenset[str]) -> tuple[str, ...]:
+    """The names that tests use of the program.
 
-    Where they call `check(candidate)` at the top, the program's are the names of that call's arguments alone. A helper
-    that nobody defines is not left for the program to define: it would judge itself.
+    Where they call `check(candidate)` at the top, these are the names in that call's arguments only. The program may
+    not define another name that the tests use without defining it: it would grade itself.
 
     Args:
-        before: what runs before the tests; the program has it too, and they use their own.
-        known: names that the tests' surroundings define.
+        tests: source of the tests.
+        preamble: source that runs before the tests, and separately before the program.
+        test_globals: names that are defined where the tests run.
 
     Raises:
         SyntaxError: no Python.
-        ValueError: a name that nobody defines, or none that is the program's.
+        ValueError: a name that is defined nowhere, or no name of the program.
     """
-    used, defined = names(f"{before}\n{tests}")
-    defined |= known
-    free = used - defined - _BUILTINS
-    calls = [node for node in ast.parse(tests).body if is_check(node)]
-    if calls:
-        found = {name for call in calls for name in _loaded(call) if name != "check"} - defined
+    used, defined = used_and_defined_names(f"{preamble}\n{tests}")
+    defined |= test_globals
+    undefined = used - defined - _BUILTINS
+    check_calls = [node for node in ast.parse(tests).body if is_check_call(node)]
+    if check_calls:
+        from_program = {name for call in check_calls for name in _names_in(call) if name != "check"} - defined
     else:
-        found = free or used & _BUILTINS  # a function may have the name of one of Python's own: sum, say
-    if unknown := sorted(free - found):
-        raise ValueError(f"the tests use {', '.join(unknown)}, which they do not define")
-    if not found:
+        from_program = undefined or used & _BUILTINS  # a function may have the name of a builtin: sum, say
+    if undefined_helpers := sorted(undefined - from_program):
+        raise ValueError(f"the tests use {', '.join(undefined_helpers)}, which they do not define")
+    if not from_program:
         raise ValueError("the tests ask nothing of the program")
-    return tuple(sorted(found))
+    return tuple(sorted(from_program))
 
 
 def stdlib_modules(tests: ast.Module) -> list[str]:
-    """Modules of Python's own library that tests name without importing them, since the reference solution did.
+    """Modules of the standard library that tests use without importing them, because the reference solution did.
 
-    They are not the program's to give: `sys.getsizeof(x)`, the expected value, would be whatever it likes.
+    They must not come from the program, which could then choose an expected value such as `sys.getsizeof(x)`.
     """
-    used, defined = names(ast.unparse(tests))
+    used, defined = used_and_defined_names(ast.unparse(tests))
     nodes = list(ast.walk(tests))
-    dotted = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
-    alone = {node.id for node in nodes if isinstance(node, ast.Name) and id(node) not in dotted}
-    return sorted((used - defined - alone - _BUILTINS) & sys.stdlib_module_names)
+    attribute_owners = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+    used_alone = {node.id for node in nodes if isinstance(node, ast.Name) and id(node) not in attribute_owners}
+    return sorted((used - defined - used_alone - _BUILTINS) & sys.stdlib_module_names)
 
 
-def is_check(node: ast.stmt) -> bool:
+def is_check_call(node: ast.stmt) -> bool:
     """Whether a statement is a call of `check`."""
     match node:
         case ast.Expr(value=ast.Call(func=ast.Name(id="check"))):
@@ -83,27 +84,27 @@ def is_check(node: ast.stmt) -> bool:
     return False
 
 
-def _loaded(node: ast.AST) -> set[str]:
+def _names_in(node: ast.AST) -> set[str]:
     return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
 
 
-class Counted(ast.NodeTransformer):
-    """Rewrites tests for `r1jax.graders.code.guest.assert_runner`: each assert has a place for its outcome.
+class AssertCounter(ast.NodeTransformer):
+    """Rewrites tests for `r1jax.graders.code.guest.assert_runner`: each assert has a number, its place.
 
     `assert x` becomes `try: _record(place, x)`, `except _Anything as error: _record_failure(place, error)`. A call that
-    is a statement of its own becomes a call of `_call_for_effect`: it alone brings back what the program changed in its
-    arguments, for elsewhere a program could change what its answer is compared with.
+    is a statement of its own becomes a call of `_call_for_effect`: only there are changes of the arguments by the
+    program copied back, for elsewhere a program could change the values that its answer is compared with.
 
     Attributes:
-        places: asserts so far whose outcome is open. `assert True` says nothing, and `assert False` stands where no
-            right program comes.
-        required: the places of those that must run whatever the program answers, as no branch leads round them.
+        places: number of asserts so far that can pass or fail. `assert True` always passes, and `assert False` is where
+            no right program gets to.
+        required: the places of those that run whatever the program answers, because they are in no branch.
     """
 
     def __init__(self) -> None:
         self.places = 0
         self.required: set[int] = set()
-        self._branches = self._place = 0
+        self._branches = self._next_place = 0
 
     def visit_Assert(self, node: ast.Assert) -> ast.stmt:
         constant = isinstance(node.test, ast.Constant | ast.Tuple)
@@ -112,9 +113,9 @@ class Counted(ast.NodeTransformer):
         if not constant:
             self.places += 1
             if not self._branches:
-                self.required.add(self._place)
-        place = ast.Constant(self._place)
-        self._place += 1
+                self.required.add(self._next_place)
+        place = ast.Constant(self._next_place)
+        self._next_place += 1
         failure = _statement("_record_failure", place, ast.Name("_error", ast.Load()))
         handler = ast.ExceptHandler(ast.Name("_Anything", ast.Load()), "_error", [failure])
         return ast.Try([_statement("_record", place, node.test)], [handler], [], [])

@@ -1,12 +1,12 @@
-"""Functional tests: the dataset's asserts in one sandbox, the program under test in another, two pipes between them.
+"""Functional tests: the dataset's asserts in one sandbox, the program under test in another, and two pipes.
 
-The tests and what they expect are never where the program is. It is asked for one value at a time and answers with
-plain data, of which the tests' side builds objects of exactly Python's own types; comparing, and so the verdict, is
-done there. The program can choose its answers and nothing else. What that leaves open: it sees the arguments, so it may
-know the answers by heart; and an assert that compares two of its own answers is pleased by any constant.
+The tests and their expected values are never where the program is. The program is called for one value at a time and
+replies with plain data, from which the tests' side builds objects of exactly Python's own types and compares them. The
+program can choose its answers and nothing else. Not prevented: it sees the arguments, so it may have memorised the
+answers; and an assert that compares two of its answers passes with any constant.
 
-Pipes and no socket: one made here belongs to the host's network namespace, so that the program could list the host's
-interfaces with it and bind abstract names there.
+Pipes instead of a socket, which would belong to the host's network namespace: by it the program could list the host's
+interfaces and bind abstract names there.
 """
 
 import ast
@@ -25,19 +25,19 @@ from r1jax.graders.code.guest import leetcode_prelude
 from r1jax.sandbox import runner
 from r1jax.sandbox.config import CodeConfig
 
-_GRACE_S = 2.0  # the tester keeps the time of all tests itself, and is killed only where it fails to
+_GRACE_S = 2.0  # the assert runner enforces the time limit of all tests itself, and is killed only where it fails to
 
 
 @dataclasses.dataclass(frozen=True)
 class Tests:
-    """A row's tests, made ready.
+    """A row's tests, prepared.
 
     Attributes:
-        preamble: sources that run before the program, and before the tests too.
-        source: the tests, their asserts made to be counted.
-        names: the program's names that the tests use.
-        places: how many asserts there are that can fail.
-        required: the places of those that run whatever the program answers: one that did not run is one that failed.
+        preamble: sources that run before the program, and separately before the tests.
+        source: the instrumented tests.
+        names: the names of the program that the tests use.
+        places: number of asserts that can fail.
+        required: the places of asserts that run whatever the program answers: one that did not run has failed.
         nodes: whether ListNode and TreeNode are LeetCode's.
     """
 
@@ -55,25 +55,25 @@ def is_functional(row: Mapping[str, Any]) -> bool:
 
 
 def read_tests(row: Mapping[str, Any]) -> Tests:
-    """The tests of a row in one of the public layouts: `test` with `entry_point` (HumanEval), `test` that calls `check`
-    itself (LeetCode), or `test_list` with `test_setup_code` (MBPP).
+    """The tests of a row in a public format: `test` and `entry_point` (HumanEval), `test` with its own call of `check`
+    (LeetCode), or `test_list` and `test_setup_code` (MBPP).
 
     Raises:
-        ValueError: no Python, no assert that can fail, or names that nobody defines.
+        ValueError: no Python, no assert that can fail, or a name that is defined nowhere.
     """
     entry_point = row.get("entry_point") or ""
     if "test" in row:
         parts = [row["test"]]
     else:
-        listed = row["test_list"] if isinstance(row["test_list"], list) else [None]
-        parts = [row.get("test_setup_code") or "", *listed]
+        test_sources = row["test_list"] if isinstance(row["test_list"], list) else [None]
+        parts = [row.get("test_setup_code") or "", *test_sources]
     if not all(isinstance(part, str) for part in (entry_point, *parts)):
         raise ValueError("the tests are no text")
     return _tests("\n".join(parts), entry_point, preamble(str(row.get("prompt", "")), entry_point))
 
 
 def preamble(prompt: str, entry_point: str) -> str:
-    """What stands before the entry point's definition in a prompt that is Python: imports and helpers; else nothing."""
+    """The source before the entry point's definition in a Python prompt: imports and helpers; else ""."""
     with contextlib.suppress(SyntaxError, ValueError, RecursionError):
         for node in ast.parse(prompt).body:
             if isinstance(node, ast.FunctionDef) and node.name == entry_point:
@@ -83,60 +83,62 @@ def preamble(prompt: str, entry_point: str) -> str:
 
 
 def defines(source: str, name: str) -> bool:
-    """Whether Python source defines a name at its top; False where it is no Python."""
+    """Whether Python source defines a name at module level; False where it is no Python."""
     try:
-        return name in assert_instrumentation.names(source)[1]
+        return name in assert_instrumentation.used_and_defined_names(source)[1]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
 
 
 @functools.lru_cache(maxsize=64)  # a group's responses are graded one after the other
-def _tests(source: str, entry_point: str, before: str) -> Tests:
+def _tests(source: str, entry_point: str, preamble_source: str) -> Tests:
     try:
         tree = ast.parse(source)
-        if entry_point and not any(assert_instrumentation.is_check(node) for node in tree.body):
+        if entry_point and not any(assert_instrumentation.is_check_call(node) for node in tree.body):
             tree.body += ast.parse(f"check({entry_point})").body
         tree.body[:0] = [ast.Import([ast.alias(name)]) for name in assert_instrumentation.stdlib_modules(tree)]
-        is_leetcode = "Solution" in assert_instrumentation.names(ast.unparse(tree))[0]
-        known = frozenset(dir(leetcode_prelude)) if is_leetcode else frozenset()
-        names = assert_instrumentation.program_names(ast.unparse(tree), before, known)
+        is_leetcode = "Solution" in assert_instrumentation.used_and_defined_names(ast.unparse(tree))[0]
+        test_globals = frozenset(dir(leetcode_prelude)) if is_leetcode else frozenset()
+        names = assert_instrumentation.program_names(ast.unparse(tree), preamble_source, test_globals)
     except (SyntaxError, RecursionError) as error:
         raise ValueError(f"the tests are no Python: {error}") from None
-    counted = assert_instrumentation.Counted()
-    instrumented = ast.unparse(ast.fix_missing_locations(counted.visit(tree)))
-    if not counted.places:
+    counter = assert_instrumentation.AssertCounter()
+    instrumented = ast.unparse(ast.fix_missing_locations(counter.visit(tree)))
+    if not counter.places:
         raise ValueError("the tests have no assert that can fail")
-    prelude = (inspect.getsource(leetcode_prelude), before) if is_leetcode else (before,)
-    return Tests(prelude, instrumented, names, counted.places, frozenset(counted.required), is_leetcode)
+    preambles = (inspect.getsource(leetcode_prelude), preamble_source) if is_leetcode else (preamble_source,)
+    return Tests(preambles, instrumented, names, counter.places, frozenset(counter.required), is_leetcode)
 
 
 def run(tests: Tests, program: str, cfg: CodeConfig, partial_credit: bool) -> Grade:
-    """The grade of a program by tests: `time_s` for each call of it, `total_s` for all of them.
+    """The grade of a program by tests, with `time_s` for each call of it and `total_s` for all of them.
 
     Raises:
-        SandboxError: there is no sandbox.
+        SandboxError: the sandbox does not work.
     """
     limits = dataclasses.replace(cfg, time_s=cfg.total_s + _GRACE_S, total_s=cfg.total_s + _GRACE_S)
     sources, nodes = (*tests.preamble, tests.source), tests.nodes
-    asked = {"names": tests.names, "keep_going": partial_credit, "time_s": cfg.time_s, "total_s": cfg.total_s}
+    tester_options = {"names": tests.names, "keep_going": partial_credit, "time_s": cfg.time_s, "total_s": cfg.total_s}
     with contextlib.ExitStack() as stack:
-        with contextlib.ExitStack() as ends:  # closed here, so that each side hears when the other is gone
-            requests, replies = _pipe(ends), _pipe(ends)
+        with contextlib.ExitStack() as own_ends:  # closed here, so that each side notices when the other has ended
+            requests, replies = _pipe(own_ends), _pipe(own_ends)
             channel = (requests[0], replies[1])
             candidate = _start("program_server", channel, limits, sources=(*tests.preamble, program), nodes=nodes)
             stack.callback(candidate.kill)
-            tester = _start("assert_runner", (replies[0], requests[1]), limits, sources=sources, nodes=nodes, **asked)
-        told = tester.wait()
-    ended = candidate.wait().status
+            tester = _start(
+                "assert_runner", (replies[0], requests[1]), limits, sources=sources, nodes=nodes, **tester_options
+            )
+        outcome = tester.wait()
+    program_status = candidate.wait().status
     try:
-        report = json.loads(told.stdout)
-    except ValueError:  # it choked on what it was told
-        report = {"passed": [], "failed": [], "first": "", "end": "crash" if told.status == "ok" else told.status}
-    return _grade(tests, report, ended, partial_credit)
+        report = json.loads(outcome.stdout)
+    except ValueError:  # the assert runner failed on the program's replies
+        report = {"passed": [], "failed": [], "first": "", "end": "crash" if outcome.status == "ok" else outcome.status}
+    return _grade_of_report(tests, report, program_status, partial_credit)
 
 
 def _pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
-    """The descriptors of a pipe's two ends, to read and to write."""
+    """The descriptors of a pipe's ends for reading and writing."""
     ends = os.pipe()
     for end in ends:
         stack.callback(os.close, end)
@@ -144,14 +146,14 @@ def _pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
 
 
 def _start(script: str, channel: tuple[int, int], cfg: CodeConfig, **task: Any) -> runner.Program:
-    """A script in a sandbox, with the descriptors from which it reads and to which it writes."""
+    """Starts a script in a sandbox, with the descriptors from which it reads and to which it writes."""
     files = {**guest_archive.files(), "task.json": json.dumps(task).encode()}
     command = guest_archive.command(script, *channel, cfg.output_mb * 2**20)
     return runner.start(command, cfg, files=files, pass_fds=channel)
 
 
-def _grade(tests: Tests, report: Mapping[str, Any], ended: str, partial_credit: bool) -> Grade:
-    """The grade by the tester's report; how the program's process ended only names the failure."""
+def _grade_of_report(tests: Tests, report: Mapping[str, Any], program_status: str, partial_credit: bool) -> Grade:
+    """The grade by the assert runner's report; the status of the program's process only refines a failure."""
     end, failed = report["end"], set(report["failed"])
     if end == "ungradable":
         return Grade(None, "ungradable")
@@ -159,8 +161,8 @@ def _grade(tests: Tests, report: Mapping[str, Any], ended: str, partial_credit: 
     if end == "done" and passed and not failed and tests.required <= passed:
         return Grade(1.0, "right")
     verdict = report["first"] or (end if end != "done" else "wrong")
-    if verdict == "crash" and ended in ("memory", "output", "timeout"):
-        verdict = ended
+    if verdict == "crash" and program_status in ("memory", "output", "timeout"):
+        verdict = program_status
     if partial_credit and passed:
         return Grade(len(passed) / tests.places, "partly_right")
     return Grade(0.0, verdict)

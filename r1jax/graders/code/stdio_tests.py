@@ -1,6 +1,6 @@
-"""Programs that read standard input and print: each test in a fresh sandbox, what it printed compared out here.
+"""Tests of standard input and output: each runs in a new sandbox, and the output is compared outside.
 
-The expected output never enters a sandbox where the program is, so there is nothing for it to read, patch or imitate.
+The expected output is never in a sandbox with the program, so that the program cannot read or change it.
 """
 
 import dataclasses
@@ -25,14 +25,14 @@ _COMPILE_S, _COMPILE_MB, _BINARY_MB = 30.0, 1024, 64
 
 @dataclasses.dataclass(frozen=True)
 class Language:
-    """How programs of a language are run.
+    """How programs of a programming language are run.
 
     Attributes:
-        tags: what a fenced block may call it.
-        file: the program's name inside.
-        tools: any one of these must be on the machine.
-        run: the command; {tool} is the first of the tools that is there.
-        compile: a shell command that prints the executable, named `program` inside; "": there is nothing to compile.
+        tags: its names in a fenced block's tag.
+        file: the program's file name in the sandbox.
+        tools: compilers or interpreters, of which the machine needs one.
+        run: the command; {tool} is the first of the tools that is installed.
+        compile: shell command that prints the executable, which is named `program` in the sandbox; "": none.
     """
 
     tags: tuple[str, ...]
@@ -60,8 +60,8 @@ class Tests:
     """A row's tests.
 
     Attributes:
-        cases: input and expected output of each.
-        tolerance: by how much a number may differ from the expected one, absolutely or relatively; 0.0: not at all.
+        cases: (input, expected output) of each.
+        tolerance: accepted difference of a number from the expected one, absolute or relative; 0.0: none.
         checker: source that defines `check(input, expected, output)` where many outputs are right; "": none.
     """
 
@@ -79,10 +79,12 @@ def read_tests(row: Mapping[str, Any]) -> Tests:
     """The tests of a row: `tests`, else `public_tests`, [{"input": ..., "output": ...}], `tolerance`, `checker`.
 
     Raises:
-        ValueError: they are not of that form, or a program that prints nothing would pass.
+        ValueError: they are not in that format, or a program without output would pass.
     """
-    given = row["tests"] if isinstance(row.get("tests"), list) else row["public_tests"]
-    cases = [(case.get("input"), case.get("output")) if isinstance(case, Mapping) else (None, None) for case in given]
+    test_rows = row["tests"] if isinstance(row.get("tests"), list) else row["public_tests"]
+    cases = [
+        (case.get("input"), case.get("output")) if isinstance(case, Mapping) else (None, None) for case in test_rows
+    ]
     if not cases or not all(isinstance(part, str) for case in cases for part in case):
         raise ValueError('tests should be a list of {"input": text, "output": text}')
     tolerance, checker = row.get("tolerance") or 0.0, row.get("checker") or ""
@@ -100,112 +102,116 @@ def read_tests(row: Mapping[str, Any]) -> Tests:
     return Tests(tuple(cases), float(tolerance), checker)
 
 
-def language(name: str) -> str | None:
-    """The key of LANGUAGES for a fenced block's tag or a row's `language`; None: another language or none at all."""
+def language_of_tag(name: str) -> str | None:
+    """The key of LANGUAGES for a fenced block's tag or a row's `language`; None: an unsupported language or none."""
     return next((key for key, each in LANGUAGES.items() if name.strip().lower() in each.tags), None)
 
 
 def check_language(name: Any) -> None:
-    """Raises ValueError for a row's `language` that is none of ours."""
-    if not isinstance(name, str) or language(name) is None:
+    """Raises ValueError for a row's `language` that is not supported."""
+    if not isinstance(name, str) or language_of_tag(name) is None:
         raise ValueError(f"no language named {name!r}; nearest: {nearest(str(name), LANGUAGES)}")
 
 
 def same_output(printed: bytes, expected: str, tolerance: float) -> bool:
-    """Whether a whole output is the expected one: the same lines of the same words, however they are spaced.
+    """Whether an output is the expected one: the same lines of the same words, up to white space.
 
-    Blank lines at the end do not count. A number may differ by `tolerance`; where a whole number is expected only
-    absolutely, for relatively a billion and one would be a billion.
+    Blank lines at the end are ignored. Numbers may differ by `tolerance`; from an expected whole number only in absolute
+    terms, for in relative terms a billion and one would equal a billion.
     """
-    ours, theirs = _words(printed), _words(expected.encode())
-    if ours == theirs:
+    printed_words, expected_words = _word_lines(printed), _word_lines(expected.encode())
+    if printed_words == expected_words:
         return True
-    if not tolerance or [len(line) for line in ours] != [len(line) for line in theirs]:
+    if not tolerance or [len(line) for line in printed_words] != [len(line) for line in expected_words]:
         return False
-    pairs = [pair for lines in zip(ours, theirs, strict=True) for pair in zip(*lines, strict=True)]
-    return all(word == wanted or _near(word, wanted, tolerance) for word, wanted in pairs)
+    pairs = [pair for lines in zip(printed_words, expected_words, strict=True) for pair in zip(*lines, strict=True)]
+    return all(word == expected_word or _is_near(word, expected_word, tolerance) for word, expected_word in pairs)
 
 
-def _words(text: bytes) -> list[list[bytes]]:
+def _word_lines(text: bytes) -> list[list[bytes]]:
     lines = [line.split() for line in text.split(b"\n")]
     while lines and not lines[-1]:
         lines.pop()
     return lines
 
 
-def _near(word: bytes, wanted: bytes, tolerance: float) -> bool:
-    if not (_NUMBER.fullmatch(word) and _NUMBER.fullmatch(wanted)):
+def _is_near(word: bytes, expected: bytes, tolerance: float) -> bool:
+    if not (_NUMBER.fullmatch(word) and _NUMBER.fullmatch(expected)):
         return False
-    relative = 0.0 if re.fullmatch(rb"[+-]?\d+", wanted) else tolerance
-    return math.isclose(float(word), float(wanted), rel_tol=relative, abs_tol=tolerance)
+    relative = 0.0 if re.fullmatch(rb"[+-]?\d+", expected) else tolerance
+    return math.isclose(float(word), float(expected), rel_tol=relative, abs_tol=tolerance)
 
 
-def run(tests: Tests, program: str, name: str, cfg: CodeConfig, partial_credit: bool) -> Grade:
-    """The grade of a program in a language of LANGUAGES: `time_s` for each test, `total_s` for all.
+def run(tests: Tests, program: str, language_name: str, cfg: CodeConfig, partial_credit: bool) -> Grade:
+    """The grade of a program in a language of LANGUAGES, with `time_s` for each test and `total_s` for all.
 
     Raises:
-        SandboxError: there is no sandbox.
+        SandboxError: the sandbox does not work.
     """
-    spoken = LANGUAGES[name]
-    tool = _tool(spoken)
+    language = LANGUAGES[language_name]
+    tool = _tool(language)
     if tool is None:
         return Grade(None, "ungradable")
-    files = {spoken.file: program.encode(errors="replace")}
-    if spoken.compile:
+    files = {language.file: program.encode(errors="replace")}
+    if language.compile:
         limits = dataclasses.replace(
             cfg, time_s=_COMPILE_S, total_s=_COMPILE_S, memory_mb=_COMPILE_MB, output_mb=_BINARY_MB, disk_mb=_BINARY_MB
         )
-        compiled = runner.run(["/bin/sh", "-c", spoken.compile.format(tool=tool)], limits, files=files)
+        compiled = runner.run(["/bin/sh", "-c", language.compile.format(tool=tool)], limits, files=files)
         if compiled.status != "ok":
             return Grade(0.0, "compile_error")
         files = {"program": compiled.stdout}
-    command = [part.format(tool=tool) for part in spoken.run]
+    command = [part.format(tool=tool) for part in language.run]
     return _run_all(tests, command, files, cfg, partial_credit)
 
 
 def _run_all(
     tests: Tests, command: Sequence[str], files: Mapping[str, bytes], cfg: CodeConfig, partial_credit: bool
 ) -> Grade:
-    passed, first, deadline = 0, "", time.monotonic() + cfg.total_s
-    for given, expected in tests.cases:
-        left_s = deadline - time.monotonic()
-        if left_s <= 0:
-            first = first or "timeout"
+    passed, first_failure, deadline = 0, "", time.monotonic() + cfg.total_s
+    for stdin, expected in tests.cases:
+        remaining_s = deadline - time.monotonic()
+        if remaining_s <= 0:
+            first_failure = first_failure or "timeout"
             break
-        limits = dataclasses.replace(cfg, time_s=min(cfg.time_s, left_s))
-        outcome = runner.run(command, limits, files=files, stdin=given.encode())
+        limits = dataclasses.replace(cfg, time_s=min(cfg.time_s, remaining_s))
+        outcome = runner.run(command, limits, files=files, stdin=stdin.encode())
         if outcome.status != "ok":
-            verdict = _failure(outcome)
+            verdict = _failure_verdict(outcome)
         elif tests.checker:
-            verdict = "right" if _ask_checker(tests.checker, given, expected, outcome.stdout, cfg) else "wrong"
+            verdict = "right" if _passes_checker(tests.checker, stdin, expected, outcome.stdout, cfg) else "wrong"
         else:
             verdict = "right" if same_output(outcome.stdout, expected, tests.tolerance) else "wrong"
         passed += verdict == "right"
-        first = first or (verdict if verdict != "right" else "")
-        if first and not partial_credit:
+        first_failure = first_failure or (verdict if verdict != "right" else "")
+        if first_failure and not partial_credit:
             break
-    if not first:
+    if not first_failure:
         return Grade(1.0, "right")
     if partial_credit and passed:
         return Grade(passed / len(tests.cases), "partly_right")
-    return Grade(0.0, first)
+    return Grade(0.0, first_failure)
 
 
-def _failure(outcome: runner.Outcome) -> str:
-    """The verdict on a program that did not end well. Python complains of its own grammar without a traceback."""
-    complaint = outcome.stderr.rstrip().rpartition(b"\n")[2]
-    unread = re.match(rb"(?:SyntaxError|IndentationError|TabError):", complaint) and b"Traceback" not in outcome.stderr
-    return "compile_error" if outcome.status == "crash" and unread else outcome.status
+def _failure_verdict(outcome: runner.Outcome) -> str:
+    """The verdict on a program that failed. Python reports a syntax error of the program without a traceback."""
+    last_line = outcome.stderr.rstrip().rpartition(b"\n")[2]
+    is_syntax_error = (
+        re.match(rb"(?:SyntaxError|IndentationError|TabError):", last_line) and b"Traceback" not in outcome.stderr
+    )
+    return "compile_error" if outcome.status == "crash" and is_syntax_error else outcome.status
 
 
-def _ask_checker(checker: str, given: str, expected: str, printed: bytes, cfg: CodeConfig) -> bool:
-    """What the task's checker says. Untrusted text is data to it, and it has limits too: that text may make it hang."""
-    told = {"input": given, "expected": expected, "output": printed.decode(errors="backslashreplace")}
+def _passes_checker(checker: str, stdin: str, expected: str, printed: bytes, cfg: CodeConfig) -> bool:
+    """Whether the task's checker accepts an output; it runs in a sandbox too, for untrusted text may make it hang."""
+    checker_input = {"input": stdin, "expected": expected, "output": printed.decode(errors="backslashreplace")}
     files = {**guest_archive.files(), "check.py": checker.encode()}
-    answer = runner.run(guest_archive.command("output_checker"), cfg, files=files, stdin=json.dumps(told).encode())
-    return answer.status == "ok" and answer.stdout == b"true"
+    outcome = runner.run(
+        guest_archive.command("output_checker"), cfg, files=files, stdin=json.dumps(checker_input).encode()
+    )
+    return outcome.status == "ok" and outcome.stdout == b"true"
 
 
 @functools.cache
-def _tool(spoken: Language) -> str | None:
-    return next((tool for tool in spoken.tools if tool == runner.PYTHON or shutil.which(tool)), None)
+def _tool(language: Language) -> str | None:
+    return next((tool for tool in language.tools if tool == runner.PYTHON or shutil.which(tool)), None)

@@ -150,7 +150,7 @@ _NEXT_WORDS = re.compile(
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 
 
-def said(text: str) -> str:
+def stated_answer(text: str) -> str:
     """The words that an answer in prose comes down to: those after "the answer is", or all of them."""
     anchors = list(_ANCHOR.finditer(text))
     bold = _BOLD.findall(text)

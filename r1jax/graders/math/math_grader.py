@@ -20,7 +20,7 @@ from r1jax.data.types import Grade, Rollout
 from r1jax.graders.config import GraderConfig
 from r1jax.graders.math import equivalence, notation
 from r1jax.graders.math.equivalence import TooComplexError
-from r1jax.graders.math.final_answer import MAX_ANSWER, claim, distinct_answers, said
+from r1jax.graders.math.final_answer import MAX_ANSWER, claim, distinct_answers, stated_answer
 from r1jax.graders.math.formula_structure import Listed, spelled, structure
 from r1jax.graders.math.numerals import number
 from r1jax.graders.math.statement import Statement, statement
@@ -80,7 +80,7 @@ def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
     answer = ", ".join(answers)
     if len(answer) > MAX_ANSWER:
         return Grade(0.0, "too_complex")
-    answer = notation.tidy(said(answer) if isinstance(gold, str) else answer)
+    answer = notation.tidy(stated_answer(answer) if isinstance(gold, str) else answer)
     try:
         right = _is_right(gold, answer)
     except TooComplexError:

@@ -12,7 +12,7 @@ import regex  # it knows classes of characters, which re does not
 from r1jax.data.types import Prompt
 from r1jax.evaluation.rollouts import from_process_0
 from r1jax.graders.math import math_grader
-from r1jax.graders.math.final_answer import final_answer, said
+from r1jax.graders.math.final_answer import final_answer, stated_answer
 from r1jax.inference.sampler import Sampler
 from r1jax.io.provenance import fingerprint
 from r1jax.rewards.grader_pool import GraderPool
@@ -78,7 +78,7 @@ def summary_of(final: str, language: str, boxed: bool = True) -> str:
     answer = final_answer(Response("", final, (), True))
     if answer is None or (scripts(final) and re.search(r"[.!?。！？]\s*$", final)):
         return final.strip()
-    core = said(answer) if scripts(answer) else answer  # an exclamation mark of 5! is no punctuation
+    core = stated_answer(answer) if scripts(answer) else answer  # an exclamation mark of 5! is no punctuation
     if not _is_bare(core):
         return final.strip()
     form = SUMMARY.get(language, _BOX)

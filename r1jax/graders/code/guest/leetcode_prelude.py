@@ -1,4 +1,4 @@
-"""What snippets and tests in LeetCode's style take for granted, in the program's process and in the tester's."""
+"""Imports and node classes that LeetCode's programs and tests use without defining them."""
 # ruff: noqa: F401, F403
 
 import bisect
@@ -26,7 +26,7 @@ from operator import *
 from string import *
 from typing import *
 
-pow = builtins.pow  # not that of math or operator, which knows no modulus
+pow = builtins.pow  # not that of math or operator, which takes no modulus
 
 
 class ListNode:
@@ -48,7 +48,7 @@ def list_node(values):
 
 
 def tree_node(values):
-    """The tree whose nodes `values` gives level by level, None for a child that is not there."""
+    """The tree of `values`, level by level; None for a missing child."""
     if not values or values[0] is None:
         return None
     root = TreeNode(values[0])

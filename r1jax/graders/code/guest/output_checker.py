@@ -1,7 +1,7 @@
-"""Asks a task's own checker about one output, where the program that printed it is long gone.
+"""Checker of one output of a program that has ended, by the task's own function.
 
-check.py beside it defines `check(input, expected, output)`; the three are on standard input, as JSON. Prints true or
-false.
+check.py in the working directory defines `check(input, expected, output)`; the three are on standard input, as JSON.
+Prints true or false.
 """
 
 import json
@@ -11,12 +11,12 @@ import sys
 
 def main() -> None:
     report = os.dup(1)
-    os.dup2(2, 1)  # what the checker prints is no verdict
-    told = json.load(sys.stdin)
+    os.dup2(2, 1)  # so that output of the checker is no verdict
+    arguments = json.load(sys.stdin)
     from check import check
 
     try:
-        passed = bool(check(told["input"], told["expected"], told["output"]))
-    except Exception:  # an output that it cannot even read
+        passed = bool(check(arguments["input"], arguments["expected"], arguments["output"]))
+    except Exception:  # an output that the checker cannot parse
         passed = False
     os.write(report, json.dumps(passed).encode())

@@ -1,8 +1,8 @@
-"""Values as plain data and the frames they travel in: what the two processes of a functional test share.
+"""Protocol between the processes of a functional test: values encoded as JSON, and frames on two pipes.
 
-JSON carries None, booleans, strings, floats, lists and small integers as they are. Anything else is an object of one
-key, the kind: {"tuple": [...]}. What is decoded is always of the very type that the kind names, never of a subclass, so
-no method of the other side's arrives with it. Objects that are no data stay where they are, and a handle travels.
+None, booleans, strings, floats, lists and small integers are encoded as themselves. Any other value is an object of one
+key, its kind: {"tuple": [...]}. A decoded value is of exactly the type that the kind names, never of a subclass: no
+method of the other process comes with it. Objects that are no data stay where they are, and a handle is sent.
 """
 
 import collections
@@ -17,12 +17,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 MAX_NODES = 100_000  # of a list or a tree; and items of an iterator, which may have no end
-_SMALL = 2**63
+_JSON_INTEGERS = 2**63
 _LENGTH = struct.Struct(">I")
 
 
-class Oversized(Exception):
-    """A frame announces more bytes than are allowed."""
+class OversizedError(Exception):
+    """A frame is longer than allowed."""
 
 
 class Channel:
@@ -43,33 +43,33 @@ class Channel:
         """Sends one frame.
 
         Raises:
-            OSError: the other end is gone; TimeoutError, a subclass, when it does not read.
+            OSError: the other end is closed; TimeoutError, a subclass: it does not read.
         """
         deadline = time.monotonic() + timeout_s
         body = json.dumps(message).encode()
-        left = memoryview(_LENGTH.pack(len(body)) + body)
-        while left:
+        unsent = memoryview(_LENGTH.pack(len(body)) + body)
+        while unsent:
             self._wait(self._writing, select.POLLOUT, deadline)
-            left = left[os.write(self._writing, left) :]
+            unsent = unsent[os.write(self._writing, unsent) :]
 
     def receive(self, timeout_s: float = math.inf) -> Any:
         """The next frame.
 
         Raises:
-            EOFError: the other end is gone, or what it sent is no JSON.
-            TimeoutError: no whole frame came in time, however its bytes dripped in.
-            Oversized: it would be too long.
+            EOFError: the other end is closed, or the frame is no JSON.
+            TimeoutError: the frame was not complete in time.
+            OversizedError: the frame is too long.
         """
         deadline = time.monotonic() + timeout_s
-        (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size, deadline))
+        (length,) = _LENGTH.unpack(self._read_exactly(_LENGTH.size, deadline))
         if length > self._max_bytes:
-            raise Oversized(f"a frame of {length} bytes")
+            raise OversizedError(f"a frame of {length} bytes")
         try:
-            return json.loads(self._exactly(length, deadline))
+            return json.loads(self._read_exactly(length, deadline))
         except (ValueError, RecursionError) as error:
             raise EOFError(f"no JSON: {error}") from None
 
-    def _exactly(self, length: int, deadline: float) -> bytes:
+    def _read_exactly(self, length: int, deadline: float) -> bytes:
         pieces = bytearray()
         while len(pieces) < length:
             self._wait(self._reading, select.POLLIN, deadline)
@@ -81,50 +81,50 @@ class Channel:
 
     @staticmethod
     def _wait(descriptor: int, event: int, deadline: float) -> None:
-        left_s = deadline - time.monotonic()
+        remaining_s = deadline - time.monotonic()
         poll = select.poll()
         poll.register(descriptor, event)
-        if left_s < 0 or not poll.poll(None if left_s == math.inf else left_s * 1000):
+        if remaining_s < 0 or not poll.poll(None if remaining_s == math.inf else remaining_s * 1000):
             raise TimeoutError("the other end is silent")
 
 
-def encode(value: Any, foreign: Callable[[Any], Any], nodes: bool) -> Any:
-    """A value as what JSON can carry.
+def encode(value: Any, make_reference: Callable[[Any], Any], nodes: bool) -> Any:
+    """The JSON value for a value.
 
     Args:
-        foreign: makes a reference, which JSON can carry, of an object that is no data; may raise instead.
-        nodes: ListNode and TreeNode are LeetCode's, so lists and trees of them are data.
+        make_reference: the reference, a JSON value, for an object that is no data; may raise instead.
+        nodes: whether ListNode and TreeNode are LeetCode's, so that linked lists and trees of them are data.
 
     Raises:
-        ValueError, RecursionError: it has no end, or is nested too deep.
+        ValueError, RecursionError: the value has too many nodes, a cycle, or too deep nesting.
     """
     if value is None or value is True or value is False:
         return value
     for base in type(value).__mro__:
         if base in _ENCODERS:
-            return _ENCODERS[base](value, lambda part: encode(part, foreign, nodes))
+            return _ENCODERS[base](value, lambda part: encode(part, make_reference, nodes))
     if nodes and type(value).__name__ in ("ListNode", "TreeNode"):
-        parts = _list_values(value) if type(value).__name__ == "ListNode" else _tree_values(value)
-        return {type(value).__name__: [[encode(val, foreign, nodes), *links] for val, *links in parts]}
-    # Numbers of two modules that take long to import: whoever has such a number has imported them.
+        nodes_of_value = _list_values(value) if type(value).__name__ == "ListNode" else _tree_values(value)
+        return {type(value).__name__: [[encode(val, make_reference, nodes), *links] for val, *links in nodes_of_value]}
+    # Numbers of two modules that are slow to import: where such a number exists, its module is imported.
     if (type(value).__module__, type(value).__name__) == ("fractions", "Fraction"):
-        return {"Fraction": [encode(part, foreign, nodes) for part in value.as_integer_ratio()]}
+        return {"Fraction": [encode(part, make_reference, nodes) for part in value.as_integer_ratio()]}
     if (type(value).__module__, type(value).__name__) == ("decimal", "Decimal"):
         return {"Decimal": str(value)}
     if hasattr(type(value), "__next__") and type(value).__module__ in ("builtins", "itertools"):
-        return {"iterator": [encode(item, foreign, nodes) for item in itertools.islice(value, MAX_NODES)]}
-    return {"handle": foreign(value)}
+        return {"iterator": [encode(item, make_reference, nodes) for item in itertools.islice(value, MAX_NODES)]}
+    return {"handle": make_reference(value)}
 
 
 def decode(data: Any, resolve: Callable[[Any], Any], namespace: Mapping[str, Any]) -> Any:
-    """The value that `encode` made `data` of.
+    """The value that `encode` encoded as `data`.
 
     Args:
-        resolve: gives the object of a reference.
+        resolve: the object of a reference.
         namespace: where the classes ListNode and TreeNode are looked up.
 
     Raises:
-        Exception: `data` is not what `encode` makes.
+        Exception: `data` is no output of `encode`.
     """
     if isinstance(data, list):
         return [decode(item, resolve, namespace) for item in data]
@@ -149,11 +149,11 @@ def _pairs(kind: str) -> Callable[[Any, Callable[[Any], Any]], Any]:
     return lambda value, encode: {kind: [[encode(key), encode(item)] for key, item in dict.items(value)]}
 
 
-# By type; a subclass goes as the nearest of its bases. Counter and OrderedDict compare in ways of their own, so they
-# stay what they are, while a defaultdict compares as the dict it is sent as.
+# A subclass is encoded as the nearest of its bases. Counter and OrderedDict compare differently from dict, so they have
+# kinds of their own, while a defaultdict compares as a dict.
 _ENCODERS: dict[type, Callable[[Any, Callable[[Any], Any]], Any]] = {
     str: lambda value, encode: str.__str__(value),
-    int: lambda value, encode: int(value) if -_SMALL < value < _SMALL else {"int": hex(value)},
+    int: lambda value, encode: int(value) if -_JSON_INTEGERS < value < _JSON_INTEGERS else {"int": hex(value)},
     float: lambda value, encode: float(value),
     list: lambda value, encode: [encode(item) for item in value],
     tuple: _items("tuple"),
@@ -209,26 +209,26 @@ def _list_values(node: Any) -> list[tuple[Any]]:
     values: list[tuple[Any]] = []
     while node is not None:
         values.append((node.val,))
-        _bound(values)
+        _check_size(values)
         node = node.next
     return values
 
 
 def _tree_values(root: Any) -> list[tuple[Any, int | None, int | None]]:
-    """Each node's value and the places of its children, the root first; a node reached twice is told twice."""
+    """Each node's value and the indices of its children, the root first; a node that is reached twice occurs twice."""
     nodes, places = [root], []
-    for node in nodes:  # grows as it goes
+    for node in nodes:  # grows in the loop
         links: list[int | None] = []
         for child in (node.left, node.right):
             links.append(None if child is None else len(nodes))
             if child is not None:
                 nodes.append(child)
-                _bound(nodes)
+                _check_size(nodes)
         places.append((node.val, *links))
     return places
 
 
-def _bound(nodes: list[Any]) -> None:
+def _check_size(nodes: list[Any]) -> None:
     if len(nodes) > MAX_NODES:
         raise ValueError(f"more than {MAX_NODES} nodes, or a cycle")
 
@@ -244,7 +244,7 @@ def _build_list(values: list[Any], node: type) -> Any:
 def _build_tree(places: list[tuple[Any, int | None, int | None]], node: type) -> Any:
     nodes = [node(value) for value, _, _ in places]
     for place, (_, *links) in enumerate(places):
-        # A child comes after its parent: so whatever was sent, this is a tree or at worst shares nodes.
+        # A child comes after its parent, so the result has no cycle, though nodes may be shared.
         if not all(link is None or place < link for link in links):
             raise ValueError("no tree")
         nodes[place].left, nodes[place].right = (None if link is None else nodes[link] for link in links)

@@ -1,8 +1,8 @@
-"""Runs the program under test and answers calls of it, until the other end is closed.
+"""Server of the program under test: runs it and replies to calls of it until the pipe is closed.
 
-`candidate READING WRITING MAX_BYTES`, the first two being descriptors of pipes, with task.json beside it: {"sources":
-[...], "nodes": bool}. The last source is the program.
-Nothing here guards the verdict: once the program runs, everything in this process is its own, and so are the answers.
+`program_server READING WRITING MAX_BYTES`, the first two being descriptors of pipes, with task.json in the working
+directory: {"sources": [...], "nodes": bool}. The last source is the program.
+Nothing here protects the verdict: once the program runs, it controls this process and its replies.
 """
 
 import builtins
@@ -19,72 +19,72 @@ from r1jax.graders.code.guest.pipe_protocol import Channel, decode, encode
 
 def main() -> None:
     reading, writing, max_bytes = map(int, sys.argv[1:])
-    channel = Channel(_out_of_the_way(reading), _out_of_the_way(writing), max_bytes)
+    channel = Channel(_moved_to_high_descriptor(reading), _moved_to_high_descriptor(writing), max_bytes)
     with open("task.json", encoding="utf-8") as file:
         task = json.load(file)
     sys.argv[1:] = []
-    module = types.ModuleType("solution")  # not __main__: a program's own demonstration is not asked for
+    module = types.ModuleType("solution")  # not __main__, so that a program's demonstration does not run
     sys.modules["solution"] = module
-    namespace, kept = module.__dict__, []
-    channel.send(["value", None])  # ready: from here on the time is the program's
-    channel.send(_guarded(lambda: _load(task["sources"], namespace)))
+    namespace, handles = module.__dict__, []
+    channel.send(["value", None])  # ready: from here on the program's time is measured
+    channel.send(_result_or_error(lambda: _run_sources(task["sources"], namespace)))
     while True:
         try:
             request = channel.receive()
         except EOFError:
             return
-        reply = _guarded(lambda: _answer(request, namespace, kept, task["nodes"]))  # noqa: B023 - called at once
+        reply = _result_or_error(lambda: _answer(request, namespace, handles, task["nodes"]))  # noqa: B023 - called at once
         try:
             channel.send(reply)
-        except RecursionError as error:  # nested deeper than JSON can tell
+        except RecursionError as error:  # nested too deep for JSON
             channel.send(["error", "RecursionError", str(error)])
 
 
-def _out_of_the_way(fd: int) -> int:
-    """A pipe's descriptor, moved away from programs that close or try low ones, and not left to their children."""
-    high = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 8, 1000)
-    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, max(high, 3))
+def _moved_to_high_descriptor(fd: int) -> int:
+    """A pipe's descriptor, moved because programs may close or try low ones, and not inherited by their children."""
+    lowest = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 8, 1000)
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, max(lowest, 3))
     os.close(fd)
     return moved
 
 
-def _guarded(action: Any) -> list[Any]:
-    """["value", ...] of what `action` returns, or ["error", name of a built-in exception, text] of what it raises."""
+def _result_or_error(action: Any) -> list[Any]:
+    """["value", *result] of an action, or ["error", name of the nearest built-in exception, text] where it raises."""
     try:
         return ["value", *action()]
-    except BaseException as error:  # sys.exit() too: this process has calls to answer
+    except BaseException as error:  # sys.exit() too: this process must serve further calls
         named = (base for base in type(error).__mro__ if getattr(builtins, base.__name__, None) is base)
         return ["error", next(named, Exception).__name__, str(error)[:1000]]
 
 
-def _load(sources: list[str], namespace: dict[str, Any]) -> tuple[None]:
+def _run_sources(sources: list[str], namespace: dict[str, Any]) -> tuple[None]:
     for source in sources:
         exec(compile(source, "<program>", "exec"), namespace)
     return (None,)
 
 
-def _answer(request: list[Any], namespace: dict[str, Any], kept: list[Any], nodes: bool) -> tuple[Any, list[Any]]:
-    """A request's value, and the arguments as they are after the call where that is asked for."""
+def _answer(request: list[Any], namespace: dict[str, Any], handles: list[Any], nodes: bool) -> tuple[Any, list[Any]]:
+    """The encoded value of a request, and where requested the arguments after the call."""
 
     def resolve(reference: str | int | list[str]) -> Any:
         if isinstance(reference, int):
-            return kept[reference]
+            return handles[reference]
         if isinstance(reference, list):
             return getattr(builtins, reference[1])
         if reference in namespace:
             return namespace[reference]
         raise NameError(f"name {reference!r} is not defined")
 
-    def keep(value: Any) -> int:
-        kept.append(value)
-        return len(kept) - 1
+    def make_handle(value: Any) -> int:
+        handles.append(value)
+        return len(handles) - 1
 
-    operation, target, *rest = (decode(part, resolve, namespace) for part in request)
+    operation, target, *arguments = (decode(part, resolve, namespace) for part in request)
     if operation == "get":
-        return encode(getattr(target, *rest), keep, nodes), []
+        return encode(getattr(target, *arguments), make_handle, nodes), []
     if operation == "set":
-        setattr(target, *rest)
+        setattr(target, *arguments)
         return None, []
-    args, kwargs, effects = rest
-    value = encode(target(*args, **kwargs), keep, nodes)
-    return value, [encode(arg, keep, nodes) for arg in args] if effects else []
+    args, kwargs, copy_arguments_back = arguments
+    value = encode(target(*args, **kwargs), make_handle, nodes)
+    return value, [encode(arg, make_handle, nodes) for arg in args] if copy_arguments_back else []
