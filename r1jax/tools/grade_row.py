@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from r1jax.data.types import Grade, Rollout
 from r1jax.graders import repository_patch
-from r1jax.graders.code import code_grader, stdio_tests
+from r1jax.graders.code import code_grader, program_extraction, stdio_tests
 from r1jax.graders.config import GraderConfig
 from r1jax.graders.grader_table import PROGRAMS
 from r1jax.graders.math import notation
@@ -27,8 +27,8 @@ def final_text(rollout: Rollout, grade: Grade) -> str | None:
     """
     response, name = rollout.response, rollout.prompt.grader
     if name in PROGRAMS:
-        language = stdio_tests.language(str(rollout.prompt.metadata.get("language") or "")) or "python"
-        program = code_grader.extract(response.final, language)
+        language = stdio_tests.language_of_tag(str(rollout.prompt.metadata.get("language") or "")) or "python"
+        program = program_extraction.extract_program(response.final, language)
         return program[1] if program else None
     if name == "patch":
         return repository_patch.extract(response.final) or None
