@@ -16,8 +16,6 @@ import signal
 import sys
 from typing import Any
 
-import numpy as np
-
 from r1jax.data.types import VERDICTS, Prompt, Rollout
 from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
@@ -27,7 +25,6 @@ from r1jax.io.tables import markdown_cell, markdown_code, markdown_row
 HERE = pathlib.Path(__file__).parent
 ANSWERS = [HERE / "unusual_answers.jsonl", HERE / "unusual_answers_2.jsonl"]
 CONFIG = GraderConfig()
-NEVER = np.zeros(0, np.int32), np.zeros(0, np.float32)  # the ids and log-probs of a response that nobody sampled
 
 
 def out_of_time(*_: Any) -> None:
@@ -45,9 +42,9 @@ def verdict(row: jsonl.Row, answer: dict[str, Any]) -> str:
     metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer", "grader")}
     signal.setitimer(signal.ITIMER_REAL, CONFIG.timeout_s)
     try:
-        source = f"{grader_table.examine(row)}:{answer['data']}"
+        source = f"{grader_table.check_row(row)}:{answer['data']}"
         prompt = Prompt(row["id"], row["prompt"], row["answer"], source, metadata=metadata)
-        return grader_table.grade(Rollout(prompt, 0, *NEVER, answer["response"], "stop"), CONFIG).verdict
+        return grader_table.grade(Rollout.of_text(prompt, answer["response"]), CONFIG).verdict
     except TimeoutError:
         return "timeout"
     except Exception as error:
