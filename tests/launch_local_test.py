@@ -9,7 +9,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TOOLS = ("bash", "env", "dirname", "basename", "mkdir", "rm", "ls", "cat", "cksum", "mv", "sed")
+TOOLS = ("bash", "env", "dirname", "basename", "mkdir", "rm", "ls", "cat", "cksum", "mv", "sed", "grep")
 pytestmark = pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"needs {', '.join(TOOLS)} on the PATH")
 
 # Each stand-in reads what it is like from a file beside it ("3.12", "3.9", "broken", "3.12 without venv"). In an
@@ -46,6 +46,13 @@ match sys.argv[1:]:
         sys.exit(not os.path.exists(os.path.join(os.path.dirname(me), "pip")))
     case ["-m", "ensurepip"]:
         open(os.path.join(os.path.dirname(me), "pip"), "w").close()
+    case ["-m", "pip", "config", "list"]:
+        print(open(f"{home}/pip-settings").read() if os.path.exists(f"{home}/pip-settings") else "")
+    case ["-m", "pip", "install", *words] if "uv" in words[-1]:
+        sys.exit(not os.path.exists(f"{home}/uv"))
+    case ["-m", "uv", "pip", "install", *words]:
+        note("installed", "uv", words[-1])
+        sys.exit(os.path.exists(f"{home}/uv-fails"))
     case ["-m", "pip", "install", *words]:
         import time
         time.sleep(float(os.environ.get("FAKE_PIP_SECONDS", "0")))
@@ -140,6 +147,29 @@ def test_a_python_without_venv_names_the_package_to_install(machine: Machine):
     done = machine.launch("show")
     assert done.returncode == 1 and "apt install python3.12-venv" in done.stderr
     assert not (machine.repo / ".venv").exists()
+
+
+PIP = "--quiet --disable-pip-version-check -e .[dev]"
+
+
+@pytest.mark.parametrize(
+    ("files", "installed"),
+    [
+        ({"uv": ""}, ["uv .[dev]"]),
+        ({}, [PIP]),  # it cannot be had
+        ({"uv": "", "uv-fails": ""}, ["uv .[dev]", PIP]),
+        ({"uv": "", "pip-settings": "global.index-url='https://mirror'"}, [PIP]),  # which uv would not read
+        ({"uv": "", "pip-settings": ":env:.constraint='c.txt'"}, [PIP]),
+        ({"uv": "", "pip-settings": "global.timeout='60'"}, ["uv .[dev]"]),
+    ],
+)
+def test_uv_installs_where_it_can_be_had_and_pip_where_not_or_where_its_settings_count(
+    machine: Machine, files: dict[str, str], installed: list[str]
+):
+    for name, content in files.items():
+        (machine.path / name).write_text(content)
+    assert machine.launch("show").returncode == 0 and machine.installed() == installed
+    assert machine.launch("show").stderr == ""
 
 
 def test_without_arguments_it_trains_the_mini_config(machine: Machine):
