@@ -61,6 +61,7 @@ setup(
         # math-verify is what the tests compare plain numbers with.
         "dev": [
             "pytest>=8,<10",
+            "setuptools>=77",  # builds the wheel that a test looks into
             "pytest-xdist>=3.7,<4",
             "hypothesis>=6.100,<7",
             "math-verify>=0.9,<0.10",
