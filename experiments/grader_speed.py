@@ -13,8 +13,6 @@ import sys
 import time
 from collections.abc import Callable
 
-import numpy as np
-
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders.config import GraderConfig
 from r1jax.rewards import grader_pool as pool_module
@@ -53,7 +51,7 @@ def rollout(answer: str, reference: str = "5", sample: int = 0, thought: str = "
     """A rollout with an answer in its tags."""
     prompt = Prompt("p", "What is x?", reference, "maths:speed")
     text = f"<think>{thought}</think><answer>{answer}</answer>"
-    return Rollout(prompt, sample, np.zeros(500, np.int32), np.zeros(500, np.float32), text, "stop")
+    return Rollout.of_text(prompt, text, sample, tokens=500)
 
 
 def ordinary(count: int) -> list[Rollout]:

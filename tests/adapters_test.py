@@ -6,7 +6,6 @@ import pathlib
 import pickle
 import zlib
 
-import numpy as np
 import pytest
 
 from r1jax.benchmarks import benchmark, reading
@@ -316,7 +315,7 @@ def test_every_benchmarks_grader_and_figures_exist():
 def graded(bench: benchmark.Benchmark, row: dict, text: str) -> float | None:
     metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer")}
     prompt = Prompt(row["id"], row["prompt"], row["answer"], f"{bench.grader}:test", metadata=metadata)
-    rollout = Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop")
+    rollout = Rollout.of_text(prompt, text)
     return grader_table.GRADERS[bench.grader].grade(rollout, GraderConfig()).score
 
 

@@ -3,7 +3,6 @@
 import json
 import pathlib
 
-import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
@@ -17,7 +16,7 @@ SHARED = pathlib.Path(__file__).parent.parent.parent / "shared" / "data"
 def grade(answer: str, gold: str, grader=math_grader, source: str = "maths:test", **metadata):
     prompt = Prompt("q", "What?", gold, source, metadata=metadata)
     text = f"<think>so</think> <answer>{answer}</answer>"
-    return grader.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
+    return grader.grade(Rollout.of_text(prompt, text), GraderConfig())
 
 
 @pytest.mark.parametrize(

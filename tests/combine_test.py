@@ -4,7 +4,6 @@ import dataclasses
 import importlib
 from typing import Any
 
-import numpy as np
 import pytest
 
 from r1jax import rewards
@@ -19,7 +18,7 @@ RIGHT = "<think>a</think><answer>5</answer>"
 
 def _rollout(text: str = RIGHT, tokens: int = 0, sample: int = 0, prompt_id: str = "p", answer: str = "5") -> Rollout:
     prompt = Prompt(id=prompt_id, question="?", answer=answer, source="maths")
-    return Rollout(prompt, sample, np.zeros(tokens, np.int32), np.zeros(tokens, np.float32), text, "stop")
+    return Rollout.of_text(prompt, text, sample, tokens=tokens)
 
 
 def _parts(rollout: Rollout, cfg: RewardConfig | None = None, seed: int = 0) -> Parts:
@@ -137,7 +136,7 @@ def test_an_impossible_config_is_refused(section: dict[str, Any], message: str) 
 
 def test_an_open_request_has_no_accuracy_and_its_other_parts_make_the_reward():
     prompt = Prompt("hello", "Hello!", "", "open")
-    rollout = Rollout(prompt, 0, np.zeros(3, np.int32), np.zeros(3), "<think>a</think><answer>Hello!</answer>", "stop")
+    rollout = Rollout.of_text(prompt, "<think>a</think><answer>Hello!</answer>", tokens=3)
     parts, graded = grade(rollout, RewardConfig(), 0, 10)
     assert (graded.score, graded.verdict) == (None, "open") and "accuracy" not in parts
     assert combine(parts, RewardConfig()) == 1.0  # of its format

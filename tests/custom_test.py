@@ -2,7 +2,6 @@
 
 import pathlib
 
-import numpy as np
 import pytest
 
 from r1jax.config import ConfigError
@@ -52,7 +51,7 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 def _rollout(text: str = "<think>a</think><answer>four</answer>") -> Rollout:
     prompt = Prompt(id="p", question="?", answer="1", source="maths:x")
-    return Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    return Rollout.of_text(prompt, text)
 
 
 @pytest.mark.parametrize(

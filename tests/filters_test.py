@@ -1,9 +1,9 @@
 """Filters of rejection sampling: each on samples it must drop and samples it must keep, in English and in Chinese."""
 
+import dataclasses
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from steps import assert_linear
 
@@ -33,16 +33,8 @@ def rollout(
     thought = THOUGHT[question] if thought is None else thought
     text = f"||{thought}||{SUMMARY[question]}" if text is None else text
     prompt = Prompt(f"id of {question}", question, "4", "maths:t", metadata=metadata, marker=marker)
-    return Rollout(
-        prompt,
-        sample,
-        np.full(tokens, -1, np.int32),
-        np.zeros(0, np.float32),
-        text,
-        finish,
-        parts={"accuracy": score},
-        verdict=verdict,
-    )
+    drawn = Rollout.of_text(prompt, text, sample, finish, tokens)
+    return dataclasses.replace(drawn, parts={"accuracy": score}, verdict=verdict)
 
 
 def name(sample: Rollout, **changes) -> str | None:

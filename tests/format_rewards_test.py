@@ -19,7 +19,7 @@ DATA = pathlib.Path(__file__).parents[2] / "shared/data"
 
 def _rollout(text: str, finish: str = "stop", marker: str = "", **metadata: str) -> Rollout:
     prompt = Prompt(id="p", question="?", answer="1", source="maths", marker=marker, metadata=metadata)
-    return Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, finish)
+    return Rollout.of_text(prompt, text, finish=finish)
 
 
 @pytest.mark.parametrize("marker", ["", "||"])

@@ -221,7 +221,7 @@ def test_where_programs_are_to_run_a_missing_sandbox_is_the_whole_files_error(
 )
 def test_the_final_answer_is_what_a_person_would_quote(name: str, gold: str, text: str, final: str | None) -> None:
     prompt = Prompt("id", "?", gold, f"{name}:file")
-    rollout = Rollout(prompt, 0, None, None, text, "stop")
+    rollout = Rollout.of_text(prompt, text)
     given = grader_table.grade(rollout, None) if name == "choice" else Grade(0.0, "wrong")
     assert final_text(rollout, given) == final
 

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 from judge_test import KEY, RETRY, Server, server  # noqa: F401  (a fixture)
 from tiny_run import merged, rows
@@ -141,7 +140,7 @@ def test_a_folder_of_collected_samples_is_a_source(make, tmp_path):
     )
     for prompt in prompts:
         for sample, text in enumerate(("a secret</think>good", "a secret</think>dull", "a secret that never ends")):
-            record.keep_sample(Rollout(prompt, sample, np.zeros(3, np.int32), np.zeros(3, np.float32), text, "stop"))
+            record.keep_sample(Rollout.of_text(prompt, text, sample, tokens=3))
     make.server.replies = prefers("good")
     found = make(None, data__sources=[str(tmp_path / "drawn")])
     assert [(p["prompt"], p["chosen_from"], p["rejected_from"]) for p in found["pairs"]] == [

@@ -18,7 +18,7 @@ DATA = pathlib.Path(__file__).parents[2] / "shared/data"
 def _rollout(thought: str, question: str = "") -> Rollout:
     prompt = Prompt(id="p", question=question, answer="1", source="maths:x")
     text = f"<think>{thought}</think><answer>1</answer>"
-    return Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    return Rollout.of_text(prompt, text)
 
 
 def share(thought: str, target: str, question: str = "") -> float | None:
@@ -181,14 +181,14 @@ def test_romanised_chinese_is_not_chinese() -> None:
 def test_a_missing_thought_gains_nothing() -> None:
     prompt = Prompt(id="p", question=EN, answer="1", source="maths:x")
     for text in ("", "42", EN, f"<think></think>{EN}", f"<answer>{EN}</answer>"):
-        rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+        rollout = Rollout.of_text(prompt, text)
         assert consistency(rollout, "en") == 0.0
 
 
 def test_the_answer_s_language_does_not_count() -> None:
     prompt = Prompt(id="p", question=EN, answer="1", source="maths:x")
     text = f"<think>{EN}</think><answer>{ZH}</answer>"
-    assert consistency(Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop"), "en") == 1.0
+    assert consistency(Rollout.of_text(prompt, text), "en") == 1.0
 
 
 @pytest.mark.parametrize("question", ["", "$1 + 2$", "3 + 4 = ?"])
@@ -285,6 +285,6 @@ def test_mixtures_of_the_same_questions_in_both_languages_score_their_share(perc
 
 def test_an_answer_that_needs_no_thought_has_no_foreign_one():
     prompt = Prompt("p", "Translate 'red' to Chinese.", "红", "exact", metadata={"thought": "optional"})
-    assert consistency(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), "红", "stop"), "") == 1.0
+    assert consistency(Rollout.of_text(prompt, "红"), "") == 1.0
     asked = Prompt("p", "How many apples are left?", "3", "maths")
-    assert consistency(Rollout(asked, 0, np.zeros(1, np.int32), np.zeros(1), "3", "stop"), "") == 0.0
+    assert consistency(Rollout.of_text(asked, "3"), "") == 0.0

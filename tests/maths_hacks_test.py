@@ -1,6 +1,5 @@
 """Answers by which a policy could pay itself, each of which scores 0, and honest ones, each of which scores 1."""
 
-import numpy as np
 import pytest
 
 from r1jax.data.types import Grade, Prompt, Rollout
@@ -10,7 +9,7 @@ from r1jax.graders.math import math_grader
 
 def _grade(text: str, gold: str) -> Grade:
     prompt = Prompt(id="p", question="?", answer=gold, source="maths:test")
-    rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    rollout = Rollout.of_text(prompt, text)
     return math_grader.grade(rollout, GraderConfig())
 
 

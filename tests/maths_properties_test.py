@@ -4,7 +4,6 @@ import contextlib
 from decimal import Decimal
 from fractions import Fraction
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -27,7 +26,7 @@ _long = settings(_quick, max_examples=3000)
 
 def _grade(text: str, gold: str) -> Grade:
     prompt = Prompt(id="p", question="?", answer=gold, source="maths:test")
-    rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    rollout = Rollout.of_text(prompt, text)
     return math_grader.grade(rollout, GraderConfig())
 
 

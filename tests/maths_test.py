@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
@@ -17,7 +16,7 @@ MATH500 = Path(__file__).parents[2] / "shared/data/math500/test.jsonl"
 
 def _accuracy(text: str, gold: str) -> float | None:
     prompt = Prompt(id="p", question="?", answer=gold, source="maths:test")
-    rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    rollout = Rollout.of_text(prompt, text)
     return math_grader.grade(rollout, GraderConfig()).score
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jobs
-import numpy as np
 import planted
 import pytest
 from jobs import GENEROUS_S, Clock, alive, noted, until
@@ -40,7 +39,7 @@ def graders() -> Iterator[GraderPool]:
 def _rollout(answer: str, sample: int = 0, source: str = "maths") -> Rollout:
     prompt = Prompt("p", "?", "5", source, metadata={"entry_metadata": {}})
     text = f"<think>a</think><answer>{answer}</answer>"
-    return Rollout(prompt, sample, np.zeros(sample, np.int32), np.zeros(sample, np.float32), text, "stop")
+    return Rollout.of_text(prompt, text, sample, tokens=sample)
 
 
 def test_score_equals_grading_in_this_process_and_keeps_the_order(graders: GraderPool) -> None:

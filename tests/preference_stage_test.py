@@ -93,7 +93,7 @@ def finished(folder, mesh1) -> pathlib.Path:
 
 
 def rollout(prompt: str, text: str, marker: str = "") -> Rollout:
-    return Rollout(Prompt("q", prompt, "", "open:x", marker=marker), 0, np.arange(1), np.zeros(1), text, "stop")
+    return Rollout.of_text(Prompt("q", prompt, "", "open:x", marker=marker), text)
 
 
 def test_a_planted_preference_is_learned_and_shows_on_prompts_never_seen(finished):

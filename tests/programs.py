@@ -4,7 +4,6 @@ import dataclasses
 import shutil
 import textwrap
 
-import numpy as np
 import pytest
 
 from r1jax.data.types import Grade, Prompt, Rollout
@@ -58,7 +57,7 @@ def functional(test: str) -> dict:
 def rollout(row: dict, text: str) -> Rollout:
     metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer")}
     prompt = Prompt("p", row.get("prompt", ""), row.get("answer", ""), "code:test", metadata=metadata)
-    return Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    return Rollout.of_text(prompt, text)
 
 
 def answered(program: str, tag: str = "python") -> str:

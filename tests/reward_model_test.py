@@ -34,7 +34,7 @@ THOUGHTFUL = "<think> 2 + 2 = 4 </think> <answer> 4 </answer>"
 
 def rollout(text: str, question: str = "2 + 2 = ?", sample: int = 0, marker: str = "") -> Rollout:
     prompt = Prompt("q", question, "4", "maths:x", f"User: {question}. Assistant:", (1, 2), {}, marker)
-    return Rollout(prompt, sample, np.arange(3), np.zeros(3, np.float32), text, "stop")
+    return Rollout.of_text(prompt, text, sample, tokens=3)
 
 
 @pytest.fixture(scope="module")

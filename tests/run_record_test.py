@@ -202,4 +202,4 @@ def test_of_several_data_files_the_one_whose_content_changed_is_named(tmp_path):
 
 def test_all_means_are_fields_of_a_config():
     keys = {key for stage in table.STAGES.values() for key in config.keys_of(stage.config)}
-    assert [each for each in run_record.MEANS if each not in keys] == ["model.path"]
+    assert [each for each in run_record.CHANGEABLE if each not in keys] == ["model.path"]

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from r1jax.benchmarks import reading
@@ -33,7 +32,7 @@ def test_the_patch_of_a_response(text, patch):
 def test_patches_are_ungradable_here_and_kept():
     prompt = Prompt("a", "Mend it.", "", "patch:test", metadata={"instance_id": "a"})
     text = f"<think>```diff\nx\n```</think>```diff\n{DIFF}```"
-    patch = repository_patch.grade(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop"), GraderConfig())
+    patch = repository_patch.grade(Rollout.of_text(prompt, text), GraderConfig())
     assert patch == (None, "ungradable", "", {"patch": DIFF})
     with pytest.raises(ValueError, match="instance_id"):
         repository_patch.check({})

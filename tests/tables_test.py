@@ -4,7 +4,6 @@ import io
 import pathlib
 import re
 
-import numpy as np
 import pytest
 import rich.console
 import rich.markup
@@ -81,6 +80,6 @@ def test_trap74_tables_of_tools_show_names_as_they_are(folder, capsys) -> None:
 
 def test_trap74_the_table_of_dropped_samples_shows_sources_as_they_are(capsys) -> None:
     found = [Prompt(str(i), "?", "1", f"maths:{EVIL}{i}") for i in range(2)]
-    kept = [Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), "1", "stop") for prompt in found]
+    kept = [Rollout.of_text(prompt, "1") for prompt in found]
     rejection_table.show(rejection_table.count(Chosen(found, [], kept, [], 0), 1))
     assert not steers(capsys.readouterr().out)

@@ -63,7 +63,7 @@ def test_requests_and_replies_are_in_their_languages():
 
 def grade(request: requests.Request, text: str) -> float:
     prompt = Prompt("id", request.question, request.answer, "exact:world")
-    return exact_match.grade(Rollout(prompt, 0, None, None, text, "stop"), GraderConfig()).score
+    return exact_match.grade(Rollout.of_text(prompt, text), GraderConfig()).score
 
 
 def test_right_answers_are_right_to_the_grader_bare_and_polite():

@@ -38,14 +38,7 @@ def test_the_language_reward_tells_careful_from_mixing():
     def reward(hand: str) -> float:
         rewards = [
             consistency(
-                Rollout(
-                    Prompt("id", asked.text, "", "maths:world"),
-                    0,
-                    None,
-                    None,
-                    join_response(thought, str(answer)),
-                    "stop",
-                ),
+                Rollout.of_text(Prompt("id", asked.text, "", "maths:world"), join_response(thought, str(answer))),
                 "",
             )
             for asked, thought, answer in solved(hand)

@@ -1,11 +1,11 @@
-r"""What the audit grades: each reference in its own form, and answers near it that are wrong.
+r"""Cases that an audit grades: each reference in its expected format, and wrong answers near it.
 
-An answer that still has the reference's value would be no perturbation; how that is seen to for mathematics,
-`r1jax.audit.maths_cases` says. For Countdown exact values and the numbers used decide. Of programs nothing is known: a
+An answer that still has the reference's value would be no perturbation; `r1jax.audit.maths_cases` says how it is
+excluded for mathematics. For Countdown exact values and the numbers used decide. Of programs nothing is known: a
 subtle mutant may compute the same.
 
-Numbers, lists and expressions are read by the audit's own code and not by the graders': an auditor that shared their
-eyes would share their blind spots.
+Numbers, lists and expressions are read by the audit's own code and not by the graders', so that an audit does not
+repeat their errors.
 """
 
 import ast
@@ -149,17 +149,17 @@ def _changed(tree: ast.expr) -> Iterator[tuple[str, ast.expr]]:
     elif isinstance(tree, ast.UnaryOp):
         yield from ((kind, ast.UnaryOp(tree.op, operand)) for kind, operand in _changed(tree.operand))
     elif isinstance(tree, ast.BinOp):
-        left, kept, right = tree.left, tree.op, tree.right
+        left, present, right = tree.left, tree.op, tree.right
         yield from (
             ("operator", ast.BinOp(left, operator(), right))
             for operator in _OPERATORS
-            if not isinstance(kept, operator)
+            if not isinstance(present, operator)
         )
         for leaf, rest in ((left, right), (right, left)):
             if isinstance(leaf, ast.Constant):
                 yield "dropped", rest
-        yield from ((kind, ast.BinOp(other, kept, right)) for kind, other in _changed(left))
-        yield from ((kind, ast.BinOp(left, kept, other)) for kind, other in _changed(right))
+        yield from ((kind, ast.BinOp(other, present, right)) for kind, other in _changed(left))
+        yield from ((kind, ast.BinOp(left, present, other)) for kind, other in _changed(right))
 
 
 def _value(tree: ast.expr) -> Fraction | None:

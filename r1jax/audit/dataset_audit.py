@@ -5,8 +5,6 @@ import dataclasses
 import time
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from r1jax.audit.cases import SUBTLE, Case, prepare
 from r1jax.audit.cases import cases as cases_of
 from r1jax.audit.reading import Reader, Reading
@@ -165,8 +163,7 @@ def audit_task(task: str, count: int, workers: Workers, cfg: GraderConfig) -> Au
 
 def _graded(audit: Audit, rows: Iterable[Row], workers: Workers, cfg: GraderConfig) -> Audit:
     work = [(row.prompt, case) for row in rows for case in row.cases]
-    empty = np.zeros(0, np.int32), np.zeros(0, np.float32)
-    calls = [(Rollout(prompt, 0, *empty, case.text, "stop"), cfg) for prompt, case in work]
+    calls = [(Rollout.of_text(prompt, case.text), cfg) for prompt, case in work]
     began = time.monotonic()
     runs_code = any(prompt.grader == "code" for prompt, _ in work)
     timeout_s = cfg.timeout_s + (cfg.code.total_s if runs_code else 0.0)

@@ -1,7 +1,7 @@
-"""Checksums of a folder's files, which show that a disk or a copy has changed them since they were written.
+"""Checksums of a folder's files, to detect damage by a disk or a copy since they were written.
 
 `checksums.txt` has a line for each file: its CRC-32, its size in bytes, its path. CRC-32 finds all errors of up to 32
-bits in a row, and of others all but one in four billion; it is no guard against a forger. One core reads 1.6 GB/s by it
+bits in a row, and of others all but one in four billion; it does not protect against forgery. One core checks 1.6 GB/s
 (SHA-256 0.9, BLAKE2b 0.4).
 """
 
@@ -20,13 +20,13 @@ from r1jax.io.files import MAX_JSON, exists, one_line, read_bytes, write_text
 
 FILE = "checksums.txt"
 _PIECE = 2**22  # bytes read at a time
-_REPORT_BYTES = 1000  # bytes of a fault that goes from one process to the others
+_REPORT_BYTES = 1000  # longest description of damage that one process sends to the others
 
-Progress = Callable[[int, int], None]  # bytes done, bytes in all
+Progress = Callable[[int, int], None]  # bytes done, total bytes
 
 
 def write(folder: pathlib.Path, upcoming: Mapping[str, bytes] = MappingProxyType({})) -> None:
-    """Records all files of a folder, which must be complete. One process does it.
+    """Writes the checksums of all files of a folder, which must be complete; call it in one process.
 
     Args:
         upcoming: path and content of files that will be written after this one.
@@ -40,7 +40,7 @@ def write(folder: pathlib.Path, upcoming: Mapping[str, bytes] = MappingProxyType
 
 
 def add(folder: pathlib.Path, upcoming: Mapping[str, bytes]) -> None:
-    """Adds files, by path and content, that will be written to a folder which has its record already."""
+    """Adds the checksums of files, by path and content, that will be written to a folder that has a checksum file."""
     lines = (f"{_format(zlib.crc32(content), len(content))} {name}\n" for name, content in upcoming.items())
     _write(folder, (folder / FILE).read_text("utf-8") + "".join(lines))
 
@@ -55,14 +55,14 @@ def find_damage(
     progress: Progress | None = None,
     shared: bool = False,
 ) -> str:
-    """What is wrong with the first file that is not as it was recorded; "": nothing, or the folder has no record.
+    """A description of the first damaged or missing file; "": none, or the folder has no checksum file.
 
-    Files without a line are not looked at.
+    Files without a line are not checked.
 
     Args:
-        chosen: whether to look at the file of this path.
-        progress: told after each file.
-        shared: all processes call it, read a share each and get the same answer; else this one reads all.
+        select: whether to check the file of this path.
+        progress: called after each file.
+        shared: all processes call it, check a share each and get the same result; else this one checks all.
 
     Raises:
         ValueError: a file that should not be opened, see `files.exists`.
@@ -85,7 +85,11 @@ def verify(
     progress: Progress | None = None,
     shared: bool = False,
 ) -> None:
-    """Raises ValueError where `find_damage` finds any: names the file, and says what to do."""
+    """`find_damage` as an error that names the file and the remedy.
+
+    Raises:
+        ValueError: a file is damaged or missing.
+    """
     if damage := find_damage(folder, select, progress, shared):
         raise ValueError(
             f"{folder} is damaged: {damage}; copy it again. If you changed that file yourself, take its "
@@ -94,7 +98,7 @@ def verify(
 
 
 def _read(folder: pathlib.Path) -> dict[str, str] | str:
-    """CRC and size, as written, of each file; or what is wrong with the record."""
+    """CRC and size, as text, of each file; or a description of what is wrong with the checksum file."""
     content = read_bytes(folder / FILE, MAX_JSON, folder)
     try:
         rows = [line.split(" ", 2) for line in content.decode("utf-8").removesuffix("\n").split("\n")]
@@ -138,7 +142,7 @@ def _checksum_line(path: pathlib.Path) -> str:
 def _line_or_error(path: pathlib.Path) -> str:
     try:
         return _checksum_line(path)
-    except OSError as error:  # of a disk that is dying
+    except OSError as error:  # an unreadable sector
         return one_line(error)
 
 
@@ -147,7 +151,7 @@ def _format(crc: int, size: int) -> str:
 
 
 def _first_report(damage: str) -> str:
-    """The first process's fault that is one, in all processes."""
+    """The first process's damage that is not "", the same in all processes."""
     local = np.zeros(_REPORT_BYTES, np.uint8)
     content = np.frombuffer(damage.encode()[:_REPORT_BYTES], np.uint8)
     local[: len(content)] = content

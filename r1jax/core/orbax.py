@@ -1,4 +1,4 @@
-"""Orbax, imported on first use, with a barrier that waits for this run's processes."""
+"""Orbax, imported on first use, and a barrier for its saves that waits for this run's processes."""
 
 import sys
 from types import ModuleType
@@ -10,19 +10,19 @@ _TIMEOUT_S = 24 * 3600  # of a process for the slowest one's disk
 
 
 def load() -> ModuleType:
-    """`orbax.checkpoint`. It takes a quarter of a second to import, and an error in a config should not wait for it."""
+    """The module `orbax.checkpoint`, whose import (0.25 s) an error in a config should not wait for."""
     import orbax.checkpoint
 
     return orbax.checkpoint
 
 
 def async_options() -> Any:
-    """`AsyncOptions` of a save, which wait for the other processes in `barrier`."""
+    """Orbax's `AsyncOptions` with `barrier` for its waits."""
     return load().AsyncOptions(timeout_secs=_TIMEOUT_S, barrier_sync_fn=barrier)
 
 
 def barrier(*, key: str, timeout_ms: int) -> None:
-    """Waits for all processes. Raises instead the error of a failed save: Orbax comes here first, the others do not."""
+    """Waits for all processes; raises instead the error of a failed save, for which the other processes never wait."""
     if error := sys.exc_info()[1]:
         raise error
     processes.barrier(key)

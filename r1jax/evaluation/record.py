@@ -8,8 +8,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from r1jax.benchmarks.benchmark import Outcome
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.evaluation.rollouts import thought_scripts
@@ -76,8 +74,7 @@ class Record:
     def rollout(self, prompt: Prompt, sample: int) -> Rollout:
         """A sample as it was drawn, for grading; its ids are not kept, only how many there were."""
         row = self.samples[prompt.id, sample]
-        ids = np.broadcast_to(np.int32(-1), row["tokens"])  # takes no memory: there may be a great many samples
-        return Rollout(prompt, sample, ids, np.zeros(0, np.float32), row["text"], row["finish"])
+        return Rollout.of_text(prompt, row["text"], sample, row["finish"], row["tokens"])
 
     def outcomes(self, prompts: Sequence[Prompt], samples: int) -> list[Outcome]:
         """The graded samples of these questions, in order."""

@@ -1,7 +1,7 @@
-"""Whole files: written in one step by way of a temporary file, and read within limits where their author is unknown.
+"""Whole files: written in one step, by way of a temporary file; read within limits where the author is unknown.
 
-The checks of `exists` and `read_bytes` are for model folders that anybody may have made: regular files, inside the
-folder, of a size that is read in a moment.
+The checks of `exists` and `read_bytes` are for model folders of any origin: regular files, inside the folder, of a
+size that is read quickly.
 """
 
 import contextlib
@@ -54,14 +54,14 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
 
 
 def exists(path: pathlib.Path, folder: pathlib.Path | None = None) -> bool:
-    """Whether there is such a file, which may be opened.
+    """Whether there is such a file, and it may be opened.
 
     Args:
-        folder: where it must lie, links followed; None: in the one that its path names. The links of a snapshot in the
-            cache of the Hugging Face hub, which lead to the blobs beside it, are good.
+        folder: where it must lie, links followed; None: in the one that its path names. Links of a snapshot in the
+            Hugging Face hub's cache, which lead to the blobs beside it, are allowed.
 
     Raises:
-        ValueError: it lies outside of the folder, or is no regular file: a FIFO keeps its reader waiting for ever.
+        ValueError: it lies outside of the folder, or is no regular file: a FIFO would block its reader for ever.
     """
     folder = path.parent if folder is None else folder
     try:
@@ -99,12 +99,12 @@ def read_bytes(path: pathlib.Path, limit: int, folder: pathlib.Path | None = Non
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    # Should a FIFO have taken the file's place since `exists`.
+    # In case a FIFO has replaced the file since `exists`.
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def one_line(error: BaseException) -> str:
-    """What an error of another package says, without line breaks and of bearable length."""
+    """The message of another package's error, without line breaks and of at most 1000 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 1000 else f"{text[:1000]}..."
 

@@ -1,4 +1,4 @@
-"""The directory of a .gguf file (llama.cpp's format), read by the package `gguf` under limits that it lacks."""
+"""GGUF files (llama.cpp's format): metadata and list of tensors, read by the package `gguf` within limits."""
 
 import pathlib
 from typing import Any
@@ -14,7 +14,7 @@ MAX_VALUES = 1_500_000
 
 
 class _Reader(gguf.GGUFReader):
-    """Counts the values of the metadata, and ends where the file does: the package goes on with empty arrays."""
+    """A reader that counts the metadata's values, and fails at the file's end, where the package reads empty arrays."""
 
     _values = 0
 
@@ -32,7 +32,7 @@ class _Reader(gguf.GGUFReader):
 
 
 def open_gguf(path: pathlib.Path) -> gguf.GGUFReader:
-    """Reads what stands before the tensors.
+    """Reads the metadata and the list of tensors, which precede the tensors.
 
     Raises:
         FileNotFoundError: there is no such file.

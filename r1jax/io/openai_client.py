@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's protocol: asked at a pace, again where that helps, and every reply read by one rule."""
+"""Client of servers with OpenAI's API: a request rate, retries where they help, and one parser for all replies."""
 
 import collections
 import json
@@ -19,7 +19,7 @@ from r1jax.io.http_request import MissedReply
 
 _log = logging.getLogger(__name__)
 
-# What a config has wrong, not what a server has for a while.
+# Errors of the config, for which no retry helps.
 _MISCONFIGURED = {401: "the key is refused", 403: "the key may not do this", 404: "no such model, or no such address"}
 _PASSING = (408, 409, 429)  # and 5xx
 # The protocol's two ways to end a text, and what text-generation-inference calls the first.
@@ -88,7 +88,7 @@ class Server:
             base_url: say http://localhost:8000/v1.
             model: as the server names it.
             api_key_env: the environment variable that holds the key; "" where none is needed.
-            timeout_s: seconds that a request may take as a whole, see `transport.post`.
+            timeout_s: seconds that a request may take as a whole, see `http_request.post`.
             retries: of time-outs, lost connections, 408, 409, 429, 5xx and replies that are not the protocol's, with a
                 growing delay, or the one that the server asks for.
             requests_per_minute: at most so many, retries among them; 0: as they come.
@@ -122,7 +122,7 @@ class Server:
 
         Args:
             request: the body, without the model.
-            on_reply: called with the tokens of each reply that was paid, useless ones that name a price among them.
+            on_reply: called with the tokens of each reply that was paid for, also of unusable ones that state a price.
 
         Raises:
             MissedReply: no usable reply came, retries included.
@@ -253,7 +253,7 @@ def _malformed(why: str) -> MissedReply:
 
 
 def _message(body: bytes) -> str:
-    """What an error's body says, in short."""
+    """The message in an error's body, shortened."""
     try:
         error = json.loads(body)["error"]
         error = error["message"] if isinstance(error, dict) else error

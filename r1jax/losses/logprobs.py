@@ -1,7 +1,7 @@
-"""Log-probs and entropy straight from hidden states: the logits of a whole batch, [B, T, V], never exist.
+"""Log-probs and entropies from hidden states in chunks, without the logits [B, T, V] of a whole batch.
 
-The sequence is cut into chunks; each chunk's logits are made, reduced and forgotten, and made again in the backward
-pass. At V = 129,280 and 32k tokens whole logits would be 17 GB a sequence in float32.
+Each chunk's logits are computed, reduced and freed, and recomputed in the backward pass. At V = 129,280 and 32k tokens
+whole logits would be 17 GB a sequence in float32.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Cross-entropy on the trained-on tokens: pretraining, SFT and distillation."""
+"""Cross-entropy loss of pretraining, SFT and distillation, over the tokens with weight."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ def cross_entropy_loss(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Weighted sum of -log p(target), in nats, with `batch.weights` summing to 1 over the whole (unsplit) batch.
 
-    What `aux` asks for is added to it.
+    The auxiliary losses that `aux` weighs are added.
     """
     logprobs, entropy, output = batch_logprobs(params, cfg, batch, Truncation(), chunk)
     loss = jnp.sum(jnp.where(batch.weights > 0, -logprobs * batch.weights, 0.0))

@@ -32,7 +32,7 @@ def base_key(cfg: SupervisedConfig) -> str:
     named = {name: base_name(spec) for name in ("base", "tokenizer") if (spec := getattr(cfg, name))}
     cfg = dataclasses.replace(cfg, **named)
     # What stands at its default is left out, so that a new option does not rename the models there are.
-    made_of = {key: value for key, value in configs.without_defaults(cfg).items() if not run_record.is_means(key)}
+    made_of = {key: value for key, value in configs.without_defaults(cfg).items() if not run_record.is_changeable(key)}
     texts = [document(cfg.corpus, cfg.seed, i) for i in range(200)]
     if cfg.data:
         texts.append(sft.digest(cfg.data, cfg.seed))

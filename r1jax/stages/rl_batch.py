@@ -13,7 +13,7 @@ from r1jax.data.batching import Batch, pad_rollouts, take_rows, to_device
 from r1jax.data.types import Rollout
 from r1jax.losses.config import GRPOConfig
 from r1jax.losses.grpo import token_weights
-from r1jax.losses.supervised import batch_logprobs
+from r1jax.losses.logprobs import batch_logprobs
 from r1jax.models.config import ModelConfig
 from r1jax.stages.config import RLConfig
 

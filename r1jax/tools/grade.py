@@ -40,7 +40,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import rich.console
 import rich.table
 
@@ -177,7 +176,7 @@ def _rollout(row: Row, name: str, marker: str) -> Rollout:
     prompt = Prompt(
         question["id"], question["prompt"], question["answer"], f"{row.grader}:{name}", metadata=metadata, marker=marker
     )
-    return Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), question["response"], "stop")
+    return Rollout.of_text(prompt, question["response"])
 
 
 def table(rows: Sequence[Row]) -> Iterator[list[str]]:

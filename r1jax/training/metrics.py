@@ -81,13 +81,13 @@ class MetricsWriter:
         skipped = metrics.get("skipped", 0.0)
         if done % self._every == 0 or step + 1 == self._total or skipped:
             named = ((name, spec) for name, spec in self._show.items() if name in metrics)
-            shown = "  ".join(f"{name} {format(metrics[name], spec)}" for name, spec in named)
+            columns = "  ".join(f"{name} {format(metrics[name], spec)}" for name, spec in named)
             if skipped:
                 pace = (
                     f"{skipped:.0%} of its updates skipped: gradient not finite, "
                     f"{metrics.get(SKIPPED_IN_A_ROW, 0.0):.0f} in a row; {pace}"
                 )
-            say(f"step {step + 1}/{self._total}  {shown}  {pace}")
+            say(f"step {step + 1}/{self._total}  {columns}  {pace}")
 
     def _start_trace(self) -> None:
         jax.profiler.start_trace(str(self._workdir / "profile"))

@@ -5,8 +5,6 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from r1jax.config import missing_file, nearest
 from r1jax.data.types import Prompt, Rollout
 from r1jax.evaluation.record import read_grades, read_samples
@@ -60,7 +58,7 @@ class Candidate:
 def as_rollout(prompt: Prompt, thought: str, summary: str) -> Rollout:
     """A response in the tags that has come to its end."""
     bare = dataclasses.replace(prompt, text="", marker="")
-    return Rollout(bare, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), join_response(thought, summary), "stop")
+    return Rollout.of_text(bare, join_response(thought, summary))
 
 
 def from_file(folder: pathlib.Path, name: str) -> list[Candidate]:
@@ -165,8 +163,7 @@ def _collected(folder: pathlib.Path) -> Iterator[Candidate]:
             continue
         asked, grade = questions[id_], grades[id_, sample]
         prompt = Prompt(id_, asked["question"], asked["answer"], f"record:{folder.name}", asked["text"])
-        none = np.zeros(0, np.int32)
-        rollout = Rollout(prompt, sample, none, np.zeros(0, np.float32), row["text"], row["finish"])
+        rollout = Rollout.of_text(prompt, row["text"], sample, row["finish"])
         yield _from_zero(
             f"zero:{id_}:{sample}",
             rollout,
