@@ -1,4 +1,4 @@
-"""Hostile programs that try to escape from the sandbox."""
+"""Programs that try to leave the sandbox."""
 
 from hostile import c, python, shell
 

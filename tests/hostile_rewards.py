@@ -1,4 +1,4 @@
-"""Hostile custom rewards, one for each known kind of misbehaviour, and a well-behaved one."""
+"""Custom rewards that misbehave in every way that is known, and one that does not. A call's process runs them."""
 
 import builtins
 import contextlib
@@ -12,11 +12,11 @@ import time
 import jobs
 
 from r1jax.data import types
-from r1jax.rewards import custom_rewards
+from r1jax.rewards import custom
 
 
 def letters(rollout):
-    """A well-behaved reward."""
+    """What a reward ought to be."""
     return float(len(rollout.response.final))
 
 
@@ -127,7 +127,7 @@ def replaces_for_others(rollout):
     if rollout.sample == 0:
         builtins.len = lambda _: 99
         types.Rollout.response = property(lambda self: None)
-        custom_rewards.call = custom_rewards.load = None
+        custom.call = custom.load = None
     return letters(rollout) if rollout.sample else 0.0
 
 

@@ -8,6 +8,8 @@ Whoever reads it finds an example by its key, a hash of its ids: he may order, m
 never takes the word on one for that on another.
 """
 
+import hashlib
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,8 +18,7 @@ import numpy as np
 
 from r1jax import config
 from r1jax.data.batching import Example, Soft
-from r1jax.io import files, run_record
-from r1jax.io.provenance import blake2b, fingerprint, short_hash
+from r1jax.io import run_record
 from r1jax.text.tokenizer import Tokenizer
 
 SHARD = 512
@@ -27,7 +28,7 @@ _SETUP, _EXAMPLES = "setup.json", "examples.npy"
 def vocabulary_key(tokenizer: Tokenizer) -> str:
     """12 hex digits that tell vocabularies apart: how many ids there are, what each spells, which end a text."""
     spelled = [tokenizer.decode([id_]) for id_ in range(tokenizer.vocab_size)]
-    return fingerprint([spelled, sorted(tokenizer.silent_ids), list(tokenizer.eos_ids)])
+    return config.fingerprint([spelled, sorted(tokenizer.silent_ids), list(tokenizer.eos_ids)])
 
 
 def _keys(examples: Sequence[Example]) -> np.ndarray:
@@ -35,7 +36,7 @@ def _keys(examples: Sequence[Example]) -> np.ndarray:
 
     def key(example: Example) -> bytes:
         ids, mask = (np.asarray(part, kind).tobytes() for part, kind in zip(example, ("<i4", "i1"), strict=True))
-        return blake2b(ids + mask, 8)
+        return hashlib.blake2b(ids + mask, digest_size=8).digest()
 
     return np.frombuffer(b"".join(map(key, examples)), "<u8")
 
@@ -56,12 +57,8 @@ def begin(folder: pathlib.Path, setup: Mapping[str, Any], examples: Sequence[Exa
     """
     keys = _keys(examples)
     targets = np.array([sum(mask[1:]) for _, mask in examples], "<i4")
-    setup = {
-        **config.to_dict(setup),
-        "shard": SHARD,
-        "examples": len(keys),
-        "examples_key": short_hash(keys.tobytes(), 12),
-    }
+    setup = {**config.to_dict(setup), "shard": SHARD, "examples": len(keys),
+             "examples_key": hashlib.sha256(keys.tobytes()).hexdigest()[:12]}  # fmt: skip
     path = folder / _SETUP
     begun = path.exists()
     if begun:
@@ -86,8 +83,10 @@ def write_shard(folder: pathlib.Path, index: int, soft: Sequence[Soft]) -> None:
 
 
 def _write(path: pathlib.Path, rows: np.ndarray) -> None:
-    with files.replacing(path) as file:
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
         np.save(file, rows, allow_pickle=False)
+    part.replace(path)
 
 
 def key(folder: pathlib.Path | str) -> str:
@@ -96,15 +95,14 @@ def key(folder: pathlib.Path | str) -> str:
     Raises:
         FileNotFoundError: it holds no soft targets.
     """
-    return fingerprint(_setup(pathlib.Path(folder)))
+    return config.fingerprint(_setup(pathlib.Path(folder)))
 
 
 def _setup(folder: pathlib.Path) -> dict[str, Any]:
     if not (folder / _SETUP).is_file():
-        raise FileNotFoundError(
-            f"{folder} holds no soft targets (no {_SETUP}): it is to be the --workdir of a run of stage teach"
-        )
-    return files.read_json(folder / _SETUP)
+        raise FileNotFoundError(f"{folder} holds no soft targets (no {_SETUP}): it is to be the --workdir of a run of "
+                                f"stage teach")  # fmt: skip
+    return json.loads((folder / _SETUP).read_text("utf-8"))
 
 
 class SoftTargets:
@@ -137,9 +135,8 @@ class SoftTargets:
         shards = -(-setup["examples"] // setup["shard"])
         missing = sum(not _shard(self._folder, index).exists() for index in range(shards))
         if missing:
-            raise ValueError(
-                f"{folder}: {missing} of {shards} shards are missing; start the run of stage teach again, it goes on"
-            )
+            raise ValueError(f"{folder}: {missing} of {shards} shards are missing; start the run of stage teach again, "
+                             "it goes on")  # fmt: skip
         known = np.load(self._folder / _EXAMPLES, allow_pickle=False)
         self._shards = [np.load(_shard(self._folder, index), mmap_mode="r") for index in range(shards)]
         self._places = {}

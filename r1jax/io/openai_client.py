@@ -1,4 +1,4 @@
-"""Client of servers with OpenAI's API: a request rate, retries where they help, and one parser for all replies."""
+"""A server that speaks OpenAI's protocol: asked at a pace, again where that helps, and every reply read by one rule."""
 
 import collections
 import json
@@ -19,7 +19,7 @@ from r1jax.io.http_request import MissedReply
 
 _log = logging.getLogger(__name__)
 
-# Errors of the config, for which no retry helps.
+# What a config has wrong, not what a server has for a while.
 _MISCONFIGURED = {401: "the key is refused", 403: "the key may not do this", 404: "no such model, or no such address"}
 _PASSING = (408, 409, 429)  # and 5xx
 # The protocol's two ways to end a text, and what text-generation-inference calls the first.
@@ -32,11 +32,9 @@ class Pace:
     """Lets threads through one at a time, evenly, so many a minute (above 0). Tests have a clock of their own."""
 
     def __init__(
-        self,
-        per_minute: float,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ):
+        self, per_minute: float,
+        clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep,
+    ):  # fmt: skip
         self._interval, self._clock, self._sleep = 60.0 / per_minute, clock, sleep
         self._lock, self._next = threading.Lock(), clock()
 
@@ -72,15 +70,9 @@ class Server:
     """
 
     def __init__(
-        self,
-        name: str,
-        base_url: str,
-        model: str,
-        api_key_env: str,
-        timeout_s: float,
-        retries: int,
+        self, name: str, base_url: str, model: str, api_key_env: str, timeout_s: float, retries: int,
         requests_per_minute: float = 0.0,
-    ):
+    ):  # fmt: skip
         """Makes no request.
 
         Args:
@@ -88,7 +80,7 @@ class Server:
             base_url: say http://localhost:8000/v1.
             model: as the server names it.
             api_key_env: the environment variable that holds the key; "" where none is needed.
-            timeout_s: seconds that a request may take as a whole, see `http_request.post`.
+            timeout_s: seconds that a request may take as a whole, see `transport.post`.
             retries: of time-outs, lost connections, 408, 409, 429, 5xx and replies that are not the protocol's, with a
                 growing delay, or the one that the server asks for.
             requests_per_minute: at most so many, retries among them; 0: as they come.
@@ -108,11 +100,8 @@ class Server:
         self.missed: collections.Counter[str] = collections.Counter()
         self._name, self._model, self._base_url = name, model, base_url
         self._timeout_s, self._retries, self._lock = timeout_s, retries, threading.Lock()
-        self._headers = {
-            "Authorization": f"Bearer {key}",
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-        }
+        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json",
+                         "Accept": "application/json"}  # fmt: skip
         self._pace = Pace(requests_per_minute) if requests_per_minute else None
 
     def ask(
@@ -122,7 +111,7 @@ class Server:
 
         Args:
             request: the body, without the model.
-            on_reply: called with the tokens of each reply that was paid for, also of unusable ones that state a price.
+            on_reply: called with the tokens of each reply that was paid, useless ones that name a price among them.
 
         Raises:
             MissedReply: no usable reply came, retries included.
@@ -253,7 +242,7 @@ def _malformed(why: str) -> MissedReply:
 
 
 def _message(body: bytes) -> str:
-    """The message in an error's body, shortened."""
+    """What an error's body says, in short."""
     try:
         error = json.loads(body)["error"]
         error = error["message"] if isinstance(error, dict) else error

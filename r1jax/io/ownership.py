@@ -1,4 +1,4 @@
-"""Ownership of a workdir: a second run in it is refused while the first one lives.
+"""The owner of a workdir: a second run on it is refused while the first one lives.
 
 The owner holds a lock on a file, which the kernel drops with the process. Some file systems that hosts share keep locks
 to each host, or have none; so the owner also renews the file's time, and what another host left is taken over only
@@ -17,8 +17,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from r1jax.config import ConfigError
-from r1jax.io.console import say
+from r1jax.config import ConfigError, printable
 
 FILE = "owner.json"
 _RENEW_S, _GONE_S = 10.0, 60.0
@@ -39,7 +38,7 @@ def owned(folder: pathlib.Path) -> Iterator[None]:
 
     def renew() -> None:
         while not over.wait(_RENEW_S):
-            with contextlib.suppress(OSError):  # an error of the file system will show where the run writes
+            with contextlib.suppress(OSError):  # what is wrong with the file system shows where it matters
                 os.utime(file)
 
     since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
@@ -83,15 +82,15 @@ def _check_free(path: pathlib.Path, file: int) -> None:
         locked = False
     owner = _read(file)
     if owner and not (locked and owner.get("machine") == _machine()):
-        _wait_for_renewal(path, owner)
+        _see_it_stand_still(path, owner)
 
 
-def _wait_for_renewal(path: pathlib.Path, owner: dict[str, Any]) -> None:
-    """Returns once an owner that may have died has not renewed the time; raises ConfigError where it does.
+def _see_it_stand_still(path: pathlib.Path, owner: dict[str, Any]) -> None:
+    """Waits for what may be left of a process that died; raises ConfigError where it lives.
 
     The time is compared with itself only: the clocks of two hosts may differ.
     """
-    say(f"{path.parent}: waiting {_GONE_S:g} s to see whether {_name(owner)} still lives")
+    print(printable(f"{path.parent}: waiting {_GONE_S:g} s to see whether {_name(owner)} still lives"), flush=True)
     before, end = path.stat().st_mtime_ns, time.monotonic() + _GONE_S
     while time.monotonic() < end:
         time.sleep(_RENEW_S / 10)
@@ -100,10 +99,8 @@ def _wait_for_renewal(path: pathlib.Path, owner: dict[str, Any]) -> None:
 
 
 def _refusal(path: pathlib.Path, owner: dict[str, Any]) -> ConfigError:
-    return ConfigError(
-        f"{path.parent} is in use by {_name(owner)} (see {path}); wait for its end, stop it, or choose "
-        "another --workdir"
-    )
+    return ConfigError(f"{path.parent} is in use by {_name(owner)} (see {path}); wait for its end, stop it, or choose "
+                       "another --workdir")  # fmt: skip
 
 
 def _name(owner: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Sandbox settings: limits on time, memory, output, disk and processes of a program."""
+"""Settings of the sandbox that programs run in."""
 
 import dataclasses
 
@@ -7,20 +7,17 @@ from r1jax.config import at_least, seconds
 
 @dataclasses.dataclass(frozen=True)
 class CodeConfig:
-    """Limits on one program (`r1jax.sandbox.runner`); a task's own limits on time and memory take precedence.
+    """How programs are run (`r1jax.sandbox.programs`). A task's own limits on time and memory take these ones' place.
 
     Attributes:
         time_s: wall-clock seconds that one test may take; CPU seconds are bounded by the same number, rounded up.
         total_s: wall-clock seconds that all tests of one program may take together.
         memory_mb: memory of all the program's processes together, in MiB.
-        output_mb: output of one test, in MiB.
+        output_mb: what it may print in one test, in MiB.
         disk_mb: its private temporary space, which is memory, in MiB.
-        processes: number of its processes and threads.
-        run_untrusted_code_without_a_sandbox: run model-written programs as this user, on this machine, with its network
-            and its files. For machines that are deleted afterwards.
-
-    Raises:
-        ValueError: a limit is not positive, or `time_s` exceeds `total_s`.
+        processes: its processes and threads.
+        run_untrusted_code_without_a_sandbox: run what a model wrote as this user, on this machine, with its network and
+            its files. For machines that are thrown away afterwards.
     """
 
     time_s: float = 10.0

@@ -75,11 +75,9 @@ class _Renderer:
             self._stop()
             serve = _SERVE.format(SECONDS, MEMORY, CHARACTERS)
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-c", serve, *filter(None, sys.path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
+                [sys.executable, "-I", "-c", serve, *filter(None, sys.path)], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
         return self._process
 
     def _stop(self) -> None:

@@ -47,10 +47,8 @@ class PromptForm:
 
     def differences(self, cfg: Any) -> list[str]:
         """Names of a config's fields that are not as in this form; what either does not know is no difference."""
-        pairs = {
-            field.name: (getattr(self, field.name), getattr(cfg, field.name, None))
-            for field in dataclasses.fields(self)
-        }
+        pairs = {field.name: (getattr(self, field.name), getattr(cfg, field.name, None))
+                 for field in dataclasses.fields(self)}  # fmt: skip
         return [name for name, (own, other) in pairs.items() if own != other and None not in (own, other)]
 
 

@@ -33,6 +33,7 @@ class FewShotConfig:
         at_least(1, self, "samples", "shots")
 
 
+
 @dataclasses.dataclass(frozen=True)
 class DirectConfig:
     """Prompting for a detailed answer with reflection and verification.
@@ -50,6 +51,7 @@ class DirectConfig:
         at_least(1, self, "samples")
         if self.instruction and "{prompt}" not in self.instruction:
             raise ValueError("instruction has no {prompt}: the question would not be asked")
+
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +83,7 @@ class ReadableConfig:
         within("[0, 1]", self, "language", "repetition")
 
 
+
 @dataclasses.dataclass(frozen=True)
 class ZeroConfig:
     """R1-Zero's outputs, rewritten.
@@ -102,6 +105,7 @@ class ZeroConfig:
     def __post_init__(self):
         at_least(1, self, "samples")
         at_least(0, self, "from_step")
+
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,10 +165,8 @@ class ColdStartConfig:
         if not (self.few_shot or self.direct or self.zero or self.files):
             raise ValueError("nothing to collect: give few_shot, direct, zero or files")
         if self.questions and self.questions.held_out_share != self.held_out_share:
-            raise ValueError(
-                f"held_out_share={self.held_out_share} and questions.held_out_share="
-                f"{self.questions.held_out_share} should be the same"
-            )
+            raise ValueError(f"held_out_share={self.held_out_share} and questions.held_out_share="
+                             f"{self.questions.held_out_share} should be the same")  # fmt: skip
         if any(blank in self.marker for blank in ("\0", "\n")) or self.marker != self.marker.strip():
             raise ValueError(f"marker={self.marker!r} should have no white space around it, and be on one line")
 
@@ -189,10 +191,8 @@ def check_coldstart(cfg: ColdStartConfig) -> None:
     if cfg.needs_teacher:
         check_model(cfg.model, cfg.endpoint)
     if cfg.zero and bool(cfg.zero.record) == bool(cfg.zero.model):
-        raise ConfigError(
-            "say where R1-Zero's outputs are from: config.zero.record, a folder of an RL run or of "
-            "samples, or config.zero.model, a checkpoint to sample from"
-        )
+        raise ConfigError("say where R1-Zero's outputs are from: config.zero.record, a folder of an RL run or of "
+                          "samples, or config.zero.model, a checkpoint to sample from")  # fmt: skip
     if cfg.asks and not cfg.questions:
         raise ConfigError("config.questions is missing: say what is asked, by its path or tasks")
     if cfg.review and not pathlib.Path(cfg.review).is_file():

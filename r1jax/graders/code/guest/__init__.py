@@ -1,4 +1,4 @@
-"""Scripts that run inside the sandbox, with the standard library only: they import no r1jax module but each other.
+"""Scripts that run inside sandboxes, where there is only Python's own library: they import nothing of r1jax.
 
-`r1jax.graders.code.guest_archive` copies them there.
+`r1jax.graders.code.pack` hands them over.
 """

@@ -1,1 +1,0 @@
-"""Attention kernels for accelerators, each in one module per platform."""
