@@ -1,7 +1,7 @@
-r"""Words beside mathematics: which letters are words, which words are units, and which change what a number says.
+r"""Words and units beside mathematics: words versus products of letters, units, and words that change a number.
 
-A word that is in none of the lists is left out beside a number only where it can be nothing but the name of what is
-counted; one that changes or bounds the number never is.
+A word that is in none of the lists is left out beside a number only where it can only be the name of counted things; a
+word that changes or bounds the number never is.
 """
 
 import itertools
@@ -14,7 +14,7 @@ _NUMBER_WORDS = """
     dozens score k half halves third thirds fourth fourths fifth fifths sixth sixths seventh eighth ninth tenth tenths
     hundredth hundredths thousandth thousandths quarter quarters
     """
-# Words that change a number's value, bound it, deny it or set another one beside it, and names of functions.
+# Words that change a number's value, bound it, deny it or name another number, and names of functions.
 CHANGING = frozenset(
     re.findall(
         r"\S+",
@@ -36,8 +36,8 @@ CHANGING = frozenset(
     """,
     )
 )
-# Those that may stand behind a number all the same, as the unit they also name: 5 sec, 5 pm (picometres), 5 times.
-_ALSO_UNITS = frozenset(
+# Those that are also units, and may follow a number: 5 sec, 5 pm (picometres), 5 times.
+_CHANGING_WORDS_OR_UNITS = frozenset(
     [
         "sec",
         "pm",
@@ -53,7 +53,7 @@ _ALSO_UNITS = frozenset(
         "min",
     ]
 )
-# The symbols of units, as they are written: letter case matters.
+# Symbols of units; letter case matters.
 UNITS = frozenset(
     re.findall(
         r"\S+",
@@ -64,10 +64,10 @@ UNITS = frozenset(
     """,
     )
 )
-# Those that, side by side in a formula, may be products of symbols instead: m g.
+# Those that in a formula may be products of variables instead: m g.
 AMBIGUOUS = frozenset(["mg", "nm", "us", "ms", "ns", "pm", "mi", "ha", "pt", "qt", "cl", "cc", "rs"])
-# Short words of whole sentences; longer ones are told by their vowels.
-_SHORT = frozenset(
+# Short words of sentences; longer ones are recognised by their vowels.
+_SHORT_WORDS = frozenset(
     re.findall(
         r"\S+",
         """
@@ -80,8 +80,8 @@ _COMMANDS = re.compile(r"\\(?:cdot|times|circ|mu|Omega)(?![A-Za-z])|[\^{}]")
 _UNIT_TEXT = re.compile(r"[^\W\d_]*(?:[\s.,;:'()/^°$＄€£¥¢%~·-]+[^\W\d_]*)*")
 _POWER = re.compile(r"\s*\^\s*-?[1-4]")
 _CHINESE_CHANGING = re.compile("[万亿千百十半倍多余或和到至负非不分折点以左右约近大小超零一二两三四五六七八九]")
-_GLUED = re.compile(r"[0-9\\^_{})\]'$]")
-_LEADING = frozenset(
+_ADJACENT_TO_WORD = re.compile(r"[0-9\\^_{})\]'$]")
+_LEAD_IN_WORDS = frozenset(
     re.findall(
         r"\S+",
         """
@@ -91,32 +91,36 @@ _LEADING = frozenset(
     """,
     )
 )
-_MEASURED = frozenset(
+_MEASURED_QUANTITIES = frozenset(
     re.findall(
         r"\w+",
         "total value answer result area volume perimeter length distance speed price cost profit probability average "
         "mean maximum minimum height width radius age weight time rate length circumference diameter",
     )
 )
-_SUBJECTS = frozenset(
+_SUBJECT_WORDS = frozenset(
     re.findall(
         r"\w+",
         "is are was were or equal equals to at with maximum minimum sum product difference quotient remainder square "
         "cube root factor factors multiple divisor divisors power base digit digits sign point complement",
     )
 )
-_ENDS_LEAD = re.compile(r"(?:\b(?:is|are|was|be|equals|equal to|gives?|get|have|find|obtain)|[:=])\s*$", re.IGNORECASE)
+_LEAD_IN_END = re.compile(
+    r"(?:\b(?:is|are|was|be|equals|equal to|gives?|get|have|find|obtain)|[:=])\s*$", re.IGNORECASE
+)
 
 
 def is_word(text: str, start: int, end: int) -> bool:
-    """Whether the letters from start to end are a word, and no product of letters such as abc, kxy or MR."""
+    """Whether the letters from start to end are a word, not a product of variables such as abc, kxy or MR."""
     token = text[start:end]
     before, after = text[start - 1 : start], text[end : end + 1]
     if len(token) == 1 or before == "\\":
         return False
-    if len(token) < 4 and ((before and _GLUED.match(before)) or (after and re.match(r"[\^_{(+=<>*0-9]", after))):
+    if len(token) < 4 and (
+        (before and _ADJACENT_TO_WORD.match(before)) or (after and re.match(r"[\^_{(+=<>*0-9]", after))
+    ):
         return False
-    return token.lower() in _SHORT or (len(token) > 2 and not _is_product(token))
+    return token.lower() in _SHORT_WORDS or (len(token) > 2 and not _is_product(token))
 
 
 def is_number_word(word: str) -> bool:
@@ -125,58 +129,62 @@ def is_number_word(word: str) -> bool:
 
 
 def is_short_word(token: str) -> bool:
-    """Whether letters that stand between blanks in a formula are a word, although a product may be as short."""
-    return token.lower() in _SHORT or (len(token) > 3 and not _is_product(token))
+    """Whether letters between blanks in a formula are a word; short products of variables are not."""
+    return token.lower() in _SHORT_WORDS or (len(token) > 3 and not _is_product(token))
 
 
 def _is_product(token: str) -> bool:
-    """Whether letters can be nothing but a product: capitals, letters in the alphabet's order, no vowel among them."""
+    """Whether letters can only be a product: few capitals, letters in alphabetical order, or no vowel."""
     if len(token) <= 4 and token.isupper():
         return True
     in_order = all(ord(b) - ord(a) == 1 for a, b in itertools.pairwise(token))
     return in_order or not re.search("[aeiou]", token, re.IGNORECASE)
 
 
-def changes(words: str) -> bool:
+def changes_number(words: str) -> bool:
     """Whether one of the words changes, bounds or denies the number beside it."""
     plain = [word.strip(".,:;'\"()") for word in words.lower().split()]
     return any(word in CHANGING or word.endswith(("n't", "fold")) for word in plain)
 
 
-def is_lead(words: str) -> bool:
-    """Whether words before a formula only lead up to it: "the answer is", "The maximum is", "so we get"."""
+def is_lead_in(words: str) -> bool:
+    """Whether words before a formula only introduce it: "the answer is", "The maximum is", "so we get"."""
     plain = re.findall(r"[A-Za-z'-]+|[\u4e00-\u9fff]+", words.lower())
     if re.search(r"\d", words) or not plain:
         return False
     if plain[-1] == "of":
-        return plain[-2:-1] != [] and plain[-2] in _MEASURED and is_lead(" ".join([*plain[:-2], "is"]))
-    if _LEADING.issuperset(plain):
+        return plain[-2:-1] != [] and plain[-2] in _MEASURED_QUANTITIES and is_lead_in(" ".join([*plain[:-2], "is"]))
+    if _LEAD_IN_WORDS.issuperset(plain):
         return True
-    # What is named before "is" may have any name, and be a number of things: the two roots are, the product is.
-    return bool(_ENDS_LEAD.search(words)) and not any(
-        changes(word) and word not in _SUBJECTS and not is_number_word(word) for word in plain
+    # The subject of "is" may have any name and be several things: the two roots are, the product is.
+    return bool(_LEAD_IN_END.search(words)) and not any(
+        changes_number(word) and word not in _SUBJECT_WORDS and not is_number_word(word) for word in plain
     )
 
 
-def is_unit(words: str) -> bool:
-    """Whether words behind a number name what it counts or measures, and do not change it."""
-    each_word = [word.strip(".,;:()") for word in _POWER.sub("", words).replace("/", " ").split()]
-    plain = [word if word in UNITS else word.lower() for word in each_word]
-    for place, word in enumerate(plain):
-        of_a_unit = word in ("squared", "cubed") if place else word in ("square", "cubic") and len(plain) > 1
-        changing = word in CHANGING or word.endswith("fold")
-        if changing and not of_a_unit and (place or word not in _ALSO_UNITS):
+def is_unit_phrase(words: str) -> bool:
+    """Whether words after a number name what it counts or measures, and do not change it."""
+    stripped_words = [word.strip(".,;:()") for word in _POWER.sub("", words).replace("/", " ").split()]
+    words_in_order = [word if word in UNITS else word.lower() for word in stripped_words]
+    for place, word in enumerate(words_in_order):
+        is_part_of_unit = (
+            word in ("squared", "cubed") if place else word in ("square", "cubic") and len(words_in_order) > 1
+        )
+        is_changing = word in CHANGING or word.endswith("fold")
+        if is_changing and not is_part_of_unit and (place or word not in _CHANGING_WORDS_OR_UNITS):
             return False
-        if word == "out" or (word == "of" and plain[place + 1 : place + 2] and plain[place + 1] in CHANGING):
+        if word == "out" or (
+            word == "of" and words_in_order[place + 1 : place + 2] and words_in_order[place + 1] in CHANGING
+        ):
             return False
     text = _COMMANDS.sub(" ", _POWER.sub("", words))
     return bool(_UNIT_TEXT.fullmatch(text)) and not _CHINESE_CHANGING.search(words)
 
 
 def unit_name(words: str) -> str:
-    """One spelling of the units of measure that words name, `m s^-1`, `meters/second`; "" where they name others."""
+    """The units of measure that words name, in one spelling: m^1 s^-1 for `m s^-1` and `meters/second`; "" for none."""
     powers: dict[str, int] = {}
-    sign, scale = 1, 1
+    sign, dimension = 1, 1
     text = re.sub(r"\\(?:text|cdot|,|;| )|[{}~·]", " ", words)
     for word in re.findall(r"/|\bper\b|[^\s/^]+(?:\s*\^\s*-?\d)?", text.replace("**", "^")):
         if word in ("/", "per"):
@@ -184,18 +192,18 @@ def unit_name(words: str) -> str:
             continue
         name, _, power = word.replace(" ", "").strip(".,;").partition("^")
         if name.lower() in ("square", "sq", "cubic", "cu"):
-            scale = 2 if name.lower() in ("square", "sq") else 3
+            dimension = 2 if name.lower() in ("square", "sq") else 3
             continue
         if name.lower() in ("squared", "cubed") and powers:
             powers[list(powers)[-1]] *= 2 if name.lower() == "squared" else 3
             continue
-        known = _ALIASES.get(name) or _ALIASES.get(name.lower()) or (name if name in UNITS else "")
-        if not known:
+        units = _ALIASES.get(name) or _ALIASES.get(name.lower()) or (name if name in UNITS else "")
+        if not units:
             return ""
-        for part in known.split("/"):
-            turned = 1 if part == known.split("/")[0] else -1  # mile/hour
-            powers[part] = powers.get(part, 0) + turned * sign * scale * int(power or 1)
-        scale = 1
+        for part in units.split("/"):
+            side_sign = 1 if part == units.split("/")[0] else -1  # mile/hour
+            powers[part] = powers.get(part, 0) + side_sign * sign * dimension * int(power or 1)
+        dimension = 1
     return " ".join(f"{name}^{power}" for name, power in sorted(powers.items()) if power)
 
 
