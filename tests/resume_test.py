@@ -4,11 +4,10 @@ import os
 import pathlib
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
+import forked
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -16,7 +15,6 @@ import pytest
 from tiny_run import BASE, ZERO, merged, rows, timeless, write_config
 from xla_flags import xla_flags
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 STEPS, BASE_STEPS = 7, 5
 RL = merged(
     ZERO, num_steps=STEPS, checkpoint__every=3, grpo__reference_every=3, grpo__dynamic_sampling_rounds=1,
@@ -25,13 +23,11 @@ RL = merged(
 ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags(2)}
 
 
-def start(spec: str, workdir: pathlib.Path, *overrides: str) -> subprocess.Popen:
+def start(spec: str, workdir: pathlib.Path, *overrides: str) -> forked.Process:
     """The training entry on two devices, in a process of its own."""
     workdir.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "r1jax.train", f"--config={spec}", f"--workdir={workdir}",
-               *(f"--config.{each}" for each in overrides)]  # fmt: skip
-    with (workdir.parent / f"{workdir.name}.log").open("a") as log:
-        return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True)
+    arguments = [f"--config={spec}", f"--workdir={workdir}", *(f"--config.{each}" for each in overrides)]
+    return forked.start("r1jax.train", arguments, ENVIRONMENT, workdir.parent / f"{workdir.name}.log")
 
 
 def finish(spec: str, workdir: pathlib.Path, *overrides: str) -> pathlib.Path:
@@ -40,14 +36,14 @@ def finish(spec: str, workdir: pathlib.Path, *overrides: str) -> pathlib.Path:
     return workdir
 
 
-def kill_when(process: subprocess.Popen, happens: Callable[[], bool]) -> None:
+def kill_when(process: forked.Process, happens: Callable[[], bool]) -> None:
     """SIGKILL to the process and its graders, at the first moment that something is seen."""
     limit = time.monotonic() + 300
     while not happens():
         assert process.poll() is None and time.monotonic() < limit, "the run ended before it could be killed"
         time.sleep(0.0005)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.wait(300)
 
 
 def saving(workdir: pathlib.Path, step: int) -> bool:
