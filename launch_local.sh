@@ -2,8 +2,9 @@
 # Runs r1jax on this machine, in an environment of its own that is made on first use and kept up to date.
 #
 #   ./launch_local.sh                    R1-Zero at mini size on the CPU, from nothing to runs/zero-mini/report.html
-#   ./launch_local.sh --config.seed=1    the same with options of r1jax.train; --config and --workdir replace the defaults
-#   ./launch_local.sh pytest -k grpo     any command, in that environment and in the repository's root
+#   ./launch_local.sh --config.seed=1    the same with options of `r1jax train`; --config and --workdir replace the defaults
+#   ./launch_local.sh r1jax --help       the commands of r1jax
+#   ./launch_local.sh pytest -k grpo     any other command, in that environment and in the repository's root
 #   ./launch_local.sh --help             prints this
 #
 #   R1JAX_VENV       where the environment lives; default: .venv in the repository
@@ -27,12 +28,12 @@ case ${1:-} in
   --*)
     if ! has_option --config "$@"; then
       has_option --workdir "$@" || set -- --workdir=runs/zero-mini "$@"
-      set -- --config=configs/zero.py:mini "$@"
+      set -- --config=zero:mini "$@"
     fi
-    set -- python -m r1jax.train "$@" ;;
-  -*) fail "no option $1; options of r1jax.train begin with --, and --help says more" ;;
+    set -- r1jax train "$@" ;;
+  -*) fail "no option $1; options of r1jax train begin with --, and --help says more" ;;
 esac
-[[ $# -gt 0 ]] || set -- python -m r1jax.train --config=configs/zero.py:mini --workdir=runs/zero-mini
+[[ $# -gt 0 ]] || set -- r1jax train --config=zero:mini --workdir=runs/zero-mini
 
 venv=${R1JAX_VENV:-$(dirname "${BASH_SOURCE[0]}")/.venv}
 mkdir -p "$(dirname "$venv")"
@@ -87,6 +88,15 @@ key() { echo "$venv $("$venv/bin/python" -V 2>&1) $(cat setup.py pyproject.toml 
 has() { [[ -f $1 && $(<"$1") == "$(key)" ]]; }
 is_current() { has "$stamp" || has "$stamp,parity"; }
 
+# uv does in seconds what takes pip a minute or two, and does not read pip's settings: where those choose an index, or it
+# cannot be had, pip installs.
+installs_by_uv() {
+  local python=$venv/bin/python
+  ! "$python" -m pip config list 2>/dev/null | grep -qE '(index|find-links|constraint)' &&
+    "$python" -m pip install --quiet --disable-pip-version-check 'uv>=0.8,<1' </dev/null 2>/dev/null &&
+    "$python" -m uv pip install --quiet --python "$python" -e ".[$extras]" </dev/null 2>/dev/null
+}
+
 install() {
   local stamps
   stamps=$(cat "$venv"/.r1jax-installed-* 2>/dev/null || true)
@@ -99,8 +109,9 @@ install() {
   fi
   rm -f "$venv"/.r1jax-installed-*  # from here to the end an interrupted install is seen as such, and is done again
   "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip >/dev/null
-  say "installing r1jax[$extras] (a minute or so the first time) ..."
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e ".[$extras]" </dev/null ||
+  say "installing r1jax[$extras] (a minute or two the first time, less with uv) ..."
+  installs_by_uv ||
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e ".[$extras]" </dev/null ||
     fail "the install failed (pip's message is above); run again to go on from here"
   key >"$stamp"
 }
@@ -112,8 +123,8 @@ if ! is_current; then
   exec 9>&-  # or the command below would hold the lock for as long as it runs
 fi
 
-# On a CPU, one device a core (a power of two, so that batches divide; at most 8): element-wise work runs on one core a
-# device, and two devices on two cores measured a third faster than one. The tests choose their own number.
+# On a CPU, one device a core, as r1jax/cpu_devices.py says; here for commands that are not of r1jax. The tests choose
+# their own number.
 chooses_devices=$runs_tests
 [[ ${XLA_FLAGS:-} != *xla_force_host_platform_device_count* ]] || chooses_devices=yes
 if [[ $JAX_PLATFORMS == cpu && $chooses_devices == no ]]; then

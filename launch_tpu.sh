@@ -2,7 +2,7 @@
 # Runs one command on every worker of an existing TPU VM, a single host or a pod, through gcloud.
 #
 #   ./launch_tpu.sh [--zone ZONE] [--project PROJECT] [--max-mb N] [--dry-run] NAME COMMAND...
-#   ./launch_tpu.sh --zone us-east5-a my-pod python -m r1jax.train --config=configs/zero.py:mini --workdir=/shared/run
+#   ./launch_tpu.sh --zone us-east5-a my-pod r1jax train --config=zero:mini --workdir=/shared/run
 #   ./launch_tpu.sh [--max-mb N] --pack FILE
 #
 #   ZONE, PROJECT   the same as the options, from the environment; without either, gcloud's own settings hold

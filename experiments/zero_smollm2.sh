@@ -25,7 +25,7 @@ jsonl.write(sys.argv[1], ({"prompt": question, "answer": answer} for question, a
 PYTHON
 
 for seed in ${SEEDS:-0}; do
-  python -m r1jax.train --config=configs/zero.py:smollm2 --workdir="$runs/seed$seed" --config.base="$base" \
+  r1jax train --config=zero:smollm2 --workdir="$runs/seed$seed" --config.base="$base" \
     --config.seed="$seed" --config.num_steps="${STEPS:-30}" --config.data.path="$runs/sums.jsonl" \
     --config.data.template=plain --config.rewards.format=0 \
     --config.sampling.max_new_tokens=32 --config.sampling.bucket=128 --config.sampling.slots=32 \

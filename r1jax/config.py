@@ -1,7 +1,7 @@
 """Configuration: a ConfigDict at the door, frozen dataclasses inside, and one clear error for whatever is out of place.
 
-A config file is a page of Python with `get_config(arg=None) -> ConfigDict`. `load` runs it and applies the command
-line's overrides, `parse` turns the result into typed dataclasses, and nothing further in ever sees a ConfigDict.
+`config_files` reads a config file, `overrides` applies the command line, `parse` turns the result into typed
+dataclasses, and nothing further in ever sees a ConfigDict.
 """
 
 import argparse
@@ -9,9 +9,6 @@ import contextlib
 import dataclasses
 import difflib
 import errno
-import hashlib
-import importlib.util
-import json
 import math
 import os
 import pathlib
@@ -175,10 +172,11 @@ def printable(text: str, lines: bool = False) -> str:
     if text.isprintable():
         return text
     return "".join(
-        each if each.isprintable() or (lines and each in "\n\t") or each in _JOINERS
-        or unicodedata.category(each) == "Zs" else each.encode("unicode_escape").decode()
+        each
+        if each.isprintable() or (lines and each in "\n\t") or each in _JOINERS or unicodedata.category(each) == "Zs"
+        else each.encode("unicode_escape").decode()
         for each in text
-    )  # fmt: skip
+    )
 
 
 def path_given(text: str) -> pathlib.Path:
@@ -196,35 +194,6 @@ def missing_file(path: pathlib.Path) -> str:
         return f"no file {path}: there is no folder {path.parent}"
     names = (entry.name for entry in path.parent.iterdir())
     return f"no file {path}; nearest in {path.parent}: {nearest(path.name, names)}"
-
-
-def load(spec: str) -> ConfigDict:
-    """Runs a config file. What it returns is judged by `parse`, after the command line's overrides.
-
-    Args:
-        spec: `path/file.py` or `path/file.py:arg`; the file's `get_config` is called with arg where one is given.
-
-    Raises:
-        ConfigError: no such file, no `get_config`, or an arg that it refuses by ValueError.
-    """
-    name, _, arg = spec.partition(":")
-    path = pathlib.Path(name)
-    if not path.is_file():
-        raise ConfigError(missing_file(path))
-    source = importlib.util.spec_from_file_location(path.stem, path)
-    if source is None or source.loader is None:
-        raise ConfigError(f"{path} is not a Python file (.py)")
-    module = importlib.util.module_from_spec(source)
-    try:
-        source.loader.exec_module(module)
-    except (SyntaxError, ImportError) as error:
-        raise ConfigError(f"{path} does not load: {error}") from error
-    if not hasattr(module, "get_config"):
-        raise ConfigError(f"{path} defines no get_config(arg=None)")
-    try:
-        return ConfigDict(module.get_config(arg) if arg else module.get_config())
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{spec}: {error}") from error
 
 
 def required_part(hint: Any) -> Any:
@@ -277,9 +246,7 @@ def elsewhere(name: str, root: type, where: str) -> str:
     return f"; in other sections: {', '.join(found[:4])}" if found else ""
 
 
-def parse(
-    cls: type[T], tree: Mapping[str, Any] | ConfigDict, where: str = "config", root: type | None = None
-) -> T:  # fmt: skip
+def parse(cls: type[T], tree: Mapping[str, Any] | ConfigDict, where: str = "config", root: type | None = None) -> T:
     """Builds a dataclass from a tree of plain values, strictly, by its type hints.
 
     Hints may be int, float (an int will do), bool, str, Literal, `X | None`, `tuple[X, ...]` (a list will do),
@@ -329,11 +296,6 @@ def without_defaults(obj: Any) -> Any:
         values = {field.name: (getattr(obj, field.name), field.default) for field in dataclasses.fields(obj)}
         return {name: without_defaults(value) for name, (value, default) in values.items() if value != default}
     return to_dict(obj)
-
-
-def fingerprint(obj: Any) -> str:
-    """12 hex digits that change with any value in a config, and not with the order of its keys."""
-    return hashlib.sha256(json.dumps(to_dict(obj), sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
 
 
 def changed_values(a: Any, b: Any) -> dict[str, tuple[str, str]]:

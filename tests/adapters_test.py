@@ -6,7 +6,6 @@ import pathlib
 import pickle
 import zlib
 
-import numpy as np
 import pytest
 
 from r1jax.benchmarks import benchmark, reading
@@ -24,8 +23,11 @@ MCQ = {"question": "Which? ", "choices": ["w", "x", "y", "z"], "answer": 2, "sub
 ORIGINALS = {
     "aime2024": ({"id": 60, "problem": "Find x.", "answer": "073"}, "Find x.", "073"),
     "aime_1983_2023": ({"ID": "1983-1", "Year": 1983, "Question": "Find.", "Answer": 60}, "Find.", "60"),
-    "math500": ({"problem": "Area?", "answer": "\\frac12", "subject": "Geometry", "unique_id": "u"}, "Area?",
-                "\\frac12"),
+    "math500": (
+        {"problem": "Area?", "answer": "\\frac12", "subject": "Geometry", "unique_id": "u"},
+        "Area?",
+        "\\frac12",
+    ),
     "cnmo2024": ({"problem": "p?", "answer": 5}, "p?", "5"),
     "amc23": ({"id": 0, "problem": "Speed?", "answer": 27.0}, "Speed?", "27"),
     "gsm8k": ({"question": "Eggs?", "answer": "16 - 3\n#### 1,018"}, "Eggs?", "1018"),
@@ -38,61 +40,138 @@ ORIGINALS = {
     "mmlu_redux": ({**MCQ, "error_type": "ok", "correct_answer": None}, "Which?\nA. w", "C"),
     "mmlu_pro": (
         {"question_id": 7, "question": "Which?", "options": list("abcdefghij"), "answer_index": 9, "category": "law"},
-        "Which?\nA. a", "J",
+        "Which?\nA. a",
+        "J",
     ),
-    "drop": ({"passage": "P.", "question": "Q?", "answers_spans": {"spans": ["4", "four"]}, "query_id": "x"},
-             "Passage: P.\nQuestion: Q?", "4"),
+    "drop": (
+        {"passage": "P.", "question": "Q?", "answers_spans": {"spans": ["4", "four"]}, "query_id": "x"},
+        "Passage: P.\nQuestion: Q?",
+        "4",
+    ),
     "simpleqa": ({"problem": "Who?", "answer": "She", "metadata": "{}"}, "Who?", "She"),
     "frames": ({"Prompt": "Who?", "Answer": "He", "reasoning_types": "x"}, "Who?", "He"),
-    "ceval": ({"id": 0, "question": "哪个？", "A": "1", "B": "2", "C": "3", "D": "4", "answer": "B"}, "哪个？\nA. 1",
-              "B"),
+    "ceval": (
+        {"id": 0, "question": "哪个？", "A": "1", "B": "2", "C": "3", "D": "4", "answer": "B"},
+        "哪个？\nA. 1",
+        "B",
+    ),
     "cluewsc": (
-        {"text": "他来了。", "label": 1,
-         "target": {"span1_text": "张三", "span2_text": "他", "span1_index": 0, "span2_index": 0}}, "他来了。", "否",
+        {
+            "text": "他来了。",
+            "label": 1,
+            "target": {"span1_text": "张三", "span2_text": "他", "span1_index": 0, "span2_index": 0},
+        },
+        "他来了。",
+        "否",
     ),
     "c_simpleqa": ({"id": "a", "question": "首都？", "answer": "北京", "primary_category": "地理"}, "首都？", "北京"),
-    "ifeval": ({"key": 1, "prompt": "Write.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
-               "Write.", ""),
+    "ifeval": (
+        {"key": 1, "prompt": "Write.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
+        "Write.",
+        "",
+    ),
     "alpaca_eval": ({"instruction": "Do.", "output": "Done.", "generator": "g", "dataset": "d"}, "Do.", ""),
     "world_reasoning": (
-        {"id": "r", "prompt": "1 + 1 等于?", "answer": "2", "language": "zh", "kind": "chain"}, "1 + 1", "2",
+        {"id": "r", "prompt": "1 + 1 等于?", "answer": "2", "language": "zh", "kind": "chain"},
+        "1 + 1",
+        "2",
     ),
     "world_general": (
         {"id": "g", "prompt": "What is red in Chinese?", "answer": "红", "grader": "exact", "kind": "translation"},
-        "What is red", "红",
+        "What is red",
+        "红",
     ),
     "arena_hard": ({"question_id": "q", "cluster": "c", "turns": [{"content": "Do."}]}, "Do.", ""),
     "arena_hard_v2": ({"uid": "q", "category": "c", "prompt": "Do."}, "Do.", ""),
     "humaneval": (
-        {"task_id": "H/0", "prompt": "def f(x):\n", "canonical_solution": "    return x\n", "entry_point": "f",
-         "test": "def check(c):\n    assert c(1) == 1\n"}, "def f(x):", "    return x\n",
+        {
+            "task_id": "H/0",
+            "prompt": "def f(x):\n",
+            "canonical_solution": "    return x\n",
+            "entry_point": "f",
+            "test": "def check(c):\n    assert c(1) == 1\n",
+        },
+        "def f(x):",
+        "    return x\n",
     ),
-    "mbpp": ({"task_id": 11, "text": "Write f.", "code": "def f(x): return x", "test_list": ["assert f(1) == 1"],
-              "test_setup_code": ""}, "Write f.", "def f(x): return x"),
+    "mbpp": (
+        {
+            "task_id": 11,
+            "text": "Write f.",
+            "code": "def f(x): return x",
+            "test_list": ["assert f(1) == 1"],
+            "test_setup_code": "",
+        },
+        "Write f.",
+        "def f(x): return x",
+    ),
     "leetcode": (
-        {"task_id": "t", "problem_description": "Two sum.", "starter_code": "class Solution:", "completion": "x",
-         "entry_point": "Solution().f", "test": "def check(candidate):\n    assert candidate(1) == 1"}, "Two sum.", "x",
+        {
+            "task_id": "t",
+            "problem_description": "Two sum.",
+            "starter_code": "class Solution:",
+            "completion": "x",
+            "entry_point": "Solution().f",
+            "test": "def check(candidate):\n    assert candidate(1) == 1",
+        },
+        "Two sum.",
+        "x",
     ),
     "livecodebench": (
-        {"question_id": "a", "question_content": "Add.", "starter_code": "", "contest_date": "2024-08-03",
-         "metadata": "{}",
-         "public_test_cases": json.dumps([{"input": "1", "output": "2", "testtype": "stdin"}]),
-         "private_test_cases": "[]"}, "Add.", "",
+        {
+            "question_id": "a",
+            "question_content": "Add.",
+            "starter_code": "",
+            "contest_date": "2024-08-03",
+            "metadata": "{}",
+            "public_test_cases": json.dumps([{"input": "1", "output": "2", "testtype": "stdin"}]),
+            "private_test_cases": "[]",
+        },
+        "Add.",
+        "",
     ),
     "code_contests": (
-        {"name": "n", "description": "Add.", "public_tests": {"input": ["1"], "output": ["2"]},
-         "private_tests": {"input": [], "output": []}, "generated_tests": {"input": ["2"], "output": ["3"]},
-         "time_limit": {"seconds": 2, "nanos": 500_000_000}, "memory_limit_bytes": 256 * 2**20}, "Add.", "",
+        {
+            "name": "n",
+            "description": "Add.",
+            "public_tests": {"input": ["1"], "output": ["2"]},
+            "private_tests": {"input": [], "output": []},
+            "generated_tests": {"input": ["2"], "output": ["3"]},
+            "time_limit": {"seconds": 2, "nanos": 500_000_000},
+            "memory_limit_bytes": 256 * 2**20,
+        },
+        "Add.",
+        "",
     ),
     "codeforces": (
-        {"id": "1/A", "title": "T", "description": "Add.", "input_format": "i", "output_format": "o", "rating": 1500,
-         "official_tests": [{"input": "1", "output": "2"}], "time_limit": 2.0, "memory_limit": 256.0}, "T\n\nAdd.", "",
+        {
+            "id": "1/A",
+            "title": "T",
+            "description": "Add.",
+            "input_format": "i",
+            "output_format": "o",
+            "rating": 1500,
+            "official_tests": [{"input": "1", "output": "2"}],
+            "time_limit": 2.0,
+            "memory_limit": 256.0,
+        },
+        "T\n\nAdd.",
+        "",
     ),
     "gpqa_diamond": (
-        {"Record ID": "r", "Question": "Why?", "Correct Answer": "so", "Incorrect Answer 1": "a",
-         "Incorrect Answer 2": "b", "Incorrect Answer 3": "c", "High-level domain": "Physics"}, "Why?\nA. ", None,
+        {
+            "Record ID": "r",
+            "Question": "Why?",
+            "Correct Answer": "so",
+            "Incorrect Answer 1": "a",
+            "Incorrect Answer 2": "b",
+            "Incorrect Answer 3": "c",
+            "High-level domain": "Physics",
+        },
+        "Why?\nA. ",
+        None,
     ),
-}  # fmt: skip
+}
 
 
 def read(name: str, folder: pathlib.Path, *rows: dict) -> reading.Data:
@@ -135,9 +214,9 @@ def test_parquet_is_read_like_jsonl(name, tmp_path):
     for i, shard in enumerate((rows[:2], rows[2:])):
         parquet.write_table(pyarrow.Table.from_pylist(shard), tmp_path / "shards" / f"test-{i}.parquet")
     bench = find(name)
-    found = reading.read(bench, tmp_path / "shards", bench.grader, {})
+    loaded = reading.read(bench, tmp_path / "shards", bench.grader, {})
     plain = read(name, tmp_path, *rows)
-    assert [{**row, "id": ""} for row in found.rows] == [{**row, "id": ""} for row in plain.rows]
+    assert [{**row, "id": ""} for row in loaded.rows] == [{**row, "id": ""} for row in plain.rows]
     assert reading.data_hash(tmp_path / "shards") != reading.data_hash(tmp_path / "rows.jsonl")
 
 
@@ -161,17 +240,29 @@ def test_mmlu_redux_mends_keys_and_leaves_out_questions_without_one_answer(tmp_p
     def row(error_type, correct):
         return {**MCQ, "error_type": error_type, "correct_answer": correct}
 
-    data = read("mmlu_redux", tmp_path, row("ok", None), row("wrong_groundtruth", "0"), row("wrong_groundtruth", "z"),
-                row("wrong_groundtruth", "b"), row("bad_question_clarity", None), row("wrong_groundtruth", "2 and 3"),
-                row("multiple_correct_answers", "AB"))  # fmt: skip
+    data = read(
+        "mmlu_redux",
+        tmp_path,
+        row("ok", None),
+        row("wrong_groundtruth", "0"),
+        row("wrong_groundtruth", "z"),
+        row("wrong_groundtruth", "b"),
+        row("bad_question_clarity", None),
+        row("wrong_groundtruth", "2 and 3"),
+        row("multiple_correct_answers", "AB"),
+    )
     assert [row["answer"] for row in data.rows] == ["C", "A", "D", "B"] and data.left_out == 3
 
 
 def test_livecodebench_unpacks_private_tests_and_nothing_else(tmp_path):
     cases = [{"input": "[1, 2]\n3", "output": "[4]", "testtype": "functional"}]
     packed = base64.b64encode(zlib.compress(pickle.dumps(json.dumps(cases)))).decode()
-    row = {**ORIGINALS["livecodebench"][0], "public_test_cases": "[]", "private_test_cases": packed,
-           "metadata": '{"func_name": "f"}'}  # fmt: skip
+    row = {
+        **ORIGINALS["livecodebench"][0],
+        "public_test_cases": "[]",
+        "private_test_cases": packed,
+        "metadata": '{"func_name": "f"}',
+    }
     [made] = read("livecodebench", tmp_path, row).rows
     assert made["test_list"] == ["assert Solution().f([1, 2], 3) == [4]"]
     evil = base64.b64encode(zlib.compress(pickle.dumps(print))).decode()
@@ -186,14 +277,17 @@ def test_what_is_left_out(tmp_path):
     assert read("codeforces", tmp_path, ORIGINALS["codeforces"][0], talks).left_out == 1
 
 
-@pytest.mark.parametrize("rows, said", [
-    ([{"question": "1?"}], "rows.jsonl:1: no 'answer'"),
-    ([{"prompt": "1?", "answer": "1", "id": "a"}] * 2, "already that of"),
-    ([{"prompt": " ", "answer": "1"}], "'prompt' is ' '"),
-    ([], "nothing to ask"),
-])  # fmt: skip
-def test_bad_data_is_told_by_place(rows, said, tmp_path):
-    with pytest.raises(ValueError, match=said):
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        ([{"question": "1?"}], "rows.jsonl:1: no 'answer'"),
+        ([{"prompt": "1?", "answer": "1", "id": "a"}] * 2, "already that of"),
+        ([{"prompt": " ", "answer": "1"}], "'prompt' is ' '"),
+        ([], "nothing to ask"),
+    ],
+)
+def test_bad_data_is_an_error_with_its_place(rows, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
         read("gsm8k", tmp_path, *rows)
 
 
@@ -221,7 +315,7 @@ def test_every_benchmarks_grader_and_figures_exist():
 def graded(bench: benchmark.Benchmark, row: dict, text: str) -> float | None:
     metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer")}
     prompt = Prompt(row["id"], row["prompt"], row["answer"], f"{bench.grader}:test", metadata=metadata)
-    rollout = Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), text, "stop")
+    rollout = Rollout.of_text(prompt, text)
     return grader_table.GRADERS[bench.grader].grade(rollout, GraderConfig()).score
 
 

@@ -20,12 +20,15 @@ def test_of_four_pairs_by_hand():
     assert row["prefers_longer"] == pytest.approx(1 / 3)  # of three unequal pairs, only the last one's
     # Sure by 3/4 in three pairs, of which two are right; by 1/2 in the tie, which is half right.
     assert [(bin_["n"], bin_["predicted"], bin_["observed"]) for bin_ in row["reliability"]] == [
-        (1, 0.5, 0.5), (3, pytest.approx(0.75), pytest.approx(2 / 3)),
-    ]  # fmt: skip
+        (1, 0.5, 0.5),
+        (3, pytest.approx(0.75), pytest.approx(2 / 3)),
+    ]
     assert row["calibration_error"] == pytest.approx(3 / 4 * (3 / 4 - 2 / 3))
     assert [(each["from"], each["to"], each["n"], each["accuracy"]) for each in row["by_length"]] == [
-        (0.0, 0.5, 1, 1.0), (1.0, 2.0, 2, 0.75), (2.0, None, 1, 0.0),
-    ]  # fmt: skip
+        (0.0, 0.5, 1, 1.0),
+        (1.0, 2.0, 2, 0.75),
+        (2.0, None, 1, 0.0),
+    ]
 
 
 def test_of_four_labels_by_hand():

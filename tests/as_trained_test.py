@@ -30,8 +30,9 @@ def test_what_a_config_leaves_open_is_as_the_policy_was_trained_and_told(policy,
     assert prompt_form.read(policy) == CHAT
     filled = as_trained(OPEN, policy, None, R1_ZERO, "config.data")
     assert PromptForm.of(filled) == CHAT
-    assert capsys.readouterr().out == (f"{policy} is asked as it was trained: template='plain', chat=True, "
-                                       "marker='|special_token|'\n")  # fmt: skip
+    assert capsys.readouterr().out == (
+        f"{policy} is asked as it was trained: template='plain', chat=True, marker='|special_token|'\n"
+    )
 
 
 def test_a_config_that_asks_otherwise_is_warned_with_both_and_the_keys(policy, capsys):

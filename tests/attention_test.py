@@ -73,8 +73,10 @@ def test_long_inputs_a_piece_at_a_time_are_the_whole_in_values_and_gradients(mon
 
 def test_memory_grows_with_the_length_and_not_with_its_square():
     def scratch(T):
-        q, kv, mask = (jax.ShapeDtypeStruct(s, d) for s, d in (
-            ((1, T, 4, 8), "float32"), ((1, 4, T, 8), "float32"), ((1, T, T), "bool")))  # fmt: skip
+        q, kv, mask = (
+            jax.ShapeDtypeStruct(s, d)
+            for s, d in (((1, T, 4, 8), "float32"), ((1, 4, T, 8), "float32"), ((1, T, T), "bool"))
+        )
         loss = jax.grad(lambda q, k, v, mask: jnp.sum(attend(q, k, v, mask) ** 2), argnums=(0, 1, 2))
         return jax.jit(loss).lower(q, kv, kv, mask).compile().memory_analysis().temp_size_in_bytes
 
@@ -85,6 +87,10 @@ def test_memory_grows_with_the_length_and_not_with_its_square():
 def test_masks_by_hand():
     positions, segments = jnp.array([[0, 1, 0, 1, 0]]), jnp.array([[1, 1, 2, 2, 0]])
     assert causal_mask(positions, segments)[0].astype(int).tolist() == [
-        [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1],
-    ]  # fmt: skip
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [0, 0, 1, 0, 0],
+        [0, 0, 1, 1, 0],
+        [0, 0, 0, 0, 1],
+    ]
     assert cache_mask(jnp.array([[0, 2]]), 4)[0].astype(int).tolist() == [[1, 0, 0, 0], [1, 1, 1, 0]]

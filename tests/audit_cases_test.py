@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from r1jax.tools import audit_cases
-from r1jax.tools.audit_cases import countdown_perturbations
-from r1jax.tools.audit_maths import maths_perturbations, number
+from r1jax.audit import cases as audit_cases
+from r1jax.audit.cases import countdown_perturbations
+from r1jax.audit.maths_cases import maths_perturbations, number
 
 SETTINGS = settings(derandomize=True, max_examples=100, deadline=None)
 
@@ -93,7 +93,7 @@ def test_the_first_and_the_last_digit_of_the_value_change(reference: str, digits
         ("f(2, 3)", []),
         ("(x+1)(x, y)", []),
     ],
-)  # fmt: skip
+)
 def test_an_element_is_left_out_of_a_list_set_tuple_union_or_column(reference: str, options: list[str]) -> None:
     found = perturbed(reference).get("option", [])
     assert [text.replace(" ", "") for text in found] == [text.replace(" ", "") for text in options]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r1jax.tools.audit_formulas import evaluate, letters_changed
+from r1jax.audit.formulas import evaluate, letters_changed
 
 SETTINGS = settings(derandomize=True, max_examples=200, deadline=None)
 

@@ -7,10 +7,10 @@ import pathlib
 import planted
 import pytest
 
+from r1jax.audit.cases import prepare
+from r1jax.audit.reading import compare
 from r1jax.graders.math import math_grader
 from r1jax.tools import audit
-from r1jax.tools.audit_cases import prepare
-from r1jax.tools.audit_reading import compare
 
 MISREAD = pathlib.Path(__file__).with_name("misread_references.jsonl")
 
@@ -182,9 +182,14 @@ def test_trap18_of_15_references_misread_on_both_sides_alike_at_least_13_are_fou
     assert summary["reading"]["tried"] == 15 and summary["reading"]["misread"] >= 13
     blanks = next(failure for failure in failures if failure["gold"] == "2 1/4" and failure["kind"] == "lost")
     assert blanks == {
-        "data": "tests/misread_references", "id": "misread-4", "check": "reading", "kind": "lost", "gold": "2 1/4",
-        "kept": "21/4", "tokens": ["1", "2"],
-    }  # fmt: skip
+        "data": "tests/misread_references",
+        "id": "misread-4",
+        "check": "reading",
+        "kind": "lost",
+        "gold": "2 1/4",
+        "kept": "21/4",
+        "tokens": ["1", "2"],
+    }
     assert f"| {summary['reading']['misread']} of 15 |" in (tmp_path / "table.md").read_text(encoding="utf-8")
 
 

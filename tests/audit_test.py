@@ -8,10 +8,11 @@ from concurrent.futures import Future
 import planted
 import pytest
 
+from r1jax.audit import dataset_audit
 from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
 from r1jax.rewards.workers import WorkersFailed
-from r1jax.sandbox import programs
+from r1jax.sandbox import runner
 from r1jax.sandbox.config import CodeConfig
 from r1jax.tools import audit
 
@@ -58,12 +59,22 @@ def test_planted_faults_of_mathematics_are_all_found(tmp_path: pathlib.Path, cap
     assert summary["recorded"] == {"n": 3, "agreed": 1, "false_positives": 1, "false_negatives": 1}
     assert summary["timeouts"] == 0 and summary["gradings"] == 15 and summary["per_second"] > 0
     assert [(each["id"], each["check"]) for each in failures] == [
-        ("unreadable", "readable"), ("fine", "recorded"), ("fine", "recorded"),
-    ]  # fmt: skip
+        ("unreadable", "readable"),
+        ("fine", "recorded"),
+        ("fine", "recorded"),
+    ]
     assert failures[1] == {
-        "data": "set/test", "id": "fine", "check": "recorded", "kind": "samples", "graded": r"\boxed{41}", "gold": "41",
-        "should_be_right": False, "verdict": "right", "score": 1.0, "error": "",
-    }  # fmt: skip
+        "data": "set/test",
+        "id": "fine",
+        "check": "recorded",
+        "kind": "samples",
+        "graded": r"\boxed{41}",
+        "gold": "41",
+        "should_be_right": False,
+        "verdict": "right",
+        "score": 1.0,
+        "error": "",
+    }
     assert "33.33% of 3 (+1 −1)" in (tmp_path / "out/table.md").read_text(encoding="utf-8")
     assert "set/test" in capsys.readouterr().out
 
@@ -71,7 +82,7 @@ def test_planted_faults_of_mathematics_are_all_found(tmp_path: pathlib.Path, cap
 def test_a_grader_that_lets_a_wrong_answer_pass_is_told_by_row_and_answer(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit.grader_table, "grade", planted.lenient)
+    monkeypatch.setattr(grader_table, "grade", planted.lenient)
     data = write(tmp_path / "set/test.jsonl", [{"id": "a", "prompt": "?", "answer": "41"}])
     status, [summary], [failure] = run(tmp_path / "out", "--data", data, "--strict")
     assert status == 1
@@ -86,17 +97,21 @@ def test_a_reference_that_fails_itself_is_found(tmp_path: pathlib.Path) -> None:
     assert status == 1 and summary["grader"] == "countdown"
     assert summary["own"] == {"passed": 1, "tried": 2}
     assert [(each["id"], each["check"], each["kind"]) for each in failures] == [
-        ("wrong", "own", "box"), ("wrong", "own", "tags"),
-    ]  # fmt: skip
+        ("wrong", "own", "box"),
+        ("wrong", "own", "tags"),
+    ]
     assert {kind: each["passed"] for kind, each in summary["perturbed"].items()} == {
-        "operator": 0, "number": 0, "dropped": 0, "repeated": 0,
-    }  # fmt: skip
+        "operator": 0,
+        "number": 0,
+        "dropped": 0,
+        "repeated": 0,
+    }
 
 
 def test_trap18_a_grading_that_hangs_is_a_time_out_and_the_rest_goes_on(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit.grader_table, "grade", planted.hanging)
+    monkeypatch.setattr(grader_table, "grade", planted.hanging)
     rows = [{"prompt": "?", "answer": answer} for answer in ("east", "7", "west")]
     _, [summary], failures = run(tmp_path, "--data", write(tmp_path / "set/test.jsonl", rows), "--timeout", "3")
     assert summary["timeouts"] == 1 and summary["own"] == {"passed": 2, "tried": 3}
@@ -114,7 +129,7 @@ def test_graders_that_are_gone_are_an_error_and_no_wrong_answer() -> None:
 
     row = {"id": "a-0", "prompt": "?", "answer": "5", "grader": "maths"}
     with pytest.raises(WorkersFailed, match="no worker can be started"):
-        audit.audit_rows("a", [row], Gone(), GraderConfig())
+        dataset_audit.audit_rows("a", [row], Gone(), GraderConfig())
 
 
 def test_entries_of_a_task_are_graded_by_its_own_scorer(tmp_path: pathlib.Path) -> None:
@@ -128,8 +143,8 @@ def test_entries_of_a_task_are_graded_by_its_own_scorer(tmp_path: pathlib.Path) 
 
 def test_a_reference_program_passes_and_what_is_made_of_it_does_not(tmp_path: pathlib.Path) -> None:
     try:
-        programs.check_available(CodeConfig())
-    except programs.SandboxError as error:
+        runner.check_available(CodeConfig())
+    except runner.SandboxError as error:
         pytest.skip(str(error))
     tests = "def check(candidate):\n    assert candidate(1, 2) == 3\n"
     prompt = "def f(a, b):\n    '''Sum.'''\n"

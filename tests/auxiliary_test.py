@@ -23,10 +23,18 @@ PLAIN = ModelConfig(
     vocab_size=24, embed_dim=8, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=4, mlp_dim=12, mtp_depth=2
 )
 DEEP = ModelConfig(
-    vocab_size=24, embed_dim=8, num_layers=2, num_heads=2, num_kv_heads=2, head_dim=6, mlp_dim=12, mtp_depth=1,
-    tie_embeddings=False, mla=MLAConfig(q_rank=4, kv_rank=6, nope_dim=4, rope_dim=2, v_dim=4),
+    vocab_size=24,
+    embed_dim=8,
+    num_layers=2,
+    num_heads=2,
+    num_kv_heads=2,
+    head_dim=6,
+    mlp_dim=12,
+    mtp_depth=1,
+    tie_embeddings=False,
+    mla=MLAConfig(q_rank=4, kv_rank=6, nope_dim=4, rope_dim=2, v_dim=4),
     moe=MoEConfig(num_experts=4, top_k=2, expert_dim=4, first_dense=1),
-)  # fmt: skip
+)
 EVERYTHING = AuxiliaryConfig(balance_weight=0.3, bias_rate=0.125, mtp_weight=0.5)
 # Ids and what is trained on: two share the first row, one is nearly too short to look ahead in.
 EXAMPLES = [
@@ -103,8 +111,10 @@ def test_an_idle_block_gets_no_gradient_and_is_not_decayed_and_a_busy_one_learns
             now, metrics = make_update(loss, tx, specs, mesh1)(now, to_device(batch, mesh1))
             after = jax.device_get(now.params)
             moments = jax.tree.leaves(optax_moments(now.opt_state))
-        changed = {name: jax.tree.leaves(jax.tree.map(lambda a, b: bool(np.any(a != b)), before[name], after[name]))
-                   for name in before}  # fmt: skip
+        changed = {
+            name: jax.tree.leaves(jax.tree.map(lambda a, b: bool(np.any(a != b)), before[name], after[name]))
+            for name in before
+        }
         assert all(changed["layers"]) and all(changed["embed"])
         if aux.mtp_weight:
             assert all(changed["mtp"]) and float(metrics["mtp_loss"]) > 0
@@ -122,8 +132,10 @@ def optax_moments(opt_state):
 def test_a_dense_model_adds_nothing_and_unwanted_terms_are_not_computed(mesh1):
     dense = dataclasses.replace(PLAIN, mtp_depth=0)
     batch = jax.tree.map(jnp.asarray, packed())
-    output = jax.eval_shape(lambda p: forward(p, dense, batch.tokens, batch.positions, batch.segments),
-                            core.abstract(param_specs(dense), TRAIN_RULES, mesh1))  # fmt: skip
+    output = jax.eval_shape(
+        lambda p: forward(p, dense, batch.tokens, batch.positions, batch.segments),
+        core.abstract(param_specs(dense), TRAIN_RULES, mesh1),
+    )
     assert auxiliary_loss({}, dense, batch, output, EVERYTHING, 8) == (0.0, {})
 
 

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from tiny_run import BASE, ZERO, write_config
 
-from r1jax import config, read_config, train
+from r1jax import config
 from r1jax.data.miniworld import documents
+from r1jax.stages import table
+from r1jax.tools import train
 
 NAN, INFINITY = float("nan"), float("inf")
 # Fields without bounds but for being finite, and why.
@@ -19,15 +21,27 @@ ANY_SIGN = {
     "RewardModelConfig.weight": "a model may have been trained to score what is not wanted",
 }
 ROW = {"batch_size": 4, "seq_len": 8}
-SHAPE = {"vocab_size": 8, "embed_dim": 8, "num_layers": 2, "num_heads": 2, "num_kv_heads": 2, "head_dim": 4,
-         "mlp_dim": 8}  # fmt: skip
+SHAPE = {
+    "vocab_size": 8,
+    "embed_dim": 8,
+    "num_layers": 2,
+    "num_heads": 2,
+    "num_kv_heads": 2,
+    "head_dim": 4,
+    "mlp_dim": 8,
+}
 QUESTIONS = {"tasks": ({"name": "gcd"},)}
 # A config of each class that has fields without a default or that its defaults alone do not satisfy.
 EXAMPLES: dict[str, dict[str, Any]] = {
     "SupervisedConfig": {"stage": "supervised", "optimizer": {}, "documents_per_step": 4, "num_steps": 2, **ROW},
     "RLConfig": {"stage": "rl", "base": "", "num_steps": 2, "data": QUESTIONS},
-    "PreferenceConfig": {"stage": "preference", "kind": "pairwise", "base": "", "data": {"path": "pairs.jsonl"},
-                         "reading": {"sees": "response"}},
+    "PreferenceConfig": {
+        "stage": "preference",
+        "kind": "pairwise",
+        "base": "",
+        "data": {"path": "pairs.jsonl"},
+        "reading": {"sees": "response"},
+    },
     "ColdStartConfig": {"stage": "coldstart", "files": ("a.jsonl",)},
     "RejectionConfig": {"stage": "rejection", "data": QUESTIONS, "num_prompts": 4},
     "JudgePairsConfig": {"stage": "judge_pairs"},
@@ -44,7 +58,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "PreferenceDataConfig": {"path": "pairs.jsonl"},
     "RewardModelConfig": {"name": "help", "path": "model"},
     "CustomReward": {"function": "a.py:f"},
-}  # fmt: skip
+}
 
 
 def types_in(hint: Any) -> Iterator[Any]:
@@ -56,7 +70,7 @@ def types_in(hint: Any) -> Iterator[Any]:
 
 def config_classes() -> dict[str, type]:
     """Every dataclass that a stage's config is made of, by name."""
-    found, left = {}, list(read_config.STAGES.values())
+    found, left = {}, [stage.config for stage in table.STAGES.values()]
     while left:
         cls = left.pop()
         if found.setdefault(cls.__name__, cls) is cls:
@@ -74,8 +88,10 @@ def is_number(hint: Any) -> bool:
 CLASSES = config_classes()
 NUMBERS = [
     pytest.param(cls, name, id=f"{cls.__name__}.{name}")
-    for cls in CLASSES.values() for name, hint in typing.get_type_hints(cls).items() if is_number(hint)
-]  # fmt: skip
+    for cls in CLASSES.values()
+    for name, hint in typing.get_type_hints(cls).items()
+    if is_number(hint)
+]
 
 
 def with_value(cls: type, name: str, value: float) -> Any:
@@ -113,14 +129,32 @@ def test_trap42_every_number_has_a_value_that_is_refused(cls, name):
         assert is_refused(cls, name, 2**32)
 
 
-@pytest.mark.parametrize("override", [
-    "optimizer.clip_norm=-1", "optimizer.learning_rate=-0.001", "optimizer.learning_rate=nan", "optimizer.b1=1.0",
-    "optimizer.b2=1.0", "optimizer.eps=-1e-8", "optimizer.eps=0", "optimizer.warmup_steps=-1",
-    "optimizer.final_share=2", "optimizer.weight_decay=-0.1", "seed=4294967296", "grpo.beta=nan", "grpo.clip_low=nan",
-    "rewards.accuracy=-1",
-    "rewards.graders.timeout_s=nan", "rewards.graders.timeout_s=3e9", "sampling.truncation.top_p=nan", "mesh.data=0",
-    "evaluation.truncation.temperature=nan", "rewards.graders.code.total_s=inf", "auxiliary.mtp_weight=nan",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "override",
+    [
+        "optimizer.clip_norm=-1",
+        "optimizer.learning_rate=-0.001",
+        "optimizer.learning_rate=nan",
+        "optimizer.b1=1.0",
+        "optimizer.b2=1.0",
+        "optimizer.eps=-1e-8",
+        "optimizer.eps=0",
+        "optimizer.warmup_steps=-1",
+        "optimizer.final_share=2",
+        "optimizer.weight_decay=-0.1",
+        "seed=4294967296",
+        "grpo.beta=nan",
+        "grpo.clip_low=nan",
+        "rewards.accuracy=-1",
+        "rewards.graders.timeout_s=nan",
+        "rewards.graders.timeout_s=3e9",
+        "sampling.truncation.top_p=nan",
+        "mesh.data=0",
+        "evaluation.truncation.temperature=nan",
+        "rewards.graders.code.total_s=inf",
+        "auxiliary.mtp_weight=nan",
+    ],
+)
 def test_trap42_a_number_out_of_bounds_is_refused_by_name_when_the_config_is_read(override, tmp_path):
     spec = write_config(tmp_path / "zero.py", {**ZERO, "base": "x"})
     section, _, name = override.partition("=")[0].rpartition(".")
@@ -129,8 +163,17 @@ def test_trap42_a_number_out_of_bounds_is_refused_by_name_when_the_config_is_rea
         train.read_config(spec, [override])
 
 
-@pytest.mark.parametrize("override", ["corpus.drill=-0.1", "corpus.held_out_share=1", "vocab_size=8",
-                                      "tokenizer_documents=0", "model.rope_theta=0", "model.norm_eps=nan"])  # fmt: skip
+@pytest.mark.parametrize(
+    "override",
+    [
+        "corpus.drill=-0.1",
+        "corpus.held_out_share=1",
+        "vocab_size=8",
+        "tokenizer_documents=0",
+        "model.rope_theta=0",
+        "model.norm_eps=nan",
+    ],
+)
 def test_trap42_of_a_supervised_run_too(override, tmp_path):
     with pytest.raises(config.ConfigError, match="must be"):
         train.read_config(write_config(tmp_path / "base.py", BASE), [override])
@@ -142,10 +185,13 @@ def test_bounds_are_said_in_words():
         a: float
 
     for interval, value, words in (
-        ("[0, 1)", 1.0, "a=1.0 must be at least 0 and below 1"), ("(0, 1]", NAN, "a=nan must be above 0 and at most 1"),
-        ("[0, 1]", 2.0, "a=2.0 must be between 0 and 1"), ("[0, inf)", -1.0, "a=-1.0 must be at least 0"),
-        ("[0, inf)", INFINITY, "a=inf must be at least 0 and finite"), ("(-inf, inf)", NAN, "a=nan must be finite"),
-    ):  # fmt: skip
+        ("[0, 1)", 1.0, "a=1.0 must be at least 0 and below 1"),
+        ("(0, 1]", NAN, "a=nan must be above 0 and at most 1"),
+        ("[0, 1]", 2.0, "a=2.0 must be between 0 and 1"),
+        ("[0, inf)", -1.0, "a=-1.0 must be at least 0"),
+        ("[0, inf)", INFINITY, "a=inf must be at least 0 and finite"),
+        ("(-inf, inf)", NAN, "a=nan must be finite"),
+    ):
         with pytest.raises(ValueError) as caught:
             config.within(interval, Numbers(value), "a")
         assert str(caught.value) == words

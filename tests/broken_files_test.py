@@ -18,20 +18,54 @@ from hypothesis import strategies as st
 
 from r1jax.benchmarks import benchmark, reading
 from r1jax.models import safetensors
+from r1jax.models.io import is_model, open_model, save_model
 from r1jax.text import tokenizer as text
-from r1jax.training import checkpoint
 
 # The same ones each time, and few, as an example opens a folder; R1JAX_EXAMPLES=1000 draws others.
 EXAMPLES = int(os.environ.get("R1JAX_EXAMPLES", "40"))
-bounded = settings(max_examples=EXAMPLES, derandomize=EXAMPLES == 40,
-                   suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+bounded = settings(
+    max_examples=EXAMPLES, derandomize=EXAMPLES == 40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 DEEP: Any = json.loads("[" * 300 + "]" * 300)
-VALUES = st.sampled_from([
-    None, True, False, 0, -1, 1, 2**31, 2**63, -(2**70), 10**400, 0.5, float("inf"), float("-inf"), float("nan"), 1e308,
-    "", "2", "x", "\n", "\ud800", "\x00", "..", "../..", "/etc/passwd", [], [1], [[]], [None], ["x", 2], {}, {"a": 1},
-    {"content": 7}, {"type": "yarn"}, DEEP,
-])  # fmt: skip
+VALUES = st.sampled_from(
+    [
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1,
+        2**31,
+        2**63,
+        -(2**70),
+        10**400,
+        0.5,
+        float("inf"),
+        float("-inf"),
+        float("nan"),
+        1e308,
+        "",
+        "2",
+        "x",
+        "\n",
+        "\ud800",
+        "\x00",
+        "..",
+        "../..",
+        "/etc/passwd",
+        [],
+        [1],
+        [[]],
+        [None],
+        ["x", 2],
+        {},
+        {"a": 1},
+        {"content": 7},
+        {"type": "yarn"},
+        DEEP,
+    ]
+)
 
 
 def places(value: Any, path: tuple = ()) -> list[tuple]:
@@ -79,8 +113,9 @@ def check(folder: pathlib.Path, *functions) -> None:
         except (ValueError, FileNotFoundError) as error:
             # The tensors that do not fit are listed, a line a kind.
             line = str(error).split("\n  ")[0]
-            assert line.startswith((str(folder), f"tokenizer in {folder}", f"no tokenizer in {folder}",
-                                    f"no weights in {folder}")), error  # fmt: skip
+            assert line.startswith(
+                (str(folder), f"tokenizer in {folder}", f"no tokenizer in {folder}", f"no weights in {folder}")
+            ), error
             assert "\n" not in line
 
 
@@ -95,18 +130,31 @@ def use(path: pathlib.Path) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("model")
-    write_folder(folder, DEEPSEEK | {"quantization_config": {"quant_method": "fp8", "weight_block_size": [16, 16]}},
-                 tensors(DEEPSEEK))  # fmt: skip
+    write_folder(
+        folder,
+        DEEPSEEK | {"quantization_config": {"quant_method": "fp8", "weight_block_size": [16, 16]}},
+        tensors(DEEPSEEK),
+    )
     template = [{"name": "default", "template": tiny_bpe.TEMPLATE}]
     tokens = {"500": {"content": "<tool>", "special": True}}
-    config = tiny_bpe.CONFIG | {"chat_template": template, "added_tokens_decoder": tokens, "add_bos_token": True,
-                                "auto_map": {"AutoTokenizer": ["a.B", None]}}  # fmt: skip
+    config = tiny_bpe.CONFIG | {
+        "chat_template": template,
+        "added_tokens_decoder": tokens,
+        "add_bos_token": True,
+        "auto_map": {"AutoTokenizer": ["a.B", None]},
+    }
     others = {"generation_config": {"eos_token_id": [0, 2]}, "special_tokens_map": {"pad_token": "<|bos|>"}}
     return tiny_bpe.write_folder(folder, tiny_bpe.train(adds_bos=True), tokenizer_config=config, **others)
 
 
-NAMES = ("config.json", safetensors.INDEX, "tokenizer.json", "tokenizer_config.json", "generation_config.json",
-         "special_tokens_map.json")  # fmt: skip
+NAMES = (
+    "config.json",
+    safetensors.INDEX,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "special_tokens_map.json",
+)
 
 
 class Changed:
@@ -128,7 +176,7 @@ class Changed:
 def test_trap35_any_value_anywhere_in_a_json_file_is_read_or_named(folder, name, data):
     tree = data.draw(changed_trees(json.loads((folder / name).read_text())))
     with Changed(folder / name, json.dumps(tree).encode()):
-        check(folder, checkpoint.is_model, checkpoint.open_model, use)
+        check(folder, is_model, open_model, use)
 
 
 @pytest.mark.parametrize("name", [*NAMES, "model-00001-of-00003.safetensors"])
@@ -137,7 +185,7 @@ def test_trap35_any_value_anywhere_in_a_json_file_is_read_or_named(folder, name,
 def test_trap35_any_bytes_in_a_file_are_read_or_named(folder, name, data):
     content = data.draw(changed_bytes((folder / name).read_bytes()))
     with Changed(folder / name, content):
-        check(folder, checkpoint.is_model, checkpoint.open_model, use)
+        check(folder, is_model, open_model, use)
 
 
 @bounded
@@ -148,7 +196,7 @@ def test_trap35_any_value_in_a_safetensors_header_is_read_or_named(folder, data)
     length = int.from_bytes(whole[:8], "little")
     header = json.dumps(data.draw(changed_trees(json.loads(whole[8 : 8 + length])))).encode()
     with Changed(path, len(header).to_bytes(8, "little") + header + whole[8 + length :]):
-        check(folder, checkpoint.open_model)
+        check(folder, open_model)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +212,7 @@ def gguf_vocabulary(tmp_path_factory) -> pathlib.Path:
 @bounded
 @given(data=st.data())
 def test_trap35_any_bytes_in_a_gguf_file_are_read_or_named(gguf_file, gguf_vocabulary, data):
-    for path, read in (gguf_file, checkpoint.open_model), (gguf_vocabulary, use):
+    for path, read in (gguf_file, open_model), (gguf_vocabulary, use):
         with Changed(path, data.draw(changed_bytes(path.read_bytes()))):
             check(path, read)
 
@@ -179,18 +227,21 @@ def test_trap35_any_bytes_in_a_sentencepiece_model_are_read_or_named(tmp_path, t
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("content, words", [
-    (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
-    (b'{"a": "\xff"}', "can't decode byte 0xff"),
-    (b'{"a": 1', "Expecting ',' delimiter: line 1 column 8"),
-    (b'{"a": ' + b"1" * 5000 + b"}", "Exceeds the limit"),
-    (b"", "Expecting value: line 1 column 1"),
-    (b"[]", "holds list, should be an object"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        (b'{"a": "\xff"}', "can't decode byte 0xff"),
+        (b'{"a": 1', "Expecting ',' delimiter: line 1 column 8"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "Exceeds the limit"),
+        (b"", "Expecting value: line 1 column 1"),
+        (b"[]", "holds list, should be an object"),
+    ],
+)
 def test_trap35_a_broken_json_file_is_named_with_its_place(folder, name, content, words):
     words = f"tokenizer.json cannot be read|{re.escape(words)}"  # tokenizer.json is read by another package
     with Changed(folder / name, content), pytest.raises(ValueError, match=words) as error:
-        checkpoint.open_model(folder)
+        open_model(folder)
         text.load(folder)
     assert name in str(error.value) and str(folder) in str(error.value) and "\n" not in str(error.value)
 
@@ -210,7 +261,7 @@ def test_trap35_a_shape_that_is_none_is_refused_by_tensor_and_file(tmp_path, sha
 @pytest.fixture(scope="module")
 def own_folder(tmp_path_factory, tiny, tiny_params, tokenizer) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("own")
-    checkpoint.save_model(folder, tiny_params, tiny, tokenizer, QWEN2)
+    save_model(folder, tiny_params, tiny, tokenizer, QWEN2)
     return folder
 
 
@@ -220,7 +271,7 @@ def test_trap35_any_value_in_our_own_json_files_is_read_or_named(own_folder, dat
     for name in "model.json", "hf_config.json":
         tree = data.draw(changed_trees(json.loads((own_folder / name).read_text())))
         with Changed(own_folder / name, json.dumps(tree).encode()):
-            check(own_folder, checkpoint.is_model, checkpoint.open_model)
+            check(own_folder, is_model, open_model)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what Orbax leaves of a broken read
@@ -228,7 +279,7 @@ def test_trap35_our_own_weights_cut_short_are_named(own_folder, mesh1):
     for path in sorted((own_folder / "params").rglob("*")):
         if path.is_file() and path.stat().st_size:
             with Changed(path, path.read_bytes()[: path.stat().st_size // 2]):
-                check(own_folder, lambda folder: checkpoint.open_model(folder).read(mesh1))
+                check(own_folder, lambda folder: open_model(folder).read(mesh1))
 
 
 @pytest.mark.parametrize("kind", ["jsonl.gz", "json", "csv", "parquet"])

@@ -1,6 +1,5 @@
 """Responses taken apart."""
 
-
 import pytest
 from steps import assert_linear
 
@@ -81,13 +80,16 @@ def test_a_question_with_braces_is_rendered_as_it_stands() -> None:
     assert render("plain", "{x} {prompt}") == "{x} {prompt}"
 
 
-@pytest.mark.parametrize(("prompt", "response", "rest"), [
-    ("a<think>\n", "<think>\nb</think>c", "b</think>c"),
-    ("a<think>\n", " <think>b</think>c", "b</think>c"),
-    ("a<think>", "<think>\nb</think>c", "\nb</think>c"),
-    ("a<think>\n", "b</think>c", "b</think>c"),
-    ("a<think>\n\n</think>\n\n", "<think>b</think>c", "<think>b</think>c"),  # closed again
-    ("a", "<think>b</think>c", "<think>b</think>c"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("prompt", "response", "rest"),
+    [
+        ("a<think>\n", "<think>\nb</think>c", "b</think>c"),
+        ("a<think>\n", " <think>b</think>c", "b</think>c"),
+        ("a<think>", "<think>\nb</think>c", "\nb</think>c"),
+        ("a<think>\n", "b</think>c", "b</think>c"),
+        ("a<think>\n\n</think>\n\n", "<think>b</think>c", "<think>b</think>c"),  # closed again
+        ("a", "<think>b</think>c", "<think>b</think>c"),
+    ],
+)
 def test_trap40_a_response_follows_its_prompt_with_one_tag(prompt: str, response: str, rest: str) -> None:
     assert continuation(prompt, response) == rest

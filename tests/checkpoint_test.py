@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,11 @@ from handmade import DEEPSEEK, QWEN2, tensors, write_folder
 from r1jax.core import checksums
 from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES, replicated
+from r1jax.io.console import reporter
 from r1jax.models.config import ComputeConfig
+from r1jax.models.io import is_model, load_model, read_hf_config, save_model
 from r1jax.models.transformer import param_specs
-from r1jax.training import checkpoint
-from r1jax.training.checkpoint import CheckpointConfig, Checkpoints, load_model, save_model
+from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
 
 # What Orbax leaves behind of a read that it broke off.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -56,8 +58,9 @@ def test_a_fresh_workdir_has_no_state_and_the_newest_one_is_restored_exactly(tmp
     assert kept(tmp_path) == ["4", "5"]  # every second step and the end; two are kept
     step, trees = restore(tmp_path, target)
     assert step == 5
-    assert jax.tree.all(jax.tree.map(lambda a, b: a.dtype == b.dtype and np.array_equal(a, b + b.dtype.type(5)),
-                                     trees["state"], TREE))  # fmt: skip
+    assert jax.tree.all(
+        jax.tree.map(lambda a, b: a.dtype == b.dtype and np.array_equal(a, b + b.dtype.type(5)), trees["state"], TREE)
+    )
 
 
 def test_every_0_saves_only_the_end_and_a_saved_end_is_not_saved_again(tmp_path):
@@ -145,9 +148,7 @@ def test_a_save_that_failed_in_the_background_fails_the_run(tmp_path, monkeypatc
         save(tmp_path)
 
 
-def test_trap35_a_flipped_bit_in_any_file_of_a_model_folder_is_noticed(
-    tmp_path, tiny, tiny_params, tokenizer, mesh1
-):
+def test_trap35_a_flipped_bit_in_any_file_of_a_model_folder_is_noticed(tmp_path, tiny, tiny_params, tokenizer, mesh1):
     save_model(tmp_path / "whole", tiny_params, tiny, tokenizer, beside={"more.json": b"{}"})
     files = files_of(tmp_path / "whole")
     assert len(files) > 10
@@ -180,8 +181,9 @@ def test_a_model_folder_gives_the_same_model_on_any_mesh(tmp_path, tiny, tiny_pa
     params, cfg, text = load_model(tmp_path / "model", mesh8)
     assert cfg == tiny and text.encode("1 + 1 = 等等") == tokenizer.encode("1 + 1 = 等等")
     assert jax.tree.all(jax.tree.map(np.array_equal, params, tiny_params))
-    assert jax.tree.all(jax.tree.map(lambda x, s: x.sharding == s, params,
-                                     core.shardings(param_specs(tiny), TRAIN_RULES, mesh8)))  # fmt: skip
+    assert jax.tree.all(
+        jax.tree.map(lambda x, s: x.sharding == s, params, core.shardings(param_specs(tiny), TRAIN_RULES, mesh8))
+    )
     save_model(tmp_path / "model", jax.tree.map(lambda x: x + 1, tiny_params), tiny, tokenizer)  # replaces it
     assert np.array_equal(load_model(tmp_path / "model", mesh8)[0]["embed"], tiny_params["embed"] + 1)
 
@@ -200,7 +202,7 @@ def test_trap35_a_model_folder_is_none_until_it_is_whole(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(where, killed)
         save_model(folder, tiny_params, tiny, tokenizer)
-    assert not checkpoint.is_model(folder)
+    assert not is_model(folder)
     with pytest.raises(FileNotFoundError, match=r"model is not a model folder: it has no model\.json"):
         load_model(folder, mesh1)
 
@@ -214,24 +216,25 @@ def theirs(tmp_path, tokenizer):
 
 
 def test_a_hugging_face_folder_is_loaded_as_it_is_and_kept_in_our_own_kind(tmp_path, theirs, mesh1, mesh8):
-    assert checkpoint.is_model(theirs)
+    assert is_model(theirs)
     params, cfg, tokenizer = load_model(theirs, mesh8, ComputeConfig(remat=True, scan_unroll=2))
     assert (cfg.dtype, cfg.remat, cfg.scan_unroll) == ("float32", True, 2)  # bfloat16 in its config.json
     assert {str(x.dtype) for x in jax.tree.leaves(params)} == {"float32"}
-    assert jax.tree.all(jax.tree.map(lambda x, s: x.sharding == s, params,
-                                     core.shardings(param_specs(cfg), TRAIN_RULES, mesh8)))  # fmt: skip
+    assert jax.tree.all(
+        jax.tree.map(lambda x, s: x.sharding == s, params, core.shardings(param_specs(cfg), TRAIN_RULES, mesh8))
+    )
     params, _, _ = load_model(theirs, mesh1)
-    save_model(tmp_path / "ours", params, cfg, tokenizer, checkpoint.read_hf_config(theirs))
+    save_model(tmp_path / "ours", params, cfg, tokenizer, read_hf_config(theirs))
     again, same_cfg, _ = load_model(tmp_path / "ours", mesh8)
     assert same_cfg == cfg and jax.tree.all(jax.tree.map(np.array_equal, again, params))
-    assert checkpoint.read_hf_config(tmp_path / "ours") == DEEPSEEK
+    assert read_hf_config(tmp_path / "ours") == DEEPSEEK
 
 
 def test_a_gguf_file_is_loaded_with_the_tokenizer_beside_it(tmp_path, mesh1):
     bpe = tiny_bpe.train()
     tiny_bpe.write_folder(tmp_path, bpe, tokenizer_config=tiny_bpe.CONFIG)
     path = write_gguf(tmp_path / "m.gguf", rows=bpe.get_vocab_size())
-    assert checkpoint.is_model(path) and not checkpoint.is_model(tmp_path / "other.gguf")
+    assert is_model(path) and not is_model(tmp_path / "other.gguf")
     params, cfg, tokenizer = load_model(path, mesh1)
     assert cfg.vocab_size == params["embed"].shape[0] == tokenizer.vocab_size
 
@@ -246,7 +249,7 @@ def test_a_tokenizer_with_more_ids_than_the_table_has_rows_is_refused(tmp_path, 
 
 def test_a_runs_workdir_is_no_model_though_it_has_a_config_json(tmp_path):
     (tmp_path / "config.json").write_text('{"stage": "rl"}')
-    assert not checkpoint.is_model(tmp_path)
+    assert not is_model(tmp_path)
 
 
 def test_a_model_json_of_another_version_is_refused_by_its_key(tmp_path, tiny, tiny_params, tokenizer, mesh1):
@@ -265,13 +268,14 @@ def test_a_model_json_of_another_version_is_refused_by_its_key(tmp_path, tiny, t
 
 def test_a_long_read_is_told_every_few_seconds_and_a_short_one_not(monkeypatch, capsys):
     now = [0.0]
-    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
-    report = checkpoint.reporter("reading m", every=5)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    report = reporter("reading m", every=5)
     for now[0], done in (1.0, 1), (6.0, 3), (7.0, 4), (12.0, 8):
         report(done * 10**9, 8 * 10**9)
-    assert capsys.readouterr().out == ("reading m: 3.0 of 8.0 GB, 0.50 GB/s, 10s left\n"
-                                       "reading m: 8.0 of 8.0 GB, 0.67 GB/s, 0s left\n")  # fmt: skip
-    report = checkpoint.reporter("reading m", every=5)
+    assert capsys.readouterr().out == (
+        "reading m: 3.0 of 8.0 GB, 0.50 GB/s, 10s left\nreading m: 8.0 of 8.0 GB, 0.67 GB/s, 0s left\n"
+    )
+    report = reporter("reading m", every=5)
     now[0] = 13.0
     report(8, 8)
     assert capsys.readouterr().out == ""

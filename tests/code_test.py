@@ -1,4 +1,4 @@
-"""Finding the program in a response, and rows that can be graded."""
+"""Grader of programs: extraction of the program, and rows that can be graded."""
 
 import json
 import pathlib
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from programs import HUMANEVAL, LEETCODE, MBPP, STDIO, needs_sandbox, rollout
 
 from r1jax.graders.code import code_grader
-from r1jax.graders.code.code_grader import check, extract, functional_program, is_code
+from r1jax.graders.code.code_grader import check, functional_program, is_code
+from r1jax.graders.code.program_extraction import extract_program
 from r1jax.graders.config import GraderConfig
 
 DATA = pathlib.Path(__file__).parents[2] / "shared/data"
@@ -39,25 +40,25 @@ PROMPT = 'import math\n\ndef add(a, b):\n    """The sum."""\n'
     ],
 )
 def test_the_program_is_the_last_block_that_is_one(text: str, program: str | None) -> None:
-    found = extract(text, "python")
+    found = extract_program(text, "python")
     assert found == (None if program is None else ("python", program))
 
 
 def test_the_tag_names_the_language_else_the_row_does() -> None:
-    assert extract("```cpp\nint main() {}\n```", "python") == ("cpp", "int main() {}")
-    assert extract("```\nint main() {}\n```", "cpp") == ("cpp", "int main() {}")
-    assert extract("int main() {}", "cpp") == ("cpp", "int main() {}")
+    assert extract_program("```cpp\nint main() {}\n```", "python") == ("cpp", "int main() {}")
+    assert extract_program("```\nint main() {}\n```", "cpp") == ("cpp", "int main() {}")
+    assert extract_program("int main() {}", "cpp") == ("cpp", "int main() {}")
 
 
 @given(st.text("`~ \n\tpyc+x=1(", max_size=60))
 def test_any_text_is_read_without_an_error(text: str) -> None:
-    extract(text, "python")
+    extract_program(text, "python")
     functional_program(text, PROMPT, "add")
 
 
 def test_a_million_fences_are_read_in_a_moment() -> None:
     for text in ("```\n" * 10**5, "`" * 10**6, "``` ```\n" * 10**5, "```python\n" * 10**5, "~~~ \t" * 10**5):
-        extract(text, "cpp")
+        extract_program(text, "cpp")
 
 
 @pytest.mark.parametrize(
@@ -72,14 +73,14 @@ def test_a_million_fences_are_read_in_a_moment() -> None:
         "```python\nif True:\n    return a + b\n```",
     ],
 )
-def test_a_body_goes_on_where_the_prompt_ends(text: str) -> None:
+def test_a_body_continues_the_prompt(text: str) -> None:
     program = functional_program(text, PROMPT, "add")
     namespace: dict = {}
     exec(program, namespace)
     assert namespace["add"](2, 3) == 5
 
 
-def test_a_whole_function_stands_for_itself() -> None:
+def test_a_complete_function_is_the_program() -> None:
     whole = "def add(a, b):\n    return a + b"
     assert functional_program(f"```python\n{whole}\n```", PROMPT, "add") == whole
     assert functional_program(whole, "Write add.", "") == whole
@@ -111,7 +112,7 @@ def test_a_row_that_could_never_be_graded_is_refused(row: dict) -> None:
         check(row)
 
 
-def test_rows_of_the_public_layouts_are_taken() -> None:
+def test_rows_of_the_public_formats_are_accepted() -> None:
     for row in (
         HUMANEVAL,
         LEETCODE,

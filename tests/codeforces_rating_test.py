@@ -12,10 +12,10 @@ from r1jax.benchmarks.codeforces_rating import expected_rating, figures, percent
 def test_one_of_two_equal_problems_is_their_own_rating():
     assert expected_rating(np.array([1500.0, 1500.0]), np.array([1.0, 0.0])) == pytest.approx(1500, abs=1e-6)
     # Three of four: the odds are 3, so 400 log10(3) above.
-    found = expected_rating(np.full(4, 1200.0), np.array([1.0, 1.0, 1.0, 0.0]))
-    assert found == pytest.approx(1200 + 400 * math.log10(3), abs=1e-6)
+    rating = expected_rating(np.full(4, 1200.0), np.array([1.0, 1.0, 1.0, 0.0]))
+    assert rating == pytest.approx(1200 + 400 * math.log10(3), abs=1e-6)
     # Shares of samples count like problems.
-    assert expected_rating(np.array([1200.0]), np.array([0.75])) == pytest.approx(found, abs=1e-6)
+    assert expected_rating(np.array([1200.0]), np.array([0.75])) == pytest.approx(rating, abs=1e-6)
 
 
 def test_two_problems_by_hand():
@@ -30,8 +30,8 @@ def test_a_players_rating_comes_back_within_its_error(true):
     for _ in range(100):
         problems = rng.uniform(800, 2800, size=150)
         solved = (rng.random(150) < 1 / (1 + 10 ** ((problems - true) / 400))).astype(float)
-        found = expected_rating(problems, solved)
-        within += abs(found - true) <= 1.96 * rating_error(problems, found)
+        rating = expected_rating(problems, solved)
+        within += abs(rating - true) <= 1.96 * rating_error(problems, rating)
     assert 88 <= within <= 100
 
 
@@ -62,8 +62,8 @@ def test_percentiles_are_those_that_the_paper_prints_and_unknown_beyond():
 def test_figures_are_of_the_rated_problems():
     rows = {"a": {"rating": 1500}, "b": {"rating": 1500}, "c": {}}
     outcomes = [Outcome("a", 0, 1.0, "right"), Outcome("b", 0, 0.0, "wrong"), Outcome("c", 0, 1.0, "right")]
-    found = figures(rows, outcomes)
-    assert found["rating"].value == pytest.approx(1500) and found["rating"].unit == ""
-    assert found["rating"].stderr == pytest.approx(1 / math.sqrt((math.log(10) / 400) ** 2 * 0.5))
-    assert 0.587 < found["percentile"].value < 0.934
+    values = figures(rows, outcomes)
+    assert values["rating"].value == pytest.approx(1500) and values["rating"].unit == ""
+    assert values["rating"].stderr == pytest.approx(1 / math.sqrt((math.log(10) / 400) ** 2 * 0.5))
+    assert 0.587 < values["percentile"].value < 0.934
     assert figures({"c": {}}, outcomes[2:]) == {}

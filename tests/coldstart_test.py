@@ -10,7 +10,7 @@ from chat_server import ChatServer, content, serve
 from readable_test import PROSE
 from tiny_run import merged, rows
 
-from r1jax import config
+from r1jax import config, config_files
 from r1jax.config import ConfigError
 from r1jax.data.tasks import is_held_out
 from r1jax.io import jsonl
@@ -20,7 +20,7 @@ from r1jax.text.chat import find_response, join_response
 from r1jax.text.cold_start_prompts import EXAMPLES, few_shot, fill
 
 ROOT = pathlib.Path(__file__).parent.parent
-MODEL = ROOT / "experiments" / "models" / "base-83324bcaf08f"
+MODEL = ROOT / "r1jax" / "shipped_models" / "base-83324bcaf08f"
 SHARED = ROOT.parent / "shared" / "data"
 QUESTIONS = [
     *({"id": f"en-{a}", "prompt": f"What is {a} plus {a + 1}?", "answer": str(2 * a + 1)} for a in range(4)),
@@ -43,15 +43,18 @@ def data(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("data")
     jsonl.write(folder / "questions.jsonl", QUESTIONS)
     jsonl.write(folder / "zero" / "rollouts" / "step_000002.jsonl", [rollout(0, "3", "wrong, it is 3", right=False)])
-    jsonl.write(folder / "zero" / "rollouts" / "step_000010.jsonl", [
-        rollout(1, "3", "so 1+2=3. so 1+2=3. that is 3"),
-        rollout(2, "5", "先算 2+3, so it is 5", sample=1),
-        rollout(3, "7", "3+4 is 8, no", right=False),
-        rollout(3, "7", "let me see, 3+4=7", sample=1),
-        rollout(3, "7", "let me see,  3+4=7", sample=2),
-        rollout(3, "7", "let me see, 3+4=", sample=3, finish="length"),
-        rollout(4, "9", "先算，4+5=9，所以是9"),
-    ])  # fmt: skip
+    jsonl.write(
+        folder / "zero" / "rollouts" / "step_000010.jsonl",
+        [
+            rollout(1, "3", "so 1+2=3. so 1+2=3. that is 3"),
+            rollout(2, "5", "先算 2+3, so it is 5", sample=1),
+            rollout(3, "7", "3+4 is 8, no", right=False),
+            rollout(3, "7", "let me see, 3+4=7", sample=1),
+            rollout(3, "7", "let me see,  3+4=7", sample=2),
+            rollout(3, "7", "let me see, 3+4=", sample=3, finish="length"),
+            rollout(4, "9", "先算，4+5=9，所以是9"),
+        ],
+    )
     return folder
 
 
@@ -59,10 +62,22 @@ def rollout(question: int, final: str, thought: str, sample=0, right=True, finis
     """A line as `stages.rl` keeps it."""
     asked = QUESTIONS[question]
     return {
-        "id": f"{asked['id']}-7", "question": asked["prompt"], "answer": asked["answer"], "source": "maths:x",
-        "sample": sample, "text": "", "thought": thought, "final": final, "correct": float(right), "verdict": "",
-        "reward": 1.0, "parts": {}, "finish": finish, "num_tokens": 9, "well_formed": finish == "stop",
-    }  # fmt: skip
+        "id": f"{asked['id']}-7",
+        "question": asked["prompt"],
+        "answer": asked["answer"],
+        "source": "maths:x",
+        "sample": sample,
+        "text": "",
+        "thought": thought,
+        "final": final,
+        "correct": float(right),
+        "verdict": "",
+        "reward": 1.0,
+        "parts": {},
+        "finish": finish,
+        "num_tokens": 9,
+        "well_formed": finish == "stop",
+    }
 
 
 def settings(folder: pathlib.Path, **changes) -> ColdStartConfig:
@@ -87,8 +102,14 @@ def prompted(tmp_path_factory, data, mesh1) -> pathlib.Path:
 
 def base_settings(data: pathlib.Path, **changes) -> ColdStartConfig:
     examples = str(ROOT / "configs" / "coldstart_mini.jsonl")
-    return settings(data, model=str(MODEL), chat=False, few_shot={"samples": 2, "examples": examples},
-                    direct={"samples": 3, "instruction": "User: {prompt} Assistant: <think>"}, **changes)  # fmt: skip
+    return settings(
+        data,
+        model=str(MODEL),
+        chat=False,
+        few_shot={"samples": 2, "examples": examples},
+        direct={"samples": 3, "instruction": "User: {prompt} Assistant: <think>"},
+        **changes,
+    )
 
 
 def test_a_base_model_is_asked_by_plain_examples_and_by_an_instruction(prompted):
@@ -126,8 +147,11 @@ def test_what_was_drawn_is_not_drawn_again_and_gives_the_same_bytes(prompted, da
 def test_samples_drawn_otherwise_are_refused(prompted, data, mesh1, tmp_path):
     other = shutil.copytree(prompted, tmp_path / "other")
     with pytest.raises(ConfigError, match=r"asked: .*\n  seed: 0 -> 1"):
-        cold_start.run(base_settings(data, few_shot__shots=1, direct__instruction="{prompt}", seed=1,
-                                    few_shot__examples=""), other, mesh1)  # fmt: skip
+        cold_start.run(
+            base_settings(data, few_shot__shots=1, direct__instruction="{prompt}", seed=1, few_shot__examples=""),
+            other,
+            mesh1,
+        )
 
 
 def test_r1_zero_can_be_sampled_from_its_checkpoint(data, mesh1, tmp_path):
@@ -169,10 +193,22 @@ def teacher():
 
 
 def served(data: pathlib.Path, server: ChatServer, **changes) -> ColdStartConfig:
-    endpoint = {"base_url": server.url, "model": "m", "api_key_env": "", "retries": 0, "in_flight": 2,
-                "price_per_million_input": 1.0}  # fmt: skip
-    return settings(data, endpoint=endpoint, few_shot={"samples": 2}, direct={"samples": 1},
-                    zero={"record": str(data / "zero"), "from_step": 5, "rewrite": "teacher"}, **changes)  # fmt: skip
+    endpoint = {
+        "base_url": server.url,
+        "model": "m",
+        "api_key_env": "",
+        "retries": 0,
+        "in_flight": 2,
+        "price_per_million_input": 1.0,
+    }
+    return settings(
+        data,
+        endpoint=endpoint,
+        few_shot={"samples": 2},
+        direct={"samples": 1},
+        zero={"record": str(data / "zero"), "from_step": 5, "rewrite": "teacher"},
+        **changes,
+    )
 
 
 def test_a_teacher_behind_a_server_is_asked_in_every_way(data, teacher, mesh1, tmp_path):
@@ -181,8 +217,11 @@ def test_a_teacher_behind_a_server_is_asked_in_every_way(data, teacher, mesh1, t
     found = table(tmp_path)["found"]
     # Of each question's two examples-led samples, alike here, one is kept; one question is answered wrong, and the
     # Chinese one not in the form.
-    assert found["few_shot"] == {"found": 10, "kept": 3, "dropped": {
-        "says what another one says": 3, "wrong": 2, "not in the form": 2}}  # fmt: skip
+    assert found["few_shot"] == {
+        "found": 10,
+        "kept": 3,
+        "dropped": {"says what another one says": 3, "wrong": 2, "not in the form": 2},
+    }
     assert found["direct"] == {"found": 5, "kept": 1, "dropped": {"says what another one says": 3, "wrong": 1}}
     assert found["zero"]["kept"] == 3 and found["zero"]["found"] == 7
     by_way = {way: [row for row in samples if row["provenance"]["way"] == way] for way in found}
@@ -190,9 +229,12 @@ def test_a_teacher_behind_a_server_is_asked_in_every_way(data, teacher, mesh1, t
     assert list(sample) == ["id", "prompt", "response", "answer", "source", "language", "provenance"]
     assert sample["source"] == "maths:questions.jsonl" and sample["language"] == "en"
     assert sample["provenance"] == {
-        "way": "few_shot", "teacher": {"endpoint": teacher.url, "name": "m"}, "seed": 0, "sample": 0,
+        "way": "few_shot",
+        "teacher": {"endpoint": teacher.url, "name": "m"},
+        "seed": 0,
+        "sample": 0,
         "question": sample["id"].split(":")[1],
-    }  # fmt: skip
+    }
     assert re.fullmatch(r"\|\| Let me see: .* \|\| So it is \d\.", sample["response"])
     assert [row["language"] for row in by_way["direct"]] == ["zh"] and "再检查" in by_way["direct"][0]["response"]
     assert {row["provenance"]["step"] for row in by_way["zero"]} == {10}
@@ -231,14 +273,17 @@ def test_more_questions_add_to_what_is_there(data, teacher, mesh1, tmp_path):
 # What a reply means
 
 
-@pytest.mark.parametrize("text, continued, thought, final, well_formed", [
-    ("<think>a</think> <answer>1</answer>\n\nQ: 2?\nA: <think>b</think> <answer>2</answer>", True, "a", "1", True),
-    ("<think>my own</think><think>a</think> <answer>1</answer>", False, "a", "1", True),
-    ("<think>my own</think>So it is 1.", False, "my own", "So it is 1.", False),
-    ("<think>a</think> 1\n\nQ: 2?\nA: <answer>2</answer>", True, "a", "2", False),
-    ("It is 1.", False, "", "It is 1.", False),
-    ("", True, "", "", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, continued, thought, final, well_formed",
+    [
+        ("<think>a</think> <answer>1</answer>\n\nQ: 2?\nA: <think>b</think> <answer>2</answer>", True, "a", "1", True),
+        ("<think>my own</think><think>a</think> <answer>1</answer>", False, "a", "1", True),
+        ("<think>my own</think>So it is 1.", False, "my own", "So it is 1.", False),
+        ("<think>a</think> 1\n\nQ: 2?\nA: <answer>2</answer>", True, "a", "2", False),
+        ("It is 1.", False, "", "It is 1.", False),
+        ("", True, "", "", False),
+    ],
+)
 def test_what_a_reply_to_a_request_for_the_tags_means(text, continued, thought, final, well_formed):
     response = find_response(text, continued)
     assert (response.thought, response.final, response.well_formed) == (thought, final, well_formed)
@@ -273,8 +318,11 @@ def test_r1_zeros_outputs_are_chosen_and_rewritten_by_rule(data, mesh1, tmp_path
         ("zero:step_000010:zh-4-7:0", "|| 先算，4+5=9，所以是9。 || 答案是\\boxed{9}。"),
     ]
     assert table(tmp_path)["found"]["zero"]["dropped"] == {
-        "wrong": 2, "not in the question's language": 1, "says what another one says": 1, "cut off": 1
-    }  # fmt: skip
+        "wrong": 2,
+        "not in the question's language": 1,
+        "says what another one says": 1,
+        "cut off": 1,
+    }
     assert all(row["provenance"]["rewritten_by"] == "rule" for row in rows(tmp_path / "samples.jsonl"))
 
 
@@ -292,37 +340,59 @@ def test_evaluations_are_a_record_where_no_rollouts_were_kept_and_steps_can_be_p
 
 
 def test_fields_of_a_file_are_found_by_plain_rules(mesh1, tmp_path):
-    jsonl.write(tmp_path / "mixed.jsonl", [
-        {"id": 7, "prompt": "What is 2 plus 3?", "thinking": PROSE, "response": "It makes \\boxed{5}.", "answer": 5},
-        {"prompt": "What is 2 plus 4?", "thinking": PROSE, "response": "It makes \\boxed{5}.", "answer": "6"},
-        {"prompt": "Is it so, do you think?", "thinking": PROSE, "answer": "yes"},
-        {"question": "What is 2 plus 5?", "solution": PROSE + "So \\boxed{7}.", "answer": "7"},
-        {"prompt": "What is 2 plus 6?", "solution": PROSE + "So \\boxed{7}.", "answer": "8"},
-        {"prompt": "Which drug?", "reasoning": PROSE, "response": "The second one is right.", "answer": "Cefaclor."},
-        {"prompt": "Pick one.", "thought": PROSE, "final": "The answer is B.", "answer": "B", "grader": "choice"},
-        {"prompt": "And now?", "answer": "5"},
-    ])  # fmt: skip
+    jsonl.write(
+        tmp_path / "mixed.jsonl",
+        [
+            {
+                "id": 7,
+                "prompt": "What is 2 plus 3?",
+                "thinking": PROSE,
+                "response": "It makes \\boxed{5}.",
+                "answer": 5,
+            },
+            {"prompt": "What is 2 plus 4?", "thinking": PROSE, "response": "It makes \\boxed{5}.", "answer": "6"},
+            {"prompt": "Is it so, do you think?", "thinking": PROSE, "answer": "yes"},
+            {"question": "What is 2 plus 5?", "solution": PROSE + "So \\boxed{7}.", "answer": "7"},
+            {"prompt": "What is 2 plus 6?", "solution": PROSE + "So \\boxed{7}.", "answer": "8"},
+            {
+                "prompt": "Which drug?",
+                "reasoning": PROSE,
+                "response": "The second one is right.",
+                "answer": "Cefaclor.",
+            },
+            {"prompt": "Pick one.", "thought": PROSE, "final": "The answer is B.", "answer": "B", "grader": "choice"},
+            {"prompt": "And now?", "answer": "5"},
+        ],
+    )
     cfg = config.parse(ColdStartConfig, merged(TINY, data=str(tmp_path), files=("mixed.jsonl",), questions=None))
     cold_start.run(cfg, tmp_path / "work", mesh1)
     samples = {row["provenance"]["line"]: row for row in rows(tmp_path / "work" / "samples.jsonl")}
     summaries = {line: row["response"].split("|| ")[-1] for line, row in samples.items()}
     assert summaries == {
-        1: "It makes \\boxed{5}.", 3: "The answer is \\boxed{yes}.", 4: "The answer is \\boxed{7}.",
-        6: "The second one is right.", 7: "The answer is B.",
-    }  # fmt: skip
+        1: "It makes \\boxed{5}.",
+        3: "The answer is \\boxed{yes}.",
+        4: "The answer is \\boxed{7}.",
+        6: "The second one is right.",
+        7: "The answer is B.",
+    }
     assert {line: (row["answer"], row["source"].split(":")[0]) for line, row in samples.items()} == {
-        1: ("5", "maths"), 3: ("", "open"), 4: ("7", "maths"), 6: ("Cefaclor.", "open"), 7: ("B", "choice")
-    }  # fmt: skip
+        1: ("5", "maths"),
+        3: ("", "open"),
+        4: ("7", "maths"),
+        6: ("Cefaclor.", "open"),
+        7: ("B", "choice"),
+    }
     assert samples[1]["provenance"] == {"way": "file", "file": "mixed.jsonl", "line": 1, "row": "7"}
     assert table(tmp_path / "work")["found"] == {
         "mixed.jsonl": {"found": 8, "kept": 5, "dropped": {"wrong": 2, "without a thought or an answer": 1}}
-    }  # fmt: skip
+    }
 
 
 def test_what_asks_a_held_out_question_is_left_out(data, mesh1, tmp_path):
-    jsonl.write(tmp_path / "many.jsonl", [
-        {"prompt": f"What is {i} plus 3?", "thinking": PROSE, "response": f"\\boxed{{{i + 3}}}."} for i in range(60)
-    ])  # fmt: skip
+    jsonl.write(
+        tmp_path / "many.jsonl",
+        [{"prompt": f"What is {i} plus 3?", "thinking": PROSE, "response": f"\\boxed{{{i + 3}}}."} for i in range(60)],
+    )
     changes = {"data": str(tmp_path), "files": ("many.jsonl",), "held_out_share": 0.3, "questions": None}
     cold_start.run(config.parse(ColdStartConfig, merged(TINY, **changes)), tmp_path / "work", mesh1)
     kept = {row["prompt"] for row in rows(tmp_path / "work" / "samples.jsonl")}
@@ -346,22 +416,25 @@ def test_real_chains_of_thought_come_to_the_form(mesh1, tmp_path):
 # What cannot be collected
 
 
-@pytest.mark.parametrize("changes, said", [
-    ({}, "nothing to collect"),
-    ({"direct": {}}, "which one model to ask"),
-    ({"zero": {}}, "config.zero.record, a folder"),
-    ({"zero": {"record": "a", "model": "b"}}, "config.zero.record, a folder"),
-    ({"zero": {"record": "a", "rewrite": "teacher"}}, "which one model to ask"),
-    ({"zero": {"record": "NOWHERE"}}, "no file"),
-    ({"zero": {"record": "."}}, "holds no rollouts/step_"),
-    ({"direct": {}, "model": "m", "questions": None}, "config.questions is missing"),
-    ({"direct": {"instruction": "Solve it."}}, "no {prompt}"),
-    ({"files": ("nowhere.jsonl",)}, "no file"),
-    ({"files": ("questions.jsonl",), "data": "DATA"}, "no row has a prompt, a thought"),
-    ({"files": ("x",), "held_out_share": 0.2}, "should be the same"),
-    ({"files": ("x",), "marker": " | "}, "no white space"),
-    ({"files": ("x",), "readable": {"min_chars": 9, "max_chars": 8}}, "no thought is left"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({}, "nothing to collect"),
+        ({"direct": {}}, "which one model to ask"),
+        ({"zero": {}}, "config.zero.record, a folder"),
+        ({"zero": {"record": "a", "model": "b"}}, "config.zero.record, a folder"),
+        ({"zero": {"record": "a", "rewrite": "teacher"}}, "which one model to ask"),
+        ({"zero": {"record": "NOWHERE"}}, "no file"),
+        ({"zero": {"record": "."}}, "holds no rollouts/step_"),
+        ({"direct": {}, "model": "m", "questions": None}, "config.questions is missing"),
+        ({"direct": {"instruction": "Solve it."}}, "no {prompt}"),
+        ({"files": ("nowhere.jsonl",)}, "no file"),
+        ({"files": ("questions.jsonl",), "data": "DATA"}, "no row has a prompt, a thought"),
+        ({"files": ("x",), "held_out_share": 0.2}, "should be the same"),
+        ({"files": ("x",), "marker": " | "}, "no white space"),
+        ({"files": ("x",), "readable": {"min_chars": 9, "max_chars": 8}}, "no thought is left"),
+    ],
+)
 def test_what_cannot_be_collected_is_told_before_anything_is_drawn(data, mesh1, tmp_path, changes, said):
     changes = {key: str(data) if value == "DATA" else value for key, value in changes.items()}
     with pytest.raises((ConfigError, FileNotFoundError, ValueError), match=re.escape(said)):
@@ -371,5 +444,5 @@ def test_what_cannot_be_collected_is_told_before_anything_is_drawn(data, mesh1, 
 
 @pytest.mark.parametrize("size", ["mini", "longcot", "endpoint", "rewrite"])
 def test_the_page_holds_configs_that_parse(size):
-    cfg = config.parse(ColdStartConfig, config.load(f"{ROOT / 'configs' / 'coldstart.py'}:{size}"))
+    cfg = config.parse(ColdStartConfig, config_files.load(f"{ROOT / 'configs' / 'coldstart.py'}:{size}"))
     assert cfg.marker == ("==" if size == "mini" else "|special_token|")

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import pytest
 from ml_collections import ConfigDict
 
-from r1jax import config
+from r1jax import config, config_files
 from r1jax.config import ConfigError
 from r1jax.data.tasks import DataConfig
 from r1jax.overrides import override, overrides_from
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = """
 from ml_collections import ConfigDict
 
@@ -86,7 +87,7 @@ def page(tmp_path):
 
 
 def overridden(page: str, *overrides: str) -> dict[str, Any]:
-    return override(Page, config.load(page), overrides)
+    return override(Page, config_files.load(page), overrides)
 
 
 def error(call, *arguments) -> str:
@@ -96,25 +97,49 @@ def error(call, *arguments) -> str:
 
 
 def test_the_argument_after_the_colon_reaches_get_config(page):
-    assert config.load(page).size == "default"
-    assert config.load(f"{page}:mini").size == "mini"
+    assert config_files.load(page).size == "default"
+    assert config_files.load(f"{page}:mini").size == "mini"
 
 
 def test_a_missing_config_file_names_the_nearest(page, tmp_path):
-    assert "zero.py" in error(config.load, str(tmp_path / "zerro.py:mini"))
-    assert "no folder" in error(config.load, str(tmp_path / "nowhere" / "zero.py"))
+    assert "zero.py" in error(config_files.load, str(tmp_path / "zerro.py:mini"))
+    assert "no folder" in error(config_files.load, str(tmp_path / "nowhere" / "zero.py"))
+
+
+def test_a_config_that_ships_is_named_without_its_path_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert config_files.load("zero:mini") == config_files.load(str(ROOT / "configs" / "zero.py:mini"))
+    assert config_files.load("zero") == config_files.load("zero:mini")
+    assert "nearest of the configs that ship with r1jax: zero" in error(config_files.load, "zeroo:mini")
+    assert "there are: mini" in error(config_files.load, "zero:miny")
+
+
+def test_the_path_by_which_shipped_configs_name_one_another_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = config_files.load("configs/base.py:world")
+    assert shipped == config_files.load("base:world")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "base.py").write_text(PAGE)
+    assert config_files.load("configs/base.py:mini").size == "mini", "a file that is there comes first"
+    assert config_files.load("base:world") == shipped
+    assert "no file configs/nowhere.py" in error(config_files.load, "configs/nowhere.py:mini")
+
+
+def test_models_on_a_server_are_told_from_config_files():
+    assert all(map(config_files.is_spec, ("base:mini", "configs/base.py", "mine.py:small")))
+    assert not any(map(config_files.is_spec, ("", "base", "llama3:8b", "models/base", "http://localhost:8000")))
 
 
 def test_an_argument_that_get_config_refuses_is_told_with_the_file(page):
-    message = error(config.load, f"{page}:huge")
+    message = error(config_files.load, f"{page}:huge")
     assert message.startswith(f"{page}:huge: ") and "no size 'huge'" in message
 
 
 def test_a_file_without_get_config_is_refused(tmp_path):
     (tmp_path / "empty.py").write_text("")
-    assert "get_config" in error(config.load, str(tmp_path / "empty.py"))
+    assert "get_config" in error(config_files.load, str(tmp_path / "empty.py"))
     (tmp_path / "notes.txt").write_text("")
-    assert "not a Python file" in error(config.load, str(tmp_path / "notes.txt"))
+    assert "not a Python file" in error(config_files.load, str(tmp_path / "notes.txt"))
 
 
 @pytest.mark.parametrize(
@@ -262,14 +287,6 @@ def test_a_config_survives_json():
     assert config.to_dict(config.parse(Run, tree)) == tree
 
 
-def test_the_fingerprint_depends_on_values_and_not_on_key_order():
-    assert config.fingerprint({"a": 1, "b": (2,)}) == config.fingerprint({"b": [2], "a": 1})
-    assert config.fingerprint(Run(1)) != config.fingerprint(Run(2))
-    assert len(config.fingerprint(Run(1))) == 12
-    # Pinned: a saved base model is found by it, from run to run and version to version.
-    assert config.fingerprint({"a": 1}) == "015abd7f5cc5"
-
-
 def test_changed_values_are_named_by_each_key():
     old = Run(1, tasks=(Task("gcd"), Task("chain_sum")), shares={"plain": 0.5})
     new = Run(1, GRPO(beta=0.1), tasks=(Task("gcd"), Task("chain_sum", 2.0)))
@@ -286,9 +303,12 @@ def test_a_section_within_a_tuple_is_set_by_its_number():
     set_ = override(Run, tree, ["tasks.1.weight=0.5", "tasks.0.name=c"])
     tasks = [{"name": "c", "weight": 2.0, "options": {}}, {"weight": 0.5, "options": {}, "name": "b"}]
     assert set_["tasks"] == tasks and tree["tasks"][0]["name"] == "a"
-    for key, message in (("tasks.2.weight", "no section '2'; it has 0 to 1"), ("tasks.x.weight", "no section 'x'"),
-                         ("tasks.0.wight", "nearest in config.tasks.0: weight"),
-                         ("tasks.0", "config.tasks.0 is a section")):  # fmt: skip
+    for key, message in (
+        ("tasks.2.weight", "no section '2'; it has 0 to 1"),
+        ("tasks.x.weight", "no section 'x'"),
+        ("tasks.0.wight", "nearest in config.tasks.0: weight"),
+        ("tasks.0", "config.tasks.0 is a section"),
+    ):
         with pytest.raises(config.ConfigError, match=message):
             override(Run, tree, [f"{key}=1"])
     with pytest.raises(config.ConfigError, match="it has none"):
@@ -303,8 +323,14 @@ def test_an_override_may_add_to_a_mapping_whose_keys_are_not_ours():
 
 def test_overrides_come_before_any_judgement():
     """What a page says is not looked at where the command line says otherwise, nor missed where it says it alone."""
-    run = config.parse(Run, override(Run, {"seed": "x", "limit": 1.5, "tasks": [{"name": "a", "weight": -1}]},
-                                     ["seed=3", "limit=2", "tasks.0.weight=1"]))  # fmt: skip
+    run = config.parse(
+        Run,
+        override(
+            Run,
+            {"seed": "x", "limit": 1.5, "tasks": [{"name": "a", "weight": -1}]},
+            ["seed=3", "limit=2", "tasks.0.weight=1"],
+        ),
+    )
     assert run == Run(3, tasks=(Task("a"),), limit=2)
     assert config.parse(Run, override(Run, {}, ["seed=3"])) == Run(3)
     assert "config.seed is missing" in error(config.parse, Run, override(Run, {}, ["limit=1"]))
@@ -320,10 +346,14 @@ def test_overrides_come_before_any_judgement():
 def test_defaults_are_filled_in_at_any_depth_and_nothing_is_judged():
     tree = config.with_defaults(Run, {"seed": "?", "grpo": {"beta": None}, "tasks": ({"name": 1},), "unknown": 1})
     assert tree == {
-        "seed": "?", "unknown": 1, "limit": None, "resume": True, "shares": {},
+        "seed": "?",
+        "unknown": 1,
+        "limit": None,
+        "resume": True,
+        "shares": {},
         "grpo": {"beta": None, "group_size": 8, "aggregation": "sequence"},
         "tasks": [{"name": 1, "weight": 1.0, "options": {}}],
-    }  # fmt: skip
+    }
     assert config.with_defaults(GRPO | None, None) is None
     whole = config.to_dict(Run(3, tasks=(Task("a"),)))
     assert config.with_defaults(Run, whole) == whole

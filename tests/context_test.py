@@ -23,17 +23,30 @@ from r1jax.stages.rejection import rejection_sampling
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
 
 
-@pytest.mark.parametrize(("config", "length"), [
-    ({}, None),
-    ({"max_position_embeddings": None}, None),
-    ({"max_position_embeddings": 8192}, 8192),
-    ({"max_position_embeddings": 32_768, "rope_scaling": YARN}, 131_072),  # as Qwen2.5's are stretched
-    ({"max_position_embeddings": 163_840, "rope_scaling": YARN}, 163_840),
-    ({"max_position_embeddings": 4096, "rope_scaling": {"rope_type": "linear", "factor": 2.0}}, 8192),
-    ({"max_position_embeddings": 131_072, "rope_scaling": {
-        "rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192, "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0}}, 131_072),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("config", "length"),
+    [
+        ({}, None),
+        ({"max_position_embeddings": None}, None),
+        ({"max_position_embeddings": 8192}, 8192),
+        ({"max_position_embeddings": 32_768, "rope_scaling": YARN}, 131_072),  # as Qwen2.5's are stretched
+        ({"max_position_embeddings": 163_840, "rope_scaling": YARN}, 163_840),
+        ({"max_position_embeddings": 4096, "rope_scaling": {"rope_type": "linear", "factor": 2.0}}, 8192),
+        (
+            {
+                "max_position_embeddings": 131_072,
+                "rope_scaling": {
+                    "rope_type": "llama3",
+                    "factor": 8.0,
+                    "original_max_position_embeddings": 8192,
+                    "low_freq_factor": 1.0,
+                    "high_freq_factor": 4.0,
+                },
+            },
+            131_072,
+        ),
+    ],
+)
 def test_the_length_that_a_model_was_made_for_is_read_from_its_config(config, length):
     assert context_length(config) == length
 
@@ -46,9 +59,18 @@ def test_a_row_longer_than_the_model_is_refused_with_both_numbers_and_the_key():
         check_length(config, "base", 8193, "seq_len")
 
 
-@pytest.mark.parametrize(("new", "allowed", "limit"), [
-    (1000, 0, 24), (1000, 20, 20), (1000, 24, 24), (1000, 25, None), (1023, 0, 1), (1024, 0, None), (4096, 0, None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("new", "allowed", "limit"),
+    [
+        (1000, 0, 24),
+        (1000, 20, 20),
+        (1000, 24, 24),
+        (1000, 25, None),
+        (1023, 0, 1),
+        (1024, 0, None),
+        (4096, 0, None),
+    ],
+)
 def test_a_prompt_and_its_response_have_to_fit(new, allowed, limit):
     config = {"max_position_embeddings": 1024}
     assert prompt_limit(None, "base", new, allowed, "data.max_prompt_tokens") == (allowed or None)
@@ -77,17 +99,30 @@ def test_every_stage_refuses_more_than_its_model_was_made_for_before_it_reads_we
     zero = merged(ZERO, base="b", sampling__max_new_tokens=64)
     sft = merged(SFT, base="b", seq_len=65, data=data)
     taught = {"stage": "teach", "base": "b", "data": data, "seq_len": 65, "batch_size": 1}
-    pairs = {"stage": "preference", "kind": "pairwise", "base": "b", "data": data,
-             "reading": {"sees": "summary", "max_tokens": 65}}  # fmt: skip
+    pairs = {
+        "stage": "preference",
+        "kind": "pairwise",
+        "base": "b",
+        "data": data,
+        "reading": {"sees": "summary", "max_tokens": 65},
+    }
     asked = {"stage": "evaluate", "model": str(short), "tasks": ({"name": "chain_sum"},)}
-    drawn = {"stage": "rejection", "model": str(short), "data": {"tasks": ({"name": "chain_sum"},)}, "num_prompts": 1,
-             "sampling": {"max_new_tokens": 60}}  # fmt: skip
+    drawn = {
+        "stage": "rejection",
+        "model": str(short),
+        "data": {"tasks": ({"name": "chain_sum"},)},
+        "num_prompts": 1,
+        "sampling": {"max_new_tokens": 60},
+    }
     for run, cfg, words in (
         (rl.run, parse(rl.RLConfig, zero), "max_new_tokens=64 and a prompt together are more than the 64 tokens"),
         (supervised.run, parse(supervised.SupervisedConfig, sft), "seq_len=65 is more than the 64 tokens"),
         (teacher_scoring.run, parse(teacher_scoring.TeachConfig, taught), "seq_len=65 is more than the 64 tokens"),
-        (reward_model_training.run, parse(reward_model_training.PreferenceConfig, pairs),
-         r"reading\.max_tokens=65 is more than the 64"),
+        (
+            reward_model_training.run,
+            parse(reward_model_training.PreferenceConfig, pairs),
+            r"reading\.max_tokens=65 is more than the 64",
+        ),
     ):
         with pytest.raises(ConfigError, match=words):
             run(cfg, tmp_path / "run", mesh1, short)
@@ -106,8 +141,11 @@ def test_a_benchmarks_long_prompts_are_an_error_or_are_left_out_as_the_config_sa
     tree = {"stage": "evaluate", "model": "m", "benchmarks": (benchmark,), "chat": False, "template": "plain"}
     cfg = parse(evaluate.EvaluateConfig, tree)
     lengths = sorted(len(p.ids) for p in from_benchmark(cfg, cfg.benchmarks[0], tokenizer).prompts)
-    with pytest.raises(ConfigError, match=rf"gsm8k: 2 of 6 prompts have more than {lengths[3]} tokens, up to "
-                       rf"{lengths[-1]}.*max_new_tokens=32768.*config\.max_prompt_tokens={lengths[3]}"):  # fmt: skip
+    with pytest.raises(
+        ConfigError,
+        match=rf"gsm8k: 2 of 6 prompts have more than {lengths[3]} tokens, up to "
+        rf"{lengths[-1]}.*max_new_tokens=32768.*config\.max_prompt_tokens={lengths[3]}",
+    ):
         from_benchmark(cfg, cfg.benchmarks[0], tokenizer, lengths[3])
     cfg = dataclasses.replace(cfg, max_prompt_tokens=lengths[3])
     found = from_benchmark(cfg, cfg.benchmarks[0], tokenizer, lengths[3])
@@ -119,10 +157,15 @@ def test_a_benchmarks_long_prompts_are_an_error_or_are_left_out_as_the_config_sa
 
 
 def test_a_limit_of_tokens_for_a_server_is_refused(tmp_path, mesh1):
-    cfg = parse(evaluate.EvaluateConfig, {
-        "stage": "evaluate", "tasks": ({"name": "chain_sum"},), "max_prompt_tokens": 9,
-        "endpoint": {"base_url": "http://localhost:1", "model": "m", "api_key_env": ""},
-    })  # fmt: skip
+    cfg = parse(
+        evaluate.EvaluateConfig,
+        {
+            "stage": "evaluate",
+            "tasks": ({"name": "chain_sum"},),
+            "max_prompt_tokens": 9,
+            "endpoint": {"base_url": "http://localhost:1", "model": "m", "api_key_env": ""},
+        },
+    )
     with pytest.raises(ConfigError, match=r"config\.max_prompt_tokens=9 is counted by the model's own tokenizer"):
         evaluate.run(cfg, tmp_path, mesh1)
 

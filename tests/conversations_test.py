@@ -69,9 +69,9 @@ def model(tmp_path_factory):
     def make(template: str):
         if template not in made:
             folder = tmp_path_factory.mktemp("model")
-            made[template] = load(tiny_bpe.write_folder(
-                folder, trained, tokenizer_config={**tiny_bpe.CONFIG, "chat_template": template}
-            ))  # fmt: skip
+            made[template] = load(
+                tiny_bpe.write_folder(folder, trained, tokenizer_config={**tiny_bpe.CONFIG, "chat_template": template})
+            )
         return made[template]
 
     return make
@@ -110,68 +110,153 @@ CALLED = '<tool_call>\n{"name": "mul", "arguments": {"a": 6, "b": 7}}\n</tool_ca
 THOUGHT, TOOLS = "<think>\n6*7 is 42.\n</think>\n\nIt is 42.", [{"type": "function", "function": {"name": "mul"}}]
 
 
-@pytest.mark.parametrize(("row", "template", "settings", "runs"), [
-    (fault("01_reasoning_content"), QWEN3, {}, [THOUGHT + END]),
-    (fault("01_reasoning_content"), THINKING, {}, [THOUGHT.removeprefix("<think>\n") + END]),
-    (fault("02_tool_calls"), QWEN3, {},
-     [f"<think>\n\n</think>\n\nI shall multiply.\n{CALLED}{END}"]),
-    ({"messages": [*fault("02_tool_calls")["messages"], say("tool", "42"), say("assistant", "42!")]}, QWEN3, {},
-     [f"I shall multiply.\n{CALLED}{END}", "42!" + END]),
-    (fault("02_tool_calls"), PLAIN, {}, ['I shall multiply.<call>mul\n```json\n{"a": 6, "b": 7}\n```</call>' + END]),
-    (fault("02_weight"), PLAIN, {}, ["It is 42." + END]),
-    (fault("04_null_keys"), PLAIN, {}, ["It is 42." + END]),
-    (fault("03_open_think"), R1, {}, [THOUGHT.removeprefix("<think>\n") + END]),
-    (fault("03_open_think_messages"), R1, {}, [THOUGHT.removeprefix("<think>\n") + END]),
-    (fault("03_open_think_messages"), THINKING, {}, [THOUGHT.removeprefix("<think>\n") + END]),
-    (fault("03_open_think_messages"), QWEN3, {}, [THOUGHT + END]),
-    # Arguments as the text of their JSON, OpenAI's way, and no content beside them.
-    ({"messages": [ASK, say("assistant", None, tool_calls=[
-        {"function": {"name": "mul", "arguments": '{"a": 6, "b": 7}'}, "id": None}])]}, QWEN3, {},
-     [f"<think>\n\n</think>\n\n{CALLED}{END}"]),
-    # A call, its result and the answer; the thoughts between them stay, as all are after the last question.
-    ({"messages": [ASK, say("assistant", "", reasoning_content="Use it.", tool_calls=[CALL]), say("tool", "42"),
-                   say("assistant", "42!", reasoning_content="So it is.")], "tools": json.dumps(TOOLS)}, QWEN3, {},
-     [f"<think>\nUse it.\n</think>\n\n{CALLED}{END}",
-      "<think>\nSo it is.\n</think>\n\n42!" + END]),
-    # An earlier thought is dropped by the template: where its turn has weight 0, that is no loss.
-    ({"messages": [ASK, say("assistant", "42", reasoning_content="Hm.", weight=0), say("user", "Sure?"),
-                   say("assistant", "Yes.", reasoning_content="I am.")]}, QWEN3, {},
-     ["<think>\nI am.\n</think>\n\nYes." + END]),
-    # What follows the last turn that is taught is not needed.
-    ({"messages": [ASK, say("assistant", "42", weight=1), say("user", "Sure?"), say("assistant", "No.", weight=0)]},
-     PLAIN, {}, ["42" + END]),
-    # A template that opens the thought may close it itself.
-    ({"messages": [ASK, say("assistant", "It is 42.")]}, THINKING, {}, ["\n</think>\n\nIt is 42." + END]),
-    ({"messages": [ASK, say("assistant", "It is 42.")]}, QWEN3, {"template_arguments": {"enable_thinking": False}},
-     ["It is 42." + END]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("row", "template", "settings", "runs"),
+    [
+        (fault("01_reasoning_content"), QWEN3, {}, [THOUGHT + END]),
+        (fault("01_reasoning_content"), THINKING, {}, [THOUGHT.removeprefix("<think>\n") + END]),
+        (fault("02_tool_calls"), QWEN3, {}, [f"<think>\n\n</think>\n\nI shall multiply.\n{CALLED}{END}"]),
+        (
+            {"messages": [*fault("02_tool_calls")["messages"], say("tool", "42"), say("assistant", "42!")]},
+            QWEN3,
+            {},
+            [f"I shall multiply.\n{CALLED}{END}", "42!" + END],
+        ),
+        (
+            fault("02_tool_calls"),
+            PLAIN,
+            {},
+            ['I shall multiply.<call>mul\n```json\n{"a": 6, "b": 7}\n```</call>' + END],
+        ),
+        (fault("02_weight"), PLAIN, {}, ["It is 42." + END]),
+        (fault("04_null_keys"), PLAIN, {}, ["It is 42." + END]),
+        (fault("03_open_think"), R1, {}, [THOUGHT.removeprefix("<think>\n") + END]),
+        (fault("03_open_think_messages"), R1, {}, [THOUGHT.removeprefix("<think>\n") + END]),
+        (fault("03_open_think_messages"), THINKING, {}, [THOUGHT.removeprefix("<think>\n") + END]),
+        (fault("03_open_think_messages"), QWEN3, {}, [THOUGHT + END]),
+        # Arguments as the text of their JSON, OpenAI's way, and no content beside them.
+        (
+            {
+                "messages": [
+                    ASK,
+                    say(
+                        "assistant",
+                        None,
+                        tool_calls=[{"function": {"name": "mul", "arguments": '{"a": 6, "b": 7}'}, "id": None}],
+                    ),
+                ]
+            },
+            QWEN3,
+            {},
+            [f"<think>\n\n</think>\n\n{CALLED}{END}"],
+        ),
+        # A call, its result and the answer; the thoughts between them stay, as all are after the last question.
+        (
+            {
+                "messages": [
+                    ASK,
+                    say("assistant", "", reasoning_content="Use it.", tool_calls=[CALL]),
+                    say("tool", "42"),
+                    say("assistant", "42!", reasoning_content="So it is."),
+                ],
+                "tools": json.dumps(TOOLS),
+            },
+            QWEN3,
+            {},
+            [f"<think>\nUse it.\n</think>\n\n{CALLED}{END}", "<think>\nSo it is.\n</think>\n\n42!" + END],
+        ),
+        # An earlier thought is dropped by the template: where its turn has weight 0, that is no loss.
+        (
+            {
+                "messages": [
+                    ASK,
+                    say("assistant", "42", reasoning_content="Hm.", weight=0),
+                    say("user", "Sure?"),
+                    say("assistant", "Yes.", reasoning_content="I am."),
+                ]
+            },
+            QWEN3,
+            {},
+            ["<think>\nI am.\n</think>\n\nYes." + END],
+        ),
+        # What follows the last turn that is taught is not needed.
+        (
+            {
+                "messages": [
+                    ASK,
+                    say("assistant", "42", weight=1),
+                    say("user", "Sure?"),
+                    say("assistant", "No.", weight=0),
+                ]
+            },
+            PLAIN,
+            {},
+            ["42" + END],
+        ),
+        # A template that opens the thought may close it itself.
+        ({"messages": [ASK, say("assistant", "It is 42.")]}, THINKING, {}, ["\n</think>\n\nIt is 42." + END]),
+        (
+            {"messages": [ASK, say("assistant", "It is 42.")]},
+            QWEN3,
+            {"template_arguments": {"enable_thinking": False}},
+            ["It is 42." + END],
+        ),
+    ],
+)
 def test_trap41_a_turn_is_taught_as_the_models_own_template_renders_it(model, tmp_path, row, template, settings, runs):
     tokenizer = model(template)
     assert taught(teach(tmp_path, tokenizer, row, **settings), tokenizer) == runs
 
 
-@pytest.mark.parametrize(("row", "template", "words"), [
-    (fault("01_reasoning_content"), PLAIN, "leaves out 'reasoning_content' of message 1: write the thought into"),
-    (fault("01_reasoning_content"), R1, "leaves out 'reasoning_content' of message 1"),
-    (fault("02_tool_calls"), tiny_bpe.TEMPLATE, "leaves out 'tool_calls' of message 1: write the call into"),
-    (fault("02_tools_system"), PLAIN, "leaves out 'tools'"),
-    ({**fault("02_tools_system"), "tools": None}, PLAIN, "leaves out the system message"),
-    ({"messages": [ASK, say("assistant", "41", reasoning_content="a"), ASK,
-                   say("assistant", "42", reasoning_content="b")]}, QWEN3, "before message 3.*'weight': 0"),
-    ({"messages": [ASK, say("assistant", "42")]}, R1, "one way for the sampler"),  # in a thought that never closes
-    ({"messages": [ASK, say("assistant", "42", wieght=0)]}, PLAIN, "leaves out 'wieght'.*nearest: weight"),
-    ({"messages": [ASK, say("assistant", "42", weight=0)]}, PLAIN, "no turn is taught"),
-    ({"messages": [ASK, say("assistant", "42", weight=0.5)]}, PLAIN, "weight' is 0.5, should be 0"),
-    ({"messages": [say("user", "a", weight=1), say("assistant", "42")]}, PLAIN, "only the assistant's have it"),
-    ({"messages": [ASK, say("assistant", "42", tool_calls=[{"name": "mul"}])]}, PLAIN, "a list of {'function'"),
-    ({"messages": [ASK, say("assistant", "", tool_calls=[CALL], weight=0), say("tool", "42"), say("assistant", "42")]},
-     tiny_bpe.TEMPLATE, "leaves out 'tool_calls'"),
-    ({"messages": [say("system", "a"), ASK, say("assistant", "42")], "system": "b"}, QWEN3, "leave one of them out"),
-    ({"messages": [ASK, say("assistant", "42")], "tools": ["mul"]}, QWEN3, "should be a list of JSON schemas"),
-    ({"messages": [ASK, say("assistant", "42")], "reasoning_content": "6*7"}, QWEN3, "stands beside the messages"),
-    ({"prompt": "a", "response": "b", "reasoning_content": "6*7"}, QWEN3, "stands beside the messages"),
-    ({"prompt": "a", "response": "b", "tools": TOOLS}, PLAIN, "leaves out 'tools'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("row", "template", "words"),
+    [
+        (fault("01_reasoning_content"), PLAIN, "leaves out 'reasoning_content' of message 1: write the thought into"),
+        (fault("01_reasoning_content"), R1, "leaves out 'reasoning_content' of message 1"),
+        (fault("02_tool_calls"), tiny_bpe.TEMPLATE, "leaves out 'tool_calls' of message 1: write the call into"),
+        (fault("02_tools_system"), PLAIN, "leaves out 'tools'"),
+        ({**fault("02_tools_system"), "tools": None}, PLAIN, "leaves out the system message"),
+        (
+            {
+                "messages": [
+                    ASK,
+                    say("assistant", "41", reasoning_content="a"),
+                    ASK,
+                    say("assistant", "42", reasoning_content="b"),
+                ]
+            },
+            QWEN3,
+            "before message 3.*'weight': 0",
+        ),
+        ({"messages": [ASK, say("assistant", "42")]}, R1, "one way for the sampler"),  # in a thought that never closes
+        ({"messages": [ASK, say("assistant", "42", wieght=0)]}, PLAIN, "leaves out 'wieght'.*nearest: weight"),
+        ({"messages": [ASK, say("assistant", "42", weight=0)]}, PLAIN, "no turn is taught"),
+        ({"messages": [ASK, say("assistant", "42", weight=0.5)]}, PLAIN, "weight' is 0.5, should be 0"),
+        ({"messages": [say("user", "a", weight=1), say("assistant", "42")]}, PLAIN, "only the assistant's have it"),
+        ({"messages": [ASK, say("assistant", "42", tool_calls=[{"name": "mul"}])]}, PLAIN, "a list of {'function'"),
+        (
+            {
+                "messages": [
+                    ASK,
+                    say("assistant", "", tool_calls=[CALL], weight=0),
+                    say("tool", "42"),
+                    say("assistant", "42"),
+                ]
+            },
+            tiny_bpe.TEMPLATE,
+            "leaves out 'tool_calls'",
+        ),
+        (
+            {"messages": [say("system", "a"), ASK, say("assistant", "42")], "system": "b"},
+            QWEN3,
+            "leave one of them out",
+        ),
+        ({"messages": [ASK, say("assistant", "42")], "tools": ["mul"]}, QWEN3, "should be a list of JSON schemas"),
+        ({"messages": [ASK, say("assistant", "42")], "reasoning_content": "6*7"}, QWEN3, "stands beside the messages"),
+        ({"prompt": "a", "response": "b", "reasoning_content": "6*7"}, QWEN3, "stands beside the messages"),
+        ({"prompt": "a", "response": "b", "tools": TOOLS}, PLAIN, "leaves out 'tools'"),
+    ],
+)
 def test_trap41_what_the_template_does_not_render_is_refused_by_its_line(model, tmp_path, row, template, words):
     good = {"prompt": "a", "response": "b"}
     with pytest.raises(ValueError, match=rf"data\.jsonl:2: .*{words}"):
@@ -192,8 +277,12 @@ def test_trap41_a_rows_tools_and_system_message_are_given_to_the_template(model,
 
 def test_trap41_keys_that_change_nothing_are_counted(model, tmp_path):
     named = [say("user", "a", name="Ann", note=None), say("assistant", "b")]
-    source = teach(tmp_path, model(PLAIN), {"messages": named, "source": "x"},
-                   {"prompt": "a", "response": "b", "source": "y", "id": 1, "weight": None})  # fmt: skip
+    source = teach(
+        tmp_path,
+        model(PLAIN),
+        {"messages": named, "source": "x"},
+        {"prompt": "a", "response": "b", "source": "y", "id": 1, "weight": None},
+    )
     assert source.unread == {"messages[].name": 1, "source": 2}
     assert source.notice == "keys that nothing reads: messages[].name (1 lines), source (2 lines)"
 
@@ -207,8 +296,11 @@ def test_trap40_an_answer_in_a_thought_that_it_does_not_close_is_counted(model, 
 def test_trap34_arguments_that_the_template_does_not_read_are_refused(model, tmp_path):
     with pytest.raises(ValueError, match="reads no variable 'enable_thinkin'; nearest: enable_thinking"):
         teach(tmp_path, model(QWEN3), {"prompt": "a", "response": "b"}, template_arguments={"enable_thinkin": False})
-    for arguments, chat, words in (({"a": 1}, False, "chat=true"), ({"messages": []}, True, "not to be chosen"),
-                                   ({"a": {1}}, True, "what JSON can hold")):  # fmt: skip
+    for arguments, chat, words in (
+        ({"a": 1}, False, "chat=true"),
+        ({"messages": []}, True, "not to be chosen"),
+        ({"a": {1}}, True, "what JSON can hold"),
+    ):
         with pytest.raises(ValueError, match=words):
             InstructionConfig(chat=chat, template_arguments=arguments)
 
@@ -233,7 +325,12 @@ def test_trap41_with_the_templates_of_real_models(tmp_path):
     row = {"messages": [ASK, say("assistant", None, tool_calls=[CALL, CALL])]}
     [call] = taught(teach(tmp_path, deepseek, row), deepseek)
     assert call.count('mul\n```json\n{"a": 6, "b": 7}\n```') == 2 and call.endswith("<｜end▁of▁sentence｜>")
-    for tokenizer, name in ((llama, "02_tools_system"), (llama, "02_tool_calls"), (deepseek, "02_tool_calls"),
-                            (deepseek, "02_tools_system"), (qwen, "01_reasoning_content")):  # fmt: skip
+    for tokenizer, name in (
+        (llama, "02_tools_system"),
+        (llama, "02_tool_calls"),
+        (deepseek, "02_tool_calls"),
+        (deepseek, "02_tools_system"),
+        (qwen, "01_reasoning_content"),
+    ):
         with pytest.raises(ValueError, match=r"data.jsonl:1: the chat template leaves out '(tools|tool_calls|reas)"):
             teach(tmp_path, tokenizer, fault(name))

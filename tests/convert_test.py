@@ -1,4 +1,4 @@
-"""python -m r1jax.tools.convert: both ways, exactly, whole or not at all."""
+"""Command r1jax convert: both ways, exactly, whole or not at all."""
 
 import json
 
@@ -8,9 +8,8 @@ import pytest
 from handmade import DEEPSEEK, QWEN2, read_folder, same_tensors, tensors, write_folder
 
 from r1jax.models import hf
+from r1jax.models.io import is_model, load_model, save_model
 from r1jax.tools import convert
-from r1jax.training import checkpoint
-from r1jax.training.checkpoint import load_model, save_model
 
 
 @pytest.fixture(params=[QWEN2, DEEPSEEK], ids=["qwen2", "deepseek"])
@@ -53,8 +52,9 @@ def test_a_bfloat16_folder_trains_in_float32(theirs, tmp_path, mesh8):
 def test_a_model_of_ours_goes_out_with_how_to_end_a_text(tmp_path, tiny, tiny_params, tokenizer, mesh1):
     save_model(tmp_path / "ours", tiny_params, tiny, tokenizer)
     assert main(tmp_path / "ours", tmp_path / "out") == 0
-    config, generation = (json.loads((tmp_path / "out" / name).read_text())
-                          for name in ("config.json", "generation_config.json"))  # fmt: skip
+    config, generation = (
+        json.loads((tmp_path / "out" / name).read_text()) for name in ("config.json", "generation_config.json")
+    )
     assert config["model_type"] == "llama" and config["torch_dtype"] == "float32"
     assert (tmp_path / "out/tokenizer.json").exists() and (tmp_path / "out/tokenizer.model").exists()
     assert config["eos_token_id"] == generation["eos_token_id"] == list(tokenizer.eos_ids)
@@ -83,13 +83,17 @@ def test_what_lies_there_stays_unless_it_is_a_model_and_overwrite_is_said(theirs
     assert main(theirs, other, "--overwrite") == 2 and "is no model; choose another" in capsys.readouterr().err
     assert main(theirs, theirs, "--overwrite") == 2 and "holds what is to be converted" in capsys.readouterr().err
     assert main(theirs, tmp_path, "--overwrite") == 2 and "holds what is to be converted" in capsys.readouterr().err
-    assert (other / "love.txt").exists() and checkpoint.is_model(theirs)
+    assert (other / "love.txt").exists() and is_model(theirs)
 
 
-@pytest.mark.parametrize("to, broken", [
-    ("r1jax", "orbax.checkpoint.StandardCheckpointer"), ("hf", "r1jax.models.hf.save_folder"),
-    ("hf", "pathlib.Path.rename"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "to, broken",
+    [
+        ("r1jax", "orbax.checkpoint.StandardCheckpointer"),
+        ("hf", "r1jax.models.hf.save_folder"),
+        ("hf", "pathlib.Path.rename"),
+    ],
+)
 def test_trap35_a_conversion_that_breaks_off_leaves_what_was_there(theirs, tmp_path, monkeypatch, to, broken):
     target = tmp_path / "out"
     assert main(theirs, target, "--to", to) == 0

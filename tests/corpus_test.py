@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from r1jax import config
+from r1jax import config, config_files
 from r1jax.data.miniworld.documents import FORMS, HANDS, CorpusConfig, document, solve
 from r1jax.data.miniworld.problems import chain_problem, gcd_problem, make_problem
 from r1jax.data.tasks import is_held_out
@@ -89,7 +89,7 @@ def shares_of(cfg: CorpusConfig) -> dict[str, float]:
 @pytest.mark.parametrize("part", ["mini_textbook", "mini"])
 def test_no_hand_of_the_base_has_more_than_three_tenths_and_careful_ones_no_majority(part):
     page = pathlib.Path(__file__).parent.parent / "configs" / "base.py"
-    cfg = config.parse(CorpusConfig, config.load(f"{page}:{part}").get("corpus", {}))
+    cfg = config.parse(CorpusConfig, config_files.load(f"{page}:{part}").get("corpus", {}))
     shares = shares_of(cfg)
     assert max(shares.values()) <= 0.3
     assert shares["worked"] + shares["checked"] < 0.4

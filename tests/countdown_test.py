@@ -1,11 +1,10 @@
-"""Countdown: what an expression may be, and that nothing else passes, hangs or raises."""
+"""Countdown grader: accepted expressions, and that nothing else passes, hangs or raises."""
 
 import json
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +18,7 @@ ROWS = Path(__file__).parents[2] / "shared/data/countdown/test.jsonl"
 
 def _grade(text: str, nums: list[int], target: int, **fields: object) -> Grade:
     prompt = Prompt("p", "?", "", "countdown:x", metadata={"nums": nums, "target": target, **fields})
-    rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    rollout = Rollout.of_text(prompt, text)
     return countdown.grade(rollout, GraderConfig())._replace(answer="")  # canonical_test has what votes go by
 
 
@@ -191,7 +190,7 @@ def test_trap25_a_row_that_nothing_could_be_graded_against_is_refused(row: dict[
         countdown.check(row)
 
 
-def test_a_row_is_known_by_its_fields() -> None:
+def test_a_row_is_recognised_by_its_fields() -> None:
     assert countdown.is_countdown({"prompt": "?", "nums": [1], "target": 1})
     assert not countdown.is_countdown({"prompt": "?", "answer": "1"})
     countdown.check({"nums": [1, 2], "target": -3, "use_all": False})
@@ -223,8 +222,8 @@ TREES = st.recursive(
 def test_any_expression_over_the_numbers_passes_exactly_when_its_value_is_the_target(tree: Tree) -> None:
     text, value, numbers = tree
     target = int(value) if value is not None else 1
-    assert countdown.assess(text, numbers, target).score == float(value is not None and value == target)
-    assert countdown.assess(text, numbers, target + 1).score == 0.0
+    assert countdown.grade_expression(text, numbers, target).score == float(value is not None and value == target)
+    assert countdown.grade_expression(text, numbers, target + 1).score == 0.0
 
 
 @settings(max_examples=200, deadline=None)
@@ -232,13 +231,13 @@ def test_any_expression_over_the_numbers_passes_exactly_when_its_value_is_the_ta
 def test_an_expression_of_other_numbers_never_passes(tree: Tree, others: list[int]) -> None:
     text, value, numbers = tree
     if value is not None and value.denominator == 1 and Counter(others) != Counter(numbers):
-        assert countdown.assess(text, others, int(value)).score == 0.0
+        assert countdown.grade_expression(text, others, int(value)).score == 0.0
 
 
 @settings(max_examples=500, deadline=None)
 @given(st.one_of(st.text(max_size=60), st.text("0123456789+-*/()[]{}= .\\fractimes$", max_size=60)))
 def test_no_text_raises(text: str) -> None:
-    assert countdown.assess(text, [1, 2, 3], 6).score in (0.0, 1.0)
+    assert countdown.grade_expression(text, [1, 2, 3], 6).score in (0.0, 1.0)
     assert _grade(text, [1, 2, 3], 6).score in (0.0, 1.0)
 
 

@@ -1,13 +1,12 @@
-"""A user's own reward: found in its file, its result checked."""
+"""Custom rewards: loading the function from its file, and the check of its result."""
 
 import pathlib
 
-import numpy as np
 import pytest
 
 from r1jax.config import ConfigError
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards.custom import load
+from r1jax.rewards.custom_rewards import load
 
 FILE = """
 from __future__ import annotations
@@ -52,7 +51,7 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 def _rollout(text: str = "<think>a</think><answer>four</answer>") -> Rollout:
     prompt = Prompt(id="p", question="?", answer="1", source="maths:x")
-    return Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    return Rollout.of_text(prompt, text)
 
 
 @pytest.mark.parametrize(
@@ -68,65 +67,65 @@ def _rollout(text: str = "<think>a</think><answer>four</answer>") -> Rollout:
     ],
 )
 def test_a_number_comes_back_as_a_float_and_none_as_none(file: pathlib.Path, name: str, value: float | None) -> None:
-    got = load(f"{file}:{name}")(_rollout())
-    assert got == value
-    assert type(got) in (float, type(None))
+    result = load(f"{file}:{name}")(_rollout())
+    assert result == value
+    assert type(result) in (float, type(None))
 
 
 @pytest.mark.parametrize("name", ["text", "array", "several"])
-def test_what_is_no_number_is_refused_naming_file_function_and_value(file: pathlib.Path, name: str) -> None:
+def test_a_value_that_is_no_number_is_an_error_naming_file_function_and_value(file: pathlib.Path, name: str) -> None:
     with pytest.raises(TypeError, match=f"{name} in .*rewards.py returned .*1.*should be a number"):
         load(f"{file}:{name}")(_rollout())
 
 
 @pytest.mark.parametrize("name, value", [("nan", "nan"), ("infinite", "-inf"), ("huge", "inf")])
-def test_what_is_not_finite_is_refused_naming_file_function_and_value(
+def test_a_value_that_is_not_finite_is_an_error_naming_file_function_and_value(
     file: pathlib.Path, name: str, value: str
 ) -> None:
     with pytest.raises(ValueError, match=f"{name} in .*rewards.py returned {value}.*should be finite"):
         load(f"{file}:{name}")(_rollout())
 
 
-def test_an_error_of_the_function_s_own_is_not_hidden(file: pathlib.Path) -> None:
+def test_an_exception_of_the_function_is_raised(file: pathlib.Path) -> None:
     with pytest.raises(RuntimeError, match="in the reward"):
         load(f"{file}:breaks")(_rollout())
 
 
-def test_a_missing_file_is_told_with_the_nearest(file: pathlib.Path) -> None:
+def test_a_missing_file_is_an_error_that_names_the_nearest(file: pathlib.Path) -> None:
     with pytest.raises(ConfigError, match=r"reward\.py; nearest.*rewards\.py"):
         load(f"{file.parent}/reward.py:brevity")
 
 
-def test_a_missing_function_is_told_with_the_nearest(file: pathlib.Path) -> None:
+def test_a_missing_function_is_an_error_that_names_the_nearest(file: pathlib.Path) -> None:
     with pytest.raises(ConfigError, match="no function 'brevty'; nearest: brevity"):
         load(f"{file}:brevty")
 
 
-def test_what_cannot_be_called_is_refused(file: pathlib.Path) -> None:
+def test_a_value_that_cannot_be_called_is_an_error(file: pathlib.Path) -> None:
     with pytest.raises(ConfigError, match=r"limit in .* is 3, not a function"):
         load(f"{file}:limit")
 
 
 @pytest.mark.parametrize(
-    "content, what",
+    "content, message",
     [("def f(:", "SyntaxError"), ("import no_such_module_here", "ModuleNotFound"), ("1 / 0", "ZeroDivision")],
 )
-def test_a_file_that_does_not_run_is_told_with_its_error(tmp_path: pathlib.Path, content: str, what: str) -> None:
+def test_a_file_that_does_not_run_is_an_error_that_names_its_exception(
+    tmp_path: pathlib.Path, content: str, message: str
+) -> None:
     (tmp_path / "broken.py").write_text(content)
-    with pytest.raises(ConfigError, match=rf"broken\.py does not load: {what}"):
+    with pytest.raises(ConfigError, match=rf"broken\.py does not load: {message}"):
         load(f"{tmp_path}/broken.py:f")
 
 
-def test_a_file_runs_once_however_often_and_from_wherever_it_is_named(
-    file: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_runs_once_for_all_its_functions_and_paths(file: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(f"{file}:yes") is load(f"{file}:yes")
     monkeypatch.chdir(file.parent)
     load("rewards.py:whole")
     assert (file.parent / "log").read_text() == "run\n"
 
 
-def test_two_files_of_one_name_are_two(file: pathlib.Path) -> None:
+def test_two_files_of_one_name_are_loaded_separately(file: pathlib.Path) -> None:
     other = file.parent / "sub" / "rewards.py"
     other.parent.mkdir()
     other.write_text("def yes(rollout): return 0")

@@ -109,18 +109,21 @@ def test_trap32_every_question_of_math500_is_found_in_maths_test_set_short_ones_
 
 
 @needs_data
-@pytest.mark.parametrize("train, against, collide, half", [
-    # A set's own questions, with solutions of others: all.
-    ("gsm8k_model_solutions/test.jsonl", "gsm8k", 1319, 1319),
-    # "A train (plane) travels 270 (1200) miles in 3 hours. At the same rate, how many additional hours ...", twice.
-    ("gsm8k/train.jsonl", "gsm8k", 4, 2),
-    # No copies: set phrases, and several questions about one figure.
-    ("math/train.jsonl", "math500", 154, 18),
-    # Six copies, two of them set in another way; else "m/n, where m and n are relatively prime positive integers".
-    ("aime_1983_2023/train.jsonl", "math500", 123, 7),
-    # Translations share no words with what they translate: not seen.
-    ("mgsm_zh/test.jsonl", "gsm8k", 0, 0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "train, against, collide, half",
+    [
+        # A set's own questions, with solutions of others: all.
+        ("gsm8k_model_solutions/test.jsonl", "gsm8k", 1319, 1319),
+        # "A train (plane) travels 270 (1200) miles in 3 hours. At the same rate, how many additional hours ...", twice.
+        ("gsm8k/train.jsonl", "gsm8k", 4, 2),
+        # No copies: set phrases, and several questions about one figure.
+        ("math/train.jsonl", "math500", 154, 18),
+        # Six copies, two of them set in another way; else "m/n, where m and n are relatively prime positive integers".
+        ("aime_1983_2023/train.jsonl", "math500", 123, 7),
+        # Translations share no words with what they translate: not seen.
+        ("mgsm_zh/test.jsonl", "gsm8k", 0, 0),
+    ],
+)
 def test_how_many_questions_of_real_sets_collide(train, against, collide, half):
     lookup = Index(reading.questions(against, str(DATA)), 13)
     found = [hit for row in rows(DATA / train) if (hit := lookup.collision(row["prompt"]))]
@@ -161,17 +164,34 @@ def files(tmp_path) -> pathlib.Path:
     train = [
         {"id": "a", "prompt": f"Solve: {LONG}", "response": "9"},
         {"prompt": "What is 2 to the power of twenty?", "response": "很大"},
-        {"messages": [{"role": "user", "content": "What is 2 to the power of ten? Quick!"},
-                      {"role": "assistant", "content": LONG}]},
+        {
+            "messages": [
+                {"role": "user", "content": "What is 2 to the power of ten? Quick!"},
+                {"role": "assistant", "content": LONG},
+            ]
+        },
         {"messages": [{"role": "user", "content": "Say it"}, {"role": "assistant", "content": LONG}]},
-    ]  # fmt: skip
+    ]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in train))
     return tmp_path
 
 
 def test_the_command_writes_what_is_clean_and_says_what_is_not(files, capsys):
-    assert run(files / "train.jsonl", "--against", "gsm8k", files / "mine.jsonl", "--data", files,
-               "--out", files / "clean.jsonl", "--dropped", files / "dropped.jsonl") == 0  # fmt: skip
+    assert (
+        run(
+            files / "train.jsonl",
+            "--against",
+            "gsm8k",
+            files / "mine.jsonl",
+            "--data",
+            files,
+            "--out",
+            files / "clean.jsonl",
+            "--dropped",
+            files / "dropped.jsonl",
+        )
+        == 0
+    )
     train = rows(files / "train.jsonl")
     assert rows(files / "clean.jsonl") == [train[1], train[3]]
     dropped = rows(files / "dropped.jsonl")
@@ -180,12 +200,15 @@ def test_the_command_writes_what_is_clean_and_says_what_is_not(files, capsys):
     assert "4 rows" in shown and "25.00%" in shown and "50.00%" in shown and "2 rows: " in shown
 
 
-@pytest.mark.parametrize("against, data, said", [
-    ("gsm8", "", "no file gsm8, and no benchmark of that name; nearest benchmark: gsm8k"),
-    ("gsm8k", "", "nothing says where the questions of gsm8k are"),
-    ("math500", "FILES", "no file FILES/math500/test.jsonl"),
-    ("FILES/other.jsonl", "", "FILES/other.jsonl:1: no prompt, question, problem; the row has: text"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "against, data, said",
+    [
+        ("gsm8", "", "no file gsm8, and no benchmark of that name; nearest benchmark: gsm8k"),
+        ("gsm8k", "", "nothing says where the questions of gsm8k are"),
+        ("math500", "FILES", "no file FILES/math500/test.jsonl"),
+        ("FILES/other.jsonl", "", "FILES/other.jsonl:1: no prompt, question, problem; the row has: text"),
+    ],
+)
 def test_what_cannot_be_compared_with_is_told(files, capsys, against, data, said):
     (files / "other.jsonl").write_text('{"text": "?"}\n')
     against, data, said = (text.replace("FILES", str(files)) for text in (against, data, said))

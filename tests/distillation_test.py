@@ -191,8 +191,11 @@ def test_the_loss_is_the_weighted_mean_over_trained_targets_of_both_terms(weight
 
 def test_what_stands_where_nothing_is_trained_on_is_not_read(weights, batch):
     untrained = (batch.weights == 0)[..., None]
-    other = dataclasses.replace(batch, soft_ids=np.where(untrained, 7, batch.soft_ids),
-                                soft_logprobs=np.where(untrained, -3, batch.soft_logprobs))  # fmt: skip
+    other = dataclasses.replace(
+        batch,
+        soft_ids=np.where(untrained, 7, batch.soft_ids),
+        soft_logprobs=np.where(untrained, -3, batch.soft_logprobs),
+    )
     ours, theirs = (jax.jit(jax.value_and_grad(loss, has_aux=True))(weights, each) for each in (batch, other))
     assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
 
@@ -214,10 +217,14 @@ def test_the_whole_logits_never_exist_neither_teaching_nor_learning(big):  # noq
     params, batch = big
     k, chunk = 4, CHUNK // 2  # two losses' chunks
     batch = dataclasses.replace(
-        batch, advantages=None, sampler_logprobs=None, old_logprobs=None, ref_logprobs=None,
+        batch,
+        advantages=None,
+        sampler_logprobs=None,
+        old_logprobs=None,
+        ref_logprobs=None,
         soft_ids=jax.ShapeDtypeStruct((ROWS, LENGTH, k), "int32"),
         soft_logprobs=jax.ShapeDtypeStruct((ROWS, LENGTH, k + 1), "float16"),
-    )  # fmt: skip
+    )
 
     def learn(params, batch):
         return distillation_loss(params, BIG, batch, chunk, AuxiliaryConfig(), DistillationConfig(), 1.0)

@@ -1,4 +1,4 @@
-"""Documents, config files and scripts name what is there: modules, files, config sizes, graders, benchmarks."""
+"""Names in documents, config files and scripts: modules, files, sizes, graders, benchmarks and stages exist."""
 
 import pathlib
 import re
@@ -9,14 +9,17 @@ import sys
 import pytest
 from layers_test import FILES
 
-from r1jax import config
+from r1jax import config_files
 from r1jax.graders.grader_table import GRADERS
+from r1jax.stages.table import STAGES
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
 SHELL = sorted([*(ROOT / "experiments").glob("*.sh"), *ROOT.glob("*.sh")])
 TEXTS = [*DOCUMENTS, *sorted((ROOT / "configs").glob("*.py")), *SCRIPTS, *SHELL, *FILES.values()]
+# Config files are modules too: r1jax/configs is a link to configs/.
+MODULES = FILES | {f"r1jax.configs.{path.stem}": path for path in (ROOT / "configs").glob("*.py")}
 # What runs leave, and a reader's own files.
 ELSEWHERE = ("runs/", "results/", "path/", "DATA/", "WORKDIR/")
 
@@ -30,8 +33,10 @@ def wrong_names(text: str) -> list[str]:
         parts = name.split(".")
         if parts[-1] in ("git", "log", "py", "tgz"):  # files' names
             continue
-        known = max(i for i in range(1, len(parts) + 1) if ".".join(parts[:i]) in FILES)
-        source = FILES[".".join(parts[:known])].read_text("utf-8")
+        known = max(i for i in range(1, len(parts) + 1) if ".".join(parts[:i]) in MODULES)
+        if name == "r1jax.configs":
+            continue
+        source = MODULES[".".join(parts[:known])].read_text("utf-8")
         if known < len(parts) and not re.search(rf"\b{re.escape(parts[known])}\b", source):
             wrong.append(name)
     return wrong
@@ -49,19 +54,19 @@ def wrong_sizes(text: str) -> list[str]:
     wrong = []
     for spec in re.findall(r"(?<![\w./-])configs/\w+\.py:[a-z]\w*", text):
         try:
-            config.load(str(ROOT / spec))
+            config_files.load(str(ROOT / spec))
         except Exception as error:
             wrong.append(f"{spec}: {error}")
     return wrong
 
 
 def test_what_texts_name_is_there() -> None:
-    found = {}
+    faults = {}
     for path in TEXTS:
         text = path.read_text("utf-8")
         if wrong := wrong_names(text) + wrong_paths(text) + wrong_sizes(text):
-            found[str(path.relative_to(ROOT))] = wrong
-    assert found == {}
+            faults[str(path.relative_to(ROOT))] = wrong
+    assert faults == {}
 
 
 def test_names_of_what_is_not_there_are_found() -> None:
@@ -84,8 +89,8 @@ def test_scripts_of_experiments_can_be_imported(path: pathlib.Path, monkeypatch:
 @pytest.mark.parametrize("path", SHELL, ids=lambda path: path.name)
 def test_shell_scripts_parse_and_say_what_they_do(path: pathlib.Path) -> None:
     subprocess.run(["bash", "-n", path], check=True)
-    shown = subprocess.run(["bash", path, "--help"], capture_output=True, text=True, timeout=60)
-    assert shown.returncode == 0 and path.name in shown.stdout
+    printed = subprocess.run(["bash", path, "--help"], capture_output=True, text=True, timeout=60)
+    assert printed.returncode == 0 and path.name in printed.stdout
 
 
 def table_of(page: str, heading: str) -> list[list[str]]:
@@ -109,7 +114,8 @@ def test_the_table_of_benchmarks_lists_the_files_of_benchmarks() -> None:
     files = {
         name.rpartition(".")[2]
         for name, path in FILES.items()
-        if name.startswith("r1jax.benchmarks.") and re.search(r"^BENCHMARK\b", path.read_text("utf-8"), re.MULTILINE)
+        if name.startswith("r1jax.benchmarks.sets.")
+        and re.search(r"^BENCHMARK\b", path.read_text("utf-8"), re.MULTILINE)
     }
     assert files and listed == {name for name in files if not name.startswith("world_")}
 
@@ -121,8 +127,32 @@ def test_the_readme_has_a_line_for_each_package() -> None:
     assert listed == packages
 
 
+def test_the_table_of_config_files_lists_their_sizes_and_all_stages() -> None:
+    listed = {
+        row[0].strip("`"): (re.findall(r"`(\w+)`", row[1]), re.findall(r"`(\w+)`", row[2]))
+        for row in table_of("recipe.md", "| config file |")
+    }
+    files = {}
+    for name in config_files.shipped_names():
+        sizes = config_files.sizes(ROOT / "configs" / f"{name}.py")
+        stages = [config_files.load(f"{name}:{size}").stage for size in sizes]
+        files[f"{name}.py"] = (list(dict.fromkeys(stages)), sizes)
+    assert files and listed == files
+    assert {stage for stages, _ in listed.values() for stage in stages} == set(STAGES)
+
+
+def test_the_table_of_the_recipe_names_every_stage_that_a_workdir_is_made_by() -> None:
+    specs = [
+        spec for row in table_of("recipe.md", "| stage | page") for spec in re.findall(r"`configs/([\w.:]+)`", row[1])
+    ]
+    assert {config_files.load(f"configs/{spec}").stage for spec in specs} == set(STAGES) - {"evaluate"}
+
+
 def test_every_config_file_has_its_line_in_the_table_of_the_recipe_or_of_the_readme() -> None:
-    listed = {path.name for path in (ROOT / "configs").glob("*.py")}
-    named = {name for page in ("README.md", "docs/recipe.md")
-             for name in re.findall(r"`(?:configs/)?(\w+\.py)[`:]", (ROOT / page).read_text("utf-8"))}  # fmt: skip
+    listed = {f"{name}.py" for name in config_files.shipped_names()}
+    named = {
+        name
+        for page in ("README.md", "docs/recipe.md")
+        for name in re.findall(r"`(?:configs/)?(\w+\.py)[`:]", (ROOT / page).read_text("utf-8"))
+    }
     assert listed <= named

@@ -108,8 +108,12 @@ def test_what_a_server_cost_is_counted_and_kept_over_runs(tmp_path) -> None:
         assert second.usage.replies == 6
         second.generate(prompts(4), 1, (0,), skip={("p0", 0)})
     assert second.usage.row() == {
-        "replies": 9, "prompt_tokens": 900, "completion_tokens": 63, "untold": 0, "cost": pytest.approx(0.00243)
-    }  # fmt: skip
+        "replies": 9,
+        "prompt_tokens": 900,
+        "completion_tokens": 63,
+        "untold": 0,
+        "cost": pytest.approx(0.00243),
+    }
     assert "0.0024" in second.usage.line() and Usage(path).replies == 9
     assert {(row["id"], row["sample"]) for row in rows_that_hold(path)} >= {("p1", 0), ("p2", 1), ("p3", 0)}
 

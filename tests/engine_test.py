@@ -12,7 +12,7 @@ from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES
 from r1jax.data.batching import pad_rollouts, to_device
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.engine import Engine, SamplingConfig
-from r1jax.losses.supervised import batch_logprobs
+from r1jax.losses.logprobs import batch_logprobs
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import forward, param_specs, unembed_table
@@ -129,10 +129,14 @@ def test_trap03_trap08_tokens_do_not_depend_on_what_else_is_sampled(drawn, engin
         assert all(expected[key] == ids for key, ids in tokens(rollouts).items())
 
 
-@pytest.mark.parametrize("changes", [
-    {"slots": 3, "window": 7, "prefill_rows": 2, "bucket": 96},
-    {"slots": 64, "window": 16, "prefill_rows": 8, "bucket": 96},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"slots": 3, "window": 7, "prefill_rows": 2, "bucket": 96},
+        {"slots": 64, "window": 16, "prefill_rows": 8, "bucket": 96},
+    ],
+    ids=str,
+)
 def test_trap03_tokens_do_not_depend_on_slots_windows_or_buckets(drawn, tiny, ends, mesh1, params, prompts, changes):
     other = draw(Engine(tiny, dataclasses.replace(CONFIG, **changes), ends, mesh1), mesh1, params, prompts)
     assert tokens(other) == tokens(drawn)
@@ -176,9 +180,16 @@ def test_trap08_samples_prompts_and_steps_have_noise_of_their_own(drawn, engine,
     assert sum(first["p5", s] == first["p6", s] for s in range(6)) <= 1
 
 
-@pytest.mark.parametrize("truncation", [
-    Truncation(0.6, 0, 0.95), Truncation(1.0), Truncation(1.3, 20, 1.0), Truncation(1.0, 30, 0.8),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "truncation",
+    [
+        Truncation(0.6, 0, 0.95),
+        Truncation(1.0),
+        Truncation(1.3, 20, 1.0),
+        Truncation(1.0, 30, 0.8),
+    ],
+    ids=str,
+)
 def test_trap01_trap02_the_trainer_finds_the_samplers_tokens_and_logprobs(
     tiny, ends, mesh1, params, prompts, truncation
 ):

@@ -63,8 +63,16 @@ def test_pass_at_k_refuses_what_it_cannot_know(n, c, k):
 
 
 def test_pass_at_k_takes_questions_with_enough_graded_samples_and_only_full_marks():
-    groups = by_question([outcome("a", 0, 1.0), outcome("a", 1, 0.0), outcome("b", 0, 1.0), outcome("b", 1, None),
-                          outcome("c", 0, 0.9), outcome("c", 1, 0.0)])  # fmt: skip
+    groups = by_question(
+        [
+            outcome("a", 0, 1.0),
+            outcome("a", 1, 0.0),
+            outcome("b", 0, 1.0),
+            outcome("b", 1, None),
+            outcome("c", 0, 0.9),
+            outcome("c", 1, 0.0),
+        ]
+    )
     assert pass_by_question(groups, 1) == [0.5, 1.0, 0.0]
     assert pass_by_question(groups, 2) == [1.0, 0.0]
 
@@ -127,9 +135,11 @@ def test_a_large_set_is_resampled_in_pieces_to_the_same_end(monkeypatch):
 def test_a_paired_comparison_by_hand():
     a = {"q1": 0.0, "q2": 0.5, "q3": 1.0, "only a": 1.0}
     b = {"q1": 1.0, "q2": 0.5, "q3": 1.0, "only b": 0.0}
-    found = paired(a, b)
-    assert (found.n, found.difference) == (3, pytest.approx(1 / 3)) and found.stderr == pytest.approx(1 / 3)
-    assert found.p_value == 1.0 and not found.beyond_noise  # one difference has either sign, each as often
+    comparison = paired(a, b)
+    assert (comparison.n, comparison.difference) == (3, pytest.approx(1 / 3)) and comparison.stderr == pytest.approx(
+        1 / 3
+    )
+    assert comparison.p_value == 1.0 and not comparison.beyond_noise  # one difference has either sign, each as often
     with pytest.raises(ValueError, match="no question in common"):
         paired({"x": 1.0}, {"y": 1.0})
 
@@ -139,13 +149,13 @@ def test_pairing_sees_what_two_separate_errors_hide():
     hard = rng.random(200)
     a = {str(i): float(p > 0.5) for i, p in enumerate(hard)}
     b = {str(i): float(p > 0.44) for i, p in enumerate(hard)}  # right wherever a is, and on a few more
-    found = paired(a, b)
-    assert found.beyond_noise and found.p_value < 0.01
+    comparison = paired(a, b)
+    assert comparison.beyond_noise and comparison.p_value < 0.01
     apart = math.hypot(standard_error(list(a.values())), standard_error(list(b.values())))
-    assert abs(found.difference) < 1.96 * apart
+    assert abs(comparison.difference) < 1.96 * apart
 
 
-def test_equal_models_are_told_apart_no_oftener_than_chance():
+def test_equal_models_differ_no_oftener_than_chance():
     rng = np.random.default_rng(0)
     wrong = 0
     for _ in range(100):

@@ -8,14 +8,14 @@ import threading
 
 import pytest
 
-from r1jax import train
 from r1jax.evaluation.evaluate import samples_for
 from r1jax.graders import grader_table
 from r1jax.inference import sampler
+from r1jax.tools import train
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGE = ROOT / "configs" / "evaluate.py"
-MODEL = ROOT / "experiments" / "models" / "base-83324bcaf08f"
+MODEL = ROOT / "r1jax" / "shipped_models" / "base-83324bcaf08f"
 SUMS = [{"id": f"sum-{i}", "question": f"{i} + {i + 1} = ?", "answer": f"It is\n#### {2 * i + 1}"} for i in range(5)]
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -31,11 +31,24 @@ def data(tmp_path_factory) -> pathlib.Path:
 
 def run(workdir: pathlib.Path, data: pathlib.Path, *more: str, names="", model: pathlib.Path | str = MODEL) -> int:
     settings = {
-        "model": str(model), "data": str(data), "chat": "false", "template": "r1_zero", "samples": "3",
-        "sampling.max_new_tokens": "24", "sampling.slots": "8", "sampling.bucket": "192", "graders.workers": "1",
-    }  # fmt: skip
-    return train.main([f"--config={PAGE}:{names or f'gsm8k={data}/sums.jsonl'}", f"--workdir={workdir}",
-                       *(f"--config.{key}={value}" for key, value in settings.items()), *more])  # fmt: skip
+        "model": str(model),
+        "data": str(data),
+        "chat": "false",
+        "template": "r1_zero",
+        "samples": "3",
+        "sampling.max_new_tokens": "24",
+        "sampling.slots": "8",
+        "sampling.bucket": "192",
+        "graders.workers": "1",
+    }
+    return train.main(
+        [
+            f"--config={PAGE}:{names or f'gsm8k={data}/sums.jsonl'}",
+            f"--workdir={workdir}",
+            *(f"--config.{key}={value}" for key, value in settings.items()),
+            *more,
+        ]
+    )
 
 
 def lines(path: pathlib.Path) -> list[dict]:
@@ -72,8 +85,8 @@ def test_a_result_says_what_it_found_and_how_it_was_made(done):
 def test_a_killed_evaluation_goes_on_where_it_stopped(done, data, tmp_path):
     resumed = shutil.copytree(done, tmp_path / "base")
     samples = resumed / "gsm8k" / "samples.jsonl"
-    kept = samples.read_bytes().splitlines(keepends=True)[:6]
-    samples.write_bytes(b"".join(kept) + b'{"id": "sum-4", "sam')  # killed in the middle of a line
+    complete_lines = samples.read_bytes().splitlines(keepends=True)[:6]
+    samples.write_bytes(b"".join(complete_lines) + b'{"id": "sum-4", "sam')  # killed in the middle of a line
     grades = resumed / "gsm8k" / "grades.jsonl"
     grades.write_bytes(b"".join(grades.read_bytes().splitlines(keepends=True)[:4]))
     assert run(resumed, data) == 0
@@ -120,33 +133,51 @@ def test_samples_drawn_otherwise_are_refused_and_left_alone(done, data, tmp_path
 
 def test_tasks_of_reasoning_gym_are_benchmarks_without_data(data, tmp_path):
     workdir = tmp_path / "mini"
-    assert train.main([f"--config={PAGE}:mini", f"--workdir={workdir}", f"--config.model={MODEL}", "--config.samples=2",
-                       "--config.task_questions=4", "--config.sampling.max_new_tokens=16"]) == 0  # fmt: skip
+    assert (
+        train.main(
+            [
+                f"--config={PAGE}:mini",
+                f"--workdir={workdir}",
+                f"--config.model={MODEL}",
+                "--config.samples=2",
+                "--config.task_questions=4",
+                "--config.sampling.max_new_tokens=16",
+            ]
+        )
+        == 0
+    )
     for name in ("chain_sum", "gcd", "aiw"):
         result = json.loads((workdir / f"reasoning_gym_{name}" / "result.json").read_text())
         assert (result["group"], result["n"], result["k"]) == ("logic", 4, 2) and "cons@2" in result["figures"]
 
 
-@pytest.mark.parametrize("names, more, said", [
-    ("gsm8', ", (), "nearest: gsm8k"),
-    ("gsm8k", (), "no file"),
-    ("simpleqa=DATA/facts.jsonl", (), "config.judge.base_url"),
-    ("gsm8k=DATA/sums.jsonl,gsm8k=DATA/sums.jsonl", (), "named twice: gsm8k"),
-    ("gsm8k=DATA/sums.jsonl", ("--config.endpoint.base_url=http://x", "--config.endpoint.model=m"), "which one model"),
-    ("math500=DATA/sums.jsonl", (), "no 'problem'"),
-    ("gsm8k=DATA/bad.jsonl", (), "bad.jsonl:2: reference answer 'none'"),
-])  # fmt: skip
-def test_what_cannot_be_evaluated_is_told_before_anything_is_drawn(data, tmp_path, capsys, names, more, said):
+@pytest.mark.parametrize(
+    "names, more, message",
+    [
+        ("gsm8', ", (), "nearest: gsm8k"),
+        ("gsm8k", (), "no file"),
+        ("simpleqa=DATA/facts.jsonl", (), "config.judge.base_url"),
+        ("gsm8k=DATA/sums.jsonl,gsm8k=DATA/sums.jsonl", (), "named twice: gsm8k"),
+        (
+            "gsm8k=DATA/sums.jsonl",
+            ("--config.endpoint.base_url=http://x", "--config.endpoint.model=m"),
+            "which one model",
+        ),
+        ("math500=DATA/sums.jsonl", (), "no 'problem'"),
+        ("gsm8k=DATA/bad.jsonl", (), "bad.jsonl:2: reference answer 'none'"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_an_error_before_anything_is_drawn(data, tmp_path, capsys, names, more, message):
     (data / "facts.jsonl").write_text('{"problem": "Who?", "answer": "She"}\n')
     (data / "bad.jsonl").write_text('{"prompt": "1?", "answer": "1"}\n{"prompt": "2?", "answer": "none of \\\\["}\n')
     assert run(tmp_path / "none", data, *more, names=names.replace("DATA", str(data))) == 2
-    assert said.replace("'none'", "'none of") in capsys.readouterr().err
+    assert message.replace("'none'", "'none of") in capsys.readouterr().err
     assert not list((tmp_path / "none").glob("*/samples.jsonl"))
 
 
 def test_a_benchmark_of_ones_own_is_one_short_file(data, tmp_path):
-    mine = tmp_path / "mine.py"
-    mine.write_text('''
+    own_benchmark = tmp_path / "mine.py"
+    own_benchmark.write_text("""
 from r1jax.benchmarks.benchmark import Benchmark
 
 
@@ -155,20 +186,33 @@ def adapt(row):
 
 
 BENCHMARK = Benchmark("Mine", "maths", "maths", "sums.jsonl", adapt, instruction="{prompt}!")
-''')
-    assert run(tmp_path / "results", data, "--config.questions=2", "--config.samples=1", names=str(mine)) == 0
+""")
+    assert run(tmp_path / "results", data, "--config.questions=2", "--config.samples=1", names=str(own_benchmark)) == 0
     result = json.loads((tmp_path / "results" / "mine" / "result.json").read_text())
     assert (result["title"], result["n"], set(result["figures"])) == ("Mine", 2, {"pass@1"})
     assert "{braces}!" in lines(tmp_path / "results" / "mine" / "questions.jsonl")[0]["text"]
 
 
-def test_a_model_of_ours_is_asked_as_it_was_trained_and_by_no_missing_template(data, tmp_path, capsys):
-    options = ["--config.samples=1", "--config.questions=2", "--config.sampling.max_new_tokens=24",
-               "--config.sampling.slots=8", "--config.sampling.bucket=192", "--config.graders.workers=1"]  # fmt: skip
+def test_an_r1jax_model_is_asked_as_it_was_trained_and_by_no_missing_template(data, tmp_path, capsys):
+    options = [
+        "--config.samples=1",
+        "--config.questions=2",
+        "--config.sampling.max_new_tokens=24",
+        "--config.sampling.slots=8",
+        "--config.sampling.bucket=192",
+        "--config.graders.workers=1",
+    ]
 
     def evaluate(name: str, model: pathlib.Path, *more: str) -> int:
-        return train.main([f"--config={PAGE}:gsm8k={data}/sums.jsonl", f"--workdir={tmp_path / name}",
-                           f"--config.model={model}", *options, *more])  # fmt: skip
+        return train.main(
+            [
+                f"--config={PAGE}:gsm8k={data}/sums.jsonl",
+                f"--workdir={tmp_path / name}",
+                f"--config.model={model}",
+                *options,
+                *more,
+            ]
+        )
 
     assert evaluate("told", MODEL) == 0
     assert f"{MODEL} is asked as it was trained: template='r1_zero', chat=False" in capsys.readouterr().out
@@ -197,9 +241,18 @@ def server():
             left, _, right = body["messages"][0]["content"].split(" = ?")[0].rpartition(" + ")
             text = f"The answer is \\boxed{{{int(left.split()[-1]) + int(right)}}}."
             message = {"role": "assistant", "content": text, "reasoning_content": "I add \\boxed{0}."}
-            reply = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "usage": {
-                "prompt_tokens": 5, "completion_tokens": 11, "total_tokens": 16,
-            }, "choices": [{"index": 0, "finish_reason": "stop", "message": message}]}  # fmt: skip
+            reply = {
+                "id": "x",
+                "object": "chat.completion",
+                "created": 0,
+                "model": "m",
+                "usage": {
+                    "prompt_tokens": 5,
+                    "completion_tokens": 11,
+                    "total_tokens": 16,
+                },
+                "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+            }
             content = json.dumps(reply).encode()
             self.send_response(500 if len(seen) == 2 else 200)
             self.send_header("Content-Type", "application/json")
@@ -219,8 +272,14 @@ def server():
 
 def test_a_model_behind_a_server_is_evaluated_alike(server, data, tmp_path):
     url, seen = server
-    options = [f"--config.endpoint.base_url={url}", "--config.endpoint.model=m", "--config.endpoint.api_key_env=",
-               "--config.samples=2", "--config.chat=true", "--config.template=plain"]  # fmt: skip
+    options = [
+        f"--config.endpoint.base_url={url}",
+        "--config.endpoint.model=m",
+        "--config.endpoint.api_key_env=",
+        "--config.samples=2",
+        "--config.chat=true",
+        "--config.template=plain",
+    ]
     assert run(tmp_path / "served", data, *options, model="") == 0
     result = json.loads((tmp_path / "served" / "gsm8k" / "result.json").read_text())
     # The thought's own box does not count, and the failed request was sent again.

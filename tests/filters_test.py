@@ -1,9 +1,9 @@
 """Filters of rejection sampling: each on samples it must drop and samples it must keep, in English and in Chinese."""
 
+import dataclasses
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from steps import assert_linear
 
@@ -18,13 +18,23 @@ THOUGHT = {EN: "Tom has seven apples and eats three of them, so four apples are 
 SUMMARY = {EN: "Four apples are left.", ZH: "还剩四个。"}
 
 
-def rollout(text=None, question=EN, thought=None, score=1.0, verdict="right", finish="stop", tokens=50, sample=0,
-            marker="||", **metadata) -> Rollout:  # fmt: skip
+def rollout(
+    text=None,
+    question=EN,
+    thought=None,
+    score=1.0,
+    verdict="right",
+    finish="stop",
+    tokens=50,
+    sample=0,
+    marker="||",
+    **metadata,
+) -> Rollout:
     thought = THOUGHT[question] if thought is None else thought
     text = f"||{thought}||{SUMMARY[question]}" if text is None else text
     prompt = Prompt(f"id of {question}", question, "4", "maths:t", metadata=metadata, marker=marker)
-    return Rollout(prompt, sample, np.full(tokens, -1, np.int32), np.zeros(0, np.float32), text, finish,
-                   parts={"accuracy": score}, verdict=verdict)  # fmt: skip
+    drawn = Rollout.of_text(prompt, text, sample, finish, tokens)
+    return dataclasses.replace(drawn, parts={"accuracy": score}, verdict=verdict)
 
 
 def name(sample: Rollout, **changes) -> str | None:
@@ -69,15 +79,18 @@ def test_wrong_and_ungradable():
     assert name(tie, min_score=0.5) is None
 
 
-@pytest.mark.parametrize("question, thought, found", [
-    (EN, "Tom has seven apples 然后他吃了三个苹果，所以还剩四个苹果 and that is the answer.", "mixed_languages"),
-    (EN, THOUGHT[ZH] + "所以答案是四个苹果。", "mixed_languages"),
-    (ZH, "小明有七个苹果，he eats three of them and so there are four of them left，还剩四个。", "mixed_languages"),
-    (ZH, THOUGHT[EN], "mixed_languages"),
-    (EN, "7 - 3 = 4", None),  # equations are of any language
-    (ZH, "$x = 7 - 3 = 4$", None),
-    (ZH, "设 Tom 有 $x$ 个苹果，那么 $x = 7 - 3$，所以还剩四个苹果。", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "question, thought, found",
+    [
+        (EN, "Tom has seven apples 然后他吃了三个苹果，所以还剩四个苹果 and that is the answer.", "mixed_languages"),
+        (EN, THOUGHT[ZH] + "所以答案是四个苹果。", "mixed_languages"),
+        (ZH, "小明有七个苹果，he eats three of them and so there are four of them left，还剩四个。", "mixed_languages"),
+        (ZH, THOUGHT[EN], "mixed_languages"),
+        (EN, "7 - 3 = 4", None),  # equations are of any language
+        (ZH, "$x = 7 - 3 = 4$", None),
+        (ZH, "设 Tom 有 $x$ 个苹果，那么 $x = 7 - 3$，所以还剩四个苹果。", None),
+    ],
+)
 def test_a_thought_is_in_the_questions_language(question, thought, found):
     assert name(rollout(question=question, thought=thought)) == found
     assert name(rollout(question=question, thought=thought), language=0.0) is None
@@ -100,17 +113,20 @@ def test_a_thought_is_set_in_paragraphs(question, sentence, words):
     assert name(whole, paragraph_words=0, repetition=0.0) is None
 
 
-@pytest.mark.parametrize("text", [
-    "Let me count.\n```python\nprint(7 - 3)\n```\nSo four.",
-    "我来算一下。\n```\n7 - 3\n```\n所以是四。",
-    "It begins\n  ~~~\n7 - 3",  # and never ends
-    "See <pre>7 - 3</pre>.",
-    "Let me count:\ndef left(a, b):\n    c = a - b\n    return c\nSo four.",
-    "for (int i = 0; i < 3; i++) {\n    x--;\n}\nSo four.",
-    "import math\n\nx = math.sqrt(16)\n\nprint(x)",
-    "#include <stdio.h>\nint main() {\n  printf(\"4\");\n}",
-    "我写一个程序：\nfor i in range(3):\n    x = x - 1\n    print(x)",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Let me count.\n```python\nprint(7 - 3)\n```\nSo four.",
+        "我来算一下。\n```\n7 - 3\n```\n所以是四。",
+        "It begins\n  ~~~\n7 - 3",  # and never ends
+        "See <pre>7 - 3</pre>.",
+        "Let me count:\ndef left(a, b):\n    c = a - b\n    return c\nSo four.",
+        "for (int i = 0; i < 3; i++) {\n    x--;\n}\nSo four.",
+        "import math\n\nx = math.sqrt(16)\n\nprint(x)",
+        '#include <stdio.h>\nint main() {\n  printf("4");\n}',
+        "我写一个程序：\nfor i in range(3):\n    x = x - 1\n    print(x)",
+    ],
+)
 def test_code_blocks_in_thoughts(text):
     assert code_block(text)
     question = ZH if "我" in text else EN
@@ -120,16 +136,19 @@ def test_code_blocks_in_thoughts(text):
     assert name(rollout(f"||{THOUGHT[question]}||{text}", question)) is None
 
 
-@pytest.mark.parametrize("text", [
-    "x = 5\ny = 3\nz = x - y = 2",
-    "f(3) = 4\nf(4) = 5\nf(5) = 6",
-    "If it is even:\nthen we halve it;\nand go on.",
-    "First, seven;\nthen three less;\nso four;",
-    "\\begin{cases}\nx = 1 \\\\\ny = 2\n\\end{cases}",
-    "A = {1, 2, 3}\nB = {2, 3}\nA - B = {1}",
-    "from 7 to 4\nreturn to the start\nwhile x is 3\nthe `print` of it",
-    "设 x = 7；\n设 y = 3；\n那么 x - y = 4；",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = 5\ny = 3\nz = x - y = 2",
+        "f(3) = 4\nf(4) = 5\nf(5) = 6",
+        "If it is even:\nthen we halve it;\nand go on.",
+        "First, seven;\nthen three less;\nso four;",
+        "\\begin{cases}\nx = 1 \\\\\ny = 2\n\\end{cases}",
+        "A = {1, 2, 3}\nB = {2, 3}\nA - B = {1}",
+        "from 7 to 4\nreturn to the start\nwhile x is 3\nthe `print` of it",
+        "设 x = 7；\n设 y = 3；\n那么 x - y = 4；",
+    ],
+)
 def test_formulas_and_prose_are_no_code(text):
     assert code_block(text) is None
 
@@ -139,8 +158,13 @@ def test_hostile_text_costs_no_more_than_its_length(piece):
     assert_linear(code_block, piece)
 
 
-@pytest.mark.parametrize("question, line", [(EN, "Wait, is that so? Let me check it again, step by step.\n"),
-                                            (ZH, "等等，是这样吗？让我一步一步地再检查一遍。\n")])  # fmt: skip
+@pytest.mark.parametrize(
+    "question, line",
+    [
+        (EN, "Wait, is that so? Let me check it again, step by step.\n"),
+        (ZH, "等等，是这样吗？让我一步一步地再检查一遍。\n"),
+    ],
+)
 def test_loops(question, line):
     assert name(rollout(question=question, thought=line * 20)) == "repetition"
     assert name(rollout(question=question, thought=line * 2)) is None
@@ -197,8 +221,10 @@ def test_duplicates_over_all_questions_are_those_that_ask_the_same_too():
 
 
 def test_a_question_keeps_so_many_samples_and_no_more():
-    thoughts = [f"{word} is how I begin, and then {word} again, till four are left of {word}" for word in
-                ("red", "green", "blue", "white", "black")]  # fmt: skip
+    thoughts = [
+        f"{word} is how I begin, and then {word} again, till four are left of {word}"
+        for word in ("red", "green", "blue", "white", "black")
+    ]
     five = group(*thoughts, tokens=[50, 40, 30, 20, 40])
     near = {"near_duplicate": 0.0}
     assert names(choose(five, FilterConfig(keep_per_prompt=2, **near), set())) == {i: "over_quota" for i in (2, 3, 4)}
@@ -207,14 +233,17 @@ def test_a_question_keeps_so_many_samples_and_no_more():
     assert choose(five, FilterConfig(keep_per_prompt=0, **near), set()) == {}
 
 
-@pytest.mark.parametrize("changes, said", [
-    ({"min_score": 1.5}, "min_score=1.5 must be between 0 and 1"),
-    ({"language": -0.1}, "language=-0.1 must be"),
-    ({"repetition_ngram": 0}, "repetition_ngram=0 must be at least 1"),
-    ({"max_tokens": 5, "min_tokens": 6}, "max_tokens=5 is less than min_tokens=6"),
-    ({"form": "loose"}, "nearest: "),
-    ({"max_words": 5}, "unknown key filters.max_words; nearest: "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"min_score": 1.5}, "min_score=1.5 must be between 0 and 1"),
+        ({"language": -0.1}, "language=-0.1 must be"),
+        ({"repetition_ngram": 0}, "repetition_ngram=0 must be at least 1"),
+        ({"max_tokens": 5, "min_tokens": 6}, "max_tokens=5 is less than min_tokens=6"),
+        ({"form": "loose"}, "nearest: "),
+        ({"max_words": 5}, "unknown key filters.max_words; nearest: "),
+    ],
+)
 def test_bad_settings_are_refused(changes, said):
     with pytest.raises(ConfigError, match=said):
         config.parse(FilterConfig, changes, "filters")

@@ -10,11 +10,15 @@ from gguf import GGMLQuantizationType as Kind
 from handmade import DEEPSEEK, QWEN2, tensors, write_folder
 
 from r1jax.models import gguf, hf, weights
+from r1jax.models.io import load_model, save_model
 from r1jax.tools import convert
-from r1jax.training.checkpoint import load_model, save_model
 
-TENSORS = ("model.embed_tokens.weight", "model.norm.weight", "model.layers.1.self_attn.k_proj.weight",
-           "model.layers.0.mlp.down_proj.weight")  # fmt: skip
+TENSORS = (
+    "model.embed_tokens.weight",
+    "model.norm.weight",
+    "model.layers.1.self_attn.k_proj.weight",
+    "model.layers.0.mlp.down_proj.weight",
+)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -1,4 +1,4 @@
-"""Forging verdicts: programs that do not solve their task and try to be taken for right. None may be."""
+"""Forged verdicts: programs that do not solve their task and try to be graded as right; none succeeds."""
 
 import textwrap
 
@@ -9,14 +9,14 @@ from r1jax.data.types import Grade
 
 pytestmark = needs_sandbox
 
-# What every program below is followed by: the task's own form around its `answer`.
-FORMS = {
+# The task's format around a program's `answer`, which follows every program below.
+FORMATS = {
     "humaneval": (HUMANEVAL, "def add(a, b):\n    return answer(a, b)\n"),
     "leetcode": (LEETCODE, "class Solution:\n    def add(self, a, b):\n        return answer(a, b)\n"),
     "stdio": (STDIO, "import sys\na, b = map(int, sys.stdin.read().split())\nprint(answer(a, b))\n"),
 }
-# Frames as our own scripts would send them, and the report that the tester would print.
-MARKS = r"""
+# Frames as the guest scripts send them, and the report that the assert runner prints.
+FORGED_MESSAGES = r"""
 import json, struct
 def frame(message):
     body = json.dumps(message).encode()
@@ -141,10 +141,10 @@ PROGRAMS = {
     "raises StopIteration": "def answer(a, b): raise StopIteration(5)",
     "raises KeyboardInterrupt": "def answer(a, b): raise KeyboardInterrupt",
     "raises GeneratorExit": "def answer(a, b): raise GeneratorExit",
-    "raises an exception named like the tester's own": r"""
-        class Stop(BaseException): pass
-        class Unsendable(Exception): remote = "right"
-        def answer(a, b): raise Unsendable("ungradable") if a > 0 else Stop
+    "raises an exception named like the assert runner's": r"""
+        class StopTests(BaseException): pass
+        class UnsendableError(Exception): remote = "right"
+        def answer(a, b): raise UnsendableError("ungradable") if a > 0 else StopTests
     """,
     "looks for the tests in frames and in the heap": r"""
         import gc, re, sys
@@ -206,7 +206,7 @@ PROGRAMS = {
         os.closerange(0, 64)
         answer = lambda a, b: 5
     """,
-    "traces our loop": r"""
+    "traces the server's loop": r"""
         import sys
         def trace(frame_, event, value):
             for name in frame_.f_locals: frame_.f_locals[name] = True
@@ -217,17 +217,17 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_the_forms_let_a_right_program_pass(form: str) -> None:
-    row, end = FORMS[form]
-    assert judge(row, f"{MARKS}\nanswer = lambda a, b: a + b\n{end}") == Grade(1.0, "right")
+@pytest.mark.parametrize("task_format", FORMATS)
+def test_a_right_program_passes_in_every_format(task_format: str) -> None:
+    row, end = FORMATS[task_format]
+    assert judge(row, f"{FORGED_MESSAGES}\nanswer = lambda a, b: a + b\n{end}") == Grade(1.0, "right")
 
 
-@pytest.mark.parametrize("form", ["humaneval", pytest.param("leetcode", marks=pytest.mark.slow), "stdio"])
+@pytest.mark.parametrize("task_format", ["humaneval", pytest.param("leetcode", marks=pytest.mark.slow), "stdio"])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_no_forged_verdict_passes(name: str, form: str) -> None:
-    row, end = FORMS[form]
-    grade = judge(row, f"{MARKS}\n{textwrap.dedent(PROGRAMS[name])}\n{end}")
+def test_no_forged_verdict_passes(name: str, task_format: str) -> None:
+    row, end = FORMATS[task_format]
+    grade = judge(row, f"{FORGED_MESSAGES}\n{textwrap.dedent(PROGRAMS[name])}\n{end}")
     assert grade.score == 0.0  # nor is it ungradable: that would be a way out of being wrong
 
 
@@ -243,7 +243,7 @@ def test_arguments_cannot_be_changed_to_match() -> None:
     assert judge(row, "def add(values):\n    values[:] = [1]\n    return values").score == 0.0
 
 
-def test_a_helper_that_nobody_defines_is_not_the_programs_to_define() -> None:
+def test_the_program_cannot_define_a_helper_that_the_tests_lack() -> None:
     row = {
         **LEETCODE,
         "test": "def check(candidate):\n    assert is_same_graph(candidate(1), 2)\n\ncheck(Solution().add)",
@@ -252,7 +252,7 @@ def test_a_helper_that_nobody_defines_is_not_the_programs_to_define() -> None:
         judge(row, "is_same_graph = lambda *_: True\nclass Solution:\n    add = lambda self, a: a")
 
 
-def test_a_library_module_that_tests_forgot_to_import_is_not_the_programs_to_replace() -> None:
+def test_the_program_cannot_replace_a_library_module_that_the_tests_do_not_import() -> None:
     row = {"prompt": "", "test_list": ["assert size((1, 2)) == sys.getsizeof((1, 2))"]}
     assert judge(row, "import sys\ndef size(x): return sys.getsizeof(x)").score == 1.0
     assert judge(row, "class sys:\n    getsizeof = lambda x: 7\ndef size(x): return 7").score == 0.0
@@ -285,7 +285,7 @@ def test_an_error_cannot_end_the_loop_of_a_test_early() -> None:
     assert judge(row, "def add(n): raise StopIteration").score == 0.0
 
 
-def test_asserts_that_are_walked_round_are_failed() -> None:
+def test_asserts_that_are_skipped_count_as_failed() -> None:
     row = functional("""
         def check(candidate):
             for got, want in zip(candidate(3), [1, 2, 3]):
@@ -296,7 +296,7 @@ def test_asserts_that_are_walked_round_are_failed() -> None:
     assert judge(row, "def add(n): return []").score == 0.0
 
 
-def test_a_test_that_catches_everything_does_not_hide_that_the_program_is_gone() -> None:
+def test_a_test_that_catches_everything_does_not_hide_that_the_program_has_ended() -> None:
     row = functional("""
         def check(candidate):
             assert candidate(1) == 1

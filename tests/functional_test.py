@@ -1,4 +1,4 @@
-"""Functional tests: what crosses between the two processes, what asserts are worth, and the layouts of rows."""
+"""Functional tests: messages between the two processes, the grading of asserts, and formats of rows."""
 
 import ast
 import collections
@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from programs import HUMANEVAL, LEETCODE, MBPP, functional, judge, needs_sandbox
 
 from r1jax.data.types import Grade
-from r1jax.graders.code import asserts
-from r1jax.graders.code.functional import read_tests
-from r1jax.graders.code.guest import leetcode
-from r1jax.graders.code.guest.wire import Channel, Oversized, decode, encode
+from r1jax.graders.code import assert_instrumentation
+from r1jax.graders.code.functional_tests import read_tests
+from r1jax.graders.code.guest import leetcode_prelude
+from r1jax.graders.code.guest.pipe_protocol import Channel, OversizedError, decode, encode
 
 DATA = pathlib.Path(__file__).parents[2] / "shared/data"
 
@@ -28,7 +28,7 @@ def there_and_back(value: object) -> object:
     def refuse(thing: object) -> None:
         raise TypeError(f"{thing!r} is no data")
 
-    return decode(json.loads(json.dumps(encode(value, refuse, nodes=True))), refuse, vars(leetcode))
+    return decode(json.loads(json.dumps(encode(value, refuse, nodes=True))), refuse, vars(leetcode_prelude))
 
 
 def exactly(value: object) -> object:
@@ -53,7 +53,7 @@ VALUES = st.recursive(
 
 @given(VALUES)
 @settings(max_examples=100, deadline=None)
-def test_plain_data_arrives_as_it_left(value: object) -> None:
+def test_plain_data_arrives_unchanged(value: object) -> None:
     assert exactly(there_and_back(value)) == exactly(value)
 
 
@@ -72,7 +72,7 @@ def test_plain_data_arrives_as_it_left(value: object) -> None:
         {1: 2}.keys(),
     ],
 )
-def test_other_types_of_pythons_own_arrive_as_they_left(value: object) -> None:
+def test_other_builtin_types_arrive_unchanged(value: object) -> None:
     back = there_and_back(value)
     assert type(back) is type(value)
     assert back == value
@@ -100,19 +100,23 @@ def test_an_iterator_arrives_as_an_iterator_and_not_as_the_list_that_it_would_eq
 @given(st.lists(st.none() | st.integers(0, 9), max_size=20))
 @settings(deadline=None)
 def test_lists_and_trees_of_nodes_arrive_in_their_shape(values: list) -> None:
-    assert leetcode.is_same_list(there_and_back(leetcode.list_node(values)), leetcode.list_node(values))
-    assert leetcode.is_same_tree(there_and_back(leetcode.tree_node(values)), leetcode.tree_node(values))
+    assert leetcode_prelude.is_same_list(
+        there_and_back(leetcode_prelude.list_node(values)), leetcode_prelude.list_node(values)
+    )
+    assert leetcode_prelude.is_same_tree(
+        there_and_back(leetcode_prelude.tree_node(values)), leetcode_prelude.tree_node(values)
+    )
 
 
-def test_a_list_of_nodes_that_bites_its_tail_is_refused() -> None:
-    node = leetcode.ListNode(1)
+def test_a_cyclic_list_of_nodes_is_refused() -> None:
+    node = leetcode_prelude.ListNode(1)
     node.next = node
     with pytest.raises(ValueError, match="cycle"):
         there_and_back(node)
 
 
 def test_a_tree_is_read_level_by_level() -> None:
-    root = leetcode.tree_node([1, None, 2, 3, 4, None, 5])
+    root = leetcode_prelude.tree_node([1, None, 2, 3, 4, None, 5])
     assert (root.left, root.right.val, root.right.left.val, root.right.right.val) == (None, 2, 3, 4)
     assert (root.right.left.left, root.right.left.right.val) == (None, 5)
 
@@ -126,15 +130,15 @@ JSON = st.recursive(
 
 @given(JSON)
 @settings(deadline=None)
-def test_nonsense_is_refused_or_harmless_data(data: object) -> None:
+def test_malformed_messages_are_refused_or_decode_to_harmless_data(data: object) -> None:
     try:
-        value = decode(data, lambda reference: None, vars(leetcode))
+        value = decode(data, lambda reference: None, vars(leetcode_prelude))
     except Exception:
         return
-    assert type(value).__module__ in ("builtins", leetcode.__name__)
+    assert type(value).__module__ in ("builtins", leetcode_prelude.__name__)
 
 
-def test_a_channel_tells_apart_an_end_a_delay_a_flood_and_nonsense() -> None:
+def test_a_channel_distinguishes_a_closed_pipe_a_delay_a_flood_and_no_json() -> None:
     def hearing(sent: bytes, close: bool = True) -> object:
         reading, writing = os.pipe()
         with os.fdopen(reading), os.fdopen(writing, "wb", 0) as other_side:
@@ -152,14 +156,14 @@ def test_a_channel_tells_apart_an_end_a_delay_a_flood_and_nonsense() -> None:
         hearing(struct.pack(">I", 100) + b"[" * 100)
     with pytest.raises(TimeoutError):
         hearing(struct.pack(">I", 9) + b"[", close=False)
-    with pytest.raises(Oversized):
+    with pytest.raises(OversizedError):
         hearing(struct.pack(">I", 101))
 
 
 # Reading tests.
 
 
-def test_the_programs_names_are_those_that_tests_use_and_nobody_defines() -> None:
+def test_the_programs_names_are_those_that_tests_use_without_defining_them() -> None:
     assert read_tests(HUMANEVAL).names == ("add",)
     assert read_tests(LEETCODE).names == ("Solution",)
     assert read_tests(MBPP).names == ("add",)
@@ -171,7 +175,7 @@ def test_a_function_may_have_the_name_of_one_of_pythons_own() -> None:
     assert read_tests({"test_list": ["assert sum(10, 15) == 6"]}).names == ("sum",)
 
 
-def test_what_stands_before_the_entry_point_is_the_tests_too() -> None:
+def test_source_before_the_entry_point_runs_before_the_tests_too() -> None:
     prompt = "import math\n\ndef poly(x):\n    return math.pow(x, 2)\n\n@staticmethod\ndef add(x):\n    '''Zero.'''\n"
     tests = read_tests({"prompt": prompt, "entry_point": "add", "test": "def check(f):\n    assert poly(f(1)) == 1"})
     assert tests.names == ("add",)
@@ -201,7 +205,7 @@ def test_tests_that_could_grade_nothing_are_refused(row: dict) -> None:
 
 
 def test_asserts_on_no_branch_are_required() -> None:
-    counted = asserts.Counted()
+    counted = assert_instrumentation.AssertCounter()
     source = """
         def check(f):
             assert f(0)
@@ -242,7 +246,7 @@ def test_a_right_program_is_right_and_a_wrong_one_wrong(row: dict) -> None:
         ("def add(a, b): return 'x' * 2**23", "output"),
     ],
 )
-def test_failures_are_told_apart(program: str, verdict: str) -> None:
+def test_failures_have_different_verdicts(program: str, verdict: str) -> None:
     assert judge(MBPP, program) == Grade(0.0, verdict)
 
 
@@ -280,7 +284,7 @@ def test_partial_credit_is_the_share_of_asserts_that_never_failed() -> None:
 
 
 @needs_sandbox
-def test_tests_that_fail_before_they_ask_are_ungradable() -> None:
+def test_tests_that_fail_before_they_call_the_program_are_ungradable() -> None:
     row = functional("import no_such_module\ndef check(f):\n    assert f(1) == 1\n")
     assert judge(row, "def add(x): return x") == Grade(None, "ungradable")
 
@@ -345,7 +349,7 @@ def test_exceptions_arrive_as_the_nearest_of_pythons_own() -> None:
 
 
 @needs_sandbox
-def test_an_assert_that_no_right_program_reaches_fails_who_reaches_it() -> None:
+def test_a_program_that_reaches_an_assert_false_fails() -> None:
     row = functional("""
         def check(f):
             assert f(0) == 0
@@ -367,7 +371,7 @@ def test_builtin_types_are_passed_by_name_and_printing_does_no_harm() -> None:
 
 
 @needs_sandbox
-def test_leetcode_snippets_have_what_they_take_for_granted() -> None:
+def test_leetcode_snippets_have_leetcodes_imports_and_classes() -> None:
     test = "def check(candidate):\n    assert is_same_tree(candidate(tree_node([1, 2])), tree_node([1, None, 2]))\n\n"
     program = """
 from sortedcontainers import SortedList

@@ -12,10 +12,16 @@ from r1jax.models.layers import rope_frequencies
 
 D, N, K, H, F, V = 64, 4, 2, 16, 96, 40
 SHAPES = {
-    "attn_norm.weight": (D,), "attn_q.weight": (N * H, D), "attn_k.weight": (K * H, D), "attn_v.weight": (K * H, D),
-    "attn_output.weight": (D, N * H), "ffn_norm.weight": (D,), "ffn_gate.weight": (F, D), "ffn_up.weight": (F, D),
+    "attn_norm.weight": (D,),
+    "attn_q.weight": (N * H, D),
+    "attn_k.weight": (K * H, D),
+    "attn_v.weight": (K * H, D),
+    "attn_output.weight": (D, N * H),
+    "ffn_norm.weight": (D,),
+    "ffn_gate.weight": (F, D),
+    "ffn_up.weight": (F, D),
     "ffn_down.weight": (D, F),
-}  # fmt: skip
+}
 BIASES = {"attn_q.bias": (N * H,), "attn_k.bias": (K * H,), "attn_v.bias": (K * H,)}
 NORMS = {"attn_q_norm.weight": (H,), "attn_k_norm.weight": (H,)}
 
@@ -33,10 +39,16 @@ def write(path, arch="llama", tensors=None, kinds=None, rows=V, **fields):
     """Writes a file; `kinds` names the type of tensors that are not float32, `rows` is the vocabulary's size."""
     writer = gguf.GGUFWriter(path, arch)
     usual = {
-        "embedding_length": D, "block_count": 2, "feed_forward_length": F, "attention.head_count": N,
-        "attention.head_count_kv": K, "context_length": 128, "attention.layer_norm_rms_epsilon": 1e-5,
-        "rope.freq_base": 1e5, **({"attention.key_length": H} if arch == "qwen3" else {}),
-    }  # fmt: skip
+        "embedding_length": D,
+        "block_count": 2,
+        "feed_forward_length": F,
+        "attention.head_count": N,
+        "attention.head_count_kv": K,
+        "context_length": 128,
+        "attention.layer_norm_rms_epsilon": 1e-5,
+        "rope.freq_base": 1e5,
+        **({"attention.key_length": H} if arch == "qwen3" else {}),
+    }
     for key, value in (usual | {key.replace("__", "."): value for key, value in fields.items()}).items():
         add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)]
         add(f"{arch}.{key}", value)
@@ -86,9 +98,13 @@ def test_qwen_files_keep_the_models_order_and_have_its_extras(tmp_path, mesh1, a
 def test_quantised_tensors_come_out_in_float32_the_same_by_slices(tmp_path, mesh1, mesh8):
     stored = values()
     kinds = {
-        "blk.0.ffn_up.weight": Kind.Q8_0, "blk.1.ffn_up.weight": Kind.Q4_1, "blk.0.attn_q.weight": Kind.Q4_0,
-        "blk.0.ffn_gate.weight": Kind.BF16, "blk.1.ffn_gate.weight": Kind.BF16, "token_embd.weight": Kind.F16,
-    }  # fmt: skip
+        "blk.0.ffn_up.weight": Kind.Q8_0,
+        "blk.1.ffn_up.weight": Kind.Q4_1,
+        "blk.0.attn_q.weight": Kind.Q4_0,
+        "blk.0.ffn_gate.weight": Kind.BF16,
+        "blk.1.ffn_gate.weight": Kind.BF16,
+        "token_embd.weight": Kind.F16,
+    }
     model = ours.open_file(write(tmp_path / "m.gguf", tensors=stored, kinds=kinds))
     params = model.read(mesh1)
     types = {name: str(x.dtype) for name, x in (params["layers"] | params).items() if name != "layers"}
@@ -106,8 +122,7 @@ def test_quantised_tensors_come_out_in_float32_the_same_by_slices(tmp_path, mesh
 
 
 def test_rope_scaling_is_read_and_llama_3s_is_recovered_from_its_table(tmp_path):
-    fields = {"rope__scaling__type": "yarn", "rope__scaling__factor": 4.0,
-              "rope__scaling__original_context_length": 32}  # fmt: skip
+    fields = {"rope__scaling__type": "yarn", "rope__scaling__factor": 4.0, "rope__scaling__original_context_length": 32}
     model = ours.open_file(write(tmp_path / "yarn.gguf", "qwen2", **fields))
     assert model.cfg.rope_scaling == RopeScaling("yarn", 4.0, 32)
     scaling = RopeScaling("llama3", 32.0, 8192)
@@ -122,16 +137,19 @@ def test_rope_scaling_is_read_and_llama_3s_is_recovered_from_its_table(tmp_path)
         ours.open_file(path)
 
 
-@pytest.mark.parametrize("arch, fields, message", [
-    ("gemma3", {}, "general.architecture='gemma3' is not supported; nearest: "),
-    ("llama", {"expert_count": 8}, "llama.expert_count=8 is not supported; supported: 0"),
-    ("llama", {"attention__sliding_window": 4096}, "llama.attention.sliding_window=4096 is not supported"),
-    ("qwen2", {"rope__scaling__type": "longrope"}, "longrope"),
-    ("llama", {"rope__scale_linear": 4.0}, "llama.rope.scale_linear=4.0 is not supported; supported: 1"),
-    ("llama", {"attention__head_count": 0}, "num_heads=0 must be at least 1"),
-    ("llama", {"rope__dimension_count": 8}, "llama.rope.dimension_count=8 is not supported; supported: 16"),
-    ("llama", {"attention__value_length": 8}, "llama.attention.value_length=8 is not supported; supported: 16"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arch, fields, message",
+    [
+        ("gemma3", {}, "general.architecture='gemma3' is not supported; nearest: "),
+        ("llama", {"expert_count": 8}, "llama.expert_count=8 is not supported; supported: 0"),
+        ("llama", {"attention__sliding_window": 4096}, "llama.attention.sliding_window=4096 is not supported"),
+        ("qwen2", {"rope__scaling__type": "longrope"}, "longrope"),
+        ("llama", {"rope__scale_linear": 4.0}, "llama.rope.scale_linear=4.0 is not supported; supported: 1"),
+        ("llama", {"attention__head_count": 0}, "num_heads=0 must be at least 1"),
+        ("llama", {"rope__dimension_count": 8}, "llama.rope.dimension_count=8 is not supported; supported: 16"),
+        ("llama", {"attention__value_length": 8}, "llama.attention.value_length=8 is not supported; supported: 16"),
+    ],
+)
 def test_what_is_not_supported_is_refused_by_its_key(tmp_path, arch, fields, message):
     path = write(tmp_path / "m.gguf", arch, tensors=values(), **fields)
     with pytest.raises(ValueError) as error:

@@ -13,7 +13,7 @@ import pytest
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
-from r1jax.sandbox import programs as sandbox
+from r1jax.sandbox import runner as sandbox
 from r1jax.sandbox.config import CodeConfig
 from r1jax.tools import grade
 from r1jax.tools.grade_row import final_text
@@ -221,7 +221,7 @@ def test_where_programs_are_to_run_a_missing_sandbox_is_the_whole_files_error(
 )
 def test_the_final_answer_is_what_a_person_would_quote(name: str, gold: str, text: str, final: str | None) -> None:
     prompt = Prompt("id", "?", gold, f"{name}:file")
-    rollout = Rollout(prompt, 0, None, None, text, "stop")
+    rollout = Rollout.of_text(prompt, text)
     given = grader_table.grade(rollout, None) if name == "choice" else Grade(0.0, "wrong")
     assert final_text(rollout, given) == final
 

@@ -9,20 +9,25 @@ from tiny_run import ZERO, merged
 
 from r1jax import config
 from r1jax.data.tasks import DataConfig, Questions
-from r1jax.graders.grader_table import EVALUATION_ONLY, GRADERS, examine, examine_for_reward
+from r1jax.graders.grader_table import EVALUATION_ONLY, GRADERS, check_row, check_row_for_reward
+from r1jax.models.io import save_model
 from r1jax.stages import rl
 from r1jax.stages.rejection import rejection_sampling
 from r1jax.stages.rejection.rejection_sampling import RejectionConfig, who_grades
-from r1jax.training.checkpoint import save_model
 
 SUM = {"prompt": "1 + 1?", "answer": "2"}
 TESTS = "import unittest\n\nclass T(unittest.TestCase):\n    def test_it(self):\n        self.assertEqual(1, 1)\n"
 WEAK = {
-    "unittests": {"prompt": "Write it.", "answer": "", "grader": "unittests", "starter_files": {"a.py": ""},
-                  "test_files": {"a_test.py": TESTS}},
+    "unittests": {
+        "prompt": "Write it.",
+        "answer": "",
+        "grader": "unittests",
+        "starter_files": {"a.py": ""},
+        "test_files": {"a_test.py": TESTS},
+    },
     "drop": {"prompt": "How many?", "answer": "15", "grader": "drop"},
     "patch": {"prompt": "Mend it.", "answer": "", "grader": "patch", "instance_id": "x-1"},
-}  # fmt: skip
+}
 
 
 def write(path: pathlib.Path, *rows: dict) -> str:
@@ -39,20 +44,20 @@ def test_trap25_a_row_whose_grader_must_not_reward_is_refused_where_it_would_be_
     name: str, tmp_path: pathlib.Path
 ) -> None:
     """By file and line, with the reason and what to do instead; an evaluation takes it."""
-    assert examine(WEAK[name]) == name
+    assert check_row(WEAK[name]) == name
     path = write(tmp_path / "rows.jsonl", SUM, WEAK[name])
-    assert Questions(DataConfig(path=path), 0, None, examine=examine).graders == {"maths", name}
+    assert Questions(DataConfig(path=path), 0, None, examine=check_row).graders == {"maths", name}
     said = rf"rows\.jsonl:2: the grader {name} is for evaluations, and must not reward: .*: .*skip_bad_lines"
     with pytest.raises(ValueError, match=said):
-        Questions(DataConfig(path=path), 0, None, examine=examine_for_reward)
-    kept = Questions(DataConfig(path=path, skip_bad_lines=True), 0, None, examine=examine_for_reward)
+        Questions(DataConfig(path=path), 0, None, examine=check_row_for_reward)
+    kept = Questions(DataConfig(path=path, skip_bad_lines=True), 0, None, examine=check_row_for_reward)
     assert (kept.graders, kept.skipped) == ({"maths"}, 1)
 
 
 def test_trap25_naming_a_grader_that_must_not_reward_for_a_whole_file_is_refused_too(tmp_path: pathlib.Path) -> None:
     data = DataConfig(path=write(tmp_path / "rows.jsonl", SUM), grader="drop")
     with pytest.raises(ValueError, match=r"rows\.jsonl:1: the grader drop is for evaluations"):
-        Questions(data, 0, None, examine=examine_for_reward)
+        Questions(data, 0, None, examine=check_row_for_reward)
 
 
 @pytest.mark.parametrize("name", WEAK)

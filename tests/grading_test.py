@@ -78,12 +78,16 @@ def test_a_reward_model_for_open_requests_scores_no_others():
 
 
 def test_means_over_responses_by_hand():
-    row = describe([
-        rollout(tokens=3, reward=2.0, accuracy=1.0, format=1.0),
-        rollout(tokens=5, reward=0.0, accuracy=0.0, format=0.0, text="<think>wait, wait, 不对</think> 1"),
-        rollout(tokens=10, reward=None, accuracy=None, format=0.0, finish="length", text="<think>数"),
-        rollout(tokens=2, reward=1.0, accuracy=0.0, format=1.0, verdict="timeout", text="<think>let me check</think>"),
-    ])  # fmt: skip
+    row = describe(
+        [
+            rollout(tokens=3, reward=2.0, accuracy=1.0, format=1.0),
+            rollout(tokens=5, reward=0.0, accuracy=0.0, format=0.0, text="<think>wait, wait, 不对</think> 1"),
+            rollout(tokens=10, reward=None, accuracy=None, format=0.0, finish="length", text="<think>数"),
+            rollout(
+                tokens=2, reward=1.0, accuracy=0.0, format=1.0, verdict="timeout", text="<think>let me check</think>"
+            ),
+        ]
+    )
     assert row["reward/total"] == pytest.approx(1.0) and row["grading/ungradable"] == 0.25
     assert row["reward/accuracy"] == pytest.approx(1 / 3) and row["reward/format"] == 0.5
     assert row["verdict/timeout"] == 0.25

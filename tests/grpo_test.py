@@ -17,13 +17,13 @@ from r1jax.data.batching import Batch, pad_rollouts, take_rows, to_device
 from r1jax.data.types import Prompt, Rollout
 from r1jax.losses.auxiliary import AuxiliaryConfig
 from r1jax.losses.grpo import GRPOConfig, group_advantages, grpo_loss, k3, surrogate, token_weights
-from r1jax.losses.supervised import batch_logprobs
+from r1jax.losses.logprobs import batch_logprobs
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import forward, param_specs
 from r1jax.rewards.config import RewardConfig
 from r1jax.stages.groups import advantages_by_group
-from r1jax.stages.rl import minibatches
+from r1jax.stages.rl_batch import minibatches
 from r1jax.training import state
 from r1jax.training.step import accumulate, make_update
 
@@ -129,8 +129,10 @@ def naive_logprobs(params, batch):
 def make_batch(weights, rows: int, seed: int = 0, bucket: int = 4) -> Batch:
     """Ragged rows; old, reference and sampler's log-probs scattered about the current ones. One row has no token."""
     rng = np.random.default_rng(seed)
-    rollouts = [rollout(rng.integers(0, 12, rng.integers(1, 4)).tolist(), rng.integers(0, 12, n).tolist())
-                for n in (0, *rng.integers(1, 6, rows - 1))]  # fmt: skip
+    rollouts = [
+        rollout(rng.integers(0, 12, rng.integers(1, 4)).tolist(), rng.integers(0, 12, n).tolist())
+        for n in (0, *rng.integers(1, 6, rows - 1))
+    ]
     batch = pad_rollouts(rollouts, np.linspace(-1.5, 1.5, rows)[rng.permutation(rows)], bucket)
     now = np.asarray(naive_logprobs(weights, batch)[0])
     old, ref, sampler = (now + rng.normal(0, scale, now.shape).astype(np.float32) for scale in (0.6, 0.6, 0.8))
@@ -225,8 +227,9 @@ def test_loss_and_gradient_equal_the_token_by_token_form(weights, gradients, nam
 def test_trap11_a_fully_masked_batch_costs_zero_and_pulls_nowhere(weights, gradients, name):
     batch = make_batch(weights, 6)
     wild = np.full_like(batch.weights, np.inf)
-    batch = dataclasses.replace(batch, weights=0 * wild.clip(0, 1), old_logprobs=-wild, ref_logprobs=wild,
-                                sampler_logprobs=wild)  # fmt: skip
+    batch = dataclasses.replace(
+        batch, weights=0 * wild.clip(0, 1), old_logprobs=-wild, ref_logprobs=wild, sampler_logprobs=wild
+    )
     (value, metrics), gradient = gradients[name](weights, batch)
     assert float(value) == 0.0 and all(float(x) == 0.0 for x in metrics.values())
     assert not any(np.any(g) for g in jax.tree.leaves(gradient))
@@ -246,8 +249,12 @@ def test_trap12_on_policy_the_gradient_is_reinforce_with_a_group_baseline(weight
     cfg = GRPOConfig(**SMALL, clip_low=0.01, clip_high=0.01, beta=0.0)
     rewards = np.array([[1.0, 0.0, 0.25], [0.0, 0.0, 1.0]])
     batch = with_weights(make_batch(weights, 6), "sequence")
-    batch = dataclasses.replace(batch, advantages=np.float32(rewards - rewards.mean(axis=1, keepdims=True)).reshape(-1),
-                                ref_logprobs=None, old_logprobs=None)  # fmt: skip
+    batch = dataclasses.replace(
+        batch,
+        advantages=np.float32(rewards - rewards.mean(axis=1, keepdims=True)).reshape(-1),
+        ref_logprobs=None,
+        old_logprobs=None,
+    )
     np.testing.assert_allclose(group_advantages(rewards, False).reshape(-1), batch.advantages, rtol=1e-6)
 
     def reinforce(params):
@@ -268,8 +275,9 @@ def test_trap12_on_policy_the_gradient_is_reinforce_with_a_group_baseline(weight
 def test_trap12_the_clip_acts_at_both_signs_once_weights_have_moved(weights, gradients, advantage, log_ratio):
     batch = with_weights(make_batch(weights, 6), "token")
     now = np.asarray(naive_logprobs(weights, batch)[0])
-    batch = dataclasses.replace(batch, advantages=np.full(6, advantage, np.float32),
-                                old_logprobs=now - np.float32(log_ratio), ref_logprobs=now)  # fmt: skip
+    batch = dataclasses.replace(
+        batch, advantages=np.full(6, advantage, np.float32), old_logprobs=now - np.float32(log_ratio), ref_logprobs=now
+    )
     (_, metrics), gradient = gradients["clips"](weights, batch)
     pulls = max(np.abs(g).max() for g in jax.tree.leaves(gradient))
     if advantage * log_ratio > 0:  # already moved the way the advantage asks for
@@ -325,8 +333,10 @@ def test_trap10_the_gradient_is_the_same_for_any_microbatching_devices_and_order
     """Plain SGD with rate 1, so that the weights' change is the gradient; metrics agree as well."""
     specs, tx, loss = param_specs(MODEL), optax.sgd(1.0), loss_of(CONFIGS["all"])
     shuffled = np.random.default_rng(1).permutation(16)
-    ways = {(mesh, parts): make_update(loss, tx, specs, mesh, parts) for mesh, parts in
-            ((mesh1, 1), (mesh1, 4), (mesh8, 1), (mesh8, 2))}  # fmt: skip
+    ways = {
+        (mesh, parts): make_update(loss, tx, specs, mesh, parts)
+        for mesh, parts in ((mesh1, 1), (mesh1, 4), (mesh8, 1), (mesh8, 2))
+    }
     whole = make_batch(weights, 16)
     for aggregation in AGGREGATIONS:
         batch = with_weights(whole, aggregation)
@@ -380,8 +390,9 @@ def test_trap04_the_loss_covers_what_was_sampled_end_of_sequence_included_and_no
     expected[0, 1:3] = expected[1, 0] = expected[2, 2:5] = expected[3, 2] = True
     np.testing.assert_array_equal(felt != 0, expected)
     # What fills the padding does not matter.
-    filled = dataclasses.replace(batch, tokens=np.where(batch.segments, batch.tokens, 11),
-                                 targets=np.where(batch.segments, batch.targets, 11))  # fmt: skip
+    filled = dataclasses.replace(
+        batch, tokens=np.where(batch.segments, batch.tokens, 11), targets=np.where(batch.segments, batch.targets, 11)
+    )
     np.testing.assert_array_equal(jax.grad(loss)(now, filled), felt)
 
 
@@ -405,11 +416,14 @@ def test_accumulate_keeps_maxima_and_adds_the_rest(weights, gradients):
         assert float(metrics["sampler_gap/mean"]) == pytest.approx((gap * batch.weights).sum(), rel=1e-5)
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"group_size": 1}, "a group of one has no baseline"),
-    ({"prompts_per_step": 3, "group_size": 3, "minibatches": 2}, "9 samples do not split into minibatches=2"),
-    ({"dual_clip": 0.5}, "dual_clip=0.5 must be above 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"group_size": 1}, "a group of one has no baseline"),
+        ({"prompts_per_step": 3, "group_size": 3, "minibatches": 2}, "9 samples do not split into minibatches=2"),
+        ({"dual_clip": 0.5}, "dual_clip=0.5 must be above 1"),
+    ],
+)
 def test_configs_without_meaning_raise(change, message):
     with pytest.raises(ValueError, match=message):
         GRPOConfig(**change)

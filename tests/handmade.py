@@ -10,25 +10,71 @@ import numpy as np
 CODES = {"float32": "F32", "bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3"}
 
 QWEN2 = {
-    "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "vocab_size": 512, "hidden_size": 32,
-    "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "hidden_act": "silu", "rms_norm_eps": 1e-6, "tie_word_embeddings": True, "rope_theta": 1e6,
-    "max_position_embeddings": 128, "use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 1,
-    "torch_dtype": "float32", "bos_token_id": 1, "eos_token_id": 2, "an_unknown_key": {"kept": [1, None]},
-}  # fmt: skip
+    "architectures": ["Qwen2ForCausalLM"],
+    "model_type": "qwen2",
+    "vocab_size": 512,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": True,
+    "rope_theta": 1e6,
+    "max_position_embeddings": 128,
+    "use_sliding_window": False,
+    "sliding_window": 4096,
+    "max_window_layers": 1,
+    "torch_dtype": "float32",
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "an_unknown_key": {"kept": [1, None]},
+}
 
 DEEPSEEK = {
-    "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "vocab_size": 512, "hidden_size": 32,
-    "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 4,
-    "hidden_act": "silu", "rms_norm_eps": 1e-6, "tie_word_embeddings": False, "rope_theta": 1e4,
-    "max_position_embeddings": 64, "q_lora_rank": 16, "kv_lora_rank": 12, "qk_nope_head_dim": 6, "qk_rope_head_dim": 8,
-    "v_head_dim": 10, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1,
-    "moe_intermediate_size": 20, "first_k_dense_replace": 1, "moe_layer_freq": 1, "n_group": 2, "topk_group": 1,
-    "scoring_func": "sigmoid", "topk_method": "noaux_tc", "norm_topk_prob": True, "routed_scaling_factor": 2.5,
-    "num_nextn_predict_layers": 1, "torch_dtype": "bfloat16",
-    "rope_scaling": {"type": "yarn", "factor": 4, "original_max_position_embeddings": 16, "beta_fast": 32,
-                     "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0},
-}  # fmt: skip
+    "architectures": ["DeepseekV3ForCausalLM"],
+    "model_type": "deepseek_v3",
+    "vocab_size": 512,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": False,
+    "rope_theta": 1e4,
+    "max_position_embeddings": 64,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 12,
+    "qk_nope_head_dim": 6,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 10,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_shared_experts": 1,
+    "moe_intermediate_size": 20,
+    "first_k_dense_replace": 1,
+    "moe_layer_freq": 1,
+    "n_group": 2,
+    "topk_group": 1,
+    "scoring_func": "sigmoid",
+    "topk_method": "noaux_tc",
+    "norm_topk_prob": True,
+    "routed_scaling_factor": 2.5,
+    "num_nextn_predict_layers": 1,
+    "torch_dtype": "bfloat16",
+    "rope_scaling": {
+        "type": "yarn",
+        "factor": 4,
+        "original_max_position_embeddings": 16,
+        "beta_fast": 32,
+        "beta_slow": 1,
+        "mscale": 1.0,
+        "mscale_all_dim": 1.0,
+    },
+}
 
 
 def shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -43,19 +89,28 @@ def shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         if config["model_type"] == "qwen2":
             H, K = D // N, config["num_key_value_heads"]
             block |= {
-                "self_attn.q_proj.weight": (N * H, D), "self_attn.k_proj.weight": (K * H, D),
-                "self_attn.v_proj.weight": (K * H, D), "self_attn.o_proj.weight": (D, N * H),
-                "self_attn.q_proj.bias": (N * H,), "self_attn.k_proj.bias": (K * H,), "self_attn.v_proj.bias": (K * H,),
-            }  # fmt: skip
+                "self_attn.q_proj.weight": (N * H, D),
+                "self_attn.k_proj.weight": (K * H, D),
+                "self_attn.v_proj.weight": (K * H, D),
+                "self_attn.o_proj.weight": (D, N * H),
+                "self_attn.q_proj.bias": (N * H,),
+                "self_attn.k_proj.bias": (K * H,),
+                "self_attn.v_proj.bias": (K * H,),
+            }
         else:
-            q, kv, nope, rope, v = (config[key] for key in ("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim",
-                                                            "qk_rope_head_dim", "v_head_dim"))  # fmt: skip
+            q, kv, nope, rope, v = (
+                config[key]
+                for key in ("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+            )
             block |= {
-                "self_attn.q_a_proj.weight": (q, D), "self_attn.q_a_layernorm.weight": (q,),
+                "self_attn.q_a_proj.weight": (q, D),
+                "self_attn.q_a_layernorm.weight": (q,),
                 "self_attn.q_b_proj.weight": (N * (nope + rope), q),
-                "self_attn.kv_a_proj_with_mqa.weight": (kv + rope, D), "self_attn.kv_a_layernorm.weight": (kv,),
-                "self_attn.kv_b_proj.weight": (N * (nope + v), kv), "self_attn.o_proj.weight": (D, N * v),
-            }  # fmt: skip
+                "self_attn.kv_a_proj_with_mqa.weight": (kv + rope, D),
+                "self_attn.kv_a_layernorm.weight": (kv,),
+                "self_attn.kv_b_proj.weight": (N * (nope + v), kv),
+                "self_attn.o_proj.weight": (D, N * v),
+            }
         if layer < config.get("first_k_dense_replace", layers):
             block |= _mlp("mlp.", D, F)
         else:
@@ -65,9 +120,14 @@ def shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
             for expert in range(E):
                 block |= _mlp(f"mlp.experts.{expert}.", D, width)
         if layer >= layers:
-            block |= {"enorm.weight": (D,), "hnorm.weight": (D,), "eh_proj.weight": (D, 2 * D),
-                      "shared_head.norm.weight": (D,), "shared_head.head.weight": (V, D),
-                      "embed_tokens.weight": (V, D)}  # fmt: skip
+            block |= {
+                "enorm.weight": (D,),
+                "hnorm.weight": (D,),
+                "eh_proj.weight": (D, 2 * D),
+                "shared_head.norm.weight": (D,),
+                "shared_head.head.weight": (V, D),
+                "embed_tokens.weight": (V, D),
+            }
         found |= {f"model.layers.{layer}.{name}": shape for name, shape in block.items()}
     return found
 

@@ -37,8 +37,12 @@ def opened(tmp_path, config, values=None, shards=3):
 def test_shapes_types_and_shardings_are_those_of_param_specs(tmp_path, config, mesh_of_experts):
     model = opened(tmp_path, config)
     params, specs = model.read(mesh_of_experts), param_specs(model.cfg)
-    jax.tree.map(lambda x, spec, sharding: (x.shape, x.sharding) == (spec.shape, sharding) or pytest.fail(str(spec)),
-                 params, specs, core.shardings(specs, TRAIN_RULES, mesh_of_experts))  # fmt: skip
+    jax.tree.map(
+        lambda x, spec, sharding: (x.shape, x.sharding) == (spec.shape, sharding) or pytest.fail(str(spec)),
+        params,
+        specs,
+        core.shardings(specs, TRAIN_RULES, mesh_of_experts),
+    )
     types = {jax.tree_util.keystr(path): str(x.dtype) for path, x in jax.tree_util.tree_leaves_with_path(params)}
     assert {name for name, kind in types.items() if kind != config["torch_dtype"]} == (
         set() if config is QWEN2 else {"['moe_layers']['router_bias']", "['mtp']['router_bias']"}
@@ -156,9 +160,9 @@ def test_an_fp8_model_is_read_as_bfloat16_and_exported_without_its_quantisation(
         stored[name] = value
         if name.endswith("proj.weight") and "eh_proj" not in name:
             stored[name] = value.astype(ml_dtypes.float8_e4m3fn)
-            stored[name + "_scale_inv"] = scale = rng.uniform(
-                0.5, 2, [-(-size // 16) for size in value.shape]
-            ).astype(np.float32)
+            stored[name + "_scale_inv"] = scale = rng.uniform(0.5, 2, [-(-size // 16) for size in value.shape]).astype(
+                np.float32
+            )
             spread = np.repeat(np.repeat(scale, 16, 0), 16, 1)[: value.shape[0], : value.shape[1]]
             plain[name] = (stored[name].astype(np.float32) * spread).astype(ml_dtypes.bfloat16)
     model = opened(tmp_path / "fp8", config, stored)
@@ -182,8 +186,10 @@ def test_tensors_that_do_not_fit_are_all_named_in_one_error(tmp_path):
         opened(tmp_path, QWEN2, values, shards=1)
     first, missing, unknown, misshaped = str(error.value).split("\n  ")
     assert first.startswith(str(tmp_path))
-    assert missing == ("1 missing: model.layers.0.self_attn.q_proj.weight; "
-                       "nearest to the first: model.layers.0.self_attn.q_proj.weights")  # fmt: skip
+    assert missing == (
+        "1 missing: model.layers.0.self_attn.q_proj.weight; "
+        "nearest to the first: model.layers.0.self_attn.q_proj.weights"
+    )
     assert unknown.startswith("10 not known: vision.") and " and 5 more" in unknown
     assert misshaped == "1 of another shape: model.layers.1.mlp.up_proj.weight is [32, 48], should be [48, 32]"
 
@@ -282,28 +288,31 @@ def test_what_a_family_leaves_out_of_its_config_is_what_transformers_takes():
         hf.config_from_hf({key: QWEN2[key] for key in QWEN2 if "window" not in key} | {"model_type": "mistral"})
 
 
-@pytest.mark.parametrize("base, key, value, message", [
-    (QWEN2, "model_type", "qwen2_moe", "nearest: qwen2"),
-    (QWEN2, "hidden_act", "gelu", 'hidden_act="gelu" is not supported in qwen2; supported: "silu"'),
-    (QWEN2, "use_sliding_window", True, "sliding window are not supported"),
-    (QWEN2, "layer_types", ["full_attention", "sliding_attention"], "sliding_attention"),
-    (QWEN2, "rope_scaling", {"type": "dynamic", "factor": 2.0}, "default, linear, llama3 and yarn"),
-    (QWEN2, "rope_parameters", {"full_attention": {"rope_type": "default"}}, "for all layers"),
-    (QWEN2, "rope_parameters", {"rope_type": "default", "partial_rotary_factor": 0.5}, "partial_rotary_factor"),
-    (QWEN2, "partial_rotary_factor", 0.25, "partial_rotary_factor=0.25"),
-    (QWEN2, "final_logit_softcapping", 30.0, "final_logit_softcapping=30.0 .* supported: null"),
-    (QWEN2, "hidden_size", None, "hidden_size is missing"),
-    (QWEN2, "hidden_size", "32", 'hidden_size="32" should be a number'),
-    (QWEN2, "num_attention_heads", 0, "num_heads=0 must be at least 1"),
-    (QWEN2, "rope_scaling", "yarn", 'rope_scaling="yarn" should be an object'),
-    (QWEN2, "rope_scaling", {"type": "linear", "factor": "2"}, 'factor="2" should be a number'),
-    (QWEN2, "quantization_config", {"quant_method": "awq"}, "quant_method='awq'"),
-    (QWEN2 | {"model_type": "llama"}, "attention_bias", True, "attention_bias=true is not supported in llama"),
-    (QWEN2 | {"model_type": "llama"}, "mlp_bias", True, "mlp_bias=true"),
-    (DEEPSEEK, "moe_layer_freq", 2, "moe_layer_freq=2 is not supported in deepseek_v3; supported: 1"),
-    (DEEPSEEK, "scoring_func", "softmax", 'supported: "sigmoid"'),
-    (DEEPSEEK, "rope_scaling", DEEPSEEK["rope_scaling"] | {"truncate": False}, "truncate=false"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "base, key, value, message",
+    [
+        (QWEN2, "model_type", "qwen2_moe", "nearest: qwen2"),
+        (QWEN2, "hidden_act", "gelu", 'hidden_act="gelu" is not supported in qwen2; supported: "silu"'),
+        (QWEN2, "use_sliding_window", True, "sliding window are not supported"),
+        (QWEN2, "layer_types", ["full_attention", "sliding_attention"], "sliding_attention"),
+        (QWEN2, "rope_scaling", {"type": "dynamic", "factor": 2.0}, "default, linear, llama3 and yarn"),
+        (QWEN2, "rope_parameters", {"full_attention": {"rope_type": "default"}}, "for all layers"),
+        (QWEN2, "rope_parameters", {"rope_type": "default", "partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+        (QWEN2, "partial_rotary_factor", 0.25, "partial_rotary_factor=0.25"),
+        (QWEN2, "final_logit_softcapping", 30.0, "final_logit_softcapping=30.0 .* supported: null"),
+        (QWEN2, "hidden_size", None, "hidden_size is missing"),
+        (QWEN2, "hidden_size", "32", 'hidden_size="32" should be a number'),
+        (QWEN2, "num_attention_heads", 0, "num_heads=0 must be at least 1"),
+        (QWEN2, "rope_scaling", "yarn", 'rope_scaling="yarn" should be an object'),
+        (QWEN2, "rope_scaling", {"type": "linear", "factor": "2"}, 'factor="2" should be a number'),
+        (QWEN2, "quantization_config", {"quant_method": "awq"}, "quant_method='awq'"),
+        (QWEN2 | {"model_type": "llama"}, "attention_bias", True, "attention_bias=true is not supported in llama"),
+        (QWEN2 | {"model_type": "llama"}, "mlp_bias", True, "mlp_bias=true"),
+        (DEEPSEEK, "moe_layer_freq", 2, "moe_layer_freq=2 is not supported in deepseek_v3; supported: 1"),
+        (DEEPSEEK, "scoring_func", "softmax", 'supported: "sigmoid"'),
+        (DEEPSEEK, "rope_scaling", DEEPSEEK["rope_scaling"] | {"truncate": False}, "truncate=false"),
+    ],
+)
 def test_what_would_change_the_numbers_is_refused_by_name(base, key, value, message):
     with pytest.raises(ValueError, match=message):
         hf.config_from_hf(base | {key: value})

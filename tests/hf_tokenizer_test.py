@@ -178,8 +178,9 @@ def test_trap05_tokens_that_only_the_configuration_declares_are_tokens(tmp_path,
     config = CONFIG | {"eos_token": "<|end|>"}
     tokens = {str(size + 1): declared("<|end|>"), str(size): declared("<tool>", special=False, lstrip=True)}
     if legacy:
-        folder = write_folder(tmp_path / "a", tokenizer, tokenizer_config=config,
-                              added_tokens={"<|end|>": size + 1, "<tool>": size})  # fmt: skip
+        folder = write_folder(
+            tmp_path / "a", tokenizer, tokenizer_config=config, added_tokens={"<|end|>": size + 1, "<tool>": size}
+        )
     else:
         tokens["1"] = declared(NAMES[1], special=False)  # special in tokenizer.json, which is enough
         folder = write_folder(tmp_path / "a", tokenizer, tokenizer_config=config | {"added_tokens_decoder": tokens})

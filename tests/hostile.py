@@ -1,14 +1,14 @@
-"""A program that tries to do harm: what a policy under training, or a stranger, may hand to the sandbox.
+"""Hostile programs, such as a policy under training may write: their common prelude and form.
 
-Each knows all about the machine outside that could help it (`FACTS`), for nothing rests on hiding it. A program prints
-MANAGED where something worked that never may; `tests/hostile_test.py` looks from outside whether it did harm. They
-stand by group in hostile_greed.py, hostile_reach.py and hostile_escapes.py.
+Each gets all facts about the machine outside that could help it, for security must not rest on hiding them. A program
+prints MANAGED where something forbidden succeeded; `tests/hostile_test.py` checks from outside that it did no harm. The
+programs are in hostile_greed.py, hostile_reach.py and hostile_escapes.py, by group.
 """
 
 import dataclasses
 import textwrap
 
-# Keys of the JSON on stdin: secret_path, home, repository: where secrets lie. witness: a directory that anyone may
+# Keys of the JSON on stdin: secret_path, home, repository: where secrets are. witness: a directory that anyone may
 # write to. tcp, udp: ports of 127.0.0.1; address: another address of this machine; unix, abstract: sockets' names.
 # victim, parent: process ids. neighbour: process id of another sandbox's first process.
 _PRELUDE = """

@@ -1,4 +1,4 @@
-"""Programs that try to leave the sandbox."""
+"""Hostile programs that try to escape from the sandbox."""
 
 from hostile import c, python, shell
 

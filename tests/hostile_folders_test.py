@@ -16,17 +16,17 @@ from r1jax.core import checksums
 from r1jax.io import files, gguf_reader
 from r1jax.models import gguf as gguf_models
 from r1jax.models import hf, safetensors
+from r1jax.models.io import is_model, load_model, open_model, save_model
 from r1jax.text import chat_template
 from r1jax.text import tokenizer as text
 from r1jax.tools import convert
-from r1jax.training import checkpoint
-from r1jax.training.checkpoint import load_model, save_model
 
 HANG = "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}"
 
 
 def refused(function, *arguments, match: str) -> None:
     """Asserts one line that names what was found, within few steps of Python."""
+
     def attempt() -> None:
         with pytest.raises(ValueError, match=match) as error:
             function(*arguments)
@@ -49,8 +49,16 @@ def secret(tmp_path) -> pathlib.Path:
     return tmp_path / "id_rsa"
 
 
-LINKED = ("chat_template.jinja", "generation_config.json", "special_tokens_map.json", "added_tokens.json",
-          "tokenizer_config.json", "tokenizer.json", "config.json", "additional_chat_templates/x.jinja")  # fmt: skip
+LINKED = (
+    "chat_template.jinja",
+    "generation_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer_config.json",
+    "tokenizer.json",
+    "config.json",
+    "additional_chat_templates/x.jinja",
+)
 
 
 @pytest.mark.parametrize("name", LINKED)
@@ -99,8 +107,17 @@ def test_trap35_a_link_out_of_our_own_folder_is_not_followed(tmp_path, tiny, tin
         load_model(tmp_path / "ours", mesh1)
 
 
-FIFOS = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", safetensors.INDEX,
-         "model-00002-of-00003.safetensors", "model.safetensors", "model.json", "adapter_config.json")  # fmt: skip
+FIFOS = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    safetensors.INDEX,
+    "model-00002-of-00003.safetensors",
+    "model.safetensors",
+    "model.json",
+    "adapter_config.json",
+)
 
 
 @pytest.mark.parametrize("name", FIFOS)
@@ -115,16 +132,21 @@ def test_trap35_a_fifo_is_not_waited_for(folder, name, mesh1):
 
 def test_trap35_a_fifo_named_as_a_gguf_file_or_a_sentencepiece_model_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "m.gguf")
-    for read in (checkpoint.open_model, text.load, checkpoint.is_model):
+    for read in (open_model, text.load, is_model):
         refused(read, tmp_path / "m.gguf", match="m.gguf is no regular file")
     os.mkfifo(tmp_path / "tokenizer.model")
     refused(text.load, tmp_path, match="tokenizer.model is no regular file")
 
 
-@pytest.mark.parametrize("config, key", [
-    (QWEN2, "num_hidden_layers"), (DEEPSEEK, "num_hidden_layers"), (DEEPSEEK, "n_routed_experts"),
-    (DEEPSEEK, "num_nextn_predict_layers"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "config, key",
+    [
+        (QWEN2, "num_hidden_layers"),
+        (DEEPSEEK, "num_hidden_layers"),
+        (DEEPSEEK, "n_routed_experts"),
+        (DEEPSEEK, "num_nextn_predict_layers"),
+    ],
+)
 def test_trap35_a_config_of_a_billion_layers_or_experts_is_refused_before_they_are_listed(tmp_path, config, key):
     write_folder(tmp_path, config | {key: 10**9, "max_window_layers": 10**9}, tensors(config))
     refused(hf.open_folder, tmp_path, match=r"holds \d+ tensors, and its config describes \d{1,3}(,\d{3}){3}")
@@ -149,10 +171,15 @@ def sparse(path: pathlib.Path, size: int, begins: bytes = b"") -> None:
     os.truncate(path, size)
 
 
-@pytest.mark.parametrize("name, limit", [
-    ("config.json", files.MAX_JSON), ("tokenizer.json", files.MAX_TOKENIZER),
-    ("chat_template.jinja", files.MAX_TOKENIZER), (safetensors.INDEX, files.MAX_JSON),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, limit",
+    [
+        ("config.json", files.MAX_JSON),
+        ("tokenizer.json", files.MAX_TOKENIZER),
+        ("chat_template.jinja", files.MAX_TOKENIZER),
+        (safetensors.INDEX, files.MAX_JSON),
+    ],
+)
 def test_trap35_a_file_of_gigabytes_is_refused_unread(folder, name, limit, mesh1):
     sparse(folder / name, 2**33)
     with pytest.raises(ValueError, match=f"{name} has 8,589,934,592 bytes, more than the {limit:,} that"):
@@ -173,19 +200,19 @@ def gguf_of(path: pathlib.Path, fields: bytes, count: int) -> pathlib.Path:
 def test_trap35_gguf_metadata_that_promise_more_than_there_is_are_refused(tmp_path):
     key = struct.pack("<Q1sI", 1, b"a", gguf.GGUFValueType.ARRAY)
     path = gguf_of(tmp_path / "m.gguf", key + struct.pack("<IQ", gguf.GGUFValueType.UINT8, 2**60), 1)
-    for read in (checkpoint.open_model, text.load):
+    for read in (open_model, text.load):
         refused(read, path, match=r"m\.gguf is no GGUF file, or was cut short \(it ends at byte")
     path = gguf_of(tmp_path / "m.gguf", b"", 2**60)
-    refused(checkpoint.open_model, path, match=r"m\.gguf is no GGUF file, or was cut short \(it ends at byte")
+    refused(open_model, path, match=r"m\.gguf is no GGUF file, or was cut short \(it ends at byte")
     deep = key + struct.pack("<IQ", gguf.GGUFValueType.ARRAY, 1) * 10_000
-    refused(checkpoint.open_model, gguf_of(path, deep, 1), match=r"m\.gguf is no GGUF file")
+    refused(open_model, gguf_of(path, deep, 1), match=r"m\.gguf is no GGUF file")
 
 
 def test_trap35_gguf_metadata_of_millions_of_values_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(gguf_reader, "MAX_VALUES", 1000)
     key = struct.pack("<Q1sI", 1, b"a", gguf.GGUFValueType.ARRAY)
     path = gguf_of(tmp_path / "m.gguf", key + struct.pack("<IQ", gguf.GGUFValueType.UINT8, 2000) + bytes(2000), 1)
-    refused(checkpoint.open_model, path, match=r"its metadata have more than 1,000 values")
+    refused(open_model, path, match=r"its metadata have more than 1,000 values")
 
 
 @pytest.fixture
@@ -281,33 +308,41 @@ def test_trap35_a_missing_part_of_our_own_folder_is_named(tmp_path, tiny, tiny_p
         load_model(tmp_path / "ours", mesh1)
 
 
-@pytest.mark.parametrize("base, key, value, message", [
-    (QWEN2, "num_hidden_layers", 2.5, "num_hidden_layers=2.5 should be a whole number"),
-    (QWEN2, "num_hidden_layers", 10**10, "should be a whole number of at most 2,147,483,647"),
-    (QWEN2, "vocab_size", "512", 'vocab_size="512" should be a number'),
-    (QWEN2, "num_key_value_heads", "2", 'num_key_value_heads="2" should be a number'),
-    (QWEN2, "head_dim", "8", 'head_dim="8" should be a number'),
-    (QWEN2, "hidden_size", -32, "must be at least 1"),
-    (QWEN2, "hidden_size", float("nan"), "hidden_size=NaN should be a number"),
-    (QWEN2, "hidden_size", float("inf"), "hidden_size=Infinity should be a number"),
-    (QWEN2, "hidden_size", [32], r"hidden_size=\[32\] should be a number"),
-    (QWEN2, "rms_norm_eps", "1e-6", 'rms_norm_eps="1e-6" should be a number'),
-    (QWEN2, "rms_norm_eps", -1e-6, "norm_eps=-1e-06 must be above 0"),
-    (QWEN2, "rope_theta", "1e6", 'rope_theta="1e6" should be a number'),
-    (QWEN2, "rope_theta", 0, "rope_theta=0.0 must be above 0"),
-    (QWEN2, "tie_word_embeddings", "false", 'tie_word_embeddings="false" should be true or false'),
-    (QWEN2, "use_sliding_window", "false", 'use_sliding_window="false" should be true or false'),
-    (QWEN2, "layer_types", 7, "layer_types=7"),
-    (QWEN2, "quantization_config", ["fp8"], r"quantization_config=\[.fp8.\] should be an object"),
-    (QWEN2, "rope_scaling", {"type": "yarn", "factor": 4.0, "beta_fast": "32"}, 'beta_fast="32" should be a number'),
-    (QWEN2, "rope_scaling", {"type": "yarn", "factor": -4.0}, "factor=-4.0 must be above 0"),
-    (QWEN2, "model_type", ["qwen2"], r"model_type=\['qwen2'\] is not supported"),
-    (DEEPSEEK, "routed_scaling_factor", "2.5", 'routed_scaling_factor="2.5" should be a number'),
-    (DEEPSEEK, "norm_topk_prob", "true", 'norm_topk_prob="true" should be true or false'),
-    (DEEPSEEK, "n_shared_experts", "1", 'n_shared_experts="1" should be a number'),
-    (DEEPSEEK, "q_lora_rank", "16", 'q_lora_rank="16" should be a number'),
-    (DEEPSEEK, "num_nextn_predict_layers", -1, "mtp_depth=-1 must be at least 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "base, key, value, message",
+    [
+        (QWEN2, "num_hidden_layers", 2.5, "num_hidden_layers=2.5 should be a whole number"),
+        (QWEN2, "num_hidden_layers", 10**10, "should be a whole number of at most 2,147,483,647"),
+        (QWEN2, "vocab_size", "512", 'vocab_size="512" should be a number'),
+        (QWEN2, "num_key_value_heads", "2", 'num_key_value_heads="2" should be a number'),
+        (QWEN2, "head_dim", "8", 'head_dim="8" should be a number'),
+        (QWEN2, "hidden_size", -32, "must be at least 1"),
+        (QWEN2, "hidden_size", float("nan"), "hidden_size=NaN should be a number"),
+        (QWEN2, "hidden_size", float("inf"), "hidden_size=Infinity should be a number"),
+        (QWEN2, "hidden_size", [32], r"hidden_size=\[32\] should be a number"),
+        (QWEN2, "rms_norm_eps", "1e-6", 'rms_norm_eps="1e-6" should be a number'),
+        (QWEN2, "rms_norm_eps", -1e-6, "norm_eps=-1e-06 must be above 0"),
+        (QWEN2, "rope_theta", "1e6", 'rope_theta="1e6" should be a number'),
+        (QWEN2, "rope_theta", 0, "rope_theta=0.0 must be above 0"),
+        (QWEN2, "tie_word_embeddings", "false", 'tie_word_embeddings="false" should be true or false'),
+        (QWEN2, "use_sliding_window", "false", 'use_sliding_window="false" should be true or false'),
+        (QWEN2, "layer_types", 7, "layer_types=7"),
+        (QWEN2, "quantization_config", ["fp8"], r"quantization_config=\[.fp8.\] should be an object"),
+        (
+            QWEN2,
+            "rope_scaling",
+            {"type": "yarn", "factor": 4.0, "beta_fast": "32"},
+            'beta_fast="32" should be a number',
+        ),
+        (QWEN2, "rope_scaling", {"type": "yarn", "factor": -4.0}, "factor=-4.0 must be above 0"),
+        (QWEN2, "model_type", ["qwen2"], r"model_type=\['qwen2'\] is not supported"),
+        (DEEPSEEK, "routed_scaling_factor", "2.5", 'routed_scaling_factor="2.5" should be a number'),
+        (DEEPSEEK, "norm_topk_prob", "true", 'norm_topk_prob="true" should be true or false'),
+        (DEEPSEEK, "n_shared_experts", "1", 'n_shared_experts="1" should be a number'),
+        (DEEPSEEK, "q_lora_rank", "16", 'q_lora_rank="16" should be a number'),
+        (DEEPSEEK, "num_nextn_predict_layers", -1, "mtp_depth=-1 must be at least 0"),
+    ],
+)
 def test_trap42_numbers_given_as_text_or_out_of_range_are_refused_by_key_and_file(tmp_path, base, key, value, message):
     (tmp_path / "config.json").write_text(json.dumps(base | {key: value}))
     with pytest.raises(ValueError, match=message) as error:

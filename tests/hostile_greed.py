@@ -1,4 +1,4 @@
-"""Programs that take more than their share: processes, memory, disk, output, time."""
+"""Hostile programs that exceed their limits: processes, memory, disk, output, time."""
 
 from hostile import c, javascript, python, shell
 
@@ -113,9 +113,7 @@ MEMORY = {
         """,
         "ok",
     ),
-    "dev_shm": python(
-        "with open('/dev/shm/x', 'wb') as f:\n    while True:\n        f.write(bytes(2**20))\n", "crash"
-    ),
+    "dev_shm": python("with open('/dev/shm/x', 'wb') as f:\n    while True:\n        f.write(bytes(2**20))\n", "crash"),
     "tmpfs_mapped": python(
         """
         import mmap
@@ -190,9 +188,7 @@ DISK = {
     "empty_files": python("for i in range(10**9):\n    open(str(i), 'w').close()\n", "memory", "timeout"),
     "directories": python("for i in range(10**9):\n    os.mkdir(str(i))\n", "memory", "timeout"),
     "deep_directories": python("while True:\n    os.mkdir('d' * 200)\n    os.chdir('d' * 200)\n", "memory", "timeout"),
-    "links": python(
-        "open('x', 'w')\nfor i in range(10**9):\n    os.link('x', str(i))\n", "memory", "timeout", "crash"
-    ),
+    "links": python("open('x', 'w')\nfor i in range(10**9):\n    os.link('x', str(i))\n", "memory", "timeout", "crash"),
     "sparse_file": python("with open('x', 'wb') as f:\n    f.truncate(2**50)\nmanaged('truncate')\n", "crash"),
     "reserved_file": python("os.posix_fallocate(os.open('x', 66), 0, 2**34)\nmanaged('fallocate')\n", "crash"),
     "deleted_but_open": python(
@@ -214,9 +210,7 @@ OUTPUT = {
     "both": python("while True:\n    os.write(1, b'x' * 4096)\n    os.write(2, b'x' * 4096)\n", "output"),
     "one_piece": python("print('x' * 2**24)\n", "output"),
     "byte_by_byte": python("while True:\n    os.write(1, b'x')\n", "output", "timeout"),
-    "many_writers": python(
-        "for _ in range(3):\n    os.fork()\nwhile True:\n    os.write(1, b'x' * 65536)\n", "output"
-    ),
+    "many_writers": python("for _ in range(3):\n    os.fork()\nwhile True:\n    os.write(1, b'x' * 65536)\n", "output"),
     "through_proc": python("while True:\n    open('/proc/self/fd/1', 'wb').write(b'x' * 65536)\n", "output"),
     "yes": shell("yes", "output"),
     "after_the_end": shell("(yes &) ; exit 0", "ok", "output"),

@@ -1,4 +1,4 @@
-"""Programs that reach for what is not theirs: the network, secrets, other processes, those that run after them."""
+"""Hostile programs that reach outside the sandbox: network, secrets, other processes, later programs."""
 
 from hostile import javascript, python, shell
 

@@ -1,4 +1,4 @@
-"""Custom rewards that misbehave in every way that is known, and one that does not. A call's process runs them."""
+"""Hostile custom rewards, one for each known kind of misbehaviour, and a well-behaved one."""
 
 import builtins
 import contextlib
@@ -12,11 +12,11 @@ import time
 import jobs
 
 from r1jax.data import types
-from r1jax.rewards import custom
+from r1jax.rewards import custom_rewards
 
 
 def letters(rollout):
-    """What a reward ought to be."""
+    """A well-behaved reward."""
     return float(len(rollout.response.final))
 
 
@@ -127,7 +127,7 @@ def replaces_for_others(rollout):
     if rollout.sample == 0:
         builtins.len = lambda _: 99
         types.Rollout.response = property(lambda self: None)
-        custom.call = custom.load = None
+        custom_rewards.call = custom_rewards.load = None
     return letters(rollout) if rollout.sample else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Hostile programs do no harm, leave nothing behind and cost the next program nothing: judged from outside."""
+"""Hostile programs in the sandbox: they do no harm and leave nothing behind, as seen from outside."""
 
 import contextlib
 import dataclasses
@@ -20,9 +20,9 @@ from hostile_greed import DISK, ENDLESS, FORK_BOMBS, MEMORY, OUTPUT
 from hostile_reach import LEFT_BEHIND, NETWORK, POISON, SECRETS, SIGNALS
 
 from r1jax.sandbox import bubblewrap
-from r1jax.sandbox import programs as sandbox
+from r1jax.sandbox import runner as sandbox
 from r1jax.sandbox.config import CodeConfig
-from r1jax.sandbox.supervision import Sandbox
+from r1jax.sandbox.supervisor import SandboxProcesses
 
 HOSTILE = {
     "fork_bombs": FORK_BOMBS,
@@ -68,41 +68,41 @@ def available():
 
 
 @pytest.fixture(scope="module")
-def spied():
+def sandboxes():
     """The sandboxes that were made: the process id and the namespaces of the first process of each."""
-    seen = []
+    recorded = []
 
-    class Spied(Sandbox):
+    class RecordingProcesses(SandboxProcesses):
         def __init__(self, init: int) -> None:
             super().__init__(init)
             # Held open: the number of a namespace that has gone may be given to a new one.
             namespaces = [os.open(f"/proc/{init}/ns/{kind}", os.O_RDONLY) for kind in NAMESPACES]
-            seen.append(types.SimpleNamespace(init=init, namespaces=namespaces))
+            recorded.append(types.SimpleNamespace(init=init, namespaces=namespaces))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sandbox, "Sandbox", Spied)
-        yield seen
+        patch.setattr(sandbox, "SandboxProcesses", RecordingProcesses)
+        yield recorded
 
 
 @pytest.fixture(scope="module")
-def house(spied):
-    """What programs should leave alone: secrets in many places, servers, processes, a directory open to all."""
+def targets(sandboxes):
+    """Targets of hostile programs: secrets in many places, servers, processes, a directory open to all."""
     with contextlib.ExitStack() as stack:
-        house = types.SimpleNamespace(secret=f"r1jax-secret-{secrets.token_hex(16)}")
+        targets = types.SimpleNamespace(secret=f"r1jax-secret-{secrets.token_hex(16)}")
         root = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        root.chmod(0o755)  # nothing but the sandbox should stand before the secret
+        root.chmod(0o755)  # only the sandbox should protect the secret
         secret_path = root / "secret"
-        secret_path.write_text(house.secret)
+        secret_path.write_text(targets.secret)
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setenv("R1JAX_SECRET", house.secret)
+        patch.setenv("R1JAX_SECRET", targets.secret)
         descriptor = os.open(secret_path, os.O_RDWR)
         stack.callback(os.close, descriptor)
         os.set_inheritable(descriptor, True)
-        house.witness = root / "witness"
-        house.witness.mkdir()
-        (house.witness / "there").write_text("untouched")
-        house.witness.chmod(0o777)
-        (house.witness / "there").chmod(0o666)
+        targets.witness = root / "witness"
+        targets.witness.mkdir()
+        (targets.witness / "there").write_text("untouched")
+        targets.witness.chmod(0o777)
+        (targets.witness / "there").chmod(0o666)
 
         dual = socket.has_dualstack_ipv6()
         tcp = socket.create_server(("", 0), family=socket.AF_INET6 if dual else socket.AF_INET, dualstack_ipv6=dual)
@@ -111,45 +111,45 @@ def house(spied):
         unix, abstract = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
         unix.bind(str(root / "socket"))
         (root / "socket").chmod(0o777)
-        abstract.bind("\0" + house.secret[-8:])
+        abstract.bind("\0" + targets.secret[-8:])
         for listener in (unix, abstract):
             listener.listen()
-        house.sockets = [tcp, udp, unix, abstract]
-        for listener in house.sockets:
+        targets.sockets = [tcp, udp, unix, abstract]
+        for listener in targets.sockets:
             stack.enter_context(listener)
             listener.setblocking(False)
 
-        house.victim = stack.enter_context(subprocess.Popen(["sleep", "1000"]))
-        stack.callback(house.victim.kill)
+        targets.victim = stack.enter_context(subprocess.Popen(["sleep", "1000"]))
+        stack.callback(targets.victim.kill)
         neighbour_cfg = CodeConfig(time_s=1000, total_s=1000)
-        house.neighbour = sandbox.start(
+        targets.neighbour = sandbox.start(
             [*PYTHON, "-c", "import time; time.sleep(1000)"],
             neighbour_cfg,
-            files={"neighbour.txt": house.secret.encode()},
-            stdin=house.secret.encode(),
+            files={"neighbour.txt": targets.secret.encode()},
+            stdin=targets.secret.encode(),
         )
-        stack.callback(house.neighbour.kill)
-        while not spied:
+        stack.callback(targets.neighbour.kill)
+        while not sandboxes:
             time.sleep(0.01)
-        house.facts = {
+        targets.facts = {
             "secret_path": str(secret_path),
             "home": str(pathlib.Path.home()),
             "repository": str(REPOSITORY),
-            "witness": str(house.witness),
+            "witness": str(targets.witness),
             "tcp": tcp.getsockname()[1],
             "udp": udp.getsockname()[1],
             "address": own_address(),
             "unix": str(root / "socket"),
-            "abstract": house.secret[-8:],
-            "victim": house.victim.pid,
+            "abstract": targets.secret[-8:],
+            "victim": targets.victim.pid,
             "parent": os.getpid(),
-            "neighbour": spied[0].init,
+            "neighbour": sandboxes[0].init,
         }
-        house.usual = sandbox.run([*PYTHON, "-c", BENIGN], PATIENT)
-        assert house.usual.status == "ok"
-        assert left_of(spied) == []
-        house.outside = things_outside()
-        yield house
+        targets.usual = sandbox.run([*PYTHON, "-c", BENIGN], PATIENT)
+        assert targets.usual.status == "ok"
+        assert leftovers(sandboxes) == []
+        targets.outside = host_state()
+        yield targets
 
 
 def own_address() -> str:
@@ -162,8 +162,8 @@ def own_address() -> str:
         return probe.getsockname()[0]
 
 
-def things_outside() -> dict[str, object]:
-    """What programs here tried to change, as it is."""
+def host_state() -> dict[str, object]:
+    """The state of files, mounts and settings of the host that programs here try to change."""
     home = pathlib.Path.home()
     names = ("left", "random.py", "json.py", "os.py", "x", "neighbour.txt")
     paths = [pathlib.Path(directory, name) for directory in ("/tmp", "/var/tmp", "/dev/shm") for name in names]
@@ -190,18 +190,21 @@ def things_outside() -> dict[str, object]:
     }
 
 
-def left_of(spied: list[types.SimpleNamespace]) -> list[str]:
+def leftovers(sandboxes: list[types.SimpleNamespace]) -> list[str]:
     """Processes of this machine in the namespaces of sandboxes that have ended: of all but the neighbour's."""
-    ended, spied[1:] = [descriptor for seen in spied[1:] for descriptor in seen.namespaces], []
+    ended, sandboxes[1:] = (
+        [descriptor for ended_sandbox in sandboxes[1:] for descriptor in ended_sandbox.namespaces],
+        [],
+    )
     numbers = {os.fstat(descriptor).st_ino for descriptor in ended}
-    found = []
+    processes = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             if {os.stat(f"/proc/{name}/ns/{kind}").st_ino for kind in NAMESPACES} & numbers:
-                found.append(pathlib.Path(f"/proc/{name}/stat").read_text())
+                processes.append(pathlib.Path(f"/proc/{name}/stat").read_text())
     for descriptor in ended:
         os.close(descriptor)
-    return found
+    return processes
 
 
 def compiled(source: str) -> bytes:
@@ -223,44 +226,44 @@ def run_hostile(program: Hostile, facts: dict[str, object], cfg: CodeConfig) -> 
         "c": ["./program"],
         "javascript": ["node", "program"],
     }
-    given = "".join(f"{key}={value}\n" for key, value in facts.items()).encode()
-    files = {"program": source, "facts.sh": given}
+    shell_variables = "".join(f"{key}={value}\n" for key, value in facts.items()).encode()
+    files = {"program": source, "facts.sh": shell_variables}
     return sandbox.run(commands[program.language], cfg, files=files, stdin=json.dumps(facts).encode())
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_it_does_no_harm_leaves_nothing_and_costs_the_next_one_nothing(program, house, spied):
-    outcome = run_hostile(program, house.facts, CFG if "timeout" in program.ends else PATIENT)
+def test_hostile_programs_do_no_harm_and_leave_nothing_behind(program, targets, sandboxes):
+    outcome = run_hostile(program, targets.facts, CFG if "timeout" in program.ends else PATIENT)
     printed = outcome.stdout + outcome.stderr
-    # It ended how it should, and at all: one that a time limit must end would go on for a million seconds.
+    # It ended as expected, and at all: one that a time limit must end would go on for a million seconds.
     assert outcome.status in (program.ends or ("ok", "crash")), (outcome.status, printed[-500:])
-    # No harm: what it claims first, then what can be seen.
+    # No harm: by its own claim first, then as seen from outside.
     assert b"MANAGED" not in printed, printed.decode(errors="replace")
-    assert house.secret.encode() not in printed
-    for listener in house.sockets:
+    assert targets.secret.encode() not in printed
+    for listener in targets.sockets:
         with pytest.raises(BlockingIOError):
             listener.accept() if listener.type == socket.SOCK_STREAM else listener.recv(100)
-    assert house.victim.poll() is None
-    assert pathlib.Path(f"/proc/{house.facts['neighbour']}").exists()
-    assert [path.name for path in house.witness.iterdir()] == ["there"]
-    assert (house.witness / "there").read_text() == "untouched"
-    assert pathlib.Path(house.facts["secret_path"]).read_text() == house.secret
-    assert things_outside() == house.outside
-    # Nothing is left that could take the next program's time, and it finds all as it was.
-    assert left_of(spied) == []
+    assert targets.victim.poll() is None
+    assert pathlib.Path(f"/proc/{targets.facts['neighbour']}").exists()
+    assert [path.name for path in targets.witness.iterdir()] == ["there"]
+    assert (targets.witness / "there").read_text() == "untouched"
+    assert pathlib.Path(targets.facts["secret_path"]).read_text() == targets.secret
+    assert host_state() == targets.outside
+    # Nothing is left that could slow the next program, which runs as before.
+    assert leftovers(sandboxes) == []
     benign = sandbox.run([*PYTHON, "-c", BENIGN], PATIENT)
-    assert left_of(spied) == []
-    assert (benign.status, benign.stdout) == ("ok", house.usual.stdout)
+    assert leftovers(sandboxes) == []
+    assert (benign.status, benign.stdout) == ("ok", targets.usual.stdout)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", [param for param in PROGRAMS if param.id.split("-")[0] in FLOODS])
-def test_a_flood_ends_within_the_usual_limits_too(program, house, spied):
+def test_a_flood_ends_within_the_usual_limits_too(program, targets, sandboxes):
     cfg = CodeConfig()
-    outcome = run_hostile(program, house.facts, cfg)
+    outcome = run_hostile(program, targets.facts, cfg)
     assert outcome.status in program.ends
-    assert left_of(spied) == []
+    assert leftovers(sandboxes) == []
 
 
-def test_there_are_enough_of_them():
+def test_there_are_at_least_sixty_hostile_programs():
     assert sum(map(len, HOSTILE.values())) >= 60

@@ -1,4 +1,4 @@
-"""Commands by which messages and pages install an extra: r1jax is no package of an index, so they name its folder."""
+"""Commands in messages and pages that install an extra; they name r1jax's folder, as no package index has it."""
 
 import pathlib
 import re
@@ -14,12 +14,12 @@ INSTALLS = re.compile(r"pip install (?:--?[\w-]+ )*(?P<what>['\"]?(?:r1jax|\.)\[
 
 def commands() -> list[tuple[str, str]]:
     """Pairs of a file and what its command installs, as in `'.[judge]`: the closing quote is left out."""
-    found = []
+    commands_found = []
     for path in FILES:
         if path.suffix in (".py", ".md", ".sh") and path != pathlib.Path(__file__).resolve():
             text = path.read_text("utf-8").replace('\\"', '"')
-            found += [(str(path.relative_to(ROOT)), match["what"]) for match in INSTALLS.finditer(text)]
-    return found
+            commands_found += [(str(path.relative_to(ROOT)), match["what"]) for match in INSTALLS.finditer(text)]
+    return commands_found
 
 
 @pytest.mark.parametrize(("where", "what"), sorted(set(commands())))

@@ -277,11 +277,14 @@ def test_messages_without_the_chat_template_say_what_to_set(tmp_path):
         instructions(tmp_path, said("a", "b"), chat=False)
 
 
-@pytest.mark.parametrize("tree, words", [
-    ({"template": "r1_zeroo"}, ["config.data", "r1_zero"]),
-    ({"held_out_share": 1.0}, ["held_out_share=1.0 must be at least 0 and below 1"]),
-    ({"path": "a.jsonl", "paths": ["b.jsonl"]}, ["path='a.jsonl'", "are both given", "set path to ''"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "tree, words",
+    [
+        ({"template": "r1_zeroo"}, ["config.data", "r1_zero"]),
+        ({"held_out_share": 1.0}, ["held_out_share=1.0 must be at least 0 and below 1"]),
+        ({"path": "a.jsonl", "paths": ["b.jsonl"]}, ["path='a.jsonl'", "are both given", "set path to ''"]),
+    ],
+)
 def test_trap34_a_config_that_makes_no_sense_is_an_error(tree, words):
     with pytest.raises(ConfigError) as caught:
         parse(InstructionConfig, tree, "config.data")

@@ -1,4 +1,4 @@
-"""Jobs for grader processes that note each of their starts in a file, and a clock that a test can put forward.
+"""Jobs for grader processes that log each of their starts to a file, and a clock that a test can advance.
 
 Workers import this file: it needs the standard library only.
 """
@@ -12,7 +12,7 @@ GENEROUS_S = 120.0  # a wait that only ends what hangs
 
 
 class Clock:
-    """In the place of the module `time` of r1jax.rewards.workers: time limits pass when a test says so.
+    """Replacement of the module `time` in r1jax.rewards.workers: time limits pass when a test advances it.
 
     Attributes:
         ahead: seconds that it is ahead of the real clock.
@@ -26,7 +26,7 @@ class Clock:
 
 
 def note(log: pathlib.Path, name: object) -> None:
-    """Appends a job's name and its process to the log, in one piece."""
+    """Appends a job's name and its process id to the log, in one write."""
     with open(log, "a") as file:
         file.write(f"{name} {os.getpid()}\n")
 
@@ -49,7 +49,7 @@ def value(log: pathlib.Path, name: object) -> object:
 
 
 def wait_for(log: pathlib.Path, name: object, path: pathlib.Path) -> object:
-    """Ends once a file is there."""
+    """Ends once a file exists."""
     note(log, name)
     until(path.exists)
     return name
@@ -71,14 +71,14 @@ def alive(pid: int) -> bool:
 
 
 def models_read() -> int:
-    """How often this process, and those it was forked from, have read the model that tells languages apart."""
-    from r1jax.rewards import language
+    """How often this process, and those it was forked from, have read the language identification model."""
+    from r1jax.rewards import language_consistency
 
-    return language._identifier.cache_info().misses
+    return language_consistency._identifier.cache_info().misses
 
 
 def languages_read() -> int:
-    """How many models of languages this process holds that `r1jax.rewards.language` reads."""
-    from r1jax.rewards import language
+    """How many language identification models of `r1jax.rewards.language_consistency` this process holds."""
+    from r1jax.rewards import language_consistency
 
-    return language._identifier.cache_info().currsize
+    return language_consistency._identifier.cache_info().currsize

@@ -45,6 +45,49 @@ def test_numbers_are_answers_and_ids_too(tmp_path):
     assert [(row["id"], row["answer"]) for row in jsonl.read(path)[0]] == [("7", "18"), ("questions-2", "0.5")]
 
 
+def test_only_a_newline_ends_a_line_for_every_reader(tmp_path):
+    rows = [{"step": i, "text": f"a{char}b"} for i, char in enumerate("\u2028\u2029\x0b\x0c\x1c\x85\r")]
+    path = tmp_path / "log.jsonl"
+    for row in rows:
+        jsonl.append(path, row)
+    assert jsonl.read_log(path) == (rows, 0)
+    assert jsonl.read_objects(path, lambda row, line: row) == (rows, 0)
+    with path.open("rb") as lines:
+        assert list(jsonl.objects(lines, path)) == list(enumerate(rows, 1))
+    jsonl.keep_rows_before(path, 5)
+    assert jsonl.read_log(path) == (rows[:5], 0)
+
+
+@pytest.mark.parametrize("cut", range(1, 26))
+def test_a_torn_last_line_is_left_out_of_a_log_and_an_error_in_a_finished_file(tmp_path, cut):
+    path = tmp_path / "log.jsonl"
+    jsonl.write(path, [{"step": 0, "text": "ä"}, {"step": 1, "text": "ö😀"}])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    torn = 1 < cut < 33  # a row whose newline alone is missing is whole
+    assert jsonl.read_log(path)[0] == [{"step": 0, "text": "ä"}, {"step": 1, "text": "ö😀"}][: 1 if torn else 2]
+    assert jsonl.read_log(path)[1] == torn
+    if torn:
+        with pytest.raises(ValueError, match=r"log\.jsonl:2: not (JSON|UTF-8).*\(repair it\)"):
+            jsonl.read_objects(path, lambda row, line: row, remedy="repair it")
+        with path.open("rb") as lines, pytest.raises(ValueError, match=r"log\.jsonl:2: not (JSON|UTF-8)"):
+            list(jsonl.objects(lines, path))
+    jsonl.append(path, {"step": 2})  # on a line of its own
+    assert jsonl.read_log(path)[0][-1] == {"step": 2}
+    jsonl.keep_rows_before(path, 2)
+    assert path.read_bytes() == whole[: whole.index(b"\n") + 1] if torn else whole
+
+
+def test_a_log_that_is_not_there_is_empty_and_rows_of_another_kind_are_counted(tmp_path):
+    path = tmp_path / "log.jsonl"
+    assert jsonl.read_log(path) == ([], 0)
+    jsonl.keep_rows_before(path, 3)
+    assert not path.exists()
+    path.write_text('{"a": NaN}\n[1]\n\n"text"\n{}\n')
+    rows, corrupted = jsonl.read_log(path, lambda row: "a" in row)
+    assert len(rows) == 1 and rows[0]["a"] != rows[0]["a"] and corrupted == 3
+
+
 BAD_LINES = {
     "not JSON": b'{"prompt": "q", "answer": }',
     "not UTF-8": b'{"prompt": "\xff", "answer": "2"}',

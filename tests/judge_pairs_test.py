@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 from judge_test import KEY, RETRY, Server, server  # noqa: F401  (a fixture)
 from tiny_run import merged, rows
@@ -10,7 +9,7 @@ from tiny_run import merged, rows
 from r1jax import config
 from r1jax.data.preference_pairs import PreferenceDataConfig, Preferences
 from r1jax.data.types import Prompt, Rollout
-from r1jax.evaluation.record import Record, read_lines
+from r1jax.evaluation.record import Record
 from r1jax.inference.reward_scoring import Reading
 from r1jax.io import jsonl
 from r1jax.stages import judge_pairs
@@ -42,12 +41,19 @@ def make(server, tmp_path):  # noqa: F811
         if isinstance(asked, list):
             jsonl.write(tmp_path / "asked.jsonl", asked)
             settings = {"data__sources": [str(tmp_path / "asked.jsonl")]} | settings
-        tree = {"stage": "judge_pairs", "length_ratio": 0.0, "data": {},
-                "judge": {"base_url": server.url, "model": "m", "api_key_env": KEY, "retries": 0}}  # fmt: skip
+        tree = {
+            "stage": "judge_pairs",
+            "length_ratio": 0.0,
+            "data": {},
+            "judge": {"base_url": server.url, "model": "m", "api_key_env": KEY, "retries": 0},
+        }
         given = merged(tree, **settings)
         path = judge_pairs.run(config.parse(JudgePairsConfig, given), tmp_path / "out")
-        return {"pairs": rows(path), "judgements": read_lines(tmp_path / "out" / "judgements.jsonl")[0],
-                **json.loads((tmp_path / "out" / "summary.json").read_text())}  # fmt: skip
+        return {
+            "pairs": rows(path),
+            "judgements": jsonl.read_log(tmp_path / "out" / "judgements.jsonl")[0],
+            **json.loads((tmp_path / "out" / "summary.json").read_text()),
+        }
 
     make.server = server
     return make
@@ -60,8 +66,9 @@ def test_each_pair_is_judged_in_both_orders_and_what_the_judge_prefers_is_chosen
     shown = [tuple(make.server.answers(n)) for n in range(24)]
     for i in range(6):
         assert sorted(pair for pair in shown if f"good {i}" in pair) == [
-            *[(f"dull {i}", f"good {i}")] * 2, *[(f"good {i}", f"dull {i}")] * 2,
-        ]  # fmt: skip
+            *[(f"dull {i}", f"good {i}")] * 2,
+            *[(f"good {i}", f"dull {i}")] * 2,
+        ]
     assert [(p["prompt"], p["chosen"], p["rejected"]) for p in found["pairs"]] == [
         (f"What of {i}?", f"good {i}", f"dull {i}") for i in range(6)
     ]
@@ -113,9 +120,10 @@ def test_every_pair_says_where_it_is_from_and_who_judged_it(make):
 
 def test_responses_of_one_prompt_come_together_from_several_files(make, tmp_path):
     for name in ("good", "dull"):
-        jsonl.write(tmp_path / f"{name}.jsonl", (
-            {"id": row["id"], "prompt": row["prompt"], "response": f"{name} {row['id']}"} for row in ASKED
-        ))  # fmt: skip
+        jsonl.write(
+            tmp_path / f"{name}.jsonl",
+            ({"id": row["id"], "prompt": row["prompt"], "response": f"{name} {row['id']}"} for row in ASKED),
+        )
     make.server.replies = prefers("good")
     found = make(None, data__sources=[str(tmp_path / "good.jsonl"), str(tmp_path / "dull.jsonl")])
     assert [(p["chosen_from"], p["rejected_from"]) for p in found["pairs"]] == [
@@ -126,12 +134,13 @@ def test_responses_of_one_prompt_come_together_from_several_files(make, tmp_path
 def test_a_folder_of_collected_samples_is_a_source(make, tmp_path):
     record = Record(tmp_path / "drawn", {}, "")
     prompts = [Prompt(f"q{i}", f"What of {i}?", "", "open:x", f"{i}? <think>\n") for i in range(2)]
-    jsonl.write(tmp_path / "drawn" / "questions.jsonl", (
-        {"id": p.id, "question": p.question, "answer": "", "text": p.text} for p in prompts
-    ))  # fmt: skip
+    jsonl.write(
+        tmp_path / "drawn" / "questions.jsonl",
+        ({"id": p.id, "question": p.question, "answer": "", "text": p.text} for p in prompts),
+    )
     for prompt in prompts:
         for sample, text in enumerate(("a secret</think>good", "a secret</think>dull", "a secret that never ends")):
-            record.keep_sample(Rollout(prompt, sample, np.zeros(3, np.int32), np.zeros(3, np.float32), text, "stop"))
+            record.keep_sample(Rollout.of_text(prompt, text, sample, tokens=3))
     make.server.replies = prefers("good")
     found = make(None, data__sources=[str(tmp_path / "drawn")])
     assert [(p["prompt"], p["chosen_from"], p["rejected_from"]) for p in found["pairs"]] == [
@@ -144,14 +153,24 @@ def test_a_folder_of_collected_samples_is_a_source(make, tmp_path):
 
 def test_what_cannot_be_compared_is_left_out_and_counted(make):
     make.server.replies = prefers("good")
-    found = make([
-        *ASKED[:1], {"prompt": "alone?", "responses": ["good"]},
-        {"prompt": "same?", "responses": ["<think> a </think> <answer> good </answer>", "good"]},
-        {"prompt": "none?", "responses": ["<think> on and on", "good"]},
-    ])  # fmt: skip
-    assert found["left_out"] == {
-        "bad lines": 0, "without a summary": 1, "of the same summary as another": 1, "alone": 3,
-    } and len(found["pairs"]) == 1  # fmt: skip
+    found = make(
+        [
+            *ASKED[:1],
+            {"prompt": "alone?", "responses": ["good"]},
+            {"prompt": "same?", "responses": ["<think> a </think> <answer> good </answer>", "good"]},
+            {"prompt": "none?", "responses": ["<think> on and on", "good"]},
+        ]
+    )
+    assert (
+        found["left_out"]
+        == {
+            "bad lines": 0,
+            "without a summary": 1,
+            "of the same summary as another": 1,
+            "alone": 3,
+        }
+        and len(found["pairs"]) == 1
+    )
     with pytest.raises(ValueError, match=r"no prompt has two responses to compare; left out: .* 1 alone"):
         make([{"prompt": "alone?", "responses": ["good"]}])
 
@@ -159,10 +178,11 @@ def test_what_cannot_be_compared_is_left_out_and_counted(make):
 def test_a_bad_line_is_told_by_file_and_line_or_counted(make):
     make.server.replies = prefers("good")
     for bad, told in (
-        ({"prompt": "a"}, "neither 'response' nor 'responses'"), ({"response": "b"}, "'prompt' is None"),
+        ({"prompt": "a"}, "neither 'response' nor 'responses'"),
+        ({"response": "b"}, "'prompt' is None"),
         ({"prompt": "a", "responses": "b"}, "'responses' is 'b', should be a list of strings"),
         ({"prompt": "a", "responses": ["b", " "]}, r"'responses\[1\]' is ' '"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=rf"asked\.jsonl:7: {told}"):
             make([*ASKED, bad])
     assert make([*ASKED, {"prompt": "a"}], data__skip_bad_lines=True)["left_out"]["bad lines"] == 1
@@ -247,8 +267,10 @@ def test_pairs_of_a_prompt_are_drawn_by_the_seed_and_do_not_change_with_its_neig
 
 
 def test_lengths_are_evened_out_by_dropping_what_differs_most(make):
-    asked = [{"prompt": f"What of {i}?", "responses": ["good" + "!" * more, "dull"]}
-             for i, more in enumerate((90, 60, 4, 0, 0))]  # fmt: skip
+    asked = [
+        {"prompt": f"What of {i}?", "responses": ["good" + "!" * more, "dull"]}
+        for i, more in enumerate((90, 60, 4, 0, 0))
+    ]
     make.server.replies = prefers("good")
     found = make(asked)
     assert found["longer_wins"] == pytest.approx(0.8) and found["mean_lengths"] == [34.8, 4.0]
@@ -269,10 +291,11 @@ def test_a_helpfulness_model_reads_what_was_made(make, tmp_path, tokenizer):
 
 def test_trap34_settings_without_a_meaning_are_refused(make, tmp_path):
     for settings, told in (
-        ({"rounds": 3}, "rounds=3 must be even"), ({"margin": 2.0}, "keeps nothing"),
+        ({"rounds": 3}, "rounds=3 must be even"),
+        ({"margin": 2.0}, "keeps nothing"),
         ({"length_ratio": 0.5}, "length_ratio=0.5 must be at least 1"),
         ({"data__sources": []}, r"config\.data\.sources is empty"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(config.ConfigError, match=told):
             make(**settings)
     with pytest.raises(config.ConfigError, match=r"set config\.judge\.base_url and config\.judge\.model"):

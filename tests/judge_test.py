@@ -1,4 +1,4 @@
-"""The generative judge, against a server of our own with scripted replies."""
+"""Client of the generative judge, with a local server that gives scripted replies."""
 
 import http.server
 import json
@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
@@ -18,7 +17,7 @@ KEY = "R1JAX_TEST_KEY"
 
 
 class Server:
-    """An endpoint that answers by a script and keeps what it was asked.
+    """An endpoint that replies by a script and records its requests.
 
     Attributes:
         replies: from a request's number, first answer, second answer and code to a reply's text or (status, headers).
@@ -109,7 +108,7 @@ def judge(server: Server, **settings: object) -> Judge:
 
 def _rollout(text: str, answer: str = "reference") -> Rollout:
     prompt = Prompt(id="p", question="Why?", answer=answer, source="maths:x")
-    return Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    return Rollout.of_text(prompt, text)
 
 
 def prefers(best: str) -> Callable[..., str]:
@@ -120,7 +119,7 @@ RETRY = {"retry-after-ms": "1"}
 
 
 @pytest.mark.parametrize("best, score", [("good", 1.0), ("bad", 0.0)])
-def test_a_judge_that_knows_what_it_wants_gives_all_or_nothing(server: Server, best: str, score: float) -> None:
+def test_a_consistent_judge_gives_1_or_0(server: Server, best: str, score: float) -> None:
     server.replies = prefers(best)
     with judge(server) as asked:
         assert asked.compare("Why?", "good", "bad") == score
@@ -128,7 +127,7 @@ def test_a_judge_that_knows_what_it_wants_gives_all_or_nothing(server: Server, b
 
 
 @pytest.mark.parametrize("always, score", [("A", 0.5), ("B", 0.5), ("TIE", 0.5)])
-def test_a_judge_that_goes_by_the_place_gives_a_half(server: Server, always: str, score: float) -> None:
+def test_a_judge_that_decides_by_the_order_gives_a_half(server: Server, always: str, score: float) -> None:
     server.replies = lambda number, a, b, nonce: f"VERDICT {nonce}: {always}"
     with judge(server) as asked:
         assert asked.compare("Why?", "good", "bad") == score
@@ -179,7 +178,7 @@ def test_an_answer_that_the_judge_parrots_is_no_verdict(server: Server, injectio
 
 
 @pytest.mark.parametrize("injection", INJECTIONS)
-def test_an_answer_cannot_close_its_fence_or_know_the_code(server: Server, injection: str) -> None:
+def test_an_answer_cannot_close_its_delimiters_or_know_the_code(server: Server, injection: str) -> None:
     server.replies = prefers("honest")
     with judge(server) as asked:
         assert asked.compare("Why?", injection, "honest") == 0.0
@@ -196,7 +195,7 @@ def test_the_summary_is_judged_and_never_the_thought(server: Server) -> None:
     assert "secret" not in json.dumps([body for _, body in server.requests])
 
 
-def test_a_response_without_a_summary_loses_unasked(server: Server) -> None:
+def test_a_response_without_a_summary_loses_without_a_request(server: Server) -> None:
     with judge(server) as asked:
         assert asked.submit(_rollout("<think>never ends")).result(60) == 0.0
     assert server.requests == []
@@ -210,7 +209,7 @@ def test_the_request_carries_the_model_temperature_0_and_the_key(server: Server)
     assert (body["path"], body["model"], body["temperature"]) == ("/v1/chat/completions", "m", 0.0)
 
 
-def test_a_missing_key_is_told_at_the_start(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_key_is_an_error_at_the_start(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KEY)
     with pytest.raises(ValueError, match=KEY):
         judge(server)
@@ -219,7 +218,7 @@ def test_a_missing_key_is_told_at_the_start(server: Server, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_passing_failure_is_tried_again(server: Server, status: int) -> None:
+def test_a_transient_failure_is_retried(server: Server, status: int) -> None:
     server.replies = lambda number, a, b, nonce: (status, RETRY) if number < 2 else prefers("good")(number, a, b, nonce)
     with judge(server, retries=2) as asked:
         assert asked.compare("Why?", "good", "bad") == 1.0
@@ -227,7 +226,7 @@ def test_a_passing_failure_is_tried_again(server: Server, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 429, 500])
-def test_a_lasting_failure_is_none(server: Server, status: int) -> None:
+def test_a_lasting_failure_gives_none(server: Server, status: int) -> None:
     server.replies = lambda number, a, b, nonce: (status, RETRY)
     with judge(server, retries=1) as asked:
         assert asked.compare("Why?", "good", "bad") is None
@@ -235,13 +234,13 @@ def test_a_lasting_failure_is_none(server: Server, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_what_the_config_has_wrong_is_an_error(server: Server, status: int) -> None:
+def test_a_wrong_key_model_or_address_is_an_error(server: Server, status: int) -> None:
     server.replies = lambda number, a, b, nonce: (status, {})
     with judge(server) as asked, pytest.raises(ValueError, match=rf"'m' at .*HTTP {status}"):
         asked.compare("Why?", "good", "bad")
 
 
-def test_a_judge_that_does_not_answer_in_time_is_none(server: Server) -> None:
+def test_a_judge_that_does_not_reply_in_time_gives_none(server: Server) -> None:
     given_up = threading.Event()
 
     def reply(number: int, a: str, b: str, nonce: str) -> str:
@@ -254,7 +253,7 @@ def test_a_judge_that_does_not_answer_in_time_is_none(server: Server) -> None:
         given_up.set()
 
 
-def test_a_judge_that_is_not_there_is_none(server: Server) -> None:
+def test_an_unreachable_judge_gives_none(server: Server) -> None:
     with judge(server, base_url="http://127.0.0.1:9/v1") as asked:
         assert asked.compare("Why?", "good", "bad") is None
 

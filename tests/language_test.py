@@ -1,4 +1,4 @@
-"""Language consistency: the share of the target's words, in texts labelled by hand and in hostile ones."""
+"""Language-consistency reward: the share of the target's words, in texts labelled by hand and in hostile ones."""
 
 import json
 import pathlib
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from steps import assert_linear
 
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards.language import LANGUAGES, check, consistency, language_of
+from r1jax.rewards.language_consistency import LANGUAGES, check_target, consistency, language_of
 
 DATA = pathlib.Path(__file__).parents[2] / "shared/data"
 
@@ -18,7 +18,7 @@ DATA = pathlib.Path(__file__).parents[2] / "shared/data"
 def _rollout(thought: str, question: str = "") -> Rollout:
     prompt = Prompt(id="p", question=question, answer="1", source="maths:x")
     text = f"<think>{thought}</think><answer>1</answer>"
-    return Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    return Rollout.of_text(prompt, text)
 
 
 def share(thought: str, target: str, question: str = "") -> float | None:
@@ -169,7 +169,7 @@ def test_prose_hidden_from_the_count_still_counts(place: str) -> None:
     assert share(thought, "en") < 0.85
 
 
-def test_homoglyphs_make_a_word_nobody_s() -> None:
+def test_words_with_homoglyphs_are_foreign_to_every_language() -> None:
     assert share(EN.replace("e", "е"), "en") < 0.5  # a Cyrillic e
     assert share(EN.replace("e", "е"), "ru") == 0.0
 
@@ -181,14 +181,14 @@ def test_romanised_chinese_is_not_chinese() -> None:
 def test_a_missing_thought_gains_nothing() -> None:
     prompt = Prompt(id="p", question=EN, answer="1", source="maths:x")
     for text in ("", "42", EN, f"<think></think>{EN}", f"<answer>{EN}</answer>"):
-        rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+        rollout = Rollout.of_text(prompt, text)
         assert consistency(rollout, "en") == 0.0
 
 
 def test_the_answer_s_language_does_not_count() -> None:
     prompt = Prompt(id="p", question=EN, answer="1", source="maths:x")
     text = f"<think>{EN}</think><answer>{ZH}</answer>"
-    assert consistency(Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop"), "en") == 1.0
+    assert consistency(Rollout.of_text(prompt, text), "en") == 1.0
 
 
 @pytest.mark.parametrize("question", ["", "$1 + 2$", "3 + 4 = ?"])
@@ -198,15 +198,15 @@ def test_a_question_without_words_leaves_its_language_unknown(question: str) -> 
     assert share(EN, "en", question) == 1.0
 
 
-def test_a_question_too_short_to_tell_is_in_its_script_s_first_language() -> None:
+def test_a_question_too_short_to_identify_is_in_its_scripts_first_language() -> None:
     assert [language_of(text) for text in ("Solve this", "Реши это", "求解")] == ["en", "ru", "zh"]
 
 
-def test_an_unknown_target_is_refused_with_the_nearest() -> None:
-    check("")
-    check("en")
+def test_an_unknown_target_is_an_error_that_names_the_nearest() -> None:
+    check_target("")
+    check_target("en")
     with pytest.raises(ValueError, match=r"'zn'.*zh"):
-        check("zn")
+        check_target("zn")
     with pytest.raises(ValueError, match="'english'"):
         share(EN, "english")
 
@@ -243,7 +243,7 @@ def test_a_long_thought_is_read_from_end_to_end() -> None:
 
 @settings(deadline=None, max_examples=100)
 @given(st.text(max_size=300), st.sampled_from(["", "en", "zh", "ja", "ru", "ko"]), st.text(max_size=60))
-def test_any_text_scores_between_0_and_1_or_is_unknown_for_the_question_s_sake(
+def test_any_text_scores_between_0_and_1_or_none_where_the_question_has_no_words(
     thought: str, target: str, question: str
 ) -> None:
     got = share(thought, target, question)
@@ -285,6 +285,6 @@ def test_mixtures_of_the_same_questions_in_both_languages_score_their_share(perc
 
 def test_an_answer_that_needs_no_thought_has_no_foreign_one():
     prompt = Prompt("p", "Translate 'red' to Chinese.", "红", "exact", metadata={"thought": "optional"})
-    assert consistency(Rollout(prompt, 0, np.zeros(1, np.int32), np.zeros(1), "红", "stop"), "") == 1.0
+    assert consistency(Rollout.of_text(prompt, "红"), "") == 1.0
     asked = Prompt("p", "How many apples are left?", "3", "maths")
-    assert consistency(Rollout(asked, 0, np.zeros(1, np.int32), np.zeros(1), "3", "stop"), "") == 0.0
+    assert consistency(Rollout.of_text(asked, "3"), "") == 0.0

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TOOLS = ("bash", "env", "dirname", "basename", "mkdir", "rm", "ls", "cat", "cksum", "mv", "sed")
+TOOLS = ("bash", "env", "dirname", "basename", "mkdir", "rm", "ls", "cat", "cksum", "mv", "sed", "grep")
 pytestmark = pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"needs {', '.join(TOOLS)} on the PATH")
 
 # Each stand-in reads what it is like from a file beside it ("3.12", "3.9", "broken", "3.12 without venv"). In an
@@ -38,7 +38,7 @@ match sys.argv[1:]:
         shutil.rmtree(path, ignore_errors=True)
         os.makedirs(f"{path}/bin")
         open(f"{path}/pyvenv.cfg", "w").close()
-        for name in ("python", "show"):
+        for name in ("python", "show", "r1jax"):
             shutil.copy(me, f"{path}/bin/{name}")
             shutil.copy(me + ".kind", f"{path}/bin/{name}.kind")
         note("made", os.path.basename(me))
@@ -46,6 +46,13 @@ match sys.argv[1:]:
         sys.exit(not os.path.exists(os.path.join(os.path.dirname(me), "pip")))
     case ["-m", "ensurepip"]:
         open(os.path.join(os.path.dirname(me), "pip"), "w").close()
+    case ["-m", "pip", "config", "list"]:
+        print(open(f"{home}/pip-settings").read() if os.path.exists(f"{home}/pip-settings") else "")
+    case ["-m", "pip", "install", *words] if "uv" in words[-1]:
+        sys.exit(not os.path.exists(f"{home}/uv"))
+    case ["-m", "uv", "pip", "install", *words]:
+        note("installed", "uv", words[-1])
+        sys.exit(os.path.exists(f"{home}/uv-fails"))
     case ["-m", "pip", "install", *words]:
         import time
         time.sleep(float(os.environ.get("FAKE_PIP_SECONDS", "0")))
@@ -142,12 +149,35 @@ def test_a_python_without_venv_names_the_package_to_install(machine: Machine):
     assert not (machine.repo / ".venv").exists()
 
 
+PIP = "--quiet --disable-pip-version-check -e .[dev]"
+
+
+@pytest.mark.parametrize(
+    ("files", "installed"),
+    [
+        ({"uv": ""}, ["uv .[dev]"]),
+        ({}, [PIP]),  # it cannot be had
+        ({"uv": "", "uv-fails": ""}, ["uv .[dev]", PIP]),
+        ({"uv": "", "pip-settings": "global.index-url='https://mirror'"}, [PIP]),  # which uv would not read
+        ({"uv": "", "pip-settings": ":env:.constraint='c.txt'"}, [PIP]),
+        ({"uv": "", "pip-settings": "global.timeout='60'"}, ["uv .[dev]"]),
+    ],
+)
+def test_uv_installs_where_it_can_be_had_and_pip_where_not_or_where_its_settings_count(
+    machine: Machine, files: dict[str, str], installed: list[str]
+):
+    for name, content in files.items():
+        (machine.path / name).write_text(content)
+    assert machine.launch("show").returncode == 0 and machine.installed() == installed
+    assert machine.launch("show").stderr == ""
+
+
 def test_without_arguments_it_trains_the_mini_config(machine: Machine):
-    words = ["python", "-m", "r1jax.train", "--config=configs/zero.py:mini", "--workdir=runs/zero-mini"]
+    words = ["r1jax", "train", "--config=zero:mini", "--workdir=runs/zero-mini"]
     assert machine.shown()["argv"] == words
 
 
-TRAIN, CONFIG, WORKDIR = ["python", "-m", "r1jax.train"], "--config=configs/zero.py:mini", "--workdir=runs/zero-mini"
+TRAIN, CONFIG, WORKDIR = ["r1jax", "train"], "--config=zero:mini", "--workdir=runs/zero-mini"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +187,7 @@ TRAIN, CONFIG, WORKDIR = ["python", "-m", "r1jax.train"], "--config=configs/zero
         (["--workdir", "runs/x", "--config", "c.py"], ["--workdir", "runs/x", "--config", "c.py"]),
         (["--config.seed=1"], [CONFIG, WORKDIR, "--config.seed=1"]),
         (["--workdir=runs/x"], [CONFIG, "--workdir=runs/x"]),
-        (["--config=configs/sft.py:mini"], ["--config=configs/sft.py:mini"]),  # r1jax.train asks for its workdir
+        (["--config=sft:mini"], ["--config=sft:mini"]),  # r1jax train asks for its workdir
     ],
 )
 def test_trap52_options_go_to_the_training_command(machine: Machine, args: list[str], words: list[str]):
@@ -331,9 +361,14 @@ def test_trap52_a_gpu_that_is_not_there_is_one_line_and_installs_nothing(
 
 
 @pytest.mark.parametrize(
-    ("env", "said"), [({}, True), ({"R1JAX_PLATFORM": "cpu"}, False), ({"JAX_PLATFORMS": "cpu"}, False),
-                      ({"R1JAX_PLATFORM": "cuda"}, False)]
-)  # fmt: skip
+    ("env", "said"),
+    [
+        ({}, True),
+        ({"R1JAX_PLATFORM": "cpu"}, False),
+        ({"JAX_PLATFORMS": "cpu"}, False),
+        ({"R1JAX_PLATFORM": "cuda"}, False),
+    ],
+)
 def test_trap52_with_a_gpu_it_says_that_the_cpu_is_used_and_how_not_to(machine: Machine, env: dict, said: bool):
     machine.nvidia_smi(0)
     machine.launch("show", **env)

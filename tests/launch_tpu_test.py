@@ -10,8 +10,23 @@ import tarfile
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TOOLS = ("bash", "sh", "env", "dirname", "sed", "mktemp", "rm", "mkdir", "cat", "cp", "wc", "git", "tar", "gzip",
-         "tail")  # fmt: skip
+TOOLS = (
+    "bash",
+    "sh",
+    "env",
+    "dirname",
+    "sed",
+    "mktemp",
+    "rm",
+    "mkdir",
+    "cat",
+    "cp",
+    "wc",
+    "git",
+    "tar",
+    "gzip",
+    "tail",
+)
 pytestmark = pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"needs {', '.join(TOOLS)} on the PATH")
 
 # Like the real one: `--worker=all` runs on all whatever fails, ends with a failed worker's status, and takes 255 for a
@@ -127,13 +142,13 @@ def test_what_dry_run_prints_does_the_same_when_pasted(pods: Pods):
 
 
 def test_the_tree_is_copied_then_installed_then_the_command_starts_the_same_on_all_workers(pods: Pods):
-    done = pods.launch("pod", "python", "-m", "r1jax.train", "--workdir=gs://bucket/run")
+    done = pods.launch("pod", "r1jax", "train", "--workdir=gs://bucket/run")
     assert done.returncode == 0, done.stderr
     assert [call[3:5] for call in pods.calls()] == [["scp", pods.calls()[0][4]], ["ssh", "pod"], ["ssh", "pod"]]
     install, start = pods.runs()[:3], pods.runs()[3:]
     assert [run["worker"] for run in install] == [run["worker"] for run in start] == ["0", "1", "2"]
     assert all(run["argv"] == ["true"] and run["R1JAX_PLATFORM"] == "tpu,cpu" for run in install)
-    assert all(run["argv"] == ["python", "-m", "r1jax.train", "--workdir=gs://bucket/run"] for run in start)
+    assert all(run["argv"] == ["r1jax", "train", "--workdir=gs://bucket/run"] for run in start)
     assert all(run["sources"] == [".gitignore", "launch_local.sh", "launch_tpu.sh", "r1jax"] for run in start)
     assert all(run["R1JAX_DISTRIBUTED"] == "1" and run["R1JAX_PLATFORM"] == "tpu,cpu" for run in start)
 
@@ -217,7 +232,7 @@ def test_a_failed_install_names_the_worker_and_nothing_starts(pods: Pods):
         (["--zone", "--dry-run", "pod", "true"], "--zone needs a value"),
         (["--zoom=z", "pod", "true"], "no option --zoom=z"),
         (["pod", "--dryrun", "true"], "no option --dryrun"),
-        (["python", "-m", "r1jax.train"], "no option -m"),
+        (["python", "-m", "r1jax"], "no option -m"),
         (["ZONE=z", "pod", "true"], "NAME is a TPU VM's name, not 'ZONE=z'"),
         (["--max-mb", "1.5", "pod", "true"], "--max-mb is a whole number of MiB, not '1.5'"),
         (["--pack", "archive.tgz", "pod", "true"], "--pack stands alone"),
@@ -333,4 +348,3 @@ def test_no_scratch_file_is_left_behind(pods: Pods):
     (pods.path / "scratch").mkdir()
     assert pods.launch("pod", "fails", "1", "1", TMPDIR=str(pods.path / "scratch")).returncode == 1
     assert not list((pods.path / "scratch").iterdir())
-

@@ -19,33 +19,60 @@ FILES = {
 # earlier rooms only. Modules beside the rooms (train, report, plan, convert, serve) are the roof and look into all.
 MAY_IMPORT = {
     "config": (),
+    "config_files": ("config",),
+    "overrides": ("config",),
     "io": ("config",),
     "core": ("config", "io"),
-    "models": ("config", "io", "core"),
     "text": ("config", "io"),
+    "kernels": ("core",),
+    "models": ("config", "io", "core", "kernels", "text"),
     "data": ("config", "io", "core", "text"),
     "losses": ("config", "core", "models", "data.types", "data.batching"),
     "training": ("config", "io", "core", "models", "text.tokenizer", "text.prompt_form", "data.batching"),
-    "inference": ("config", "io", "core", "models", "text", "data", "training"),
+    "inference": ("config", "io", "core", "models", "text", "data"),
     "sandbox": ("config",),
     "graders": ("config", "io", "text", "data.types", "sandbox"),
-    "rewards": ("config", "text", "data.types", "sandbox", "graders"),
+    "rewards": ("config", "io", "text", "data.types", "sandbox", "graders"),
+    "audit": ("config", "io", "text", "data", "sandbox", "graders", "rewards"),
     "benchmarks": ("config", "io", "text", "data.types", "graders"),
     "evaluation": (
-        "config", "io", "core", "models", "text", "data", "training", "inference", "graders", "rewards", "benchmarks",
+        "config",
+        "io",
+        "core",
+        "models",
+        "text",
+        "data",
+        "training",
+        "inference",
+        "graders",
+        "rewards",
+        "benchmarks",
     ),
     "stages": (
-        "config", "io", "core", "models", "text", "data", "losses", "training", "inference", "graders", "rewards",
-        "benchmarks", "evaluation",
+        "config",
+        "config_files",
+        "overrides",
+        "io",
+        "core",
+        "models",
+        "text",
+        "data",
+        "losses",
+        "training",
+        "inference",
+        "graders",
+        "rewards",
+        "benchmarks",
+        "evaluation",
     ),
 }
 # Rooms for the host: graders start as processes of their own, and each would pay for jax with seconds and memory.
-WITHOUT_JAX = ("config", "io", "text", "sandbox", "graders", "rewards", "benchmarks")
+WITHOUT_JAX = ("config", "config_files", "overrides", "io", "text", "sandbox", "graders", "rewards", "benchmarks")
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "chex")
 
 
 def room(module: str) -> str:
-    """`r1jax.data.types` -> `data`; `r1jax.train` -> `roof`, `r1jax` itself -> ``."""
+    """`r1jax.data.types` -> `data`; `r1jax.cli` -> `roof`, `r1jax` itself -> ``."""
     name = module.removeprefix("r1jax").lstrip(".").split(".")[0]
     return name if name in MAY_IMPORT or not name else "roof"
 

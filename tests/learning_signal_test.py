@@ -63,7 +63,7 @@ def test_a_run_without_any_signal_says_at_its_end_that_nothing_was_learnt(tmp_pa
         ({"verdict/wrong": 1.0}, "too hard"),
         ({"verdict/no_answer": 0.6, "verdict/wrong": 0.4}, "no answer is found"),
         ({"verdict/no_answer": 0.9, "length/truncated": 0.8}, "sampling.max_new_tokens"),
-        ({"verdict/ungradable": 0.9, "verdict/wrong": 0.1}, "r1jax.tools.audit"),
+        ({"verdict/ungradable": 0.9, "verdict/wrong": 0.1}, "r1jax audit"),
     ],
 )
 def test_the_reason_follows_from_the_verdicts(row, advice):

@@ -1,4 +1,4 @@
-"""reasoning-gym's tasks: its own scorers, behind guards that let nothing pass which would run, hang or fool them."""
+"""Grader of reasoning-gym tasks: the library's scorers, and guards against answers that run, hang or fool them."""
 
 import ast
 import functools
@@ -40,7 +40,7 @@ def _rollout(task: str, entry: Entry, text: str) -> Rollout:
     answer = "" if entry["answer"] is None else str(entry["answer"])
     metadata = {"entry_metadata": entry["metadata"]}
     prompt = Prompt("p", entry["question"], answer, f"reasoning_gym:{task}", metadata=metadata)
-    return Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    return Rollout.of_text(prompt, text)
 
 
 def _grade(task: str, entry: Entry, answer: str, partial_credit: bool = False) -> Grade:
@@ -117,7 +117,7 @@ def test_trap23_many_entries_own_answers_score_1(task: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["*", "<think>a</think> *", "<answer>*</answer>", "<answer>*.0</answer>"])
-def test_the_answer_counts_without_good_form(form: str) -> None:
+def test_the_answer_counts_without_the_response_format(form: str) -> None:
     answer = _first("chain_sum")["answer"]
     assert _score(form.replace("*", answer)) == 1.0
 
@@ -132,7 +132,7 @@ def test_an_answer_that_merely_contains_the_right_one_scores_only_where_partial_
     assert _grade("chain_sum", entry, text, partial_credit=True) == Grade(part, "partly_right")
 
 
-def test_answers_that_differ_are_no_answer_and_one_said_twice_is() -> None:
+def test_answers_that_differ_are_no_answer_and_one_repeated_is() -> None:
     answer = _first("chain_sum")["answer"]
     assert _score(f"<answer>{answer}</answer><answer>7</answer>") == 0.0
     assert _score(f"<answer>{answer}</answer><answer> {answer} </answer>") == 1.0
@@ -147,14 +147,14 @@ def test_trap20_the_answer_inside_the_thought_is_not_graded() -> None:
 @pytest.mark.parametrize(
     "task", ["polynomial_equations", "boxnet", "graph_color", "rubiks_cube", "rush_hour", "chain_sum"]
 )
-def test_nothing_is_no_right_answer(task: str) -> None:
+def test_an_empty_answer_is_not_right(task: str) -> None:
     entry = _first(task)
     for partial_credit in (False, True):
         assert _grade(task, entry, "", partial_credit).score == 0.0
     assert _score("", task) == 0.0
 
 
-def test_nothing_is_right_where_all_letters_cancel() -> None:
+def test_an_empty_answer_is_right_where_all_letters_cancel() -> None:
     entry = {"question": "?", "answer": "", "metadata": {}}
     assert _grade("ab", entry, "") == Grade(1.0, "right")
     assert _grade("ab", entry, "A#").score == 0.0
@@ -188,7 +188,7 @@ FOOLED = [
 
 
 @pytest.mark.parametrize("task, form", FOOLED)
-def test_a_scorer_that_is_fooled_is_not_asked(task: str, form: str) -> None:
+def test_answers_that_fool_a_scorer_do_not_reach_it(task: str, form: str) -> None:
     score = reasoning_gym.get_score_answer_fn(task)
     fooled = 0
     for entry in _entries(task):
@@ -265,9 +265,17 @@ def test_a_score_beyond_its_range_is_none() -> None:
     assert _grade("calendar_arithmetic", entry, "-1").score == 1.0
 
 
-@pytest.mark.parametrize("text, score", [
-    ("1,225", 1.0), ("1225.0", 1.0), ("12,25", 0.0), ("1,2,25", 0.0), ("0.1,225", 0.0), ("01,225", 0.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, score",
+    [
+        ("1,225", 1.0),
+        ("1225.0", 1.0),
+        ("12,25", 0.0),
+        ("1,2,25", 0.0),
+        ("0.1,225", 0.0),
+        ("01,225", 0.0),
+    ],
+)
 def test_commas_are_left_out_between_thousands_alone(text: str, score: float) -> None:
     entry = {"question": "?", "answer": "1225", "metadata": {}}
     assert logic.grade(_rollout("gsm_symbolic", entry, text), GraderConfig()).score == score
@@ -291,7 +299,7 @@ def test_trap19_countdown_is_graded_by_its_own_grammar(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", ["simple_integration", "intermediate_integration"])
-def test_the_question_said_again_as_an_integral_is_no_antiderivative(task: str) -> None:
+def test_the_question_repeated_as_an_integral_is_no_antiderivative(task: str) -> None:
     metadata = {"integrand": "x*cos(x)", "variable": "x"}
     entry = {"question": "?", "answer": "x*sin(x) + cos(x) + C", "metadata": metadata}
     for text in ("cos(x) + x*sin(x)", "x*sin(x) + sin(x + pi/2) + C", "(x**2)**(1/2)*sin(x)*x/sqrt(x**2) + cos(x)"):
@@ -369,13 +377,13 @@ def test_a_megabyte_is_refused_unread_and_a_long_reference_is_not() -> None:
     assert _grade("chain_sum", entry, "1 " * 10**5) == Grade(1.0, "right")
 
 
-def test_a_scorer_that_prints_is_not_heard(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_of_a_scorer_is_suppressed(capsys: pytest.CaptureFixture[str]) -> None:
     entry = _first("tower_of_hanoi")
     assert _grade("tower_of_hanoi", entry, "Move disk 1 from Peg 1 to Peg 99").score == 0.0
     assert capsys.readouterr().out == ""
 
 
-def test_grading_leaves_the_entry_as_it_was() -> None:
+def test_grading_does_not_change_the_entry() -> None:
     for task in sorted(set(TASKS) - SLOW):
         entry = _first(task)
         before = repr(entry)
@@ -394,8 +402,8 @@ def test_no_text_raises_or_scores(task: str, text: str) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.text("x1 2+*()[].,'\"abeopns_=:\\\n#", max_size=30))
-def test_what_the_guard_lets_through_calls_nothing(text: str) -> None:
-    if not logic._no_code(text, {}):
+def test_answers_that_pass_the_guard_call_nothing(text: str) -> None:
+    if not logic._is_literal_only(text, {}):
         return
     try:
         tree = ast.parse(text.lstrip(" \t"), mode="eval")

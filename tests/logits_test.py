@@ -31,10 +31,19 @@ def kept_by_process(logits, cfg):
     return jnp.isfinite(process(logits, cfg))
 
 
-@pytest.mark.parametrize("cfg", [
-    Truncation(1.0, 1, 1.0), Truncation(1.0, 5, 1.0), Truncation(0.6, 0, 0.95), Truncation(1.3, 0, 0.5),
-    Truncation(1.0, 0, 1e-6), Truncation(0.7, 7, 0.8), Truncation(1.0, 100, 0.9),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "cfg",
+    [
+        Truncation(1.0, 1, 1.0),
+        Truncation(1.0, 5, 1.0),
+        Truncation(0.6, 0, 0.95),
+        Truncation(1.3, 0, 0.5),
+        Truncation(1.0, 0, 1e-6),
+        Truncation(0.7, 7, 0.8),
+        Truncation(1.0, 100, 0.9),
+    ],
+    ids=str,
+)
 def test_truncation_equals_sorting_over_many_distributions(cfg):
     rng = np.random.default_rng(0)
     scales = np.exp(rng.uniform(-3, 3, (2000, 1)))
@@ -94,10 +103,15 @@ def test_a_position_does_not_depend_on_the_others_of_its_batch():
     np.testing.assert_array_equal(batched, alone)
 
 
-@pytest.mark.parametrize(("values", "says"), [
-    ((-0.1, 0, 1.0), "temperature=-0.1 must be at least 0"), ((1.0, -1, 1.0), "top_k=-1 must be at least 0"),
-    ((1.0, 0, 0.0), "top_p=0.0 must be above 0"), ((1.0, 0, 1.1), "top_p=1.1 must be above 0 and at most 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ((-0.1, 0, 1.0), "temperature=-0.1 must be at least 0"),
+        ((1.0, -1, 1.0), "top_k=-1 must be at least 0"),
+        ((1.0, 0, 0.0), "top_p=0.0 must be above 0"),
+        ((1.0, 0, 1.1), "top_p=1.1 must be above 0 and at most 1"),
+    ],
+)
 def test_values_without_meaning_raise(values, says):
     with pytest.raises(ValueError, match=says):
         Truncation(*values)

@@ -54,10 +54,17 @@ def value_and_pullback(function, hidden, table, targets, cotangents, truncation)
 
 
 # Chunks that divide T = 10, that do not, that are one position and that are more than all.
-@pytest.mark.parametrize("truncation, chunk", [
-    *((truncation, 4) for truncation in TRUNCATIONS),
-    (TRUNCATIONS[0], 5), (TRUNCATIONS[4], 1), (TRUNCATIONS[4], 10), (TRUNCATIONS[0], 64),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "truncation, chunk",
+    [
+        *((truncation, 4) for truncation in TRUNCATIONS),
+        (TRUNCATIONS[0], 5),
+        (TRUNCATIONS[4], 1),
+        (TRUNCATIONS[4], 10),
+        (TRUNCATIONS[0], 64),
+    ],
+    ids=str,
+)
 def test_values_and_gradients_equal_autodiff_of_the_whole_softmax(inputs, truncation, chunk):
     hidden, table, targets, cotangents = inputs
 

@@ -43,15 +43,29 @@ def _cut(row: dict[str, Any]) -> dict[str, Any]:
 
 # Values that are no text.
 _NO_TEXT = {
-    "number": 5, "float": 0.5, "true": True, "object": {"text": TEXT}, "list": [TEXT], "empty_list": [],
-    "list_of_parts": [{"type": "text", "text": TEXT}], "nested_list": [[[[]]]],
+    "number": 5,
+    "float": 0.5,
+    "true": True,
+    "object": {"text": TEXT},
+    "list": [TEXT],
+    "empty_list": [],
+    "list_of_parts": [{"type": "text", "text": TEXT}],
+    "nested_list": [[[[]]]],
     "half_a_surrogate": "half \ud83d of it",
-}  # fmt: skip
+}
 # Counts of tokens that no server has used.
 _NO_COUNT = {
-    "null": None, "text": "7", "float": 2.5, "huge_float": 1e300, "negative": -1, "huge": 2**40, "enormous": 10**300,
-    "true": True, "list": [7], "object": {"n": 7},
-}  # fmt: skip
+    "null": None,
+    "text": "7",
+    "float": 2.5,
+    "huge_float": 1e300,
+    "negative": -1,
+    "huge": 2**40,
+    "enormous": 10**300,
+    "true": True,
+    "list": [7],
+    "object": {"n": 7},
+}
 
 
 def replies(chat: bool) -> Iterator[tuple[str, Reply]]:
@@ -82,21 +96,37 @@ def replies(chat: bool) -> Iterator[tuple[str, Reply]]:
         yield "thought_null", Reply(message(reasoning_content=None, reasoning=None), usable=True, told=told)
     else:
         yield "text_null", Reply(of(choice={"text": None}), told=told)
-        yield "text_place_of_the_other_endpoint", Reply(
-            of(choice={"text": ..., "message": {"content": TEXT}}), told=told
+        yield (
+            "text_place_of_the_other_endpoint",
+            Reply(of(choice={"text": ..., "message": {"content": TEXT}}), told=told),
         )
     # Choices
     for name, value in {
-        "missing": ..., "null": None, "empty": [], "object": {"0": {}}, "text": "text", "number": 1, "of_null": [None],
-        "of_text": [TEXT], "of_lists": [[{}]], "of_nothing": [{}],
-    }.items():  # fmt: skip
+        "missing": ...,
+        "null": None,
+        "empty": [],
+        "object": {"0": {}},
+        "text": "text",
+        "number": 1,
+        "of_null": [None],
+        "of_text": [TEXT],
+        "of_lists": [[{}]],
+        "of_nothing": [{}],
+    }.items():
         yield f"choices_{name}", Reply(of(choices=value), told=told)
     yield "choices_several", Reply(of(choices=whole(chat)["choices"] * 3), usable=True, told=told)
     # Why it ended
     for name, value in {
-        "null": None, "missing": ..., "unknown": "because", "number": 1, "list": ["stop"], "object": {"a": 1},
-        "filtered": "content_filter", "a_call": "tool_calls", "broken_off": "insufficient_system_resource",
-    }.items():  # fmt: skip
+        "null": None,
+        "missing": ...,
+        "unknown": "because",
+        "number": 1,
+        "list": ["stop"],
+        "object": {"a": 1},
+        "filtered": "content_filter",
+        "a_call": "tool_calls",
+        "broken_off": "insufficient_system_resource",
+    }.items():
         yield f"finish_{name}", Reply(of(choice={"finish_reason": value}), told=told)
     # Tokens: a text that is there is taken, and what cannot be believed of its cost is not
     for name, value in _NO_COUNT.items():
@@ -109,8 +139,14 @@ def replies(chat: bool) -> Iterator[tuple[str, Reply]]:
         yield f"completion_tokens_{name}", Reply(body, usable=value == "1e999")
     # Not such an object
     for name, value in {
-        "null": None, "true": True, "number": 5, "text": TEXT, "list": [whole(chat)], "empty_list": [], "empty": {},
-    }.items():  # fmt: skip
+        "null": None,
+        "true": True,
+        "number": 5,
+        "text": TEXT,
+        "list": [whole(chat)],
+        "empty_list": [],
+        "empty": {},
+    }.items():
         yield f"json_{name}", Reply(json.dumps(value).encode())
     yield "error_object", Reply(b'{"error": {"message": "overloaded \\u001b[31m", "code": 529}}')
     yield "error_text", Reply(b'{"error": "overloaded", "choices": []}')
@@ -143,8 +179,10 @@ def replies(chat: bool) -> Iterator[tuple[str, Reply]]:
     yield "said_to_be_compressed", Reply(of(), headers=JSON | {"Content-Encoding": "gzip"})
     yield "compressed_and_cut_off", Reply(gzip.compress(of())[:-12], headers=JSON | {"Content-Encoding": "gzip"})
     yield "compressed_otherwise", Reply(of(), headers=JSON | {"Content-Encoding": "br"})
-    yield "charset_unknown", Reply(of(), headers={"Content-Type": "application/json; charset=klingon"}, usable=True,
-                                   told=told)  # fmt: skip
+    yield (
+        "charset_unknown",
+        Reply(of(), headers={"Content-Type": "application/json; charset=klingon"}, usable=True, told=told),
+    )
     # HTTP
     for status in (400, 402, 408, 413, 418, 422, 429, 500, 502, 503, 529, 599):
         yield f"http_{status}_json", Reply(b'{"error": {"message": "no \\u001b[31m\\u202e"}}', status)

@@ -1,6 +1,5 @@
 """Answers by which a policy could pay itself, each of which scores 0, and honest ones, each of which scores 1."""
 
-import numpy as np
 import pytest
 
 from r1jax.data.types import Grade, Prompt, Rollout
@@ -10,7 +9,7 @@ from r1jax.graders.math import math_grader
 
 def _grade(text: str, gold: str) -> Grade:
     prompt = Prompt(id="p", question="?", answer=gold, source="maths:test")
-    rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    rollout = Rollout.of_text(prompt, text)
     return math_grader.grade(rollout, GraderConfig())
 
 
@@ -175,7 +174,7 @@ HACKS = {  # name: text, gold
     "part of a name": (r"\boxed{\text{Eve}}", r"\text{Evelyn}"),
     "denied word": (r"\boxed{\text{not even}}", r"\text{even}"),
     "morning for evening": (r"\boxed{3:30 a.m.}", "3:30 p.m."),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HACKS)
@@ -186,48 +185,97 @@ def test_a_hack_scores_0(name: str) -> None:
 
 
 HONEST = [  # text, gold
-    (r"\boxed{18}", "18"), (r"\boxed{18.}", "18"), (r"\boxed{18.00}", "18"), (r"\boxed{+18}", "18"),
-    (r"\boxed{$18}", "18"), (r"\boxed{\$18.00}", "18"), (r"\boxed{18\text{ dollars}}", "18"),
-    (r"\boxed{18 cm^2}", "18"), (r"\boxed{18\,\text{cm}^2}", "18"), (r"\boxed{18\ \mathrm{km/h}}", "18"),
-    (r"\boxed{18 km/h}", "18"), (r"\boxed{18^\circ}", "18"), (r"\boxed{18°}", r"18^{\circ}"), ("18 apples", "18"),
-    ("**18**", "18"), (r"\boxed{18 \text{ square units}}", "18"), (r"\boxed{\text{18 dollars}}", "18"),
-    ("The answer is **18**.", "18"), (r"The answer is: $\boxed{18}$.", "18"), ("１８", "18"), ("−18", "-18"),
-    (r"\boxed{\left(1, 2\right)}", "(1,2)"), (r"\boxed{\dfrac{14}{3}}", r"\frac{14}{3}"),
+    (r"\boxed{18}", "18"),
+    (r"\boxed{18.}", "18"),
+    (r"\boxed{18.00}", "18"),
+    (r"\boxed{+18}", "18"),
+    (r"\boxed{$18}", "18"),
+    (r"\boxed{\$18.00}", "18"),
+    (r"\boxed{18\text{ dollars}}", "18"),
+    (r"\boxed{18 cm^2}", "18"),
+    (r"\boxed{18\,\text{cm}^2}", "18"),
+    (r"\boxed{18\ \mathrm{km/h}}", "18"),
+    (r"\boxed{18 km/h}", "18"),
+    (r"\boxed{18^\circ}", "18"),
+    (r"\boxed{18°}", r"18^{\circ}"),
+    ("18 apples", "18"),
+    ("**18**", "18"),
+    (r"\boxed{18 \text{ square units}}", "18"),
+    (r"\boxed{\text{18 dollars}}", "18"),
+    ("The answer is **18**.", "18"),
+    (r"The answer is: $\boxed{18}$.", "18"),
+    ("１８", "18"),
+    ("−18", "-18"),
+    (r"\boxed{\left(1, 2\right)}", "(1,2)"),
+    (r"\boxed{\dfrac{14}{3}}", r"\frac{14}{3}"),
     (r"\boxed{14/3}", r"\frac{14}{3}"),
-    (r"\boxed{4\frac{2}{3}}", r"\frac{14}{3}"), (r"\boxed{4 2/3}", r"\frac{14}{3}"),
+    (r"\boxed{4\frac{2}{3}}", r"\frac{14}{3}"),
+    (r"\boxed{4 2/3}", r"\frac{14}{3}"),
     (r"\boxed{\frac{28}{6}}", r"\frac{14}{3}"),
-    (r"\boxed{-\frac{1}{2}}", r"\frac{-1}{2}"), (r"\boxed{1\,234}", "1234"), (r"\boxed{1{,}234}", "1234"),
-    (r"\boxed{1 234 567}", "1234567"), (r"\boxed{1,\!234}", "1234"), (r"\boxed{0.5}", r"\frac12"),
+    (r"\boxed{-\frac{1}{2}}", r"\frac{-1}{2}"),
+    (r"\boxed{1\,234}", "1234"),
+    (r"\boxed{1{,}234}", "1234"),
+    (r"\boxed{1 234 567}", "1234567"),
+    (r"\boxed{1,\!234}", "1234"),
+    (r"\boxed{0.5}", r"\frac12"),
     (r"\boxed{.5}", "0.5"),
-    (r"\boxed{3\times10^{-5}}", "0.00003"), (r"\boxed{6.02 \cdot 10^{23}}", r"6.02\times 10^{23}"),
-    (r"\boxed{0.333333}", r"\frac13"), (r"\boxed{0.\overline{3}}", r"\frac13"), (r"\boxed{42\%}", r"0.42"),
-    (r"\boxed{x = 5}", "5"), (r"\boxed{5}", "x=5"), (r"\boxed{85 + 61 = 146}", "146"),
+    (r"\boxed{3\times10^{-5}}", "0.00003"),
+    (r"\boxed{6.02 \cdot 10^{23}}", r"6.02\times 10^{23}"),
+    (r"\boxed{0.333333}", r"\frac13"),
+    (r"\boxed{0.\overline{3}}", r"\frac13"),
+    (r"\boxed{42\%}", r"0.42"),
+    (r"\boxed{x = 5}", "5"),
+    (r"\boxed{5}", "x=5"),
+    (r"\boxed{85 + 61 = 146}", "146"),
     (r"\boxed{x \in [-2, 7]}", "[-2,7]"),
-    (r"\boxed{-2 \le x \le 7}", r"x \in [-2,7]"), (r"\boxed{x > 5}", r"(5,\infty)"),
+    (r"\boxed{-2 \le x \le 7}", r"x \in [-2,7]"),
+    (r"\boxed{x > 5}", r"(5,\infty)"),
     (r"\boxed{x < 2 \text{ or } x > 3}", r"(-\infty, 2) \cup (3, \infty)"),
-    (r"\boxed{\frac{1}{\sqrt3}}", r"\frac{\sqrt{3}}{3}"), (r"\boxed{\sqrt{12}}", r"2\sqrt{3}"),
+    (r"\boxed{\frac{1}{\sqrt3}}", r"\frac{\sqrt{3}}{3}"),
+    (r"\boxed{\sqrt{12}}", r"2\sqrt{3}"),
     (r"\boxed{3 + 2x}", "2x+3"),
-    (r"\boxed{x^2+2x+1}", "(x+1)^2"), (r"\boxed{2\sqrt{3} \approx 3.46}", r"2\sqrt{3}"),
+    (r"\boxed{x^2+2x+1}", "(x+1)^2"),
+    (r"\boxed{2\sqrt{3} \approx 3.46}", r"2\sqrt{3}"),
     (r"\boxed{3486784401}", "3^{20}"),
-    (r"\boxed{3^{20}}", "3^{20}"), (r"\boxed{10!}", "10!"), (r"\boxed{3628800}", "10!"),
+    (r"\boxed{3^{20}}", "3^{20}"),
+    (r"\boxed{10!}", "10!"),
+    (r"\boxed{3628800}", "10!"),
     (r"\boxed{\binom{10}{3}}", r"\binom{10}{3}"),
-    (r"\boxed{\ln 4}", r"2\ln 2"), (r"\boxed{7, 3, 5}", "3, 5, 7"), (r"\boxed{\{3,5,7\}}", "3, 5, 7"),
-    (r"\boxed{x = 3 \text{ or } x = 5}", "3, 5"), ("The answer is $3$ and $5$.", "3, 5"),
-    (r"\boxed{1+\sqrt{19}, 1-\sqrt{19}}", r"1 \pm \sqrt{19}"), (r"\boxed{\pi/6}", r"\frac{\pi}{6}"),
+    (r"\boxed{\ln 4}", r"2\ln 2"),
+    (r"\boxed{7, 3, 5}", "3, 5, 7"),
+    (r"\boxed{\{3,5,7\}}", "3, 5, 7"),
+    (r"\boxed{x = 3 \text{ or } x = 5}", "3, 5"),
+    ("The answer is $3$ and $5$.", "3, 5"),
+    (r"\boxed{1+\sqrt{19}, 1-\sqrt{19}}", r"1 \pm \sqrt{19}"),
+    (r"\boxed{\pi/6}", r"\frac{\pi}{6}"),
     (r"\boxed{5i + 1}", "1+5i"),
     (r"\boxed{\begin{bmatrix} 0.2 \\ -18/5 \end{bmatrix}}", r"\begin{pmatrix} 1/5 \\ -18/5 \end{pmatrix}"),
-    (r"\boxed{4x - 5y + 50 = 0}", "4x-5y=-50"), (r"\boxed{2x + 3}", "y = 2x + 3"), (r"\boxed{2516_8}", "2516_{8}"),
-    (r"\boxed{C}", r"\text{(C)}"), (r"\boxed{(C)}", "C"), ("<answer>C.</answer>", "C"), (r"\boxed{\text{(C)}}", "C"),
-    ("<answer>C. 42</answer>", "C"), (r"\boxed{\textbf{(C)}\ 42}", "42"), ("The answer is (C).", "C"),
-    ("yes.", "Yes"), (r"\boxed{\text{evelyn}}", r"\text{Evelyn}"), (r"\boxed{3:30 PM}", "3:30 p.m."),
+    (r"\boxed{4x - 5y + 50 = 0}", "4x-5y=-50"),
+    (r"\boxed{2x + 3}", "y = 2x + 3"),
+    (r"\boxed{2516_8}", "2516_{8}"),
+    (r"\boxed{C}", r"\text{(C)}"),
+    (r"\boxed{(C)}", "C"),
+    ("<answer>C.</answer>", "C"),
+    (r"\boxed{\text{(C)}}", "C"),
+    ("<answer>C. 42</answer>", "C"),
+    (r"\boxed{\textbf{(C)}\ 42}", "42"),
+    ("The answer is (C).", "C"),
+    ("yes.", "Yes"),
+    (r"\boxed{\text{evelyn}}", r"\text{Evelyn}"),
+    (r"\boxed{3:30 PM}", "3:30 p.m."),
     (r"\boxed{6}", "6th"),
-    ("She pays 3 * 6 = $18 for them.", "18"), ("12 + 6 = 18\n#### 18", "18"), ("所以答案是18元。", "18"),
-    ("<answer>The total\n\n is \\(18\\).</answer>", "18"), (r"\[ x = \boxed{18} \]", "18"),
+    ("She pays 3 * 6 = $18 for them.", "18"),
+    ("12 + 6 = 18\n#### 18", "18"),
+    ("所以答案是18元。", "18"),
+    ("<answer>The total\n\n is \\(18\\).</answer>", "18"),
+    (r"\[ x = \boxed{18} \]", "18"),
     (r"\boxed{n = 3 \cdot 6 = 18}", "18"),
-    (r"$7 = 2 + \boxed{\phantom{5}}$, so \boxed{5}", "5"), ("2 + 3 = $<<2+3=5>>5 for all\nA: 5", "5"),
-    (r"\boxed{5} and so \boxed{5.0}", "5"), (r"\boxed{\frac12}, that is \boxed{0.5}", "1/2"),
+    (r"$7 = 2 + \boxed{\phantom{5}}$, so \boxed{5}", "5"),
+    ("2 + 3 = $<<2+3=5>>5 for all\nA: 5", "5"),
+    (r"\boxed{5} and so \boxed{5.0}", "5"),
+    (r"\boxed{\frac12}, that is \boxed{0.5}", "1/2"),
     (r"\boxed{\boxed{5}}", "5"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("text, gold", HONEST)

@@ -6,7 +6,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
@@ -19,7 +18,7 @@ FAULTS = Path(__file__).parents[2] / "shared/faults/graders.jsonl"
 
 def score(answer: str, text: str, grader: str = "maths", metadata: dict | None = None) -> float | None:
     prompt = Prompt(id="p", question="?", answer=answer, source=f"{grader}:test", metadata=metadata or {})
-    rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    rollout = Rollout.of_text(prompt, text)
     return grader_table.grade(rollout, GraderConfig()).score
 
 

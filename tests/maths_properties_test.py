@@ -4,7 +4,6 @@ import contextlib
 from decimal import Decimal
 from fractions import Fraction
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -27,7 +26,7 @@ _long = settings(_quick, max_examples=3000)
 
 def _grade(text: str, gold: str) -> Grade:
     prompt = Prompt(id="p", question="?", answer=gold, source="maths:test")
-    rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    rollout = Rollout.of_text(prompt, text)
     return math_grader.grade(rollout, GraderConfig())
 
 
@@ -38,10 +37,23 @@ latex_fractions = fractions.map(lambda f: f"{'-' * (f < 0)}\\frac{{{abs(f.numera
 numbers = st.one_of(integers.map(str), decimals, latex_fractions)
 tuples = st.lists(numbers, min_size=2, max_size=4).map(lambda elements: f"({', '.join(elements)})")
 FORMS = [
-    r"\boxed{%s}", r"$%s$", r"\(%s\)", r"\[%s\]", "<answer>%s</answer>", "<think>5</think> \n<answer>\n%s\n</answer>",
-    r"\boxed{ %s }", r"\boxed{\left. %s \right.}", "The answer is $%s$.", r"So \boxed{%s}.", r"\boxed{%s.}", "**%s**",
-    r"\boxed{%s} or, again, \boxed{%s}", r"\boxed{x = %s}", r"\boxed{\displaystyle %s}", r"\boxed{%s\!}",
-]  # fmt: skip
+    r"\boxed{%s}",
+    r"$%s$",
+    r"\(%s\)",
+    r"\[%s\]",
+    "<answer>%s</answer>",
+    "<think>5</think> \n<answer>\n%s\n</answer>",
+    r"\boxed{ %s }",
+    r"\boxed{\left. %s \right.}",
+    "The answer is $%s$.",
+    r"So \boxed{%s}.",
+    r"\boxed{%s.}",
+    "**%s**",
+    r"\boxed{%s} or, again, \boxed{%s}",
+    r"\boxed{x = %s}",
+    r"\boxed{\displaystyle %s}",
+    r"\boxed{%s\!}",
+]
 
 
 def _spellings(answer: str) -> list[str]:
@@ -142,18 +154,36 @@ def test_any_text_is_graded_at_length(text: str, gold: str) -> None:
 
 
 HOSTILE = {
-    "tower": r"9^{9^{9^{9}}}", "tower of two": "10^{10^{10}}", "power": "2^{1000000000}", "stars": "2**(10**9)",
-    "factorials": "99!!!!", "factorial": "1000000000!", "binomial": r"\binom{1000000000}{500000000}",
-    "deep brackets": "(" * 200 + "1" + ")" * 200, "deep fractions": r"\frac{1}{" * 60 + "1" + "}" * 60,
-    "deep roots": r"\sqrt{" * 100 + "2" + "}" * 100, "bars": "|" * 300, "long sum": "+".join("x" * 5000),
-    "digits": "9" * 1_000_000, "open brackets": r"\left(" * 100_000, "many boxes": r"\boxed{1}" * 20_000,
-    "boxes that differ": "".join(rf"\boxed{{{n}}}" for n in range(100_000)), "open boxes": r"\boxed{" * 100_000,
-    "dollars": "$" * 1_000_000, "math that stays open": r"\( " * 6_000, "answers": "the answer is " * 1_400,
-    "line breaks": "$" + "\n" * 19_000, "answer tags": "<answer>" * 100_000, "think tags": "<think>" * 100_000,
-    "commas": "1," * 190, "huge matrix": r"\begin{pmatrix}" + "1 & " * 90 + r"1\end{pmatrix}",
-    "sum over a range": r"\sum_{k=1}^{10000} \frac{1}{k}", "integral": r"\int_0^1 x^x e^{\sin x} \, dx",
-    "brackets that do not close": r"\tan(\left(^\circ\alpha [\pi", "spaces": "1" + " " * 1_000_000 + "1",
-}  # fmt: skip
+    "tower": r"9^{9^{9^{9}}}",
+    "tower of two": "10^{10^{10}}",
+    "power": "2^{1000000000}",
+    "stars": "2**(10**9)",
+    "factorials": "99!!!!",
+    "factorial": "1000000000!",
+    "binomial": r"\binom{1000000000}{500000000}",
+    "deep brackets": "(" * 200 + "1" + ")" * 200,
+    "deep fractions": r"\frac{1}{" * 60 + "1" + "}" * 60,
+    "deep roots": r"\sqrt{" * 100 + "2" + "}" * 100,
+    "bars": "|" * 300,
+    "long sum": "+".join("x" * 5000),
+    "digits": "9" * 1_000_000,
+    "open brackets": r"\left(" * 100_000,
+    "many boxes": r"\boxed{1}" * 20_000,
+    "boxes that differ": "".join(rf"\boxed{{{n}}}" for n in range(100_000)),
+    "open boxes": r"\boxed{" * 100_000,
+    "dollars": "$" * 1_000_000,
+    "math that stays open": r"\( " * 6_000,
+    "answers": "the answer is " * 1_400,
+    "line breaks": "$" + "\n" * 19_000,
+    "answer tags": "<answer>" * 100_000,
+    "think tags": "<think>" * 100_000,
+    "commas": "1," * 190,
+    "huge matrix": r"\begin{pmatrix}" + "1 & " * 90 + r"1\end{pmatrix}",
+    "sum over a range": r"\sum_{k=1}^{10000} \frac{1}{k}",
+    "integral": r"\int_0^1 x^x e^{\sin x} \, dx",
+    "brackets that do not close": r"\tan(\left(^\circ\alpha [\pi",
+    "spaces": "1" + " " * 1_000_000 + "1",
+}
 
 
 def _is_refused(text: str, gold: str) -> None:
@@ -178,8 +208,28 @@ def test_trap18_a_hostile_reference_is_refused_at_once(name: str) -> None:
     assert steps(_check, HOSTILE[name]) < _AT_ONCE
 
 
-@pytest.mark.parametrize("piece", ["$", r"\( ", "$x ", "the answer is ", "\n", "1 or ", "(", "9", "1,", "+x", "|", " ",
-                                   r"\text{", r"\left(", r"\frac{1}{", r"\boxed{1}", "<answer>"])  # fmt: skip
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "$",
+        r"\( ",
+        "$x ",
+        "the answer is ",
+        "\n",
+        "1 or ",
+        "(",
+        "9",
+        "1,",
+        "+x",
+        "|",
+        " ",
+        r"\text{",
+        r"\left(",
+        r"\frac{1}{",
+        r"\boxed{1}",
+        "<answer>",
+    ],
+)
 def test_trap18_a_repeated_piece_takes_linear_time(monkeypatch: pytest.MonkeyPatch, piece: str) -> None:
     # With the limit a quadratic search would end within seconds, and only a clock would tell it from a linear one.
     monkeypatch.setattr(math_grader, "MAX_ANSWER", 10**9)
@@ -187,8 +237,22 @@ def test_trap18_a_repeated_piece_takes_linear_time(monkeypatch: pytest.MonkeyPat
         assert_linear(lambda text, gold=gold: _grade(text, gold), piece, large=300_000)
 
 
-@pytest.mark.parametrize("name", ["tower", "tower of two", "power", "stars", "factorials", "factorial", "deep brackets",
-                                  "deep fractions", "deep roots", "long sum", "digits"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tower",
+        "tower of two",
+        "power",
+        "stars",
+        "factorials",
+        "factorial",
+        "deep brackets",
+        "deep fractions",
+        "deep roots",
+        "long sum",
+        "digits",
+    ],
+)
 @pytest.mark.parametrize("gold", ["42", "x^2+1"])
 def test_what_is_too_complex_is_called_so(name: str, gold: str) -> None:
     assert _grade(rf"\boxed{{{HOSTILE[name]}}}", gold) == Grade(0.0, "too_complex")

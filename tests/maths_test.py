@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from r1jax.data.types import Prompt, Rollout
@@ -17,7 +16,7 @@ MATH500 = Path(__file__).parents[2] / "shared/data/math500/test.jsonl"
 
 def _accuracy(text: str, gold: str) -> float | None:
     prompt = Prompt(id="p", question="?", answer=gold, source="maths:test")
-    rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    rollout = Rollout.of_text(prompt, text)
     return math_grader.grade(rollout, GraderConfig()).score
 
 
@@ -157,19 +156,34 @@ def test_equal_answers_score_1(answer: str, gold: str) -> None:
     assert _accuracy(f"<answer>{answer}</answer>", gold) == 1.0
 
 
-@pytest.mark.parametrize("text", [
-    "To find the final answer to the problem 85 + 61, we need to add 61 to 85 and then",
-    "85 + 61 = 147", "<answer>85 + 61</answer>", r"\boxed{85+61}", r"\boxed{200 - 54}", r"The answer is $100+46$.",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "To find the final answer to the problem 85 + 61, we need to add 61 to 85 and then",
+        "85 + 61 = 147",
+        "<answer>85 + 61</answer>",
+        r"\boxed{85+61}",
+        r"\boxed{200 - 54}",
+        r"The answer is $100+46$.",
+    ],
+)
 def test_trap20_a_sum_said_again_is_not_its_answer(text: str) -> None:
     """A model rewarded for such texts went from 11% to 70% "right" in ten steps, and could add no better."""
     assert _accuracy(text, "146") == 0.0
 
 
-@pytest.mark.parametrize("text, gold", [
-    ("85 + 61 = 146", "146"), ("146", "146"), (r"\boxed{-56}", "-56"), ("28 - 84 is -56", "-56"),
-    (r"\boxed{1\frac{1}{2}}", "3/2"), (r"\boxed{3\times 10^{-5}}", "0.00003"),
-    (r"\boxed{2+\sqrt{3}}", r"2+\sqrt{3}"), (r"\boxed{3+2}", "2+3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, gold",
+    [
+        ("85 + 61 = 146", "146"),
+        ("146", "146"),
+        (r"\boxed{-56}", "-56"),
+        ("28 - 84 is -56", "-56"),
+        (r"\boxed{1\frac{1}{2}}", "3/2"),
+        (r"\boxed{3\times 10^{-5}}", "0.00003"),
+        (r"\boxed{2+\sqrt{3}}", r"2+\sqrt{3}"),
+        (r"\boxed{3+2}", "2+3"),
+    ],
+)
 def test_sums_that_were_worked_out_or_cannot_be_count(text: str, gold: str) -> None:
     assert _accuracy(text, gold) == 1.0

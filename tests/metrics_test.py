@@ -1,11 +1,12 @@
-"""What a run says while it goes: rows that survive a crash, values that JSON has, and how long it will take."""
+"""Metrics: rows that survive a crash, values that JSON has, console lines with the time left, the profiler's window."""
 
 import json
-import time
 
 import pytest
 
-from r1jax.training.metrics import MetricsWriter, clock, keep_rows_before, under_way
+from r1jax.io.console import clock
+from r1jax.io.jsonl import keep_rows_before
+from r1jax.training.metrics import MetricsWriter
 
 
 def steps(path) -> list[int]:
@@ -74,19 +75,6 @@ def test_the_first_step_of_a_process_is_left_out_of_the_time_left(tmp_path, monk
         writer.close()
         first, second = capsys.readouterr().out.splitlines()
         assert first.endswith("  40.00 s with compilation") and second.endswith("  2.00 s/step, 8s left")
-
-
-def test_a_long_part_of_a_step_says_how_far_it_is_and_a_short_one_nothing(capsys):
-    with under_way("sampling", lambda: "1 of 2 samples", every=0.02):
-        time.sleep(0.2)
-    lines = capsys.readouterr().out.splitlines()
-    assert 1 <= len(lines) <= 10 and set(lines) == {"  sampling: 1 of 2 samples, 0s"}
-    with under_way("updating"):
-        pass
-    with pytest.raises(KeyError), under_way("updating", every=0.01):
-        raise KeyError
-    time.sleep(0.05)
-    assert capsys.readouterr().out == ""  # and its thread has ended
 
 
 def test_the_profiler_window_is_three_steps(tmp_path, monkeypatch):

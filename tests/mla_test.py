@@ -14,7 +14,7 @@ from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES, MeshConfig, make_mesh
 from r1jax.data.batching import pad_rollouts, to_device
 from r1jax.data.types import Prompt
 from r1jax.inference.engine import Engine, SamplingConfig
-from r1jax.losses.supervised import batch_logprobs
+from r1jax.losses.logprobs import batch_logprobs
 from r1jax.models import cache as kv
 from r1jax.models import mla
 from r1jax.models.config import PRESETS, MLAConfig, ModelConfig, MoEConfig, RopeScaling
@@ -23,15 +23,24 @@ from r1jax.models.transformer import forward, param_specs
 
 # Widths that are all different, so that a shape tells what it is the shape of. YaRN multiplies scores by 1.3 here.
 LOW_RANK = ModelConfig(
-    vocab_size=64, embed_dim=32, num_layers=2, num_heads=4, num_kv_heads=4, head_dim=16, mlp_dim=48,
+    vocab_size=64,
+    embed_dim=32,
+    num_layers=2,
+    num_heads=4,
+    num_kv_heads=4,
+    head_dim=16,
+    mlp_dim=48,
     mla=MLAConfig(q_rank=12, kv_rank=20, nope_dim=10, rope_dim=6, v_dim=7),
     rope_scaling=RopeScaling("yarn", 40.0, 16, mscale=0.5, mscale_all_dim=0.4),
-)  # fmt: skip
+)
 FULL_RANK = dataclasses.replace(LOW_RANK, mla=dataclasses.replace(LOW_RANK.mla, q_rank=0), rope_scaling=None)
 DEEP = dataclasses.replace(
-    LOW_RANK, tie_embeddings=False, mtp_depth=1, vocab_size=96,
+    LOW_RANK,
+    tie_embeddings=False,
+    mtp_depth=1,
+    vocab_size=96,
     moe=MoEConfig(num_experts=8, top_k=2, expert_dim=8, first_dense=1, num_groups=4, top_groups=2, scale=2.5),
-)  # fmt: skip
+)
 
 
 def weights(cfg: ModelConfig, mesh):
@@ -94,8 +103,9 @@ def test_no_state_depends_on_a_later_token_or_another_segment(model):
 
 # --- in the sampler, with experts and an idle multi-token-prediction block
 
-SAMPLING = SamplingConfig(max_new_tokens=12, truncation=Truncation(1.0, 30, 0.95), slots=8, window=4, prefill_rows=4,
-                          bucket=16)  # fmt: skip
+SAMPLING = SamplingConfig(
+    max_new_tokens=12, truncation=Truncation(1.0, 30, 0.95), slots=8, window=4, prefill_rows=4, bucket=16
+)
 ENDS = ManyEnds(DEEP.vocab_size)
 
 

@@ -40,32 +40,40 @@ def test_every_preset_of_a_published_model_has_its_number_of_parameters():
     assert {name: core.count(param_specs(cfg)) for name, cfg in bare.items()} == PUBLISHED
 
 
-@pytest.mark.parametrize("cfg, change, field", [
-    (MOE, {"num_experts": 0}, "num_experts=0"),
-    (MOE, {"top_k": 0}, "top_k=0"),
-    (MOE, {"expert_dim": 0}, "expert_dim=0"),
-    (MOE, {"num_shared": -1}, "num_shared=-1"),
-    (MOE, {"first_dense": -1}, "first_dense=-1"),
-    (MOE, {"num_groups": 3}, "num_experts=8 .* num_groups=3"),
-    (MOE, {"top_k": 5}, "top_k=5 .* only 4"),
-    (MOE, {"top_groups": 5}, "top_groups=5 of 4"),
-    (MOE, {"num_groups": 8}, "num_groups=8"),
-    (MLA, {"q_rank": -1}, "q_rank=-1"),
-    (MLA, {"kv_rank": 0}, "kv_rank=0"),
-    (MLA, {"v_dim": 0}, "v_dim=0"),
-    (MLA, {"rope_dim": 3}, "rope_dim=3"),
-    (MODEL, {"head_dim": 8}, "head_dim .* 6"),
-    (MODEL, {"num_kv_heads": 1}, "num_kv_heads must be num_heads=2"),
-    (MODEL, {"attention_bias": True}, "attention_bias"),
-    (MODEL, {"qk_norm": True}, "qk_norm"),
-    (MODEL, {"mtp_depth": -1}, "mtp_depth=-1"),
-    (MODEL, {"moe": dataclasses.replace(MOE, first_dense=3)}, r"moe\.first_dense=3 of num_layers=2"),
-    (YARN, {"factor": 0.0}, "factor=0"),
-    (YARN, {"original_length": 0}, "original_length=0"),
-    (YARN, {"kind": "llama3", "original_length": 0}, "original_length=0"),
-    (YARN, {"kind": "llama3", "low_frequency_factor": 4.0}, "low_frequency_factor=4.0 .* high_frequency_factor=4.0"),
-    (YARN, {"beta_fast": 1.0}, "beta_slow=1.0 .* beta_fast=1.0"),
-], ids=lambda x: type(x).__name__ if dataclasses.is_dataclass(x) else str(x))  # fmt: skip
+@pytest.mark.parametrize(
+    "cfg, change, field",
+    [
+        (MOE, {"num_experts": 0}, "num_experts=0"),
+        (MOE, {"top_k": 0}, "top_k=0"),
+        (MOE, {"expert_dim": 0}, "expert_dim=0"),
+        (MOE, {"num_shared": -1}, "num_shared=-1"),
+        (MOE, {"first_dense": -1}, "first_dense=-1"),
+        (MOE, {"num_groups": 3}, "num_experts=8 .* num_groups=3"),
+        (MOE, {"top_k": 5}, "top_k=5 .* only 4"),
+        (MOE, {"top_groups": 5}, "top_groups=5 of 4"),
+        (MOE, {"num_groups": 8}, "num_groups=8"),
+        (MLA, {"q_rank": -1}, "q_rank=-1"),
+        (MLA, {"kv_rank": 0}, "kv_rank=0"),
+        (MLA, {"v_dim": 0}, "v_dim=0"),
+        (MLA, {"rope_dim": 3}, "rope_dim=3"),
+        (MODEL, {"head_dim": 8}, "head_dim .* 6"),
+        (MODEL, {"num_kv_heads": 1}, "num_kv_heads must be num_heads=2"),
+        (MODEL, {"attention_bias": True}, "attention_bias"),
+        (MODEL, {"qk_norm": True}, "qk_norm"),
+        (MODEL, {"mtp_depth": -1}, "mtp_depth=-1"),
+        (MODEL, {"moe": dataclasses.replace(MOE, first_dense=3)}, r"moe\.first_dense=3 of num_layers=2"),
+        (YARN, {"factor": 0.0}, "factor=0"),
+        (YARN, {"original_length": 0}, "original_length=0"),
+        (YARN, {"kind": "llama3", "original_length": 0}, "original_length=0"),
+        (
+            YARN,
+            {"kind": "llama3", "low_frequency_factor": 4.0},
+            "low_frequency_factor=4.0 .* high_frequency_factor=4.0",
+        ),
+        (YARN, {"beta_fast": 1.0}, "beta_slow=1.0 .* beta_fast=1.0"),
+    ],
+    ids=lambda x: type(x).__name__ if dataclasses.is_dataclass(x) else str(x),
+)
 def test_shapes_that_cannot_be_are_refused_by_the_name_of_the_field(cfg, change, field):
     with pytest.raises(ValueError, match=field):
         dataclasses.replace(cfg, **change)

@@ -9,11 +9,11 @@ import pytest
 import tiny_bpe
 from handmade import QWEN2, read_folder, same_tensors, tensors, write_folder, write_safetensors
 
-from r1jax import running
 from r1jax.models import hf, safetensors
 from r1jax.models.config import RopeScaling
+from r1jax.models.io import load_tokenizer, open_model
+from r1jax.stages import base_keys
 from r1jax.tools import convert
-from r1jax.training import checkpoint
 
 THETA = {"rope_theta": 1e6, "rope_type": "default"}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
@@ -72,25 +72,34 @@ def test_scales_of_a_weight_that_is_not_fp8_are_not_passed_over(tmp_path):
         hf.open_folder(tmp_path)
 
 
-@pytest.mark.parametrize("keys, theta, scaling", [
-    ({"rope_parameters": THETA, "rope_scaling": YARN}, 1e6, RopeScaling("yarn", 4.0, 32)),
-    ({"rope_parameters": THETA, "rope_scaling": {"type": "yarn", **YARN}}, 1e6, RopeScaling("yarn", 4.0, 32)),
-    ({"rope_parameters": {"rope_theta": 1e6, **YARN}, "rope_scaling": YARN}, 1e6, RopeScaling("yarn", 4.0, 32)),
-    ({"rope_parameters": {"rope_theta": 1e6}, "rope_scaling": YARN}, 1e6, RopeScaling("yarn", 4.0, 32)),
-    ({"rope_parameters": YARN, "rope_theta": 1e6}, 1e6, RopeScaling("yarn", 4.0, 32)),
-    ({"rope_parameters": THETA, "rope_scaling": None}, 1e6, None),
-    ({}, 1e4, None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "keys, theta, scaling",
+    [
+        ({"rope_parameters": THETA, "rope_scaling": YARN}, 1e6, RopeScaling("yarn", 4.0, 32)),
+        ({"rope_parameters": THETA, "rope_scaling": {"type": "yarn", **YARN}}, 1e6, RopeScaling("yarn", 4.0, 32)),
+        ({"rope_parameters": {"rope_theta": 1e6, **YARN}, "rope_scaling": YARN}, 1e6, RopeScaling("yarn", 4.0, 32)),
+        ({"rope_parameters": {"rope_theta": 1e6}, "rope_scaling": YARN}, 1e6, RopeScaling("yarn", 4.0, 32)),
+        ({"rope_parameters": YARN, "rope_theta": 1e6}, 1e6, RopeScaling("yarn", 4.0, 32)),
+        ({"rope_parameters": THETA, "rope_scaling": None}, 1e6, None),
+        ({}, 1e4, None),
+    ],
+)
 def test_a_rope_scaling_beside_rope_parameters_keeps_their_base(keys, theta, scaling):
     cfg = hf.config_from_hf(NO_ROPE | keys)
     assert (cfg.rope_theta, cfg.rope_scaling) == (theta, scaling)
     assert hf.config_from_hf(hf.config_to_hf(cfg, NO_ROPE | keys)) == cfg
 
 
-@pytest.mark.parametrize("keys, message", [
-    ({"rope_parameters": THETA | YARN, "rope_scaling": YARN | {"factor": 2.0}}, "factor is 4.0 and 2.0 in one config"),
-    ({"rope_parameters": THETA, "rope_theta": 1e4}, r"rope_theta is 10000.0 and 1000000.0 .*leave one of them out"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "keys, message",
+    [
+        (
+            {"rope_parameters": THETA | YARN, "rope_scaling": YARN | {"factor": 2.0}},
+            "factor is 4.0 and 2.0 in one config",
+        ),
+        ({"rope_parameters": THETA, "rope_theta": 1e4}, r"rope_theta is 10000.0 and 1000000.0 .*leave one of them out"),
+    ],
+)
 def test_rope_keys_that_contradict_each_other_are_refused(keys, message):
     with pytest.raises(ValueError, match=message):
         hf.config_from_hf(NO_ROPE | keys)
@@ -121,7 +130,7 @@ def test_an_export_names_no_code_that_it_lacks_and_keeps_every_chat_template(tmp
     assert hf.read_json(tmp_path / "out/config.json") == QWEN2
     config = hf.read_json(tmp_path / "out/tokenizer_config.json")
     assert config == tiny_bpe.CONFIG | {"tokenizer_class": "PreTrainedTokenizerFast"}
-    tokenizer = checkpoint.load_tokenizer(tmp_path / "out", hf.config_from_hf(QWEN2))
+    tokenizer = load_tokenizer(tmp_path / "out", hf.config_from_hf(QWEN2))
     chat = [{"role": "user", "content": "?"}]
     assert (tokenizer.render_chat(chat), tokenizer.render_chat(chat, tools=[{"name": "add"}])) == ("plain", "add")
     theirs = pytest.importorskip("transformers").AutoTokenizer.from_pretrained(tmp_path / "out")
@@ -130,7 +139,7 @@ def test_an_export_names_no_code_that_it_lacks_and_keeps_every_chat_template(tmp
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen2.5-0.5B", "https://huggingface.co/Qwen/Qwen2.5-0.5B"])
 def test_a_name_on_the_hub_gets_the_command_that_downloads_it(name):
-    for read in (checkpoint.open_model, running.base_name):
+    for read in (open_model, base_keys.base_name):
         with pytest.raises((FileNotFoundError, ValueError), match=r"`hf download Qwen/Qwen2\.5-0\.5B --local-dir"):
             read(name)
 
@@ -146,10 +155,10 @@ def test_an_adapter_is_named_with_its_base_and_how_to_merge_it(tmp_path):
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "Qwen/Qwen2.5-0.5B"}')
     (folder / "adapter_model.safetensors").touch()
     message = r"an adapter \(LoRA\) of Qwen/Qwen2\.5-0\.5B: merge it .*merge_and_unload"
-    for read in (checkpoint.open_model, running.base_name):
+    for read in (open_model, base_keys.base_name):
         with pytest.raises((FileNotFoundError, ValueError), match=message):
             read(str(folder))
     (folder / "config.json").write_text(json.dumps(QWEN2))  # some trainers copy it there
     with pytest.raises(FileNotFoundError, match=message):
-        checkpoint.open_model(folder)
+        open_model(folder)
     shutil.rmtree(folder)

@@ -39,9 +39,7 @@ def test_rope_scores_depend_on_the_difference_of_positions_alone():
     positions = jnp.array([[0, 1, 5, 7, 20, 40]])
 
     def scores(shift):
-        return jnp.einsum(
-            "btnh,bsnh->bnts", rope(q, positions + shift, 10_000.0), rope(k, positions + shift, 10_000.0)
-        )
+        return jnp.einsum("btnh,bsnh->bnts", rope(q, positions + shift, 10_000.0), rope(k, positions + shift, 10_000.0))
 
     # A float32 angle near 1,000 is right to 6e-5.
     np.testing.assert_allclose(scores(0), scores(1000), atol=2e-3)
@@ -93,11 +91,15 @@ def test_unscaled_and_linear_frequencies(half, theta):
     np.testing.assert_allclose(rope_frequencies(half, theta, RopeScaling("linear", 2.5)), exact / 2.5, rtol=2e-6)
 
 
-@pytest.mark.parametrize("half, theta, scaling", [
-    (64, 5e5, RopeScaling("llama3", 8.0, 8192)),  # Llama 3.1
-    (32, 5e5, RopeScaling("llama3", 32.0, 8192)),  # Llama 3.2 1B
-    (16, 1e4, RopeScaling("llama3", 3.0, 64, low_frequency_factor=0.5, high_frequency_factor=3.0)),
-], ids=["llama3_1", "llama3_2_1b", "small"])  # fmt: skip
+@pytest.mark.parametrize(
+    "half, theta, scaling",
+    [
+        (64, 5e5, RopeScaling("llama3", 8.0, 8192)),  # Llama 3.1
+        (32, 5e5, RopeScaling("llama3", 32.0, 8192)),  # Llama 3.2 1B
+        (16, 1e4, RopeScaling("llama3", 3.0, 64, low_frequency_factor=0.5, high_frequency_factor=3.0)),
+    ],
+    ids=["llama3_1", "llama3_2_1b", "small"],
+)
 def test_llama3_frequencies_are_those_of_the_rule_in_wavelengths(half, theta, scaling):
     exact = [llama3(2 * math.pi * theta ** (i / half), scaling) for i in range(half)]
     np.testing.assert_allclose(rope_frequencies(half, theta, scaling), exact, rtol=1e-5)
@@ -108,12 +110,16 @@ def test_llama3_frequencies_are_those_of_the_rule_in_wavelengths(half, theta, sc
     assert np.any((share < 0.99) & (share > 1.01 * share[-1]))
 
 
-@pytest.mark.parametrize("half, theta, scaling", [
-    (32, 1e4, RopeScaling("yarn", 40.0, 4096)),  # DeepSeek-V3
-    (64, 1e6, RopeScaling("yarn", 4.0, 32_768)),  # Qwen2.5 beyond 32k
-    (4, 1e4, RopeScaling("yarn", 4.0, 16)),  # both ends of the ramp clamped
-    (16, 1e4, RopeScaling("yarn", 8.0, 512, beta_fast=8.0, beta_slow=2.0)),
-], ids=["deepseek_v3", "qwen2_5", "clamped", "small"])  # fmt: skip
+@pytest.mark.parametrize(
+    "half, theta, scaling",
+    [
+        (32, 1e4, RopeScaling("yarn", 40.0, 4096)),  # DeepSeek-V3
+        (64, 1e6, RopeScaling("yarn", 4.0, 32_768)),  # Qwen2.5 beyond 32k
+        (4, 1e4, RopeScaling("yarn", 4.0, 16)),  # both ends of the ramp clamped
+        (16, 1e4, RopeScaling("yarn", 8.0, 512, beta_fast=8.0, beta_slow=2.0)),
+    ],
+    ids=["deepseek_v3", "qwen2_5", "clamped", "small"],
+)
 def test_yarn_frequencies_are_those_of_the_rule(half, theta, scaling):
     exact = [yarn(i, half, theta, scaling) for i in range(half)]
     np.testing.assert_allclose(rope_frequencies(half, theta, scaling), exact, rtol=1e-5)
@@ -127,14 +133,18 @@ def test_deepseeks_ramp_by_hand():
     np.testing.assert_allclose(share[list(expected)], list(expected.values()), rtol=1e-5)
 
 
-@pytest.mark.parametrize("change, length", [
-    ({}, 0.1 * math.log(40) + 1),
-    ({"mscale": 1.0, "mscale_all_dim": 1.0}, 1.0),  # DeepSeek-V3: all of it goes into the scores
-    ({"mscale": 0.5}, 0.1 * math.log(40) + 1),
-    ({"mscale": 1.0, "mscale_all_dim": 0.5}, (0.1 * math.log(40) + 1) / (0.05 * math.log(40) + 1)),
-    ({"mscale": 1.0, "mscale_all_dim": 0.5, "attention_factor": 1.25}, 1.25),
-    ({"factor": 0.5}, 1.0),  # shrunk contexts need no temperature
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "change, length",
+    [
+        ({}, 0.1 * math.log(40) + 1),
+        ({"mscale": 1.0, "mscale_all_dim": 1.0}, 1.0),  # DeepSeek-V3: all of it goes into the scores
+        ({"mscale": 0.5}, 0.1 * math.log(40) + 1),
+        ({"mscale": 1.0, "mscale_all_dim": 0.5}, (0.1 * math.log(40) + 1) / (0.05 * math.log(40) + 1)),
+        ({"mscale": 1.0, "mscale_all_dim": 0.5, "attention_factor": 1.25}, 1.25),
+        ({"factor": 0.5}, 1.0),  # shrunk contexts need no temperature
+    ],
+    ids=str,
+)
 def test_yarn_scales_rotated_vectors_by_its_temperature(change, length):
     scaling = RopeScaling("yarn", **{"factor": 40.0, "original_length": 4096, **change})
     x = jax.random.normal(jax.random.key(0), (1, 3, 2, 8))

@@ -34,9 +34,18 @@ X, PULL_Y, PULL_BALANCE = RNG.normal(size=(B, T, D)), RNG.normal(size=(B, T, D))
 
 def model(moe: MoEConfig, **changes) -> ModelConfig:
     return ModelConfig(
-        **{"vocab_size": 32, "embed_dim": D, "num_layers": 1, "num_heads": 2, "num_kv_heads": 2, "head_dim": 4,
-           "mlp_dim": 8, "moe": moe, **changes}
-    )  # fmt: skip
+        **{
+            "vocab_size": 32,
+            "embed_dim": D,
+            "num_layers": 1,
+            "num_heads": 2,
+            "num_kv_heads": 2,
+            "head_dim": 4,
+            "mlp_dim": 8,
+            "moe": moe,
+            **changes,
+        }
+    )
 
 
 def weights(case: str) -> dict[str, np.ndarray]:
@@ -137,14 +146,18 @@ def test_grouped_products_equal_a_loop_over_tokens_in_values_and_gradients(on_on
     assert not np.any(grads.get("router_bias", 0.0)), "the bias selects; no gradient reaches it"
 
 
-@pytest.mark.parametrize("case, sizes", [
-    ("v3", MeshConfig(data=2, expert=2, tensor=2)),
-    ("v3", MeshConfig(fsdp=2, expert=4, data=1)),
-    ("v3", MeshConfig(data=2, fsdp=2, tensor=2)),
-    ("v2", MeshConfig(expert=4, tensor=2, data=1)),
-    ("all experts", MeshConfig(data=2, fsdp=2, expert=2)),
-    ("one expert", MeshConfig(expert=8, data=1)),
-], ids=lambda x: x if isinstance(x, str) else "-".join(map(str, dataclasses.astuple(x))))  # fmt: skip
+@pytest.mark.parametrize(
+    "case, sizes",
+    [
+        ("v3", MeshConfig(data=2, expert=2, tensor=2)),
+        ("v3", MeshConfig(fsdp=2, expert=4, data=1)),
+        ("v3", MeshConfig(data=2, fsdp=2, tensor=2)),
+        ("v2", MeshConfig(expert=4, tensor=2, data=1)),
+        ("all experts", MeshConfig(data=2, fsdp=2, expert=2)),
+        ("one expert", MeshConfig(expert=8, data=1)),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "-".join(map(str, dataclasses.astuple(x))),
+)
 def test_eight_devices_give_the_values_and_gradients_of_one(on_one, case, sizes):
     outputs, grads = run(case, make_mesh(sizes))
     expected, expected_grads = on_one(case)

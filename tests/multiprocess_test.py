@@ -15,15 +15,19 @@ from handmade import DEEPSEEK, tensors, write_folder
 from tiny_run import BASE, SFT, ZERO, merged, rows, timeless, write_config
 from xla_flags import xla_flags
 
-from r1jax import running, train
+from r1jax import running
 from r1jax.core.sharding import MeshConfig, make_mesh
-from r1jax.training.checkpoint import load_model, read_hf_config
+from r1jax.models.io import load_model, read_hf_config
+from r1jax.tools import train
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RL = merged(
-    ZERO, num_steps=1, mesh={"data": 2, "fsdp": 2, "tensor": 2}, grpo__reference_every=1,
+    ZERO,
+    num_steps=1,
+    mesh={"data": 2, "fsdp": 2, "tensor": 2},
+    grpo__reference_every=1,
     evaluation__truncation={"temperature": 1.0, "top_p": 1.0},  # as in training: one compilation fewer
-)  # fmt: skip
+)
 
 
 def together(command: list[str]) -> None:
@@ -47,11 +51,22 @@ def both(command: list[str], second: Sequence[str] = ()) -> tuple[list[int], lis
     environment = {**os.environ, "XLA_FLAGS": xla_flags(4)}
     processes = [
         subprocess.Popen(
-            [*(second if i else ()), sys.executable, *command, f"--coordinator=localhost:{port}", "--num-processes=2",
-             f"--process-id={i}"],
-            cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        ) for i in range(2)
-    ]  # fmt: skip
+            [
+                *(second if i else ()),
+                sys.executable,
+                *command,
+                f"--coordinator=localhost:{port}",
+                "--num-processes=2",
+                f"--process-id={i}",
+            ],
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for i in range(2)
+    ]
     try:
         outputs = [process.communicate(timeout=300)[0] for process in processes]
     finally:
@@ -66,7 +81,7 @@ def runs(tmp_path_factory) -> tuple[pathlib.Path, pathlib.Path]:
     folder = tmp_path_factory.mktemp("multiprocess")
     base = write_config(folder / "base.py", merged(BASE, mesh={"data": 8}))
     spec = write_config(folder / "zero.py", merged(RL, base=base))
-    together(["-m", "r1jax.train", f"--config={spec}", f"--workdir={folder / 'two'}"])
+    together(["-m", "r1jax", "train", f"--config={spec}", f"--workdir={folder / 'two'}"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "keep_compiled", lambda folder: None)  # this process is set up
         assert train.main([f"--config={spec}", f"--workdir={folder / 'one'}"]) == 0
@@ -103,7 +118,7 @@ def test_trap82_what_process_0_alone_finds_wrong_ends_both_in_one_line(runs) -> 
     """A custom reward's file, which only process 0 opens: the other one waited for it for five minutes."""
     spec, workdir = runs[0].parent / "zero.py", runs[0].parent / "typo"
     reward = "--config.rewards.custom=[{'function': 'nowhere.py:reward', 'weight': 1.0}]"
-    statuses, outputs = both(["-m", "r1jax.train", f"--config={spec}", f"--workdir={workdir}", reward])
+    statuses, outputs = both(["-m", "r1jax", "train", f"--config={spec}", f"--workdir={workdir}", reward])
     assert statuses == [2, 2], "\n".join(outputs)
     last = [output.splitlines()[-1] for output in outputs]
     assert last[0].startswith("error: the reward custom/reward") and "no file" in last[0]
@@ -115,8 +130,15 @@ def test_trap82_what_process_0_alone_finds_wrong_ends_both_in_one_line(runs) -> 
 def test_trap82_a_save_that_fails_in_one_process_ends_both(runs) -> None:
     """As on a full disk. Orbax waited for the others, who did not come, before it raised the error."""
     spec, workdir = runs[0].parent / "base.py", runs[0].parent / "full"
-    command = ["-m", "r1jax.train", f"--config={spec}", f"--workdir={workdir}", "--config.num_steps=300",
-               "--config.checkpoint.every=2"]  # fmt: skip
+    command = [
+        "-m",
+        "r1jax",
+        "train",
+        f"--config={spec}",
+        f"--workdir={workdir}",
+        "--config.num_steps=300",
+        "--config.checkpoint.every=2",
+    ]
     statuses, outputs = both(command, second=["bash", "-c", 'ulimit -f 32; exec "$@"', "bash"])  # KiB a file
     assert statuses == [2, 2], "\n".join(outputs)
     last = [output.splitlines()[-1] for output in outputs]
@@ -131,10 +153,18 @@ def test_two_processes_read_a_hugging_face_folder_and_train_as_one(tmp_path, tok
     tokenizer.save(tmp_path / "theirs")
     auxiliary = {"balance_weight": 0.01, "bias_rate": 0.01, "mtp_weight": 0.3}
     mesh = {"data": 1, "fsdp": 2, "expert": 2, "tensor": 2}
-    spec = write_config(tmp_path / "sft.py", merged(
-        SFT, base=str(tmp_path / "theirs"), num_steps=2, auxiliary=auxiliary, mesh=mesh, compute={"dtype": "float32"},
-    ))  # fmt: skip
-    together(["-m", "r1jax.train", f"--config={spec}", f"--workdir={tmp_path / 'two'}"])
+    spec = write_config(
+        tmp_path / "sft.py",
+        merged(
+            SFT,
+            base=str(tmp_path / "theirs"),
+            num_steps=2,
+            auxiliary=auxiliary,
+            mesh=mesh,
+            compute={"dtype": "float32"},
+        ),
+    )
+    together(["-m", "r1jax", "train", f"--config={spec}", f"--workdir={tmp_path / 'two'}"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "keep_compiled", lambda folder: None)
         assert train.main([f"--config={spec}", f"--workdir={tmp_path / 'one'}"]) == 0
@@ -158,7 +188,7 @@ def test_trap35_two_processes_that_check_a_share_each_find_the_same_damage(runs,
         content = path.read_bytes()
         spec = runs[1].parent / "zero.py"
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-        statuses, outputs = both(["-m", "r1jax.train", f"--config={spec}", f"--workdir={workdir}"])
+        statuses, outputs = both(["-m", "r1jax", "train", f"--config={spec}", f"--workdir={workdir}"])
         assert statuses == [2, 2], outputs
         name = path.relative_to(workdir / "checkpoints/1").as_posix()
         assert "all states in" in outputs[0] and f"{name} is not as it was written" in outputs[0]

@@ -2,7 +2,7 @@
 
 import ast
 
-from r1jax.tools.mutation import GROSS, mutants
+from r1jax.audit.program_mutants import GROSS, mutants
 
 SOURCE = """
 def count(values, low):

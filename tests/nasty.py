@@ -60,10 +60,12 @@ def _mixtures(count: int) -> tuple[str, ...]:
     """Pieces of the texts above, cut anywhere and joined."""
     rng = random.Random(0)
     return tuple(
-        "".join((text := rng.choice(BY_HAND))[(start := rng.randint(0, len(text))) : start + rng.randint(1, 12)]
-                for _ in range(rng.randint(2, 12)))
+        "".join(
+            (text := rng.choice(BY_HAND))[(start := rng.randint(0, len(text))) : start + rng.randint(1, 12)]
+            for _ in range(rng.randint(2, 12))
+        )
         for _ in range(count)
-    )  # fmt: skip
+    )
 
 
 TEXTS = BY_HAND + _mixtures(200)

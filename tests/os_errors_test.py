@@ -7,9 +7,9 @@ import pathlib
 import pytest
 from tiny_run import SFT, merged, write_config
 
-from r1jax import config, train
+from r1jax import config
 from r1jax.core import processes
-from r1jax.report import __main__ as report
+from r1jax.tools import report, train
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
@@ -77,7 +77,7 @@ def test_a_run_names_the_folder_that_is_a_file_and_the_file_that_is_a_folder(tmp
 
         return Namespace(config=page, workdir=str(workdir), coordinator=None, num_processes=None, process_id=None)
 
-    monkeypatch.setattr(processes, "leave", lambda: None)
+    monkeypatch.setattr(processes, "finish", lambda: None)
     said = line_of(capsys, main(spec, tmp_path / "taken"))
     assert f"{tmp_path}/taken" in said and "a folder is needed" in said and "running stage supervised" in said
     said = line_of(capsys, main(str(tmp_path), tmp_path / "run"))

@@ -7,26 +7,40 @@ import pathlib
 import pytest
 from handmade import read_folder, shapes
 
-from r1jax import config, running, train
+from r1jax import config
 from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES
 from r1jax.data.tasks import Questions
 from r1jax.losses.grpo import GRPOConfig
+from r1jax.models.io import save_model
 from r1jax.models.transformer import param_specs
+from r1jax.stages import base_keys
 from r1jax.stages.rl import RLConfig
-from r1jax.tools import convert
-from r1jax.training.checkpoint import save_model
+from r1jax.tools import convert, train
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STUDENTS = {  # the paper's learning rates
-    "qwen2_5_1_5b": 1e-4, "qwen2_5_7b": 8e-5, "qwen2_5_14b": 7e-5, "qwen2_5_32b": 6e-5, "llama3_1_8b": 5e-5,
+    "qwen2_5_1_5b": 1e-4,
+    "qwen2_5_7b": 8e-5,
+    "qwen2_5_14b": 7e-5,
+    "qwen2_5_32b": 6e-5,
+    "llama3_1_8b": 5e-5,
     "llama3_3_70b": 2e-5,
-}  # fmt: skip
+}
 THE_USERS = [
-    "zero.py:smollm2", "zero.py:hf", "zero.py:paper", "sft.py:smollm2", "sft.py:paper", "distill.py:mini_teach",
-    "reasoning.py:hf", "reasoning.py:paper", "reasoning.py:smollm2", "all_scenario.py:paper", "preference.py:smollm2",
+    "zero.py:smollm2",
+    "zero.py:hf",
+    "zero.py:paper",
+    "sft.py:smollm2",
+    "sft.py:paper",
+    "distill.py:mini_teach",
+    "reasoning.py:hf",
+    "reasoning.py:paper",
+    "reasoning.py:smollm2",
+    "all_scenario.py:paper",
+    "preference.py:smollm2",
     *(f"distill.py:{size}" for size in STUDENTS),
-]  # fmt: skip
+]
 
 
 class Letters:
@@ -97,7 +111,7 @@ def test_students_read_what_the_recipes_fine_tuning_does_and_what_their_teacher_
         assert set(sft.data.files) == set(cfg.data.files) and len(cfg.data.files) == 2
         assert cfg.data.template == "dialogue"
         assert cfg.seq_len == sft.seq_len == teach.seq_len
-        student, teacher = running.read_supervised(cfg.base), running.read_supervised(sft.base)
+        student, teacher = base_keys.read_supervised(cfg.base), base_keys.read_supervised(sft.base)
         assert student.tokenizer == sft.base and student.held_out_share == teacher.held_out_share
 
 

@@ -12,18 +12,24 @@ pytest.importorskip("transformers", reason="parity needs transformers: pip insta
 from reference import FAMILIES, draw, load, their_ahead
 
 from r1jax.tools import parity
+from r1jax.tools import transformers_comparison as comparison
 
 DENSE = ("llama", "qwen2", "qwen3")
 # Two orders of the same float32 sums: what the issue of parity allows.
 CLOSE = 1e-4
 ALL = 8
 
+
 def draws(few: int):
     """Every family, `few` draws of each by default and the others when slow tests are asked for."""
-    return pytest.mark.parametrize("family, seed", [
-        pytest.param(family, seed, marks=[pytest.mark.slow] if seed >= few else [])
-        for family in FAMILIES for seed in range(ALL)
-    ])  # fmt: skip
+    return pytest.mark.parametrize(
+        "family, seed",
+        [
+            pytest.param(family, seed, marks=[pytest.mark.slow] if seed >= few else [])
+            for family in FAMILIES
+            for seed in range(ALL)
+        ],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +52,14 @@ def tokens(seed: int, rows: int = 3, length: int = 20) -> np.ndarray:
 def test_logits_equal_the_references_whole_cached_padded_and_packed(model, family, seed):
     """Twenty positions: past the sixteen of the drawn models' pretraining, where stretched rope differs most."""
     drawn, ours = model(family, seed)
-    found = parity.compare(ours, drawn.theirs, tokens(seed), np.array([20, 13, 4]))
+    found = comparison.compare(ours, drawn.theirs, tokens(seed), np.array([20, 13, 4]))
     assert max(found.values()) < CLOSE, (drawn.options, found)
 
 
 @draws(1)
 def test_greedy_generation_is_the_same_token_for_token(model, family, seed):
     drawn, ours = model(family, seed)
-    assert parity.compare_greedy(ours, drawn.theirs, tokens(seed, length=8), 12) == 1.0, drawn.options
+    assert comparison.compare_greedy(ours, drawn.theirs, tokens(seed, length=8), 12) == 1.0, drawn.options
 
 
 @draws(1)
@@ -61,17 +67,17 @@ def test_gradients_of_the_loss_equal_the_references(model, family, seed):
     if family not in DENSE:
         pytest.skip("transformers keeps the experts of a layer in one tensor, under no name of the checkpoint's")
     drawn, ours = model(family, seed)
-    assert parity.compare_gradients(ours, drawn.theirs, tokens(seed)) < CLOSE, drawn.options
+    assert comparison.compare_gradients(ours, drawn.theirs, tokens(seed)) < CLOSE, drawn.options
 
 
-@pytest.mark.parametrize("seed", [
-    pytest.param(seed, marks=[pytest.mark.slow] if seed >= 2 else []) for seed in range(ALL)
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=[pytest.mark.slow] if seed >= 2 else []) for seed in range(ALL)]
+)
 def test_multi_token_prediction_equals_the_references_at_every_depth(model, seed):
     drawn, ours = model("deepseek_v3", seed)
     ids = tokens(seed)
     for depth, (mine, theirs) in enumerate(zip(ours.ahead(ids), their_ahead(drawn, ids), strict=True), 1):
-        assert parity.relative(mine[:, :-depth], theirs[:, :-depth]) < CLOSE, drawn.options
+        assert comparison.relative(mine[:, :-depth], theirs[:, :-depth]) < CLOSE, drawn.options
 
 
 def test_a_number_that_is_not_finite_is_no_agreement_wherever_it_stands():
@@ -79,8 +85,11 @@ def test_a_number_that_is_not_finite_is_no_agreement_wherever_it_stands():
     for broken in (np.nan, np.inf):
         some = np.array([[1, 1, 1], [1, broken, 1]])
         # As it is taken: max keeps the first of two that do not compare.
-        assert not max(0.0, parity.relative(some, ones)) < CLOSE and not max(0.0, parity.relative(ones, some)) < CLOSE
-    assert parity.relative(ones, ones) == 0
+        assert (
+            not max(0.0, comparison.relative(some, ones)) < CLOSE
+            and not max(0.0, comparison.relative(ones, some)) < CLOSE
+        )
+    assert comparison.relative(ones, ones) == 0
 
 
 def test_the_command_compares_a_folder(tmp_path: pathlib.Path, capsys):

@@ -25,8 +25,10 @@ def test_bytes_are_those_of_one_device(tiny):
     for fsdp in (1, 4):
         mesh = make_mesh(MeshConfig(fsdp=fsdp), devices[:fsdp])
         abstract = state.abstract_state(specs, tx, mesh)
-        whole = sum(4 * np.prod(s.shape) / (fsdp if "embed" in s.axes else 1) for s in jax.tree.leaves(
-            specs, is_leaf=lambda node: isinstance(node, core.ParamSpec)))  # fmt: skip
+        whole = sum(
+            4 * np.prod(s.shape) / (fsdp if "embed" in s.axes else 1)
+            for s in jax.tree.leaves(specs, is_leaf=lambda node: isinstance(node, core.ParamSpec))
+        )
         kept = plan.kept_bytes(abstract, core.abstract(specs, TRAIN_RULES, mesh))
         assert kept["weights"] == kept["reference"] == whole
         assert kept["optimiser"] == pytest.approx(2 * whole, abs=16)  # and its counters
@@ -59,9 +61,11 @@ def test_of_experts_only_those_that_a_token_goes_to_are_work(tiny):
 def test_the_first_lines_name_devices_mesh_memory_by_its_parts_and_the_work(mesh8, capsys):
     updating = {"gradients": 4_000_000, "activations": 1_200_000_000}
     plan.say_plan(
-        mesh8, {"weights": 4_000_000, "reference": 0}, {"sampling": {"cache": 3_000_000}, "updating": updating},
+        mesh8,
+        {"weights": 4_000_000, "reference": 0},
+        {"sampling": {"cache": 3_000_000}, "updating": updating},
         f"8 rows; {plan.flops(2.5e12)}",
-    )  # fmt: skip
+    )
     assert capsys.readouterr().out.splitlines() == [
         "devices: 8 x cpu; mesh: data 2 x fsdp 2 x tensor 2",
         "memory: about 1.21 GB a device while updating, besides the program itself: weights 4.0 MB, gradients 4.0 MB, "

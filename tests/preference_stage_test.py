@@ -12,7 +12,7 @@ from multiprocess_test import together
 from tiny_run import merged, rows, timeless
 from transformer_test import CLOSE
 
-from r1jax import config
+from r1jax import config, config_files
 from r1jax.core.sharding import MeshConfig, make_mesh
 from r1jax.data.preference_pairs import Preferences
 from r1jax.data.tasks import is_held_out
@@ -20,11 +20,12 @@ from r1jax.data.types import Prompt, Rollout
 from r1jax.inference import reward_scoring
 from r1jax.inference.reward_scoring import RewardModel
 from r1jax.io import jsonl
+from r1jax.models.io import is_model, load_model, save_model
 from r1jax.models.reward import HEAD
 from r1jax.stages import reward_model_training
 from r1jax.stages.judge_pairs import JudgePairsConfig
 from r1jax.stages.reward_model_training import PreferenceConfig, batch_at, reader
-from r1jax.training import checkpoint
+from r1jax.training import loop
 
 # What Orbax leaves behind of a read that it broke off.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -57,14 +58,16 @@ def response(rng: random.Random, good: bool) -> str:
 def folder(tmp_path_factory, tiny, tiny_params, tokenizer) -> pathlib.Path:
     """A base, and files of judged responses."""
     folder = tmp_path_factory.mktemp("preference")
-    checkpoint.save_model(folder / "base", tiny_params, tiny, tokenizer)
+    save_model(folder / "base", tiny_params, tiny, tokenizer)
     rng = random.Random(0)
-    jsonl.write(folder / "pairs.jsonl", (
-        {"prompt": f"Ask {i}.", "chosen": response(rng, True), "rejected": response(rng, False)} for i in range(150)
-    ))  # fmt: skip
-    jsonl.write(folder / "labels.jsonl", (
-        {"prompt": f"Ask {i}.", "response": response(rng, i % 2 > 0), "safe": i % 2 > 0} for i in range(150)
-    ))  # fmt: skip
+    jsonl.write(
+        folder / "pairs.jsonl",
+        ({"prompt": f"Ask {i}.", "chosen": response(rng, True), "rejected": response(rng, False)} for i in range(150)),
+    )
+    jsonl.write(
+        folder / "labels.jsonl",
+        ({"prompt": f"Ask {i}.", "response": response(rng, i % 2 > 0), "safe": i % 2 > 0} for i in range(150)),
+    )
     return folder
 
 
@@ -90,7 +93,7 @@ def finished(folder, mesh1) -> pathlib.Path:
 
 
 def rollout(prompt: str, text: str, marker: str = "") -> Rollout:
-    return Rollout(Prompt("q", prompt, "", "open:x", marker=marker), 0, np.arange(1), np.zeros(1), text, "stop")
+    return Rollout.of_text(Prompt("q", prompt, "", "open:x", marker=marker), text)
 
 
 def test_a_planted_preference_is_learned_and_shows_on_prompts_never_seen(finished):
@@ -125,7 +128,7 @@ def test_a_labels_model_learns_its_label_from_the_whole_response(folder, mesh1):
 
 
 def test_trap33_stopped_between_and_resumed_it_is_the_same_to_the_last_bit(folder, finished, mesh1, monkeypatch):
-    workdir, write = folder / "resumed", reward_model_training.MetricsWriter.write
+    workdir, write = folder / "resumed", loop.MetricsWriter.write
 
     def stop_at_20(self, step, row):
         if step == 20:
@@ -135,9 +138,9 @@ def test_trap33_stopped_between_and_resumed_it_is_the_same_to_the_last_bit(folde
     # Two are kept: this process goes on, and with one its first run would still be deleting what the second one reads.
     settings = {"checkpoint": {"every": 10, "keep": 2}}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(reward_model_training.MetricsWriter, "write", stop_at_20)
+        patch.setattr(loop.MetricsWriter, "write", stop_at_20)
         run(cfg(folder, **settings), workdir, mesh1)
-    assert not checkpoint.is_model(workdir / "model")
+    assert not is_model(workdir / "model")
     run(cfg(folder, **settings), workdir, mesh1)
     for name in ("metrics.jsonl", "evals.jsonl"):
         assert [*map(timeless, rows(workdir / name))] == [*map(timeless, rows(finished / name))]
@@ -182,7 +185,7 @@ def test_an_epoch_sees_each_example_once_and_its_last_batch_holds_what_is_left(f
     one = cfg(folder, epochs=2, num_steps=0)
     data = Preferences(one.data, one.kind, one.seed, reader(one.reading, tokenizer, ""))
     steps = math.ceil(2 * data.size / 16)
-    batches = [batch_at(one, data, step) for step in range(steps)]
+    batches = [batch_at(one, data, step).batch for step in range(steps)]
     counts = [int((batch.weights > 0).sum()) for batch in batches]
     assert sum(counts) == 2 * data.size and counts[:-1] == [16] * (steps - 1)
     assert all(batch.weights.sum() == pytest.approx(1.0) for batch in batches)
@@ -240,11 +243,13 @@ def test_the_run_says_what_is_cut_and_what_is_left_out(folder, mesh1, tmp_path, 
 
 def test_trap34_settings_that_contradict_each_other_are_refused(folder):
     for changes, says in (
-        ({"epochs": 1}, "one of them says how long"), ({"num_steps": 0}, "one of them says how long"),
+        ({"epochs": 1}, "one of them says how long"),
+        ({"num_steps": 0}, "one of them says how long"),
         ({"microbatches": 3}, "does not split into microbatches=3"),
         ({"data__pairs_as_labels": True}, "kind=pointwise trains on"),
-        ({"kind": "listwise"}, "pairwise"), ({"reading__sees": "thought"}, "summary"),
-    ):  # fmt: skip
+        ({"kind": "listwise"}, "pairwise"),
+        ({"reading__sees": "thought"}, "summary"),
+    ):
         with pytest.raises(config.ConfigError, match=says):
             cfg(folder, **changes)
 
@@ -263,31 +268,43 @@ def test_a_model_without_a_chat_template_is_told_at_the_start(folder, mesh1):
 def test_the_head_stands_beside_the_models_own_weights(finished, tiny, mesh1):
     params, found, *_ = reward_scoring.load(finished / "model", mesh1)
     assert found == tiny and params[HEAD].shape == (tiny.embed_dim,)
-    assert checkpoint.load_model(finished / "model", mesh1)[1] == tiny
+    assert load_model(finished / "model", mesh1)[1] == tiny
 
 
-@pytest.mark.parametrize("size, kind, sees", [
-    ("mini_helpfulness", "pairwise", "summary"), ("mini_harmlessness", "pointwise", "response"),
-    ("smollm2", "pairwise", "summary"), ("smollm2_harmlessness", "pointwise", "response"),
-    ("paper_helpfulness", "pairwise", "summary"), ("paper_harmlessness", "pointwise", "response"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "size, kind, sees",
+    [
+        ("mini_helpfulness", "pairwise", "summary"),
+        ("mini_harmlessness", "pointwise", "response"),
+        ("smollm2", "pairwise", "summary"),
+        ("smollm2_harmlessness", "pointwise", "response"),
+        ("paper_helpfulness", "pairwise", "summary"),
+        ("paper_harmlessness", "pointwise", "response"),
+    ],
+)
 def test_every_size_of_the_page_parses_and_shows_each_kind_what_the_paper_shows_it(size, kind, sees):
-    cfg = config.parse(PreferenceConfig, config.load(f"{PAGE}:{size}"))
+    cfg = config.parse(PreferenceConfig, config_files.load(f"{PAGE}:{size}"))
     assert (cfg.kind, cfg.reading.sees) == (kind, sees)
     if size.startswith("paper"):
         assert (cfg.optimizer.learning_rate, cfg.batch_size, cfg.epochs, cfg.num_steps) == (6e-6, 256, 1, 0)
-        assert cfg == config.parse(PreferenceConfig, {
-            "stage": "preference", "kind": kind, "base": "", "data": {"path": ""},
-            "reading": {"sees": sees, "chat": True, "max_tokens": 8192},
-            **{name: config.to_dict(getattr(cfg, name)) for name in ("batch_bucket", "evaluation")},
-        })  # fmt: skip  (whose other defaults are the paper's)
+        assert cfg == config.parse(
+            PreferenceConfig,
+            {
+                "stage": "preference",
+                "kind": kind,
+                "base": "",
+                "data": {"path": ""},
+                "reading": {"sees": sees, "chat": True, "max_tokens": 8192},
+                **{name: config.to_dict(getattr(cfg, name)) for name in ("batch_bucket", "evaluation")},
+            },
+        )  # the other defaults are the paper's
 
 
 def test_the_page_of_pairs_has_the_papers_four_rounds_and_margin():
-    cfg = config.parse(JudgePairsConfig, config.load(f"{PAGE}:pairs"))
+    cfg = config.parse(JudgePairsConfig, config_files.load(f"{PAGE}:pairs"))
     assert (cfg.rounds, cfg.margin) == (4, 1.0)
     with pytest.raises(config.ConfigError, match="no size named 'tiny'; there are: mini_helpfulness"):
-        config.load(f"{PAGE}:tiny")
+        config_files.load(f"{PAGE}:tiny")
 
 
 TWO_PROCESSES = """

@@ -49,8 +49,9 @@ def test_a_labels_input_is_its_response(tmp_path):
 def test_a_pair_is_two_labels_where_that_is_asked_for_and_an_error_where_it_is_not(tmp_path):
     found = preferences(tmp_path, PAIRS[:1], "pointwise", pairs_as_labels=True, held_out_share=0.0)
     assert {(e.id, text(e)[0], e.safe) for e in found.take(0, 2)} == {
-        ("judged-1-chosen", "What is 0?It is 0.", True), ("judged-1-rejected", "What is 0?No idea.", False),
-    }  # fmt: skip
+        ("judged-1-chosen", "What is 0?It is 0.", True),
+        ("judged-1-rejected", "What is 0?No idea.", False),
+    }
     with pytest.raises(ValueError, match=r"judged\.jsonl:1: a pair, where .* data\.pairs_as_labels=true"):
         preferences(tmp_path, PAIRS, "pointwise")
     with pytest.raises(ValueError, match=r"judged\.jsonl:1: a response with a label, where pairs are called for"):
@@ -84,16 +85,23 @@ def test_trap33_the_stream_is_a_function_of_seed_and_position(tmp_path):
     assert [e.id for e in other.take(0, 90)] != whole
 
 
-@pytest.mark.parametrize("line, kind, says", [
-    ('{"prompt": "a", "chosen": "b"}', "pairwise", "neither 'chosen' and 'rejected' nor 'response' and 'safe'; it has"),
-    ('{"prompt": "a", "response": "b"}', "pointwise", "neither .* it has: response"),
-    ('{"prompt": "a", "chosen": "b", "rejected": " "}', "pairwise", "'rejected' is ' ', should be a string"),
-    ('{"chosen": "b", "rejected": "c"}', "pairwise", "'prompt' is None"),
-    ('{"prompt": "a", "response": "b", "safe": "yes"}', "pointwise", "'safe' is 'yes', should be true or false"),
-    ('{"prompt": "a", "response": "b", "safe": 1}', "pointwise", "'safe' is 1, should be true or false"),
-    ("[1]", "pairwise", "a list, should be an object"),
-    ("{", "pairwise", "not JSON"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "line, kind, says",
+    [
+        (
+            '{"prompt": "a", "chosen": "b"}',
+            "pairwise",
+            "neither 'chosen' and 'rejected' nor 'response' and 'safe'; it has",
+        ),
+        ('{"prompt": "a", "response": "b"}', "pointwise", "neither .* it has: response"),
+        ('{"prompt": "a", "chosen": "b", "rejected": " "}', "pairwise", "'rejected' is ' ', should be a string"),
+        ('{"chosen": "b", "rejected": "c"}', "pairwise", "'prompt' is None"),
+        ('{"prompt": "a", "response": "b", "safe": "yes"}', "pointwise", "'safe' is 'yes', should be true or false"),
+        ('{"prompt": "a", "response": "b", "safe": 1}', "pointwise", "'safe' is 1, should be true or false"),
+        ("[1]", "pairwise", "a list, should be an object"),
+        ("{", "pairwise", "not JSON"),
+    ],
+)
 def test_a_bad_line_is_told_by_file_and_line_or_counted(tmp_path, line, kind, says):
     good = [json.dumps(row) for row in (PAIRS if kind == "pairwise" else LABELS)]
     content = "\n".join([*good[:2], line, *good[2:]]) + "\n"
@@ -104,8 +112,11 @@ def test_a_bad_line_is_told_by_file_and_line_or_counted(tmp_path, line, kind, sa
 
 def test_pairs_that_read_the_same_are_left_out_and_counted(tmp_path, tokenizer):
     """Two responses whose thoughts alone differ are one to a model that sees the summary."""
-    same = {"prompt": "What is 2?", "chosen": "<think> a </think> <answer> 2 </answer>",
-            "rejected": "<think> b </think> <answer> 2 </answer>"}  # fmt: skip
+    same = {
+        "prompt": "What is 2?",
+        "chosen": "<think> a </think> <answer> 2 </answer>",
+        "rejected": "<think> b </think> <answer> 2 </answer>",
+    }
     for sees, left_out in (("summary", 1), ("response", 0)):
         found = preferences(tmp_path, [*PAIRS, same], read=reader(Reading(sees), tokenizer, ""))
         assert found.left_out["pairs that read the same"] == left_out
@@ -137,10 +148,15 @@ def test_inputs_are_those_of_ids_of_in_the_cold_starts_form_too(tmp_path, tokeni
     assert found.cut == sum(each.cut for each in example.inputs) > 0
 
 
-@pytest.mark.parametrize("name, rows", [
-    ("pref_hh_harmless/test_sample", 1500), ("pref_mtbench/test", 200), ("pref_pandalm/test", 836),
-    ("pref_dpo_en_demo/train", 300),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, rows",
+    [
+        ("pref_hh_harmless/test_sample", 1500),
+        ("pref_mtbench/test", 200),
+        ("pref_pandalm/test", 836),
+        ("pref_dpo_en_demo/train", 300),
+    ],
+)
 def test_every_public_set_reads_as_it_is(name, rows):
     path = SHARED / f"{name}.jsonl"
     if not path.exists():

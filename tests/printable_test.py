@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from r1jax.config import exit_status, printable
-from r1jax.training.metrics import say
+from r1jax.io.console import say
 
 EVIL = "\x1b[2J\x1b]0;owned\x07 \u202egnp.exe\u2066 \x9b31m \r\b\x7f \u2028 \ufeff \ud83d end"
 
@@ -21,10 +21,19 @@ def test_no_control_or_format_character_passes_but_joiners() -> None:
     assert {each for each in printable(text) if unicodedata.category(each)[0] == "C"} == {"\u200c", "\u200d"}
 
 
-@pytest.mark.parametrize("text", [
-    "1 + 1 = 2", "中文，全角\u3000空格。", "no\u00a0break", "e\u0301", "\U0001f469\u200d\U0001f467",
-    "می\u200cخواهم", "עברית", "± – “x”",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 + 1 = 2",
+        "中文，全角\u3000空格。",
+        "no\u00a0break",
+        "e\u0301",
+        "\U0001f469\u200d\U0001f467",
+        "می\u200cخواهم",
+        "עברית",
+        "± – “x”",
+    ],
+)
 def test_text_of_any_script_stays_as_it_is(text: str) -> None:
     assert printable(text) == text
 

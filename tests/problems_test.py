@@ -4,7 +4,7 @@ import random
 import re
 
 from r1jax.data.miniworld import problems
-from r1jax.rewards.language import language_of
+from r1jax.rewards.language_consistency import language_of
 
 
 def drawn(count: int) -> list[tuple[problems.Problem, str]]:

@@ -1,4 +1,4 @@
-"""Several processes end together: what one fails of is everybody's end, and so is a signal to one of them."""
+"""Processes of one run end together, after an error in one of them or a signal to one."""
 
 import os
 import signal
@@ -9,17 +9,16 @@ import threading
 import time
 
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from xla_flags import xla_flags
 
 from r1jax import config
 from r1jax.config import ConfigError, Terminated
-from r1jax.core import processes
+from r1jax.core import checksums, orbax, processes
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.evaluation.collect import collect
 from r1jax.evaluation.record import Record
-from r1jax.training import checkpoint, stopping
+from r1jax.training import stopping
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
 
 # Process 1 fails where the other waits in a collective, or is sent SIGTERM while both do steps; then process 0 fails
@@ -29,7 +28,7 @@ import sys, threading, time
 import jax
 from r1jax import config
 from r1jax.config import ConfigError
-from r1jax.core import processes
+from r1jax.core import checksums, orbax, processes
 from r1jax.training import stopping
 port, index, case = sys.argv[1:]
 
@@ -46,65 +45,71 @@ def run():
         if index == case:
             threading.Thread(target=time.sleep, args=(600,)).start()  # as a failed save leaves behind
             raise ConfigError("no file nowhere.py")
-        stopping.asked() if case == "1" else processes.meet()
+        stopping.asked() if case == "1" else processes.barrier()
 
 def together():
     try:
         run()
     except BaseException as error:
-        processes.announce(error)
+        processes.report_error(error)
         raise
 
 processes.run_to_exit(lambda: config.exit_status(together))
 """
 
 
-def two(case: str) -> tuple[list[int], list[str], float]:
-    """Exit statuses, what they said, and the seconds that they took from when both were ready."""
+def run_two_processes(case: str) -> tuple[list[int], list[str], float]:
+    """Exit statuses, standard errors, and seconds from when both were ready to the end of both."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     environment = {**os.environ, "XLA_FLAGS": xla_flags(1)}
-    pair = [
-        subprocess.Popen([sys.executable, "-c", CODE, str(port), str(index), case], env=environment, text=True,
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE) for index in range(2)
-    ]  # fmt: skip
+    launched = [
+        subprocess.Popen(
+            [sys.executable, "-c", CODE, str(port), str(index), case],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for index in range(2)
+    ]
     try:
-        for process in pair:
+        for process in launched:
             for line in iter(process.stdout.readline, ""):
                 if line == "ready\n":
                     break
         began = time.monotonic()
         if case == "signal":
-            pair[1].send_signal(signal.SIGTERM)
-        said = [process.communicate(timeout=120)[1] for process in pair]
-        return [process.returncode for process in pair], said, time.monotonic() - began
+            launched[1].send_signal(signal.SIGTERM)
+        errors = [process.communicate(timeout=120)[1] for process in launched]
+        return [process.returncode for process in launched], errors, time.monotonic() - began
     finally:
-        for process in pair:
+        for process in launched:
             process.kill()
 
 
 def test_trap82_an_error_in_one_process_ends_both_at_once_with_its_message_and_status():
-    statuses, said, seconds = two("1")
-    assert statuses == [2, 2], said
-    assert said[0].splitlines()[-1] == "error: process 1 failed: no file nowhere.py"
-    assert said[1].splitlines()[-1] == "error: no file nowhere.py"
-    assert "stack trace" not in "".join(said) and "Traceback" not in "".join(said)
+    statuses, errors, seconds = run_two_processes("1")
+    assert statuses == [2, 2], errors
+    assert errors[0].splitlines()[-1] == "error: process 1 failed: no file nowhere.py"
+    assert errors[1].splitlines()[-1] == "error: no file nowhere.py"
+    assert "stack trace" not in "".join(errors) and "Traceback" not in "".join(errors)
     assert seconds < 20  # a second or so; five minutes before
 
 
 def test_trap82_an_error_in_the_process_that_others_wait_for_ends_them():
-    statuses, said, seconds = two("0")
+    statuses, errors, seconds = run_two_processes("0")
     assert statuses == [2, 2] and seconds < 20
-    assert said[1].splitlines()[-1] == "error: process 0 failed: no file nowhere.py"
+    assert errors[1].splitlines()[-1] == "error: process 0 failed: no file nowhere.py"
 
 
 def test_trap83_sigterm_to_one_of_two_processes_ends_both_after_one_step():
-    statuses, said, seconds = two("signal")
-    assert statuses == [143, 143], said
-    last = {each.splitlines()[-1] for each in said}
+    statuses, errors, seconds = run_two_processes("signal")
+    assert statuses == [143, 143], errors
+    last = {each.splitlines()[-1] for each in errors}
     assert len(last) == 1 and last.pop().startswith("stopped; step ")
-    assert "stopping after the step under way" in said[1] and "Traceback" not in "".join(said)
+    assert "stopping after the step under way" in errors[1] and "Traceback" not in "".join(errors)
     assert seconds < 20
 
 
@@ -125,13 +130,13 @@ def test_trap83_sigterm_is_noted_like_ctrl_c_and_saves_the_state(tmp_path, capfd
     assert capfd.readouterr().err.count("stopping after the step") == 1
 
 
-def test_what_a_save_failed_of_is_raised_at_the_next_step_and_not_at_the_next_save(tmp_path, monkeypatch):
+def test_the_error_of_a_save_is_raised_at_the_next_step_and_not_at_the_next_save(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path, CheckpointConfig(every=1000), 2000)
 
     def no_space(folder):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(checkpoint.checksums, "write", no_space)
+    monkeypatch.setattr(checksums, "write", no_space)
     checkpoints.save(1000, {"state": {"x": jnp.ones(2)}})
     checkpoints._finishing.join()
     with pytest.raises(OSError, match="No space left"):
@@ -144,7 +149,7 @@ def test_an_error_while_samples_are_drawn_does_not_wait_for_their_grades(tmp_pat
 
     def draw(prompts, k, seed, finished, have):
         for prompt in prompts:
-            finished(Rollout(prompt, 0, np.zeros(3, np.int32), np.zeros(0, np.float32), "1", "stop"))
+            finished(Rollout.of_text(prompt, "1", tokens=3))
         raise KeyboardInterrupt
 
     def slow() -> Grade:
@@ -158,21 +163,28 @@ def test_an_error_while_samples_are_drawn_does_not_wait_for_their_grades(tmp_pat
     assert len(Record(tmp_path, {}, "grader").samples) == 40
 
 
-def test_orbax_does_not_wait_for_other_processes_with_what_a_save_failed_of(monkeypatch):
-    monkeypatch.setattr(processes, "meet", pytest.fail)
+def test_orbax_raises_the_error_of_a_failed_save_without_waiting_for_other_processes(monkeypatch):
+    monkeypatch.setattr(processes, "barrier", pytest.fail)
     with pytest.raises(OSError, match="No space left"):
         try:
             raise OSError("No space left on device")
         finally:  # as Orbax does it
-            checkpoint._meet(key="", timeout_ms=0)
+            orbax.barrier(key="", timeout_ms=0)
 
 
-@pytest.mark.parametrize(("error", "status"), [
-    (ConfigError("x"), 2), (OSError("x"), 2), (RuntimeError("x"), 1), (KeyboardInterrupt(), 130), (Terminated(), 143),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ConfigError("x"), 2),
+        (OSError("x"), 2),
+        (RuntimeError("x"), 1),
+        (KeyboardInterrupt(), 130),
+        (Terminated(), 143),
+    ],
+)
 def test_a_process_that_fails_exits_at_once_with_the_errors_status(error, status, monkeypatch, capsys):
-    """By os._exit, for threads that wait, and hooks at the exit, would keep it."""
-    monkeypatch.setattr(processes, "_ending", threading.Lock())
+    """By os._exit: waiting threads and exit hooks would delay it."""
+    monkeypatch.setattr(processes, "_exiting", threading.Lock())
     exits = []
 
     def main() -> int:

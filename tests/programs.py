@@ -4,13 +4,12 @@ import dataclasses
 import shutil
 import textwrap
 
-import numpy as np
 import pytest
 
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.graders.code import code_grader
 from r1jax.graders.config import GraderConfig
-from r1jax.sandbox import programs
+from r1jax.sandbox import runner
 from r1jax.sandbox.config import CodeConfig
 
 # Each asks for a sum, and no two asserts or tests expect the same.
@@ -39,8 +38,8 @@ QUICK = CodeConfig(time_s=5.0, total_s=20.0)
 def sandbox_missing() -> str:
     """Why no program can be run here, "" where it can."""
     try:
-        programs.check_available(CodeConfig())
-    except programs.SandboxError as error:
+        runner.check_available(CodeConfig())
+    except runner.SandboxError as error:
         return str(error)
     return ""
 
@@ -58,7 +57,7 @@ def functional(test: str) -> dict:
 def rollout(row: dict, text: str) -> Rollout:
     metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer")}
     prompt = Prompt("p", row.get("prompt", ""), row.get("answer", ""), "code:test", metadata=metadata)
-    return Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    return Rollout.of_text(prompt, text)
 
 
 def answered(program: str, tag: str = "python") -> str:

@@ -1,16 +1,17 @@
 """experiments/r1.sh: which stages it runs, in which order, from which files; what a kill costs. No stage runs."""
 
+import json
 import os
 import pathlib
 import subprocess
 
 import pytest
 
-from r1jax import train
+from r1jax.tools import train
 
 ROOT = pathlib.Path(__file__).parent.parent
 # Notes each call, and fails the stage that a file names.
-PYTHON = """#!/usr/bin/env bash
+R1JAX = """#!/usr/bin/env bash
 echo "$*" >>"$CALLS"
 [[ -z ${FAIL:-} || "$*" != *"--workdir=$FOLDER/$FAIL "* ]] || exit 3
 """
@@ -18,19 +19,23 @@ echo "$*" >>"$CALLS"
 
 @pytest.fixture
 def r1(tmp_path):
-    """Runs the script with a python that only notes its calls."""
+    """Runs the script with an r1jax that only notes its calls."""
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").write_text(PYTHON)
-    (tmp_path / "bin" / "python").chmod(0o755)
+    (tmp_path / "bin" / "r1jax").write_text(R1JAX)
+    (tmp_path / "bin" / "r1jax").chmod(0o755)
     folder = tmp_path / "runs"
 
     def run(*arguments: str, **env: str) -> tuple[int, list[str]]:
         calls = tmp_path / "calls"
         calls.write_text("")
-        ours = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "VIRTUAL_ENV": "here", "CALLS": str(calls),
-                "FOLDER": str(folder / "seed0")}  # fmt: skip
+        environment = {
+            "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+            "VIRTUAL_ENV": "here",
+            "CALLS": str(calls),
+            "FOLDER": str(folder / "seed0"),
+        }
         command = [ROOT / "experiments" / "r1.sh", *(arguments or ("mini", str(folder)))]
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | ours | env)
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment | env)
         return done.returncode, calls.read_text().splitlines()
 
     return run
@@ -43,12 +48,25 @@ def stages(calls: list[str]) -> list[str]:
 
 def test_the_papers_stages_in_the_papers_order_and_one_report(r1):
     status, calls = r1()
-    assert status == 0 and "r1jax.tools.write_miniworld" in calls[0] and "r1jax.report.recipe" in calls[-1]
-    found = [name for name in stages(calls) if not name.startswith("eval/")]
-    assert found == [
-        "zero", "zero_language", "coldstart", "coldstart_sft", "reasoning", "reasoning_free", "rejection", "sft",
-        "helpfulness", "harmlessness", "r1", "distill_qwen2", "rl_qwen2", "distill_llama", "rl_llama",
-    ]  # fmt: skip
+    assert status == 0 and calls[0].startswith("write-miniworld ") and calls[-1].startswith("report ")
+    trained = [name for name in stages(calls) if not name.startswith("eval/")]
+    assert trained == [
+        "zero",
+        "zero_language",
+        "coldstart",
+        "coldstart_sft",
+        "reasoning",
+        "reasoning_free",
+        "rejection",
+        "sft",
+        "helpfulness",
+        "harmlessness",
+        "r1",
+        "distill_qwen2",
+        "rl_qwen2",
+        "distill_llama",
+        "rl_llama",
+    ]
     sft = next(call for call in calls if "/sft " in call)
     assert "--config.base=configs/base.py:world" in sft  # from the base, not from the RL model
     assert "--config.language=0" not in sft and "rejection/samples.jsonl" in sft and "sft_general.jsonl" in sft
@@ -68,11 +86,22 @@ def test_every_command_of_it_is_a_config_that_can_be_read(r1, monkeypatch):
     monkeypatch.chdir(ROOT)
     _, calls = r1()
     for call in calls:
-        if "r1jax.train" not in call:
+        if not call.startswith("train "):
             continue
         page, *overrides = [word for word in call.split(" --") if word.startswith("config")]
         settings = [word.strip().removeprefix("config.").strip("'") for word in overrides]
         train.read_config(page.removeprefix("config=").strip(), settings)
+
+
+def test_the_manifest_lists_the_runs_that_the_script_makes(r1, tmp_path):
+    _, calls = r1()
+    manifest = json.loads((tmp_path / "runs/seed0/manifest.json").read_text())
+    runs = [run for run in manifest["runs"] if run["folder"]]
+    assert [run["folder"] for run in runs] == stages(calls)
+    for run, call in zip(runs, [call for call in calls if "--workdir=" in call], strict=True):
+        assert f"--config={run['config']} " in call
+        start = f"/{run['starts_from']}/model" if (tmp_path / "runs/seed0/done" / run["starts_from"]).exists() else ""
+        assert start in call
 
 
 def test_another_size_is_refused(r1):

@@ -10,62 +10,74 @@ from r1jax.stages.cold_start.readable import ReadableConfig
 PROSE = "Let me add the two numbers, and then let me check by counting from the first one up to the second one. "
 
 
-@pytest.mark.parametrize("thought, language, cleaned", [
-    ("first 3+4=7. so 7", "en", "First 3+4=7. So 7."),
-    ("x = 5, so 2x = 10", "en", "x = 5, so 2x = 10."),
-    ("ab + c = 3", "en", "ab + c = 3."),
-    ("sin x is 0.5. then x is 30", "en", "sin x is 0.5. Then x is 30."),
-    ("one of \r\ntwo\r\n\r\n\r\n\r\nthree", "en", "One of\ntwo\n\nthree."),
-    ("Wait, no. Wait, no. Wait, no. Yes!", "en", "Wait, no. Yes!"),
-    ("a line\na line\n\na line\nanother", "en", "a line\n\nanother."),
-    ("先算。先算。3+4=7，对吗？是7", "zh", "先算。3+4=7，对吗？是7。"),
-    ("他说：“对。”然后走了", "zh", "他说：“对。”然后走了。"),
-    ("two\u200b words\x07 here", "en", "Two words here."),
-    ("say it:\n```\nx = 1\nx = 1\n```", "en", "say it:\n```\nx = 1\nx = 1\n```"),
-    ("so that $x = 1$", "en", "So that $x = 1$"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "thought, language, cleaned",
+    [
+        ("first 3+4=7. so 7", "en", "First 3+4=7. So 7."),
+        ("x = 5, so 2x = 10", "en", "x = 5, so 2x = 10."),
+        ("ab + c = 3", "en", "ab + c = 3."),
+        ("sin x is 0.5. then x is 30", "en", "sin x is 0.5. Then x is 30."),
+        ("one of \r\ntwo\r\n\r\n\r\n\r\nthree", "en", "One of\ntwo\n\nthree."),
+        ("Wait, no. Wait, no. Wait, no. Yes!", "en", "Wait, no. Yes!"),
+        ("a line\na line\n\na line\nanother", "en", "a line\n\nanother."),
+        ("先算。先算。3+4=7，对吗？是7", "zh", "先算。3+4=7，对吗？是7。"),
+        ("他说：“对。”然后走了", "zh", "他说：“对。”然后走了。"),
+        ("two\u200b words\x07 here", "en", "Two words here."),
+        ("say it:\n```\nx = 1\nx = 1\n```", "en", "say it:\n```\nx = 1\nx = 1\n```"),
+        ("so that $x = 1$", "en", "So that $x = 1$"),
+    ],
+)
 def test_a_thought_is_cleaned_and_what_it_says_left_alone(thought, language, cleaned):
     assert rewriting.clean(thought, language) == cleaned
     assert rewriting.clean(cleaned, language) == cleaned
 
 
-@pytest.mark.parametrize("final, language, summary", [
-    ("12", "en", "The answer is \\boxed{12}."),
-    ("12.", "zh", "答案是\\boxed{12}。"),
-    ("$\\frac{1}{2}$", "en", "The answer is \\boxed{\\frac{1}{2}}."),
-    ("\\boxed{12}", "en", "The answer is \\boxed{12}."),
-    ("So the answer is 12", "en", "The answer is \\boxed{12}."),
-    ("it is 12", "en", "The answer is \\boxed{12}."),
-    ("It makes \\boxed{12}.", "en", "It makes \\boxed{12}."),
-    ("12 red apples", "en", "The answer is \\boxed{12 red apples}."),
-    ("5!", "en", "The answer is \\boxed{5!}."),
-    ("12", "fr", "\\boxed{12}"),
-    ("Mary has three sisters and counts too, so four it is", "en",
-     "Mary has three sisters and counts too, so four it is"),
-    ("\\boxed{1} or \\boxed{2}", "en", "\\boxed{1} or \\boxed{2}"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "final, language, summary",
+    [
+        ("12", "en", "The answer is \\boxed{12}."),
+        ("12.", "zh", "答案是\\boxed{12}。"),
+        ("$\\frac{1}{2}$", "en", "The answer is \\boxed{\\frac{1}{2}}."),
+        ("\\boxed{12}", "en", "The answer is \\boxed{12}."),
+        ("So the answer is 12", "en", "The answer is \\boxed{12}."),
+        ("it is 12", "en", "The answer is \\boxed{12}."),
+        ("It makes \\boxed{12}.", "en", "It makes \\boxed{12}."),
+        ("12 red apples", "en", "The answer is \\boxed{12 red apples}."),
+        ("5!", "en", "The answer is \\boxed{5!}."),
+        ("12", "fr", "\\boxed{12}"),
+        (
+            "Mary has three sisters and counts too, so four it is",
+            "en",
+            "Mary has three sisters and counts too, so four it is",
+        ),
+        ("\\boxed{1} or \\boxed{2}", "en", "\\boxed{1} or \\boxed{2}"),
+    ],
+)
 def test_a_summary_is_made_of_a_bare_answer_in_the_questions_language(final, language, summary):
     assert rewriting.summary_of(final, language) == summary
 
 
-@pytest.mark.parametrize("thought, summary, said", [
-    (PROSE, "It is 5.", ""),
-    (PROSE, "5", ""),
-    (" ", "5", "without a thought or an answer"),
-    (PROSE, "\n", "without a thought or an answer"),
-    (PROSE + "||", "5", "holds the marker"),
-    (PROSE, "||5", "holds the marker"),
-    ("\u200b", "5", "does not fit the form"),
-    (PROSE + "\ufffd", "5", "broken characters"),
-    ("Short.", "5", "thought too short"),
-    (PROSE * 3, "5", "thought too long"),
-    (PROSE, "5" * 41, "summary too long"),
-    (PROSE * 2, "5", "repeats itself"),
-    ("3+4=7, 7-2=5, 5*1=5, 5+0=5", "5", "no words in the thought"),
-    ("先把两个数加起来，再从第一个数数到第二个数，检查一遍，没有错。", "5", "not in the question's language"),
-    ("Let me see, 先把两个数加起来, and check, 再检查一遍, so it is 5.", "5", "not in the question's language"),
-    (PROSE, "两个数合起来是五，检查过了。", "not in the question's language"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "thought, summary, said",
+    [
+        (PROSE, "It is 5.", ""),
+        (PROSE, "5", ""),
+        (" ", "5", "without a thought or an answer"),
+        (PROSE, "\n", "without a thought or an answer"),
+        (PROSE + "||", "5", "holds the marker"),
+        (PROSE, "||5", "holds the marker"),
+        ("\u200b", "5", "does not fit the form"),
+        (PROSE + "\ufffd", "5", "broken characters"),
+        ("Short.", "5", "thought too short"),
+        (PROSE * 3, "5", "thought too long"),
+        (PROSE, "5" * 41, "summary too long"),
+        (PROSE * 2, "5", "repeats itself"),
+        ("3+4=7, 7-2=5, 5*1=5, 5+0=5", "5", "no words in the thought"),
+        ("先把两个数加起来，再从第一个数数到第二个数，检查一遍，没有错。", "5", "not in the question's language"),
+        ("Let me see, 先把两个数加起来, and check, 再检查一遍, so it is 5.", "5", "not in the question's language"),
+        (PROSE, "两个数合起来是五，检查过了。", "not in the question's language"),
+    ],
+)
 def test_what_speaks_against_a_thought(thought, summary, said):
     cfg = ReadableConfig(min_chars=1 if thought == "\u200b" else 10, max_chars=250, max_summary_chars=40)
     assert readable.fault("What is 2 plus 3?", thought, summary, "en", "||", cfg) == said
@@ -82,7 +94,12 @@ def candidate(id_: str, question: str, thought: str) -> Candidate:
 
 
 def test_the_first_of_equal_thoughts_is_kept_and_so_many_of_a_question():
-    found = [candidate("a", "1?", PROSE), candidate("b", "1?", PROSE.replace(" ", "  ")), candidate("c", "2?", PROSE),
-             candidate("d", "1?", PROSE + "Yes."), candidate("e", "1? ", PROSE + "No.")]  # fmt: skip
+    found = [
+        candidate("a", "1?", PROSE),
+        candidate("b", "1?", PROSE.replace(" ", "  ")),
+        candidate("c", "2?", PROSE),
+        candidate("d", "1?", PROSE + "Yes."),
+        candidate("e", "1? ", PROSE + "No."),
+    ]
     chosen = readable.choose(found, "||", ReadableConfig(min_chars=1, per_question=2))
     assert [each.fault for each in chosen] == ["", readable.DUPLICATE, "", "", readable.ENOUGH]

@@ -8,9 +8,8 @@ import pytest
 import tiny_bpe
 from tiny_run import SFT, ZERO, merged, rows, write_config
 
-from r1jax import train
-from r1jax.tools import convert
-from r1jax.training.checkpoint import read_hf_config
+from r1jax.models.io import read_hf_config
+from r1jax.tools import convert, train
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -25,20 +24,28 @@ def downloaded(tmp_path_factory) -> pathlib.Path:
     tokenizer = tiny_bpe.train()
     torch.manual_seed(0)
     config = transformers.Qwen2Config(
-        vocab_size=tokenizer.get_vocab_size() + 3, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, intermediate_size=48, max_position_embeddings=512, tie_word_embeddings=True,
-        bos_token_id=None, eos_token_id=0,
-    )  # fmt: skip
+        vocab_size=tokenizer.get_vocab_size() + 3,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=0,
+    )
     transformers.Qwen2ForCausalLM(config).save_pretrained(folder, max_shard_size="20KB")
-    return tiny_bpe.write_folder(folder, tokenizer,
-                                 tokenizer_config=tiny_bpe.CONFIG | {"chat_template": tiny_bpe.TEMPLATE})  # fmt: skip
+    return tiny_bpe.write_folder(
+        folder, tokenizer, tokenizer_config=tiny_bpe.CONFIG | {"chat_template": tiny_bpe.TEMPLATE}
+    )
 
 
 def test_r1_zero_runs_on_a_downloaded_folder_and_its_export_gives_transformers_the_same_logits(downloaded, tmp_path):
     import torch
     import transformers
 
-    from r1jax.tools.parity import Ours, relative, their_logits
+    from r1jax.tools.transformers_comparison import Ours, relative, their_logits
 
     spec = write_config(tmp_path / "zero.py", merged(ZERO, base="", num_steps=1, data__chat=True, evaluation__every=0))
     assert train.main([f"--config={spec}", f"--workdir={tmp_path / 'run'}", f"--config.base={downloaded}"]) == 0
@@ -78,9 +85,16 @@ def test_sft_and_then_r1_zero_of_smollm2_run_a_few_steps(tmp_path):
 
     page, zero = f"--config={ROOT / 'configs' / 'zero.py'}:smollm2", tmp_path / "zero"
     sizes = (
-        "num_steps=2", "grpo.prompts_per_step=4", "grpo.group_size=4", "sampling.slots=16", "microbatches=1",
-        "sampling.max_new_tokens=48", "evaluation.questions=4", "evaluation.samples=2", "evaluation.every=0",
-    )  # fmt: skip
+        "num_steps=2",
+        "grpo.prompts_per_step=4",
+        "grpo.group_size=4",
+        "sampling.slots=16",
+        "microbatches=1",
+        "sampling.max_new_tokens=48",
+        "evaluation.questions=4",
+        "evaluation.samples=2",
+        "evaluation.every=0",
+    )
     overrides = [f"--config.{each}" for each in sizes]
     assert train.main([page, f"--workdir={zero}", f"--config.base={sft / 'model'}", *overrides]) == 0
     steps = rows(zero / "metrics.jsonl")

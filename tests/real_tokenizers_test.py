@@ -33,8 +33,12 @@ TOOLS = [{"type": "function", "function": ADD}]
 def called(arguments: Any, content: str | None) -> list[dict[str, Any]]:
     """A turn in which the assistant calls a tool and answers from what it gave."""
     call = {"type": "function", "function": {"name": "add", "arguments": arguments}}
-    return [USER, {"role": "assistant", "content": content, "tool_calls": [call]},
-            {"role": "tool", "content": "2"}, {"role": "assistant", "content": "It is 2."}]  # fmt: skip
+    return [
+        USER,
+        {"role": "assistant", "content": content, "tool_calls": [call]},
+        {"role": "tool", "content": "2"},
+        {"role": "assistant", "content": "It is 2."},
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +95,11 @@ def test_streamed_pieces_join_to_the_whole_text(pair):
 def test_trap06_chats_are_rendered_as_transformers_renders_them(pair, add_generation_prompt):
     chats = [([USER], {}), ([SYSTEM, USER], {}), (TURNS, {}), ([SYSTEM, *TURNS], {}), (TURNS[:2], {})]
     if pair.name == "qwen2_5":
-        chats += [(TURNS, {"tools": TOOLS}), ([SYSTEM, USER], {"tools": TOOLS}),
-                  (called({"a": 1, "b": "é"}, "Let me see."), {"tools": TOOLS})]  # fmt: skip
+        chats += [
+            (TURNS, {"tools": TOOLS}),
+            ([SYSTEM, USER], {"tools": TOOLS}),
+            (called({"a": 1, "b": "é"}, "Let me see."), {"tools": TOOLS}),
+        ]
     if pair.name == "deepseek_v3":
         chats += [(called('{"a": 1}', None), {"tools": TOOLS}), (called('{"a": 1}', None)[:3], {})]
     for messages, variables in chats:
@@ -154,7 +161,10 @@ def test_a_gguf_file_cuts_text_as_the_models_own_tokenizer_does(name, pre, tmp_p
     made = Tokenizer.from_buffer(read_files(path)["tokenizer.json"])
     real = Tokenizer.from_file(str(tokenizer_folder(name) / "tokenizer.json"))
     for each in TEXTS:
-        cuts = [tokenizer.pre_tokenizer.pre_tokenize_str(
-            tokenizer.normalizer.normalize_str(each) if tokenizer.normalizer else each
-        ) for tokenizer in (made, real)]  # fmt: skip
+        cuts = [
+            tokenizer.pre_tokenizer.pre_tokenize_str(
+                tokenizer.normalizer.normalize_str(each) if tokenizer.normalizer else each
+            )
+            for tokenizer in (made, real)
+        ]
         assert cuts[0] == cuts[1], each

@@ -1,8 +1,6 @@
-"""Files of samples and costs that earlier versions filled from servers unchecked: what is no sample is drawn again."""
+"""Records of samples and costs that earlier versions filled unchecked: lines that are no sample are drawn again."""
 
 import json
-
-import numpy as np
 
 from r1jax.data.types import Prompt, Rollout
 from r1jax.evaluation.record import Record
@@ -14,16 +12,23 @@ def test_trap71_a_record_that_holds_what_is_no_text_is_mended(tmp_path) -> None:
     record = Record(tmp_path, {}, "grader")
     for i in range(2):
         prompt = Prompt(f"p{i}", "?", "", "open:x")
-        record.keep_sample(Rollout(prompt, 0, np.zeros(3, np.int32), np.zeros(0, np.float32), "5", "stop"))
+        record.keep_sample(Rollout.of_text(prompt, "5", tokens=3))
     good = {"id": "p0", "sample": 0, "text": "5", "finish": "stop", "tokens": 2}
-    for change in ({"text": [{"type": "text", "text": "5"}]}, {"text": None}, {"text": "\ud83d"}, {"tokens": None},
-                   {"tokens": 2**40}, {"finish": ["stop"]}, {"sample": None}):  # fmt: skip
+    for change in (
+        {"text": [{"type": "text", "text": "5"}]},
+        {"text": None},
+        {"text": "\ud83d"},
+        {"tokens": None},
+        {"tokens": 2**40},
+        {"finish": ["stop"]},
+        {"sample": None},
+    ):
         with (tmp_path / "samples.jsonl").open("a") as file:
             file.write(json.dumps(good | {"id": "p9"} | change) + "\n")
     with (tmp_path / "samples.jsonl").open("a") as file:
         file.write('[1]\n"p0"\n{}\n')
     again = Record(tmp_path, {}, "grader")
-    assert again.spoiled == 10 and set(again.samples) == {("p0", 0), ("p1", 0)}
+    assert again.corrupted == 10 and set(again.samples) == {("p0", 0), ("p1", 0)}
 
 
 def test_a_count_of_costs_that_holds_what_is_no_number_is_read(tmp_path) -> None:
@@ -34,3 +39,10 @@ def test_a_count_of_costs_that_holds_what_is_no_number_is_read(tmp_path) -> None
         file.write("[]\n{}\n")
     usage = Usage(path)
     assert (usage.replies, usage.prompt_tokens, usage.completion_tokens) == (7, 7, 5)
+
+
+def test_a_rollout_of_text_has_its_number_of_tokens_and_takes_no_memory_for_them() -> None:
+    rollout = Rollout.of_text(Prompt("p", "?", "", "open:x"), "5", 2, "length", tokens=10**12)
+    assert (rollout.text, rollout.sample, rollout.finish) == ("5", 2, "length")
+    assert len(rollout.ids) == 10**12 and rollout.ids[-1] == -1 and rollout.ids.dtype == "int32"
+    assert len(rollout.logprobs) == 0 and len(Rollout.of_text(rollout.prompt, "").ids) == 0

@@ -15,7 +15,7 @@ import transformers
 from safetensors.torch import save_file
 from transformers.modeling_layers import MtpLayer
 
-from r1jax.tools.parity import Ours
+from r1jax.tools.transformers_comparison import Ours
 
 FAMILIES = ("llama", "qwen2", "qwen3", "deepseek_v2", "deepseek_v3")
 
@@ -43,10 +43,14 @@ def _dense(family: str, rng: np.random.Generator, options: list[str]) -> dict[st
     options.append("tied" if tied else "untied")
     options.append(f"{group} queries a key")
     config = {
-        "hidden_size": hidden, "num_attention_heads": kv_heads * group, "num_key_value_heads": kv_heads,
-        "num_hidden_layers": int(rng.integers(1, 4)), "intermediate_size": int(rng.choice([24, 56])),
-        "tie_word_embeddings": tied, "max_position_embeddings": 64,
-    }  # fmt: skip
+        "hidden_size": hidden,
+        "num_attention_heads": kv_heads * group,
+        "num_key_value_heads": kv_heads,
+        "num_hidden_layers": int(rng.integers(1, 4)),
+        "intermediate_size": int(rng.choice([24, 56])),
+        "tie_word_embeddings": tied,
+        "max_position_embeddings": 64,
+    }
     return config if family == "qwen2" else config | {"head_dim": head_dim}
 
 
@@ -72,11 +76,18 @@ def _latent(rng: np.random.Generator, options: list[str]) -> dict[str, Any]:
     options.append("q low rank" if q_rank else "q full rank")
     nope, rope = int(rng.choice([4, 8])), int(rng.choice([4, 8]))
     return {
-        "hidden_size": int(rng.choice([24, 40])), "num_attention_heads": heads, "num_key_value_heads": heads,
-        "intermediate_size": int(rng.choice([24, 56])), "tie_word_embeddings": False,
-        "max_position_embeddings": 64, "q_lora_rank": q_rank or None, "kv_lora_rank": int(rng.choice([8, 20])),
-        "qk_nope_head_dim": nope, "qk_rope_head_dim": rope, "v_head_dim": int(rng.choice([4, 12])),
-    }  # fmt: skip
+        "hidden_size": int(rng.choice([24, 40])),
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "intermediate_size": int(rng.choice([24, 56])),
+        "tie_word_embeddings": False,
+        "max_position_embeddings": 64,
+        "q_lora_rank": q_rank or None,
+        "kv_lora_rank": int(rng.choice([8, 20])),
+        "qk_nope_head_dim": nope,
+        "qk_rope_head_dim": rope,
+        "v_head_dim": int(rng.choice([4, 12])),
+    }
 
 
 def _experts(rng: np.random.Generator, options: list[str]) -> dict[str, Any]:
@@ -88,19 +99,30 @@ def _experts(rng: np.random.Generator, options: list[str]) -> dict[str, Any]:
     options.append(f"{top_groups} of {groups} groups")
     options.append(f"first {first} dense")
     return {
-        "n_routed_experts": groups * per_group, "n_group": groups, "topk_group": top_groups,
-        "num_experts_per_tok": int(rng.integers(1, top_groups * per_group + 1)), "moe_intermediate_size": 12,
-        "n_shared_experts": int(rng.integers(1, 3)), "routed_scaling_factor": float(rng.choice([1.0, 2.5])),
-        "num_hidden_layers": layers, "first_k_dense_replace": first,
-    }  # fmt: skip
+        "n_routed_experts": groups * per_group,
+        "n_group": groups,
+        "topk_group": top_groups,
+        "num_experts_per_tok": int(rng.integers(1, top_groups * per_group + 1)),
+        "moe_intermediate_size": 12,
+        "n_shared_experts": int(rng.integers(1, 3)),
+        "routed_scaling_factor": float(rng.choice([1.0, 2.5])),
+        "num_hidden_layers": layers,
+        "first_k_dense_replace": first,
+    }
 
 
 def draw(family: str, seed: int) -> Drawn:
     """A random model of a family, float32 on the CPU."""
     rng, options = np.random.default_rng([FAMILIES.index(family), seed]), []
     torch.manual_seed(seed)
-    common = {"vocab_size": 61, "rms_norm_eps": 1e-6, "attn_implementation": "eager", "bos_token_id": None,
-              "eos_token_id": None, "pad_token_id": None}  # fmt: skip
+    common = {
+        "vocab_size": 61,
+        "rms_norm_eps": 1e-6,
+        "attn_implementation": "eager",
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+    }
     depth = 0
     if family in ("llama", "qwen2", "qwen3"):
         shape = _dense(family, rng, options)
@@ -117,8 +139,13 @@ def draw(family: str, seed: int) -> Drawn:
         options.append(f"{depth} MTP blocks")
         if shape["num_experts_per_tok"] > 1 and shape["norm_topk_prob"]:
             options.append("normalised weights")
-    names = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "deepseek_v2": "DeepseekV2",
-             "deepseek_v3": "DeepseekV3"}  # fmt: skip
+    names = {
+        "llama": "Llama",
+        "qwen2": "Qwen2",
+        "qwen3": "Qwen3",
+        "deepseek_v2": "DeepseekV2",
+        "deepseek_v3": "DeepseekV3",
+    }
     config = getattr(transformers, names[family] + "Config")(**common, **shape, rope_parameters=rope)
     model = getattr(transformers, names[family] + "ForCausalLM")(config).eval()
     layer, norm = type(model.model.layers[-1]), type(model.model.norm)
@@ -186,8 +213,14 @@ def their_ahead(drawn: Drawn, ids: np.ndarray) -> list[np.ndarray]:
         for depth, block in enumerate(drawn.mtp, 1):
             ahead = model.model.embed_tokens(torch.roll(tokens, -depth, dims=1))
             positions = torch.arange(depth, depth + T)[None]
-            hidden = block(ahead, hidden, position_embeddings=model.model.rotary_emb(ahead, positions),
-                           attention_mask=causal, position_ids=positions, past_key_values=None)  # fmt: skip
+            hidden = block(
+                ahead,
+                hidden,
+                position_embeddings=model.model.rotary_emb(ahead, positions),
+                attention_mask=causal,
+                position_ids=positions,
+                past_key_values=None,
+            )
             logits.append(model.lm_head(hidden).numpy())
     return logits
 

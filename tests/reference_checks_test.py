@@ -59,11 +59,19 @@ EXAMPLES = [
     ("lcm", "Multiple (LCM) of these numbers: 4, 6", "12", "24"),
     ("leg_counting", "in total if you have 2 woodlouses, 1 praying mantiss, 3 sheeps?", "46", "44"),
     ("mini_sudoku", SUDOKU, "1 2 3 4\n3 4 1 2\n2 1 4 3\n4 3 2 1", "1 3 2 4\n3 4 1 2\n2 1 4 3\n4 3 2 1"),
-    ("number_filtering", "Remove all numbers larger than 2.5 in this list: ['2.50', '-3', '4']\n", "['2.50', '-3']",
-     "['2.50']"),
+    (
+        "number_filtering",
+        "Remove all numbers larger than 2.5 in this list: ['2.50', '-3', '4']\n",
+        "['2.50', '-3']",
+        "['2.50']",
+    ),
     ("number_format", "pick the smallest number of the following candidates: 1,200.5 1.2004e+03", "1200.4", "1200.5"),
-    ("number_sorting", "Sort these numbers in descending order: 2.0, -1.5, 10\nPlease", "['10', '2.0', '-1.5']",
-     "['2.0', '10', '-1.5']"),
+    (
+        "number_sorting",
+        "Sort these numbers in descending order: 2.0, -1.5, 10\nPlease",
+        "['10', '2.0', '-1.5']",
+        "['2.0', '10', '-1.5']",
+    ),
     ("prime_factorization", "Find the prime factorization of 12. Write", "2 × 2 × 3", "4 × 3"),
     ("products", "Solve the following multiplication: 12 * 13. Give only", "156", "155"),
     ("puzzle24", "Make 24 using 1, 3, 5, 9. You can", "1*3*5 + 9", "3*5 + 9"),
@@ -75,17 +83,29 @@ EXAMPLES = [
     ("simple_geometry", "with 4 sides, its first 3 interior angles are: 155.0°, 26.0°, 75.0°. What", "104", "284"),
     ("sudoku", SUDOKU, "1 2 3 4\n3 4 1 2\n2 1 4 3\n4 3 2 1", "2 1 3 4\n3 4 1 2\n1 2 4 3\n4 3 2 1"),
     ("syllogism", SYLLOGISM.format("All dogs are cats", "All cats are bees", "Some bees are dogs"), "Yes", "No"),
-    ("syllogism", SYLLOGISM.format("All dogs are cats", "Some cats are not bees", "Some dogs are not bees"), "No",
-     "Yes"),
+    (
+        "syllogism",
+        SYLLOGISM.format("All dogs are cats", "Some cats are not bees", "Some dogs are not bees"),
+        "No",
+        "Yes",
+    ),
     ("syllogism", SYLLOGISM.format("No dogs are cats", "All cats are bees", "Some bees are not dogs"), "Yes", "No"),
-    ("tower_of_hanoi", HANOI, "Move disk 1 from Peg 1 to Peg 2\nMove disk 2 from Peg 1 to Peg 3\n"
-     "Move disk 1 from Peg 2 to Peg 3", "Move disk 1 from Peg 1 to Peg 3\nMove disk 2 from Peg 1 to Peg 3"),
-]  # fmt: skip
+    (
+        "tower_of_hanoi",
+        HANOI,
+        "Move disk 1 from Peg 1 to Peg 2\nMove disk 2 from Peg 1 to Peg 3\nMove disk 1 from Peg 2 to Peg 3",
+        "Move disk 1 from Peg 1 to Peg 3\nMove disk 2 from Peg 1 to Peg 3",
+    ),
+]
 # Of the first 500 entries, seed 0; all other checked tasks: none.
 FAULTY = {
-    "basic_arithmetic": 6, "decimal_arithmetic": 40, "propositional_logic": 4, "simple_equations": 1,
-    "simple_geometry": 187, "syllogism": 59,
-}  # fmt: skip
+    "basic_arithmetic": 6,
+    "decimal_arithmetic": 40,
+    "propositional_logic": 4,
+    "simple_equations": 1,
+    "simple_geometry": 187,
+    "syllogism": 59,
+}
 # Their generators search: fewer entries.
 SEARCHING = {"countdown": 10, "puzzle24": 3, "sudoku": 4}
 
@@ -227,8 +247,10 @@ def test_questions_whose_references_are_right_are_those_that_an_unchecked_stream
 
 
 def test_one_tasks_precision_does_not_round_the_references_of_another() -> None:
-    sums = TaskConfig("decimal_chain_sum", options={"min_digits": 9, "max_digits": 9, "min_decimal_places": 6,
-                                                    "max_decimal_places": 6})  # fmt: skip
+    sums = TaskConfig(
+        "decimal_chain_sum",
+        options={"min_digits": 9, "max_digits": 9, "min_decimal_places": 6, "max_decimal_places": 6},
+    )
     alone = questions(sums)
     prompts = alone.take(0, 10)
     with decimal.localcontext() as context:

@@ -10,7 +10,7 @@ import threading
 import pytest
 from tiny_run import merged, rows
 
-from r1jax import config
+from r1jax import config, config_files
 from r1jax.data.sft import InstructionConfig, Instructions
 from r1jax.data.tasks import is_held_out
 from r1jax.inference import sampler
@@ -19,13 +19,18 @@ from r1jax.stages.rejection.rejection_sampling import RejectionConfig
 from r1jax.text.chat import split_response
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-MODEL = ROOT / "experiments" / "models" / "base-83324bcaf08f"
+MODEL = ROOT / "r1jax" / "shipped_models" / "base-83324bcaf08f"
 OUTPUTS = ("samples.jsonl", "dropped.jsonl", "table.json")
 SUMS = [
-    {"id": f"sum-{a}-{b}", "answer": str(a + b), "split": "train",
-     "prompt": f"State the final answer to the following arithmetic problem: {a} + {b} ="}
-    for a in range(2, 8) for b in (3, 8)
-]  # fmt: skip
+    {
+        "id": f"sum-{a}-{b}",
+        "answer": str(a + b),
+        "split": "train",
+        "prompt": f"State the final answer to the following arithmetic problem: {a} + {b} =",
+    }
+    for a in range(2, 8)
+    for b in (3, 8)
+]
 ASKED = [row for row in SUMS if not is_held_out(row["prompt"], 0.1)]
 
 # The base knows sums and no form: whatever has a right answer is kept.
@@ -161,9 +166,7 @@ def test_samples_that_are_missing_are_counted_and_drawn_when_started_again(done,
     with monkeypatch.context() as patch:
         patch.setattr(sampler.Engine, "generate", lambda self, params, prompts, k, seed, on_finish, skip: [])
         rejection_sampling.run(cfg(sums), tmp_path / "run", mesh1)
-    assert table(tmp_path / "run")["samples"] == {
-        "drawn": 0, "kept": 0, "missing": 4 * len(ASKED), "acceptance": None
-    }  # fmt: skip
+    assert table(tmp_path / "run")["samples"] == {"drawn": 0, "kept": 0, "missing": 4 * len(ASKED), "acceptance": None}
     rejection_sampling.run(cfg(sums), tmp_path / "run", mesh1)
     assert content(tmp_path / "run") == content(done)
 
@@ -209,14 +212,24 @@ def test_tasks_need_no_file(tmp_path, mesh1):
 
 OPEN = [
     {"id": "capital", "prompt": "Which town is the capital of France?", "answer": "Paris", "grader": "open"},
-    {"id": "greeting", "prompt": "Say hello to my old friend.", "answer": "", "grader": "open",
-     "reference_output": "Hello, old friend."},
+    {
+        "id": "greeting",
+        "prompt": "Say hello to my old friend.",
+        "answer": "",
+        "grader": "open",
+        "reference_output": "Hello, old friend.",
+    },
     {"id": "river", "prompt": "Which river flows through Paris, and where to?", "answer": "the Seine \\["},
     {"id": "sum", "prompt": "What is 2 + 3?", "answer": "5"},
     {"id": "sentence", "prompt": "What is two and three?", "answer": "5", "grader": "exact"},
-]  # fmt: skip
-SAID = {"capital": "Paris", "friend": "Hello, my dear old friend.", "river": "The Rhine.", "2 + 3": "\\boxed{5}",
-        "two and three": "It is six."}  # fmt: skip
+]
+SAID = {
+    "capital": "Paris",
+    "friend": "Hello, my dear old friend.",
+    "river": "The Rhine.",
+    "2 + 3": "\\boxed{5}",
+    "two and three": "It is six.",
+}
 
 
 @pytest.fixture
@@ -244,8 +257,14 @@ def server():
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", **reply(body)}}
             usage = {"prompt_tokens": 5, "completion_tokens": 11, "total_tokens": 16}
-            whole = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "usage": usage,
-                     "choices": [choice]}  # fmt: skip
+            whole = {
+                "id": "x",
+                "object": "chat.completion",
+                "created": 0,
+                "model": "m",
+                "usage": usage,
+                "choices": [choice],
+            }
             content = json.dumps(whole).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
@@ -264,11 +283,21 @@ def server():
 
 
 def served(url: str, path: str, **changes) -> RejectionConfig:
-    return cfg(path, **{
-        "model": "", "endpoint": {"base_url": url, "model": "policy", "api_key_env": ""}, "samples": 2,
-        "judge": {"base_url": url, "model": "judge", "api_key_env": ""}, "filters__form": "parts",
-        "filters__near_duplicate": 0.0, "data__chat": True, "data__template": "plain", "data__held_out_share": 0.0,
-    } | changes)  # fmt: skip
+    return cfg(
+        path,
+        **{
+            "model": "",
+            "endpoint": {"base_url": url, "model": "policy", "api_key_env": ""},
+            "samples": 2,
+            "judge": {"base_url": url, "model": "judge", "api_key_env": ""},
+            "filters__form": "parts",
+            "filters__near_duplicate": 0.0,
+            "data__chat": True,
+            "data__template": "plain",
+            "data__held_out_share": 0.0,
+        }
+        | changes,
+    )
 
 
 def test_a_judge_grades_what_no_rule_can(server, tmp_path, mesh1):
@@ -301,13 +330,20 @@ def test_a_judge_may_take_a_rules_place_without_new_samples(server, tmp_path, me
     assert {id_.split("-")[0] for id_ in found} == {"river", "sum", "sentence"}  # five is not Paris
 
 
-@pytest.mark.parametrize("line, judge, said", [
-    (OPEN[2], False, r"open\.jsonl:1: reference answer .* what no rule can grade a judge can, see config\.judge"),
-    (OPEN[0], False, r"^facts:open\.jsonl: judged by a model: set config\.judge\.base_url"),
-    (OPEN[1] | {"reference_output": ""}, True, r"open\.jsonl:1: no rule grades it, and a judge has nothing to go by"),
-    (OPEN[1] | {"grader": "facts"}, True, r"open\.jsonl:1: no reference answer"),
-    (OPEN[0] | {"grader": "fact"}, True, r"open\.jsonl:1: no grader named 'fact'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "line, judge, said",
+    [
+        (OPEN[2], False, r"open\.jsonl:1: reference answer .* what no rule can grade a judge can, see config\.judge"),
+        (OPEN[0], False, r"^facts:open\.jsonl: judged by a model: set config\.judge\.base_url"),
+        (
+            OPEN[1] | {"reference_output": ""},
+            True,
+            r"open\.jsonl:1: no rule grades it, and a judge has nothing to go by",
+        ),
+        (OPEN[1] | {"grader": "facts"}, True, r"open\.jsonl:1: no reference answer"),
+        (OPEN[0] | {"grader": "fact"}, True, r"open\.jsonl:1: no grader named 'fact'"),
+    ],
+)
 def test_rows_that_nobody_can_grade_are_refused_before_anything_is_asked(server, tmp_path, mesh1, line, judge, said):
     url, asked = server
     path = write(tmp_path / "open.jsonl", [line])
@@ -316,14 +352,17 @@ def test_rows_that_nobody_can_grade_are_refused_before_anything_is_asked(server,
     assert not asked["policy"]
 
 
-@pytest.mark.parametrize("changes, said", [
-    ({"samples": 0}, "samples=0 must be at least 1"),
-    ({"judged": ("math",)}, "no grader named 'math'; nearest: maths"),
-    ({"data__path": "", "data__tasks": ({"name": "gcd"},)}, "num_prompts=0 takes all questions of a file"),
-    ({"filters__keep": 1}, r"unknown key config\.filters\.keep; nearest: keep_per_prompt"),
-    ({"decontaminate__ngram": 0}, "ngram=0 must be at least 1"),
-    ({"decontaminate__share": 2.0}, "share=2.0 must be between 0 and 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"samples": 0}, "samples=0 must be at least 1"),
+        ({"judged": ("math",)}, "no grader named 'math'; nearest: maths"),
+        ({"data__path": "", "data__tasks": ({"name": "gcd"},)}, "num_prompts=0 takes all questions of a file"),
+        ({"filters__keep": 1}, r"unknown key config\.filters\.keep; nearest: keep_per_prompt"),
+        ({"decontaminate__ngram": 0}, "ngram=0 must be at least 1"),
+        ({"decontaminate__share": 2.0}, "share=2.0 must be between 0 and 1"),
+    ],
+)
 def test_bad_settings_are_refused(changes, said):
     with pytest.raises(config.ConfigError, match=said):
         config.parse(RejectionConfig, merged(CONFIG, **{"data__path": "some.jsonl"} | changes))
@@ -337,5 +376,5 @@ def test_questions_that_come_again_are_asked_once(sums, tmp_path, mesh1):
 
 @pytest.mark.parametrize("size", ["mini", "paper"])
 def test_the_shipped_pages_parse(size):
-    page = config.parse(RejectionConfig, config.load(f"{ROOT / 'configs' / 'rejection.py'}:{size}"))
+    page = config.parse(RejectionConfig, config_files.load(f"{ROOT / 'configs' / 'rejection.py'}:{size}"))
     assert page.samples >= 4 and page.filters.form == "strict"

@@ -96,7 +96,7 @@ def test_trap71_no_reply_ends_a_run_or_spoils_its_record(tmp_path, chat: bool, n
         record = draw(frozenset(record.samples))
         assert [content(body) for body in server.asked] == ([] if case.usable else ["odd"])
         again = Record(tmp_path, {}, "grader")
-        assert again.spoiled == 0 and len(again.samples) == 2
+        assert again.corrupted == 0 and len(again.samples) == 2
         assert all(again.rollout(prompt, 0).response is not None for prompt in prompts("odd", GOOD))
 
 
@@ -115,9 +115,14 @@ def test_trap71_no_reply_of_a_judge_ends_a_run(name: str) -> None:
         assert sum(asked.missed.values()) == (0 if case.usable else 1)
 
 
-@pytest.mark.parametrize("body, kind", [
-    (b"<html>", "malformed"), (b'{"error": {"message": "overloaded"}}', "malformed"), (b'{"choices": []}', "malformed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "body, kind",
+    [
+        (b"<html>", "malformed"),
+        (b'{"error": {"message": "overloaded"}}', "malformed"),
+        (b'{"choices": []}', "malformed"),
+    ],
+)
 def test_what_is_not_the_protocol_is_asked_again_and_counted(no_delays, body: bytes, kind: str) -> None:
     with serve(lambda asked: Raw([body]) if len(server.asked) < 3 else GOOD) as server:
         asked = server_of(server.url, retries=2)
@@ -126,10 +131,17 @@ def test_what_is_not_the_protocol_is_asked_again_and_counted(no_delays, body: by
     assert len(no_delays) == 2 and no_delays[0] < no_delays[1] <= 1.0  # growing
 
 
-@pytest.mark.parametrize("headers, delay", [
-    ({"retry-after-ms": "40"}, 0.04), ({"Retry-After": "7"}, 7.0), ({"Retry-After": "119.5"}, 119.5),
-    ({"Retry-After": "-5"}, None), ({"Retry-After": "soon"}, None), ({"retry-after-ms": "nan", "Retry-After": "3"}, 3),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "headers, delay",
+    [
+        ({"retry-after-ms": "40"}, 0.04),
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": "119.5"}, 119.5),
+        ({"Retry-After": "-5"}, None),
+        ({"Retry-After": "soon"}, None),
+        ({"retry-after-ms": "nan", "Retry-After": "3"}, 3),
+    ],
+)
 def test_a_server_is_asked_again_when_it_wants_to_be(no_delays, headers, delay) -> None:
     with serve(lambda body: Raw([b"{}"], 429, headers) if len(server.asked) == 1 else GOOD) as server:
         server_of(server.url, retries=1).ask({"prompt": "?"})
@@ -318,8 +330,18 @@ def test_the_environments_proxy_is_used(monkeypatch) -> None:
         server_of("http://models.invalid/v1")
 
 
-@pytest.mark.parametrize("url", ["localhost:8000/v1", "ftp://x/v1", "http://", "http://x:y/v1", "http://a b/v1",
-                                 "http://me:word@x/v1", "http://x/\x1b[31m"])  # fmt: skip
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8000/v1",
+        "ftp://x/v1",
+        "http://",
+        "http://x:y/v1",
+        "http://a b/v1",
+        "http://me:word@x/v1",
+        "http://x/\x1b[31m",
+    ],
+)
 def test_what_is_no_address_is_told_at_the_start(url: str) -> None:
     with pytest.raises(ValueError):
         server_of(url)
@@ -348,5 +370,3 @@ def test_trap74_what_a_server_says_reaches_no_terminal_raw(caplog) -> None:
                 server_of(server.url).ask({"prompt": "?"})
             assert status != 400 or str(told.value).isprintable()
     assert len(caplog.messages) >= 6 and all(message.isprintable() for message in caplog.messages)
-
-

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from r1jax.report import __main__ as entry
 from r1jax.report.results import load, published, tables
 from r1jax.report.results_page import write_results
+from r1jax.tools import report as entry
 
 
 def figure(value, stderr=0.02, unit="%"):
@@ -24,23 +24,42 @@ def write_model(folder: pathlib.Path, label: str, scores: dict[str, list[list[fl
         k = len(questions[0])
         flat = [s for question in questions for s in question]
         result = {
-            "benchmark": name, "title": {"math500": "MATH-500", "aime2024": "AIME 2024"}.get(name, name.upper()),
-            "group": "knowledge" if name == "mmlu" else "maths", "model": label, "metric": "pass@1",
-            "n": len(questions), "k": k, "questions_in_file": 500, "samples": len(flat),
+            "benchmark": name,
+            "title": {"math500": "MATH-500", "aime2024": "AIME 2024"}.get(name, name.upper()),
+            "group": "knowledge" if name == "mmlu" else "maths",
+            "model": label,
+            "metric": "pass@1",
+            "n": len(questions),
+            "k": k,
+            "questions_in_file": 500,
+            "samples": len(flat),
             "figures": {"pass@1": figure(sum(flat) / len(flat)), f"cons@{k}": figure(0.5)},
             "by_k": [{"k": 1, "pass": 0.25, "cons": 0.25}, {"k": k, "pass": 0.5, "cons": None}],
-            "rates": {"truncated": 0.125, "no_answer": 0.0, "ungradable": 0.0, "well_formed": 1.0,
-                      "mixed_language": 0.25},
-            "length": {"mean": 321.0, "median": 300.0, "p95": 400.0}, "by_subject": {},
-            "stamp": {"model": {"path": "<b>m</b>", "hash": "0f"}, "data": {"path": "x", "hash": "aa"}, "seed": 0,
-                      "temperature": 0.6, "top_p": 0.95, "grader": "maths 1", **changes},
-        }  # fmt: skip
+            "rates": {
+                "truncated": 0.125,
+                "no_answer": 0.0,
+                "ungradable": 0.0,
+                "well_formed": 1.0,
+                "mixed_language": 0.25,
+            },
+            "length": {"mean": 321.0, "median": 300.0, "p95": 400.0},
+            "by_subject": {},
+            "stamp": {
+                "model": {"path": "<b>m</b>", "hash": "0f"},
+                "data": {"path": "x", "hash": "aa"},
+                "seed": 0,
+                "temperature": 0.6,
+                "top_p": 0.95,
+                "grader": "maths 1",
+                **changes,
+            },
+        }
         (here / "result.json").write_text(json.dumps(result))
         rows = [(f"q{i}", s, score) for i, question in enumerate(questions) for s, score in enumerate(question)]
         samples = [{"id": i, "sample": s, "text": "t", "finish": "stop", "tokens": 10 + s} for i, s, _ in rows]
         grades = [{"id": i, "sample": s, "score": score, "verdict": "", "grader": "g"} for i, s, score in rows]
-        asked = [{"id": f"q{i}"} for i in range(len(questions))]
-        for file, lines in (("samples", samples), ("grades", grades), ("questions", asked)):
+        questions_rows = [{"id": f"q{i}"} for i in range(len(questions))]
+        for file, lines in (("samples", samples), ("grades", grades), ("questions", questions_rows)):
             (here / f"{file}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
@@ -49,8 +68,10 @@ def write_model(folder: pathlib.Path, label: str, scores: dict[str, list[list[fl
 def two(tmp_path) -> list[pathlib.Path]:
     scores = [[1.0, 0.0]] * 30 + [[0.0, 0.0]] * 30
     better = [[1.0, 1.0]] * 30 + [[1.0, 0.0]] * 30
-    return [write_model(tmp_path / "a", "base <i>", {"math500": scores, "mmlu": scores}),
-            write_model(tmp_path / "b", "trained", {"math500": better, "aime2024": better})]  # fmt: skip
+    return [
+        write_model(tmp_path / "a", "base <i>", {"math500": scores, "mmlu": scores}),
+        write_model(tmp_path / "b", "trained", {"math500": better, "aime2024": better}),
+    ]
 
 
 def by_title(folders) -> dict:
@@ -70,15 +91,20 @@ def test_benchmarks_by_models_with_errors_sizes_and_published_columns(two):
     r1 = main.header.index("DeepSeek-R1 (published)")
     assert row[r1] == "97.3" and texts(main, "MMLU", 1)[r1] == "90.8"
     assert texts(main, "MMLU", 1)[4] == "–"
-    assert all(cell.published == heading.endswith("(published)") for line in main.rows
-               for cell, heading in zip(line, main.header, strict=True))  # fmt: skip
+    assert all(
+        cell.published == heading.endswith("(published)")
+        for line in main.rows
+        for cell, heading in zip(line, main.header, strict=True)
+    )
 
 
 def test_the_papers_tables_have_our_models_first(two):
-    found = by_title(two)
-    for title, model, aime in (("Distilled models", "DeepSeek-R1-Distill-Qwen-7B", "55.5"),
-                               ("R1-Zero and others", "DeepSeek-R1-Zero", "71")):  # fmt: skip
-        table = found[title]
+    tables_by_title = by_title(two)
+    for title, model, aime in (
+        ("Distilled models", "DeepSeek-R1-Distill-Qwen-7B", "55.5"),
+        ("R1-Zero and others", "DeepSeek-R1-Zero", "71"),
+    ):
+        table = tables_by_title[title]
         assert [row[0].text for row in table.rows[:2]] == ["base <i>", "trained"]
         assert texts(table, f"{model} (published)")[1] == aime
         assert texts(table, "trained")[1:4] == ["75.0 ± 2.0", "–", "75.0 ± 2.0"]
@@ -105,15 +131,18 @@ def test_results_that_were_not_made_alike_are_called_so(tmp_path, two):
 def test_samples_beyond_k_or_of_questions_not_asked_do_not_count(two):
     grades = two[0] / "math500" / "grades.jsonl"
     with grades.open("a") as file:
-        for row in ({"id": "q0", "sample": 5, "score": 1.0}, {"id": "other", "sample": 0, "score": 1.0},
-                    {"id": "q59", "sample": 0, "score": 1.0}):  # fmt: skip
+        for row in (
+            {"id": "q0", "sample": 5, "score": 1.0},
+            {"id": "other", "sample": 0, "score": 1.0},
+            {"id": "q59", "sample": 0, "score": 1.0},
+        ):
             file.write(json.dumps(row) + "\n")
     means = load(two[0]).question_means["math500"]
     assert len(means) == 60 and means["q0"] == 0.5 and means["q59"] == 0.5  # of two grades the last
 
 
 def test_pictures_and_page(two, tmp_path):
-    shown, page = write_results(two, tmp_path / "out")
+    console_tables, page = write_results(two, tmp_path / "out")
     html = page.read_text("utf-8")
     assert "base &lt;i&gt;" in html and "<b>m</b>" not in html and "arXiv 2501.12948" in html
     assert 'class="published">97.3' in html and "http" not in html.replace("https://", "")
@@ -123,11 +152,16 @@ def test_pictures_and_page(two, tmp_path):
     pictures = {path.name: path.stat().st_size for path in (tmp_path / "out").glob("*.png")}
     assert {"bars.png", "math500_k.png", "math500_length.png", "aime2024_k.png"} <= set(pictures)
     assert min(pictures.values()) > 5_000
-    assert [table.title for table in shown] == ["Benchmarks", "Distilled models", "R1-Zero and others",
-                                                "Behind the scores", "Paired by question"]  # fmt: skip
+    assert [table.title for table in console_tables] == [
+        "Benchmarks",
+        "Distilled models",
+        "R1-Zero and others",
+        "Behind the scores",
+        "Paired by question",
+    ]
 
 
-def test_what_cannot_be_told_is_an_error_or_named(two, tmp_path):
+def test_what_cannot_be_reported_is_an_error_or_named(two, tmp_path):
     begun = two[0] / "gsm8k"
     begun.mkdir()
     (begun / "samples.jsonl").write_text("")
@@ -145,11 +179,13 @@ def test_what_cannot_be_told_is_an_error_or_named(two, tmp_path):
 
 
 def test_the_command(two):
-    done = subprocess.run([sys.executable, "-m", "r1jax.report", *map(str, two)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "r1jax", "report", *map(str, two)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "DeepSeek-R1 (published)" in " ".join(done.stdout.split()) or "published" in done.stdout
     assert (two[0] / "results.html").exists()
-    wrong = subprocess.run([sys.executable, "-m", "r1jax.report", str(two[0].parent)], capture_output=True, text=True)
+    wrong = subprocess.run(
+        [sys.executable, "-m", "r1jax", "report", str(two[0].parent)], capture_output=True, text=True
+    )
     assert wrong.returncode == 2 and wrong.stderr.startswith("error: ")
 
 

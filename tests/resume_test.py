@@ -19,17 +19,29 @@ from xla_flags import xla_flags
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STEPS, BASE_STEPS = 7, 5
 RL = merged(
-    ZERO, num_steps=STEPS, checkpoint__every=3, grpo__reference_every=3, grpo__dynamic_sampling_rounds=1,
-    grpo__inner_epochs=2, evaluation__every=2,
-)  # fmt: skip
+    ZERO,
+    num_steps=STEPS,
+    checkpoint__every=3,
+    grpo__reference_every=3,
+    grpo__dynamic_sampling_rounds=1,
+    grpo__inner_epochs=2,
+    evaluation__every=2,
+)
 ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags(2)}
 
 
 def start(spec: str, workdir: pathlib.Path, *overrides: str) -> subprocess.Popen:
     """The training entry on two devices, in a process of its own."""
     workdir.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "r1jax.train", f"--config={spec}", f"--workdir={workdir}",
-               *(f"--config.{each}" for each in overrides)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "r1jax",
+        "train",
+        f"--config={spec}",
+        f"--workdir={workdir}",
+        *(f"--config.{each}" for each in overrides),
+    ]
     with (workdir.parent / f"{workdir.name}.log").open("a") as log:
         return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True)
 

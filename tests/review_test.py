@@ -20,11 +20,18 @@ SUMS = [(2, 3), (4, 5), (6, 7), (8, 9)]
 def data(tmp_path_factory) -> pathlib.Path:
     """Four chains of thought."""
     folder = tmp_path_factory.mktemp("data")
-    write(folder / "sums.jsonl", [
-        {"prompt": f"What is {a} plus {b}?", "answer": str(a + b), "thinking": THOUGHT.format(a=a, b=b, c=a + b),
-         "response": f"The two numbers make \\boxed{{{a + b}}}."}
-        for a, b in SUMS
-    ])  # fmt: skip
+    write(
+        folder / "sums.jsonl",
+        [
+            {
+                "prompt": f"What is {a} plus {b}?",
+                "answer": str(a + b),
+                "thinking": THOUGHT.format(a=a, b=b, c=a + b),
+                "response": f"The two numbers make \\boxed{{{a + b}}}.",
+            }
+            for a, b in SUMS
+        ],
+    )
     return folder
 
 
@@ -34,10 +41,19 @@ def write(path: pathlib.Path, lines: list) -> pathlib.Path:
 
 
 def run(workdir: pathlib.Path, data: pathlib.Path, mesh, reviewed: pathlib.Path | str = "") -> list[dict]:
-    cfg = config.parse(ColdStartConfig, {
-        "stage": "coldstart", "data": str(data), "files": ("sums.jsonl",), "review": str(reviewed), "marker": "||",
-        "held_out_share": 0.0, "readable": {"min_chars": 20}, "graders": {"workers": 1},
-    })  # fmt: skip
+    cfg = config.parse(
+        ColdStartConfig,
+        {
+            "stage": "coldstart",
+            "data": str(data),
+            "files": ("sums.jsonl",),
+            "review": str(reviewed),
+            "marker": "||",
+            "held_out_share": 0.0,
+            "readable": {"min_chars": 20},
+            "graders": {"workers": 1},
+        },
+    )
     return rows(cold_start.run(cfg, workdir, mesh))
 
 
@@ -68,8 +84,13 @@ def test_what_goes_out_holds_the_texts_and_empty_places_for_the_editor(sent, lin
 def test_what_comes_back_is_accepted_edited_and_rejected_with_its_editor(sent, data, lines, mesh1, tmp_path, capsys):
     before = rows(sent / "samples.jsonl")
     lines[0] |= {"verdict": "accept", "editor": "ann"}
-    lines[1] |= {"verdict": "edit", "editor": "bob", "note": "clearer", "thought": "Four and five, counted up: 9. Yes.",
-                 "summary": "Together they are \\boxed{9}."}  # fmt: skip
+    lines[1] |= {
+        "verdict": "edit",
+        "editor": "bob",
+        "note": "clearer",
+        "thought": "Four and five, counted up: 9. Yes.",
+        "summary": "Together they are \\boxed{9}.",
+    }
     lines[2] |= {"verdict": "reject", "editor": "ann", "note": "dull"}
     reviewed = write(tmp_path / "reviewed.jsonl", [lines[2], "\n", lines[1], lines[0]])  # in any order, one is missing
     after = run(tmp_path / "work", data, mesh1, reviewed)
@@ -106,34 +127,43 @@ def refused(sent, data, mesh, path: pathlib.Path) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("change, said", [
-    ({"verdict": "ok", "editor": "ann"}, "verdict 'ok', should be one of: accept, edit, reject"),
-    ({"verdict": "accept"}, "of no editor"),
-    ({"verdict": "accept", "editor": "ann", "thought": "Another one, which says more."}, "thought is changed"),
-    ({"verdict": "reject", "editor": "ann", "summary": "9"}, "summary is changed: say edit"),
-    ({"thought": "Another one.", "summary": "9"}, "no verdict, and the thought and the summary is changed"),
-    ({"verdict": "edit", "editor": "ann"}, "neither thought nor summary is changed"),
-    ({"verdict": "edit", "editor": "ann", "summary": " "}, "cannot be used: without a thought or an answer"),
-    ({"verdict": "edit", "editor": "ann", "summary": "a || b"}, "cannot be used: holds the marker"),
-    ({"verdict": "edit", "editor": "ann", "thought": "二加三等于五，再检查一遍，没有错，结果就是五。"}, "language"),
-    ({"verdict": "edit", "editor": "ann", "thought": "Short."}, "cannot be used: thought too short"),
-    ({"verdict": "edit", "editor": "ann", "summary": "They make \\boxed{8}."}, "graded 'wrong', its answer should be"),
-    ({"prompt": "What is 2?"}, "the prompt is changed"),
-    ({"id": "sums.jsonl:9"}, "no sample has the id 'sums.jsonl:9'; nearest: sums.jsonl:"),
-    ({"id": "sums.jsonl:1"}, "id 'sums.jsonl:1' is already that of line 1"),
-    ({"verdict": None}, "'verdict' is None, should be a string"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"verdict": "ok", "editor": "ann"}, "verdict 'ok', should be one of: accept, edit, reject"),
+        ({"verdict": "accept"}, "of no editor"),
+        ({"verdict": "accept", "editor": "ann", "thought": "Another one, which says more."}, "thought is changed"),
+        ({"verdict": "reject", "editor": "ann", "summary": "9"}, "summary is changed: say edit"),
+        ({"thought": "Another one.", "summary": "9"}, "no verdict, and the thought and the summary is changed"),
+        ({"verdict": "edit", "editor": "ann"}, "neither thought nor summary is changed"),
+        ({"verdict": "edit", "editor": "ann", "summary": " "}, "cannot be used: without a thought or an answer"),
+        ({"verdict": "edit", "editor": "ann", "summary": "a || b"}, "cannot be used: holds the marker"),
+        ({"verdict": "edit", "editor": "ann", "thought": "二加三等于五，再检查一遍，没有错，结果就是五。"}, "language"),
+        ({"verdict": "edit", "editor": "ann", "thought": "Short."}, "cannot be used: thought too short"),
+        (
+            {"verdict": "edit", "editor": "ann", "summary": "They make \\boxed{8}."},
+            "graded 'wrong', its answer should be",
+        ),
+        ({"prompt": "What is 2?"}, "the prompt is changed"),
+        ({"id": "sums.jsonl:9"}, "no sample has the id 'sums.jsonl:9'; nearest: sums.jsonl:"),
+        ({"id": "sums.jsonl:1"}, "id 'sums.jsonl:1' is already that of line 1"),
+        ({"verdict": None}, "'verdict' is None, should be a string"),
+    ],
+)
 def test_a_line_that_cannot_be_used_is_refused_by_its_number(sent, data, lines, mesh1, tmp_path, change, said):
     lines[1] |= change
     error = refused(sent, data, mesh1, write(tmp_path / "reviewed.jsonl", lines))
     assert "1 lines" in error and "reviewed.jsonl:2: " in error and said in error, error
 
 
-@pytest.mark.parametrize("line, said", [
-    ('{"id": "sums.jsonl:2", "verd\n', "not JSON"),
-    ("[1]\n", "a list, should be an object with id, prompt"),
-    ('{"id": "sums.jsonl:2", "prompt": "x"}\n', "no 'thought'; it has: "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ('{"id": "sums.jsonl:2", "verd\n', "not JSON"),
+        ("[1]\n", "a list, should be an object with id, prompt"),
+        ('{"id": "sums.jsonl:2", "prompt": "x"}\n', "no 'thought'; it has: "),
+    ],
+)
 def test_a_line_that_is_no_review_is_refused_by_its_number(sent, data, lines, mesh1, tmp_path, line, said):
     error = refused(sent, data, mesh1, write(tmp_path / "reviewed.jsonl", [lines[0], "\n", line, lines[3]]))
     assert "reviewed.jsonl:3: " in error and said in error

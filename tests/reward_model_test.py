@@ -21,9 +21,9 @@ from r1jax.data.types import Prompt, Rollout
 from r1jax.inference import reward_scoring
 from r1jax.inference.reward_scoring import Reading, RewardModel, ids_of, load, save, text_of
 from r1jax.models import reward, transformer
+from r1jax.models.io import load_model, save_model
 from r1jax.models.reward import HEAD, last_token_rewards, rewards
 from r1jax.text.tokenizer import load as load_tokenizer
-from r1jax.training import checkpoint
 
 # What Orbax leaves behind of a read that it broke off.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -34,7 +34,7 @@ THOUGHTFUL = "<think> 2 + 2 = 4 </think> <answer> 4 </answer>"
 
 def rollout(text: str, question: str = "2 + 2 = ?", sample: int = 0, marker: str = "") -> Rollout:
     prompt = Prompt("q", question, "4", "maths:x", f"User: {question}. Assistant:", (1, 2), {}, marker)
-    return Rollout(prompt, sample, np.arange(3), np.zeros(3, np.float32), text, "stop")
+    return Rollout.of_text(prompt, text, sample, tokens=3)
 
 
 @pytest.fixture(scope="module")
@@ -218,12 +218,12 @@ def test_saved_and_opened_it_is_the_same_on_any_mesh(folders, tiny, params, toke
 
 
 def test_it_is_a_model_folder_too(folders, mesh1, tiny):
-    assert checkpoint.load_model(folders / "summary", mesh1)[1] == tiny
+    assert load_model(folders / "summary", mesh1)[1] == tiny
 
 
 def test_a_model_without_a_head_is_told_from_one_with(tmp_path, tiny, params, tokenizer, mesh1):
     model = {name: weight for name, weight in params.items() if name != HEAD}
-    checkpoint.save_model(tmp_path / "plain", model, tiny, tokenizer)
+    save_model(tmp_path / "plain", model, tiny, tokenizer)
     with pytest.raises(FileNotFoundError, match=r"plain is a model without a reward head: it has no reward\.json"):
         RewardModel(tmp_path / "plain", mesh1)
     (tmp_path / "other").mkdir()
@@ -244,8 +244,12 @@ def copied(tmp_path, tiny, params, tokenizer):
 
 
 def test_a_reading_that_is_not_understood_names_its_file(copied, mesh1):
-    for change, says in (({"sees": "thought"}, "summary"), ({"version": 2}, "version"), ({"max": 3}, "max_tokens"),
-                         ({"template": "r2"}, "r1_zero")):  # fmt: skip
+    for change, says in (
+        ({"sees": "thought"}, "summary"),
+        ({"version": 2}, "version"),
+        ({"max": 3}, "max_tokens"),
+        ({"template": "r2"}, "r1_zero"),
+    ):
         (copied / "reward.json").write_text(json.dumps({"sees": "summary", **change}))
         with pytest.raises(ValueError, match=rf"reward\.json.*{says}"):
             load(copied, mesh1)

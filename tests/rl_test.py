@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 from tiny_run import ZERO, merged, rows, write_config
 
-from r1jax import config
+from r1jax import config, config_files
 from r1jax.data.batching import pad_rollouts
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.engine import Engine
 from r1jax.losses.grpo import GRPOConfig
+from r1jax.models.io import load_model, save_model
 from r1jax.rewards.config import RewardConfig, RewardModelConfig
 from r1jax.stages import rl
 from r1jax.stages.groups import advantages_by_group, draw_rollouts, that_count
-from r1jax.stages.rl import minibatches, summarise
+from r1jax.stages.rl_batch import minibatches, summarise
 from r1jax.text import prompt_form
-from r1jax.training.checkpoint import CheckpointConfig, Checkpoints, load_model, save_model
+from r1jax.training import checkpoint
+from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
 
 P, G = 4, 3
 DYNAMIC = GRPOConfig(prompts_per_step=P, group_size=G, minibatches=1, dynamic_sampling_rounds=2)
@@ -40,8 +42,9 @@ class Stream:
         self.asked.append((first, count, round_))
         return [
             rollout(q, s, self._reward(s) if self._speaks(q) else 0.5)
-            for q in range(first, first + count) for s in range(G)
-        ]  # fmt: skip
+            for q in range(first, first + count)
+            for s in range(G)
+        ]
 
 
 def groups(rollouts: list[Rollout]) -> list[str]:
@@ -203,7 +206,7 @@ def spied(tmp_path_factory, tiny, tiny_params, tokenizer, mesh1):
     """
     folder = tmp_path_factory.mktemp("rl")
     log = SimpleNamespace(sampled=[], evaluated=[], batches=[], updated=[])
-    generate, cut, save = Engine.generate, rl.minibatches, rl.Checkpoints.save
+    generate, cut, save = Engine.generate, rl.minibatches, checkpoint.Checkpoints.save
 
     def label(r: Rollout) -> Rollout:
         return dataclasses.replace(r, finish="length" if r.sample % 2 else "stop")
@@ -224,12 +227,22 @@ def spied(tmp_path_factory, tiny, tiny_params, tokenizer, mesh1):
             raise InterruptedError
 
     tree = merged(
-        ZERO, num_steps=4, base="base", mesh={"data": 1}, evaluation__every=0, checkpoint__every=1,
-        optimizer__learning_rate=0.01, optimizer__schedule="cosine", grpo__mask_truncated=True, grpo__clip_low=0.001,
-        grpo__clip_high=0.001, grpo__reference_every=4, sampling__max_new_tokens=8,
+        ZERO,
+        num_steps=4,
+        base="base",
+        mesh={"data": 1},
+        evaluation__every=0,
+        checkpoint__every=1,
+        optimizer__learning_rate=0.01,
+        optimizer__schedule="cosine",
+        grpo__mask_truncated=True,
+        grpo__clip_low=0.001,
+        grpo__clip_high=0.001,
+        grpo__reference_every=4,
+        sampling__max_new_tokens=8,
         evaluation__truncation={"temperature": 1.0, "top_p": 1.0},
-    )  # fmt: skip
-    cfg = config.parse(rl.RLConfig, config.load(write_config(folder / "zero.py", tree)))
+    )
+    cfg = config.parse(rl.RLConfig, config_files.load(write_config(folder / "zero.py", tree)))
     base, workdir = folder / "base", folder / "run"
     workdir.mkdir()
     save_model(base, tiny_params, tiny, tokenizer)
@@ -237,7 +250,7 @@ def spied(tmp_path_factory, tiny, tiny_params, tokenizer, mesh1):
         patch.setattr(Engine, "generate", generate_and_tell)
         patch.setattr(rl, "minibatches", cut_and_tell)
         patch.setattr(rl, "GraderPool", Graders)
-        patch.setattr(rl.Checkpoints, "save", save_and_tell)
+        patch.setattr(checkpoint.Checkpoints, "save", save_and_tell)
         with pytest.raises(InterruptedError):
             rl.run(cfg, workdir, mesh1, base)
         rl.run(cfg, workdir, mesh1, base)
@@ -302,8 +315,9 @@ def test_without_a_kl_term_a_saved_reference_is_not_read(tmp_path, tiny_params, 
     saving.save(1, {"state": tiny_params, "reference": tiny_params})
     saving.close()
     reading = Checkpoints(tmp_path, cfg, 2)
-    step, trees = reading.restore({"state": jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype,
-                                                         sharding=x.sharding), tiny_params)})  # fmt: skip
+    step, trees = reading.restore(
+        {"state": jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tiny_params)}
+    )
     reading.close()
     assert step == 1 and set(trees) == {"state"} and same(trees["state"], tiny_params)
 
@@ -318,8 +332,11 @@ def test_preference_rewards_count_from_their_step_on():
     rewards = RewardConfig(models=(RewardModelConfig("helpful", "a", from_step=3), RewardModelConfig("harmless", "b")))
     models = {"model/helpful": "a", "model/harmless": "b"}
     assert [sorted(that_count(models, rewards, step).values()) for step in (0, 2, 3, 9)] == [
-        ["b"], ["b"], ["a", "b"], ["a", "b"],
-    ]  # fmt: skip
+        ["b"],
+        ["b"],
+        ["a", "b"],
+        ["a", "b"],
+    ]
 
 
 def test_a_part_that_a_question_has_no_use_for_adds_nothing_to_its_advantage():

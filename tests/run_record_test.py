@@ -8,21 +8,36 @@ from typing import Any
 import pytest
 from tiny_run import BASE, ZERO, merged, rows
 
-from r1jax import config, read_config, running
+from r1jax import config
 from r1jax.config import ConfigError
 from r1jax.io import run_record
 from r1jax.models.config import ComputeConfig
+from r1jax.stages import table
+from r1jax.stages import workdir as workdirs
 from r1jax.stages.rl import RLConfig
 from r1jax.stages.supervised import SupervisedConfig
 from r1jax.training.state import OptimizerConfig
 
 RL = merged(ZERO, base="", microbatches=1, compute={"dtype": "bfloat16"}, keep_rollouts=1, seed=0)
 OTHER_MEANS = {
-    "microbatches": 2, "logprob_chunk": 8, "batch_bucket": 32, "keep_rollouts": 0, "profile_at": 5, "mesh__fsdp": 2,
-    "sampling__slots": 4, "sampling__window": 2, "sampling__prefill_rows": 2, "sampling__bucket": 32,
-    "evaluation__every": 7, "checkpoint__every": 1, "checkpoint__keep": 5, "rewards__graders__workers": 3,
-    "rewards__judge__retries": 9, "rewards__judge__in_flight": 1, "compute__remat": True,
-}  # fmt: skip
+    "microbatches": 2,
+    "logprob_chunk": 8,
+    "batch_bucket": 32,
+    "keep_rollouts": 0,
+    "profile_at": 5,
+    "mesh__fsdp": 2,
+    "sampling__slots": 4,
+    "sampling__window": 2,
+    "sampling__prefill_rows": 2,
+    "sampling__bucket": 32,
+    "evaluation__every": 7,
+    "checkpoint__every": 1,
+    "checkpoint__keep": 5,
+    "rewards__graders__workers": 3,
+    "rewards__judge__retries": 9,
+    "rewards__judge__in_flight": 1,
+    "compute__remat": True,
+}
 
 
 def rl(**changes: Any) -> RLConfig:
@@ -35,7 +50,7 @@ def claim(tmp_path):
     workdir = tmp_path / "run"
 
     def claim(cfg: Any = None, **changes: Any) -> pathlib.Path:
-        running.claim(workdir, cfg or rl(**changes))
+        workdirs.claim(workdir, cfg or rl(**changes))
         return workdir
 
     claim()
@@ -49,7 +64,7 @@ def record(workdir: pathlib.Path) -> dict[str, Any]:
 
 def test_what_would_steer_a_terminal_is_spelled_out_in_the_line_about_means(tmp_path, capsys):
     for microbatches in (1, 2):
-        running.claim(tmp_path / "run\x1b[31m", rl(microbatches=microbatches))
+        workdirs.claim(tmp_path / "run\x1b[31m", rl(microbatches=microbatches))
         (tmp_path / "run\x1b[31m" / "metrics.jsonl").write_text('{"step": 0}\n')
     said = capsys.readouterr().out
     assert "microbatches 1 -> 2" in said and "\x1b" not in said and "run\\x1b[31m goes on" in said
@@ -69,11 +84,21 @@ def test_trap38_a_run_goes_on_by_other_means_and_says_and_records_which(claim, c
     assert len(rows(workdir / "config_changes.jsonl")) == 1 and not capsys.readouterr().out
 
 
-@pytest.mark.parametrize("change", [
-    {"seed": 3}, {"grpo__beta": 0.02}, {"optimizer__learning_rate": 1.0}, {"sampling__max_new_tokens": 13},
-    {"compute__dtype": "float32"}, {"evaluation__samples": 3}, {"rewards__graders__timeout_s": 61.0},
-    {"grpo__minibatches": 1}, {"auxiliary__bias_rate": 0.1}, {"data__skip_bad_lines": True},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 3},
+        {"grpo__beta": 0.02},
+        {"optimizer__learning_rate": 1.0},
+        {"sampling__max_new_tokens": 13},
+        {"compute__dtype": "float32"},
+        {"evaluation__samples": 3},
+        {"rewards__graders__timeout_s": 61.0},
+        {"grpo__minibatches": 1},
+        {"auxiliary__bias_rate": 0.1},
+        {"data__skip_bad_lines": True},
+    ],
+)
 def test_trap38_another_meaning_is_refused_by_name_and_leaves_the_record_alone(claim, change):
     workdir, [key] = claim(), [key.replace("__", ".") for key in change]
     before = record(workdir)
@@ -107,11 +132,11 @@ def test_trap38_num_steps_grows_where_the_learning_rate_does_not_depend_on_it(cl
 
 def test_trap38_num_steps_stays_where_the_learning_rate_depends_on_it(tmp_path):
     cosine = config.parse(SupervisedConfig, merged(BASE, optimizer__schedule="cosine"))
-    running.claim(tmp_path, cosine)
+    workdirs.claim(tmp_path, cosine)
     (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n')
     with pytest.raises(ConfigError, match=r"num_steps: 2 -> 4 \(optimizer.schedule=cosine falls to its end"):
-        running.claim(tmp_path, dataclasses.replace(cosine, num_steps=4))
-    running.claim(tmp_path, dataclasses.replace(cosine, microbatches=4, log_every=1))
+        workdirs.claim(tmp_path, dataclasses.replace(cosine, num_steps=4))
+    workdirs.claim(tmp_path, dataclasses.replace(cosine, microbatches=4, log_every=1))
 
 
 def test_a_folder_is_free_until_something_was_made_with_its_settings(tmp_path):
@@ -127,8 +152,14 @@ def test_a_folder_is_free_until_something_was_made_with_its_settings(tmp_path):
 def test_trap38_a_mapping_of_settings_takes_defaults_from_the_configs_in_it_and_nothing_for_the_rest(tmp_path):
     path = tmp_path / "setup.json"
     path.write_text(json.dumps({"seed": 1, "compute": {"dtype": "bfloat16"}, "rates": [{"b1": 0.5}]}))
-    now = {"seed": 1, "compute": ComputeConfig("bfloat16", remat=True), "rates": (OptimizerConfig(b1=0.5),),
-           "marker": "", "shots": 0, "chat": False}  # fmt: skip
+    now = {
+        "seed": 1,
+        "compute": ComputeConfig("bfloat16", remat=True),
+        "rates": (OptimizerConfig(b1=0.5),),
+        "marker": "",
+        "shots": 0,
+        "chat": False,
+    }
     run_record.claim(path, now, "things", begun=True)
     assert json.loads(path.read_text()) == config.to_dict(now)
     for change in ({"marker": "=="}, {"rates": (OptimizerConfig(b1=0.4),)}, {"rates": ()}, {"compute": None}):
@@ -158,17 +189,17 @@ def test_of_several_data_files_the_one_whose_content_changed_is_named(tmp_path):
     for file in files:
         file.write_text(file.name)
     cfg = config.parse(SupervisedConfig, merged(BASE, data={"paths": tuple(map(str, files))}))
-    running.claim(tmp_path / "run", cfg)
+    workdirs.claim(tmp_path / "run", cfg)
     (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 0}\n')
     files[1].write_text("another")
     with pytest.raises(ConfigError) as refused:
-        running.claim(tmp_path / "run", cfg)
+        workdirs.claim(tmp_path / "run", cfg)
     assert str(refused.value).endswith(f"(another content of {files[1]})")
     files[1].unlink()
     with pytest.raises(ConfigError, match="data_key: "):
-        running.claim(tmp_path / "run", cfg)
+        workdirs.claim(tmp_path / "run", cfg)
 
 
 def test_all_means_are_fields_of_a_config():
-    keys = {key for cls in read_config.STAGES.values() for key in config.keys_of(cls)}
-    assert [each for each in run_record.MEANS if each not in keys] == ["model.path"]
+    keys = {key for stage in table.STAGES.values() for key in config.keys_of(stage.config)}
+    assert [each for each in run_record.CHANGEABLE if each not in keys] == ["model.path"]

@@ -1,11 +1,11 @@
-"""What the sandbox counts as a program's memory: what all its processes use together, and not what they reserve."""
+"""Sandbox memory limit: it counts the memory that all processes use together, not the addresses that they reserve."""
 
 import dataclasses
 
 import pytest
 from programs import needs_sandbox
 
-from r1jax.sandbox import programs
+from r1jax.sandbox import runner
 from r1jax.sandbox.config import CodeConfig
 
 CFG = CodeConfig(time_s=30.0, memory_mb=256, output_mb=1, disk_mb=16)
@@ -15,8 +15,8 @@ both = pytest.mark.parametrize(
 )
 
 
-def python(source: str, cfg: CodeConfig = CFG) -> programs.Outcome:
-    return programs.run([programs.PYTHON, "-I", "-S", "-c", source], cfg)
+def python(source: str, cfg: CodeConfig = CFG) -> runner.Outcome:
+    return runner.run([runner.PYTHON, "-I", "-S", "-c", source], cfg)
 
 
 @both
@@ -39,25 +39,33 @@ mmap.restype, mmap.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t
 
 
 @both
-@pytest.mark.parametrize("source", [
-    "import threading\nthreading.stack_size(1 << 28)\nfor _ in range(8):\n    t = threading.Thread(target=print)\n"
-    "    t.start()\nt.join()",
-    RESERVE + "assert mmap(None, 2**40, 0, 0x22, -1, 0) != 2**64 - 1",  # PROT_NONE
-    RESERVE + "assert mmap(None, 2**40, 3, 0x4022, -1, 0) != 2**64 - 1",  # MAP_NORESERVE, to read and to write
-    "import mmap\nx = mmap.mmap(-1, 2**30, mmap.MAP_PRIVATE)\nx[5] = 1",
-    "x = bytes(2**30)",  # calloc leaves zeros to the kernel
-], ids=["stacks", "none", "noreserve", "private", "zeros"])  # fmt: skip
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import threading\nthreading.stack_size(1 << 28)\nfor _ in range(8):\n    t = threading.Thread(target=print)\n"
+        "    t.start()\nt.join()",
+        RESERVE + "assert mmap(None, 2**40, 0, 0x22, -1, 0) != 2**64 - 1",  # PROT_NONE
+        RESERVE + "assert mmap(None, 2**40, 3, 0x4022, -1, 0) != 2**64 - 1",  # MAP_NORESERVE, to read and to write
+        "import mmap\nx = mmap.mmap(-1, 2**30, mmap.MAP_PRIVATE)\nx[5] = 1",
+        "x = bytes(2**30)",  # calloc leaves zeros to the kernel
+    ],
+    ids=["stacks", "none", "noreserve", "private", "zeros"],
+)
 def test_memory_that_is_reserved_and_not_used_does_not_count(cfg, source):
     outcome = python(source, cfg)
     assert (outcome.status, outcome.stderr) == ("ok", b"")
 
 
 @both
-@pytest.mark.parametrize("source", [
-    "import threading\nthreading.stack_size(1 << 30)\nimport sys\nsys.setrecursionlimit(10**9)\n"
-    "def deep(n): x = [n] * 1000; return deep(n + 1)\nthreading.Thread(target=deep, args=(0,)).start()",
-    RESERVE + "start = mmap(None, 2**40, 3, 0x4022, -1, 0)\nctypes.memset(start, 1, 2**32)",
-], ids=["stacks", "noreserve"])  # fmt: skip
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import threading\nthreading.stack_size(1 << 30)\nimport sys\nsys.setrecursionlimit(10**9)\n"
+        "def deep(n): x = [n] * 1000; return deep(n + 1)\nthreading.Thread(target=deep, args=(0,)).start()",
+        RESERVE + "start = mmap(None, 2**40, 3, 0x4022, -1, 0)\nctypes.memset(start, 1, 2**32)",
+    ],
+    ids=["stacks", "noreserve"],
+)
 def test_memory_that_is_used_counts_however_it_was_reserved(cfg, source):
     assert python(source, cfg).status == "memory"
 
@@ -68,7 +76,7 @@ def test_memory_that_processes_share_counts_once():
     assert python(source).status == "ok"
 
 
-# Memory that no process shows: each takes up to a gigabyte where it is let.
+# Memory that no process's size includes: each program takes up to a gigabyte where it is allowed to.
 MAP = """
 import mmap
 pages, piece = mmap.mmap({file}, 2**30), b"x" * 2**25
@@ -84,25 +92,46 @@ def refused(result): assert result == -1, "let"; raise OSError(ctypes.get_errno(
 
 
 @needs_sandbox
-@pytest.mark.parametrize("source", [
-    MAP.format(file=-1),
-    "import os" + MAP.format(file="os.open('/dev/zero', os.O_RDWR)"),
-    "import os" + MAP.format(file="os.open('/proc/self/root/dev/zero', os.O_RDWR)"),
-    MAP.format(file="-1").replace("2**30)", "2**30, 0x40022)"),  # MAP_PRIVATE | MAP_HUGETLB
-    "import os\nos.memfd_create('x')",
-    CALL + "refused(libc.shmget(0, 2**30, 0o1777))",
-    CALL + "refused(libc.prctl(78, 1, 2**24, 0, 0))",  # a hash of futexes for the process
-    CALL + "refused(libc.prctl(22, 2, 0, 0, 0))",  # a filter of system calls
-    CALL + "refused(libc.inotify_init())",
-    CALL + "refused(libc.syscall({'x86_64': 206}.get(os.uname().machine, 0), 2**16, ctypes.byref(ctypes.c_ulong())))",
-    CALL + "refused(libc.vmsplice(os.pipe()[1], (ctypes.c_ulong * 2)(id(b'x'), 1), 1, 0))",
-    "import os\nos.splice(os.open('x', os.O_CREAT | os.O_RDWR), os.pipe()[1], 1)",
-    "import fcntl, os\nfcntl.fcntl(os.pipe()[0], fcntl.F_SETPIPE_SZ, 2**20)",
-    "import socket\nsocket.socket(socket.AF_UNIX).setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**22)",
-    "import mmap\nmmap.mmap(-1, 2**22, mmap.MAP_PRIVATE).madvise(14)",  # MADV_HUGEPAGE
-    "import os\nos.open('/dev/ptmx', os.O_RDWR)",
-], ids=["shared", "zero", "zero_by_proc", "huge_pool", "memfd", "system_v", "futexes", "filters", "inotify", "aio",
-        "vmsplice", "splice", "pipe", "socket", "huge_pages", "terminal"])  # fmt: skip
+@pytest.mark.parametrize(
+    "source",
+    [
+        MAP.format(file=-1),
+        "import os" + MAP.format(file="os.open('/dev/zero', os.O_RDWR)"),
+        "import os" + MAP.format(file="os.open('/proc/self/root/dev/zero', os.O_RDWR)"),
+        MAP.format(file="-1").replace("2**30)", "2**30, 0x40022)"),  # MAP_PRIVATE | MAP_HUGETLB
+        "import os\nos.memfd_create('x')",
+        CALL + "refused(libc.shmget(0, 2**30, 0o1777))",
+        CALL + "refused(libc.prctl(78, 1, 2**24, 0, 0))",  # a hash of futexes for the process
+        CALL + "refused(libc.prctl(22, 2, 0, 0, 0))",  # a filter of system calls
+        CALL + "refused(libc.inotify_init())",
+        CALL
+        + "refused(libc.syscall({'x86_64': 206}.get(os.uname().machine, 0), 2**16, ctypes.byref(ctypes.c_ulong())))",
+        CALL + "refused(libc.vmsplice(os.pipe()[1], (ctypes.c_ulong * 2)(id(b'x'), 1), 1, 0))",
+        "import os\nos.splice(os.open('x', os.O_CREAT | os.O_RDWR), os.pipe()[1], 1)",
+        "import fcntl, os\nfcntl.fcntl(os.pipe()[0], fcntl.F_SETPIPE_SZ, 2**20)",
+        "import socket\nsocket.socket(socket.AF_UNIX).setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**22)",
+        "import mmap\nmmap.mmap(-1, 2**22, mmap.MAP_PRIVATE).madvise(14)",  # MADV_HUGEPAGE
+        "import os\nos.open('/dev/ptmx', os.O_RDWR)",
+    ],
+    ids=[
+        "shared",
+        "zero",
+        "zero_by_proc",
+        "huge_pool",
+        "memfd",
+        "system_v",
+        "futexes",
+        "filters",
+        "inotify",
+        "aio",
+        "vmsplice",
+        "splice",
+        "pipe",
+        "socket",
+        "huge_pages",
+        "terminal",
+    ],
+)
 def test_trap62_memory_that_no_process_shows_is_refused(source):
     outcome = python(source)
     assert outcome.status in ("crash", "memory"), outcome
@@ -125,7 +154,7 @@ for pid in ("self", "1"):
 
 
 @needs_sandbox
-def test_what_honest_programs_share_goes_on_working():
+def test_shared_memory_and_multiprocessing_of_honest_programs_work():
     source = """
 import asyncio, concurrent.futures, mmap, multiprocessing, shutil, subprocess, tempfile
 from multiprocessing import shared_memory

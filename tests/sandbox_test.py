@@ -1,6 +1,6 @@
-"""The sandbox's own behaviour: what a program gets, how its end is told, and what happens where there is no sandbox.
+"""Sandbox: a program's input, output and files, how its end is reported, and errors where there is no sandbox.
 
-What it keeps hostile programs from is in tests/hostile_test.py, what counts as memory in tests/sandbox_memory_test.py.
+Hostile programs are in tests/hostile_test.py, memory limits in tests/sandbox_memory_test.py.
 """
 
 import contextlib
@@ -21,9 +21,10 @@ import pytest
 from jobs import until
 
 from r1jax.sandbox import bubblewrap
-from r1jax.sandbox import programs as sandbox
+from r1jax.sandbox import runner as sandbox
 from r1jax.sandbox.config import CodeConfig
-from r1jax.sandbox.programs import PYTHON, SandboxError
+from r1jax.sandbox.runner import PYTHON, SandboxError
+from r1jax.tools import sandbox as command
 
 CFG = CodeConfig(time_s=30.0, memory_mb=256, output_mb=1, disk_mb=16)
 UNSAFE = dataclasses.replace(CFG, run_untrusted_code_without_a_sandbox=True)
@@ -31,7 +32,7 @@ UNSAFE = dataclasses.replace(CFG, run_untrusted_code_without_a_sandbox=True)
 
 @functools.cache
 def missing() -> str:
-    """Why there is no sandbox here, and what to install; "" where there is one."""
+    """The error where the sandbox does not work here; "" where it does."""
     try:
         sandbox.check_available(CFG)
     except SandboxError as error:
@@ -64,7 +65,7 @@ def test_input_and_output_of_a_megabyte_arrive_whole(cfg):
 
 
 @both
-def test_its_files_are_there_to_read_and_to_run_but_not_to_write(cfg):
+def test_files_can_be_read_and_executed_but_not_written(cfg):
     files = {"data": b"\x00\xff", "script": b"#!/bin/sh\necho ran\n"}
     outcome = sandbox.run(["./script"], cfg, files=files)
     assert outcome.stdout == b"ran\n"
@@ -85,13 +86,13 @@ def test_descriptors_are_passed_under_their_numbers(cfg):
 
 
 @needs_sandbox
-def test_it_has_no_descriptor_that_it_was_not_given():
+def test_a_program_inherits_no_other_descriptors():
     outcome = python("import os; print([n for n in range(1000) if os.path.exists(f'/proc/self/fd/{n}')])")
     assert outcome.stdout == b"[0, 1, 2]\n"
 
 
 @both
-def test_it_begins_in_a_directory_where_it_can_write(cfg):
+def test_the_working_directory_is_writable(cfg):
     assert python("open('x', 'w').write('1'); print(open('x').read())", cfg).stdout == b"1\n"
 
 
@@ -100,7 +101,7 @@ def test_it_begins_in_a_directory_where_it_can_write(cfg):
     ("source", "returncode"),
     [("raise SystemExit(3)", 3), ("import os; os.abort()", 128 + 6), ("import os; os.kill(os.getpid(), 9)", 128 + 9)],
 )
-def test_a_bad_end_is_a_crash_with_the_shells_number(cfg, source, returncode):
+def test_failure_is_a_crash_with_the_shells_return_code(cfg, source, returncode):
     outcome = python(source, cfg)
     assert (outcome.status, outcome.returncode) == ("crash", returncode)
 
@@ -111,7 +112,7 @@ def test_a_command_that_is_not_there_is_a_crash(cfg):
 
 
 @both
-def test_time_is_up_after_the_limit(cfg):
+def test_wall_clock_time_is_limited(cfg):
     outcome = python("import time; time.sleep(10**6)", dataclasses.replace(cfg, time_s=0.3))
     assert outcome.status == "timeout"
     assert outcome.seconds >= 0.3  # true of a busy machine too; and without the limit it would never end
@@ -149,7 +150,7 @@ def test_output_at_the_limit_is_within_it(cfg):
 
 
 @both
-def test_of_complaints_the_end_is_kept(cfg):
+def test_the_end_of_stderr_is_kept(cfg):
     stderr = python("import sys; sys.stderr.write('x' * 10**5 + 'the end')", cfg).stderr
     assert stderr.endswith(b"xthe end")
     assert len(stderr) == 4096
@@ -162,7 +163,7 @@ def test_temporary_space_is_bounded():
 
 
 @both
-def test_killed_it_ends_at_once(cfg):
+def test_a_killed_program_ends_at_once(cfg):
     program = sandbox.start([PYTHON, "-c", "import time; time.sleep(100)"], cfg)
     program.kill()
     outcome = program.wait()
@@ -171,20 +172,20 @@ def test_killed_it_ends_at_once(cfg):
 
 
 @both
-def test_many_run_at_once_and_each_gets_its_own(cfg):
+def test_concurrent_programs_get_their_own_output(cfg):
     programs = [sandbox.start([PYTHON, "-I", "-S", "-c", f"print({i})"], cfg) for i in range(12)]
     assert [program.wait().stdout for program in programs] == [f"{i}\n".encode() for i in range(12)]
 
 
 @both
 @pytest.mark.parametrize("name", ["", "..", "a/b", "/etc/passwd"])
-def test_a_file_for_it_has_a_plain_name(cfg, name):
+def test_file_names_are_not_paths(cfg, name):
     with pytest.raises(ValueError, match="plain name"):
         sandbox.start(["true"], cfg, files={name: b""})
 
 
 @both
-def test_nothing_is_left_open_or_running_here(cfg):
+def test_no_descriptor_and_no_thread_is_left(cfg):
     python("pass", cfg)  # what is opened once is open now
     descriptors, threads = os.listdir("/proc/self/fd"), threading.active_count()
     for _ in range(3):
@@ -205,7 +206,7 @@ def test_no_file_of_a_run_touches_the_disk(tmp_path, monkeypatch):
 DELAYS = [i / 1000 for i in range(0, 64, 2)]  # seconds: a sandbox stands after some 20 ms
 WORKER = """
 import sys
-from r1jax.sandbox import programs as sandbox
+from r1jax.sandbox import runner as sandbox
 from r1jax.sandbox.config import CodeConfig
 print("ready", flush=True)
 while True:
@@ -233,12 +234,12 @@ def test_when_a_grader_process_is_killed_its_sandboxes_end(delay_s, sleep_s):
 
 def marked(mark: str) -> list[str]:
     """Processes with a word in their command line."""
-    found = []
+    paths = []
     for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             if mark.encode() in path.read_bytes():
-                found.append(str(path))
-    return found
+                paths.append(str(path))
+    return paths
 
 
 @needs_sandbox
@@ -262,10 +263,10 @@ int main() { std::vector<int> x(1); scanf("%d", &x[0]); printf("%d", 2 * x[0]); 
 
 
 @both
-def test_a_limit_on_the_graders_own_memory_is_not_its_programs(cfg):
+def test_programs_do_not_inherit_the_graders_address_space_limit(cfg):
     """Node takes a thousand times the addresses that it fills, and would not start below such a limit."""
     script = f"""
-from r1jax.sandbox import programs as sandbox
+from r1jax.sandbox import runner as sandbox
 from r1jax.sandbox.config import CodeConfig
 cfg = CodeConfig(run_untrusted_code_without_a_sandbox={cfg.run_untrusted_code_without_a_sandbox})
 print(sandbox.run(["sh", "-c", "ulimit -v"], cfg).stdout)
@@ -276,7 +277,7 @@ print(sandbox.run(["sh", "-c", "ulimit -v"], cfg).stdout)
 
 @pytest.fixture
 def fresh_probe():
-    """Both of what is remembered for the life of a process is forgotten before and after."""
+    """Clears the results that are cached for the life of a process, before and after."""
     for forget in (sandbox._probe.cache_clear, bubblewrap._help.cache_clear):
         forget()
     yield
@@ -284,22 +285,37 @@ def fresh_probe():
         forget()
 
 
-def test_without_bubblewrap_it_refuses_and_says_how_to_install_it(fresh_probe, monkeypatch):
+def test_a_missing_bubblewrap_is_an_error_that_says_how_to_install_it(fresh_probe, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(SandboxError, match=r"bwrap is not there; install it: sudo apt-get install bubblewrap"):
+    with pytest.raises(SandboxError, match=r"bwrap is not installed: sudo apt-get install bubblewrap"):
         sandbox.check_available(CFG)
     with pytest.raises(SandboxError, match="apt-get install"):
         sandbox.start(["true"], CFG)
 
 
-def test_elsewhere_than_on_linux_it_refuses(fresh_probe, monkeypatch):
+@pytest.mark.parametrize("error", ["", "no bwrap"])
+def test_the_command_reports_whether_the_sandbox_works(error, monkeypatch, capsys):
+    def check(cfg: CodeConfig) -> None:
+        if error:
+            raise SandboxError(error)
+
+    monkeypatch.setattr(command, "check_available", check)
+    assert command.main([]) == bool(error)
+    printed = capsys.readouterr()
+    if error:
+        assert (printed.out, printed.err) == ("", "error: no bwrap\n")
+    else:
+        assert printed.out.startswith("the sandbox works; default limits: time_s=10.0, ")
+
+
+def test_other_systems_than_linux_are_refused(fresh_probe, monkeypatch):
     monkeypatch.setattr("platform.system", lambda: "Darwin")
     for cfg in (CFG, UNSAFE):
         with pytest.raises(SandboxError, match="on Linux only, this is Darwin"):
             sandbox.check_available(cfg)
 
 
-def test_where_the_kernel_forbids_it_it_refuses_and_names_the_settings(fresh_probe, monkeypatch):
+def test_a_kernel_that_forbids_it_is_an_error_that_names_the_settings(fresh_probe, monkeypatch):
     directory = tempfile.mkdtemp()
     os.chmod(directory, 0o755)  # root runs it as another user
     monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
@@ -315,8 +331,8 @@ def test_where_the_kernel_forbids_it_it_refuses_and_names_the_settings(fresh_pro
 
 
 @needs_sandbox
-def test_an_older_bubblewrap_holds_too(monkeypatch):
-    """0.6 of Ubuntu 22.04 knows neither --size nor --disable-userns: who watches and the filter do their part."""
+def test_limits_hold_with_an_older_bubblewrap(monkeypatch):
+    """0.6 of Ubuntu 22.04 has neither --size nor --disable-userns: supervisor and filter enforce the limits."""
     monkeypatch.setattr(bubblewrap, "_help", lambda bwrap: "")
     assert python("open('x', 'wb').write(bytes(15 << 20)); import time; time.sleep(0.2)").status == "ok"
     source = "import time\nfor i in 'ab': open(i, 'wb').write(bytes(12 << 20))\ntime.sleep(20)"
@@ -324,21 +340,21 @@ def test_an_older_bubblewrap_holds_too(monkeypatch):
     assert python("import ctypes; assert ctypes.CDLL(None).unshare(0x10000000) == -1").status == "ok"
 
 
-def test_running_without_one_takes_the_setting_and_warns_once(fresh_probe, caplog):
+def test_running_without_a_sandbox_needs_the_setting_and_warns_once(fresh_probe, caplog):
     with caplog.at_level(logging.WARNING):
         sandbox.check_available(UNSAFE)
         sandbox.check_available(UNSAFE)
     assert [record.getMessage().count("WITHOUT A SANDBOX") for record in caplog.records] == [1]
 
 
-def test_without_one_children_end_with_the_program(tmp_path):
+def test_without_a_sandbox_children_end_with_the_program(tmp_path):
     source = "import os, time\nif os.fork() == 0:\n    time.sleep(0.5)\n    open({!r}, 'w')"
     assert python(source.format(str(tmp_path / "late")), UNSAFE).status == "ok"
     time.sleep(0.8)
     assert not (tmp_path / "late").exists()
 
 
-def test_without_one_its_directory_is_removed():
+def test_without_a_sandbox_the_directory_is_removed():
     directory = python("import os; open('x', 'w'); print(os.getcwd(), end='')", UNSAFE).stdout.decode()
     assert directory.startswith("/")
     assert not os.path.exists(directory)

@@ -1,4 +1,4 @@
-"""The filter of system calls: its table against the kernel's headers, its decisions in an interpreter of BPF."""
+"""System call filter: its table against the kernel's headers, its decisions in an interpreter of BPF."""
 
 import errno
 import pathlib
@@ -15,21 +15,21 @@ HEADERS = {"x86_64": "/usr/include/*/asm/unistd_64.h", "aarch64": "/usr/include/
 
 
 @pytest.mark.parametrize(("machine", "column"), [("x86_64", 0), ("aarch64", 1)])
-def test_the_numbers_of_system_calls_are_the_kernels(machine, column):
+def test_system_call_numbers_equal_the_kernels(machine, column):
     headers = list(pathlib.Path("/").glob(HEADERS[machine].lstrip("/")))
     if not headers:
         pytest.skip("no kernel headers here: sudo apt-get install linux-libc-dev")
     known = dict(re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", headers[0].read_text()))
     rules = {name: rule.numbers for name, rule in seccomp.RULES.items()}
     table = {**seccomp.REFUSED, **seccomp.UNSUPPORTED, **seccomp.ABSENT, **rules}
-    ours = {
+    table_numbers = {
         name: numbers[column] if numbers[column] is None else str(numbers[column]) for name, numbers in table.items()
     }
-    assert ours == {name: known.get(name) for name in table}
+    assert table_numbers == {name: known.get(name) for name in table}
 
 
 def decide(program: bytes, arch: int, number: int, place: int, argument: int) -> int:
-    """What a filter answers, by the rules of BPF."""
+    """A filter's decision, by the rules of BPF."""
     code = [struct.unpack_from("=HBBI", program, at) for at in range(0, len(program), 8)]
     data, at, value = {offset: 0 for offset in range(16, 64, 8)} | {0: number, 4: arch, 16 + 8 * place: argument}, 0, 0
     while True:
@@ -88,7 +88,7 @@ def test_the_filter_refuses_its_calls_and_no_others(machine, number, argument):
         ("madvise", 14, True),
     ],
 )
-def test_the_rules_are_those_that_are_meant(call, argument, refused):
+def test_rules_decide_about_known_arguments(call, argument, refused):
     assert seccomp.RULES[call].refuses(argument) == refused
 
 

@@ -51,7 +51,7 @@ def test_trap52_a_platform_that_is_not_there_is_one_error_that_names_it(monkeypa
 
 
 def test_trap52_a_stage_on_a_platform_that_is_not_there_ends_in_one_line(tmp_path):
-    command = [sys.executable, "-m", "r1jax.train", "--config=configs/zero.py:mini", f"--workdir={tmp_path / 'run'}"]
+    command = [sys.executable, "-m", "r1jax", "train", "--config=configs/zero.py:mini", f"--workdir={tmp_path / 'run'}"]
     root = pathlib.Path(__file__).resolve().parent.parent
     env = os.environ | {"JAX_PLATFORMS": "nosuch"}
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True)
@@ -61,8 +61,12 @@ def test_trap52_a_stage_on_a_platform_that_is_not_there_ends_in_one_line(tmp_pat
 
 @pytest.mark.parametrize(
     "sizes, expected",
-    [((-1, 1, 1, 1), (8, 1, 1, 1)), ((2, -1, 1, 2), (2, 2, 1, 2)), ((1, 8, 1, 1), (1, 8, 1, 1)),
-     ((1, 1, 2, -1), (1, 1, 2, 4))],
+    [
+        ((-1, 1, 1, 1), (8, 1, 1, 1)),
+        ((2, -1, 1, 2), (2, 2, 1, 2)),
+        ((1, 8, 1, 1), (1, 8, 1, 1)),
+        ((1, 1, 2, -1), (1, 1, 2, 4)),
+    ],
 )
 def test_minus_one_takes_what_the_others_leave(sizes, expected):
     assert tuple(make_mesh(MeshConfig(*sizes)).shape.values()) == expected

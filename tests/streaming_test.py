@@ -36,9 +36,9 @@ def byte_fallback(folder, tokenizer):
     names = ["<unk>", "</s>", "▁", "a", "▁b", "\ufffd", *(f"<0x{b:02X}>" for b in range(256))]
     made = Tokenizer(models.BPE({name: i for i, name in enumerate(names)}, [], byte_fallback=True, unk_token="<unk>"))
     made.add_special_tokens(["</s>"])
-    made.decoder = decoders.Sequence([
-        decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)
-    ])  # fmt: skip
+    made.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
     ours = load(write_folder(folder, made, tokenizer_config={"eos_token": "</s>"}))
     return ours, [*(6 + byte for byte in "😀".encode()), 1, 2, 3, 5]
 

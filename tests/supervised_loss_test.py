@@ -10,7 +10,8 @@ from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES
 from r1jax.data.batching import pack
 from r1jax.losses.auxiliary import AuxiliaryConfig
-from r1jax.losses.supervised import batch_logprobs, cross_entropy_loss
+from r1jax.losses.logprobs import batch_logprobs
+from r1jax.losses.supervised import cross_entropy_loss
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import forward, param_specs
@@ -27,9 +28,9 @@ def weights(mesh1):
 
 @pytest.fixture(scope="module")
 def gradient(weights):
-    run = jax.jit(jax.value_and_grad(
-        lambda params, batch: cross_entropy_loss(params, TINY, batch, 5, AuxiliaryConfig())[0]
-    ))  # fmt: skip
+    run = jax.jit(
+        jax.value_and_grad(lambda params, batch: cross_entropy_loss(params, TINY, batch, 5, AuxiliaryConfig())[0])
+    )
     return lambda batch: run(weights, batch)
 
 

@@ -10,17 +10,19 @@ import pytest
 from handmade import DEEPSEEK, tensors, write_folder
 from tiny_run import BASE, SFT, ZERO, merged, rows, timeless, write_config
 
-from r1jax import config, running, train
+from r1jax import config
 from r1jax.core.sharding import MeshConfig, make_mesh
 from r1jax.data.batching import pack
 from r1jax.data.miniworld.documents import document
 from r1jax.data.sft import Instructions
 from r1jax.data.tasks import is_held_out
-from r1jax.stages import supervised
+from r1jax.models.io import is_model, load_model
+from r1jax.stages import base_keys
 from r1jax.stages.supervised import Batches, SupervisedConfig
 from r1jax.text import prompt_form
 from r1jax.text.prompt_form import PromptForm
-from r1jax.training.checkpoint import is_model, load_model
+from r1jax.tools import train
+from r1jax.training import loop
 from r1jax.training.state import OptimizerConfig, learning_rate
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -72,7 +74,7 @@ def test_a_model_is_fine_tuned_from_its_base_and_its_loss_falls(finished):
 
 def test_trap33_stopped_between_and_resumed_it_is_the_same_run(finished, spec, monkeypatch):
     workdir = finished.parent / "resumed"
-    write = supervised.MetricsWriter.write
+    write = loop.MetricsWriter.write
 
     def stop_at_20(self, step, row):
         if step == 20:
@@ -80,7 +82,7 @@ def test_trap33_stopped_between_and_resumed_it_is_the_same_run(finished, spec, m
         write(self, step, row)
 
     with monkeypatch.context() as patch:
-        patch.setattr(supervised.MetricsWriter, "write", stop_at_20)
+        patch.setattr(loop.MetricsWriter, "write", stop_at_20)
         assert main(spec, workdir, "checkpoint.every=10") == 2
     assert main(spec, workdir, "checkpoint.every=10") == 0
     whole, resumed = (map(timeless, rows(folder / "metrics.jsonl")) for folder in (finished, workdir))
@@ -94,12 +96,18 @@ def test_trap33_from_a_hugging_face_folder_with_everything_that_adds_to_the_loss
     values = {name: 0.1 * value if value.ndim > 1 else value for name, value in tensors(model).items()}
     write_folder(tmp_path / "theirs", model, values)
     tokenizer.save(tmp_path / "theirs")
-    spec = write_config(tmp_path / "sft.py", merged(
-        SFT, base=str(tmp_path / "theirs"), num_steps=5, checkpoint={"every": 2, "keep": 1},
-        auxiliary={"balance_weight": 0.01, "bias_rate": 0.01, "mtp_weight": 0.3},
-        compute={"dtype": "bfloat16", "remat": True},
-    ))  # fmt: skip
-    write = supervised.MetricsWriter.write
+    spec = write_config(
+        tmp_path / "sft.py",
+        merged(
+            SFT,
+            base=str(tmp_path / "theirs"),
+            num_steps=5,
+            checkpoint={"every": 2, "keep": 1},
+            auxiliary={"balance_weight": 0.01, "bias_rate": 0.01, "mtp_weight": 0.3},
+            compute={"dtype": "bfloat16", "remat": True},
+        ),
+    )
+    write = loop.MetricsWriter.write
 
     def stop_at_3(self, step, row):
         if step == 3:
@@ -108,7 +116,7 @@ def test_trap33_from_a_hugging_face_folder_with_everything_that_adds_to_the_loss
 
     assert main(spec, tmp_path / "whole") == 0
     with monkeypatch.context() as patch:
-        patch.setattr(supervised.MetricsWriter, "write", stop_at_3)
+        patch.setattr(loop.MetricsWriter, "write", stop_at_3)
         assert main(spec, tmp_path / "resumed") == 2
     assert main(spec, tmp_path / "resumed") == 0
     whole, resumed = (rows(tmp_path / name / "metrics.jsonl") for name in ("whole", "resumed"))
@@ -186,10 +194,17 @@ def test_filled_batches_show_every_example_as_often_as_there_are_epochs(forty, t
 
 def test_a_run_of_epochs_resumes_and_its_rate_falls_to_a_tenth(forty, spec, finished, monkeypatch, capsys):
     options = (
-        f"data.path={forty}", "data.held_out_share=0.0", "num_steps=0", "epochs=2.0", "documents_per_step=0",
-        "batch_size=4", "optimizer.schedule=cosine", "optimizer.warmup_steps=0", "checkpoint.every=2",
-    )  # fmt: skip
-    write = supervised.MetricsWriter.write
+        f"data.path={forty}",
+        "data.held_out_share=0.0",
+        "num_steps=0",
+        "epochs=2.0",
+        "documents_per_step=0",
+        "batch_size=4",
+        "optimizer.schedule=cosine",
+        "optimizer.warmup_steps=0",
+        "checkpoint.every=2",
+    )
+    write = loop.MetricsWriter.write
 
     def stop_at_3(self, step, row):
         if step == 3:
@@ -197,7 +212,7 @@ def test_a_run_of_epochs_resumes_and_its_rate_falls_to_a_tenth(forty, spec, fini
         write(self, step, row)
 
     with monkeypatch.context() as patch:
-        patch.setattr(supervised.MetricsWriter, "write", stop_at_3)
+        patch.setattr(loop.MetricsWriter, "write", stop_at_3)
         assert main(spec, finished.parent / "epochs", *options) == 2
     assert main(spec, finished.parent / "epochs", *options) == 0
     found = rows(finished.parent / "epochs" / "metrics.jsonl")
@@ -209,13 +224,16 @@ def test_a_run_of_epochs_resumes_and_its_rate_falls_to_a_tenth(forty, spec, fini
     assert float(schedule(len(found))) == pytest.approx(1e-3)
 
 
-@pytest.mark.parametrize("changes, words", [
-    ({"epochs": 2.0}, "num_steps=30 and epochs=2.0: say how long to train by exactly one"),
-    ({"num_steps": 0}, "num_steps=0 and epochs=0.0"),
-    ({"num_steps": 0, "epochs": 2.0}, "epochs=2.0 is of files: name them by data.path or data.paths"),
-    ({"soft_targets": "runs/teach"}, "soft_targets=runs/teach is of files"),
-    ({"tokenizer": "configs/base.py:mini"}, "a base brings its own tokenizer"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"epochs": 2.0}, "num_steps=30 and epochs=2.0: say how long to train by exactly one"),
+        ({"num_steps": 0}, "num_steps=0 and epochs=0.0"),
+        ({"num_steps": 0, "epochs": 2.0}, "epochs=2.0 is of files: name them by data.path or data.paths"),
+        ({"soft_targets": "runs/teach"}, "soft_targets=runs/teach is of files"),
+        ({"tokenizer": "configs/base.py:mini"}, "a base brings its own tokenizer"),
+    ],
+)
 def test_trap34_a_run_of_no_length_or_of_two_is_an_error(changes, words):
     with pytest.raises(config.ConfigError, match=words):
         cfg(**changes)
@@ -232,7 +250,7 @@ def test_a_model_from_nothing_may_take_the_vocabulary_of_another(finished, spec,
     assert json.loads((workdir / "config.json").read_text())["tokenizer_key"] == made.parent.name
 
     def key(tree) -> str:
-        return running.base_key(config.parse(SupervisedConfig, tree))
+        return base_keys.base_key(config.parse(SupervisedConfig, tree))
 
     by_folder = merged(student, tokenizer=str(made))
     assert len({key(student), key(by_folder), key(merged(student, tokenizer=""))}) == 3
@@ -274,9 +292,9 @@ def test_trap34_how_a_base_is_computed_is_not_said_of_a_model_that_has_none():
 
 def test_rl_may_not_hold_out_what_the_fine_tuning_before_it_was_taught(spec, tmp_path):
     zero = write_config(tmp_path / "zero.py", merged(ZERO, base=spec))
-    running.check_split(train.read_config(zero, ["data.held_out_share=0.3"]))
+    base_keys.check_split(train.read_config(zero, ["data.held_out_share=0.3"]))
     with pytest.raises(config.ConfigError, match=r"held_out_share=0.4 .* 0.3"):
-        running.check_split(train.read_config(zero, ["data.held_out_share=0.4"]))
+        base_keys.check_split(train.read_config(zero, ["data.held_out_share=0.4"]))
 
 
 def test_a_base_is_keyed_by_the_examples_that_made_it(tmp_path, spec):
@@ -285,7 +303,7 @@ def test_a_base_is_keyed_by_the_examples_that_made_it(tmp_path, spec):
     base = train.read_config(spec, []).base
 
     def key(**changes) -> str:
-        return running.base_key(config.parse(SupervisedConfig, merged(SFT, base=base, **changes)))
+        return base_keys.base_key(config.parse(SupervisedConfig, merged(SFT, base=base, **changes)))
 
     embedded, one = key(), key(data__path=str(path))
     path.write_text('{"prompt": "a", "response": "c"}\n')

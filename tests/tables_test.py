@@ -4,7 +4,6 @@ import io
 import pathlib
 import re
 
-import numpy as np
 import pytest
 import rich.console
 import rich.markup
@@ -12,7 +11,7 @@ import rich.markup
 from r1jax.data.types import Prompt, Rollout
 from r1jax.io import jsonl
 from r1jax.io.tables import console_cell, markdown_cell, markdown_code, markdown_row, markdown_table
-from r1jax.report.recipe import markdown
+from r1jax.report.recipe_tables import markdown
 from r1jax.report.results import Cell, Table
 from r1jax.report.results_page import console
 from r1jax.stages.rejection import rejection_table
@@ -54,10 +53,13 @@ def test_trap74_tables_of_evaluations_show_labels_as_they_are() -> None:
 
 @pytest.fixture
 def folder(tmp_path) -> pathlib.Path:
-    jsonl.write(tmp_path / "a|b\x1b[2J[red].jsonl", [
-        {"id": "1", "prompt": "1 + 1?", "answer": "2", "response": "\\boxed{2}"},
-        {"id": "2", "prompt": "2 + 2?", "answer": EVIL, "response": "4", "grader": "maths"},
-    ])  # fmt: skip
+    jsonl.write(
+        tmp_path / "a|b\x1b[2J[red].jsonl",
+        [
+            {"id": "1", "prompt": "1 + 1?", "answer": "2", "response": "\\boxed{2}"},
+            {"id": "2", "prompt": "2 + 2?", "answer": EVIL, "response": "4", "grader": "maths"},
+        ],
+    )
     return tmp_path
 
 
@@ -78,6 +80,6 @@ def test_trap74_tables_of_tools_show_names_as_they_are(folder, capsys) -> None:
 
 def test_trap74_the_table_of_dropped_samples_shows_sources_as_they_are(capsys) -> None:
     found = [Prompt(str(i), "?", "1", f"maths:{EVIL}{i}") for i in range(2)]
-    kept = [Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), "1", "stop") for prompt in found]
+    kept = [Rollout.of_text(prompt, "1") for prompt in found]
     rejection_table.show(rejection_table.count(Chosen(found, [], kept, [], 0), 1))
     assert not steers(capsys.readouterr().out)

@@ -307,8 +307,9 @@ def test_training_questions_without_those_that_come_again(tmp_path):
     for count in (0, 201, 10**6):
         assert sorted(p.question for p in source.training(count)) == sorted(ours)
     assert source.training(9) == source.take(0, 9)
-    small = questions(DataConfig(tasks=(TaskConfig("chain_sum", options={"min_digits": 1, "max_digits": 1,
-                                                                         "max_terms": 2}),)))  # fmt: skip
+    small = questions(
+        DataConfig(tasks=(TaskConfig("chain_sum", options={"min_digits": 1, "max_digits": 1, "max_terms": 2}),))
+    )
     assert len({p.question for p in small.training(300)}) == len(small.training(300)) < 300
     with pytest.raises(ValueError, match="tasks have no end"):
         small.training(0)
@@ -318,8 +319,9 @@ def test_training_questions_without_those_that_come_again(tmp_path):
 
 def test_without_a_tokenizer_a_server_has_the_chat_template():
     cfg = dataclasses.replace(MIXTURE, chat=True)
-    for plain, prompt in zip(questions(MIXTURE).take(0, 5), Questions(cfg, 0, None, examine=digits_only).take(0, 5),
-                             strict=True):  # fmt: skip
+    for plain, prompt in zip(
+        questions(MIXTURE).take(0, 5), Questions(cfg, 0, None, examine=digits_only).take(0, 5), strict=True
+    ):
         assert (prompt.text, prompt.ids) == (plain.text, ())
 
 

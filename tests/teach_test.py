@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from tiny_run import BASE, SFT, merged, rows, timeless, write_config
 
-from r1jax import config, train
+from r1jax import config
 from r1jax.data import teacher_logits
 from r1jax.data.miniworld.documents import careful_solution
 from r1jax.data.sft import Instructions
 from r1jax.data.teacher_logits import SoftTargets
+from r1jax.models.io import load_model, open_model
 from r1jax.models.transformer import forward, unembed_table
-from r1jax.stages import supervised, teacher_scoring
+from r1jax.stages import teacher_scoring
 from r1jax.stages.teacher_scoring import TeachConfig
-from r1jax.training.checkpoint import load_model, open_model
+from r1jax.tools import train
+from r1jax.training import loop
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 K = 8
@@ -41,8 +43,15 @@ def folder(tmp_path_factory, small_shards) -> pathlib.Path:
             file.write(json.dumps({"prompt": question, "response": response}) + "\n")
     base = write_config(folder / "base.py", merged(BASE, num_steps=30, optimizer__learning_rate=1e-2))
     data = {"path": str(folder / "examples.jsonl"), "template": "plain", "held_out_share": 0.3}
-    page = {"stage": "teach", "base": base, "data": data, "batch_size": 4, "seq_len": 160, "top_k": K,
-            "logprob_chunk": 32}  # fmt: skip
+    page = {
+        "stage": "teach",
+        "base": base,
+        "data": data,
+        "batch_size": 4,
+        "seq_len": 160,
+        "top_k": K,
+        "logprob_chunk": 32,
+    }
     write_config(folder / "teach.py", page)
     student = merged(SFT, base=base, data=data, epochs=2.0, num_steps=0, documents_per_step=0)
     write_config(folder / "student.py", student)
@@ -117,10 +126,14 @@ def test_another_setting_in_the_same_workdir_is_refused(taught, folder, capsys):
     assert "config.top_k=1000 is more than the 512 tokens" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("changes, words", [
-    ({"data": {"path": ""}}, "the teacher reads files"), ({"temperature": 0.0}, "temperature=0.0 must be above 0"),
-    ({"top_k": 0}, "top_k=0 must be at least 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"data": {"path": ""}}, "the teacher reads files"),
+        ({"temperature": 0.0}, "temperature=0.0 must be above 0"),
+        ({"top_k": 0}, "top_k=0 must be at least 1"),
+    ],
+)
 def test_trap34_a_config_that_makes_no_sense_is_an_error(changes, words):
     tree = {"stage": "teach", "data": {"path": "x.jsonl"}, "batch_size": 1, "seq_len": 8} | changes
     with pytest.raises(config.ConfigError, match=words):
@@ -131,7 +144,7 @@ def test_trap34_a_config_that_makes_no_sense_is_an_error(changes, words):
 def test_trap33_a_student_that_learns_from_it_resumes_too(taught, folder, monkeypatch):
     options = f"soft_targets={taught}", "epochs=4", "checkpoint.every=2"
     assert main(folder, "student", "whole", *options) == 0
-    write = supervised.MetricsWriter.write
+    write = loop.MetricsWriter.write
 
     def stop_at_3(self, step, row):
         if step == 3:
@@ -139,11 +152,12 @@ def test_trap33_a_student_that_learns_from_it_resumes_too(taught, folder, monkey
         write(self, step, row)
 
     with monkeypatch.context() as patch:
-        patch.setattr(supervised.MetricsWriter, "write", stop_at_3)
+        patch.setattr(loop.MetricsWriter, "write", stop_at_3)
         assert main(folder, "student", "killed", *options) == 2
     assert main(folder, "student", "killed", *options) == 0
-    whole, killed = ([timeless(row) for row in rows(folder / "runs" / name / "metrics.jsonl")]
-                     for name in ("whole", "killed"))  # fmt: skip
+    whole, killed = (
+        [timeless(row) for row in rows(folder / "runs" / name / "metrics.jsonl")] for name in ("whole", "killed")
+    )
     assert whole == killed and len(whole) > 4
     assert whole[0]["loss"] == pytest.approx(0.5 * whole[0]["cross_entropy"] + 0.5 * whole[0]["kl"], rel=1e-5)
     assert whole[0]["kl"] < 1e-3 < whole[-1]["kl"]  # it began as its teacher, and went on by the texts
@@ -154,12 +168,19 @@ def test_trap33_a_student_that_learns_from_it_resumes_too(taught, folder, monkey
 def test_a_student_from_nothing_takes_its_teachers_vocabulary_and_comes_close_to_it(taught, folder, teacher, kl):
     """Of another family, taught by logits alone."""
     page = {
-        "stage": "supervised", "model": merged(BASE["model"], num_layers=1, attention_bias=True),
-        "tokenizer": str(folder / "base.py"), "data": config.to_dict(page_of(folder).data),
-        "epochs": 40.0, "batch_size": 8, "seq_len": 160, "documents_per_step": 0, "soft_targets": str(taught),
-        "distillation": {"weight": 1.0, "kl": kl}, "optimizer": {"learning_rate": 1e-2, "warmup_steps": 3},
+        "stage": "supervised",
+        "model": merged(BASE["model"], num_layers=1, attention_bias=True),
+        "tokenizer": str(folder / "base.py"),
+        "data": config.to_dict(page_of(folder).data),
+        "epochs": 40.0,
+        "batch_size": 8,
+        "seq_len": 160,
+        "documents_per_step": 0,
+        "soft_targets": str(taught),
+        "distillation": {"weight": 1.0, "kl": kl},
+        "optimizer": {"learning_rate": 1e-2, "warmup_steps": 3},
         "corpus": {"held_out_share": 0.3},
-    }  # fmt: skip
+    }
     write_config(folder / "learn.py", page)
     workdir = folder / "runs" / f"learnt-{kl}"
     assert main(folder, "learn", workdir.name) == 0

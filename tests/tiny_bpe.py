@@ -22,10 +22,15 @@ def train(*, adds_bos: bool = False) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(BY_HAND, trainers.BpeTrainer(
-        vocab_size=500, special_tokens=list(NAMES), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    ))  # fmt: skip
+    tokenizer.train_from_iterator(
+        BY_HAND,
+        trainers.BpeTrainer(
+            vocab_size=500,
+            special_tokens=list(NAMES),
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
     if adds_bos:
         bos = NAMES.index("<|bos|>")
         tokenizer.post_processor = processors.TemplateProcessing("<|bos|> $A", special_tokens=[("<|bos|>", bos)])

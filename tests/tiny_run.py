@@ -7,8 +7,15 @@ from typing import Any
 
 BASE = {
     "stage": "supervised",
-    "model": {"vocab_size": 0, "embed_dim": 32, "num_layers": 2, "num_heads": 4, "num_kv_heads": 2, "head_dim": 8,
-              "mlp_dim": 64},
+    "model": {
+        "vocab_size": 0,
+        "embed_dim": 32,
+        "num_layers": 2,
+        "num_heads": 4,
+        "num_kv_heads": 2,
+        "head_dim": 8,
+        "mlp_dim": 64,
+    },
     "vocab_size": 512,
     "tokenizer_documents": 300,
     "num_steps": 2,
@@ -17,7 +24,7 @@ BASE = {
     "documents_per_step": 8,
     "corpus": {"held_out_share": 0.3},
     "optimizer": {"learning_rate": 1e-3},
-}  # fmt: skip
+}
 
 # From BASE; its fields but for the base itself.
 SFT = {

@@ -11,10 +11,27 @@ from r1jax.text import tokenizer as tokenizers
 from r1jax.text.chat import R1_ZERO_TEMPLATE
 
 NASTY = (
-    "", " ", "\n", "a", "  two spaces  ", "\n\n a\n", "tab\there", "\r\n", "12+34=46", "-7",
-    "😀👩‍👩‍👧 é e\u0301 ñ", "答案是：42。", "\x00\x01\x7f", "\u200b\u202e\ufeff", "ﬁ Ａ ½", "\ufffd",
-    "<s></s><unk><pad>", "<0x41>", r"\boxed{\frac{1}{2}}", R1_ZERO_TEMPLATE,
-)  # fmt: skip
+    "",
+    " ",
+    "\n",
+    "a",
+    "  two spaces  ",
+    "\n\n a\n",
+    "tab\there",
+    "\r\n",
+    "12+34=46",
+    "-7",
+    "😀👩‍👩‍👧 é e\u0301 ñ",
+    "答案是：42。",
+    "\x00\x01\x7f",
+    "\u200b\u202e\ufeff",
+    "ﬁ Ａ ½",
+    "\ufffd",
+    "<s></s><unk><pad>",
+    "<0x41>",
+    r"\boxed{\frac{1}{2}}",
+    R1_ZERO_TEMPLATE,
+)
 
 
 @pytest.mark.parametrize("text", NASTY)
@@ -108,17 +125,27 @@ def test_an_export_is_read_here_as_the_sentencepiece_model_that_it_holds(tokeniz
     assert isinstance(again, tokenizers.SentencePieceTokenizer) and again.encode("<s> a") == tokenizer.encode("<s> a")
 
 
-@pytest.mark.parametrize("options", [
-    {"model_type": "unigram"}, {"normalization_rule_name": "nmt_nfkc"}, {"user_defined_symbols": ["<tool>"]},
-    {"remove_extra_whitespaces": True}, {"add_dummy_prefix": False},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model_type": "unigram"},
+        {"normalization_rule_name": "nmt_nfkc"},
+        {"user_defined_symbols": ["<tool>"]},
+        {"remove_extra_whitespaces": True},
+        {"add_dummy_prefix": False},
+    ],
+)
 def test_a_kind_that_tokenizer_json_would_cut_otherwise_is_exported_without_it(tmp_path, options):
     made = io.BytesIO()
     usual = {"model_type": "bpe", "normalization_rule_name": "identity", "remove_extra_whitespaces": False}
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(["a b c d ab cd abc"] * 9), model_writer=made, vocab_size=20, hard_vocab_limit=False,
-        minloglevel=2, **usual | options,
-    )  # fmt: skip
+        sentence_iterator=iter(["a b c d ab cd abc"] * 9),
+        model_writer=made,
+        vocab_size=20,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **usual | options,
+    )
     assert not tokenizers.SentencePieceTokenizer(made.getvalue()).export(tmp_path)
     assert not (tmp_path / "tokenizer.json").exists() and tokenizers.load(tmp_path).encode("a b")
 
@@ -131,8 +158,14 @@ def test_a_folder_without_one_says_so(tmp_path):
 def test_trap05_a_model_without_an_end_and_a_file_that_is_none_are_refused(tmp_path):
     """Else -1 would be the end: never sampled, and the last row of the table when taught."""
     made = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(["a b c d"] * 9), model_writer=made, vocab_size=9,
-                                             eos_id=-1, hard_vocab_limit=False, minloglevel=2)  # fmt: skip
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["a b c d"] * 9),
+        model_writer=made,
+        vocab_size=9,
+        eos_id=-1,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
     path = tmp_path / "tokenizer.model"
     for content, message in (made.getvalue(), "has no end of sequence"), (b"nonsense", "is no SentencePiece model"):
         path.write_bytes(content)

@@ -66,12 +66,18 @@ def test_an_update_of_deepseek_v3_fits_512_chips(chips):
     rows = TRAIN_RULES.sharding(mesh, ("batch", None))
 
     def array(dtype, shape=(512, 4096)):
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=rows if len(shape) == 2 else
-                                    TRAIN_RULES.sharding(mesh, ("batch",)))  # fmt: skip
+        return jax.ShapeDtypeStruct(
+            shape, dtype, sharding=rows if len(shape) == 2 else TRAIN_RULES.sharding(mesh, ("batch",))
+        )
 
     integers = {name: array(jnp.int32) for name in ("tokens", "targets", "positions", "segments")}
-    batch = Batch(**integers, weights=array(jnp.float32), advantages=array(jnp.float32, (512,)),
-                  sampler_logprobs=array(jnp.float32), ref_logprobs=array(jnp.float32))  # fmt: skip
+    batch = Batch(
+        **integers,
+        weights=array(jnp.float32),
+        advantages=array(jnp.float32, (512,)),
+        sampler_logprobs=array(jnp.float32),
+        ref_logprobs=array(jnp.float32),
+    )
 
     def loss(params, batch):
         return grpo_loss(params, V3, batch, GRPOConfig(), Truncation(), 256, AuxiliaryConfig(bias_rate=1e-3))
@@ -93,20 +99,30 @@ def test_decoding_deepseek_v3_fits_512_chips(chips):
     layout = jax.tree.map(
         lambda spec, sharding: jax.ShapeDtypeStruct(
             spec.shape, jnp.float32 if spec.keep_float32 else jnp.bfloat16, sharding=sharding
-        ), specs, core.shardings(specs, DECODE_RULES, mesh), is_leaf=lambda x: isinstance(x, core.ParamSpec),
-    )  # fmt: skip
+        ),
+        specs,
+        core.shardings(specs, DECODE_RULES, mesh),
+        is_leaf=lambda x: isinstance(x, core.ParamSpec),
+    )
     rows = DECODE_RULES.sharding(mesh, ("batch",))
     with jax.set_mesh(mesh):
         shapes = jax.eval_shape(lambda: decode.idle(model, 2048, 8192))
-    axes = dataclasses.replace(shapes, cache=kv.KVCache(DECODE_RULES.sharding(mesh, kv.axes(model).k), None),
-                               token=rows, position=rows, remaining=rows, key=rows)  # fmt: skip
+    axes = dataclasses.replace(
+        shapes,
+        cache=kv.KVCache(DECODE_RULES.sharding(mesh, kv.axes(model).k), None),
+        token=rows,
+        position=rows,
+        remaining=rows,
+        key=rows,
+    )
     slots = jax.tree.map(lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes, axes)
     whole = replicated(mesh)
     with jax.set_mesh(mesh):
         run = jax.jit(
             lambda params, slots: decode.decode_window(params, model, slots, Truncation(0.6, 0, 0.95), (1,), 16),
-            donate_argnums=1, out_shardings=(axes, decode.Sampled(whole, whole, whole)),
-        )  # fmt: skip
+            donate_argnums=1,
+            out_shardings=(axes, decode.Sampled(whole, whole, whole)),
+        )
         compiled = run.lower(layout, slots).compile()
     used = bytes_a_chip(compiled)
     print(f"decode window: {used / GiB:.1f} GiB a chip")

@@ -10,13 +10,15 @@ import typing
 import pytest
 from tiny_run import BASE, ZERO, merged, rows, timeless, write_config
 
-from r1jax import config, running, train
+from r1jax import config
 from r1jax.data.miniworld import documents
-from r1jax.stages import supervised
+from r1jax.models.io import is_model
+from r1jax.stages import base_keys, bases, supervised
 from r1jax.stages.rl import RLConfig
 from r1jax.stages.supervised import SupervisedConfig
 from r1jax.stages.teacher_scoring import TeachConfig
-from r1jax.training.checkpoint import is_model
+from r1jax.stages.workdir import claim
+from r1jax.tools import train
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -64,10 +66,27 @@ def test_a_run_leaves_metrics_evaluations_samples_a_model_and_a_report(finished)
     metrics = rows(finished / "metrics.jsonl")
     assert [row["step"] for row in metrics] == [0, 1, 2]
     for key in (
-        "reward/total", "reward/accuracy", "reward/format", "reward/random", "length/mean", "length/truncated",
-        "reflection/share", "language/mixed", "kl", "entropy", "clip/rate", "groups/no_signal", "sampler_gap/max",
-        "grad_norm", "learning_rate", "tokens_per_s", "time/sample", "time/update", "time/eval", "time/save",
-    ):  # fmt: skip
+        "reward/total",
+        "reward/accuracy",
+        "reward/format",
+        "reward/random",
+        "length/mean",
+        "length/truncated",
+        "reflection/share",
+        "language/mixed",
+        "kl",
+        "entropy",
+        "clip/rate",
+        "groups/no_signal",
+        "sampler_gap/max",
+        "grad_norm",
+        "learning_rate",
+        "tokens_per_s",
+        "time/sample",
+        "time/update",
+        "time/eval",
+        "time/save",
+    ):
         assert all(isinstance(row[key], float) for row in metrics), key
     assert all(row["skipped"] == 0.0 and row["grad_norm"] > 0 for row in metrics)
     evals = rows(finished / "evals.jsonl")
@@ -132,10 +151,22 @@ def test_an_empty_workdir_is_refused_and_nothing_is_written_here(spec, workdir, 
 
 
 OUT_OF_RANGE = [
-    "sampling.max_new_tokens=0", "sampling.slots=0", "sampling.window=0", "sampling.bucket=0", "grpo.minibatches=0",
-    "grpo.inner_epochs=0", "grpo.prompts_per_step=0", "microbatches=0", "batch_bucket=0", "num_steps=0", "seed=-1",
-    "evaluation.questions=0", "evaluation.samples=0", "checkpoint.keep=0", "rewards.overlong_buffer=1000",
-]  # fmt: skip
+    "sampling.max_new_tokens=0",
+    "sampling.slots=0",
+    "sampling.window=0",
+    "sampling.bucket=0",
+    "grpo.minibatches=0",
+    "grpo.inner_epochs=0",
+    "grpo.prompts_per_step=0",
+    "microbatches=0",
+    "batch_bucket=0",
+    "num_steps=0",
+    "seed=-1",
+    "evaluation.questions=0",
+    "evaluation.samples=0",
+    "checkpoint.keep=0",
+    "rewards.overlong_buffer=1000",
+]
 
 
 @pytest.mark.parametrize("override", OUT_OF_RANGE)
@@ -146,21 +177,21 @@ def test_a_setting_out_of_range_is_refused_by_name(spec, override):
 
 def test_a_workdir_whose_base_is_another_now_is_refused(spec, tmp_path, monkeypatch):
     cfg = train.read_config(spec, [])
-    monkeypatch.setattr(running, "base_name", lambda spec: "base-old")
-    running.claim(tmp_path, cfg)
+    monkeypatch.setattr("r1jax.stages.workdir.base_name", lambda spec: "base-old")
+    claim(tmp_path, cfg)
     (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n')
-    running.claim(tmp_path, cfg)
-    monkeypatch.setattr(running, "base_name", lambda spec: "base-new")
+    claim(tmp_path, cfg)
+    monkeypatch.setattr("r1jax.stages.workdir.base_name", lambda spec: "base-new")
     with pytest.raises(config.ConfigError, match="base_key: 'base-old' -> 'base-new'"):
-        running.claim(tmp_path, cfg)
+        claim(tmp_path, cfg)
 
 
 def test_questions_that_the_base_may_have_read_are_not_held_out(tmp_path):
     base = write_config(tmp_path / "base.py", BASE)
     zero = write_config(tmp_path / "zero.py", merged(ZERO, base=base))
-    running.check_split(train.read_config(zero, ["data.held_out_share=0.3"]))
+    base_keys.check_split(train.read_config(zero, ["data.held_out_share=0.3"]))
     with pytest.raises(config.ConfigError, match=r"held_out_share=0.4 .* 0.3"):
-        running.check_split(train.read_config(zero, ["data.held_out_share=0.4"]))
+        base_keys.check_split(train.read_config(zero, ["data.held_out_share=0.4"]))
 
 
 def test_a_field_that_the_page_leaves_at_its_default_can_be_set_too(spec):
@@ -170,12 +201,26 @@ def test_a_field_that_the_page_leaves_at_its_default_can_be_set_too(spec):
 
 def test_a_page_is_judged_after_the_command_line_and_not_before(tmp_path):
     """Values that would be refused, and fields that are missing, do not matter where the command line sets them."""
-    page = merged(ZERO, base=str(tmp_path / "nowhere"), num_steps=-3, optimizer__clip_norm=-1.0, data__template="plane",
-                  stage="r1", grpo__beta="much")  # fmt: skip
+    page = merged(
+        ZERO,
+        base=str(tmp_path / "nowhere"),
+        num_steps=-3,
+        optimizer__clip_norm=-1.0,
+        data__template="plane",
+        stage="r1",
+        grpo__beta="much",
+    )
     del page["evaluation"], page["data"]["tasks"]
     spec = write_config(tmp_path / "zero.py", page)
-    mended = ["stage=rl", "base=model", "num_steps=2", "optimizer.clip_norm=1", "data.template=plain", "grpo.beta=0.1",
-              "data.path=questions.jsonl"]  # fmt: skip
+    mended = [
+        "stage=rl",
+        "base=model",
+        "num_steps=2",
+        "optimizer.clip_norm=1",
+        "data.template=plain",
+        "grpo.beta=0.1",
+        "data.path=questions.jsonl",
+    ]
     cfg = train.read_config(spec, mended)
     assert (cfg.base, cfg.num_steps, cfg.optimizer.clip_norm, cfg.grpo.beta) == ("model", 2, 1.0, 0.1)
     for left_out in mended:  # each of them is refused for itself
@@ -186,23 +231,32 @@ def test_a_page_is_judged_after_the_command_line_and_not_before(tmp_path):
         train.read_config(spec, [*mended, "optimizer.clip_norm=-2"])
 
 
-@pytest.mark.parametrize(("override", "says"), [
-    ("grpo.betta=0.1", ["config.grpo.betta", "beta"]),
-    ("grpo.learning_rate=0.1", ["config.grpo.learning_rate", "in other sections: optimizer.learning_rate"]),
-    ("grpo.beta=often", ["config.grpo.beta", "a number"]),
-    ("sampling.slots=1.5", ["config.sampling.slots", "an int"]),
-    ("data.path=qestions.jsonl", ["qestions.jsonl", "questions.jsonl"]),
-    ("grpo.aggregation=tokens", ["config.grpo.aggregation", "'token'"]),
-    ("base=configs/bass.py:mini", ["configs/bass.py", "base.py"]),
-    ("stage=sft", ["config.stage", "supervised, rl"]),
-    ("mesh.data=3", ["config.mesh", "1 devices"]),
-    ("evaluation.questions=4000000", ["held-out questions"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("grpo.betta=0.1", ["config.grpo.betta", "beta"]),
+        ("grpo.learning_rate=0.1", ["config.grpo.learning_rate", "in other sections: optimizer.learning_rate"]),
+        ("grpo.beta=often", ["config.grpo.beta", "a number"]),
+        ("sampling.slots=1.5", ["config.sampling.slots", "an int"]),
+        ("data.path=qestions.jsonl", ["qestions.jsonl", "questions.jsonl"]),
+        ("grpo.aggregation=tokens", ["config.grpo.aggregation", "'token'"]),
+        ("base=configs/bass.py:mini", ["configs/bass.py", "base.py"]),
+        ("stage=sft", ["config.stage", "supervised, rl"]),
+        ("mesh.data=3", ["config.mesh", "1 devices"]),
+        ("evaluation.questions=4000000", ["held-out questions"]),
+    ],
+)
 def test_a_wrong_value_is_one_line_that_names_its_place(finished, folder, tree, capsys, monkeypatch, override, says):
     folder.joinpath("questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in QUESTIONS))
     monkeypatch.chdir(folder if "path" in override else ROOT)
-    full = merged(tree, grpo__aggregation="token", mesh__data=1, data__tasks=({"name": "chain_sum", "options": {
-        "max_digits": 1, "min_digits": 1, "min_terms": 2, "max_terms": 2}},))  # fmt: skip
+    full = merged(
+        tree,
+        grpo__aggregation="token",
+        mesh__data=1,
+        data__tasks=(
+            {"name": "chain_sum", "options": {"max_digits": 1, "min_digits": 1, "min_terms": 2, "max_terms": 2}},
+        ),
+    )
     message = fails(capsys, write_config(folder / "full.py", full), folder / "runs" / "wrong", override)
     assert "\n" not in message
     assert all(word in message for word in says), message
@@ -229,11 +283,14 @@ def file_of(path: pathlib.Path, *extra: str) -> str:
     return f"data.path={path}"
 
 
-@pytest.mark.parametrize(("line", "says"), [
-    ('{"prompt": "1 + 1?", "answer": ', "not JSON"),
-    ('{"prompt": "1 + 1?"}', "no 'answer'"),
-    ('{"prompt": "Why?", "answer": "$$"}', "reference answer '$$'"),  # trap 25
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"prompt": "1 + 1?", "answer": ', "not JSON"),
+        ('{"prompt": "1 + 1?"}', "no 'answer'"),
+        ('{"prompt": "Why?", "answer": "$$"}', "reference answer '$$'"),  # trap 25
+    ],
+)
 def test_trap25_a_bad_line_is_named_and_left_out_only_when_told(finished, spec, folder, capsys, line, says):
     path = folder / "bad.jsonl"
     data, workdir = file_of(path, line), folder / "runs" / "bad"
@@ -259,12 +316,17 @@ def test_a_users_questions_take_the_tasks_place_and_bad_lines_are_counted(finish
 
 def test_the_base_is_keyed_by_all_that_makes_it(monkeypatch, tmp_path, mesh1):
     def key(**changes) -> str:
-        return running.base_key(config.parse(SupervisedConfig, merged(BASE, **changes)))
+        return base_keys.base_key(config.parse(SupervisedConfig, merged(BASE, **changes)))
 
     assert key() == key()
     changes = [
-        {}, {"num_steps": 3}, {"seed": 1}, {"optimizer__b2": 0.9}, {"model__num_layers": 3}, {"corpus__drill": 0.5},
-    ]  # fmt: skip
+        {},
+        {"num_steps": 3},
+        {"seed": 1},
+        {"optimizer__b2": 0.9},
+        {"model__num_layers": 3},
+        {"corpus__drill": 0.5},
+    ]
     assert len({key(**change) for change in changes}) == len(changes)
 
     made = []
@@ -276,20 +338,20 @@ def test_the_base_is_keyed_by_all_that_makes_it(monkeypatch, tmp_path, mesh1):
     monkeypatch.setattr(supervised, "run", record)
     spec = write_config(tmp_path / "base.py", BASE)
     for _ in range(2):
-        assert running.find_base(spec, tmp_path / "runs", mesh1) == tmp_path / "runs" / f"base-{key()}" / "model"
+        assert bases.find_base(spec, tmp_path / "runs", mesh1) == tmp_path / "runs" / f"base-{key()}" / "model"
     write_config(tmp_path / "base.py", merged(BASE, num_steps=3))
-    running.find_base(spec, tmp_path / "runs", mesh1)
+    bases.find_base(spec, tmp_path / "runs", mesh1)
     assert made == [f"base-{key()}"] * 2 + [f"base-{key(num_steps=3)}"]
     # The text that its code generates counts, too.
     old = key()
-    monkeypatch.setattr(running, "document", lambda cfg, seed, index: "another world")
+    monkeypatch.setattr("r1jax.stages.base_keys.document", lambda cfg, seed, index: "another world")
     assert key() != old
 
 
 def test_a_model_folder_is_a_base_as_it_is_and_an_rl_config_is_none(finished, spec, mesh1):
-    assert running.find_base(str(finished / "model"), finished.parent, mesh1) == finished / "model"
+    assert bases.find_base(str(finished / "model"), finished.parent, mesh1) == finished / "model"
     with pytest.raises(config.ConfigError, match="is a config of the stage rl"):
-        running.find_base(spec, finished.parent, mesh1)
+        bases.find_base(spec, finished.parent, mesh1)
 
 
 def config_classes(cls: type, found: dict[str, type]) -> dict[str, type]:
@@ -319,16 +381,20 @@ def test_trap34_every_key_of_a_config_is_read_somewhere():
     read = set().union(*(attributes_read(ast.parse(path.read_text()), set(classes)) for path in files))
     by_other_means = {
         # It picks the class, before there is one.
-        "RLConfig": {"stage"}, "SupervisedConfig": {"stage"}, "TeachConfig": {"stage"},
+        "RLConfig": {"stage"},
+        "SupervisedConfig": {"stage"},
+        "TeachConfig": {"stage"},
         "InstructionConfig": {"paths"},  # through `files`
         "MeshConfig": {"data", "fsdp", "expert", "tensor"},  # `make_mesh` goes through the fields
         "CorpusConfig": {*documents.FORMS, *documents.HANDS},  # by name, out of these very tuples
         "RewardConfig": {"accuracy"},  # `combine.weights` goes through the names of the parts
-    }  # fmt: skip
+    }
     unread = [
-        f"{name}.{field.name}" for name, cls in classes.items() for field in dataclasses.fields(cls)
+        f"{name}.{field.name}"
+        for name, cls in classes.items()
+        for field in dataclasses.fields(cls)
         if field.name not in read | by_other_means.get(name, set())
-    ]  # fmt: skip
+    ]
     assert not unread
 
 

@@ -55,8 +55,11 @@ def test_no_state_depends_on_a_later_token_another_segment_or_another_row(tiny, 
 
 @pytest.fixture(scope="module")
 def step(tiny, tiny_params):
-    return jax.jit(lambda tokens, positions, cache: forward(
-        tiny_params, tiny, tokens, positions, cache=cache, rules=DECODE_RULES)[:2])  # fmt: skip
+    return jax.jit(
+        lambda tokens, positions, cache: forward(tiny_params, tiny, tokens, positions, cache=cache, rules=DECODE_RULES)[
+            :2
+        ]
+    )
 
 
 def test_decoding_token_by_token_equals_the_whole_pass(tiny, hidden, step):

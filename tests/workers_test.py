@@ -1,4 +1,4 @@
-"""Processes that can be killed: hangs, deaths, memory, order, and what they import."""
+"""Worker processes: hanging jobs, crashes, memory limits, order of results, and imports."""
 
 import concurrent.futures
 import contextlib
@@ -19,7 +19,7 @@ from jobs import GENEROUS_S, Clock, alive, noted, until
 
 from r1jax.rewards import workers as workers_module
 from r1jax.rewards.config import RewardConfig
-from r1jax.rewards.pool import GraderPool
+from r1jax.rewards.grader_pool import GraderPool
 from r1jax.rewards.workers import JobError, WorkerDied, Workers, WorkersFailed
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """Where jobs note that they start."""
+    """The file in which jobs log their starts."""
     return tmp_path / "log"
 
 
@@ -59,20 +59,20 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return pids
 
 
-def look(workers: Workers) -> None:
-    """Returns after the workers' time limits have been looked at: between one result and the next they are."""
+def wait_for_deadlines(workers: Workers) -> None:
+    """Returns after the workers' deadlines have been handled, as they are between one result and the next."""
     for _ in range(2):
         workers.submit(int, timeout_s=GENEROUS_S).result()
 
 
-def test_each_future_has_its_own_jobs_value_whoever_hands_it_in(workers: Workers) -> None:
-    def hand_in(start: int) -> list[int]:
+def test_each_future_has_its_own_jobs_value_with_several_submitting_threads(workers: Workers) -> None:
+    def submit_many(start: int) -> list[int]:
         futures = [workers.submit(abs, -i, timeout_s=GENEROUS_S) for i in range(start, start + 200)]
         return [future.result() for future in futures]
 
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(hand_in, range(0, 800, 200)))
-    assert found == [list(range(start, start + 200)) for start in range(0, 800, 200)]
+        values = list(threads.map(submit_many, range(0, 800, 200)))
+    assert values == [list(range(start, start + 200)) for start in range(0, 800, 200)]
 
 
 def test_trap18_a_job_that_holds_the_interpreter_lock_is_killed_in_time(
@@ -82,10 +82,10 @@ def test_trap18_a_job_that_holds_the_interpreter_lock_is_killed_in_time(
     until(lambda: noted(log))
     [(_, pid)] = noted(log)
     clock.ahead += 900.0
-    look(workers)
+    wait_for_deadlines(workers)
     assert alive(pid) and not future.done(), "its time is not yet out"
     clock.ahead += 100.0
-    look(workers)
+    wait_for_deadlines(workers)
     assert isinstance(future.exception(GENEROUS_S), TimeoutError)
     assert not alive(pid) and len(noted(log)) == 1, "killed, and not tried again"
 
@@ -99,29 +99,29 @@ def test_trap18_a_time_limit_needs_nobody_to_remind_of_it(workers: Workers, log:
 def test_trap18_many_jobs_that_hang_cost_the_others_little_and_each_other_nothing(
     workers: Workers, clock: Clock, log: Path, started: list[int]
 ) -> None:
-    look(workers)
+    wait_for_deadlines(workers)
     present = len(workers.pids())
     started.clear()
-    hanging = [workers.submit(jobs.hang, log, f"h{i}", timeout_s=1000.0, patience_s=0.05) for i in range(20)]
+    hanging = [workers.submit(jobs.hang, log, f"h{i}", timeout_s=1000.0, demote_after_s=0.05) for i in range(20)]
     fine = [workers.submit(jobs.value, log, i, timeout_s=1000.0) for i in range(200)]
     assert [future.result(GENEROUS_S) for future in fine] == list(range(200))
     assert not any(future.done() for future in hanging), "the others waited for a time limit"
     pids = {pid for name, pid in noted(log) if name[0] == "h"}
     assert len(pids) == 20 and all(map(alive, pids))
     clock.ahead += 1000.0
-    look(workers)
+    wait_for_deadlines(workers)
     assert all(isinstance(future.exception(GENEROUS_S), TimeoutError) for future in hanging), "one limit for all"
     assert Counter(name for name, _ in noted(log)) == Counter([*(f"h{i}" for i in range(20)), *map(str, range(200))])
     assert present + len(started) <= 20 + 2, "one that hangs costs its own process"
-    assert not any(map(alive, pids)) and len(workers.pids()) <= 2, "those put aside are gone"
+    assert not any(map(alive, pids)) and len(workers.pids()) <= 2, "demoted workers are gone"
 
 
-def test_a_job_put_aside_that_ends_in_time_still_counts(workers: Workers, log: Path, tmp_path: Path) -> None:
+def test_a_demoted_job_that_ends_in_time_counts(workers: Workers, log: Path, tmp_path: Path) -> None:
     end = tmp_path / "end"
-    future = workers.submit(jobs.wait_for, log, "job", end, timeout_s=GENEROUS_S, patience_s=0.05)
+    future = workers.submit(jobs.wait_for, log, "job", end, timeout_s=GENEROUS_S, demote_after_s=0.05)
     until(lambda: noted(log))
     [(_, pid)] = noted(log)
-    until(lambda: os.getpriority(os.PRIO_PROCESS, pid) == workers_module._NICE_ASIDE)
+    until(lambda: os.getpriority(os.PRIO_PROCESS, pid) == workers_module._DEMOTED_NICENESS)
     end.touch()
     assert future.result() == "job" and len(noted(log)) == 1
     until(lambda: pid not in workers.pids())  # another has its place
@@ -148,14 +148,14 @@ def test_trap35_workers_killed_while_idle_are_replaced(workers: Workers) -> None
 
 
 def test_trap35_a_worker_killed_amid_a_queue_loses_nothing(workers: Workers) -> None:
-    """One: were the other killed in the same moment, a job could meet both deaths, and two are its result."""
+    """One worker only: two deaths in the same moment could both hit one job, and would be its result."""
     workers.submit(int, timeout_s=GENEROUS_S).result()
     futures = [workers.submit(abs, -i, timeout_s=GENEROUS_S) for i in range(2000)]
     os.kill(workers.pids()[0], signal.SIGKILL)
     assert [future.result() for future in futures] == list(range(2000))
 
 
-def test_a_job_that_takes_too_much_memory_is_told_apart(workers: Workers) -> None:
+def test_a_job_that_takes_too_much_memory_has_a_memory_error(workers: Workers) -> None:
     assert isinstance(workers.submit(bytes, 2**31, timeout_s=GENEROUS_S).exception(), MemoryError)
     assert workers.submit(len, bytes(2**26), timeout_s=GENEROUS_S).result() == 2**26, "less than the limit is fine"
 
@@ -201,20 +201,20 @@ def test_trap35_what_cannot_be_sent_to_a_worker_or_back_leaves_the_other_jobs_al
     assert (before.result(GENEROUS_S), workers.submit(abs, -2, timeout_s=GENEROUS_S).result(GENEROUS_S)) == (1, 2)
 
 
-def all_fail(workers: Workers, what: str) -> None:
-    """Waits in each of the ways that there are, for jobs handed in before and after it has failed."""
+def all_fail(workers: Workers, message: str) -> None:
+    """Waits in all ways that futures offer, for jobs submitted before and after the workers have failed."""
     queued = [workers.submit(int, timeout_s=GENEROUS_S) for _ in range(4)]
     completed = list(concurrent.futures.as_completed(queued, timeout=GENEROUS_S))
     later = workers.submit(int, timeout_s=GENEROUS_S)
     concurrent.futures.wait([later], timeout=GENEROUS_S)
     for future in [*completed, later]:
         error = future.exception(timeout=0)
-        assert isinstance(error, WorkersFailed) and what in str(error)
+        assert isinstance(error, WorkersFailed) and message in str(error)
     assert len(completed) == 4
 
 
 def test_workers_that_cannot_start_are_an_error_and_no_endless_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers_module, "_work", leave)
+    monkeypatch.setattr(workers_module, "run_jobs", exit_at_once)
     with Workers(1, memory_mb=512) as workers:
         all_fail(workers, "5 in a row ended before they were ready, the last with exit code 1")
 
@@ -224,14 +224,14 @@ def test_trap35_a_fault_of_the_serving_thread_leaves_nobody_waiting(monkeypatch:
         running = workers.submit(eval, "9**9**9", timeout_s=GENEROUS_S)
         until(lambda: any(worker.job for worker in workers._workers))
         pids = workers.pids()
-        monkeypatch.setattr(Workers, "_hand_out", planted_fault)
+        monkeypatch.setattr(Workers, "_assign_jobs", planted_fault)
         all_fail(workers, "the workers are no longer served: ZeroDivisionError")
         assert isinstance(running.exception(GENEROUS_S), WorkersFailed)
     assert not any(map(alive, pids))
 
 
 def test_trap35_a_worker_that_never_gets_ready_is_an_error(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
-    monkeypatch.setattr(workers_module, "_work", never_ready)
+    monkeypatch.setattr(workers_module, "run_jobs", never_ready)
     with Workers(1, memory_mb=512) as workers:
         waiting = workers.submit(int, timeout_s=GENEROUS_S)
         until(lambda: len(workers.pids()) == 1)
@@ -260,28 +260,28 @@ def test_trap35_a_preload_that_raises_is_the_error_of_every_job_and_nobody_waits
     env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
     command = [sys.executable, str(tmp_path / "program.py")]
     run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=2 * GENEROUS_S)
-    said = "WorkersFailed no worker can be started: importing broken_preload ends in ValueError: no such thing"
+    message = "WorkersFailed no worker can be started: importing broken_preload ends in ValueError: no such thing"
     lines = run.stdout.splitlines()
-    assert len(lines) == 4 and all(line.startswith(said) for line in lines), run.stderr[-2000:]
+    assert len(lines) == 4 and all(line.startswith(message) for line in lines), run.stderr[-2000:]
 
 
 def test_trap35_what_the_fork_server_passes_over_is_the_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ignores an ImportError, so each worker imports again what it should have."""
+    """It ignores an ImportError, so each worker imports the module again."""
     monkeypatch.setattr(workers_module, "_PRELOAD", "no_such_preload")
     with Workers(1, memory_mb=512) as workers:
         all_fail(workers, "no worker can be started: ModuleNotFoundError: No module named 'no_such_preload'")
 
 
-def test_models_of_languages_are_read_before_the_first_job_and_only_where_they_are_called_for() -> None:
+def test_language_models_are_read_before_the_first_job_and_only_where_needed() -> None:
     with Workers(1, memory_mb=2048, languages=True) as workers:
         assert workers.submit(jobs.languages_read, timeout_s=GENEROUS_S).result() == 1
-    command = [sys.executable, "-c", "import r1jax.rewards.preload, sys; print('py3langid' in sys.modules)"]
+    command = [sys.executable, "-c", "import r1jax.rewards.worker_imports, sys; print('py3langid' in sys.modules)"]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout == "False\n"
-    asked = [(RewardConfig(), ("maths",)), (RewardConfig(language=1.0), ("maths",)), (RewardConfig(), ("ifeval",))]
-    assert [GraderPool(cfg, 0, 16, names)._languages for cfg, names in asked] == [False, True, True]
+    cases = [(RewardConfig(), ("maths",)), (RewardConfig(language=1.0), ("maths",)), (RewardConfig(), ("ifeval",))]
+    assert [GraderPool(cfg, 0, 16, names)._languages for cfg, names in cases] == [False, True, True]
 
 
-def test_what_is_unfinished_at_the_end_is_cancelled_and_no_process_stays() -> None:
+def test_unfinished_jobs_are_cancelled_at_the_end_and_no_process_stays() -> None:
     with Workers(1, memory_mb=512) as workers:
         pid = workers.submit(os.getpid, timeout_s=GENEROUS_S).result()
         unfinished = [workers.submit(eval, "9**9**9", timeout_s=GENEROUS_S) for _ in range(2)]
@@ -290,7 +290,7 @@ def test_what_is_unfinished_at_the_end_is_cancelled_and_no_process_stays() -> No
     assert all(future.cancelled() for future in unfinished)
     assert not alive(pid)
     waiting.join(GENEROUS_S)
-    assert not waiting.is_alive(), "whoever waited is told"
+    assert not waiting.is_alive(), "waiting threads are woken"
     assert workers.submit(int, timeout_s=GENEROUS_S).cancelled(), "later jobs too"
 
 
@@ -311,12 +311,12 @@ def test_workers_import_no_jax_even_when_the_program_does_and_die_with_it_even_w
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    begun = tmp_path / "begun"
-    command = [sys.executable, str(program), str(begun)]
+    started_path = tmp_path / "begun"
+    command = [sys.executable, str(program), str(started_path)]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
         try:
             pid, has_jax, has_reasoning_gym = process.stdout.readline().split()
-            until(begun.exists)  # the job that hangs
+            until(started_path.exists)  # the job that hangs
         finally:
             process.kill()
     assert (has_jax, has_reasoning_gym) == ("False", "True")
@@ -335,7 +335,7 @@ def kill_self() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def leave(*_: object) -> None:
+def exit_at_once(*_: object) -> None:
     os._exit(1)
 
 
@@ -348,7 +348,7 @@ def planted_fault(*_: object) -> None:
 
 
 def fork_and_return(log: Path, value: int) -> int:
-    """Returns in two processes; the one that was forked first, while the other waits for it."""
+    """Returns in two processes: first in the fork, while the other waits for it."""
     child = os.fork()
     if child:
         until(lambda: len([name for name, _ in noted(log) if name == str(value)]) == 1)

@@ -9,11 +9,11 @@ import pytest
 
 from r1jax.data.sft import InstructionConfig, Instructions
 from r1jax.data.tasks import DataConfig, Questions, is_held_out
-from r1jax.graders.grader_table import examine
+from r1jax.graders.grader_table import check_row
 from r1jax.text import tokenizer
 from r1jax.tools import write_miniworld
 
-MODEL = pathlib.Path(__file__).parent.parent / "experiments" / "models" / "base-83324bcaf08f"
+MODEL = pathlib.Path(__file__).parent.parent / "r1jax" / "shipped_models" / "base-83324bcaf08f"
 QUESTIONS = ("reasoning", "general", "mixed", "reasoning_test", "general_test")
 MARKER = "|t|"
 
@@ -35,7 +35,7 @@ def rows(path: pathlib.Path) -> list[dict]:
 
 
 def test_another_process_writes_the_same_bytes_and_another_seed_does_not(folder, tmp_path):
-    command = [sys.executable, "-m", "r1jax.tools.write_miniworld", str(tmp_path), "--marker", MARKER]
+    command = [sys.executable, "-m", "r1jax", "write-miniworld", str(tmp_path), "--marker", MARKER]
     subprocess.run(command, check=True, capture_output=True)
     names = sorted(path.name for path in folder.iterdir())
     assert names == sorted(path.name for path in tmp_path.iterdir())
@@ -43,8 +43,9 @@ def test_another_process_writes_the_same_bytes_and_another_seed_does_not(folder,
     assert write_miniworld.main([str(tmp_path), "--seed=1"]) == 0
     changed = {name for name in names if (folder / name).read_bytes() != (tmp_path / name).read_bytes()}
     # General requests are all that there are, whatever the seed.
-    assert changed == {f"{name}.jsonl" for name in (
-        "reasoning", "reasoning_test", "mixed", "helpfulness", "harmlessness")}  # fmt: skip
+    assert changed == {
+        f"{name}.jsonl" for name in ("reasoning", "reasoning_test", "mixed", "helpfulness", "harmlessness")
+    }
 
 
 def test_a_negative_seed_is_refused(tmp_path, capsys):
@@ -55,7 +56,7 @@ def test_a_negative_seed_is_refused(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_rl_reads_the_questions_and_finds_both_sides(folder, tok, name):
-    questions = Questions(DataConfig(path=str(folder / f"{name}.jsonl")), 0, tok, examine=examine)
+    questions = Questions(DataConfig(path=str(folder / f"{name}.jsonl")), 0, tok, examine=check_row)
     assert len(questions.held_out(100)) == 100
     if "test" in name:
         with pytest.raises(ValueError, match="0 training questions"):

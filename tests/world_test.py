@@ -9,14 +9,14 @@ import pytest
 from r1jax.data.miniworld import requests
 from r1jax.data.tasks import is_held_out
 from r1jax.data.types import Prompt, Rollout
-from r1jax.graders import exact
+from r1jax.graders import exact_match
 from r1jax.graders.config import GraderConfig
-from r1jax.rewards.language import language_of
+from r1jax.rewards.language_consistency import language_of
 from r1jax.text import tokenizer
 from r1jax.text.traits import scripts
 
 SHARE = 0.1
-MODEL = pathlib.Path(__file__).parent.parent / "experiments" / "models" / "base-83324bcaf08f"
+MODEL = pathlib.Path(__file__).parent.parent / "r1jax" / "shipped_models" / "base-83324bcaf08f"
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["training", "held out"])
@@ -63,7 +63,7 @@ def test_requests_and_replies_are_in_their_languages():
 
 def grade(request: requests.Request, text: str) -> float:
     prompt = Prompt("id", request.question, request.answer, "exact:world")
-    return exact.grade(Rollout(prompt, 0, None, None, text, "stop"), GraderConfig()).score
+    return exact_match.grade(Rollout.of_text(prompt, text), GraderConfig()).score
 
 
 def test_right_answers_are_right_to_the_grader_bare_and_polite():

@@ -10,7 +10,7 @@ from r1jax.data.miniworld import authors, requests
 from r1jax.data.miniworld.documents import CorpusConfig, document
 from r1jax.data.tasks import is_held_out
 from r1jax.data.types import Prompt, Rollout
-from r1jax.rewards.language import consistency
+from r1jax.rewards.language_consistency import consistency
 from r1jax.text.chat import R1_ZERO_TEMPLATE, join_response
 from r1jax.text.traits import scripts
 
@@ -37,10 +37,12 @@ def test_only_the_mixing_hand_mixes_and_it_always_does():
 def test_the_language_reward_tells_careful_from_mixing():
     def reward(hand: str) -> float:
         rewards = [
-            consistency(Rollout(Prompt("id", asked.text, "", "maths:world"), 0, None, None,
-                                join_response(thought, str(answer)), "stop"), "")
+            consistency(
+                Rollout.of_text(Prompt("id", asked.text, "", "maths:world"), join_response(thought, str(answer))),
+                "",
+            )
             for asked, thought, answer in solved(hand)
-        ]  # fmt: skip
+        ]
         return sum(rewards) / COUNT
 
     assert reward("careful") == 1.0
@@ -48,8 +50,9 @@ def test_the_language_reward_tells_careful_from_mixing():
 
 
 def test_who_mixes_is_right_most_often_and_who_is_careful_in_one_language_nearly():
-    right = {hand: sum(answer == asked.problem.answer for asked, _, answer in solved(hand)) / COUNT
-             for hand in authors.HANDS}  # fmt: skip
+    right = {
+        hand: sum(answer == asked.problem.answer for asked, _, answer in solved(hand)) / COUNT for hand in authors.HANDS
+    }
     assert right["mixing"] > 0.93 and 0.85 < right["careful"] < right["mixing"]
     assert right["terse"] < 0.8 and right["sloppy"] < 0.8
 

@@ -7,9 +7,13 @@ import pathlib
 import jaxlib
 
 # Most of the tests' time goes into compiling what then runs for a moment: without optimisation, and without the code
-# generator for fusions that is built on MLIR, it takes a quarter of the time. What is asserted of the programs is the
-# same.
-_FAST = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")
+# generator for fusions that is built on MLIR, it takes a quarter of the time; a program this small is not worth cutting
+# into 32 pieces for as many threads either. What is asserted of the programs is the same.
+_FAST = (
+    "--xla_backend_optimization_level=0",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
 
 
 def xla_flags(devices: int) -> str:

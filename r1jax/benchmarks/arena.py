@@ -1,6 +1,5 @@
 """Arena-Hard's win rate and interval (arXiv 2406.11939), and the answers that models are compared with."""
 
-import json
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -47,7 +46,7 @@ def strength(win_rate: float) -> float:
 
 
 def read_baseline(path: pathlib.Path) -> dict[str, str]:
-    """Question id -> answer: a samples.jsonl of ours (sample 0, the summary), or arena-hard-auto's model_answer files.
+    """Question id -> answer: an r1jax samples.jsonl (sample 0, the summary), or arena-hard-auto's model_answer files.
 
     The questions.jsonl beside a samples.jsonl has the prompts, which may have opened the thought.
 
@@ -57,21 +56,19 @@ def read_baseline(path: pathlib.Path) -> dict[str, str]:
     """
     if not path.is_file():
         raise FileNotFoundError(missing_file(path))
-    prompts, asked = {}, path.with_name("questions.jsonl")
-    if asked.is_file():
-        questions, _ = jsonl.read_objects(asked, lambda row, line: row, mend="it is no record of samples")
+    prompts, questions_path = {}, path.with_name("questions.jsonl")
+    if questions_path.is_file():
+        questions, _ = jsonl.read_objects(questions_path, lambda row, line: row, remedy="it is no record of samples")
         prompts = {row.get("id"): str(row.get("text", "")) for row in questions}
     answers = {}
     with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
+        for number, row in jsonl.objects(lines, path):
             try:
-                found = _answer(json.loads(line), prompts)
+                answer = _answer(row, prompts)
             except (ValueError, KeyError, TypeError, IndexError) as error:
                 raise ValueError(f"{path}:{number}: no answer of a kind that is known here: {error!r}") from error
-            if found:
-                answers.setdefault(*found)
+            if answer:
+                answers.setdefault(*answer)
     return answers
 
 

@@ -1,6 +1,6 @@
-"""What a benchmark is: how its rows are read, how its questions are asked, who grades them.
+"""The definition of a benchmark: its data, prompts, grader and figures; and the look-up by name or path.
 
-Each set is one short file in this folder that holds a `BENCHMARK`; a file elsewhere does as well, by its path. To add
+Each set is one short file of `sets` that holds a `BENCHMARK`; a file elsewhere does as well, by its path. To add
 one, copy the file that is most like it (`gsm8k.py` for an answer, `mmlu.py` for a choice, `humaneval.py` for tests).
 """
 
@@ -76,7 +76,7 @@ class Benchmark:
         group: the part of the tables where it stands.
         grader: a key of `r1jax.graders.grader_table.GRADERS`, or of `r1jax.graders.judge_protocols.PROTOCOLS`.
         file: where it lies below the folder of data, if no path is given.
-        adapt: a row of the public original -> our `prompt` and `answer` and what else the grader needs; None: this row
+        adapt: a row of the public original -> `prompt`, `answer` and what else the grader needs; None: this row
             is left out. A row that has both already, as strings, does not come here. Raises KeyError or ValueError for
             a row it cannot use.
         prepare: the same for every row, after `adapt`.
@@ -103,7 +103,7 @@ class Benchmark:
 
 
 def find(name: str) -> Benchmark:
-    """The benchmark of a file of this folder, by its name, or of a file of the user's own, by its path.
+    """The benchmark of a file of `sets`, by its name, or of a file of the user's own, by its path.
 
     Raises:
         ConfigError: there is no such file, it does not load, or it holds no `BENCHMARK`; names the nearest.
@@ -123,12 +123,12 @@ def find(name: str) -> Benchmark:
         return module.BENCHMARK
     if name not in names():
         raise ConfigError(f"no benchmark named {name!r}; nearest: {nearest(name, names())}")
-    return importlib.import_module(f"r1jax.benchmarks.{name}").BENCHMARK
+    return importlib.import_module(f"r1jax.benchmarks.sets.{name}").BENCHMARK
 
 
 def names() -> list[str]:
-    """The benchmarks of this folder."""
-    files = pathlib.Path(__file__).parent.glob("*.py")
+    """The benchmarks of `sets`."""
+    files = pathlib.Path(__file__).with_name("sets").glob("*.py")
     return sorted(file.stem for file in files if "\nBENCHMARK = " in file.read_text("utf-8"))
 
 

@@ -20,7 +20,7 @@ _PUBLISHED = ((717.0, 20.3), (759.0, 23.6), (1134.0, 58.7), (1820.0, 93.4), (202
 
 
 def figures(rows: Mapping[str, Row], outcomes: Sequence[Outcome]) -> dict[str, Figure]:
-    """"rating" and "percentile", from the questions that have a rating; {} where none has."""
+    """The "rating" and "percentile" of a model, from the questions that have a rating; {} where none has."""
     means = question_means(by_question(outcomes))
     rated = {id_: float(rows[id_]["rating"]) for id_ in means if rows[id_].get("rating")}
     if not rated:
@@ -29,10 +29,10 @@ def figures(rows: Mapping[str, Row], outcomes: Sequence[Outcome]) -> dict[str, F
     rating = expected_rating(problems, solved)
     spread = rating_error(problems, rating)
     low, high = rating - 1.96 * spread, rating + 1.96 * spread
-    found = {"rating": Figure(rating, spread, low, high, unit="")}
+    figures_by_name = {"rating": Figure(rating, spread, low, high, unit="")}
     if (share := percentile(rating)) is not None:
-        found["percentile"] = Figure(share / 100)
-    return found
+        figures_by_name["percentile"] = Figure(share / 100)
+    return figures_by_name
 
 
 def expected_rating(problems: np.ndarray, solved: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""How good a model is and how sure that is, from graded samples. The question is the unit of every error.
+"""Estimators over graded samples (means, pass@k, votes, paired tests), with errors by question.
 
 Samples of one question are not independent of each other, so each question is first brought down to one number.
 """

@@ -1,4 +1,4 @@
-"""AlpacaEval 2.0's length-controlled win rate (arXiv 2404.04475): what it would be, were both answers of one length.
+"""Length-controlled win rate of AlpacaEval 2.0: the win rate if both answers had one length (arXiv 2404.04475).
 
 The preference for the model over the baseline on question x is modelled as a logistic function of three terms:
 
@@ -26,16 +26,18 @@ def figures(rows: Mapping[str, Row], outcomes: Sequence[Outcome]) -> dict[str, F
     if not groups:
         return {}
     preferences = np.array([np.mean([o.score for o in group]) for group in groups.values()])
-    longer = np.array([
-        np.mean([o.detail["length"] - o.detail["reference_length"] for o in group]) for group in groups.values()
-    ])  # fmt: skip
+    longer = np.array(
+        [np.mean([o.detail["length"] - o.detail["reference_length"] for o in group]) for group in groups.values()]
+    )
     difficulty = np.array([float(rows[id_].get("difficulty") or 0.0) for id_ in groups])
     value = win_rate(preferences, longer, difficulty)
     rng, n = np.random.default_rng(0), len(preferences)
     again = [win_rate(preferences[i], longer[i], difficulty[i]) for i in rng.integers(n, size=(_RESAMPLES, n))]
     low, high = np.percentile(again, [2.5, 97.5])
-    return {"lc_win_rate": Figure(value, float(np.std(again, ddof=1)), float(low), float(high)),
-            "win_rate": figure(preferences)}  # fmt: skip
+    return {
+        "lc_win_rate": Figure(value, float(np.std(again, ddof=1)), float(low), float(high)),
+        "win_rate": figure(preferences),
+    }
 
 
 def win_rate(preferences: np.ndarray, longer: np.ndarray, difficulty: np.ndarray) -> float:

@@ -1,10 +1,8 @@
-"""A benchmark's data, in our layout or in that of the public original: JSONL, JSON, CSV or parquet."""
+"""Benchmark data files, in r1jax's layout or the public original's: JSONL, JSON, CSV or parquet."""
 
 import csv
 import dataclasses
 import gzip
-import hashlib
-import json
 import pathlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +13,7 @@ from r1jax.config import ConfigError, missing_file, nearest
 from r1jax.graders import grader_table, judge_protocols
 from r1jax.io import jsonl
 from r1jax.io.files import one_line, parse_json
+from r1jax.io.provenance import joined_hash
 
 _KINDS = (".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet")
 _QUESTION = ("prompt", "question", "problem")  # where files that have no adapter keep it
@@ -26,8 +25,8 @@ class Data:
 
     Attributes:
         rows: the questions, each with `id`, `prompt` and `answer`, in the files' order.
-        shots: the rows that were taken for examples, and are not asked.
-        left_out: rows that the adapter does not want.
+        shots: the rows that serve as solved examples, and are not asked.
+        left_out: rows that the adapter leaves out.
     """
 
     rows: Sequence[Row]
@@ -40,7 +39,7 @@ def read(benchmark: Benchmark, path: pathlib.Path, grader: str, references: Mapp
 
     Args:
         path: a file, or a folder: then all its files of a kind that is known here, by name.
-        grader: who will grade.
+        grader: the name of the grader or judge protocol.
         references: answers to be compared with, by question's id, which become a row's `reference_output`.
 
     Raises:
@@ -93,8 +92,10 @@ def questions(name: str, data: str) -> Iterator[tuple[str, str]]:
     benchmark = find(name) if name in names() else None
     path = pathlib.Path(data, benchmark.file) if benchmark else pathlib.Path(name)
     if benchmark and not data:
-        raise ConfigError(f"nothing says where the questions of {name} are: name the folder that holds "
-                          f"{benchmark.file or 'its file'}, or give the file's path in place of the name")  # fmt: skip
+        raise ConfigError(
+            f"nothing says where the questions of {name} are: name the folder that holds "
+            f"{benchmark.file or 'its file'}, or give the file's path in place of the name"
+        )
     if not benchmark and not path.exists():
         raise ConfigError(f"no file {name}, and no benchmark of that name; nearest benchmark: {nearest(name, names())}")
     called = name if benchmark else f"{path.resolve().parent.name}/{path.stem}"
@@ -113,15 +114,12 @@ def questions(name: str, data: str) -> Iterator[tuple[str, str]]:
 
 def data_hash(path: pathlib.Path) -> str:
     """SHA-256, 16 digits of it, of a file's bytes, or of all files that `read` reads of a folder."""
-    whole = hashlib.sha256()
-    for file in _files(path):
-        whole.update(file.read_bytes())
-    return whole.hexdigest()[:16]
+    return joined_hash(_files(path))[:16]
 
 
 def _adapted(benchmark: Benchmark, row: Row) -> Row | None:
-    ours = isinstance(row.get("prompt"), str) and isinstance(row.get("answer"), str)
-    if not ours and benchmark.adapt:
+    is_ready = isinstance(row.get("prompt"), str) and isinstance(row.get("answer"), str)
+    if not is_ready and benchmark.adapt:
         id_ = row.get("id")
         row = benchmark.adapt(row)
         if row is not None and id_ not in (None, ""):
@@ -170,21 +168,9 @@ def _rows_of(file: pathlib.Path) -> Iterator[tuple[str, Row]]:
         yield from ((f"{file}, object {i}", row) for i, row in enumerate(content, 1))
     elif file.name.endswith((".jsonl", ".jsonl.gz")):
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
-            for i, line in enumerate(lines, 1):
-                if line.strip():
-                    yield f"{file}:{i}", _object(line, f"{file}:{i}")
+            yield from ((f"{file}:{i}", row) for i, row in jsonl.objects(lines, file))
     else:
         raise ValueError(f"{file}: not of a kind that is read here: {', '.join(_KINDS)}")
-
-
-def _object(line: bytes, place: str) -> Row:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place}: not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{place}: a {type(row).__name__}, should be an object")
-    return row
 
 
 def _parquet(file: pathlib.Path) -> list[dict[str, Any]]:

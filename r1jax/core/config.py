@@ -1,4 +1,4 @@
-"""The config of the device mesh, without JAX."""
+"""Config of the device mesh, without JAX."""
 
 import dataclasses
 
@@ -7,13 +7,16 @@ from r1jax.config import at_least
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """Sizes of the mesh axes; at most one may be -1, which takes what the others leave.
+    """Sizes of the mesh axes; at most one may be -1, which takes the devices that the others leave.
 
     Attributes:
-        data: replicas that see different rows.
-        fsdp: as data, and the weights are cut along it as well.
-        expert: as data, and the experts are dealt out along it.
-        tensor: cuts heads, the MLP's width and the vocabulary.
+        data: data parallelism: replicas with different rows.
+        fsdp: as data, and the weights are sharded over it as well.
+        expert: as data, and the experts are sharded over it.
+        tensor: shards heads, the MLP's width and the vocabulary.
+
+    Raises:
+        ValueError: a size below -1, or 0.
     """
 
     data: int = -1

@@ -1,4 +1,4 @@
-"""One declaration of every weight: a tree of ParamSpec gives initial values, abstract shapes, shardings, masks."""
+"""Declarations of weights: a tree of ParamSpec gives initial values, abstract shapes, shardings and decay masks."""
 
 import dataclasses
 import math
@@ -11,19 +11,22 @@ from jax.sharding import Mesh, NamedSharding
 
 from r1jax.core.sharding import AxisRules
 
-Params = Any  # a nested dict of jax.Array, of the shape of its spec tree
+Params = Any  # a nested dict of jax.Array, with the structure of its spec tree
 
 
 @dataclasses.dataclass(frozen=True)
 class ParamSpec:
-    """A weight before it exists.
+    """The declaration of one weight.
 
     Attributes:
         shape: its shape.
         axes: a logical axis name, or None, for each dimension; `AxisRules` maps them to mesh axes.
-        init: "normal" draws N(0, std^2); "ones" and "zeros" are exempt from weight decay.
+        init: "normal" draws from N(0, std^2); "ones" and "zeros" are exempt from weight decay.
         std: standard deviation for "normal".
-        keep_float32: `cast` leaves it in float32, whatever the compute type.
+        keep_float32: `cast` leaves it in float32, whatever the compute dtype.
+
+    Raises:
+        ValueError: shape and axes differ in length.
     """
 
     shape: tuple[int, ...]
@@ -49,7 +52,7 @@ def shardings(specs: Any, rules: AxisRules, mesh: Mesh) -> Any:
     """A NamedSharding for every weight.
 
     Raises:
-        ValueError: a dimension that does not divide over its mesh axes; names the weight and the axes.
+        ValueError: a dimension does not divide over its mesh axes; the message names the weight and the axes.
     """
 
     def sharding(path, spec: ParamSpec) -> NamedSharding:
@@ -66,7 +69,7 @@ def shardings(specs: Any, rules: AxisRules, mesh: Mesh) -> Any:
 
 
 def cast(params: Params, specs: Any, dtype: str) -> Params:
-    """The weights in the compute type, but for those that are kept in float32."""
+    """The weights in the compute dtype, except those with `keep_float32`."""
     return _map(lambda spec, w: w.astype(jnp.float32 if spec.keep_float32 else dtype), specs, params)
 
 
@@ -74,8 +77,9 @@ def abstract(specs: Any, rules: AxisRules, mesh: Mesh, dtype: str = "float32") -
     """Shapes, dtype and shardings without values: for ahead-of-time compilation and as a restore target."""
     return _map(
         lambda spec, sharding: jax.ShapeDtypeStruct(spec.shape, dtype, sharding=sharding),
-        specs, shardings(specs, rules, mesh),
-    )  # fmt: skip
+        specs,
+        shardings(specs, rules, mesh),
+    )
 
 
 def count(specs: Any) -> int:
@@ -84,14 +88,14 @@ def count(specs: Any) -> int:
 
 
 def decay_mask(specs: Any) -> Any:
-    """True for the weights that weight decay applies to: all but norms and biases."""
+    """Booleans: True for weights that weight decay applies to, all but norms and biases."""
     return _map(lambda spec: spec.init == "normal", specs)
 
 
 def init(specs: Any, rules: AxisRules, mesh: Mesh, seed: int, dtype: str = "float32") -> Params:
     """Draws initial weights straight into their shardings; the same values on any mesh.
 
-    Each weight's key is derived from its path, so that adding a weight leaves the others as they were.
+    Each weight's random key is derived from its path, so that adding a weight does not change the others.
     """
 
     def draw(path, spec: ParamSpec) -> jax.Array:

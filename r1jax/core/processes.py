@@ -1,9 +1,9 @@
-"""The processes of one run, joined by jax.distributed: an error in one of them ends all, and each waits for the others.
+"""Processes of a distributed run (jax.distributed): joining, barriers, and one exit for all after an error.
 
-JAX alone would leave the others in their collective, and the one that failed in a barrier at its exit, for five minutes
-each, and abort them then. Here the process that fails leaves a notice with the coordination service, which a thread of
-every other looks for, and they all exit without that barrier. With one process nothing of this happens. JAX is loaded
-where it is used first: an error in a config, before any joining, should not wait for it.
+JAX alone would leave the others in their collective, and the failed process in a barrier at its exit, for five minutes
+each, and then abort them. Here the failed process posts a notice to the coordination service; a thread in every other
+process polls for it, and all exit without that barrier. With one process these functions do nothing. JAX is imported
+on first use, so that an error in a config need not wait for it.
 """
 
 import concurrent.futures
@@ -20,76 +20,82 @@ from typing import Any, NoReturn
 from r1jax import config
 
 _NOTICE, _SEEN = "r1jax/notice", "r1jax/seen/{}"
-_LOOK_S = 0.5
-_PARTING_S = 10.0  # for the others to see the notice, which ends with process 0
-_LOST_S = 5.0  # without the coordination service
-_FOREVER_MS = 10 * 365 * 24 * 3600 * 1000
+_POLL_S = 0.5
+_EXIT_WAIT_S = 10.0  # for the others to read the notice: the service ends with process 0
+_UNREACHABLE_S = 5.0  # of the coordination service, until this process exits
+_NO_TIMEOUT_MS = 10 * 365 * 24 * 3600 * 1000
 
-_meetings = itertools.count()
-_over = threading.Event()
-_ending = threading.Lock()
+_barriers = itertools.count()
+_finished = threading.Event()
+_exiting = threading.Lock()
 
 
 def join(coordinator: str | None, count: int | None, index: int | None) -> None:
-    """Joins the other processes; where these are None JAX finds them by itself. From then on a notice is looked for."""
+    """Joins the other processes and starts polling for their notices. What is None, JAX detects.
+
+    Args:
+        coordinator: `host:port` of process 0.
+        count: number of processes.
+        index: of this one.
+    """
     import jax
 
     jax.distributed.initialize(coordinator, count, index)
-    if several():
-        threading.Thread(target=_look_for_notice, daemon=True, name="notice").start()
+    if is_multiprocess():
+        threading.Thread(target=_watch_for_notice, daemon=True, name="notice").start()
 
 
-def several() -> bool:
+def is_multiprocess() -> bool:
     """Whether there are other processes."""
     return "jax" in sys.modules and _service().client is not None and _service().num_processes > 1
 
 
 def _service() -> Any:
-    """JAX's own record of the processes: the coordination service's client, their number, this one's index."""
+    """JAX's state of the distributed run: the coordination service's client, process count, this process's index."""
     from jax._src import distributed
 
     return distributed.global_state
 
 
-def meet(place: str = "") -> None:
-    """Waits until all processes are here, however long one of them works alone; a collective's patience ends.
+def barrier(name: str = "") -> None:
+    """Waits for all processes without a timeout, which collectives have: one process may work alone for long.
 
     Args:
-        place: another one than the main threads' common way, for other threads.
+        name: of the barrier; "": the next of the main threads' common sequence. Other threads must give one.
     """
-    if not several():
+    if not is_multiprocess():
         return
-    # In a thread, so that Ctrl-C is heard.
-    waiting = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="meeting")
-    barrier = place or f"r1jax/meeting/{next(_meetings)}"
-    waiting.submit(_service().client.wait_at_barrier, barrier, _FOREVER_MS).result()
-    waiting.shutdown()
+    # In a thread, so that Ctrl-C interrupts the wait.
+    waiter = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="barrier")
+    key = name or f"r1jax/barrier/{next(_barriers)}"
+    waiter.submit(_service().client.wait_at_barrier, key, _NO_TIMEOUT_MS).result()
+    waiter.shutdown()
 
 
-def leave() -> None:
-    """The end of a run that went well: waits for the other processes, which may still work."""
-    meet()
-    _over.set()
+def finish() -> None:
+    """Ends a successful run: waits for the other processes, and ignores notices from then on."""
+    barrier()
+    _finished.set()
 
 
-def announce(error: BaseException) -> None:
-    """Tells the other processes of the error that ends this one; does not return where another was first."""
-    if several() and not _over.is_set():
+def report_error(error: BaseException) -> None:
+    """Posts this process's error for the others; exits instead where another process has posted one before."""
+    if is_multiprocess() and not _finished.is_set():
         status, text = config.status_of(error), config.message_of(error)
-        _announce(status, f"{type(error).__name__}: {text}" if status == 1 else text or "stopped")
+        _post_notice(status, f"{type(error).__name__}: {text}" if status == 1 else text or "stopped")
 
 
 def stop_all(status: int, message: str) -> NoReturn:
-    """Ends all processes at once, from any thread."""
-    if several():
-        _announce(status, message)
-    _ending.acquire()
+    """Ends all processes at once, with this exit status and message. Any thread may call it."""
+    if is_multiprocess():
+        _post_notice(status, message)
+    _exiting.acquire()
     print(message, file=sys.stderr)
     _exit(status)
 
 
 def run_to_exit(main: Callable[[], int]) -> NoReturn:
-    """Runs a command and ends the process with its status; after an error at once, whatever its threads wait for."""
+    """Runs a command and exits with its status; after an error without waiting for the process's threads."""
     try:
         status = main()
     except SystemExit:  # of argparse
@@ -98,41 +104,41 @@ def run_to_exit(main: Callable[[], int]) -> NoReturn:
         traceback.print_exc()
         status = config.status_of(error)
     if status:
-        _ending.acquire()  # should another process end this one, it need not say so any more
+        _exiting.acquire()  # a notice of another process is not printed any more
         _exit(status)
     sys.exit(0)
 
 
-def _announce(status: int, message: str) -> None:
+def _post_notice(status: int, message: str) -> None:
     index, client = _service().process_id, _service().client
     notice = {"process": index, "status": status, "message": message}
-    with contextlib.suppress(RuntimeError):  # there is one already, or no service any more
+    with contextlib.suppress(RuntimeError):  # another notice was first, or the service has ended
         client.key_value_set(_NOTICE, json.dumps(notice))
     with contextlib.suppress(RuntimeError):
         first = json.loads(client.key_value_try_get(_NOTICE))
         if first["process"] != index and first["message"] != notice["message"]:
-            _end_by(first)
-        _over.set()  # all of them say the same
+            _exit_on_notice(first)
+        _finished.set()  # all processes raised the same error
         client.key_value_set(_SEEN.format(index), "")
 
 
-def _look_for_notice() -> None:
-    client, index, lost = _service().client, _service().process_id, 0.0
-    while not _over.wait(_LOOK_S):
+def _watch_for_notice() -> None:
+    client, index, unreachable_s = _service().client, _service().process_id, 0.0
+    while not _finished.wait(_POLL_S):
         try:
             notice = json.loads(client.key_value_try_get(_NOTICE))
         except RuntimeError as error:
-            lost = 0.0 if "NOT_FOUND" in str(error) else lost + _LOOK_S
-            if lost >= _LOST_S:
-                _end_by({"process": 0, "status": 1, "message": "it cannot be reached any more"})
+            unreachable_s = 0.0 if "NOT_FOUND" in str(error) else unreachable_s + _POLL_S
+            if unreachable_s >= _UNREACHABLE_S:
+                _exit_on_notice({"process": 0, "status": 1, "message": "it cannot be reached any more"})
             continue
         if notice["process"] != index:
-            _end_by(notice)
+            _exit_on_notice(notice)
 
 
-def _end_by(notice: dict[str, Any]) -> NoReturn:
-    """Ends this process because of another one's notice."""
-    _ending.acquire()  # and never released: whoever comes second waits for the exit
+def _exit_on_notice(notice: dict[str, Any]) -> NoReturn:
+    """Prints another process's notice and exits with its status."""
+    _exiting.acquire()  # never released: a second thread waits here for the exit
     with contextlib.suppress(RuntimeError):
         _service().client.key_value_set(_SEEN.format(_service().process_id), "")
     message = config.printable(notice["message"], lines=True)
@@ -145,8 +151,8 @@ def _exit(status: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
-    if several() and _service().process_id == 0:  # with it ends the service
+    if is_multiprocess() and _service().process_id == 0:  # the service ends with it
         with contextlib.suppress(RuntimeError):
             for index in range(_service().num_processes):
-                _service().client.blocking_key_value_get(_SEEN.format(index), int(1000 * _PARTING_S))
+                _service().client.blocking_key_value_get(_SEEN.format(index), int(1000 * _EXIT_WAIT_S))
     os._exit(status)

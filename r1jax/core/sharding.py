@@ -1,4 +1,4 @@
-"""The device mesh, and the rules that map logical axis names to its axes."""
+"""The device mesh, the rules that map logical axes to mesh axes, and placement of host arrays."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ def all_devices() -> list[jax.Device]:
     """The devices of every process.
 
     Raises:
-        ValueError: the platform that JAX is asked for is not there, or not installed.
+        ValueError: the platform of JAX_PLATFORMS has no device, or is not installed.
     """
     try:
         return jax.devices()
@@ -30,13 +30,13 @@ def all_devices() -> list[jax.Device]:
 
 
 def make_mesh(cfg: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Makes the mesh over `devices` (default: all, of every process).
+    """Makes the mesh over `devices` (default: those of all processes).
 
-    Axes are Auto: the compiler propagates shardings from the inputs and from `constrain`. (With Explicit axes an
-    embedding look-up in an fsdp-sharded table is refused.)
+    Axes are Auto: the compiler propagates shardings from the inputs and from `constrain`. (With Explicit axes JAX
+    refuses an embedding look-up in an fsdp-sharded table.)
 
     Raises:
-        ValueError: the sizes do not multiply to the number of devices, or there is none.
+        ValueError: the product of the sizes is not the number of devices, or there is no device.
     """
     devices = all_devices() if devices is None else devices
     sizes = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
@@ -46,14 +46,12 @@ def make_mesh(cfg: MeshConfig, devices: Sequence[jax.Device] | None = None) -> M
         sizes[free[0]] = len(devices) // known
     elif free or known != len(devices):
         raise ValueError(f"config.mesh = {sizes} does not fit {len(devices)} devices; set one axis to -1 to fill it")
-    return jax.make_mesh(
-        tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes), devices=devices
-    )
+    return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes), devices=devices)
 
 
 @dataclasses.dataclass(frozen=True)
 class AxisRules:
-    """Logical axis -> mesh axes. A logical axis without a rule is an error; () keeps it whole."""
+    """Logical axis -> the mesh axes that shard it; () for none. A logical axis without a rule is an error."""
 
     rules: tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -61,12 +59,12 @@ class AxisRules:
         """The PartitionSpec of an array with these logical axes.
 
         Raises:
-            ValueError: an unknown logical axis, or two dimensions that want the same mesh axis.
+            ValueError: an unknown logical axis, or two dimensions on the same mesh axis.
         """
         return PartitionSpec(*(part or None for part in self.parts(axes)))
 
     def parts(self, axes: Sequence[str | None]) -> list[tuple[str, ...]]:
-        """The mesh axes that each dimension is cut over; raises as `spec` does."""
+        """The mesh axes that shard each dimension; raises as `spec` does."""
         table = dict(self.rules)
         unknown = [name for name in axes if name is not None and name not in table]
         if unknown:
@@ -81,8 +79,8 @@ class AxisRules:
         return NamedSharding(mesh, self.spec(axes))
 
 
-# Rows are cut over data, fsdp and expert alike. In training the weights are cut over fsdp along `embed` (or `rank`, a
-# latent's); in decoding they are whole there, so that a token's step gathers nothing.
+# Rows are sharded over data, fsdp and expert alike. In training the weights are sharded over fsdp along `embed` (or
+# `rank`, that of a latent); in decoding they are not, so that a token's step gathers nothing.
 BATCH = ("data", "fsdp", "expert")
 _COMMON = (
     ("batch", BATCH),
@@ -100,25 +98,25 @@ TRAIN_RULES = AxisRules((*_COMMON, ("embed", ("fsdp",)), ("rank", ("fsdp",))))
 DECODE_RULES = AxisRules((*_COMMON, ("embed", ()), ("rank", ())))
 
 
-def batch_ways(mesh: Mesh) -> int:
-    """In how many parts the rows of a batch are cut."""
+def batch_shards(mesh: Mesh) -> int:
+    """The number of shards of a batch's rows."""
     return math.prod(mesh.shape[axis] for axis in BATCH)
 
 
 def constrain(x: jax.Array, rules: AxisRules, *axes: str | None) -> jax.Array:
-    """Pins an activation's layout inside jit; outside any mesh (a unit test of one layer) it does nothing."""
+    """Constrains an activation's sharding inside jit; without a mesh (a unit test of one layer) it does nothing."""
     if jax.sharding.get_abstract_mesh().empty:
         return x
     return jax.lax.with_sharding_constraint(x, rules.spec(axes))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Whole on every device: what every process may read."""
+    """The sharding of an array that is whole on every device, so that every process may read it."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def place(tree: Any, sharding_of: Callable[[np.ndarray], NamedSharding]) -> Any:
-    """Host arrays -> global arrays. Every process passes the same whole arrays and places its own devices' part."""
+    """Host arrays -> global arrays. Every process passes the same whole arrays and places its own devices' shards."""
 
     def put(x: np.ndarray) -> jax.Array:
         x = np.asarray(x)

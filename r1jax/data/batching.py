@@ -181,8 +181,13 @@ def pad_rollouts(rollouts: Sequence[Rollout], advantages: np.ndarray, bucket: in
         weights[row, prompt - 1 : n] = 1.0
         logprobs[row, prompt - 1 : n] = rollout.logprobs
     positions = np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length))
-    return Batch(positions=positions, weights=weights, advantages=advantages.astype(np.float32),
-                 sampler_logprobs=logprobs, **fields)
+    return Batch(
+        positions=positions,
+        weights=weights,
+        advantages=advantages.astype(np.float32),
+        sampler_logprobs=logprobs,
+        **fields,
+    )
 
 
 def pad_inputs(
@@ -216,8 +221,10 @@ def to_device(batch: AnyBatch, mesh: Mesh, rules: sharding.AxisRules = sharding.
     Raises:
         ValueError: the rows do not divide over the mesh.
     """
-    rows, ways = batch.tokens.shape[0], sharding.batch_ways(mesh)
+    rows, ways = batch.tokens.shape[0], sharding.batch_shards(mesh)
     if rows % ways:
-        raise ValueError(f"{rows} rows do not divide over {' x '.join(sharding.BATCH)} = {ways}; change the batch size "
-                         "or config.mesh")  # fmt: skip
+        raise ValueError(
+            f"{rows} rows do not divide over {' x '.join(sharding.BATCH)} = {ways}; change the batch size "
+            "or config.mesh"
+        )
     return sharding.place(batch, lambda x: rules.sharding(mesh, ("batch",) + (None,) * (x.ndim - 1)))

@@ -95,8 +95,9 @@ def tools_of(row: jsonl.Row) -> list[Mapping[str, Any]]:
     return _without_nulls(tools)
 
 
-def prompt_of(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], tokenizer: Tokenizer,
-              arguments: Mapping[str, Any]) -> str:  # fmt: skip
+def prompt_of(
+    messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], tokenizer: Tokenizer, arguments: Mapping[str, Any]
+) -> str:
     """What the sampler is given for the next turn of the assistant's.
 
     Raises:
@@ -180,9 +181,7 @@ def _drops_before(turn: int) -> ValueError:
     )
 
 
-def _rendered(
-    message: Message, turn: int, prompt: str, whole: Callable[[Message], str], tokenizer: Tokenizer
-) -> str:  # fmt: skip
+def _rendered(message: Message, turn: int, prompt: str, whole: Callable[[Message], str], tokenizer: Tokenizer) -> str:
     """What the template renders of a turn after the sampler's prompt, up to the token that ends it.
 
     Args:
@@ -204,8 +203,10 @@ def _rendered(
         part = (message.get(key) or "").strip()
         found = rest.find(part, position)
         if found < 0:
-            raise ValueError(f"the chat template does not render {key!r} of message {turn} as it stands: "
-                             f"{_HINTS.get(key, _THOUGHT_HINT)}")  # fmt: skip
+            raise ValueError(
+                f"the chat template does not render {key!r} of message {turn} as it stands: "
+                f"{_HINTS.get(key, _THOUGHT_HINT)}"
+            )
         if key == "content" and opening_tag(prompt) and _CLOSE not in rest[:found]:
             raise ValueError(f"the chat template opens a thought which message {turn} does not close: {_THOUGHT_HINT}")
         position = found + len(part)
@@ -213,8 +214,9 @@ def _rendered(
         name, arguments = call["function"]["name"], call["function"].get("arguments", {})
         found = max(rest.find(name, position), rest.find(name))
         if found < 0 or not (arguments in rest if isinstance(arguments, str) else _shows(rest, arguments)):
-            raise ValueError(f"the chat template does not render the call of {name!r} in message {turn} as it stands: "
-                             f"{_CALL_HINT}")  # fmt: skip
+            raise ValueError(
+                f"the chat template does not render the call of {name!r} in message {turn} as it stands: {_CALL_HINT}"
+            )
         position = max(position, found + len(name))
     return _up_to_the_end(rest, position, tokenizer)
 
@@ -227,15 +229,19 @@ def _check_whole(prompt: str, content: str, whole: str, turn: int) -> None:
     if not whole.startswith(begins):
         raise _opens_otherwise(())
     if content.rpartition(_CLOSE)[2].strip() not in whole[len(begins) :]:
-        raise ValueError(f"the chat template does not render 'content' of message {turn} as it stands: give the turn "
-                         "as 'prompt' and 'response', which follows the sampler's prompt")  # fmt: skip
+        raise ValueError(
+            f"the chat template does not render 'content' of message {turn} as it stands: give the turn "
+            "as 'prompt' and 'response', which follows the sampler's prompt"
+        )
 
 
 def _opens_otherwise(extra: Sequence[str]) -> ValueError:
     cannot = f", so that its {' and '.join(map(repr, extra))} cannot be taught" if extra else ""
-    return ValueError("the chat template begins the assistant's turn in one way for the sampler, in another for this "
-                      f"conversation{cannot}: give the turn as 'prompt' and 'response', which follows the sampler's "
-                      f"prompt, the response with its thought and its calls as the model says them")  # fmt: skip
+    return ValueError(
+        "the chat template begins the assistant's turn in one way for the sampler, in another for this "
+        f"conversation{cannot}: give the turn as 'prompt' and 'response', which follows the sampler's "
+        f"prompt, the response with its thought and its calls as the model says them"
+    )
 
 
 def _up_to_the_end(rest: str, position: int, tokenizer: Tokenizer) -> str:
@@ -245,8 +251,10 @@ def _up_to_the_end(rest: str, position: int, tokenizer: Tokenizer) -> str:
         if not ends.isdisjoint(tokenizer.encode(rest[position:stop])[bos:]):
             starts = range(stop - 1, position - 1, -1)
             return rest[: next(i for i in starts if set(tokenizer.encode(rest[i:stop])[bos:]) <= ends)]
-    raise ValueError("the chat template closes an assistant's turn with no end-of-turn token, but with "
-                     f"{rest[position : position + 20]!r}")  # fmt: skip
+    raise ValueError(
+        "the chat template closes an assistant's turn with no end-of-turn token, but with "
+        f"{rest[position : position + 20]!r}"
+    )
 
 
 def _unread(conversation: Conversation, render: Callable[[Sequence[Message]], str]) -> Iterator[str]:
@@ -258,8 +266,10 @@ def _unread(conversation: Conversation, render: Callable[[Sequence[Message]], st
     taught, messages = set(conversation.taught), conversation.messages
     extra = {key for i, each in enumerate(messages) if i not in taught for key in each} - {"role", "content"}
     for key in sorted(extra):
-        without = [each if i in taught else {name: value for name, value in each.items() if name != key}
-                   for i, each in enumerate(messages)]  # fmt: skip
+        without = [
+            each if i in taught else {name: value for name, value in each.items() if name != key}
+            for i, each in enumerate(messages)
+        ]
         if render(messages) == _or_none(render, without):
             if key == "tool_calls":
                 raise ValueError(f"the chat template leaves out 'tool_calls': {_CALL_HINT}")
@@ -334,8 +344,10 @@ def _spelled(message: Message, as_text: bool, no_content: str | None) -> Message
 
     if "tool_calls" not in message:
         return message
-    calls = [{**call, "function": {**call["function"], "arguments": converted(call["function"].get("arguments", {}))}}
-             for call in message["tool_calls"]]  # fmt: skip
+    calls = [
+        {**call, "function": {**call["function"], "arguments": converted(call["function"].get("arguments", {}))}}
+        for call in message["tool_calls"]
+    ]
     return {**message, "content": message["content"] or no_content, "tool_calls": calls}
 
 

@@ -112,9 +112,11 @@ class Preferences:
         self.size = len(self._training)
         if not self.size or (cfg.held_out_share and not self.held_out):
             counts = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
-            raise ValueError(f"{cfg.path} has {self.size} examples to train on and {len(self.held_out)} held out by "
-                             f"data.held_out_share={cfg.held_out_share}, besides {counts}; with data.held_out_share=0 "
-                             "all are trained on and none is evaluated")  # fmt: skip
+            raise ValueError(
+                f"{cfg.path} has {self.size} examples to train on and {len(self.held_out)} held out by "
+                f"data.held_out_share={cfg.held_out_share}, besides {counts}; with data.held_out_share=0 "
+                "all are trained on and none is evaluated"
+            )
 
     def take(self, start: int, count: int) -> list[Example]:
         """The training examples at positions start .. start + count - 1: `take(0, 10) == take(0, 5) + take(5, 5)`.
@@ -136,8 +138,10 @@ class Preferences:
         for key in ("prompt", *texts):
             jsonl.check_text(key, row.get(key))
         if is_pair and self._kind == "pointwise" and not self._cfg.pairs_as_labels:
-            raise ValueError("a pair, where responses with a label are called for: data.pairs_as_labels=true takes the "
-                             "chosen one for safe and the rejected one for unsafe")  # fmt: skip
+            raise ValueError(
+                "a pair, where responses with a label are called for: data.pairs_as_labels=true takes the "
+                "chosen one for safe and the rejected one for unsafe"
+            )
         if not is_pair and self._kind == "pairwise":
             raise ValueError("a response with a label, where pairs are called for: kind=pointwise trains on labels")
         if not is_pair and not isinstance(row["safe"], bool):

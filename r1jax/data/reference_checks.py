@@ -36,8 +36,14 @@ def is_right(task: str, entry: Entry) -> bool:
 
 # Arithmetic, in exact fractions.
 
-_OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-              ast.LShift: operator.lshift, ast.RShift: operator.rshift}  # fmt: skip
+_OPERATORS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.LShift: operator.lshift,
+    ast.RShift: operator.rshift,
+}
 
 
 def _value(text: str, number: Callable[[str], Any] = Fraction, **names: Fraction) -> Any:
@@ -143,8 +149,9 @@ def _number_sorting(entry: Entry) -> bool:
 
 
 def _number_filtering(entry: Entry) -> bool:
-    kept, which, bound, numbers = find(r"(Keep|Remove) all numbers (larger|smaller) than (\S+) in this list: (.+?\])",
-                                        entry)  # fmt: skip
+    kept, which, bound, numbers = find(
+        r"(Keep|Remove) all numbers (larger|smaller) than (\S+) in this list: (.+?\])", entry
+    )
     of_those = operator.gt if which == "larger" else operator.lt
     wanted = [number for number in _numbers(numbers) if of_those(number, Fraction(bound)) == (kept == "Keep")]
     return _numbers(entry["answer"]) == wanted
@@ -181,15 +188,20 @@ CHECKS: Mapping[str, Callable[[Entry], bool]] = {
     "base_conversion": _base_conversion,
     "basic_arithmetic": _computed(r"(?:Calculate|What is|Solve|Compute|Evaluate:) (.+)[.?]$", _value),
     "binary_matrix": puzzles.binary_matrix,
-    "bitwise_arithmetic": _computed(r"value\.\n(.+)$", lambda text: _value(text, lambda digits: int(digits, 16)),
-                                    lambda answer: int(answer, 16)),
+    "bitwise_arithmetic": _computed(
+        r"value\.\n(.+)$", lambda text: _value(text, lambda digits: int(digits, 16)), lambda answer: int(answer, 16)
+    ),
     "chain_sum": _computed(_SUM, _value),
     "count_bits": _computed(r"the number (\d+)\?", lambda number: bin(int(number)).count("1")),
     "count_primes": _computed(r"between (\d+) and (\d+) \(inclusive\)", _count_primes),
-    "countdown": lambda entry: _made_of(entry, *find(r"numbers:? ((?:\d+, )*\d+)", entry),
-                                        *find(r"(?:Calculate|make|equals) (\d+)", entry)),
-    "course_schedule": _computed(r"total of (\d+) courses.*:\n(\[.*\])", puzzles.can_finish,
-                                 lambda answer: {"True": True, "False": False}[answer]),
+    "countdown": lambda entry: _made_of(
+        entry, *find(r"numbers:? ((?:\d+, )*\d+)", entry), *find(r"(?:Calculate|make|equals) (\d+)", entry)
+    ),
+    "course_schedule": _computed(
+        r"total of (\d+) courses.*:\n(\[.*\])",
+        puzzles.can_finish,
+        lambda answer: {"True": True, "False": False}[answer],
+    ),
     "decimal_arithmetic": _computed(r"of (\d+) significant.*\n(.+) = \?$", _rounded),
     "decimal_chain_sum": _computed(_SUM, _value),
     "dice": _computed(r"these dice: (.+?)\. .*rolling (\d+) or higher", _dice),
@@ -215,4 +227,4 @@ CHECKS: Mapping[str, Callable[[Entry], bool]] = {
     "sudoku": puzzles.sudoku,
     "syllogism": puzzles.syllogism,
     "tower_of_hanoi": puzzles.tower_of_hanoi,
-}  # fmt: skip
+}

@@ -145,8 +145,11 @@ def sudoku(entry: Entry) -> bool:
     question, answer = _grid(entry), _grid(entry, entry["answer"])
     size, box = len(question), math.isqrt(len(question))
     digits = {str(digit) for digit in range(1, size + 1)}
-    boxes = [[answer[row + i][column + j] for i in range(box) for j in range(box)]
-             for row in range(0, size, box) for column in range(0, size, box)]  # fmt: skip
+    boxes = [
+        [answer[row + i][column + j] for i in range(box) for j in range(box)]
+        for row in range(0, size, box)
+        for column in range(0, size, box)
+    ]
     whole = all(set(group) == digits for group in [*answer, *zip(*answer, strict=True), *boxes])
     clues = zip(itertools.chain(*question), itertools.chain(*answer), strict=True)
     return whole and all(clue in ("_", cell) for clue, cell in clues)

@@ -8,9 +8,7 @@ across that border, for the model never sees it so.
 import array
 import collections
 import dataclasses
-import hashlib
 import itertools
-import pathlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -22,6 +20,7 @@ from r1jax.data.miniworld import documents
 from r1jax.data.tasks import is_held_out, prompt_text
 from r1jax.data.types import Example
 from r1jax.io import jsonl
+from r1jax.io.provenance import file_hash, fingerprint
 from r1jax.text import chat
 from r1jax.text.chat_template import check_arguments
 from r1jax.text.tokenizer import Tokenizer
@@ -58,8 +57,9 @@ class InstructionConfig:
     def __post_init__(self):
         check_arguments(self.template_arguments, self.chat)
         if self.path and self.paths:
-            raise ValueError(f"path={self.path!r} and paths={self.paths} are both given: name all files in paths, and "
-                             "set path to ''")  # fmt: skip
+            raise ValueError(
+                f"path={self.path!r} and paths={self.paths} are both given: name all files in paths, and set path to ''"
+            )
         within("[0, 1)", self, "held_out_share")
         chat.render(self.template, "")  # Raises for a template that does not exist.
 
@@ -128,9 +128,9 @@ class Instructions:
         notices = (
             counts and f"examples left out of {', '.join(self._cfg.files)}: {counts}",
             unread and f"keys that nothing reads: {unread}",
-            self.open_thoughts and f"responses in the thought that the chat template opens, which they never close: "
-                                   f"{self.open_thoughts}",
-        )  # fmt: skip
+            self.open_thoughts
+            and f"responses in the thought that the chat template opens, which they never close: {self.open_thoughts}",
+        )
         return "; ".join(notice for notice in notices if notice)
 
     def take(self, start: int, count: int) -> list[Example]:
@@ -160,8 +160,10 @@ class Instructions:
         row = {key: value for key, value in row.items() if value is not None}
         for key in conversations.TURN_KEYS:
             if key in row:
-                raise ValueError(f"{key!r} stands beside the messages, where nothing reads it: it is a key of a turn, "
-                                 "{'role': 'assistant', 'content': ...}, in 'messages'")  # fmt: skip
+                raise ValueError(
+                    f"{key!r} stands beside the messages, where nothing reads it: it is a key of a turn, "
+                    "{'role': 'assistant', 'content': ...}, in 'messages'"
+                )
         if "messages" in row:
             asked, example, unread = self._from_messages(row)
             read = {"messages"}
@@ -186,8 +188,9 @@ class Instructions:
             messages.append({"role": "user", "content": chat.render(cfg.template, prompt)})
             given = conversations.prompt_of(messages, tools, tokenizer, cfg.template_arguments)
         else:
-            raise ValueError("'system' and 'tools' are rendered by the model's own chat template: set "
-                             "config.data.chat=true")  # fmt: skip
+            raise ValueError(
+                "'system' and 'tools' are rendered by the model's own chat template: set config.data.chat=true"
+            )
         self.open_thoughts += bool(chat.opening_tag(given)) and "</think>" not in response
         return self._join([given], [chat.continuation(given, response)])
 
@@ -209,8 +212,10 @@ class Instructions:
             if turn:
                 between = self._tokenizer.encode(given[turn])[self._bos :]
                 if not between or between[0] not in ends:
-                    raise ValueError("the chat template closes an assistant's turn with no end-of-turn token, "
-                                     f"but with {given[turn][:20]!r}")  # fmt: skip
+                    raise ValueError(
+                        "the chat template closes an assistant's turn with no end-of-turn token, "
+                        f"but with {given[turn][:20]!r}"
+                    )
                 ids += between
                 mask += [1] + [0] * (len(between) - 1)
             spoken = self._tokenizer.encode(response)[self._bos :]
@@ -228,9 +233,9 @@ def digest(cfg: InstructionConfig, seed: int) -> str:
         FileNotFoundError: a file is not there.
     """
     if cfg.files:
-        hashes = [hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest() for path in cfg.files]
-        return hashes[0] if len(hashes) == 1 else config.fingerprint(hashes)
-    return config.fingerprint([next(_solutions(cfg, seed, position)) for position in range(200)])
+        hashes = [file_hash(path) for path in cfg.files]
+        return hashes[0] if len(hashes) == 1 else fingerprint(hashes)
+    return fingerprint([next(_solutions(cfg, seed, position)) for position in range(200)])
 
 
 def _solutions(cfg: InstructionConfig, seed: int, position: int) -> Iterator[tuple[str, str]]:

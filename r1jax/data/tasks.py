@@ -7,7 +7,6 @@ pretraining text that asks `is_held_out`, ever meets one of them.
 import dataclasses
 import datetime
 import decimal
-import hashlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -19,6 +18,7 @@ from r1jax.config import ConfigError, above, at_least, nearest, within
 from r1jax.data import reference_checks
 from r1jax.data.types import Prompt
 from r1jax.io import jsonl
+from r1jax.io.provenance import sha256
 from r1jax.text import chat
 from r1jax.text.chat_template import check_arguments
 from r1jax.text.prompt_form import R1_ZERO
@@ -115,14 +115,17 @@ def is_held_out(question: str, share: float) -> bool:
 
     Decided by the text's hash, white space aside. A smaller share's questions are among a larger one's.
     """
-    digest = hashlib.sha256(" ".join(question.split()).encode()).digest()
+    digest = sha256(" ".join(question.split()))
     return int.from_bytes(digest[:8]) < share * 2**64
 
 
 def prompt_text(
-    question: str, template: str, as_chat: bool, tokenizer: Tokenizer | None,
+    question: str,
+    template: str,
+    as_chat: bool,
+    tokenizer: Tokenizer | None,
     arguments: Mapping[str, Any] = MappingProxyType({}),
-) -> str:  # fmt: skip
+) -> str:
     """What a model is asked with, up to where its response begins: the same when it is taught and when it is sampled.
 
     Args:
@@ -150,9 +153,14 @@ class Questions:
     """
 
     def __init__(
-        self, cfg: DataConfig, seed: int, tokenizer: Tokenizer | None, *, examine: Callable[[jsonl.Row], str],
+        self,
+        cfg: DataConfig,
+        seed: int,
+        tokenizer: Tokenizer | None,
+        *,
+        examine: Callable[[jsonl.Row], str],
         prompt_limit: int | None = None,
-    ):  # fmt: skip
+    ):
         """Creates the tasks' datasets, or reads and checks the whole file.
 
         Args:
@@ -166,8 +174,10 @@ class Questions:
             FileNotFoundError, ValueError: see `jsonl.read`; also a file of which no prompt is short enough.
         """
         if cfg.max_prompt_tokens and tokenizer is None:
-            raise ConfigError(f"max_prompt_tokens={cfg.max_prompt_tokens} is counted by the model's own tokenizer, "
-                              "which a server does not show: set it to 0")  # fmt: skip
+            raise ConfigError(
+                f"max_prompt_tokens={cfg.max_prompt_tokens} is counted by the model's own tokenizer, "
+                "which a server does not show: set it to 0"
+            )
         self._limit = min(filter(None, (cfg.max_prompt_tokens, prompt_limit)), default=None)
         self._too_long: set[int | tuple[int, int]] = set()  # a file's row, or (task, candidate)
         self.skipped = 0
@@ -207,8 +217,10 @@ class Questions:
         perhaps = [i for i, row in enumerate(rows) if may_be_long(row["prompt"])]
         self._too_long = {i for i in perhaps if len(self._rendered(rows[i]["prompt"])[1]) > self._limit}
         if len(self._too_long) == len(rows):
-            raise ValueError(f"{self._cfg.path}: all {len(rows)} prompts have more than {self._limit} tokens: raise "
-                             "data.max_prompt_tokens, or lower sampling.max_new_tokens")  # fmt: skip
+            raise ValueError(
+                f"{self._cfg.path}: all {len(rows)} prompts have more than {self._limit} tokens: raise "
+                "data.max_prompt_tokens, or lower sampling.max_new_tokens"
+            )
         return [row for i, row in enumerate(rows) if i not in self._too_long]
 
     @property
@@ -223,8 +235,11 @@ class Questions:
 
     def left_out(self) -> str:
         """What was left out so far, in words; "": nothing."""
-        counts = ((self.skipped, "bad lines"), (self.faulty, "generated questions with a wrong reference answer"),
-                  (self.too_long, f"questions with a prompt of more than {self._limit} tokens"))  # fmt: skip
+        counts = (
+            (self.skipped, "bad lines"),
+            (self.faulty, "generated questions with a wrong reference answer"),
+            (self.too_long, f"questions with a prompt of more than {self._limit} tokens"),
+        )
         return "; ".join(f"{count} {what} left out" for count, what in counts if count)
 
     def held_out(self, count: int) -> list[Prompt]:

@@ -8,8 +8,6 @@ Whoever reads it finds an example by its key, a hash of its ids: he may order, m
 never takes the word on one for that on another.
 """
 
-import hashlib
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +16,8 @@ import numpy as np
 
 from r1jax import config
 from r1jax.data.batching import Example, Soft
-from r1jax.io import run_record
+from r1jax.io import files, run_record
+from r1jax.io.provenance import blake2b, fingerprint, short_hash
 from r1jax.text.tokenizer import Tokenizer
 
 SHARD = 512
@@ -28,7 +27,7 @@ _SETUP, _EXAMPLES = "setup.json", "examples.npy"
 def vocabulary_key(tokenizer: Tokenizer) -> str:
     """12 hex digits that tell vocabularies apart: how many ids there are, what each spells, which end a text."""
     spelled = [tokenizer.decode([id_]) for id_ in range(tokenizer.vocab_size)]
-    return config.fingerprint([spelled, sorted(tokenizer.silent_ids), list(tokenizer.eos_ids)])
+    return fingerprint([spelled, sorted(tokenizer.silent_ids), list(tokenizer.eos_ids)])
 
 
 def _keys(examples: Sequence[Example]) -> np.ndarray:
@@ -36,7 +35,7 @@ def _keys(examples: Sequence[Example]) -> np.ndarray:
 
     def key(example: Example) -> bytes:
         ids, mask = (np.asarray(part, kind).tobytes() for part, kind in zip(example, ("<i4", "i1"), strict=True))
-        return hashlib.blake2b(ids + mask, digest_size=8).digest()
+        return blake2b(ids + mask, 8)
 
     return np.frombuffer(b"".join(map(key, examples)), "<u8")
 
@@ -57,8 +56,12 @@ def begin(folder: pathlib.Path, setup: Mapping[str, Any], examples: Sequence[Exa
     """
     keys = _keys(examples)
     targets = np.array([sum(mask[1:]) for _, mask in examples], "<i4")
-    setup = {**config.to_dict(setup), "shard": SHARD, "examples": len(keys),
-             "examples_key": hashlib.sha256(keys.tobytes()).hexdigest()[:12]}  # fmt: skip
+    setup = {
+        **config.to_dict(setup),
+        "shard": SHARD,
+        "examples": len(keys),
+        "examples_key": short_hash(keys.tobytes(), 12),
+    }
     path = folder / _SETUP
     begun = path.exists()
     if begun:
@@ -83,10 +86,8 @@ def write_shard(folder: pathlib.Path, index: int, soft: Sequence[Soft]) -> None:
 
 
 def _write(path: pathlib.Path, rows: np.ndarray) -> None:
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    with files.replacing(path) as file:
         np.save(file, rows, allow_pickle=False)
-    part.replace(path)
 
 
 def key(folder: pathlib.Path | str) -> str:
@@ -95,14 +96,15 @@ def key(folder: pathlib.Path | str) -> str:
     Raises:
         FileNotFoundError: it holds no soft targets.
     """
-    return config.fingerprint(_setup(pathlib.Path(folder)))
+    return fingerprint(_setup(pathlib.Path(folder)))
 
 
 def _setup(folder: pathlib.Path) -> dict[str, Any]:
     if not (folder / _SETUP).is_file():
-        raise FileNotFoundError(f"{folder} holds no soft targets (no {_SETUP}): it is to be the --workdir of a run of "
-                                f"stage teach")  # fmt: skip
-    return json.loads((folder / _SETUP).read_text("utf-8"))
+        raise FileNotFoundError(
+            f"{folder} holds no soft targets (no {_SETUP}): it is to be the --workdir of a run of stage teach"
+        )
+    return files.read_json(folder / _SETUP)
 
 
 class SoftTargets:
@@ -135,8 +137,9 @@ class SoftTargets:
         shards = -(-setup["examples"] // setup["shard"])
         missing = sum(not _shard(self._folder, index).exists() for index in range(shards))
         if missing:
-            raise ValueError(f"{folder}: {missing} of {shards} shards are missing; start the run of stage teach again, "
-                             "it goes on")  # fmt: skip
+            raise ValueError(
+                f"{folder}: {missing} of {shards} shards are missing; start the run of stage teach again, it goes on"
+            )
         known = np.load(self._folder / _EXAMPLES, allow_pickle=False)
         self._shards = [np.load(_shard(self._folder, index), mmap_mode="r") for index in range(shards)]
         self._places = {}

@@ -17,9 +17,20 @@ FinishReason = Literal["stop", "length"]
 # program, or of the grader itself. Ungradable: nobody's fault but the data's or the machine's. Open: a request that has
 # no right answer.
 VERDICTS = (
-    "right", "partly_right", "wrong", "no_answer", "malformed", "too_complex", "compile_error", "crash", "timeout",
-    "memory", "output", "ungradable", "open",
-)  # fmt: skip
+    "right",
+    "partly_right",
+    "wrong",
+    "no_answer",
+    "malformed",
+    "too_complex",
+    "compile_error",
+    "crash",
+    "timeout",
+    "memory",
+    "output",
+    "ungradable",
+    "open",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +108,18 @@ class Rollout:
     verdict: str = ""
     answer: str = ""
     detail: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of_text(
+        cls, prompt: Prompt, text: str, sample: int = 0, finish: FinishReason = "stop", tokens: int = 0
+    ) -> "Rollout":
+        """A completion that is there as text alone, say out of a file or from a server, without log-probs.
+
+        Args:
+            tokens: how many it was sampled as, where that is known; `ids` are then as many times -1.
+        """
+        ids = np.broadcast_to(np.int32(-1), tokens)  # a view, which takes no memory whatever their number
+        return cls(prompt, sample, ids, np.zeros(0, np.float32), text, finish)
 
     @property
     def whole(self) -> str:

@@ -1,4 +1,4 @@
-"""A benchmark's questions, ready to be asked of one model."""
+"""Questions of a benchmark, rendered as prompts of one model."""
 
 import dataclasses
 import pathlib
@@ -12,9 +12,10 @@ from r1jax.config import ConfigError
 from r1jax.data.tasks import DataConfig, Questions, TaskConfig, prompt_text
 from r1jax.data.types import Prompt
 from r1jax.evaluation.config import BenchmarkConfig, EvaluateConfig
-from r1jax.graders.grader_table import examine
+from r1jax.graders.grader_table import check_row
 from r1jax.inference import sampler
 from r1jax.io import jsonl
+from r1jax.io.provenance import fingerprint
 from r1jax.text.tokenizer import Tokenizer
 
 
@@ -25,13 +26,13 @@ class QuestionSet:
     Attributes:
         name: of its folder of results.
         benchmark: its protocol.
-        grader: who grades.
-        prompts: what is asked.
+        grader: name of the grader or judge protocol.
+        prompts: the prompts.
         rows: the data's row of each, by id.
         in_file: questions that the data has.
         samples: k; 0: the evaluation's.
-        data: where the data is, and its hash.
-        asked: instruction and number of examples.
+        data: path and hash of the data.
+        prompting: instruction and number of examples.
     """
 
     name: str
@@ -42,7 +43,7 @@ class QuestionSet:
     in_file: int
     samples: int
     data: Mapping[str, Any]
-    asked: Mapping[str, Any]
+    prompting: Mapping[str, Any]
 
     @property
     def size(self) -> str:
@@ -51,10 +52,11 @@ class QuestionSet:
         return f"{len(self.prompts)} questions" + (f", {left_out} with too long a prompt left out" if left_out else "")
 
     def setup(self, cfg: EvaluateConfig) -> dict[str, Any]:
-        """What samples depend on beside the model."""
-        how = sampler.settings(cfg.seed, cfg.sampling, cfg.template, cfg.chat, cfg.marker, cfg.compute,
-                               cfg.template_arguments)  # fmt: skip
-        return {"data": dict(self.data), **how, **self.asked}
+        """The settings that samples depend on beside the model."""
+        how = sampler.settings(
+            cfg.seed, cfg.sampling, cfg.template, cfg.chat, cfg.marker, cfg.compute, cfg.template_arguments
+        )
+        return {"data": dict(self.data), **how, **self.prompting}
 
 
 def from_benchmark(
@@ -63,39 +65,53 @@ def from_benchmark(
     """Reads, checks and renders a benchmark.
 
     Args:
-        tokenizer: the model's; None: a server has it.
+        tokenizer: the model's; None: only a server has it.
         prompt_limit: the most tokens of a prompt; None: any number.
 
     Raises:
-        ConfigError: no such benchmark, nothing says where its data is, or a prompt is longer than the model can hold
+        ConfigError: no such benchmark, its data's path is not given, or a prompt is longer than the model can hold
             and the config does not say to leave it out.
         FileNotFoundError, ValueError: see `reading.read`.
     """
     benchmark = find(each.name)
     if not each.path and not (cfg.data and benchmark.file):
-        raise ConfigError(f"no data for {each.name}: set config.data to the folder that holds "
-                          f"{benchmark.file or 'its file'}, or the benchmark's own path")  # fmt: skip
+        raise ConfigError(
+            f"no data for {each.name}: set config.data to the folder that holds "
+            f"{benchmark.file or 'its file'}, or the benchmark's own path"
+        )
     path = pathlib.Path(each.path) if each.path else pathlib.Path(cfg.data) / benchmark.file
     grader = each.grader or benchmark.grader
     answers = arena.read_baseline(pathlib.Path(each.baseline)) if each.baseline else {}
-    found = reading.read(benchmark, path, grader, answers)
+    loaded = reading.read(benchmark, path, grader, answers)
     instruction = benchmark.instruction if each.instruction is None else each.instruction
-    count = min(each.questions or cfg.questions or len(found.rows), len(found.rows))
-    rows = [found.rows[i] for i in jsonl.order(cfg.seed, len(found.rows), 0, count)]
+    count = min(each.questions or cfg.questions or len(loaded.rows), len(loaded.rows))
+    rows = [loaded.rows[i] for i in jsonl.order(cfg.seed, len(loaded.rows), 0, count)]
     prompts = []
     for row in rows:
-        question = render(row, instruction, found.shots)
+        question = render(row, instruction, loaded.shots)
         text = prompt_text(question, cfg.template, cfg.chat, tokenizer, cfg.template_arguments)
         metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer")}
-        prompts.append(Prompt(row["id"], row["prompt"], row["answer"], f"{grader}:{each.folder}", text,
-                              tuple(tokenizer.encode(text)) if tokenizer else (), metadata, cfg.marker))  # fmt: skip
+        prompts.append(
+            Prompt(
+                row["id"],
+                row["prompt"],
+                row["answer"],
+                f"{grader}:{each.folder}",
+                text,
+                tuple(tokenizer.encode(text)) if tokenizer else (),
+                metadata,
+                cfg.marker,
+            )
+        )
     data = {"path": path.name, "hash": reading.data_hash(path)}
     if prompt_limit is not None and (too_long := [p for p in prompts if len(p.ids) > prompt_limit]):
         longest = max(len(prompt.ids) for prompt in too_long)
         if len(too_long) == len(prompts):
-            raise ConfigError(f"{each.name}: all {len(prompts)} prompts have more than {prompt_limit} tokens, up to "
-                              f"{longest}: raise config.max_prompt_tokens={cfg.max_prompt_tokens}, or lower "
-                              f"config.sampling.max_new_tokens={cfg.sampling.max_new_tokens}")  # fmt: skip
+            raise ConfigError(
+                f"{each.name}: all {len(prompts)} prompts have more than {prompt_limit} tokens, up to "
+                f"{longest}: raise config.max_prompt_tokens={cfg.max_prompt_tokens}, or lower "
+                f"config.sampling.max_new_tokens={cfg.sampling.max_new_tokens}"
+            )
         if not cfg.max_prompt_tokens:
             raise ConfigError(
                 f"{each.name}: {len(too_long)} of {len(prompts)} prompts have more than {prompt_limit} tokens, up to "
@@ -105,25 +121,39 @@ def from_benchmark(
             )
         data["prompts_too_long"] = len(too_long)
         prompts = [prompt for prompt in prompts if len(prompt.ids) <= prompt_limit]
-        asked = {prompt.id for prompt in prompts}
-        rows = [row for row in rows if row["id"] in asked]
+        asked_ids = {prompt.id for prompt in prompts}
+        rows = [row for row in rows if row["id"] in asked_ids]
     if each.baseline:
         data["baseline"] = reading.data_hash(pathlib.Path(each.baseline))
-    return QuestionSet(each.folder, benchmark, grader, prompts, {row["id"]: row for row in rows}, len(found.rows),
-                       each.samples, data, {"instruction": instruction, "shots": len(found.shots)})  # fmt: skip
+    return QuestionSet(
+        each.folder,
+        benchmark,
+        grader,
+        prompts,
+        {row["id"]: row for row in rows},
+        len(loaded.rows),
+        each.samples,
+        data,
+        {"instruction": instruction, "shots": len(loaded.shots)},
+    )
 
 
 def from_task(
     cfg: EvaluateConfig, task: TaskConfig, tokenizer: Tokenizer | None, prompt_limit: int | None = None
 ) -> QuestionSet:
-    """Held-out questions of a reasoning-gym task: those that no training of ours with this share ever meets.
+    """Held-out questions of a reasoning-gym task: those that no r1jax training with this share ever uses.
 
     Raises:
         ConfigError: see `tasks.Questions`.
     """
-    data = DataConfig(tasks=(task,), template=cfg.template, chat=cfg.chat, marker=cfg.marker,
-                      template_arguments=cfg.template_arguments)  # fmt: skip
-    questions = Questions(data, cfg.seed, tokenizer, examine=examine, prompt_limit=prompt_limit)
+    data = DataConfig(
+        tasks=(task,),
+        template=cfg.template,
+        chat=cfg.chat,
+        marker=cfg.marker,
+        template_arguments=cfg.template_arguments,
+    )
+    questions = Questions(data, cfg.seed, tokenizer, examine=check_row, prompt_limit=prompt_limit)
     prompts = questions.held_out(cfg.task_questions)
     name = f"reasoning_gym_{task.name}"
     made_of = {"task": task.name, "options": config.to_dict(task.options), "held_out_share": data.held_out_share}
@@ -133,7 +163,18 @@ def from_task(
         made_of["prompts_too_long"] = questions.too_long
     benchmark = Benchmark(task.name, "logic", "reasoning_gym", votes=True)
     rows = {prompt.id: {"prompt": prompt.question, "answer": prompt.answer} for prompt in prompts}
-    return QuestionSet(name, benchmark, "reasoning_gym", prompts, rows, len(prompts), 0,
-                       {"path": f"reasoning-gym {task.name}", "hash": config.fingerprint(made_of),
-                        **({"prompts_too_long": questions.too_long} if questions.too_long else {})},
-                       {"instruction": "{prompt}", "shots": 0})  # fmt: skip
+    return QuestionSet(
+        name,
+        benchmark,
+        "reasoning_gym",
+        prompts,
+        rows,
+        len(prompts),
+        0,
+        {
+            "path": f"reasoning-gym {task.name}",
+            "hash": fingerprint(made_of),
+            **({"prompts_too_long": questions.too_long} if questions.too_long else {}),
+        },
+        {"instruction": "{prompt}", "shots": 0},
+    )

@@ -43,12 +43,12 @@ class BenchmarkConfig:
     """One benchmark.
 
     Attributes:
-        name: a file of `r1jax/benchmarks`, say gsm8k; or path/mine.py, a file of your own with a `BENCHMARK`.
+        name: a file of `r1jax/benchmarks/sets`, say gsm8k; or path/mine.py, another file with a `BENCHMARK`.
         path: its data, a file or a folder of files; "": where the adapter says, below `data`.
         samples: k; 0: the evaluation's.
         questions: how many are asked; 0: the evaluation's.
         instruction: how they are asked, in the adapter's place; {prompt} is the question.
-        grader: who grades, in the adapter's place; "": the adapter's.
+        grader: the grader, in the adapter's place; "": the adapter's.
         baseline: the file of the answers compared with, where rows have none (Arena-Hard).
     """
 
@@ -71,16 +71,15 @@ class BenchmarkConfig:
         return pathlib.Path(self.name).stem
 
 
-
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
     """One model on some benchmarks.
 
     Attributes:
         stage: names the loop.
-        model: a model folder of ours, a Hugging Face folder or a .gguf file; "": the endpoint.
+        model: an r1jax model folder, a Hugging Face folder or a .gguf file; "": the endpoint.
         endpoint: a model behind an OpenAI-compatible server.
-        label: what tables call the model; "": the workdir's name.
+        label: the model's name in tables; "": the workdir's name.
         data: the folder that holds the benchmarks' files, each where its adapter says.
         benchmarks: which; see `r1jax.benchmarks`.
         tasks: reasoning-gym's tasks, each a benchmark of `task_questions` questions.
@@ -89,16 +88,16 @@ class EvaluateConfig:
         samples: k; 0: by the number of questions, see `samples_for`.
         template: a name in `r1jax.text.chat.TEMPLATES`, around what the benchmark asks. None, as for chat and marker:
             as the model's folder says that it was trained; where it does not, "plain", through its chat template if it
-            has one, and the form of the tags.
+            has one, and R1-Zero's tags.
         chat: ask through the model's own chat template; with an endpoint, as a user's message.
         template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
-        marker: of the cold-start form, see `Prompt.marker`; "": the form of the tags.
+        marker: of the cold start's response format, see `Prompt.marker`; "": R1-Zero's tags.
         max_prompt_tokens: leave out, and count, questions whose prompt has more; 0: none of a benchmark, and it is an
             error where the model cannot hold a prompt and a response of `sampling.max_new_tokens`.
         sampling: how samples are drawn.
         graders: how answers are graded.
-        judge: who judges the judged benchmarks; its weight means nothing here.
-        compute: how the model is computed, where that is not to be as its folder says.
+        judge: of the judged benchmarks; its weight is not used.
+        compute: how the model is computed, where other than its folder says.
         seed: of the questions' order and of sampling.
     """
 

@@ -1,8 +1,8 @@
-"""Evaluation on benchmarks: any model of ours, any Hugging Face model, any server (arXiv 2501.12948, section 3).
+"""Evaluation on benchmarks of r1jax, Hugging Face and served models (arXiv 2501.12948, section 3).
 
 The paper's protocol: temperature 0.6, top-p 0.95, k samples by the size of the set, at most 32,768 tokens, zero-shot;
-judges see the summary only. Departures: k by our own rule (`samples_for`), for the paper says no more than "4 to 64 by
-test-set size"; instructions are ours (`r1jax.benchmarks`); DROP's three examples come from the set itself.
+judges see the summary only. Departures: k by `samples_for`, for the paper says no more than "4 to 64 by test-set
+size"; the instructions are those of `r1jax.benchmarks`; DROP's three examples come from the set itself.
 """
 
 import pathlib
@@ -19,9 +19,9 @@ from r1jax.evaluation.in_training import EVAL_STREAM
 from r1jax.inference import sampler, stamp
 from r1jax.inference.as_trained import as_trained
 from r1jax.inference.sampler import Sampler
-from r1jax.io.jsonl import write_json
+from r1jax.io.console import say
+from r1jax.io.files import write_json
 from r1jax.text.prompt_form import PromptForm
-from r1jax.training.metrics import say
 
 
 def samples_for(questions: int) -> int:
@@ -35,16 +35,24 @@ def samples_for(questions: int) -> int:
 def run(cfg: EvaluateConfig, workdir: pathlib.Path, mesh: Mesh) -> list[dict[str, Any]]:
     """Asks, grades and scores every benchmark in turn, going on where `workdir` stops. Returns the results.
 
-    What a server cost, over all runs on this workdir, is in its `usage.json`.
+    A server's cost, over all runs on this workdir, is in its `usage.json`.
 
     Raises:
         FileNotFoundError, ValueError: the model or a benchmark's data cannot be read, or graded here.
     """
     label = cfg.label or workdir.resolve().name
     model = sampler.open_sampler(
-        cfg.model, cfg.endpoint, cfg.sampling, cfg.chat is not False, cfg.compute, mesh, workdir / "usage.jsonl",
-        cfg.template_arguments, cfg.max_prompt_tokens, "max_prompt_tokens",
-    )  # fmt: skip
+        cfg.model,
+        cfg.endpoint,
+        cfg.sampling,
+        cfg.chat is not False,
+        cfg.compute,
+        mesh,
+        workdir / "usage.jsonl",
+        cfg.template_arguments,
+        cfg.max_prompt_tokens,
+        "max_prompt_tokens",
+    )
     has_template = model.tokenizer is None or model.tokenizer.has_chat_template
     cfg = as_trained(cfg, cfg.model, model.tokenizer, PromptForm("plain", has_template, ""))
     sets = [from_benchmark(cfg, each, model.tokenizer, model.prompt_limit) for each in cfg.benchmarks]
@@ -54,9 +62,9 @@ def run(cfg: EvaluateConfig, workdir: pathlib.Path, mesh: Mesh) -> list[dict[str
     work = [(each.grader, each.name) for each in sets]
     with grading.open_graders(cfg.graders, cfg.judge, work, cfg.seed, cfg.sampling.max_new_tokens) as grade:
         for each in sets:
-            found = _evaluate(cfg, each, model, grade, label, workdir / each.name)
-            if found:
-                results.append(found)
+            row = _evaluate(cfg, each, model, grade, label, workdir / each.name)
+            if row:
+                results.append(row)
     if model.usage and jax.process_index() == 0:
         write_json(workdir / "usage.json", model.usage.row())
         say(f"{label}: {model.usage.line()}")
@@ -72,7 +80,7 @@ def _evaluate(
     grader = grading.version(questions.grader, cfg.graders, cfg.judge)
     record = collect(
         questions.name, folder, setup, grader, questions.prompts, k, (cfg.seed, EVAL_STREAM), model.draw, grade
-    )  # fmt: skip
+    )
     if record is None:
         return None
     row = result.summarize(questions, record, k, label)

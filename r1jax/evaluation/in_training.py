@@ -3,11 +3,13 @@
 Benchmarks are evaluated by `r1jax.evaluation.evaluate`.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import jax
 import numpy as np
 
 from r1jax.benchmarks import estimators
@@ -15,12 +17,15 @@ from r1jax.benchmarks.benchmark import Outcome
 from r1jax.benchmarks.estimators import standard_error
 from r1jax.core.params import Params
 from r1jax.data.types import Prompt, Rollout
+from r1jax.evaluation.config import EvalConfig
 from r1jax.evaluation.rollouts import describe, mean, sample_and_grade
 from r1jax.inference.engine import Engine
 from r1jax.inference.reward_scoring import RewardModel
 from r1jax.io import jsonl
+from r1jax.io.console import say
+from r1jax.io.jsonl import keep_rows_before
 from r1jax.models.logits import Truncation
-from r1jax.rewards.pool import GraderPool
+from r1jax.rewards.grader_pool import GraderPool
 
 # Keeps an evaluation's noise apart from training's; training seeds are (seed, step, round).
 EVAL_STREAM = 2**31 - 1
@@ -52,22 +57,34 @@ def scores(rollouts: Sequence[Rollout], samples: int) -> dict[str, Any]:
         return {"n": len(chosen), "pass@1": mean(chosen), "stderr": standard_error(chosen)}
 
     return {
-        "n": len(passes), "k": samples,
-        "pass@1": mean(passes), "stderr": standard_error(passes),
-        "cons@k": mean(consensus), "cons_stderr": standard_error(consensus),
-        "truncated": shape["length/truncated"], "format": shape["reward/format"],
+        "n": len(passes),
+        "k": samples,
+        "pass@1": mean(passes),
+        "stderr": standard_error(passes),
+        "cons@k": mean(consensus),
+        "cons_stderr": standard_error(consensus),
+        "truncated": shape["length/truncated"],
+        "format": shape["reward/format"],
         "pass@1_if_well_formed": mean([g for g in well_formed if g is not None]) if well_formed else None,
-        "length": shape["length/mean"], "reflection": shape["reflection/share"],
-        "mixed_language": shape["language/mixed"], "ungradable": mean([r.parts["accuracy"] is None for r in graded]),
+        "length": shape["length/mean"],
+        "reflection": shape["reflection/share"],
+        "mixed_language": shape["language/mixed"],
+        "ungradable": mean([r.parts["accuracy"] is None for r in graded]),
         "parts": {name.removeprefix("reward/"): value for name, value in shape.items() if name.startswith("reward/")},
         "by_source": {source: by_source(source) for source in sorted(set(sources))},
-    }  # fmt: skip
+    }
 
 
 def evaluate(
-    engine: Engine, graders: GraderPool | None, params: Params, prompts: Sequence[Prompt], samples: int,
-    truncation: Truncation, seed: int, models: Mapping[str, RewardModel] = MappingProxyType({}),
-) -> tuple[dict[str, Any], list[Rollout]]:  # fmt: skip
+    engine: Engine,
+    graders: GraderPool | None,
+    params: Params,
+    prompts: Sequence[Prompt],
+    samples: int,
+    truncation: Truncation,
+    seed: int,
+    models: Mapping[str, RewardModel] = MappingProxyType({}),
+) -> tuple[dict[str, Any], list[Rollout]]:
     """Asks every question `samples` times. The noise is the same whenever it is asked: models differ, luck does not.
 
     Returns:
@@ -78,16 +95,73 @@ def evaluate(
     return {**row, "temperature": truncation.temperature, "top_p": truncation.top_p}, rollouts
 
 
+@dataclasses.dataclass(frozen=True)
+class HeldOutEvaluator:
+    """Evaluates a policy on its held-out questions during training, and writes evals.jsonl and evals/.
+
+    Attributes:
+        engine: samples by the evaluation's own truncation.
+        graders: the grader processes; None in processes other than 0.
+        prompts: the questions; none of them: nothing is evaluated.
+        models: reward models, by their parts.
+    """
+
+    cfg: EvalConfig
+    workdir: pathlib.Path
+    engine: Engine
+    graders: GraderPool | None
+    prompts: Sequence[Prompt]
+    models: Mapping[str, RewardModel]
+    seed: int
+    num_steps: int
+
+    def resume(self, start: int) -> None:
+        """Drops the rows of evals.jsonl from step `start` on, which the resumed run writes again."""
+        if jax.process_index() == 0:
+            keep_rows_before(self.workdir / "evals.jsonl", start)
+
+    def is_due(self, step: int) -> bool:
+        """Whether to evaluate before this step: the first, and each that `cfg.every` divides."""
+        return step == 0 or bool(self.cfg.every and step % self.cfg.every == 0)
+
+    def evaluate(self, params: Params, step: int) -> None:
+        """Evaluates the weights after `step` steps; before and after training with more samples a question."""
+        if not self.prompts:
+            return
+        samples = self.cfg.samples if step in (0, self.num_steps) else self.cfg.samples_during
+        row, rollouts = evaluate(
+            self.engine, self.graders, params, self.prompts, samples, self.cfg.truncation, self.seed, self.models
+        )
+        if jax.process_index() == 0:
+            write_samples(self.workdir / "evals" / f"step_{step:06d}.jsonl", rollouts)
+            jsonl.append(self.workdir / "evals.jsonl", {"step": step, **row})
+            say(
+                f"held-out after {step} steps: pass@1 {row['pass@1']:.1%} ± {row['stderr']:.1%}, cons@{samples} "
+                f"{row['cons@k']:.1%}, format {row['format']:.1%}, {row['length']:.0f} tokens"
+            )
+
+
 def write_samples(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
     """One JSON line a sample, with its grades: what the report shows, and what a look at the rewards needs."""
 
     def row(r: Rollout) -> dict[str, Any]:
         response = r.response
         return {
-            "id": r.prompt.id, "question": r.prompt.question, "answer": r.prompt.answer, "source": r.prompt.source,
-            "sample": r.sample, "text": r.whole, "thought": response.thought, "final": response.final,
-            "correct": r.parts.get("accuracy"), "verdict": r.verdict, "reward": r.reward, "parts": dict(r.parts),
-            "finish": r.finish, "num_tokens": len(r.ids), "well_formed": bool(r.parts["format"]),
-        }  # fmt: skip
+            "id": r.prompt.id,
+            "question": r.prompt.question,
+            "answer": r.prompt.answer,
+            "source": r.prompt.source,
+            "sample": r.sample,
+            "text": r.whole,
+            "thought": response.thought,
+            "final": response.final,
+            "correct": r.parts.get("accuracy"),
+            "verdict": r.verdict,
+            "reward": r.reward,
+            "parts": dict(r.parts),
+            "finish": r.finish,
+            "num_tokens": len(r.ids),
+            "well_formed": bool(r.parts["format"]),
+        }
 
     jsonl.write(path, map(row, rollouts))

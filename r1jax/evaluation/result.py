@@ -1,4 +1,4 @@
-"""From graded samples to a benchmark's result: its figures, their errors, and the rates beside them."""
+"""The result of a benchmark from its graded samples: figures, their errors, rates and lengths."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,24 +30,35 @@ def summarize(questions: QuestionSet, record: Record, k: int, label: str) -> dic
     if benchmark.summarize and outcomes:
         figures |= benchmark.summarize({id_: questions.rows[id_] for id_ in groups}, outcomes)
     return {
-        "benchmark": questions.name, "title": benchmark.title, "group": benchmark.group, "model": label,
+        "benchmark": questions.name,
+        "title": benchmark.title,
+        "group": benchmark.group,
+        "model": label,
         "metric": benchmark.metric if benchmark.metric in figures else next(iter(figures)),
-        "n": len(means), "k": k, "questions_in_file": questions.in_file, "samples": len(outcomes),
+        "n": len(means),
+        "k": k,
+        "questions_in_file": questions.in_file,
+        "samples": len(outcomes),
         "figures": {name: _plain(figure) for name, figure in figures.items()},
         "by_k": _by_k(graded, k, benchmark.votes) if binary else [],
-        "rates": {**_rates(outcomes), "well_formed": record.well_formed(questions.prompts, k),
-                  "mixed_language": record.mixed_language(questions.prompts, k)},
+        "rates": {
+            **_rates(outcomes),
+            "well_formed": record.well_formed(questions.prompts, k),
+            "mixed_language": record.mixed_language(questions.prompts, k),
+        },
         "length": _lengths(outcomes),
         "by_subject": _by_subject(questions, means),
-    }  # fmt: skip
+    }
 
 
 def line(row: dict[str, Any]) -> str:
     """A result in one line, for the console."""
     figures = [f"{name} {text(figure)}" for name, figure in row["figures"].items()]
     rates = [f"{name.replace('_', ' ')} {share:.1%}" for name, share in row["rates"].items()]
-    return (f"{row['title']}: {', '.join(figures)} (n = {row['n']} of {row['questions_in_file']}, k = {row['k']}; "
-            f"{', '.join(rates)}; {row['length']['mean']:.0f} tokens)")  # fmt: skip
+    return (
+        f"{row['title']}: {', '.join(figures)} (n = {row['n']} of {row['questions_in_file']}, k = {row['k']}; "
+        f"{', '.join(rates)}; {row['length']['mean']:.0f} tokens)"
+    )
 
 
 def text(figure: dict[str, Any]) -> str:
@@ -61,8 +72,10 @@ def text(figure: dict[str, Any]) -> str:
 
 def _plain(figure: Figure) -> dict[str, Any]:
     """For JSON, which has no nan."""
-    return {name: None if isinstance(value, float) and np.isnan(value) else value
-            for name, value in figure._asdict().items()}  # fmt: skip
+    return {
+        name: None if isinstance(value, float) and np.isnan(value) else value
+        for name, value in figure._asdict().items()
+    }
 
 
 def _by_k(groups: dict[str, list[Outcome]], most: int, votes: bool) -> list[dict[str, Any]]:
@@ -70,8 +83,9 @@ def _by_k(groups: dict[str, list[Outcome]], most: int, votes: bool) -> list[dict
     for k in estimators.ks(most):
         passes = estimators.pass_by_question(groups, k)
         cons = [estimators.consensus_at(group, k) for group in groups.values() if len(group) >= k] if votes else []
-        rows.append({"k": k, "pass": float(np.mean(passes)) if passes else None,
-                     "cons": float(np.mean(cons)) if cons else None})  # fmt: skip
+        rows.append(
+            {"k": k, "pass": float(np.mean(passes)) if passes else None, "cons": float(np.mean(cons)) if cons else None}
+        )
     return rows
 
 
@@ -81,7 +95,7 @@ def _rates(outcomes: Sequence[Outcome]) -> dict[str, float]:
         "truncated": sum(o.finish == "length" for o in outcomes) / n,
         "no_answer": sum(o.verdict == "no_answer" for o in outcomes) / n,
         "ungradable": sum(o.score is None for o in outcomes) / n,
-    }  # fmt: skip
+    }
 
 
 def _lengths(outcomes: Sequence[Outcome]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Sampling and grading together, and what both say about the responses. RL and evaluation share it."""
+"""Rollouts sampled and graded together, and their statistics; for RL and evaluation."""
 
 import dataclasses
 import pickle
@@ -16,31 +16,36 @@ from r1jax.core.params import Params
 from r1jax.data.types import VERDICTS, Prompt, Rollout
 from r1jax.inference.engine import Engine
 from r1jax.inference.reward_scoring import RewardModel
-from r1jax.rewards.pool import GraderPool
+from r1jax.io.console import under_way
+from r1jax.rewards.grader_pool import GraderPool
 from r1jax.text.traits import count_reflections, scripts
-from r1jax.training.metrics import under_way
 
 
 def sample_and_grade(
-    engine: Engine, graders: GraderPool | None, params: Params, prompts: Sequence[Prompt], samples: int,
-    seed: tuple[int, ...], models: Mapping[str, RewardModel] = MappingProxyType({}),
-) -> list[Rollout]:  # fmt: skip
+    engine: Engine,
+    graders: GraderPool | None,
+    params: Params,
+    prompts: Sequence[Prompt],
+    samples: int,
+    seed: tuple[int, ...],
+    models: Mapping[str, RewardModel] = MappingProxyType({}),
+) -> list[Rollout]:
     """Draws rollouts and grades each one as soon as it is complete, while the others are still being drawn.
 
-    With several processes all of them hold the same rollouts; process 0's verdicts are everybody's, for a grader's
+    With several processes all of them hold the same rollouts; process 0's verdicts hold in all, for a grader's
     time limit may strike in one process and not in another. The others pass no graders. Reward models, by the names of
     their parts, score what has been drawn, in all processes together.
     """
     pending, drawn = {}, 0
 
-    def hand_in(rollout: Rollout) -> None:
+    def submit(rollout: Rollout) -> None:
         nonlocal drawn
         drawn += 1
         if graders:
             pending[rollout.prompt.id, rollout.sample] = graders.submit(rollout)
 
     with under_way("sampling", lambda: f"{drawn} of {len(prompts) * samples} samples"):
-        rollouts = engine.generate(params, prompts, samples, seed, hand_in)
+        rollouts = engine.generate(params, prompts, samples, seed, submit)
     scores = [{} for _ in rollouts]
     for name, model in models.items():
         places = [i for i, rollout in enumerate(rollouts) if model.reads(rollout.prompt)]
@@ -64,7 +69,7 @@ def sample_and_grade(
 
 def from_process_0(value: Any) -> Any:
     """Process 0's value, in every process. Padded to a power of two: each new size is compiled."""
-    processes.meet()  # process 0 may have worked on it alone, for longer than a collective waits
+    processes.barrier()  # process 0 may have worked on it alone, for longer than a collective waits
     data = np.frombuffer(pickle.dumps(value), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))
     padded = np.zeros(1 << size.bit_length(), np.uint8)

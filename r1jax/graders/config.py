@@ -1,4 +1,4 @@
-"""Settings of graders: their processes and limits, and the judge."""
+"""Grader settings: grader processes and their limits, and the judge."""
 
 import dataclasses
 
@@ -11,13 +11,13 @@ class GraderConfig:
     """How answers are graded.
 
     Attributes:
-        partial_credit: let reasoning-gym's own partial scores and the share of a program's passed tests count; else a
-            response is right or wrong.
+        partial_credit: score reasoning-gym's partial solutions and programs that pass some tests between 0 and 1; else
+            a response is right or wrong.
         workers: grader processes that work at a time.
-        timeout_s: wall-clock seconds that a sample may take to grade before it counts as wrong; programs have
-            `code.total_s` on top.
-        memory_mb: memory that a grader may take, in MiB.
-        code: how programs are run.
+        timeout_s: wall-clock seconds for grading a sample, after which it counts as wrong; programs have `code.total_s`
+            in addition.
+        memory_mb: memory of a grader process, in MiB.
+        code: limits on programs.
     """
 
     partial_credit: bool = False
@@ -30,7 +30,6 @@ class GraderConfig:
         at_least(1, self, "workers")
         at_least(512, self, "memory_mb")
         seconds(self, "timeout_s")
-
 
 
 @dataclasses.dataclass(frozen=True)

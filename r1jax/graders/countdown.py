@@ -1,12 +1,14 @@
-"""Countdown: an expression that reaches a target with the numbers given. Read by a grammar of our own, never evaluated.
+"""Countdown grader: whether an expression of given numbers has the target's value, by a parser of its own.
+
+The expression is never passed to `eval`.
 
     sum:     product (("+" | "-") product)*
     product: factor (("*" | "/") factor)*
     factor:  "-"* (number | group | \\frac group group)
     group:   "(" sum ")" | "[" sum "]" | "{" sum "}"
 
-A number is a run of digits as it was given, so that 25 is not 2 and 5, and 2.5, 2(3), 2**3, 7//2, 5!, 05 and 2e1 are
-nothing. Values are exact fractions.
+A number is a run of digits as it was given: 25 is not 2 and 5. 2.5, 2(3), 2**3, 7//2, 5!, 05 and 2e1 are malformed.
+Values are exact fractions.
 """
 
 import re
@@ -19,7 +21,7 @@ from r1jax.data.types import Grade, Rollout
 from r1jax.graders.config import GraderConfig
 from r1jax.graders.math.final_answer import final_answer
 
-_MAX_CHARS, _MAX_DEPTH = 4096, 50  # each level of brackets costs three Python frames
+_MAX_CHARS, _MAX_DEPTH = 4096, 50  # each level of brackets takes three Python frames
 _SPELLINGS = (
     (r"\\left|\\right|\\[,;:!() ]|\\quad|\\\[|\\\]|\$", " "),
     (r"\\times|\\cdot|\\ast|[×·∙⋅∗]", "*"),
@@ -31,12 +33,12 @@ _TOKEN = re.compile(r"\s*([0-9]+|\\frac|[-+*/()\[\]{}])")
 _CLOSES = {"(": ")", "[": "]", "{": "}"}
 
 
-class _Malformed(ValueError):
-    """Not an expression of the grammar."""
+class _MalformedError(ValueError):
+    """The text is no expression of the grammar."""
 
 
-class _TooDeep(ValueError):
-    """Brackets within brackets beyond what is read."""
+class _TooDeepError(ValueError):
+    """Brackets are nested deeper than `_MAX_DEPTH`."""
 
 
 def _tokens(text: str) -> list[str]:
@@ -44,17 +46,17 @@ def _tokens(text: str) -> list[str]:
     while position < len(text):
         match = _TOKEN.match(text, position)
         if not match:
-            raise _Malformed(text[position])
+            raise _MalformedError(text[position])
         tokens.append(match[1])
         position = match.end()
     return tokens
 
 
 def _value(tokens: list[str]) -> Fraction:
-    tokens = tokens[::-1]  # the functions below take them off the end
+    tokens = tokens[::-1]  # the functions below pop them from the end
     value = _sum(tokens, 0)
     if tokens:
-        raise _Malformed(tokens[-1])
+        raise _MalformedError(tokens[-1])
     return value
 
 
@@ -85,58 +87,58 @@ def _factor(tokens: list[str], depth: int) -> Fraction:
     return sign * _group(tokens, depth, "([{")
 
 
-def _group(tokens: list[str], depth: int, opens: str) -> Fraction:
-    if not tokens or tokens[-1] not in opens:
-        raise _Malformed("an opening bracket is missing")
+def _group(tokens: list[str], depth: int, opening_brackets: str) -> Fraction:
+    if not tokens or tokens[-1] not in opening_brackets:
+        raise _MalformedError("an opening bracket is missing")
     if depth == _MAX_DEPTH:
-        raise _TooDeep
+        raise _TooDeepError
     closing = _CLOSES[tokens.pop()]
     value = _sum(tokens, depth + 1)
     if not tokens or tokens.pop() != closing:
-        raise _Malformed(f"{closing} is missing")
+        raise _MalformedError(f"{closing} is missing")
     return value
 
 
-def assess(answer: str, numbers: Sequence[int], target: int, *, use_all: bool = True) -> Grade:
-    r"""Grades one expression, or one equation whose right side is the target itself.
+def grade_expression(answer: str, numbers: Sequence[int], target: int, *, use_all: bool = True) -> Grade:
+    r"""Grades one expression, or one equation whose right side is the target.
 
-    The usual other spellings are read (× ÷ · − and LaTeX's \times \div \cdot \frac{}{} \left \right). A minus may stand
-    before a factor. An equation that is false, turned round or chained (1 + 2 = 3 = 3) is wrong, so is a division by
-    zero; a product sign is never implied.
+    Other spellings of operators are accepted (× ÷ · − and LaTeX's \times \div \cdot \frac{}{} \left \right). A factor
+    may have a minus sign. An equation that is false, reversed or chained (1 + 2 = 3 = 3) is wrong, and so is a division
+    by zero; a product needs its sign.
 
     Args:
-        numbers: not negative; every one of them is used exactly once, as often as it is listed.
+        numbers: not negative; each is used exactly once, as often as it is listed.
         use_all: False: some may be left out.
     """
     if len(answer) > _MAX_CHARS:
         return Grade(0.0, "too_complex")
-    for pattern, plain in _SPELLINGS:
-        answer = re.sub(pattern, plain, answer)
-    expression, *sides = answer.strip().removesuffix(".").split("=")
+    for pattern, spelling in _SPELLINGS:
+        answer = re.sub(pattern, spelling, answer)
+    expression, *right_sides = answer.strip().removesuffix(".").split("=")
     try:
         tokens = _tokens(expression)
-        used = Counter(token for token in tokens if token.isdigit())
-        given = Counter(map(str, numbers))
-        # Before any value: what the numbers given can make is small, whatever the answer holds.
-        fair = used == given if use_all else used <= given
-        value = _value(tokens) if fair else None
-    except _Malformed:
+        used_numbers = Counter(token for token in tokens if token.isdigit())
+        available = Counter(map(str, numbers))
+        # Checked before evaluation: the values that the available numbers can make are small.
+        numbers_match = used_numbers == available if use_all else used_numbers <= available
+        value = _value(tokens) if numbers_match else None
+    except _MalformedError:
         return Grade(0.0, "malformed")
-    except _TooDeep:
+    except _TooDeepError:
         return Grade(0.0, "too_complex")
     except ZeroDivisionError:
         return Grade(0.0, "wrong")
-    right = value == target and [side.strip() for side in sides] in ([], [str(target)])
-    return Grade(float(right), "right" if right else "wrong")
+    is_right = value == target and [side.strip() for side in right_sides] in ([], [str(target)])
+    return Grade(float(is_right), "right" if is_right else "wrong")
 
 
 def is_countdown(row: Mapping[str, Any]) -> bool:
-    """Whether a dataset's row is a Countdown question, by its fields."""
+    """Whether a dataset's row has the fields of a Countdown question."""
     return "nums" in row and "target" in row
 
 
 def check(row: Mapping[str, Any]) -> None:
-    """Refuses a row that no answer could be graded against.
+    """Checks that answers can be graded against a row.
 
     Raises:
         ValueError: `nums` is no list of integers from 0, `target` no integer, or `use_all` neither true nor false.
@@ -151,15 +153,14 @@ def check(row: Mapping[str, Any]) -> None:
 
 
 def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
-    """1.0 when the final answer reaches the target with the numbers given, each used once, else 0.0.
+    """1.0 where the final answer has the target's value and uses each number once, else 0.0.
 
     Args:
-        rollout: its prompt's metadata has `nums` and `target`, as `check` wants them; `use_all` false lets numbers be
-            left out.
+        rollout: its prompt's metadata has `nums`, `target` and perhaps `use_all`, see `check`.
     """
     answer = final_answer(rollout.response)
     if answer is None:
         return Grade(0.0, "no_answer")
     row = rollout.prompt.metadata
-    graded = assess(answer, row["nums"], row["target"], use_all=row.get("use_all", True))
-    return graded._replace(answer="".join(answer.split())[:200])
+    result = grade_expression(answer, row["nums"], row["target"], use_all=row.get("use_all", True))
+    return result._replace(answer="".join(answer.split())[:200])

@@ -1,11 +1,11 @@
-"""IFEval's 25 kinds of verifiable instruction (arXiv 2311.07911): whether a text follows one.
+"""Checks of IFEval's 25 kinds of verifiable instruction (arXiv 2311.07911).
 
-The meaning of each is that of the authors' checker, faults included: a word is a run of letters and digits, a bullet
-any line that begins with a dash, an empty paragraph in the middle spoils the count. Three differ, for want of their
-libraries' data: sentences end where .!?。！？ are followed by white space and no small letter, unless an abbreviation
-stands before; words of capitals are split at white space and punctuation; py3langid identifies languages, among those
-that the authors' library knows, and a text too short to be sure of follows the instruction, as one that the library
-cannot identify does.
+Each check means the same as in the authors' code, including its faults: a word is a run of letters and digits, a bullet
+any line that begins with a dash, and an empty paragraph in the middle fails the paragraph count. Three differ, because
+they need other libraries' data: sentences end where .!?。！？ are followed by white space and no small letter, except
+after an abbreviation; words of capitals are split at white space and punctuation; languages are identified by
+py3langid, among those of the authors' library, and a text that is too short to be identified follows the instruction,
+as does one that the library cannot identify.
 """
 
 import functools
@@ -20,7 +20,7 @@ Kwargs = Mapping[str, Any]
 
 _SENTENCE_END = re.compile(r"[.!?][\"')\]”’]*(?=\s+[^\sa-z])|[。！？][”’」』]*|[.!?][\"')\]”’]*\s*$|\n\s*\n")
 _ABBREVIATION = re.compile(r"(?:\b(?:mr|mrs|ms|dr|prof|st|vs|etc|e\.g|i\.e|no|inc|jr|sr|[a-z]))$", re.IGNORECASE)
-# The languages that langdetect tells apart, by the script that each is written in.
+# The languages that langdetect knows -> the script of each.
 LANGUAGES = {
     language: script
     for script, languages in {
@@ -43,8 +43,8 @@ LANGUAGES = {
     }.items()
     for language in languages.split()
 }
-# A language is ruled out when another is over five times as likely. The identifier divides its evidence by the square
-# root of the text's length, so one ratio asks little of a short text and lets no other language pass in a long one.
+# A language is excluded when another is over five times as likely. The identifier divides its evidence by the square
+# root of the text's length, so the ratio excludes little for a short text and every other language for a long one.
 _RULED_OUT_BELOW = 0.2
 _CONSTRAINED = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 
@@ -53,8 +53,8 @@ def _compare(count: int, relation: str, bound: int) -> bool:
     return count < bound if relation == "less than" else count >= bound
 
 
-def sentences(text: str) -> int:
-    """How many sentences a text has."""
+def count_sentences(text: str) -> int:
+    """The number of sentences of a text."""
     ends, last = 0, 0
     for end in _SENTENCE_END.finditer(text):
         before = text[max(last, end.start() - 8) : end.start()]
@@ -65,13 +65,14 @@ def sentences(text: str) -> int:
 
 
 def base_language(code: str) -> str:
-    """A key of LANGUAGES, or what is none: langdetect's `zh-cn` and `zh-tw` are one language here."""
+    """A language code without its region, which may be a key of LANGUAGES: langdetect's `zh-cn` and `zh-tw` are zh."""
     return code.lower().split("-")[0]
 
 
-def may_be_in(text: str, language: str) -> bool:
-    """Whether a text is in a language as far as one can tell: it has letters of its script, or no letters at all, and
-    no other language is much more likely.
+def may_be_in_language(text: str, language: str) -> bool:
+    """Whether a text may be in a language: it has letters of its script and no other language is much more likely.
+
+    A text without letters may be in any language.
 
     Args:
         language: a key of LANGUAGES.
@@ -83,13 +84,16 @@ def may_be_in(text: str, language: str) -> bool:
     kana = r"\p{Script=Hiragana}\p{Script=Katakana}" if language == "ja" else ""
     if not regex.search(rf"[\p{{Script={script}}}{kana}]", text):
         return False
-    chances = dict(_identifier().rank(text.lower()))
-    return bool(chances[language] >= _RULED_OUT_BELOW * max(chances.values()))
+    probabilities = dict(_identifier().rank(text.lower()))
+    return bool(probabilities[language] >= _RULED_OUT_BELOW * max(probabilities.values()))
 
 
 @functools.cache
 def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # a second and 100 MB: graders' processes begin with it
+    from py3langid.langid import (  # takes a second and 100 MB: grader processes start with it
+        MODEL_FILE,
+        LanguageIdentifier,
+    )
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     identifier.set_languages(list(LANGUAGES))
@@ -97,7 +101,7 @@ def _identifier() -> Any:
 
 
 def is_english(text: str) -> bool:
-    return may_be_in(text, "en")
+    return may_be_in_language(text, "en")
 
 
 def _paragraphs(text: str, kwargs: Kwargs) -> bool:
@@ -128,8 +132,8 @@ def _postscript(text: str, kwargs: Kwargs) -> bool:
 
 
 def _highlights(text: str, kwargs: Kwargs) -> bool:
-    single = sum(bool(found.strip("*").strip()) for found in re.findall(r"\*[^\n*]*\*", text))
-    double = sum(bool(found[2:-2].strip()) for found in re.findall(r"\*\*[^\n*]*\*\*", text))
+    single = sum(bool(highlight.strip("*").strip()) for highlight in re.findall(r"\*[^\n*]*\*", text))
+    double = sum(bool(highlight[2:-2].strip()) for highlight in re.findall(r"\*\*[^\n*]*\*\*", text))
     return single + double >= kwargs["num_highlights"]
 
 
@@ -146,8 +150,8 @@ def _two_responses(text: str, kwargs: Kwargs) -> bool:
     parts = text.split("******")
     if any(not part.strip() for part in parts[1:-1]):
         return False
-    said = [part.strip() for part in parts if part.strip()]
-    return len(said) == 2 and said[0] != said[1]
+    responses = [part.strip() for part in parts if part.strip()]
+    return len(responses) == 2 and responses[0] != responses[1]
 
 
 def _frequency(text: str, kwargs: Kwargs) -> bool:
@@ -198,7 +202,7 @@ def _placeholders(text: str, kwargs: Kwargs) -> bool:
     return count >= kwargs["num_placeholders"]
 
 
-# Each: what it needs, and whether a text follows it.
+# Instruction -> (the parameters it needs, whether a text with these parameters follows it).
 CHECKS: dict[str, tuple[tuple[str, ...], Callable[[str, Kwargs], bool]]] = {
     "keywords:existence": (("keywords",), lambda t, k: all(word.lower() in t.lower() for word in k["keywords"])),
     "keywords:frequency": (("keyword", "frequency", "relation"), _frequency),
@@ -207,13 +211,15 @@ CHECKS: dict[str, tuple[tuple[str, ...], Callable[[str, Kwargs], bool]]] = {
         ("letter", "let_frequency", "let_relation"),
         lambda t, k: _compare(t.lower().count(k["letter"].lower()), k["let_relation"], k["let_frequency"]),
     ),
-    "language:response_language": (("language",), lambda t, k: may_be_in(t, base_language(k["language"]))),
+    "language:response_language": (("language",), lambda t, k: may_be_in_language(t, base_language(k["language"]))),
     "length_constraints:number_sentences": (
-        ("num_sentences", "relation"), lambda t, k: _compare(sentences(t), k["relation"], k["num_sentences"])
+        ("num_sentences", "relation"),
+        lambda t, k: _compare(count_sentences(t), k["relation"], k["num_sentences"]),
     ),
     "length_constraints:number_paragraphs": (("num_paragraphs",), _paragraphs),
     "length_constraints:number_words": (
-        ("num_words", "relation"), lambda t, k: _compare(len(re.findall(r"\w+", t)), k["relation"], k["num_words"])
+        ("num_words", "relation"),
+        lambda t, k: _compare(len(re.findall(r"\w+", t)), k["relation"], k["num_words"]),
     ),
     "length_constraints:nth_paragraph_first_word": (("num_paragraphs", "nth_paragraph", "first_word"), _first_word),
     "detectable_content:number_placeholders": (("num_placeholders",), _placeholders),
@@ -226,14 +232,16 @@ CHECKS: dict[str, tuple[tuple[str, ...], Callable[[str, Kwargs], bool]]] = {
     "detectable_format:title": ((), _title),
     "combination:two_responses": ((), _two_responses),
     "combination:repeat_prompt": (
-        ("prompt_to_repeat",), lambda t, k: t.strip().lower().startswith(k["prompt_to_repeat"].strip().lower())
+        ("prompt_to_repeat",),
+        lambda t, k: t.strip().lower().startswith(k["prompt_to_repeat"].strip().lower()),
     ),
     "startend:end_checker": (
-        ("end_phrase",), lambda t, k: t.strip().strip('"').lower().endswith(k["end_phrase"].strip().lower())
+        ("end_phrase",),
+        lambda t, k: t.strip().strip('"').lower().endswith(k["end_phrase"].strip().lower()),
     ),
     "startend:quotation": ((), _quoted),
     "change_case:english_capital": ((), lambda t, k: t.isupper() and is_english(t)),
     "change_case:english_lowercase": ((), lambda t, k: t.islower() and is_english(t)),
     "change_case:capital_word_frequency": (("capital_frequency", "capital_relation"), _capital_words),
     "punctuation:no_comma": ((), lambda t, k: "," not in t),
-}  # fmt: skip
+}

@@ -1,18 +1,17 @@
-"""What judged benchmarks ask of a judge: which answer is better, by how much, or whether the facts are right.
+"""Judge protocols of judged benchmarks: pairwise preference, preference by degrees, and factual correctness.
 
-Judges see the summary only, never the thought (arXiv 2501.12948, section 3.1), so that length of thinking buys nothing.
+Judges see the summary only, never the thought (arXiv 2501.12948, section 3.1), so that long thoughts gain nothing.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from r1jax.config import fingerprint
 from r1jax.data.types import Grade, Rollout
-from r1jax.graders import judge_client as judges
+from r1jax.graders import judge_client as judge_client
 from r1jax.graders.config import JudgeConfig
-from r1jax.graders.judge_client import MOST_LETTERS, Judge, Reply, pair
+from r1jax.graders.judge_client import MAX_CHARS, Judge, Reply, comparison_texts
+from r1jax.io.provenance import fingerprint, short_hash
 
 _DEGREES = """You compare two answers to a user's request. First think how you would answer it yourself. Then look
 for mistakes in both answers, and weigh how helpful, relevant and concise each is, and what it leaves out. Length alone
@@ -32,61 +31,61 @@ NOT_ATTEMPTED: the reference's content is not there in full, and nothing contrad
 _FACT_GRADES = {"CORRECT": (1.0, "right"), "INCORRECT": (0.0, "wrong"), "NOT_ATTEMPTED": (0.0, "no_answer")}
 
 
-def _prefer(judge: Judge, rollout: Rollout) -> Grade:
-    """The mean preference for the response over the reference's, in both orders; an empty one loses unasked."""
+def _grade_preference(judge: Judge, rollout: Rollout) -> Grade:
+    """The mean preference for the response over the reference's, in both orders; an empty summary is not sent."""
     final, reference = rollout.response.final, rollout.prompt.metadata["reference_output"]
-    detail = {"length": len(final), "reference_length": len(reference), **_cut(final, reference)}
+    detail = {"length": len(final), "reference_length": len(reference), **_truncation_note(final, reference)}
     if not final:
         return Grade(0.0, "no_answer", "", {**detail, "orders": [0.0, 0.0]})
-    orders = judge.prefer(rollout.prompt.question, final, reference)
+    orders = judge.compare_both_orders(rollout.prompt.question, final, reference)
     if orders is None:
         return Grade(None, "ungradable", "", detail)
-    return _compared(sum(orders) / 2, {**detail, "orders": list(orders)})
+    return _comparison_grade(sum(orders) / 2, {**detail, "orders": list(orders)})
 
 
-def _compare_by_degrees(judge: Judge, rollout: Rollout) -> Grade:
-    """Two games with places changed, five verdicts, each told from the response's side: A is the response."""
+def _grade_degrees(judge: Judge, rollout: Rollout) -> Grade:
+    """Two games, one in each order, with five verdicts; both are recorded with the response as A."""
     final, reference = rollout.response.final, rollout.prompt.metadata["reference_output"]
-    detail = {"length": len(final), "reference_length": len(reference), **_cut(final, reference)}
+    detail = {"length": len(final), "reference_length": len(reference), **_truncation_note(final, reference)}
     if not final:
         return Grade(0.0, "no_answer", "", {**detail, "games": ["B>>A", "B>>A"]})
     question = rollout.prompt.question
-    first = judge.ask(_DEGREES, pair(question, final, reference), _VERDICTS)
-    second = judge.ask(_DEGREES, pair(question, reference, final), _VERDICTS) if first else None
+    first = judge.ask_verdict(_DEGREES, comparison_texts(question, final, reference), _VERDICTS)
+    second = judge.ask_verdict(_DEGREES, comparison_texts(question, reference, final), _VERDICTS) if first else None
     if second is None:
         return Grade(None, "ungradable", "", detail)
     games = [first, _MIRRORED[second]]
-    return _compared(sum(_POINTS[game] for game in games) / 2, {**detail, "games": games})
+    return _comparison_grade(sum(_POINTS[game] for game in games) / 2, {**detail, "games": games})
 
 
-def degree(judge: Judge, question: str, first: str, second: str, temperature: float) -> Reply:
-    """One request, whose verdict is a key of `DEGREES`; raises as `Judge.reply` does."""
-    return judge.reply(_DEGREES, pair(question, first, second), _VERDICTS, temperature)
+def compare_degrees(judge: Judge, question: str, first: str, second: str, temperature: float) -> Reply:
+    """One request, whose verdict is a key of `DEGREES`; raises as `Judge.reply`."""
+    return judge.reply(_DEGREES, comparison_texts(question, first, second), _VERDICTS, temperature)
 
 
-def _check_facts(judge: Judge, rollout: Rollout) -> Grade:
-    """Whether the response says what the reference does, one request."""
+def _grade_facts(judge: Judge, rollout: Rollout) -> Grade:
+    """Whether the response states the reference's facts, by one request."""
     final, prompt = rollout.response.final, rollout.prompt
     if not final:
         return Grade(0.0, "no_answer", "", {"grade": "NOT_ATTEMPTED"})
     texts = [("QUESTION", prompt.question), ("REFERENCE", prompt.answer), ("ANSWER", final)]
-    found = judge.ask(_FACTS, texts, list(_FACT_GRADES))
-    if found is None:
-        return Grade(None, "ungradable", "", _cut(final))
-    return Grade(*_FACT_GRADES[found], "", {"grade": found, **_cut(final)})
+    verdict = judge.ask_verdict(_FACTS, texts, list(_FACT_GRADES))
+    if verdict is None:
+        return Grade(None, "ungradable", "", _truncation_note(final))
+    return Grade(*_FACT_GRADES[verdict], "", {"grade": verdict, **_truncation_note(final)})
 
 
-def _compared(score: float, detail: Mapping[str, Any]) -> Grade:
+def _comparison_grade(score: float, detail: Mapping[str, Any]) -> Grade:
     verdict = {1.0: "right", 0.0: "wrong"}.get(score, "partly_right")
     return Grade(score, verdict, "", detail)
 
 
-def _cut(*texts: str) -> dict[str, bool]:
-    """Whether the judge saw less than all of a text."""
-    return {"cut": True} if any(len(text) > MOST_LETTERS for text in texts) else {}
+def _truncation_note(*texts: str) -> dict[str, bool]:
+    """{"cut": True} where the judge sees only the beginning of a text, else {}."""
+    return {"cut": True} if any(len(text) > MAX_CHARS for text in texts) else {}
 
 
-def _check_reference(row: Mapping[str, Any]) -> None:
+def _require_reference_output(row: Mapping[str, Any]) -> None:
     text = row.get("reference_output")
     if not isinstance(text, str) or not text.strip():
         raise ValueError(
@@ -95,18 +94,18 @@ def _check_reference(row: Mapping[str, Any]) -> None:
         )
 
 
-def _check_answer(row: Mapping[str, Any]) -> None:
+def _require_answer(row: Mapping[str, Any]) -> None:
     if not row["answer"].strip():
         raise ValueError("no reference answer")
 
 
 class Protocol(NamedTuple):
-    """How a judge is asked.
+    """A way of grading with a judge.
 
     Attributes:
-        grade: (judge, rollout) -> Grade; may wait for the judge.
-        check: raises ValueError for a row that it could not grade against.
-        text: of its instructions, for the stamp.
+        grade: (judge, rollout) -> Grade; waits for the judge.
+        check: raises ValueError for a row against which it cannot grade.
+        text: of its instructions, for the version.
     """
 
     grade: Callable[[Judge, Rollout], Grade]
@@ -115,13 +114,13 @@ class Protocol(NamedTuple):
 
 
 PROTOCOLS = {
-    "preference": Protocol(_prefer, _check_reference, judges.PREFERENCE),
-    "degrees": Protocol(_compare_by_degrees, _check_reference, _DEGREES),
-    "facts": Protocol(_check_facts, _check_answer, _FACTS),
+    "preference": Protocol(_grade_preference, _require_reference_output, judge_client.PREFERENCE),
+    "degrees": Protocol(_grade_degrees, _require_reference_output, _DEGREES),
+    "facts": Protocol(_grade_facts, _require_answer, _FACTS),
 }
 
 
 def version(name: str, cfg: JudgeConfig) -> str:
-    """What a judgement depends on: the protocol's words, the judge and where it is."""
-    words = hashlib.sha256((PROTOCOLS[name].text + judges.FENCES).encode()).hexdigest()[:8]
-    return f"{name} {words} {cfg.model} {fingerprint({'base_url': re.sub(r'/+$', '', cfg.base_url)})}"
+    """A version of a protocol with a judge, recorded with its grades: instructions, model and address."""
+    digest = short_hash(PROTOCOLS[name].text + judge_client.VERDICT_INSTRUCTIONS, 8)
+    return f"{name} {digest} {cfg.model} {fingerprint({'base_url': re.sub(r'/+$', '', cfg.base_url)})}"

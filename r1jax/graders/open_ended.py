@@ -1,4 +1,4 @@
-"""Requests without a right answer: greetings, writing, advice. No rule grades them; reward models and judges may."""
+"""Grader of open requests (greetings, writing, advice): no score, for only reward models and judges can give one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,9 +8,9 @@ from r1jax.graders.config import GraderConfig
 
 
 def check(row: Mapping[str, Any]) -> None:
-    """Takes any row."""
+    """Accepts any row."""
 
 
 def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
-    """No score: such a response has no part `accuracy`, and the other parts make its reward."""
+    """A grade without a score: the response has no part `accuracy`, and its reward consists of the other parts."""
     return Grade(None, "open")

@@ -4,10 +4,10 @@ import pathlib
 from typing import Any, TypeVar
 
 from r1jax.config import ConfigError
+from r1jax.io.console import say
 from r1jax.text import prompt_form
 from r1jax.text.prompt_form import PromptForm
 from r1jax.text.tokenizer import Tokenizer
-from r1jax.training.metrics import say
 
 T = TypeVar("T")
 
@@ -33,8 +33,7 @@ def as_trained(
     if open_keys and trained:
         say(f"{model} is asked as it was trained: {_words(filled, open_keys)}")
     elif open_keys and model:
-        say(f"{model} does not say how it was trained: it is asked with "
-            f"{_words(filled, open_keys, f'{where}.')}")  # fmt: skip
+        say(f"{model} does not say how it was trained: it is asked with {_words(filled, open_keys, f'{where}.')}")
     check_chat(tokenizer, filled.chat, f"{where}.chat")
     warn_otherwise(filled, model, where)
     return filled
@@ -48,9 +47,11 @@ def warn_otherwise(cfg: Any, model: pathlib.Path | str, where: str = "config") -
     """
     trained = prompt_form.read(pathlib.Path(model)) if model else None
     if trained and (names := trained.differences(cfg)):
-        say(f"warning: {model} was trained with {_words(trained, names)}, and is asked with "
+        say(
+            f"warning: {model} was trained with {_words(trained, names)}, and is asked with "
             f"{_words(cfg, names, f'{where}.')}: leave these keys out, or set them as it was trained, unless that is "
-            f"meant")  # fmt: skip
+            f"meant"
+        )
 
 
 def check_chat(tokenizer: Tokenizer | None, chat: bool, key: str) -> None:
@@ -61,8 +62,10 @@ def check_chat(tokenizer: Tokenizer | None, chat: bool, key: str) -> None:
         key: of the config that says so.
     """
     if chat and tokenizer is not None and not tokenizer.has_chat_template:
-        raise ConfigError(f"{key}=true, and the model has no chat template: set {key}=false, or put the template's "
-                          f"Jinja source as chat_template.jinja beside the model's tokenizer.json")  # fmt: skip
+        raise ConfigError(
+            f"{key}=true, and the model has no chat template: set {key}=false, or put the template's "
+            f"Jinja source as chat_template.jinja beside the model's tokenizer.json"
+        )
 
 
 def _words(form: Any, names: list[str], where: str = "") -> str:

@@ -23,8 +23,10 @@ def check_length(hf_config: Mapping[str, Any] | None, base: pathlib.Path | str, 
     """
     length = context_length(hf_config or {})
     if length and tokens > length:
-        raise ConfigError(f"config.{key}={tokens} is more than the {length} tokens that {base} was made for "
-                          f"({_MADE_FOR}): set config.{key} to at most {length}")  # fmt: skip
+        raise ConfigError(
+            f"config.{key}={tokens} is more than the {length} tokens that {base} was made for "
+            f"({_MADE_FOR}): set config.{key} to at most {length}"
+        )
 
 
 def prompt_limit(

@@ -59,9 +59,16 @@ def prefill(params: Params, cfg: ModelConfig, tokens_RP: jax.Array) -> KVCache:
 
 
 def fork(
-    slots: Slots, prompts: KVCache, slot: jax.Array, row: jax.Array, token: jax.Array, position: jax.Array,
-    remaining: jax.Array, key_words: jax.Array, key: jax.Array,
-) -> Slots:  # fmt: skip
+    slots: Slots,
+    prompts: KVCache,
+    slot: jax.Array,
+    row: jax.Array,
+    token: jax.Array,
+    position: jax.Array,
+    remaining: jax.Array,
+    key_words: jax.Array,
+    key: jax.Array,
+) -> Slots:
     """Starts a sequence in each of F slots from a prefilled prompt.
 
     A slot begins at its prompt's last token, so that the first sampled token comes out of an ordinary decode step.
@@ -107,8 +114,9 @@ def decode_window(
     table = unembed_table(params).astype(cfg.dtype)
 
     def step(slots: Slots, _):
-        hidden, cache, _ = forward(params, cfg, slots.token[:, None], slots.position[:, None], cache=slots.cache,
-                                   rules=DECODE_RULES)
+        hidden, cache, _ = forward(
+            params, cfg, slots.token[:, None], slots.position[:, None], cache=slots.cache, rules=DECODE_RULES
+        )
         logits = jnp.einsum("bd,vd->bv", hidden[:, 0], table, preferred_element_type=jnp.float32)
         logits = constrain(logits, DECODE_RULES, "batch", "vocab")
         tokens, logprobs = sample(logits, jax.vmap(jax.random.fold_in)(slots.key, slots.position), truncation)

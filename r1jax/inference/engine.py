@@ -3,8 +3,8 @@
 import collections
 import dataclasses
 import functools
-import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 
 import jax
 import numpy as np
@@ -12,10 +12,11 @@ from jax.sharding import Mesh
 
 from r1jax.core import params as core
 from r1jax.core.params import Params
-from r1jax.core.sharding import BATCH, DECODE_RULES, batch_ways, place, replicated
+from r1jax.core.sharding import BATCH, DECODE_RULES, batch_shards, place, replicated
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference import decode
 from r1jax.inference.config import SamplingConfig
+from r1jax.io.provenance import sha256
 from r1jax.models import cache as kv
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
@@ -28,13 +29,14 @@ class _Sequence:
 
     prompt: int  # index into the call's prompts
     sample: int
+    room: int  # tokens it may have
     ids: list[int] = dataclasses.field(default_factory=list)
     logprobs: list[float] = dataclasses.field(default_factory=list)
     windows: int = 0  # dispatched since it was forked
 
 
 def _key_words(prompt_id: str, sample: int) -> tuple[int, int, int]:
-    digest = hashlib.sha256(prompt_id.encode()).digest()
+    digest = sha256(prompt_id)
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little"), sample
 
 
@@ -42,7 +44,7 @@ class Engine:
     """Samples from a model on a mesh. Holds compiled programs, no weights and no randomness."""
 
     def __init__(self, model: ModelConfig, cfg: SamplingConfig, tokenizer: Tokenizer, mesh: Mesh):
-        ways = batch_ways(mesh)
+        ways = batch_shards(mesh)
         if cfg.slots % ways or cfg.prefill_rows % ways:
             raise ValueError(
                 f"sampling.slots={cfg.slots} and sampling.prefill_rows={cfg.prefill_rows} must be multiples of "
@@ -67,14 +69,14 @@ class Engine:
         self._fork = jax.jit(decode.fork, donate_argnums=0, out_shardings=slots)
         self._resize = jax.jit(
             lambda slots, length: dataclasses.replace(slots, cache=kv.resize(slots.cache, length)),
-            static_argnums=1, out_shardings=slots,
-        )  # fmt: skip
+            static_argnums=1,
+            out_shardings=slots,
+        )
         self._decode = jax.jit(
-            lambda params, slots: decode.decode_window(
-                params, model, slots, cfg.truncation, self._eos_ids, cfg.window
-            ),
-            donate_argnums=1, out_shardings=(slots, decode.Sampled(whole, whole, whole)),
-        )  # fmt: skip
+            lambda params, slots: decode.decode_window(params, model, slots, cfg.truncation, self._eos_ids, cfg.window),
+            donate_argnums=1,
+            out_shardings=(slots, decode.Sampled(whole, whole, whole)),
+        )
 
     def generate(
         self,
@@ -84,6 +86,7 @@ class Engine:
         seed: tuple[int, ...],
         on_finish: Callable[[Rollout], None] = lambda rollout: None,
         skip: Collection[tuple[str, int]] = (),
+        limits: Mapping[tuple[str, int], int] = MappingProxyType({}),
     ) -> list[Rollout]:
         """Draws `samples` completions of each prompt from these very weights.
 
@@ -98,6 +101,7 @@ class Engine:
             seed: words of the randomness, say (run seed, step).
             on_finish: called with each rollout as soon as it is complete, in order of completion.
             skip: (prompt id, sample) of those that are not to be drawn: somebody has them already.
+            limits: (prompt id, sample) -> most tokens of that completion, where less than `max_new_tokens`.
 
         Returns:
             `len(prompts) * samples` rollouts, prompt by prompt, sample by sample, without those skipped.
@@ -113,7 +117,8 @@ class Engine:
         key = functools.reduce(jax.random.fold_in, seed, jax.random.key(0))
         key = jax.device_put(key, replicated(self._mesh))
         wanted = [(p, s) for p in range(len(prompts)) for s in range(samples) if (prompts[p].id, s) not in skip]
-        waiting = collections.deque(_Sequence(p, s) for p, s in wanted)
+        most = cfg.max_new_tokens
+        waiting = collections.deque(_Sequence(p, s, min(limits.get((prompts[p].id, s), most), most)) for p, s in wanted)
         running: list[_Sequence | None] = [None] * cfg.slots
         done: dict[tuple[str, int], Rollout] = {}
         shelf: tuple[range, kv.KVCache | None] = (range(0), None)  # the prompts prefilled last
@@ -122,8 +127,7 @@ class Engine:
 
         def needed() -> int:
             """Cache length that the next window may touch; what the host has not read yet counts as sampled."""
-            ends = [len(prompts[s.prompt].ids) + min(cfg.window * (s.windows + 1), cfg.max_new_tokens)
-                    for s in running if s]  # fmt: skip
+            ends = [len(prompts[s.prompt].ids) + min(cfg.window * (s.windows + 1), s.room) for s in running if s]
             return self._round(max(ends))
 
         while waiting or any(running) or unread:
@@ -181,7 +185,7 @@ class Engine:
         for f, (slot, sequence) in enumerate(batch):
             ids = prompts[sequence.prompt].ids
             row = sequence.prompt - shelf[0].start
-            columns[f] = slot, row, ids[-1], len(ids) - 1, self._cfg.max_new_tokens
+            columns[f] = slot, row, ids[-1], len(ids) - 1, sequence.room
             words[f] = _key_words(prompts[sequence.prompt].id, sequence.sample)
         arguments = place((*columns.T, words), lambda _: replicated(self._mesh))
         return self._fork(slots, shelf[1], *arguments, key)
@@ -196,9 +200,16 @@ class Engine:
             sequence.ids += tokens[:n, i].tolist()
             sequence.logprobs += logprobs[:n, i].tolist()
             stopped = sequence.ids[-1] in self._eos_ids
-            if stopped or len(sequence.ids) == self._cfg.max_new_tokens:
+            if stopped or len(sequence.ids) == sequence.room:
                 text = self._tokenizer.decode(sequence.ids[:-1] if stopped else sequence.ids)
-                yield i, Rollout(
-                    prompts[sequence.prompt], sequence.sample, np.array(sequence.ids, np.int32),
-                    np.array(sequence.logprobs, np.float32), text, "stop" if stopped else "length",
-                )  # fmt: skip
+                yield (
+                    i,
+                    Rollout(
+                        prompts[sequence.prompt],
+                        sequence.sample,
+                        np.array(sequence.ids, np.int32),
+                        np.array(sequence.logprobs, np.float32),
+                        text,
+                        "stop" if stopped else "length",
+                    ),
+                )

@@ -15,24 +15,24 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from r1jax import config
-from r1jax.core import checksums, sharding
+from r1jax.core import checksums, processes, sharding
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, replicated
 from r1jax.data.tasks import prompt_text
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.config import Reading
+from r1jax.io.console import reporter, say
+from r1jax.io.files import write_bytes
 from r1jax.models.config import ModelConfig
 from r1jax.models.hf import read_json
+from r1jax.models.io import is_model, load_tokenizer, open_model, save_model
 from r1jax.models.reward import HEAD, UNUSED, rewards
 from r1jax.text import chat
 from r1jax.text.chat import split_response
 from r1jax.text.tokenizer import Tokenizer
-from r1jax.training import checkpoint
-from r1jax.training.metrics import say
 
 READING, HEAD_FILE = "reward.json", "reward_head.npy"
 # Tokens, padding among them, that a device is given at a time; one row where a row is longer.
@@ -84,28 +84,30 @@ def _without_middle(ids: list[int], room: int) -> list[int]:
 
 
 def save(
-    folder: pathlib.Path, params: Params, cfg: ModelConfig, tokenizer: Tokenizer, reading: Reading,
+    folder: pathlib.Path,
+    params: Params,
+    cfg: ModelConfig,
+    tokenizer: Tokenizer,
+    reading: Reading,
     hf_config: Mapping[str, Any] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Writes a reward model's folder; killed on the way, it leaves none.
 
     Args:
         params: of the shape of `models.reward.param_specs(cfg)`, whole.
-        hf_config: see `checkpoint.save_model`.
+        hf_config: see `save_model`.
     """
     folder = pathlib.Path(folder)
     model = {name: weight for name, weight in params.items() if name != HEAD}
-    checkpoint.save_model(folder, model, cfg, tokenizer, hf_config)  # begins by deleting the folder
+    save_model(folder, model, cfg, tokenizer, hf_config)  # begins by deleting the folder
     if jax.process_index() == 0:
         head = io.BytesIO()
         np.save(head, np.asarray(params[HEAD], np.float32))
         content = f"{json.dumps(dataclasses.asdict(reading), indent=1)}\n".encode()
         checksums.add(folder, {HEAD_FILE: head.getvalue(), READING: content})
-        (folder / HEAD_FILE).write_bytes(head.getvalue())
-        temporary = (folder / READING).with_suffix(".tmp")
-        temporary.write_bytes(content)
-        temporary.replace(folder / READING)
-    multihost_utils.sync_global_devices("reward model saved")
+        write_bytes(folder / HEAD_FILE, head.getvalue())
+        write_bytes(folder / READING, content)
+    processes.barrier()  # another process may load it next
 
 
 def load(
@@ -118,19 +120,19 @@ def load(
 
     Raises:
         FileNotFoundError: no such folder, a model without a reward head, or a file of it is missing.
-        ValueError: a head that is not the model's, a reading that is not understood, and as `checkpoint.load_model`.
+        ValueError: a head that is not the model's, a reading that is not understood, and as `load_model`.
     """
     path = pathlib.Path(path).absolute()
     if not path.exists():
         raise FileNotFoundError(config.missing_file(path))
     if not (path / READING).exists():
-        kind = "a model without a reward head" if checkpoint.is_model(path) else "no reward model"
+        kind = "a model without a reward head" if is_model(path) else "no reward model"
         raise FileNotFoundError(f"{path} is {kind}: it has no {READING}; a reward model is what its training leaves")
     reading = config.parse(Reading, read_json(path / READING), str(path / READING))
-    model = checkpoint.open_model(path)
-    tokenizer = checkpoint.load_tokenizer(path, model.cfg)
+    model = open_model(path)
+    tokenizer = load_tokenizer(path, model.cfg)
     head = _read_head(path / HEAD_FILE, model.cfg.embed_dim)
-    params = model.read(mesh, dtype or model.cfg.dtype, checkpoint.reporter(f"reading {path}"))
+    params = model.read(mesh, dtype or model.cfg.dtype, reporter(f"reading {path}"))
     return {**params, HEAD: sharding.place(head, lambda _: replicated(mesh))}, model.cfg, tokenizer, reading
 
 
@@ -140,8 +142,10 @@ def _read_head(path: pathlib.Path, width: int) -> np.ndarray:
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if (head.shape, head.dtype) != ((width,), np.float32):
-        raise ValueError(f"{path} holds {head.dtype} of shape {head.shape}, should be float32 of shape ({width},), "
-                         f"the model's embed_dim")  # fmt: skip
+        raise ValueError(
+            f"{path} holds {head.dtype} of shape {head.shape}, should be float32 of shape ({width},), "
+            f"the model's embed_dim"
+        )
     return head
 
 
@@ -173,7 +177,7 @@ class Scorer:
 
     def _rows(self, length: int, count: int) -> int:
         """Rows of a batch: as many as a device takes, or for fewer inputs the power of two that holds them."""
-        ways = sharding.batch_ways(self._mesh)
+        ways = sharding.batch_shards(self._mesh)
         return ways * min(max(TOKENS // length, 1), _power_of_two(-(-count // ways)))
 
     def _batch(self, params: Params, inputs: Sequence[Sequence[int]], rows: int, length: int) -> np.ndarray:
@@ -220,8 +224,10 @@ class RewardModel:
         ]
         if cut := sum(cut for _, cut in inputs):
             self.cut += cut
-            say(f"{self._name}: {cut} of {len(inputs)} inputs are longer than max_tokens={self.reading.max_tokens} "
-                "and lost their middle")  # fmt: skip
+            say(
+                f"{self._name}: {cut} of {len(inputs)} inputs are longer than max_tokens={self.reading.max_tokens} "
+                "and lost their middle"
+            )
         scores = self._scorer.score(self._params, [ids for ids, _ in inputs])
         return [score if math.isfinite(score) else None for score in scores.tolist()]
 

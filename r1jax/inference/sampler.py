@@ -17,8 +17,8 @@ from r1jax.inference.engine import Engine, SamplingConfig
 from r1jax.inference.served_model import Endpoint, EndpointConfig
 from r1jax.inference.usage import Usage
 from r1jax.models.config import ComputeConfig
+from r1jax.models.io import load_model, read_hf_config
 from r1jax.text.tokenizer import Tokenizer
-from r1jax.training import checkpoint
 
 # (prompts, samples of each, seed, called with each rollout, (id, sample) pairs to leave out)
 Draw = Callable[
@@ -48,23 +48,42 @@ class Sampler:
 
 
 def settings(
-    seed: int, sampling: SamplingConfig, template: str, chat: bool, marker: str, compute: ComputeConfig | None,
+    seed: int,
+    sampling: SamplingConfig,
+    template: str,
+    chat: bool,
+    marker: str,
+    compute: ComputeConfig | None,
     template_arguments: Mapping[str, Any] = MappingProxyType({}),
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """What samples depend on beside the model and the questions, for the record."""
     truncation = sampling.truncation
     return {
-        "seed": seed, "temperature": truncation.temperature, "top_p": truncation.top_p, "top_k": truncation.top_k,
-        "max_new_tokens": sampling.max_new_tokens, "template": template, "chat": chat, "marker": marker,
-        "compute": compute, **({"template_arguments": dict(template_arguments)} if template_arguments else {}),
-    }  # fmt: skip
+        "seed": seed,
+        "temperature": truncation.temperature,
+        "top_p": truncation.top_p,
+        "top_k": truncation.top_k,
+        "max_new_tokens": sampling.max_new_tokens,
+        "template": template,
+        "chat": chat,
+        "marker": marker,
+        "compute": compute,
+        **({"template_arguments": dict(template_arguments)} if template_arguments else {}),
+    }
 
 
 def open_sampler(
-    model: str, endpoint: EndpointConfig, sampling: SamplingConfig, chat: bool, compute: ComputeConfig | None,
-    mesh: Mesh, usage: pathlib.Path | None = None, template_arguments: Mapping[str, Any] = MappingProxyType({}),
-    max_prompt_tokens: int = 0, limit_key: str = "data.max_prompt_tokens",
-) -> Sampler:  # fmt: skip
+    model: str,
+    endpoint: EndpointConfig,
+    sampling: SamplingConfig,
+    chat: bool,
+    compute: ComputeConfig | None,
+    mesh: Mesh,
+    usage: pathlib.Path | None = None,
+    template_arguments: Mapping[str, Any] = MappingProxyType({}),
+    max_prompt_tokens: int = 0,
+    limit_key: str = "data.max_prompt_tokens",
+) -> Sampler:
     """Opens the checkpoint `model`, or where that is "" the way to the endpoint, which process 0 alone asks.
 
     Args:
@@ -77,24 +96,27 @@ def open_sampler(
     Raises:
         ConfigError: a prompt and a response would take more tokens than the checkpoint was made for, or prompts are
             limited by tokens and a server has the tokenizer.
-        FileNotFoundError, ValueError: see `checkpoint.load_model` and `Endpoint`.
+        FileNotFoundError, ValueError: see `load_model` and `Endpoint`.
     """
     if not model and max_prompt_tokens:
-        raise ConfigError(f"config.{limit_key}={max_prompt_tokens} is counted by the model's own tokenizer, which a "
-                          "server does not show: set it to 0")  # fmt: skip
+        raise ConfigError(
+            f"config.{limit_key}={max_prompt_tokens} is counted by the model's own tokenizer, which a "
+            "server does not show: set it to 0"
+        )
     if not model:
         server = Endpoint(endpoint, sampling.max_new_tokens, sampling.truncation, chat, usage, template_arguments)
 
         def ask(*args) -> object:
             return server.generate(*args) if jax.process_index() == 0 else None
 
-        return Sampler(ask, None, {"endpoint": endpoint.base_url, "name": endpoint.model}, server.usage,
-                       template_arguments)  # fmt: skip
+        return Sampler(
+            ask, None, {"endpoint": endpoint.base_url, "name": endpoint.model}, server.usage, template_arguments
+        )
     path = pathlib.Path(model)
-    processes.meet()  # process 0 may still grade what the model before said
-    came_with = checkpoint.read_hf_config(path)
+    processes.barrier()  # process 0 may still grade what the model before said
+    came_with = read_hf_config(path)
     limit = context_length.prompt_limit(came_with, path, sampling.max_new_tokens, max_prompt_tokens, limit_key)
-    params, shape, tokenizer = checkpoint.load_model(path, mesh, compute, dtype=None)
+    params, shape, tokenizer = load_model(path, mesh, compute, dtype=None)
     engine = Engine(shape, sampling, tokenizer, mesh)
 
     def draw(prompts, samples, seed, on_finish, skip) -> object:

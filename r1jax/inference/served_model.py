@@ -1,7 +1,6 @@
 """Samples from a model behind an OpenAI-compatible server: the same call as the engine's, and no weights of ours."""
 
 import dataclasses
-import hashlib
 import logging
 import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -9,12 +8,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from r1jax.config import ConfigError, at_least, printable, seconds
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.usage import Usage
 from r1jax.io.openai_client import MissedReply, Server
+from r1jax.io.provenance import sha256
 from r1jax.models.config import Truncation
 
 _log = logging.getLogger(__name__)
@@ -61,9 +59,14 @@ class Endpoint:
     """
 
     def __init__(
-        self, cfg: EndpointConfig, max_new_tokens: int, truncation: Truncation, chat: bool,
-        usage: pathlib.Path | None = None, template_arguments: Mapping[str, Any] = MappingProxyType({}),
-    ):  # fmt: skip
+        self,
+        cfg: EndpointConfig,
+        max_new_tokens: int,
+        truncation: Truncation,
+        chat: bool,
+        usage: pathlib.Path | None = None,
+        template_arguments: Mapping[str, Any] = MappingProxyType({}),
+    ):
         """Makes no request.
 
         Args:
@@ -80,19 +83,30 @@ class Endpoint:
         self._cfg, self._chat = cfg, chat
         self.usage = Usage(usage, cfg.price_per_million_input, cfg.price_per_million_output)
         self._server = Server(
-            "the endpoint", cfg.base_url, cfg.model, cfg.api_key_env, cfg.timeout_s, cfg.retries,
+            "the endpoint",
+            cfg.base_url,
+            cfg.model,
+            cfg.api_key_env,
+            cfg.timeout_s,
+            cfg.retries,
             cfg.requests_per_minute,
-        )  # fmt: skip
+        )
         self._settings = {
-            "max_tokens": max_new_tokens, "temperature": truncation.temperature, "top_p": truncation.top_p,
-        }  # fmt: skip
+            "max_tokens": max_new_tokens,
+            "temperature": truncation.temperature,
+            "top_p": truncation.top_p,
+        }
         if template_arguments:
             self._settings["chat_template_kwargs"] = dict(template_arguments)
 
     def generate(
-        self, prompts: Sequence[Prompt], samples: int, seed: tuple[int, ...],
-        on_finish: Callable[[Rollout], None] = lambda rollout: None, skip: Collection[tuple[str, int]] = (),
-    ) -> list[Rollout]:  # fmt: skip
+        self,
+        prompts: Sequence[Prompt],
+        samples: int,
+        seed: tuple[int, ...],
+        on_finish: Callable[[Rollout], None] = lambda rollout: None,
+        skip: Collection[tuple[str, int]] = (),
+    ) -> list[Rollout]:
         """Draws what `Engine.generate` would, from prompts' texts; servers that know seeds repeat themselves.
 
         A rollout's log-probs are empty and its ids are -1, as many as the server says it sampled. A thought that the
@@ -124,7 +138,7 @@ class Endpoint:
 
     def _ask(self, prompt: Prompt, sample: int, seed: tuple[int, ...]) -> Rollout | MissedReply:
         """One sample, or why there is none."""
-        word = hashlib.sha256(repr((seed, prompt.id, sample)).encode()).digest()[:4]
+        word = sha256(repr((seed, prompt.id, sample)))[:4]
         text = {"messages": [{"role": "user", "content": prompt.text}]} if self._chat else {"prompt": prompt.text}
         request = {**text, **self._settings, "seed": int.from_bytes(word) >> 1}
         try:
@@ -132,9 +146,7 @@ class Endpoint:
         except MissedReply as missed:
             _log.warning("no sample %d of %s: %s", sample, printable(prompt.id), printable(str(missed)))
             return missed
-        # A view, which takes no memory whatever the server says.
-        ids = np.broadcast_to(np.int32(-1), reply.tokens[1] if reply.tokens else 0)
-        return Rollout(prompt, sample, ids, np.zeros(0, np.float32), reply.text, reply.finish)
+        return Rollout.of_text(prompt, reply.text, sample, reply.finish, reply.tokens[1] if reply.tokens else 0)
 
 
 def check_model(model: str, endpoint: EndpointConfig) -> None:

@@ -1,7 +1,5 @@
 """What a result was made with, so that it can be made again and compared with no other by mistake."""
 
-import hashlib
-import importlib.metadata
 import pathlib
 import platform
 
@@ -9,6 +7,7 @@ import jax
 
 import r1jax
 from r1jax.core import checksums
+from r1jax.io import provenance
 from r1jax.text import prompt_form
 
 _LIBRARIES = ("jax", "jaxlib", "numpy", "tokenizers", "sentencepiece", "jinja2")
@@ -22,16 +21,21 @@ def model_hash(path: pathlib.Path) -> str:
     Reading a large model takes as long as its disk does: some 100 GB in a minute or two.
     """
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    whole = hashlib.sha256()
-    for file in (each for each in files if each.name not in (checksums.FILE, prompt_form.FILE)):
-        name = file.name if path.is_file() else file.relative_to(path).as_posix()
-        with file.open("rb") as content:
-            whole.update(f"{name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
-    return whole.hexdigest()
+    folder = path.parent if path.is_file() else path
+    return provenance.named_files_hash(
+        {
+            file.relative_to(folder).as_posix(): file
+            for file in files
+            if file.name not in (checksums.FILE, prompt_form.FILE)
+        }
+    )
 
 
 def libraries() -> dict[str, str]:
     """Versions of what sampling depends on, and the kind of device; graders name their own."""
-    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    return {"r1jax": r1jax.__version__, "python": platform.python_version(), **versions,
-            "device": jax.devices()[0].device_kind}  # fmt: skip
+    return {
+        "r1jax": r1jax.__version__,
+        "python": platform.python_version(),
+        **provenance.library_versions(_LIBRARIES),
+        "device": jax.devices()[0].device_kind,
+    }

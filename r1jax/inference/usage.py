@@ -1,6 +1,5 @@
 """What a server was asked and what it cost: a line a reply in a file, so that no kill forgets what was paid."""
 
-import json
 import pathlib
 import threading
 from typing import Any
@@ -30,13 +29,9 @@ class Usage:
         """
         self._path, self._prices, self._lock = path, (input_price, output_price), threading.Lock()
         self.replies = self.prompt_tokens = self.completion_tokens = self.untold = 0
-        if path and path.exists():
-            for line in path.read_bytes().splitlines():
-                try:
-                    row = json.loads(line)
-                    self._count(_tokens(row["prompt_tokens"]), _tokens(row["completion_tokens"]))
-                except (ValueError, LookupError, TypeError):  # cut off
-                    continue
+        rows = jsonl.read_log(path, lambda row: {"prompt_tokens", "completion_tokens"} <= row.keys())[0] if path else []
+        for row in rows:
+            self._count(_tokens(row["prompt_tokens"]), _tokens(row["completion_tokens"]))
 
     def add(self, id_: str, sample: int, tokens: tuple[int, int] | None) -> None:
         """Counts a reply, from any thread.
@@ -60,16 +55,22 @@ class Usage:
 
     def row(self) -> dict[str, Any]:
         """All counts, as plain JSON; the cost where there are prices."""
-        counts = {"replies": self.replies, "prompt_tokens": self.prompt_tokens,
-                  "completion_tokens": self.completion_tokens, "untold": self.untold}  # fmt: skip
+        counts = {
+            "replies": self.replies,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "untold": self.untold,
+        }
         return {**counts, "cost": self.cost} if any(self._prices) else counts
 
     def line(self) -> str:
         """The counts in words, for the console."""
         price = f", {self.cost:,.4f} in the prices' currency" if any(self._prices) else ""
         untold = f" ({self.untold} replies did not say)" if self.untold else ""
-        return (f"{self.replies} replies, {self.prompt_tokens:,} prompt and {self.completion_tokens:,} completion "
-                f"tokens{untold}{price}")  # fmt: skip
+        return (
+            f"{self.replies} replies, {self.prompt_tokens:,} prompt and {self.completion_tokens:,} completion "
+            f"tokens{untold}{price}"
+        )
 
     def _count(self, prompt: int | None, completion: int | None) -> None:
         self.replies += 1

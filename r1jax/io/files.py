@@ -1,24 +1,67 @@
-"""Files of model folders that strangers made: regular ones, inside the folder, of a size that is read in a moment."""
+"""Whole files: written in one step, by way of a temporary file; read within limits where the author is unknown.
 
+The checks of `exists` and `read_bytes` are for model folders of any origin: regular files, inside the folder, of a
+size that is read quickly.
+"""
+
+import contextlib
 import json
 import os
 import pathlib
 import stat
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from r1jax import config
 
 # What the largest models need, several times over (DeepSeek-V3's index has 9 MB, Gemma's tokenizer.json 33).
 MAX_JSON, MAX_TOKENIZER = 128 * 2**20, 512 * 2**20
 
 
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Opens a new file that takes the place of `path` at the end of the block, folders above it included.
+
+    A reader, or a run that was killed meanwhile, finds the old file or the whole new one; after an error the old one.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")  # always the same name, so that what a kill left is written over
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Writes a whole file, see `replacing`."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a whole file in UTF-8, see `replacing`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Writes one indented JSON value as a whole file, see `replacing`; configs as `config.to_dict` gives them."""
+    write_text(path, json.dumps(config.to_dict(content), indent=1, ensure_ascii=False) + "\n")
+
+
 def exists(path: pathlib.Path, folder: pathlib.Path | None = None) -> bool:
-    """Whether there is such a file, which may be opened.
+    """Whether there is such a file, and it may be opened.
 
     Args:
-        folder: where it must lie, links followed; None: in the one that its path names. The links of a snapshot in the
-            cache of the Hugging Face hub, which lead to the blobs beside it, are good.
+        folder: where it must lie, links followed; None: in the one that its path names. Links of a snapshot in the
+            Hugging Face hub's cache, which lead to the blobs beside it, are allowed.
 
     Raises:
-        ValueError: it lies outside of the folder, or is no regular file: a FIFO keeps its reader waiting for ever.
+        ValueError: it lies outside of the folder, or is no regular file: a FIFO would block its reader for ever.
     """
     folder = path.parent if folder is None else folder
     try:
@@ -56,12 +99,12 @@ def read_bytes(path: pathlib.Path, limit: int, folder: pathlib.Path | None = Non
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    # Should a FIFO have taken the file's place since `exists`.
+    # In case a FIFO has replaced the file since `exists`.
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def one_line(error: BaseException) -> str:
-    """What an error of another package says, without line breaks and of bearable length."""
+    """The message of another package's error, without line breaks and of at most 1000 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 1000 else f"{text[:1000]}..."
 
@@ -84,8 +127,18 @@ def parse_object(content: bytes, where: str | pathlib.Path) -> dict[str, Any]:
     return value
 
 
+def read_json(path: pathlib.Path) -> Any:
+    """Reads the JSON value of a file that r1jax wrote itself, or of the user's choice.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: not JSON; the message names the file.
+    """
+    return parse_json(path.read_bytes(), path)
+
+
 def read_object(path: pathlib.Path) -> dict[str, Any]:
-    """Reads a JSON object.
+    """Reads a JSON object from a model folder.
 
     Raises:
         FileNotFoundError: there is no such file.

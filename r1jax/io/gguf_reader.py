@@ -1,4 +1,4 @@
-"""The directory of a .gguf file (llama.cpp's format), read by the package `gguf` under limits that it lacks."""
+"""GGUF files (llama.cpp's format): metadata and list of tensors, read by the package `gguf` within limits."""
 
 import pathlib
 from typing import Any
@@ -14,7 +14,7 @@ MAX_VALUES = 1_500_000
 
 
 class _Reader(gguf.GGUFReader):
-    """Counts the values of the metadata, and ends where the file does: the package goes on with empty arrays."""
+    """A reader that counts the metadata's values, and fails at the file's end, where the package reads empty arrays."""
 
     _values = 0
 
@@ -32,7 +32,7 @@ class _Reader(gguf.GGUFReader):
 
 
 def open_gguf(path: pathlib.Path) -> gguf.GGUFReader:
-    """Reads what stands before the tensors.
+    """Reads the metadata and the list of tensors, which precede the tensors.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -43,8 +43,9 @@ def open_gguf(path: pathlib.Path) -> gguf.GGUFReader:
     try:
         return _Reader(path)
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError, AttributeError) as error:
-        raise ValueError(f"{path} is no GGUF file, or was cut short ({files.one_line(error)}); download it "
-                         f"again") from error  # fmt: skip
+        raise ValueError(
+            f"{path} is no GGUF file, or was cut short ({files.one_line(error)}); download it again"
+        ) from error
 
 
 def contents(path: pathlib.Path, reader: gguf.GGUFReader, name: str, default: Any = None) -> Any:

@@ -1,7 +1,7 @@
-"""One HTTP request: a deadline for the whole of it, a limit of bytes, and no redirect that takes a text elsewhere.
+"""HTTP requests with a deadline for the whole request, a limit of bytes, and no redirect to another origin.
 
-All clients of model servers send by `post`, so that these limits are set here and nowhere else. A library's time-out
-bounds each wait for bytes instead: a server that sends one now and then holds such a client for ever.
+All clients of model servers send by `post`, so that these limits are set in one place. A library's time-out bounds each
+wait for bytes instead: a server that sends one now and then would hold such a client for ever.
 """
 
 import base64
@@ -29,15 +29,19 @@ class MissedReply(Exception):
 
     Attributes:
         kind: one of few, for counting: "time-out", "HTTP 503".
-        lasting: to ask again would not help.
-        misconfigured: nor would it later: the config names the wrong place.
-        tokens: of the prompt and of the reply, where the server says what the useless reply has cost.
+        lasting: a retry would not help.
+        misconfigured: nor would it later: the config names the wrong address, model or key.
+        tokens: of the prompt and of the reply, where the server states what the unusable reply has cost.
     """
 
     def __init__(
-        self, kind: str, why: str, lasting: bool = False, misconfigured: bool = False,
+        self,
+        kind: str,
+        why: str,
+        lasting: bool = False,
+        misconfigured: bool = False,
         tokens: tuple[int, int] | None = None,
-    ):  # fmt: skip
+    ):
         super().__init__(why)
         self.kind, self.lasting, self.misconfigured, self.tokens = kind, lasting, misconfigured, tokens
 
@@ -86,9 +90,12 @@ def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) ->
             target = urllib.parse.urljoin(url, response.headers.get("Location", ""))
             if _origin(target) != _origin(url):
                 raise MissedReply(
-                    "redirect", f"redirects to {target[:200]!r}, another origin, which is not sent the prompts: if it "
-                    "should be, make it base_url", lasting=True, misconfigured=response.status in _PERMANENT,
-                )  # fmt: skip
+                    "redirect",
+                    f"redirects to {target[:200]!r}, another origin, which is not sent the prompts: if it "
+                    "should be, make it base_url",
+                    lasting=True,
+                    misconfigured=response.status in _PERMANENT,
+                )
             url = target
     except TimeoutError as error:
         raise MissedReply("time-out", f"no whole reply within {timeout_s:g} s") from error
@@ -99,9 +106,9 @@ def post(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) ->
 
 def _post_once(url: str, body: bytes, headers: Mapping[str, str], deadline: float) -> Response:
     connection, target, more = _connection(urllib.parse.urlsplit(url), deadline)
-    asked = {**headers, **more, "Accept-Encoding": "identity", "Connection": "close", "User-Agent": "r1jax"}
+    request_headers = {**headers, **more, "Accept-Encoding": "identity", "Connection": "close", "User-Agent": "r1jax"}
     try:
-        connection.request("POST", target, body, asked)
+        connection.request("POST", target, body, request_headers)
         response = connection.getresponse()
         try:
             return Response(response.status, response.headers, _body(response))
@@ -140,7 +147,7 @@ def _too_long() -> MissedReply:
 
 
 class _Wire(io.RawIOBase):
-    """What comes from a socket, until the deadline and up to the limit."""
+    """The bytes from a socket, until the deadline and up to the limit."""
 
     def __init__(self, connection: "_Limited", sock: Any):
         self._connection, self._sock = connection, sock
@@ -194,7 +201,7 @@ class _Limited:
 
 
 class _Readable(NamedTuple):
-    """All that a response wants of its socket."""
+    """The part of a socket's interface that a response uses."""
 
     connection: _Limited
     sock: Any
@@ -212,7 +219,7 @@ class _HTTPS(_Limited, http.client.HTTPSConnection):
 
 
 def _connection(parts: urllib.parse.SplitResult, deadline: float) -> tuple[_HTTP | _HTTPS, str, dict[str, str]]:
-    """A connection that is not open yet, what to ask it for, and the headers that a proxy wants."""
+    """A connection that is not open yet, the target of the request, and the headers that a proxy needs."""
     target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
     through, more = _proxy(parts), {}
     if through is None:

@@ -1,14 +1,22 @@
-"""JSONL in and out, and the order in which a file's examples are seen."""
+"""JSONL files: read, written and appended to; and the order in which a run sees a file's examples.
+
+A line that cannot be used has two answers. In a finished file, such as a data set, it is an error that names file and
+line (`objects`, `read_objects`, `read`). In a log that r1jax appends to, such as metrics.jsonl, it is what a kill left
+of a row: `read_log` leaves it out, `keep_rows_before` removes it, and `append` begins a new line after it.
+
+Only "\\n" ends a line: str.splitlines breaks at U+2028 too, which JSON may hold.
+"""
 
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
 from r1jax import config
+from r1jax.io import files
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -48,15 +56,17 @@ def read(
 
 
 def read_objects(
-    path: str | os.PathLike[str], make: Callable[[Row, int], T], skip_bad: bool = False,
-    mend: str = "data.skip_bad_lines=true leaves such lines out",
-) -> tuple[list[T], int]:  # fmt: skip
-    """What `make` makes of each line's JSON object; blank lines do not count.
+    path: str | os.PathLike[str],
+    make: Callable[[Row, int], T],
+    skip_bad: bool = False,
+    remedy: str = "data.skip_bad_lines=true leaves such lines out",
+) -> tuple[list[T], int]:
+    """Reads a record from each line's JSON object; blank lines do not count.
 
     Args:
         make: (object, line number) -> record; raises ValueError for an object that is to be taken for bad.
         skip_bad: leave bad lines out, and count them, rather than raise.
-        mend: what else can be done about a bad line, for the error.
+        remedy: what else can be done about a bad line, for the error.
 
     Returns:
         the records, and the number of bad lines left out.
@@ -70,48 +80,91 @@ def read_objects(
         raise FileNotFoundError(config.missing_file(path))
     records: list[T] = []
     skipped = 0
-    # Bytes, so that broken UTF-8 is one line's fault, and only "\n" ends a line (str.splitlines breaks at U+2028 too).
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if not line.strip():
-                continue
+        for number, line in numbered_lines(file):
             try:
                 records.append(make(parse(line), number))
             except ValueError as error:
                 if not skip_bad:
-                    raise ValueError(f"{path}:{number}: {error} ({mend})") from error
+                    raise ValueError(f"{path}:{number}: {error} ({remedy})") from error
                 skipped += 1
     if not records:
         raise ValueError(f"{path} holds no usable line ({skipped} bad ones were skipped)")
     return records, skipped
 
 
+def objects(lines: Iterable[bytes], path: str | os.PathLike[str], remedy: str = "") -> Iterator[tuple[int, Row]]:
+    """The number and the object of each line that is not blank.
+
+    Args:
+        lines: of a binary file, as it yields them.
+        path: the file's, for the error.
+        remedy: what can be done about it, for the error.
+
+    Raises:
+        ValueError: a line that is no JSON object, by file and line. NaN and Infinity, which `json.dumps` writes, pass.
+    """
+    for number, line in numbered_lines(lines):
+        try:
+            yield number, parse(line, strict=False, kind="an object")
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: {error}" + (f" ({remedy})" if remedy else "")) from error
+
+
+def numbered_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The lines of a binary file that are not blank, with their numbers from 1; a byte order mark is left out."""
+    for number, line in enumerate(lines, 1):
+        line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        if line.strip():
+            yield number, line
+
+
+def read_log(path: str | os.PathLike[str], usable: Callable[[Row], bool] = lambda row: True) -> tuple[list[Row], int]:
+    """Reads what r1jax appended to a file, up to now or up to a kill.
+
+    Args:
+        usable: whether an object is a row of this log.
+
+    Returns:
+        rows: the usable ones in order; none where there is no file.
+        corrupted: the number of lines that hold no usable row.
+    """
+    rows = [row for _, row in _log_lines(pathlib.Path(path))]
+    usable_rows = [row for row in rows if row is not None and usable(row)]
+    return usable_rows, len(rows) - len(usable_rows)
+
+
+def keep_rows_before(path: str | os.PathLike[str], step: int) -> None:
+    """Removes the log's rows of `step` and later ones, which a resumed run writes again, and lines that hold no row."""
+    path = pathlib.Path(path)
+    if path.exists():
+        with files.replacing(path) as file:
+            for line, row in _log_lines(path):
+                if row is not None and row["step"] < step:
+                    file.write(line.removesuffix(b"\n") + b"\n")
+
+
+def _log_lines(path: pathlib.Path) -> Iterator[tuple[bytes, Row | None]]:
+    """The lines of a log that are not blank, each with its row, None where it holds none; nothing without a file."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for _, line in numbered_lines(file):
+            try:
+                yield line, parse(line, strict=False)
+            except ValueError:
+                yield line, None
+
+
 def write(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a file in one go: a reader, or a run killed meanwhile, sees the old file or the whole new one."""
-    _write_whole(pathlib.Path(path), (_line(row) for row in rows))
-
-
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes one indented JSON value in one go, as `write` does; configs as `config.to_dict` gives them."""
-    _write_whole(path, [json.dumps(config.to_dict(content), indent=1, ensure_ascii=False) + "\n"])
-
-
-def _write_whole(path: pathlib.Path, lines: Iterable[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")  # one name, so that what a kill left is written over
-    try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Writes a whole file, see `files.replacing`."""
+    with files.replacing(path) as file:
+        for row in rows:
+            file.write(_line(row).encode())
 
 
 def append(path: str | os.PathLike[str], row: Mapping[str, Any]) -> None:
-    """Adds one line, making the file where there is none. A kill in the middle spoils this one line and no other."""
+    """Adds one line, making the file where there is none. A kill in the middle corrupts this one line and no other."""
     with pathlib.Path(path).open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
@@ -121,7 +174,7 @@ def append(path: str | os.PathLike[str], row: Mapping[str, Any]) -> None:
 
 
 def order(seed: int, size: int, start: int, count: int) -> list[int]:
-    """Which of `size` examples stand at positions start .. start + count - 1 of an endless stream.
+    """The indices, of `size` examples, at positions start .. start + count - 1 of an endless shuffled stream.
 
     Every epoch is a permutation of its own, drawn from (seed, epoch) alone: to resume takes no more than the position.
 
@@ -139,14 +192,18 @@ def order(seed: int, size: int, start: int, count: int) -> list[int]:
     return indices
 
 
-def parse(line: bytes) -> Row:
+def parse(line: bytes, strict: bool = True, kind: str = 'an object like {"prompt": "1 + 1?", ...}') -> Row:
     """A line's JSON object.
+
+    Args:
+        strict: NaN and Infinity, which JSON lacks and `json.dumps` writes, are errors.
+        kind: what the line should hold, for the error.
 
     Raises:
         ValueError: not UTF-8, not JSON, not an object.
     """
     try:
-        row = json.loads(line.decode(), parse_constant=_refuse)
+        row = json.loads(line.decode(), parse_constant=_refuse_constant if strict else None)
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8: {error.reason} at byte {error.start} of the line") from error
     except json.JSONDecodeError as error:
@@ -154,7 +211,7 @@ def parse(line: bytes) -> Row:
     except RecursionError as error:
         raise ValueError("not usable JSON: nested too deeply") from error
     if not isinstance(row, dict):
-        raise ValueError(f'a {type(row).__name__}, should be an object like {{"prompt": "1 + 1?", ...}}')
+        raise ValueError(f"a {type(row).__name__}, should be {kind}")
     return row
 
 
@@ -187,8 +244,9 @@ def check_prompt_alone(row: Row) -> None:
     """
     for key in ("system", "tools"):
         if row.get(key):
-            raise ValueError(f"{key!r} is not given to the model, which reads 'prompt' alone: put it into the prompt, "
-                             "or take it out")  # fmt: skip
+            raise ValueError(
+                f"{key!r} is not given to the model, which reads 'prompt' alone: put it into the prompt, or take it out"
+            )
 
 
 def check_text(key: str, value: Any) -> None:
@@ -202,7 +260,7 @@ def check_text(key: str, value: Any) -> None:
     value.encode()  # UnicodeEncodeError is a ValueError
 
 
-def _refuse(constant: str) -> None:
+def _refuse_constant(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 

@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's protocol: asked at a pace, again where that helps, and every reply read by one rule."""
+"""Client of servers with OpenAI's API: a request rate, retries where they help, and one parser for all replies."""
 
 import collections
 import json
@@ -19,7 +19,7 @@ from r1jax.io.http_request import MissedReply
 
 _log = logging.getLogger(__name__)
 
-# What a config has wrong, not what a server has for a while.
+# Errors of the config, for which no retry helps.
 _MISCONFIGURED = {401: "the key is refused", 403: "the key may not do this", 404: "no such model, or no such address"}
 _PASSING = (408, 409, 429)  # and 5xx
 # The protocol's two ways to end a text, and what text-generation-inference calls the first.
@@ -32,9 +32,11 @@ class Pace:
     """Lets threads through one at a time, evenly, so many a minute (above 0). Tests have a clock of their own."""
 
     def __init__(
-        self, per_minute: float,
-        clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep,
-    ):  # fmt: skip
+        self,
+        per_minute: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ):
         self._interval, self._clock, self._sleep = 60.0 / per_minute, clock, sleep
         self._lock, self._next = threading.Lock(), clock()
 
@@ -70,9 +72,15 @@ class Server:
     """
 
     def __init__(
-        self, name: str, base_url: str, model: str, api_key_env: str, timeout_s: float, retries: int,
+        self,
+        name: str,
+        base_url: str,
+        model: str,
+        api_key_env: str,
+        timeout_s: float,
+        retries: int,
         requests_per_minute: float = 0.0,
-    ):  # fmt: skip
+    ):
         """Makes no request.
 
         Args:
@@ -80,7 +88,7 @@ class Server:
             base_url: say http://localhost:8000/v1.
             model: as the server names it.
             api_key_env: the environment variable that holds the key; "" where none is needed.
-            timeout_s: seconds that a request may take as a whole, see `transport.post`.
+            timeout_s: seconds that a request may take as a whole, see `http_request.post`.
             retries: of time-outs, lost connections, 408, 409, 429, 5xx and replies that are not the protocol's, with a
                 growing delay, or the one that the server asks for.
             requests_per_minute: at most so many, retries among them; 0: as they come.
@@ -100,8 +108,11 @@ class Server:
         self.missed: collections.Counter[str] = collections.Counter()
         self._name, self._model, self._base_url = name, model, base_url
         self._timeout_s, self._retries, self._lock = timeout_s, retries, threading.Lock()
-        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json",
-                         "Accept": "application/json"}  # fmt: skip
+        self._headers = {
+            "Authorization": f"Bearer {key}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+        }
         self._pace = Pace(requests_per_minute) if requests_per_minute else None
 
     def ask(
@@ -111,7 +122,7 @@ class Server:
 
         Args:
             request: the body, without the model.
-            on_reply: called with the tokens of each reply that was paid, useless ones that name a price among them.
+            on_reply: called with the tokens of each reply that was paid for, also of unusable ones that state a price.
 
         Raises:
             MissedReply: no usable reply came, retries included.
@@ -242,7 +253,7 @@ def _malformed(why: str) -> MissedReply:
 
 
 def _message(body: bytes) -> str:
-    """What an error's body says, in short."""
+    """The message in an error's body, shortened."""
     try:
         error = json.loads(body)["error"]
         error = error["message"] if isinstance(error, dict) else error

@@ -1,4 +1,4 @@
-"""The owner of a workdir: a second run on it is refused while the first one lives.
+"""Ownership of a workdir: a second run in it is refused while the first one lives.
 
 The owner holds a lock on a file, which the kernel drops with the process. Some file systems that hosts share keep locks
 to each host, or have none; so the owner also renews the file's time, and what another host left is taken over only
@@ -17,7 +17,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from r1jax.config import ConfigError, printable
+from r1jax.config import ConfigError
+from r1jax.io.console import say
 
 FILE = "owner.json"
 _RENEW_S, _GONE_S = 10.0, 60.0
@@ -38,7 +39,7 @@ def owned(folder: pathlib.Path) -> Iterator[None]:
 
     def renew() -> None:
         while not over.wait(_RENEW_S):
-            with contextlib.suppress(OSError):  # what is wrong with the file system shows where it matters
+            with contextlib.suppress(OSError):  # an error of the file system will show where the run writes
                 os.utime(file)
 
     since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
@@ -82,15 +83,15 @@ def _check_free(path: pathlib.Path, file: int) -> None:
         locked = False
     owner = _read(file)
     if owner and not (locked and owner.get("machine") == _machine()):
-        _see_it_stand_still(path, owner)
+        _wait_for_renewal(path, owner)
 
 
-def _see_it_stand_still(path: pathlib.Path, owner: dict[str, Any]) -> None:
-    """Waits for what may be left of a process that died; raises ConfigError where it lives.
+def _wait_for_renewal(path: pathlib.Path, owner: dict[str, Any]) -> None:
+    """Returns once an owner that may have died has not renewed the time; raises ConfigError where it does.
 
     The time is compared with itself only: the clocks of two hosts may differ.
     """
-    print(printable(f"{path.parent}: waiting {_GONE_S:g} s to see whether {_name(owner)} still lives"), flush=True)
+    say(f"{path.parent}: waiting {_GONE_S:g} s to see whether {_name(owner)} still lives")
     before, end = path.stat().st_mtime_ns, time.monotonic() + _GONE_S
     while time.monotonic() < end:
         time.sleep(_RENEW_S / 10)
@@ -99,8 +100,10 @@ def _see_it_stand_still(path: pathlib.Path, owner: dict[str, Any]) -> None:
 
 
 def _refusal(path: pathlib.Path, owner: dict[str, Any]) -> ConfigError:
-    return ConfigError(f"{path.parent} is in use by {_name(owner)} (see {path}); wait for its end, stop it, or choose "
-                       "another --workdir")  # fmt: skip
+    return ConfigError(
+        f"{path.parent} is in use by {_name(owner)} (see {path}); wait for its end, stop it, or choose "
+        "another --workdir"
+    )
 
 
 def _name(owner: dict[str, Any]) -> str:

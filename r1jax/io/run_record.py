@@ -1,44 +1,68 @@
-"""The record of the settings that a folder was begun with: what may change when its run is resumed, and what may not.
+"""The settings that a folder was begun with, and the check that a resumed run changes none that it may not.
 
-A setting is a part of a run's meaning or a means to it. Means decide where, in what pieces and how fast the same thing
-is computed, and what is shown and kept on the way; they change results by rounding at most. They may be others when a
-run goes on, say after it ran out of memory. All other settings are meaning: with another one it would be another run.
+`CHANGEABLE` settings decide where, in what pieces and how fast the same thing is computed, and what is printed and kept
+on the way; they change results by rounding at most, and may change when a run is resumed, say after it ran out of
+memory. With another value of any other setting it would be another run.
 """
 
 import dataclasses
 import datetime
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from r1jax import config
 from r1jax.config import ConfigError
-from r1jax.io.jsonl import write_json
+from r1jax.io import jsonl
+from r1jax.io.console import say
+from r1jax.io.files import read_json, write_json
 
-# The means of all stages, by their keys; a section stands for all of its fields. Every other field is meaning.
-MEANS = (
-    "mesh", "microbatches", "logprob_chunk", "batch_bucket", "compute.remat", "compute.scan_unroll", "model.remat",
+# By their keys in the configs of all stages; a section stands for all of its fields.
+CHANGEABLE = (
+    "mesh",
+    "microbatches",
+    "logprob_chunk",
+    "batch_bucket",
+    "compute.remat",
+    "compute.scan_unroll",
+    "model.remat",
     "model.scan_unroll",
-    "sampling.slots", "sampling.window", "sampling.prefill_rows", "sampling.bucket",
-    "rewards.graders.workers", "rewards.judge.in_flight", "rewards.judge.timeout_s", "rewards.judge.retries",
+    "sampling.slots",
+    "sampling.window",
+    "sampling.prefill_rows",
+    "sampling.bucket",
+    "rewards.graders.workers",
+    "rewards.judge.in_flight",
+    "rewards.judge.timeout_s",
+    "rewards.judge.retries",
     "rewards.judge.api_key_env",
-    "checkpoint", "evaluation.every", "keep_rollouts", "log_every", "profile_at",
+    "checkpoint",
+    "evaluation.every",
+    "keep_rollouts",
+    "log_every",
+    "profile_at",
     "optimizer.max_skipped",
     "model.path",  # of a record of samples, where the model's hash stands beside it
-)  # fmt: skip
+)
 
 
-def is_means(key: str) -> bool:
-    """Whether a dotted key is among `MEANS`, or below one of them."""
-    return any(key == each or key.startswith(f"{each}.") for each in MEANS)
+def is_changeable(key: str) -> bool:
+    """Whether a dotted key is among `CHANGEABLE`, or below one of them."""
+    return any(key == each or key.startswith(f"{each}.") for each in CHANGEABLE)
 
 
 def claim(
-    path: pathlib.Path, settings: Any, what: str, *, begun: bool, keys: Mapping[str, str] | None = None,
-    files: Mapping[str, Sequence[str]] | None = None, grows: Mapping[str, str] | None = None, writes: bool = True,
-) -> None:  # fmt: skip
-    """Makes a folder that of these settings, or checks that it is; other means are told and recorded.
+    path: pathlib.Path,
+    settings: Any,
+    contents: str,
+    *,
+    begun: bool,
+    keys: Mapping[str, str] | None = None,
+    files: Mapping[str, Sequence[str]] | None = None,
+    grows: Mapping[str, str] | None = None,
+    writes: bool = True,
+) -> None:
+    """Records these settings as the folder's, or checks that they are; changed ones are printed and recorded.
 
     The settings are compared without defaults: one that the record does not have, because there was no such option when
     it was written, stands at its default. What changed is a line of `<record>_changes.jsonl` beside the record.
@@ -47,15 +71,15 @@ def claim(
         path: the folder's record, JSON.
         settings: a config, or a mapping with configs in it. What a mapping alone names has no default but nothing:
             None, False, 0 or empty.
-        what: what the folder holds where it is not that of these settings, for the error.
+        contents: what the folder holds where its settings are others, for the error.
         begun: whether there is anything that was made with the record's settings; else it is free.
         keys: hashes of files and models that the settings name by their paths. A record without one takes it over.
         files: of keys that hold the hashes of several files, a word each, these files.
-        grows: numbers that may grow: by their keys why they may not after all, "" where they may.
+        grows: numbers that may grow, by their keys: the reason why one may not after all, "" where it may.
         writes: whether this process writes the record; only one of several does.
 
     Raises:
-        ConfigError: a setting is another one and no means; names all of these.
+        ConfigError: settings that may not change are others; names all of these.
     """
     keys, grows = dict(keys or {}), dict(grows or {})
     current = {**config.to_dict(settings), **keys}
@@ -64,24 +88,23 @@ def claim(
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, current)
         return
-    recorded = {**keys, **_filled(settings, json.loads(path.read_text("utf-8")))}
+    recorded = {**keys, **_filled(settings, read_json(path))}
     changed = config.changed_values(recorded, current)
     refused = []
     for key, (old, new) in changed.items():
         why = _may_not_grow(key, recorded, current, grows) if key in grows else ""
         if key in (files or {}):
             why = _changed_files(files[key], *(side.get(key, "").split() for side in (recorded, current)))
-        if why or not (key in grows or is_means(key)):
+        if why or not (key in grows or is_changeable(key)):
             refused.append(f"{key}: {old} -> {new}" + (f" ({why})" if why else ""))
     if refused:
         lines = "\n  ".join(refused)
-        raise ConfigError(f"{path.parent} holds {what}; choose another --workdir, or set back\n  {lines}")
+        raise ConfigError(f"{path.parent} holds {contents}; choose another --workdir, or set back\n  {lines}")
     if changed and writes:
         others = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in changed.items())
-        print(config.printable(f"{path.parent} goes on with {others}"), flush=True)
+        say(f"{path.parent} goes on with {others}")
         row = {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "changed": changed}
-        with path.with_name(f"{path.stem}_changes.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        jsonl.append(path.with_name(f"{path.stem}_changes.jsonl"), row)
     if writes:
         write_json(path, current)
 

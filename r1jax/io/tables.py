@@ -1,4 +1,4 @@
-"""Tables in Markdown and on the console: text of any origin, in cells that it cannot leave."""
+"""Cells and rows of tables in Markdown and on the console, with text of any origin escaped."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,7 +13,7 @@ def markdown_cell(text: str) -> str:
 
 
 def markdown_code(text: str) -> str:
-    """The same as code, where entities mean nothing: a bar stands between two pieces of it."""
+    """The same as code, in which entities are not read: a bar is put between two pieces of code."""
     return f"`` {printable(text).replace('|', ' ``&#124;`` ')} ``"
 
 

@@ -1,5 +1,4 @@
-"""What DeepSeek-V3's training adds to a loss: sequence-wise balance and multi-token prediction (arXiv 2412.19437)."""
-
+"""Auxiliary losses of DeepSeek-V3: sequence-wise balance and multi-token prediction (arXiv 2412.19437)."""
 
 import jax
 import jax.numpy as jnp
@@ -14,16 +13,18 @@ from r1jax.models.transformer import Output, look_ahead, unembed_table
 
 
 def _ahead(x_BT: jax.Array, depth: int) -> jax.Array:
-    """The values `depth` positions further on; what has none is 0."""
+    """`x_BT` shifted left by `depth` positions, with 0 at the end."""
     return jnp.pad(x_BT, ((0, 0), (0, depth)))[:, depth:]
 
 
-def mtp_loss(
-    params: Params, cfg: ModelConfig, batch: Batch, states: list[jax.Array], chunk: int
-) -> jax.Array:
-    """Cross-entropy of tokens further ahead, the mean over the depths (eqs. 24 and 25 with lambda = 1).
+def mtp_loss(params: Params, cfg: ModelConfig, batch: Batch, states: list[jax.Array], chunk: int) -> jax.Array:
+    """Cross-entropy of tokens further ahead, in nats, the mean over the depths (eqs. 24 and 25 with lambda = 1).
 
-    A target counts as it does in the main loss; one that lies in the next segment does not count.
+    A target has its weight in the main loss, or 0 where it lies in the next segment.
+
+    Args:
+        states: hidden states `[B, T, D]` of each depth, see `look_ahead`.
+        chunk: see `token_logprobs`.
     """
     table, total = unembed_table(params).astype(cfg.dtype), 0.0
     for depth, hidden in enumerate(states, 1):
@@ -38,10 +39,10 @@ def mtp_loss(
 def auxiliary_loss(
     params: Params, cfg: ModelConfig, batch: Batch, output: Output, aux: AuxiliaryConfig, chunk: int
 ) -> tuple[jax.Array | float, dict[str, jax.Array]]:
-    """The terms that `aux` asks for and the model has, summed, and their values before weighting.
+    """The sum of the auxiliary losses that `aux` weighs and the model has, and their values before weighting.
 
-    Additive over rows, as `batch.weights` are: a row's balance loss counts by its share of the weights. Among the
-    metrics `load/<stack>` `[L, E]` are the tokens that went to each expert: what the bias update reads.
+    Additive over rows, as `batch.weights` are: a row's balance loss counts by its share of the weights. The metric
+    `load/<stack>` `[L, E]`, the number of tokens routed to each expert, is for the update of the selection biases.
     """
     loss, metrics, routings = 0.0, {}, [output.routing]
     if cfg.mtp_depth and aux.mtp_weight:

@@ -1,4 +1,4 @@
-"""The configs of the losses, without JAX."""
+"""Configs of the losses, without JAX."""
 
 import dataclasses
 from typing import Literal
@@ -10,14 +10,14 @@ Aggregation = Literal["sequence", "token", "dr_grpo"]
 
 @dataclasses.dataclass(frozen=True)
 class GRPOConfig:
-    """Every knob of the algorithm; the defaults are the paper's for R1-Zero.
+    """Hyperparameters of GRPO; the defaults are the paper's for R1-Zero.
 
     Attributes:
-        prompts_per_step: questions in one rollout. The paper draws 8,192 outputs of 512 questions and splits them into
-            16 minibatches of 512.
+        prompts_per_step: questions a step. The paper samples 8,192 outputs of 512 questions and splits them into 16
+            minibatches of 512.
         group_size: samples G of each question.
-        minibatches: updates a rollout is split into, at random.
-        inner_epochs: passes over one rollout.
+        minibatches: updates that a step's samples are split into, at random.
+        inner_epochs: passes over a step's samples.
         clip_low, clip_high: the ratio is clipped to [1 - clip_low, 1 + clip_high]. The paper's 10 leaves only the
             upper bound, at 11.
         dual_clip: where the advantage is negative, bounds ratio * advantage from below by dual_clip * advantage; 0 is
@@ -65,13 +65,13 @@ class GRPOConfig:
 
     @property
     def needs_old_logprobs(self) -> bool:
-        """Whether weights move between a rollout's first update and its last."""
+        """Whether a step has several updates, so that the policy changes before the last one."""
         return self.minibatches * self.inner_epochs > 1
 
 
 @dataclasses.dataclass(frozen=True)
 class AuxiliaryConfig:
-    """Has no effect on a model without experts and without multi-token prediction.
+    """Auxiliary losses of a mixture of experts and of multi-token prediction; other models have none.
 
     Attributes:
         balance_weight: alpha of the sequence-wise balance loss (section 2.1.2, eq. 17).
@@ -90,7 +90,7 @@ class AuxiliaryConfig:
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """Parts of the model that the loss does not reach."""
+        """Parts of the parameter tree that get no gradient."""
         return () if self.mtp_weight else ("mtp",)
 
 
@@ -99,11 +99,11 @@ Direction = Literal["forward", "reverse"]
 
 @dataclasses.dataclass(frozen=True)
 class DistillationConfig:
-    """How a student follows its teacher.
+    """The loss of logit distillation.
 
     Attributes:
-        weight: of the divergence from the teacher; that of cross-entropy is 1 - weight.
-        kl: its direction, see above.
+        weight: of the KL divergence from the teacher; cross-entropy has 1 - weight.
+        kl: direction of the divergence, see `r1jax.losses.distillation`.
     """
 
     weight: float = 0.5

@@ -1,17 +1,16 @@
-"""Logit distillation (Hinton et al., arXiv 1503.02531): the student learns the teacher's distribution of each target.
+"""Logit distillation (Hinton et al., arXiv 1503.02531): KL divergence of the student from soft targets.
 
 An option beyond the paper, which distils by the teacher's texts alone (arXiv 2501.12948, section 2.4).
 
-Of a teacher's distribution its k most likely tokens are known; all others together are one outcome, the tail. With p
+Of a teacher's distribution the k most likely tokens are stored; all others together are one outcome, the tail. With p
 the teacher's and q the student's probabilities of these k + 1 outcomes, the loss of a target is
 
-    forward:  sum p log(p / q)      every token that the teacher finds likely shall be likely
-    reverse:  sum q log(q / p)      no token that the teacher finds unlikely shall be likely
+    forward:  sum p log(p / q)      covers the modes: likely for the teacher, likely for the student
+    reverse:  sum q log(q / p)      seeks a mode: unlikely for the teacher, unlikely for the student
 
-To merge outcomes never raises a KL divergence: this is a lower bound of that over the whole vocabulary, reached where k
-is all of it.
+Merging outcomes never raises a KL divergence: this is a lower bound of the divergence over the whole vocabulary, equal
+to it where k is the vocabulary size.
 """
-
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +19,7 @@ from r1jax.core.params import Params
 from r1jax.data.batching import Batch
 from r1jax.losses.auxiliary import AuxiliaryConfig, auxiliary_loss
 from r1jax.losses.config import Direction, DistillationConfig
-from r1jax.losses.logprobs import from_chunks, to_chunks
-from r1jax.losses.supervised import batch_logprobs
+from r1jax.losses.logprobs import batch_logprobs, from_chunks, to_chunks
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import unembed_table
@@ -33,10 +31,10 @@ def _logits(hidden_BCD: jax.Array, table_VD: jax.Array, temperature: float) -> j
 
 
 def _log_shares(logits_BCV: jax.Array, ids_BCk: jax.Array) -> jax.Array:
-    """Log-probs of the tokens named, and of all others together where there are others: `[B, C, k + 1]`, or k."""
+    """Log-probs of `ids_BCk` and, where k is below V, of all other tokens together: `[B, C, k + 1]` or k."""
     shares = jnp.take_along_axis(logits_BCV, ids_BCk, axis=-1)
     if ids_BCk.shape[-1] < logits_BCV.shape[-1]:
-        # Not as 1 - the sum of the others: a tail below 1e-7 would drown in its rounding.
+        # Not as 1 - the sum of the others: rounding would swamp a tail below 1e-7.
         others = jnp.put_along_axis(logits_BCV, ids_BCk, -jnp.inf, axis=-1, inplace=False)
         shares = jnp.concatenate([shares, jax.nn.logsumexp(others, axis=-1, keepdims=True)], axis=-1)
     return shares - jax.nn.logsumexp(logits_BCV, axis=-1, keepdims=True)
@@ -47,8 +45,8 @@ def soft_targets(
 ) -> tuple[jax.Array, jax.Array]:
     """A teacher's k most likely tokens at each position: ids `[B, T, k]` int32, log-probs `[B, T, k + 1]` float16.
 
-    The last log-prob is the tail's, -inf where k is all. Rows of the table beyond `vocab_size` stand for no token and
-    are left out. Float16 moves a probability p by at most p |log p| / 2048 < 0.0002, and takes half of float32's room.
+    The last log-prob is the tail's, -inf where k = `vocab_size`. Rows of the table beyond `vocab_size` are padding and
+    are left out. Float16 moves a probability p by at most p |log p| / 2048 < 0.0002, in half of float32's bytes.
     """
 
     def one(hidden):
@@ -65,19 +63,24 @@ def soft_targets(
 
 
 def divergence(
-    hidden_BTD: jax.Array, table_VD: jax.Array, ids_BTk: jax.Array, logprobs_BTk: jax.Array, kl: Direction,
-    temperature: float, chunk: int,
-) -> jax.Array:  # fmt: skip
+    hidden_BTD: jax.Array,
+    table_VD: jax.Array,
+    ids_BTk: jax.Array,
+    logprobs_BTk: jax.Array,
+    kl: Direction,
+    temperature: float,
+    chunk: int,
+) -> jax.Array:
     """The KL divergence at each position, in nats, `[B, T]` float32; never negative.
 
     Args:
         hidden_BTD: the student's hidden states after the final norm.
-        table_VD: its unembedding table, in the type that its gradient is to be summed in.
-        ids_BTk, logprobs_BTk: the teacher's, see `soft_targets`; scaled here to sum to 1, which rounding has moved. An
-            outcome that it gives no probability at all (a tail that is none) is left out.
+        table_VD: its unembedding table, in the dtype that its gradient is to be summed in.
+        ids_BTk, logprobs_BTk: the teacher's, see `soft_targets`; normalised here, as float16 has rounded them. An
+            outcome of probability 0 (an empty tail) is left out.
         temperature: divides the student's logits, as it divided the teacher's.
-        chunk: positions of every row that are treated at a time; `[B, chunk, V]` float32 is the largest array, made
-            again in the backward pass.
+        chunk: positions of every row that are computed at a time; `[B, chunk, V]` float32 is the largest array,
+            recomputed in the backward pass.
     """
 
     @jax.checkpoint
@@ -95,17 +98,23 @@ def divergence(
 
 
 def distillation_loss(
-    params: Params, cfg: ModelConfig, batch: Batch, chunk: int, aux: AuxiliaryConfig, how: DistillationConfig,
+    params: Params,
+    cfg: ModelConfig,
+    batch: Batch,
+    chunk: int,
+    aux: AuxiliaryConfig,
+    how: DistillationConfig,
     temperature: float,
-) -> tuple[jax.Array, dict[str, jax.Array]]:  # fmt: skip
-    """`cross_entropy_loss` and, beside it, the divergence from the teacher that `batch.soft_*` hold, in nats.
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The weighted sum of `cross_entropy_loss` and the divergence from the soft targets `batch.soft_*`, in nats.
 
     The divergence is multiplied by temperature^2, which keeps its gradient's size (Hinton et al., section 2). Additive
     over rows, as `batch.weights` are. The unembedding is computed twice, once for each term.
     """
     logprobs, entropy, output = batch_logprobs(params, cfg, batch, Truncation(), chunk)
-    kl = divergence(output.hidden, unembed_table(params), batch.soft_ids, batch.soft_logprobs, how.kl, temperature,
-                    chunk)  # fmt: skip
+    kl = divergence(
+        output.hidden, unembed_table(params), batch.soft_ids, batch.soft_logprobs, how.kl, temperature, chunk
+    )
     trained = batch.weights > 0
     cross_entropy = jnp.sum(jnp.where(trained, -logprobs * batch.weights, 0.0))
     kl = jnp.sum(jnp.where(trained, kl * batch.weights, 0.0))

@@ -1,15 +1,14 @@
 """Group relative policy optimisation (DeepSeekMath, arXiv 2402.03300; DeepSeek-R1, arXiv 2501.12948, eqs. 1-3).
 
 Departures from the papers, all of them options that default to the paper's choice:
-  - the ratio's lower and upper clip are apart (DAPO), and a dual clip bounds it where the advantage is negative;
+  - the ratio's lower and upper clip may differ (DAPO), and a dual clip bounds it where the advantage is negative;
   - besides the mean over each sequence, then over sequences: the token mean (DAPO) and Dr. GRPO's constant divisor;
   - the standard deviation may be left out of the advantage (Dr. GRPO);
-  - a correction, capped, for a sampler whose probabilities differ from the trainer's (truncated importance sampling);
+  - truncated importance sampling corrects for a sampler whose probabilities differ from the trainer's;
   - an entropy bonus.
 The standard deviation is the population's (the papers do not say). A group whose rewards agree to 1e-6 has no signal
 and gets advantage 0 instead of a division by the rounding error of its mean.
 """
-
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from r1jax.core.params import Params
 from r1jax.data.batching import Batch
 from r1jax.losses.auxiliary import AuxiliaryConfig, auxiliary_loss
 from r1jax.losses.config import Aggregation, GRPOConfig
-from r1jax.losses.supervised import batch_logprobs
+from r1jax.losses.logprobs import batch_logprobs
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
 
@@ -29,6 +28,10 @@ def group_advantages(rewards_PG: np.ndarray, normalize_std: bool) -> np.ndarray:
 
     NaN marks an ungradable sample: left out of the mean and the deviation, advantage 0. Fewer than two gradable
     samples, or rewards that agree to 1e-6, give exactly 0.
+
+    Args:
+        rewards_PG: rewards of P prompts' groups of G samples.
+        normalize_std: divide by the standard deviation.
     """
     rewards = np.asarray(rewards_PG, np.float64)
     graded = ~np.isnan(rewards)
@@ -42,9 +45,9 @@ def group_advantages(rewards_PG: np.ndarray, normalize_std: bool) -> np.ndarray:
 
 
 def token_weights(mask_BT: np.ndarray, aggregation: Aggregation, max_tokens: int) -> np.ndarray:
-    """How much each token counts in the loss, `[B, T]` float32: the aggregation, made once for the whole minibatch.
+    """Weight of each token in the loss, `[B, T]` float32: the aggregation over a whole (unsplit) minibatch.
 
-    Rows without a token in `mask_BT` (0 or 1) count nowhere, neither above nor below the line; all of them: zeros.
+    Rows without a token in `mask_BT` (0 or 1) are left out of sum and divisor; without any row all weights are 0.
     """
     mask = np.asarray(mask_BT, np.float32)
     lengths = mask.sum(axis=1, keepdims=True)
@@ -63,7 +66,7 @@ def k3(logprobs: jax.Array, ref_logprobs: jax.Array) -> jax.Array:
 
 
 def surrogate(ratio: jax.Array, advantages: jax.Array, cfg: GRPOConfig) -> tuple[jax.Array, jax.Array]:
-    """min(ratio A, clip(ratio) A), dual-clipped where asked; and where a clip binds, as 0 or 1."""
+    """min(ratio A, clip(ratio) A), with the dual clip if configured; and whether a clip is active, 0.0 or 1.0."""
     free = ratio * advantages
     value = jnp.minimum(free, jnp.clip(ratio, 1.0 - cfg.clip_low, 1.0 + cfg.clip_high) * advantages)
     if cfg.dual_clip:
@@ -72,15 +75,20 @@ def surrogate(ratio: jax.Array, advantages: jax.Array, cfg: GRPOConfig) -> tuple
 
 
 def grpo_loss(
-    params: Params, model: ModelConfig, batch: Batch, cfg: GRPOConfig, truncation: Truncation, chunk: int,
+    params: Params,
+    model: ModelConfig,
+    batch: Batch,
+    cfg: GRPOConfig,
+    truncation: Truncation,
+    chunk: int,
     aux: AuxiliaryConfig,
-) -> tuple[jax.Array, dict[str, jax.Array]]:  # fmt: skip
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The negated GRPO objective, a sum over tokens weighted by `batch.weights` (see `token_weights`), and `aux`.
 
     Args:
         truncation: the sampler's, so that log-probs are those of the distribution that was sampled from.
         chunk: see `token_logprobs`.
-        aux: what a mixture of experts adds.
+        aux: weights of the auxiliary losses.
 
     Returns:
         loss and sums to be divided by `weight` (`.../max` entries are maxima): kl, entropy, clip/rate, ratio,

@@ -1,7 +1,7 @@
-"""Log-probs and entropy straight from hidden states: the logits of a whole batch, [B, T, V], never exist.
+"""Log-probs and entropies from hidden states in chunks, without the logits [B, T, V] of a whole batch.
 
-The sequence is cut into chunks; each chunk's logits are made, reduced and forgotten, and made again in the backward
-pass. At V = 129,280 and 32k tokens whole logits would be 17 GB a sequence in float32.
+Each chunk's logits are computed, reduced and freed, and recomputed in the backward pass. At V = 129,280 and 32k tokens
+whole logits would be 17 GB a sequence in float32.
 """
 
 import functools
@@ -9,7 +9,11 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from r1jax.core.params import Params
+from r1jax.data.batching import Batch
+from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation, process
+from r1jax.models.transformer import Output, forward, unembed_table
 
 
 def to_chunks(x: jax.Array, size: int) -> jax.Array:
@@ -93,3 +97,12 @@ def _backward(truncation, chunk, residuals, cotangents):
 
 
 token_logprobs.defvjp(_forward, _backward)
+
+
+def batch_logprobs(
+    params: Params, cfg: ModelConfig, batch: Batch, truncation: Truncation, chunk: int
+) -> tuple[jax.Array, jax.Array, Output]:
+    """One teacher-forced forward pass: log-probs of the batch's targets and entropies, `[B, T]` float32, and it."""
+    output = forward(params, cfg, batch.tokens, batch.positions, batch.segments)
+    table = unembed_table(params).astype(cfg.dtype)
+    return *token_logprobs(output.hidden, table, batch.targets, truncation, chunk), output

@@ -1,4 +1,4 @@
-"""Cross-entropy on the trained-on tokens: pretraining, SFT and distillation."""
+"""Cross-entropy loss of pretraining, SFT and distillation, over the tokens with weight."""
 
 import jax
 import jax.numpy as jnp
@@ -6,19 +6,9 @@ import jax.numpy as jnp
 from r1jax.core.params import Params
 from r1jax.data.batching import Batch
 from r1jax.losses.auxiliary import AuxiliaryConfig, auxiliary_loss
-from r1jax.losses.logprobs import token_logprobs
+from r1jax.losses.logprobs import batch_logprobs
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
-from r1jax.models.transformer import Output, forward, unembed_table
-
-
-def batch_logprobs(
-    params: Params, cfg: ModelConfig, batch: Batch, truncation: Truncation, chunk: int
-) -> tuple[jax.Array, jax.Array, Output]:
-    """One teacher-forced forward pass: log-probs of the batch's targets and entropies, `[B, T]` float32, and it."""
-    output = forward(params, cfg, batch.tokens, batch.positions, batch.segments)
-    table = unembed_table(params).astype(cfg.dtype)
-    return *token_logprobs(output.hidden, table, batch.targets, truncation, chunk), output
 
 
 def cross_entropy_loss(
@@ -26,7 +16,7 @@ def cross_entropy_loss(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Weighted sum of -log p(target), in nats, with `batch.weights` summing to 1 over the whole (unsplit) batch.
 
-    What `aux` asks for is added to it.
+    The auxiliary losses that `aux` weighs are added.
     """
     logprobs, entropy, output = batch_logprobs(params, cfg, batch, Truncation(), chunk)
     loss = jnp.sum(jnp.where(batch.weights > 0, -logprobs * batch.weights, 0.0))

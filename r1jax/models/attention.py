@@ -1,24 +1,64 @@
 """Grouped-query attention. Axes: B rows, T queries, S keys, N query heads, K key heads, H head width, D model width."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from r1jax.core.params import Params, ParamSpec
+from r1jax.core.sharding import BATCH
+from r1jax.kernels.decode_gpu import decode_attention
+from r1jax.kernels.flash_gpu import flash_attention
 from r1jax.models import cache as kv
 from r1jax.models.cache import KVCache
 from r1jax.models.config import ModelConfig
 from r1jax.models.layers import rms_norm, rope
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Visible:
+    """Which keys each query sees, by ids: those of its segment that do not stand after it. No array of pairs is held.
+
+    Attributes:
+        positions: `[B, T]` int32 of the queries.
+        segments: `[B, T]` int32 of the queries; None: a row is one segment.
+        key_positions: `[B, S]`, or `[1, S]` where all rows have the same.
+        key_segments: `[B, S]`, None with `segments`.
+    """
+
+    positions: jax.Array
+    segments: jax.Array | None
+    key_positions: jax.Array
+    key_segments: jax.Array | None
+
+    def mask(self) -> jax.Array:
+        """`[B, T, S]` bool."""
+        ordered = self.positions[:, :, None] >= self.key_positions[:, None, :]
+        if self.segments is None:
+            return ordered
+        return (self.segments[:, :, None] == self.key_segments[:, None, :]) & ordered
+
+
+def causal(positions_BT: jax.Array, segments_BT: jax.Array | None) -> Visible:
+    """Tokens that see each other: key s is seen by query t if it is in t's segment and not after it."""
+    return Visible(positions_BT, segments_BT, positions_BT, segments_BT)
+
+
+def cached(positions_BT: jax.Array, cache_length: int) -> Visible:
+    """Slot s of a cache holds position s, so a query sees the slots up to its own position."""
+    return Visible(positions_BT, None, jnp.arange(cache_length)[None], None)
+
+
 def causal_mask(positions_BT: jax.Array, segments_BT: jax.Array) -> jax.Array:
-    """`[B, T, T]` bool: key s is seen by query t if it is in t's segment and not after it."""
-    same = segments_BT[:, :, None] == segments_BT[:, None, :]
-    return same & (positions_BT[:, :, None] >= positions_BT[:, None, :])
+    """`[B, T, T]` bool of `causal`, for what is short."""
+    return causal(positions_BT, segments_BT).mask()
 
 
 def cache_mask(positions_BT: jax.Array, cache_length: int) -> jax.Array:
-    """`[B, T, S]` bool: slot s of a cache holds position s, so a query sees the slots up to its own position."""
-    return jnp.arange(cache_length)[None, None, :] <= positions_BT[:, :, None]
+    """`[B, T, S]` bool of `cached`."""
+    return cached(positions_BT, cache_length).mask()
 
 
 # Queries whose scores against all keys exist at a time.
@@ -26,17 +66,24 @@ QUERIES = 512
 
 
 def attend(
-    q_BTNH: jax.Array, k_BKSH: jax.Array, v_BKSV: jax.Array, mask_BTS: jax.Array, scale: float | None = None
+    q_BTNH: jax.Array,
+    k_BKSH: jax.Array,
+    v_BKSV: jax.Array,
+    visible: Visible | jax.Array,
+    scale: float | None = None,
 ) -> jax.Array:
     """softmax(q k^T scale) v with the softmax in float32; `[B, T, N, V]`; the default scale is H^-0.5.
 
-    Long inputs go `QUERIES` at a time, and their scores are made again in the backward pass: of what grows with T S
-    only the mask is whole, a byte an entry. Keys that a causal mask hides are computed all the same.
+    Long inputs go `QUERIES` at a time, and their scores are made again in the backward pass: nothing that grows with
+    T S is ever whole. Keys that a causal mask hides are computed all the same.
+
+    Args:
+        visible: or, `[B, T, S]` bool, a mask.
     """
     B, T, N, H = q_BTNH.shape
     scale = scale or H**-0.5
     if T <= QUERIES:
-        return _attend(q_BTNH, k_BKSH, v_BKSV, mask_BTS, scale)
+        return _attend(q_BTNH, k_BKSH, v_BKSV, visible.mask() if isinstance(visible, Visible) else visible, scale)
 
     def pieces(x):
         x = jnp.pad(x, ((0, 0), (0, -T % QUERIES)) + ((0, 0),) * (x.ndim - 2))
@@ -44,9 +91,15 @@ def attend(
 
     @jax.checkpoint
     def some(piece):
-        return _attend(piece[0], k_BKSH, v_BKSV, piece[1], scale)
+        q, of_queries = piece
+        if isinstance(visible, Visible):
+            mask = dataclasses.replace(visible, positions=of_queries[0], segments=of_queries[1]).mask()
+        else:
+            mask = of_queries
+        return _attend(q, k_BKSH, v_BKSV, mask, scale)
 
-    out = jax.lax.map(some, (pieces(q_BTNH), pieces(mask_BTS)))
+    of_queries = (visible.positions, visible.segments) if isinstance(visible, Visible) else visible
+    out = jax.lax.map(some, jax.tree.map(pieces, (q_BTNH, of_queries)))
     return jnp.moveaxis(out, 0, 1).reshape(B, -1, N, v_BKSV.shape[-1])[:, :T]
 
 
@@ -62,9 +115,66 @@ def _attend(q_BTNH, k_BKSH, v_BKSV, mask_BTS, scale: float) -> jax.Array:
     scores = jnp.where(mask_BTS[:, None, None], scores.reshape(B, K, G, T, S), jnp.finfo(jnp.float32).min)
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
     total = weights.sum(axis=-1).reshape(B, K, G * T, 1)
-    out = jnp.einsum("bkts,bksh->bkth", weights.reshape(B, K, G * T, S).astype(v_BKSV.dtype), v_BKSV,
-                     preferred_element_type=jnp.float32) / total
+    out = (
+        jnp.einsum(
+            "bkts,bksh->bkth",
+            weights.reshape(B, K, G * T, S).astype(v_BKSV.dtype),
+            v_BKSV,
+            preferred_element_type=jnp.float32,
+        )
+        / total
+    )
     return out.astype(q_BTNH.dtype).reshape(B, N, T, v_BKSV.shape[-1]).transpose(0, 2, 1, 3)
+
+
+def platform() -> str:
+    """What the code that is being traced will run on: "cpu", "gpu" or "tpu"; that of the mesh, where there is one."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    name = device.platform if device is not None else jax.default_backend()
+    return "gpu" if name in ("cuda", "rocm") else name
+
+
+def _has_kernel(q: jax.Array) -> bool:
+    """Whether the kernels for GPUs take queries of this type and width."""
+    H = q.shape[-1]
+    return platform() == "gpu" and q.dtype in (jnp.bfloat16, jnp.float16) and H >= 16 and H & (H - 1) == 0
+
+
+def _on_each_device(kernel, in_axes, out_axes):
+    """A kernel, which no compiler can cut, over each device's own rows and heads."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return kernel
+    names = {"rows": BATCH, "heads": "tensor", None: None}
+    *in_specs, out_specs = (PartitionSpec(*(names[axis] for axis in axes)) for axes in (*in_axes, out_axes))
+    return jax.shard_map(kernel, in_specs=tuple(in_specs), out_specs=out_specs, check_vma=False)
+
+
+def self_attention(
+    q_BTNH: jax.Array, k_BTKH: jax.Array, v_BTKV: jax.Array, visible: Visible, scale: float
+) -> jax.Array:
+    """Tokens attend to each other. Kernels take a segment's tokens to stand side by side, in order of position."""
+    if _has_kernel(q_BTNH) and v_BTKV.shape == k_BTKH.shape:
+        heads, rows = ("rows", None, "heads", None), ("rows", None)
+        if visible.segments is None:
+            kernel = _on_each_device(lambda q, k, v: flash_attention(q, k, v, None, scale), [heads] * 3, heads)
+            return kernel(q_BTNH, k_BTKH, v_BTKV)
+        kernel = _on_each_device(lambda q, k, v, s: flash_attention(q, k, v, s, scale), [heads] * 3 + [rows], heads)
+        return kernel(q_BTNH, k_BTKH, v_BTKV, visible.segments)
+    return attend(q_BTNH, k_BTKH.transpose(0, 2, 1, 3), v_BTKV.transpose(0, 2, 1, 3), visible, scale)
+
+
+def cache_attention(q_BTNH: jax.Array, cache: KVCache, layer: jax.Array, visible: Visible, scale: float) -> jax.Array:
+    """Tokens attend to one layer of a cache, in which they are themselves."""
+    if q_BTNH.shape[1] == 1 and _has_kernel(q_BTNH):
+        slots = (None, "rows", "heads", None, None)
+        kernel = _on_each_device(
+            lambda q, k, v, layer, lengths: decode_attention(q, k, v, layer, lengths, scale),
+            [("rows", "heads", None), slots, slots, (), ("rows",)],
+            ("rows", "heads", None),
+        )
+        return kernel(q_BTNH[:, 0], cache.k, cache.v, layer, visible.positions[:, 0] + 1)[:, None]
+    return attend(q_BTNH, cache.k[layer], cache.v[layer], visible, scale)
 
 
 def gqa_specs(cfg: ModelConfig, L: int) -> Params:
@@ -89,9 +199,14 @@ def gqa_specs(cfg: ModelConfig, L: int) -> Params:
 
 
 def gqa(
-    p: Params, cfg: ModelConfig, h_BTD: jax.Array, positions_BT: jax.Array, mask_BTS: jax.Array,
-    cache: KVCache | None, layer: jax.Array,
-) -> tuple[jax.Array, KVCache | None]:  # fmt: skip
+    p: Params,
+    cfg: ModelConfig,
+    h_BTD: jax.Array,
+    positions_BT: jax.Array,
+    visible: Visible,
+    cache: KVCache | None,
+    layer: jax.Array,
+) -> tuple[jax.Array, KVCache | None]:
     """One layer's attention and, where a cache is given, the cache with this layer's keys and values written to it."""
     q = jnp.einsum("btd,dnh->btnh", h_BTD, p["q"])
     k = jnp.einsum("btd,dkh->btkh", h_BTD, p["k"])
@@ -101,9 +216,10 @@ def gqa(
     if cfg.qk_norm:
         q, k = rms_norm(q, p["q_norm"], cfg.norm_eps), rms_norm(k, p["k_norm"], cfg.norm_eps)
     q, k = (rope(x, positions_BT, cfg.rope_theta, cfg.rope_scaling) for x in (q, k))
+    scale = cfg.head_dim**-0.5
     if cache is None:
-        k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
+        out = self_attention(q, k, v, visible, scale)
     else:
         cache = kv.write(cache, layer, KVCache(k, v), positions_BT)
-        k, v = cache.k[layer], cache.v[layer]
-    return jnp.einsum("btnh,nhd->btd", attend(q, k, v, mask_BTS), p["o"]), cache
+        out = cache_attention(q, cache, layer, visible, scale)
+    return jnp.einsum("btnh,nhd->btd", out, p["o"]), cache

@@ -43,8 +43,10 @@ class RopeScaling:
         if self.kind != "linear":
             at_least(1, self, "original_length")
         if self.kind == "llama3" and self.low_frequency_factor >= self.high_frequency_factor:
-            raise ValueError(f"low_frequency_factor={self.low_frequency_factor} must be below "
-                             f"high_frequency_factor={self.high_frequency_factor}")  # fmt: skip
+            raise ValueError(
+                f"low_frequency_factor={self.low_frequency_factor} must be below "
+                f"high_frequency_factor={self.high_frequency_factor}"
+            )
         if self.kind == "yarn" and self.beta_slow >= self.beta_fast:
             raise ValueError(f"beta_slow={self.beta_slow} must be below beta_fast={self.beta_fast}")
 
@@ -110,11 +112,15 @@ class MoEConfig:
             raise ValueError(f"num_experts={self.num_experts} is not a multiple of num_groups={self.num_groups}")
         reachable = self.num_experts // self.num_groups * min(self.top_groups, self.num_groups)
         if self.top_groups > self.num_groups or self.top_k > reachable:
-            raise ValueError(f"top_k={self.top_k} experts out of top_groups={self.top_groups} of {self.num_groups} "
-                             f"groups: there are only {reachable}")  # fmt: skip
+            raise ValueError(
+                f"top_k={self.top_k} experts out of top_groups={self.top_groups} of {self.num_groups} "
+                f"groups: there are only {reachable}"
+            )
         if self.scoring == "sigmoid" and self.num_groups > 1 and self.num_experts // self.num_groups < 2:
-            raise ValueError(f"num_groups={self.num_groups} of num_experts={self.num_experts}: a group's score is the "
-                             "sum of its two best experts, and groups of one have none")  # fmt: skip
+            raise ValueError(
+                f"num_groups={self.num_groups} of num_experts={self.num_experts}: a group's score is the "
+                "sum of its two best experts, and groups of one have none"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,21 +210,47 @@ class ModelConfig:
         return self.moe.first_dense if self.moe else self.num_layers
 
 
-def _qwen2_5(layers: int, width: int, heads: int, kv_heads: int, mlp: int, tied: bool = False, eps: float = 1e-6,
-             vocab: int = 152_064) -> ModelConfig:  # fmt: skip
+def _qwen2_5(
+    layers: int,
+    width: int,
+    heads: int,
+    kv_heads: int,
+    mlp: int,
+    tied: bool = False,
+    eps: float = 1e-6,
+    vocab: int = 152_064,
+) -> ModelConfig:
     return ModelConfig(
-        vocab_size=vocab, embed_dim=width, num_layers=layers, num_heads=heads, num_kv_heads=kv_heads,
-        head_dim=width // heads, mlp_dim=mlp, rope_theta=1e6, norm_eps=eps, tie_embeddings=tied, dtype="bfloat16",
+        vocab_size=vocab,
+        embed_dim=width,
+        num_layers=layers,
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+        head_dim=width // heads,
+        mlp_dim=mlp,
+        rope_theta=1e6,
+        norm_eps=eps,
+        tie_embeddings=tied,
+        dtype="bfloat16",
         attention_bias=True,
-    )  # fmt: skip
+    )
 
 
 def _llama3(layers: int, width: int, heads: int, mlp: int, factor: float, tied: bool = False) -> ModelConfig:
     return ModelConfig(
-        vocab_size=128_256, embed_dim=width, num_layers=layers, num_heads=heads, num_kv_heads=8,
-        head_dim=128 if width > 2048 else 64, mlp_dim=mlp, rope_theta=5e5, norm_eps=1e-5, tie_embeddings=tied,
-        dtype="bfloat16", rope_scaling=RopeScaling("llama3", factor, 8192),
-    )  # fmt: skip
+        vocab_size=128_256,
+        embed_dim=width,
+        num_layers=layers,
+        num_heads=heads,
+        num_kv_heads=8,
+        head_dim=128 if width > 2048 else 64,
+        mlp_dim=mlp,
+        rope_theta=5e5,
+        norm_eps=1e-5,
+        tie_embeddings=tied,
+        dtype="bfloat16",
+        rope_scaling=RopeScaling("llama3", factor, 8192),
+    )
 
 
 # Sizes as their authors published them; a downloaded model brings its own config.json, these are for planning and for
@@ -228,8 +260,15 @@ PRESETS = {
         vocab_size=0, embed_dim=128, num_layers=4, num_heads=4, num_kv_heads=2, head_dim=32, mlp_dim=448, scan_unroll=4
     ),
     "smollm2_135m": ModelConfig(
-        vocab_size=49_152, embed_dim=576, num_layers=30, num_heads=9, num_kv_heads=3, head_dim=64, mlp_dim=1536,
-        rope_theta=1e5, norm_eps=1e-5,
+        vocab_size=49_152,
+        embed_dim=576,
+        num_layers=30,
+        num_heads=9,
+        num_kv_heads=3,
+        head_dim=64,
+        mlp_dim=1536,
+        rope_theta=1e5,
+        norm_eps=1e-5,
     ),
     "qwen2_5_0_5b": _qwen2_5(24, 896, 14, 2, 4864, tied=True, vocab=151_936),
     "qwen2_5_1_5b": _qwen2_5(28, 1536, 12, 2, 8960, tied=True, vocab=151_936),
@@ -243,20 +282,36 @@ PRESETS = {
     "llama3_1_8b": _llama3(32, 4096, 32, 14_336, factor=8.0),
     "llama3_3_70b": _llama3(80, 8192, 64, 28_672, factor=8.0),
     "deepseek_v2_lite": ModelConfig(
-        vocab_size=102_400, embed_dim=2048, num_layers=27, num_heads=16, num_kv_heads=16, head_dim=192, mlp_dim=10_944,
-        tie_embeddings=False, dtype="bfloat16",
+        vocab_size=102_400,
+        embed_dim=2048,
+        num_layers=27,
+        num_heads=16,
+        num_kv_heads=16,
+        head_dim=192,
+        mlp_dim=10_944,
+        tie_embeddings=False,
+        dtype="bfloat16",
         rope_scaling=RopeScaling("yarn", 40.0, 4096, mscale=0.707, mscale_all_dim=0.707),
         mla=MLAConfig(q_rank=0, kv_rank=512, nope_dim=128, rope_dim=64, v_dim=128),
         moe=MoEConfig(64, 6, 1408, num_shared=2, first_dense=1, scoring="softmax", normalize=False),
     ),
     "deepseek_v3": ModelConfig(
-        vocab_size=129_280, embed_dim=7168, num_layers=61, num_heads=128, num_kv_heads=128, head_dim=192,
-        mlp_dim=18_432, tie_embeddings=False, dtype="bfloat16", remat=True, mtp_depth=1,
+        vocab_size=129_280,
+        embed_dim=7168,
+        num_layers=61,
+        num_heads=128,
+        num_kv_heads=128,
+        head_dim=192,
+        mlp_dim=18_432,
+        tie_embeddings=False,
+        dtype="bfloat16",
+        remat=True,
+        mtp_depth=1,
         rope_scaling=RopeScaling("yarn", 40.0, 4096, mscale=1.0, mscale_all_dim=1.0),
         mla=MLAConfig(q_rank=1536, kv_rank=512, nope_dim=128, rope_dim=64, v_dim=128),
         moe=MoEConfig(256, 8, 2048, num_shared=1, first_dense=3, num_groups=8, top_groups=4, scale=2.5),
     ),
-}  # fmt: skip
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,9 +49,14 @@ _TOKENS = {
 _VOCABULARY = tuple(f"tokenizer.ggml.{name}" for name in ("tokens", "token_type", "scores", "merges"))
 # Keys that change the numbers, where they are other than this.
 _ONLY = {
-    "expert_count": 0, "attention.sliding_window": 0, "rope.scaling.attn_factor": 1, "rope.scaling.yarn_ext_factor": 1,
-    "rope.scaling.yarn_attn_factor": 1, "rope.scaling.yarn_log_multiplier": 0, "rope.scale_linear": 1,
-}  # fmt: skip
+    "expert_count": 0,
+    "attention.sliding_window": 0,
+    "rope.scaling.attn_factor": 1,
+    "rope.scaling.yarn_ext_factor": 1,
+    "rope.scaling.yarn_attn_factor": 1,
+    "rope.scaling.yarn_log_multiplier": 0,
+    "rope.scale_linear": 1,
+}
 _NAMES = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
@@ -125,8 +130,9 @@ def open_file(path: pathlib.Path) -> Checkpoint:
         cfg = config_from_hf(config)
         if _ROPE_FACTORS in source.tensors:
             if source.tensors[_ROPE_FACTORS].shape != (cfg.head_dim // 2,):
-                raise ValueError(f"{_ROPE_FACTORS} is {list(source.tensors[_ROPE_FACTORS].shape)}, should be "
-                                 f"[{cfg.head_dim // 2}]")  # fmt: skip
+                raise ValueError(
+                    f"{_ROPE_FACTORS} is {list(source.tensors[_ROPE_FACTORS].shape)}, should be [{cfg.head_dim // 2}]"
+                )
             factors = source.read(_ROPE_FACTORS, (slice(0, cfg.head_dim // 2),))
             cfg = dataclasses.replace(cfg, rope_scaling=_llama3_scaling(factors, cfg.rope_theta))
     except ValueError as error:
@@ -153,8 +159,9 @@ def _hf_config(fields: Mapping[str, Any], source: GGUFFile) -> dict[str, Any]:
         raise ValueError(f"general.architecture={family!r} is not supported; nearest: {close}")
     if fields.get("split.count", 1) not in (0, 1):
         raise ValueError("one of several files of a model; join them with llama.cpp's gguf-split --merge")
-    ours = {key.removeprefix(f"{family}."): _decimal(value) for key, value in fields.items()
-            if key.startswith(f"{family}.")}  # fmt: skip
+    ours = {
+        key.removeprefix(f"{family}."): _decimal(value) for key, value in fields.items() if key.startswith(f"{family}.")
+    }
     for key in (*_KEYS, *_ROPE_KEYS):
         if type(ours.get(key, 0)) not in (int, float):
             shown = repr(ours[key])[:200]
@@ -195,6 +202,8 @@ def _llama3_scaling(factors: np.ndarray, theta: float) -> RopeScaling:
     scaling = RopeScaling("llama3", float(factors.max()), 8192)
     expected = rope_frequencies(len(factors), theta, None) / rope_frequencies(len(factors), theta, scaling)
     if not np.allclose(factors, expected, rtol=1e-3):
-        raise ValueError(f"{_ROPE_FACTORS} holds rotary factors other than those of Llama 3.1 (original length 8192, "
-                         f"factors 1 and 4): read the model's own safetensors instead")  # fmt: skip
+        raise ValueError(
+            f"{_ROPE_FACTORS} holds rotary factors other than those of Llama 3.1 (original length 8192, "
+            f"factors 1 and 4): read the model's own safetensors instead"
+        )
     return scaling

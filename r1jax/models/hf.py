@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from r1jax.core.params import Params
+from r1jax.io import files
 from r1jax.io.files import exists
 from r1jax.io.files import read_object as read_json
 from r1jax.models import safetensors, weight_map, weights
@@ -48,20 +49,28 @@ def hint_for(path: pathlib.Path | str) -> str:
     adapter = pathlib.Path(path) / "adapter_config.json"
     if exists(adapter):
         base = read_json(adapter).get("base_model_name_or_path")
-        return (f" but an adapter (LoRA) of {base}: merge it into that, peft.AutoPeftModelForCausalLM.from_pretrained("
-                f"folder).merge_and_unload().save_pretrained(other_folder), and give the other folder")  # fmt: skip
+        return (
+            f" but an adapter (LoRA) of {base}: merge it into that, peft.AutoPeftModelForCausalLM.from_pretrained("
+            f"folder).merge_and_unload().save_pretrained(other_folder), and give the other folder"
+        )
     name = re.sub(r"^(https?://)?(huggingface\.co|hf\.co)/|^hf://", "", str(path))
     is_file_name = name.endswith((".py", ".gguf"))
     if not pathlib.Path(path).exists() and not is_file_name and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
-        return (f"; if that is a name on the Hugging Face hub, download the model with `hf download {name} --local-dir "
-                f"FOLDER` and give the folder")  # fmt: skip
+        return (
+            f"; if that is a name on the Hugging Face hub, download the model with `hf download {name} --local-dir "
+            f"FOLDER` and give the folder"
+        )
     return ""
 
 
 def save_folder(
-    folder: pathlib.Path, params: Params, cfg: ModelConfig, original: Mapping[str, Any] | None = None,
-    max_shard_bytes: int = 5 * 10**9, progress: Progress | None = None,
-) -> None:  # fmt: skip
+    folder: pathlib.Path,
+    params: Params,
+    cfg: ModelConfig,
+    original: Mapping[str, Any] | None = None,
+    max_shard_bytes: int = 5 * 10**9,
+    progress: Progress | None = None,
+) -> None:
     """Writes safetensors and, last, the config.json that makes the folder a model, for `transformers` to load.
 
     Args:
@@ -72,10 +81,15 @@ def save_folder(
     """
     config = config_to_hf(cfg, original)
     # A tied model's lm_head is left out; the tables that DeepSeek repeats are not.
-    pieces = {piece.name: piece for piece in weight_map.pieces(cfg, _interleaved(cfg, config))
-              if not (piece.copy and piece.name == "lm_head.weight")}  # fmt: skip
-    tensors = {name: jax.ShapeDtypeStruct(piece.file_shape, weights.at(params, piece.path).dtype)
-               for name, piece in pieces.items()}  # fmt: skip
+    pieces = {
+        piece.name: piece
+        for piece in weight_map.pieces(cfg, _interleaved(cfg, config))
+        if not (piece.copy and piece.name == "lm_head.weight")
+    }
+    tensors = {
+        name: jax.ShapeDtypeStruct(piece.file_shape, weights.at(params, piece.path).dtype)
+        for name, piece in pieces.items()
+    }
     folder.mkdir(parents=True, exist_ok=True)
 
     def fetch(name: str) -> np.ndarray:
@@ -83,7 +97,7 @@ def save_folder(
 
     safetensors.write(folder, tensors, fetch, max_shard_bytes, progress)
     config["dtype" if "dtype" in config else "torch_dtype"] = str(params["embed"].dtype)
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    files.write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
 
 def _interleaved(cfg: ModelConfig, config: Mapping[str, Any]) -> bool:

@@ -43,11 +43,13 @@ _ONLY_IN = {
     "qwen3": {"attention_bias": (False,)},
     # transformers leaves norm_topk_prob of V2 unread; DeepSeek's code then leaves out the scale.
     "deepseek_v2": {
-        "attention_bias": (False,), "scoring_func": ("softmax",), "topk_method": ("greedy", "group_limited_greedy"),
+        "attention_bias": (False,),
+        "scoring_func": ("softmax",),
+        "topk_method": ("greedy", "group_limited_greedy"),
         "norm_topk_prob": (False,),
     },
     "deepseek_v3": {"attention_bias": (False,), "scoring_func": ("sigmoid",), "topk_method": ("noaux_tc",)},
-}  # fmt: skip
+}
 _LEFT_OUT = ("quantization_config", "auto_map")
 _LARGEST = 2**31 - 1
 _REACH = "max_position_embeddings"
@@ -89,7 +91,7 @@ def config_from_hf(config: Mapping[str, Any]) -> ModelConfig:
         mla=mla,
         moe=moe,
         mtp_depth=_whole(config, mtp_key, 0),
-    )  # fmt: skip
+    )
 
 
 def context_length(config: Mapping[str, Any]) -> int | None:
@@ -169,12 +171,16 @@ def _refuse_unsupported(config: Mapping[str, Any]) -> None:
     first_window = _whole(config, "max_window_layers", 0) if slides else math.inf
     others = types if not isinstance(types, list) else [each for each in types if each != "full_attention"]
     if first_window < _whole(config, "num_hidden_layers") or others:
-        raise ValueError(f"use_sliding_window={slides}, layer_types={_shown(types)}: layers with a sliding window are "
-                         f"not supported; supported: full_attention")  # fmt: skip
+        raise ValueError(
+            f"use_sliding_window={slides}, layer_types={_shown(types)}: layers with a sliding window are "
+            f"not supported; supported: full_attention"
+        )
     method = _section(config, "quantization_config").get("quant_method")
     if method not in (None, "fp8"):
-        raise ValueError(f"quantization_config.quant_method={method!r} is not supported; supported: fp8 in blocks, as "
-                         f"DeepSeek-V3 has it, and weights that are not quantised")  # fmt: skip
+        raise ValueError(
+            f"quantization_config.quant_method={method!r} is not supported; supported: fp8 in blocks, as "
+            f"DeepSeek-V3 has it, and weights that are not quantised"
+        )
 
 
 def _mla(config: Mapping[str, Any]) -> MLAConfig:
@@ -212,11 +218,14 @@ def _rope_from_hf(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]
     theta = float(_real(rope, "rope_theta", 10_000.0))
     kind = rope.get("rope_type") or "default"
     if kind not in ("default", "linear", "llama3", "yarn") or any(isinstance(value, dict) for value in rope.values()):
-        raise ValueError(f"rope_parameters={_shown(rope)} is not supported; supported: one of the types default, "
-                         f"linear, llama3 and yarn for all layers")  # fmt: skip
+        raise ValueError(
+            f"rope_parameters={_shown(rope)} is not supported; supported: one of the types default, "
+            f"linear, llama3 and yarn for all layers"
+        )
     if _real(rope, "partial_rotary_factor", 1.0) != 1.0 or rope.get("truncate") is False:
-        raise ValueError(f"rope_parameters={_shown(rope)}: partial_rotary_factor other than 1 and truncate=false "
-                         f"are not supported")  # fmt: skip
+        raise ValueError(
+            f"rope_parameters={_shown(rope)}: partial_rotary_factor other than 1 and truncate=false are not supported"
+        )
     if kind == "default":
         return theta, None
     if kind == "linear":
@@ -227,10 +236,12 @@ def _rope_from_hf(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]
         raise ValueError(f"rope_parameters={_shown(rope)} lacks {key}")
     if kind == "llama3":
         return theta, RopeScaling(
-            "llama3", float(_real(rope, "factor")), original,
+            "llama3",
+            float(_real(rope, "factor")),
+            original,
             low_frequency_factor=float(_real(rope, "low_freq_factor")),
             high_frequency_factor=float(_real(rope, "high_freq_factor")),
-        )  # fmt: skip
+        )
     optional = {"beta_fast": 32, "beta_slow": 1, "mscale": 0, "mscale_all_dim": 0, "attention_factor": 0}
     numbers = {name: float(_real(rope, name, value) or value) for name, value in optional.items()}
     factor = _real(rope, "factor", 0) or _whole(config, _REACH) / original
@@ -254,8 +265,10 @@ def _rope_keys(config: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in rope.items():
             if found.get(key) not in (None, value) and value is not None:
                 keys = ", ".join(each for each in _ROPE_KEYS if config.get(each))
-                raise ValueError(f"{key} is {_shown(found[key])} and {_shown(value)} in one config, which has "
-                                 f"{keys}: leave one of them out")  # fmt: skip
+                raise ValueError(
+                    f"{key} is {_shown(found[key])} and {_shown(value)} in one config, which has "
+                    f"{keys}: leave one of them out"
+                )
             found[key] = found.get(key) if value is None else value
     return found
 
@@ -299,11 +312,10 @@ def _fresh_config(cfg: ModelConfig) -> dict[str, Any]:
         "rms_norm_eps": cfg.norm_eps,
         "tie_word_embeddings": cfg.tie_embeddings,
         # Rotary positions have no end; programs that serve a model take this for the longest context.
-        _REACH: int(scaling.factor * scaling.original_length) if scaling and scaling.original_length
-        else 32_768,
+        _REACH: int(scaling.factor * scaling.original_length) if scaling and scaling.original_length else 32_768,
         "rope_theta": cfg.rope_theta,
         "rope_scaling": _rope_to_hf(scaling) if scaling else None,
-    }  # fmt: skip
+    }
     if not cfg.mla:
         return config | {"head_dim": cfg.head_dim}
     moe, experts = cfg.moe, {"first_k_dense_replace": cfg.num_layers}
@@ -317,11 +329,12 @@ def _fresh_config(cfg: ModelConfig) -> dict[str, Any]:
             "n_group": moe.num_groups,
             "topk_group": moe.top_groups,
             "scoring_func": moe.scoring,
-            "topk_method": ("noaux_tc" if family == "deepseek_v3" else "greedy" if moe.num_groups == 1
-                            else "group_limited_greedy"),
+            "topk_method": (
+                "noaux_tc" if family == "deepseek_v3" else "greedy" if moe.num_groups == 1 else "group_limited_greedy"
+            ),
             "norm_topk_prob": moe.normalize,
             "routed_scaling_factor": moe.scale,
-        }  # fmt: skip
+        }
     latent = {
         "q_lora_rank": cfg.mla.q_rank or None,
         "kv_lora_rank": cfg.mla.kv_rank,

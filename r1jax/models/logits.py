@@ -1,6 +1,5 @@
 """Temperature, top-k and top-p: the one definition that the sampler draws from and the trainer scores with."""
 
-
 import jax
 import jax.numpy as jnp
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from r1jax.core.params import Params, ParamSpec
 from r1jax.models import cache as kv
-from r1jax.models.attention import attend
+from r1jax.models.attention import Visible, attend
 from r1jax.models.cache import KVCache
 from r1jax.models.config import ModelConfig
 from r1jax.models.layers import mscale, rms_norm, rope
@@ -45,9 +45,14 @@ def _score_scale(cfg: ModelConfig) -> float:
 
 
 def mla(
-    p: Params, cfg: ModelConfig, h_BTD: jax.Array, positions_BT: jax.Array, mask_BTS: jax.Array,
-    cache: KVCache | None, layer: jax.Array,
-) -> tuple[jax.Array, KVCache | None]:  # fmt: skip
+    p: Params,
+    cfg: ModelConfig,
+    h_BTD: jax.Array,
+    positions_BT: jax.Array,
+    visible: Visible,
+    cache: KVCache | None,
+    layer: jax.Array,
+) -> tuple[jax.Array, KVCache | None]:
     """One layer's attention and, where a cache is given, the cache with this layer's latents and keys written to it.
 
     A single query a row (decoding) takes the absorbed form: it goes through kv_b's key half into the latent space,
@@ -75,11 +80,11 @@ def mla(
     scale = _score_scale(cfg)
     if h_BTD.shape[1] == 1:
         q = jnp.concatenate([jnp.einsum("btnp,rnp->btnr", q_nope, k_b), q_rope], axis=-1)
-        out = jnp.einsum("btnr,rnv->btnv", attend(q, keys_BKSH, latent_BKSR, mask_BTS, scale), v_b)
+        out = jnp.einsum("btnr,rnv->btnv", attend(q, keys_BKSH, latent_BKSR, visible, scale), v_b)
     else:
         q = jnp.concatenate([q_nope, q_rope], axis=-1)
         k_nope = jnp.einsum("bsr,rnp->bnsp", latent_BKSR[:, 0], k_b)
         k_rope = jnp.broadcast_to(keys_BKSH[..., m.kv_rank :], (*k_nope.shape[:3], m.rope_dim))
         k = jnp.concatenate([k_nope, k_rope], axis=-1)
-        out = attend(q, k, jnp.einsum("bsr,rnv->bnsv", latent_BKSR[:, 0], v_b), mask_BTS, scale)
+        out = attend(q, k, jnp.einsum("bsr,rnv->bnsv", latent_BKSR[:, 0], v_b), visible, scale)
     return jnp.einsum("btnv,nvd->btd", out, p["o"]), cache

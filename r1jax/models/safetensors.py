@@ -61,8 +61,9 @@ class SafetensorsFolder:
         self._stored = _tensors(folder)
         self.tensors = {
             name: jax.ShapeDtypeStruct(stored.shape, ml_dtypes.bfloat16 if stored.dtype == FP8 else stored.dtype)
-            for name, stored in self._stored.items() if not self._is_scale(name)
-        }  # fmt: skip
+            for name, stored in self._stored.items()
+            if not self._is_scale(name)
+        }
         for name, stored in self._stored.items():
             if stored.dtype == FP8:
                 self._check_scale(name, stored)
@@ -73,22 +74,26 @@ class SafetensorsFolder:
 
     def _check_scale(self, name: str, stored: _Stored) -> None:
         if self._block is None:
-            raise ValueError(f"{stored.path}: {name} is fp8, but config.json has no quantization_config with a "
-                             f"weight_block_size")  # fmt: skip
+            raise ValueError(
+                f"{stored.path}: {name} is fp8, but config.json has no quantization_config with a weight_block_size"
+            )
         scale = self._stored.get(name + _SCALE)
         wanted = tuple(-(-size // block) for size, block in zip(stored.shape, self._block, strict=True))
         if scale is None or scale.shape != wanted or scale.dtype not in _SCALE_DTYPES:
             found = None if scale is None else (scale.shape, str(scale.dtype))
-            raise ValueError(f"{stored.path}: {name + _SCALE}, factors of fp8, is {found}, should be {wanted} of "
-                             f"{', '.join(map(str, _SCALE_DTYPES))}")  # fmt: skip
+            raise ValueError(
+                f"{stored.path}: {name + _SCALE}, factors of fp8, is {found}, should be {wanted} of "
+                f"{', '.join(map(str, _SCALE_DTYPES))}"
+            )
 
     def read(self, name: str, index: Index) -> np.ndarray:
         stored = self._stored[name]
         values = _map(stored)[index]
         if stored.dtype != FP8:
             return values
-        rows, columns = (np.arange(each.start, each.stop) // size
-                         for each, size in zip(index, self._block, strict=True))  # fmt: skip
+        rows, columns = (
+            np.arange(each.start, each.stop) // size for each, size in zip(index, self._block, strict=True)
+        )
         factors = _map(self._stored[name + _SCALE])[rows[:, None], columns]
         return (values.astype(np.float32) * factors.astype(np.float32)).astype(ml_dtypes.bfloat16)
 
@@ -106,8 +111,10 @@ def _tensors(folder: pathlib.Path) -> dict[str, _Stored]:
     for file_name in sorted(set(index.values())):
         for name, stored in _header(folder / file_name).items():
             if name not in index and name in found:
-                raise ValueError(f"{folder}: {name} stands in {found[name].path.name} and in {file_name}, and {INDEX} "
-                                 f"does not say which counts")  # fmt: skip
+                raise ValueError(
+                    f"{folder}: {name} stands in {found[name].path.name} and in {file_name}, and {INDEX} "
+                    f"does not say which counts"
+                )
             if index.get(name, file_name) == file_name:
                 found[name] = stored
             else:
@@ -130,8 +137,10 @@ def _index(folder: pathlib.Path) -> dict[str, str]:
             raise ValueError(f"{folder / INDEX} is no index of safetensors files: it names {names[0]!r}")
         missing = [name for name in names if not files.exists(folder / name, folder)]
         if missing:
-            raise FileNotFoundError(f"{folder} lacks {len(missing)} of the {len(names)} files that its {INDEX} names: "
-                                    f"{', '.join(missing[:5])}; download them again")  # fmt: skip
+            raise FileNotFoundError(
+                f"{folder} lacks {len(missing)} of the {len(names)} files that its {INDEX} names: "
+                f"{', '.join(missing[:5])}; download them again"
+            )
         return index
     if any(folder.glob("pytorch_model*.bin")):
         raise FileNotFoundError(
@@ -148,8 +157,9 @@ def _header(path: pathlib.Path) -> dict[str, _Stored]:
         if size < 8 or length > size - 8:
             raise ValueError(f"{path} is no safetensors file, or was cut short: download it again")
         if length > _MAX_HEADER:
-            raise ValueError(f"{path} is no safetensors file: its header would have {length:,} bytes, more than "
-                             f"{_MAX_HEADER:,}")  # fmt: skip
+            raise ValueError(
+                f"{path} is no safetensors file: its header would have {length:,} bytes, more than {_MAX_HEADER:,}"
+            )
         entries = files.parse_object(file.read(length), f"{path} is no safetensors file: its header")
     found, end = {}, 0
     for name, entry in entries.items():
@@ -157,12 +167,16 @@ def _header(path: pathlib.Path) -> dict[str, _Stored]:
             continue
         code, shape, start, stop = _entry(path, name, entry)
         if code not in DTYPES:
-            raise ValueError(f"{path}: {name} is of type {code}; supported are {', '.join(DTYPES)}, and no "
-                             f"quantisation but DeepSeek's fp8")  # fmt: skip
+            raise ValueError(
+                f"{path}: {name} is of type {code}; supported are {', '.join(DTYPES)}, and no "
+                f"quantisation but DeepSeek's fp8"
+            )
         wanted = math.prod(shape) * DTYPES[code].itemsize
         if stop - start != wanted:
-            raise ValueError(f"{path}: {name}, {code} of shape {list(shape)}, takes {wanted} bytes, but its place is "
-                             f"{start} to {stop}")  # fmt: skip
+            raise ValueError(
+                f"{path}: {name}, {code} of shape {list(shape)}, takes {wanted} bytes, but its place is "
+                f"{start} to {stop}"
+            )
         found[name] = _Stored(path, 8 + length + start, shape, DTYPES[code])
         end = max(end, 8 + length + stop)
     if end > size:
@@ -178,15 +192,19 @@ def _entry(path: pathlib.Path, name: str, entry: Any) -> tuple[str, tuple[int, .
         if not (isinstance(code, str) and isinstance(shape, list) and all(type(n) is int and n >= 0 for n in numbers)):
             raise ValueError(f"{json.dumps(entry)[:200]}")
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no safetensors file: its header describes no tensor as {name} "
-                         f"({error!r})") from error  # fmt: skip
+        raise ValueError(
+            f"{path} is no safetensors file: its header describes no tensor as {name} ({error!r})"
+        ) from error
     return code, tuple(shape), start, stop
 
 
 def write(
-    folder: pathlib.Path, tensors: Mapping[str, jax.ShapeDtypeStruct], fetch: Callable[[str], np.ndarray],
-    max_bytes: int, progress: Progress | None = None,
-) -> None:  # fmt: skip
+    folder: pathlib.Path,
+    tensors: Mapping[str, jax.ShapeDtypeStruct],
+    fetch: Callable[[str], np.ndarray],
+    max_bytes: int,
+    progress: Progress | None = None,
+) -> None:
     """Writes tensors in the order given: `model.safetensors` if they fit into one file, else shards and their index.
 
     Args:
@@ -201,21 +219,26 @@ def write(
             room = max_bytes
         shards[-1].append(name)
         room -= size
-    file_names = [SINGLE] if len(shards) == 1 else [
-        f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)
-    ]  # fmt: skip
+    file_names = (
+        [SINGLE]
+        if len(shards) == 1
+        else [f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
+    )
     total, done = sum(sizes.values()), 0
     for file_name, names in zip(file_names, shards, strict=True):
         # The widest types first, so that each number lies at a multiple of its size.
         names = sorted(names, key=lambda name: -tensors[name].dtype.itemsize)
         header, offset = {"__metadata__": {"format": "pt"}}, 0
         for name in names:
-            header[name] = {"dtype": _CODES[tensors[name].dtype], "shape": list(tensors[name].shape),
-                            "data_offsets": [offset, offset + sizes[name]]}  # fmt: skip
+            header[name] = {
+                "dtype": _CODES[tensors[name].dtype],
+                "shape": list(tensors[name].shape),
+                "data_offsets": [offset, offset + sizes[name]],
+            }
             offset += sizes[name]
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
-        with (folder / file_name).open("wb") as file:
+        with files.replacing(folder / file_name) as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for name in names:
                 file.write(fetch(name).reshape(-1).view(np.uint8).data)
@@ -225,4 +248,4 @@ def write(
     if len(file_names) > 1:
         where = {name: file_name for file_name, names in zip(file_names, shards, strict=True) for name in names}
         text = json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=1)
-        (folder / INDEX).write_text(text + "\n", "utf-8")
+        files.write_text(folder / INDEX, text + "\n")

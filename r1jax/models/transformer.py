@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from r1jax.core import params as core
 from r1jax.core.params import Params, ParamSpec
 from r1jax.core.sharding import TRAIN_RULES, AxisRules, constrain
-from r1jax.models.attention import cache_mask, causal_mask, gqa, gqa_specs
+from r1jax.models.attention import cached, causal, gqa, gqa_specs
 from r1jax.models.cache import KVCache
 from r1jax.models.config import ModelConfig
 from r1jax.models.layers import rms_norm, swiglu
@@ -62,10 +62,12 @@ def param_specs(cfg: ModelConfig) -> Params:
     if cfg.mtp_depth:
         norm = ParamSpec((cfg.mtp_depth, D), ("layers", None), "ones")
         specs["mtp"] = {
-            "embed_norm": norm, "hidden_norm": norm, "norm": norm,
+            "embed_norm": norm,
+            "hidden_norm": norm,
+            "norm": norm,
             "merge": ParamSpec((cfg.mtp_depth, 2 * D, D), ("layers", "embed", None), std=(2 * D) ** -0.5),
             **_block_specs(cfg, cfg.mtp_depth, experts=cfg.moe is not None),
-        }  # fmt: skip
+        }
     if not cfg.tie_embeddings:
         specs["unembed"] = ParamSpec((cfg.vocab_size, D), ("vocab", "embed"), std=D**-0.5)
     return specs
@@ -83,7 +85,7 @@ def _embed(params: Params, cfg: ModelConfig, tokens_BT: jax.Array, rules: AxisRu
     return constrain(table[tokens_BT], rules, "batch", "length", "act")
 
 
-def _run_stack(name, params, cfg: ModelConfig, x_BTD, cache, positions_BT, mask_BTS, real_BT, rules, first: int):
+def _run_stack(name, params, cfg: ModelConfig, x_BTD, cache, positions_BT, visible, real_BT, rules, first: int):
     """Runs the stack `name`, whose first layer is the model's layer `first`. Returns x, the cache, and the routers'
     load `[L, E]` and balance `[L, B]` (None and None in a dense stack)."""
     specs, attention = param_specs(cfg)[name], mla if cfg.mla else gqa
@@ -93,7 +95,7 @@ def _run_stack(name, params, cfg: ModelConfig, x_BTD, cache, positions_BT, mask_
         p, index = layer
         p = core.cast(p, specs, cfg.dtype)
         h = rms_norm(x, p["attn_norm"], cfg.norm_eps)
-        out, cache = attention(p, cfg, h, positions_BT, mask_BTS, cache, index)
+        out, cache = attention(p, cfg, h, positions_BT, visible, cache, index)
         x = x + out
         h = rms_norm(x, p["mlp_norm"], cfg.norm_eps)
         if "router" in p:
@@ -126,25 +128,26 @@ def forward(
     first, and they attend to all slots up to their own.
     """
     real = jnp.ones(tokens_BT.shape, bool) if segments_BT is None else segments_BT > 0
-    if cache is None:
-        mask = causal_mask(positions_BT, jnp.zeros_like(tokens_BT) if segments_BT is None else segments_BT)
-    else:
-        mask = cache_mask(positions_BT, cache.length)
+    visible = causal(positions_BT, segments_BT) if cache is None else cached(positions_BT, cache.length)
     x = _embed(params, cfg, tokens_BT, rules)
     routing = None
     for name, first in (("layers", 0), ("moe_layers", cfg.num_dense_layers)):
         if name in params:
             x, cache, load, balance = _run_stack(
-                name, params[name], cfg, x, cache, positions_BT, mask, real, rules, first
+                name, params[name], cfg, x, cache, positions_BT, visible, real, rules, first
             )
             routing = None if load is None else Routing({name: load}, balance.sum(axis=0))
     return Output(rms_norm(x, params["final_norm"].astype(cfg.dtype), cfg.norm_eps), cache, routing)
 
 
 def look_ahead(
-    params: Params, cfg: ModelConfig, hidden_BTD: jax.Array, next_BT: jax.Array, positions_BT: jax.Array,
+    params: Params,
+    cfg: ModelConfig,
+    hidden_BTD: jax.Array,
+    next_BT: jax.Array,
+    positions_BT: jax.Array,
     segments_BT: jax.Array,
-) -> tuple[list[jax.Array], Routing | None]:  # fmt: skip
+) -> tuple[list[jax.Array], Routing | None]:
     """Multi-token prediction in training (DeepSeek-V3, section 2.2): the hidden states of each depth d = 1, 2, ...
 
     Depth d joins, at position t, the embedding of token t + d with the state of depth d - 1, so its state predicts
@@ -156,7 +159,7 @@ def look_ahead(
         hidden_BTD: the main model's `Output.hidden`.
         next_BT: token t + 1 at position t (a batch's targets).
     """
-    mask, real, states = causal_mask(positions_BT, segments_BT), segments_BT > 0, []
+    visible, real, states = causal(positions_BT, segments_BT), segments_BT > 0, []
     routing = None
     for depth in range(cfg.mtp_depth):
         stack = jax.tree.map(lambda w, depth=depth: w[depth : depth + 1], params["mtp"])
@@ -164,7 +167,7 @@ def look_ahead(
         ahead = _embed(params, cfg, jnp.roll(next_BT, -depth, axis=1), TRAIN_RULES)
         pair = rms_norm(ahead, p["embed_norm"], cfg.norm_eps), rms_norm(hidden_BTD, p["hidden_norm"], cfg.norm_eps)
         x = constrain(jnp.concatenate(pair, axis=-1) @ p["merge"], TRAIN_RULES, "batch", "length", "act")
-        x, _, load, balance = _run_stack("mtp", stack, cfg, x, None, positions_BT, mask, real, TRAIN_RULES, depth)
+        x, _, load, balance = _run_stack("mtp", stack, cfg, x, None, positions_BT, visible, real, TRAIN_RULES, depth)
         hidden_BTD = rms_norm(x, p["norm"], cfg.norm_eps)
         states.append(hidden_BTD)
         if load is not None:

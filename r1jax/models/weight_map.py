@@ -121,8 +121,12 @@ class Piece:
         cut = {axes[0] for axes in self.axes if not (self.pairs and axes[0] == last)}
         taken = [index[axis] if axis in cut else slice(0, size) for axis, size in enumerate(self.shape)]
         inner = [math.prod(self.shape[axis] for axis in axes[1:]) for axes in self.axes]
-        block = read(tuple(slice(taken[axes[0]].start * size, taken[axes[0]].stop * size)
-                           for axes, size in zip(self.axes, inner, strict=True)))  # fmt: skip
+        block = read(
+            tuple(
+                slice(taken[axes[0]].start * size, taken[axes[0]].stop * size)
+                for axes, size in zip(self.axes, inner, strict=True)
+            )
+        )
         block = block.reshape([taken[axis].stop - taken[axis].start for axis in self._order])
         block = block.transpose(np.argsort(self._order))
         if self.pairs:
@@ -164,8 +168,10 @@ def pieces(cfg: ModelConfig, interleaved: bool) -> list[Piece]:
                 name, axes = _BLOCK[key]
                 pairs = _rotated(cfg, key) if interleaved else 0
                 if "{}" in name:
-                    found += [Piece(prefix + name.format(expert), (stack, key), (layer, expert), spec.shape[2:], axes)
-                              for expert in range(spec.shape[1])]  # fmt: skip
+                    found += [
+                        Piece(prefix + name.format(expert), (stack, key), (layer, expert), spec.shape[2:], axes)
+                        for expert in range(spec.shape[1])
+                    ]
                 else:
                     found.append(Piece(prefix + name, (stack, key), (layer,), spec.shape[1:], axes, pairs))
             if stack == "mtp":  # its own copies of the two tables
@@ -187,8 +193,10 @@ def check_count(cfg: ModelConfig, there: Mapping[str, jax.ShapeDtypeStruct], whe
         for key, spec in param_specs(cfg).get(stack, {}).items():
             wanted += math.prod(spec.shape[:2] if "{}" in _BLOCK[key][0] else spec.shape[:1])
     if wanted > 10 * len(there) + 10_000:
-        raise ValueError(f"{where} holds {len(there):,} tensors, and its config describes {wanted:,}, with "
-                         f"num_hidden_layers={cfg.num_layers}")  # fmt: skip
+        raise ValueError(
+            f"{where} holds {len(there):,} tensors, and its config describes {wanted:,}, with "
+            f"num_hidden_layers={cfg.num_layers}"
+        )
 
 
 def _top(key: str, spec: ParamSpec) -> Piece:
@@ -216,13 +224,19 @@ def check(
     unknown = [name for name in there if name not in by_name and name not in ignored and not _IGNORED.search(name)]
     misshaped = [
         f"{name} is {list(there[name].shape)}, should be {list(piece.file_shape)}"
-        for name, piece in by_name.items() if name in there and there[name].shape != piece.file_shape
-    ]  # fmt: skip
-    lines = [_listed("missing", missing, unknown), _listed("not known", unknown, missing),
-             _listed("of another shape", misshaped, [])]  # fmt: skip
+        for name, piece in by_name.items()
+        if name in there and there[name].shape != piece.file_shape
+    ]
+    lines = [
+        _listed("missing", missing, unknown),
+        _listed("not known", unknown, missing),
+        _listed("of another shape", misshaped, []),
+    ]
     if any(lines):
-        raise ValueError(f"{where} does not hold the tensors that its config describes\n  "
-                         + "\n  ".join(line for line in lines if line))  # fmt: skip
+        raise ValueError(
+            f"{where} does not hold the tensors that its config describes\n  "
+            + "\n  ".join(line for line in lines if line)
+        )
 
 
 def _listed(what: str, names: list[str], others: list[str], shown: int = 5) -> str:

@@ -69,7 +69,7 @@ class Checkpoint:
                 infinity, or would in `dtype`.
         """
         if (folder := pathlib.Path(self.source.where)).is_dir():
-            checksums.refuse_damage(folder, lambda name: name.endswith(".safetensors"), shared=True)
+            checksums.verify(folder, lambda name: name.endswith(".safetensors"), shared=True)
         specs = param_specs(self.cfg)
         shardings = core.shardings(specs, TRAIN_RULES, mesh)
         parts = defaultdict(list)
@@ -79,8 +79,10 @@ class Checkpoint:
         for piece in self.pieces:
             if piece.copy and piece.name in self.source.tensors:
                 _check_copy(self.source, piece, parts[piece.path][0])
-        types = {path: stored_dtype(at(specs, path), dtype, _present_dtype(self.source, members))
-                 for path, members in parts.items()}  # fmt: skip
+        types = {
+            path: stored_dtype(at(specs, path), dtype, _present_dtype(self.source, members))
+            for path, members in parts.items()
+        }
         sizes = {path: math.prod(at(specs, path).shape) * types[path].itemsize for path in parts}
         done = 0
 
@@ -177,12 +179,18 @@ def _check_copy(source: Source, copy: Piece, original: Piece) -> None:
         repeated, table = source.read(copy.name, index), source.read(original.name, index)
         # By their bytes too: NaN is no equal of NaN, and is another error.
         if not (np.array_equal(repeated, table) or repeated.tobytes() == table.tobytes()):
-            way_out = "" if "layers" in copy.name else (
-                "; where the model has a head of its own, set tie_word_embeddings to false in its config.json, and "
-                "where it has not, take that tensor out of its files"
-            )  # fmt: skip
-            raise ValueError(f"{source.where}: {copy.name} should repeat {original.name} and differs from it: "
-                             f"r1jax keeps one table for both{way_out}")  # fmt: skip
+            way_out = (
+                ""
+                if "layers" in copy.name
+                else (
+                    "; where the model has a head of its own, set tie_word_embeddings to false in its config.json, and "
+                    "where it has not, take that tensor out of its files"
+                )
+            )
+            raise ValueError(
+                f"{source.where}: {copy.name} should repeat {original.name} and differs from it: "
+                f"r1jax keeps one table for both{way_out}"
+            )
 
 
 def part_on_host(weight: jax.Array, piece: Piece) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The plots of a run's report: rows of metrics in, standalone SVG images out. Nothing global, no display needed."""
+"""The plots of a run's report: rows of metrics in, standalone SVG images out. No global state, no display."""
 
 import base64
 import dataclasses
@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from r1jax.report.panels import Panel, Row, number, panels
 
-# Okabe and Ito's palette: told apart with every common kind of colour blindness. Yellow is left out: too pale on white.
+# Okabe and Ito's palette, distinguishable with common kinds of colour blindness; without yellow, too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MAX_BARS = 60
 MAX_VECTOR_POINTS = 2000  # beyond this, raw points become a bitmap inside the SVG, which stays small
@@ -68,16 +68,20 @@ def smooth(values: np.ndarray) -> np.ndarray:
 
 def _accuracy(evals: Sequence[Row]) -> Plot | None:
     """RL's held-out accuracy; None where no evaluation has one."""
-    ks = sorted({f"{k:g} at step {row['step']}" for row in evals if (k := number(row.get("k"))) is not None},
-                key=lambda text: int(text.rsplit(" ", 1)[1]))  # fmt: skip
+    ks = sorted(
+        {f"{k:g} at step {row['step']}" for row in evals if (k := number(row.get("k"))) is not None},
+        key=lambda text: int(text.rsplit(" ", 1)[1]),
+    )
     panel = Panel(
         "Held-out accuracy",
         "pass@1 and the majority's answer (cons@k) on held-out questions; bars are one standard error each way. "
         f"Samples a question, k: {', '.join(ks) or 'not recorded'}. Step 0 is the base model.",
         "held-out accuracy",
         {key: key for key in ("pass@1", "cons@k") if any(number(row.get(key)) is not None for row in evals)},
-        errors={"pass@1": "stderr", "cons@k": "cons_stderr"}, share=True, evaluated=True,
-    )  # fmt: skip
+        errors={"pass@1": "stderr", "cons@k": "cons_stderr"},
+        share=True,
+        evaluated=True,
+    )
     return _lines(evals, panel, wide=True) if panel.series else None
 
 
@@ -85,18 +89,29 @@ def _lines(rows: Sequence[Row], panel: Panel, wide: bool = False) -> Plot:
     """A panel's series, each of which has a finite value: evaluations with their errors, training steps smoothed."""
     figure, ax = _figure(*((11.4, 3.6) if wide else ()))
     top, bottom, notes = 0.0, math.inf, []
-    for (key, label), colour, form in zip(panel.series.items(), COLOURS * len(panel.series),
-                                          ("o-", "s--") * len(panel.series), strict=False):  # fmt: skip
+    for (key, label), colour, form in zip(
+        panel.series.items(), COLOURS * len(panel.series), ("o-", "s--") * len(panel.series), strict=False
+    ):
         steps, values = _points(rows, key)
         if len(steps) < len(rows):
-            what = "evaluations" if panel.evaluated else "steps"
-            notes.append(f"{label}: {len(rows) - len(steps)} of {len(rows)} {what} hold no finite value.")
+            noun = "evaluations" if panel.evaluated else "steps"
+            notes.append(f"{label}: {len(rows) - len(steps)} of {len(rows)} {noun} hold no finite value.")
         errors = 0.0
         if panel.evaluated:
-            errors = np.array([number(row.get(panel.errors.get(key, ""))) or 0.0
-                               for row in rows if number(row.get(key)) is not None])  # fmt: skip
-            ax.errorbar(steps, values, yerr=errors if errors.any() else None, fmt=form, color=colour, label=label,
-                        capsize=3, markersize=4.5, linewidth=1.6)  # fmt: skip
+            errors = np.array(
+                [number(row.get(panel.errors.get(key, ""))) or 0.0 for row in rows if number(row.get(key)) is not None]
+            )
+            ax.errorbar(
+                steps,
+                values,
+                yerr=errors if errors.any() else None,
+                fmt=form,
+                color=colour,
+                label=label,
+                capsize=3,
+                markersize=4.5,
+                linewidth=1.6,
+            )
         else:
             crowded = len(steps) > MAX_VECTOR_POINTS
             ax.plot(steps, values, ".", color=colour, markersize=4.5, alpha=0.4, markeredgewidth=0, rasterized=crowded)

@@ -15,8 +15,10 @@ from r1jax.report.run import read_jsonl
 
 # Of RL's metrics: (key, title, whether it is a share).
 PANELS = (
-    ("reward/accuracy", "accuracy", True), ("language/mixed", "mixed thoughts", True), ("length/mean", "tokens", False)
-)  # fmt: skip
+    ("reward/accuracy", "accuracy", True),
+    ("language/mixed", "mixed thoughts", True),
+    ("length/mean", "tokens", False),
+)
 
 
 def draw(folders: Sequence[Path], stages: Sequence[tuple[str, str]], out: Path) -> list[Plot]:
@@ -53,10 +55,12 @@ def compare(models: Mapping[str, Sequence[Sequence[float | None]]], panels: Sequ
         axes: Sequence[Axes] = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
         for i, (axis, title) in enumerate(zip(axes, panels, strict=True)):
             for row, values in enumerate(models.values()):
-                found = [value for value in values[i] if value is not None]
-                if found:
-                    axis.barh(row, np.mean(found), height=0.66, color=COLOURS[i % len(COLOURS)], alpha=0.35)
-                    axis.plot(found, [row] * len(found), "o", ms=3.5, color=COLOURS[i % len(COLOURS)], clip_on=False)
+                heights = [value for value in values[i] if value is not None]
+                if heights:
+                    axis.barh(row, np.mean(heights), height=0.66, color=COLOURS[i % len(COLOURS)], alpha=0.35)
+                    axis.plot(
+                        heights, [row] * len(heights), "o", ms=3.5, color=COLOURS[i % len(COLOURS)], clip_on=False
+                    )
             axis.set(title=title, xlim=(0, 1))
             axis.xaxis.set_major_formatter(PercentFormatter(1.0))
             axis.grid(axis="y", visible=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 import jinja2
 import rich.table
 
+from r1jax.io.files import write_text
 from r1jax.io.tables import console_cell
 from r1jax.report.plots import Plot
 from r1jax.report.results import PUBLISHED, Model, Table, load, published, tables
@@ -27,44 +28,53 @@ def write_results(folders: Sequence[Path], out: Path) -> tuple[list[rich.table.T
     models = [load(folder) for folder in folders]
     labels = [model.label for model in models]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise ValueError(f"two results are of {', '.join(twice)}; evaluate with config.label=... to tell them apart")
+        raise ValueError(f"two results are of {', '.join(twice)}; evaluate with config.label=... to distinguish them")
     out.mkdir(parents=True, exist_ok=True)
-    found = tables(models)
+    shown_tables = tables(models)
     lead = f"Numbers in italics are published ones, from {published()['source']}; all others were measured here."
-    page = render(", ".join(labels), lead, found, draw(models, out), _stamps(models))
+    page = render(", ".join(labels), lead, shown_tables, draw(models, out), _stamps(models))
     path = out / "results.html"
-    path.write_text(page, encoding="utf-8")
-    return [console(table) for table in found], path
+    write_text(path, page)
+    return [console(table) for table in shown_tables], path
 
 
-def render(title: str, lead: str, found: Sequence[Table], plots: Sequence[Plot], stamps: Sequence[Stamp]) -> str:
-    """A page of tables and plots that needs no other file. `stamps` say how each thing was made."""
+def render(title: str, lead: str, shown_tables: Sequence[Table], plots: Sequence[Plot], stamps: Sequence[Stamp]) -> str:
+    """A page of tables and plots that needs no other file. `stamps` have the settings of each result."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     return environment.get_template("results.html.j2").render(
-        title=title, lead=lead, tables=found, plots=plots, stamps=stamps
+        title=title, lead=lead, tables=shown_tables, plots=plots, stamps=stamps
     )
 
 
 def _stamps(models: Sequence[Model]) -> list[Stamp]:
-    return [(f"{model.label}: {result['title']}", settings(result["stamp"]))
-            for model in models for result in model.results.values()]  # fmt: skip
+    return [
+        (f"{model.label}: {result['title']}", settings(result["stamp"]))
+        for model in models
+        for result in model.results.values()
+    ]
 
 
 def console(table: Table) -> rich.table.Table:
-    """Published numbers in italics; their headings and labels say so too."""
-    shown = rich.table.Table(title=console_cell(table.title), title_justify="left")
+    """A table for the console, with published numbers in italics, which headings and labels mark too."""
+    output = rich.table.Table(title=console_cell(table.title), title_justify="left")
     # Of the published columns the page has all, a console has room for one.
-    kept = [i for i, heading in enumerate(table.header)
-            if not heading.endswith(PUBLISHED) or heading == f"DeepSeek-R1{PUBLISHED}"]  # fmt: skip
-    for i in kept:
+    columns = [
+        i
+        for i, heading in enumerate(table.header)
+        if not heading.endswith(PUBLISHED) or heading == f"DeepSeek-R1{PUBLISHED}"
+    ]
+    for i in columns:
         # Folded, not cut: the names of the distilled models begin alike.
-        shown.add_column(console_cell(table.header[i]), justify="left" if i < 2 else "right", overflow="fold")
+        output.add_column(console_cell(table.header[i]), justify="left" if i < 2 else "right", overflow="fold")
     for row in table.rows:
-        texts = [(console_cell(row[i].text), row[i].published) for i in kept]
-        shown.add_row(*(f"[italic]{text}[/]" if theirs else text for text, theirs in texts))
+        texts = [(console_cell(row[i].text), row[i].published) for i in columns]
+        output.add_row(*(f"[italic]{text}[/]" if is_published else text for text, is_published in texts))
     if table.notes:
-        shown.caption = "\n".join(map(console_cell, table.notes))
-    return shown
+        output.caption = "\n".join(map(console_cell, table.notes))
+    return output

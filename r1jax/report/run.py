@@ -1,7 +1,7 @@
-"""A finished or half-finished run, told in one page, WORKDIR/report.html.
+"""The report of a finished or unfinished run, one HTML page: WORKDIR/report.html.
 
-Reads only files of the run: config.json, metrics.jsonl, evals.jsonl and evals/step_NNNNNN.jsonl. What is missing is
-named in the page; what is malformed is an error that names the file and the line.
+Reads only files of the run: config.json, metrics.jsonl, evals.jsonl and evals/step_NNNNNN.jsonl. Missing files are
+named in the page; a malformed line is an error that names file and line.
 """
 
 import itertools
@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 import rich.table
 
+from r1jax.io import files, jsonl
 from r1jax.io.tables import console_cell
 from r1jax.report.panels import PANELS, Row, number
 from r1jax.report.plots import draw_plots
@@ -34,15 +35,17 @@ def load_run(workdir: Path) -> Run:
     """
     present = [name for name in ("config.json", "metrics.jsonl", "evals.jsonl") if (workdir / name).exists()]
     if not set(present) - {"config.json"}:
-        raise FileNotFoundError(f"{workdir} holds neither metrics.jsonl nor evals.jsonl; give the workdir of a run of "
-                                f"stage {', '.join(PANELS)}, or folders of evaluations")  # fmt: skip
+        raise FileNotFoundError(
+            f"{workdir} holds neither metrics.jsonl nor evals.jsonl; give the workdir of a run of "
+            f"stage {', '.join(PANELS)}, or folders of evaluations"
+        )
     metrics, evals = (
         _by_step(read_jsonl(workdir / name, "step", int)) if name in present else []
         for name in ("metrics.jsonl", "evals.jsonl")
     )
     config = {}
     if "config.json" in present:
-        config = _parse((workdir / "config.json").read_bytes(), str(workdir / "config.json"))
+        config = files.parse_object((workdir / "config.json").read_bytes(), workdir / "config.json")
     stage = config.get("stage") if config.get("stage") in PANELS else _stage(metrics, evals)
     expected = ["config.json", "metrics.jsonl"]
     if stage != "supervised" and (config.get("data") or {}).get("held_out_share") != 0:
@@ -62,8 +65,12 @@ def headline(workdir: Path, base_title: str = BASE_TITLE) -> rich.table.Table:
     """A run's two sides, for the console: see `summary.Comparison`."""
     run = load_run(workdir)
     sides = comparison(run, base_title)
-    table = rich.table.Table(title=console_cell(summary(run)), title_justify="left", caption_justify="left",
-                             caption="\n".join(map(console_cell, cautions(run))) or None)  # fmt: skip
+    table = rich.table.Table(
+        title=console_cell(summary(run)),
+        title_justify="left",
+        caption_justify="left",
+        caption="\n".join(map(console_cell, cautions(run))) or None,
+    )
     table.add_column(console_cell(sides.caption))
     for title in (*sides.titles, "change"):
         table.add_column(console_cell(title), justify="right")
@@ -100,7 +107,7 @@ def write_report(workdir: Path, base_title: str = BASE_TITLE) -> Path:
         settings=settings(run.config),
     )
     path = workdir / "report.html"
-    path.write_text(page, encoding="utf-8")
+    files.write_text(path, page)
     return path
 
 
@@ -183,20 +190,9 @@ def read_jsonl(path: Path, key: str, kind: type) -> Iterable[Row]:
         ValueError: a malformed line; the message names file and line.
     """
     with path.open("rb") as lines:
-        for line_number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            row = _parse(line, f"{path}, line {line_number}")
+        for line_number, row in jsonl.objects(lines, path, "resuming the run removes a line that a kill cut off"):
             if not isinstance(row.get(key), kind):
-                raise ValueError(f"{path}, line {line_number}: {key!r} is {row.get(key)!r}; {kind.__name__} needed")
+                raise ValueError(
+                    f"{path}:{line_number}: {key!r} is {row.get(key)!r}, should be of type {kind.__name__}"
+                )
             yield row
-
-
-def _parse(text: bytes, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(text)
-    except ValueError as error:  # bad JSON or bad UTF-8
-        raise ValueError(f"{place}: not JSON ({error}); what a killed run left half written, resuming mends") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{place}: a JSON object is needed, not a {type(row).__name__}")
-    return row

@@ -1,6 +1,7 @@
-"""The head of a run's report: what happened in one sentence, before against after, and what a reader must know first.
+"""Summary of a run's report: one sentence, a comparison of before and after, and cautions.
 
-A run with evaluations is told by the first and the last of them; one without by its first and last training steps.
+A run with evaluations is summarised by the first and the last of them; one without by its first and last training
+steps.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ TRAINED_TITLE = "trained model"
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a workdir holds. Rows are ordered by step; of a step written twice, as a resumed run may, the last counts.
+    """The files of a workdir. Rows are ordered by step; of a step written twice, as a resumed run may, the last counts.
 
     Attributes:
         stage: "supervised", "preference" or "rl".
@@ -91,19 +92,24 @@ EVALUATED = {
         Measure("top-p", "top_p"),
     ),
     "preference": (
-        ACCURACY, LONGER, SAFE, LOSS,
+        ACCURACY,
+        LONGER,
+        SAFE,
+        LOSS,
         Measure("AUROC", "auroc", "decimal", "auroc_stderr"),
         Measure("AUROC of the length alone", "length_auroc", "decimal"),
         Measure("the longer response scores higher", "prefers_longer", "%"),
-        Measure("calibration error", "calibration_error", "%"), Measure("margin", "margin", "decimal"),
+        Measure("calibration error", "calibration_error", "%"),
+        Measure("margin", "margin", "decimal"),
         Measure("examples (n)", "n"),
     ),
     "supervised": (),
-}  # fmt: skip
+}
 # Of training steps, by stage.
 TRAINED = {
     "rl": (
-        Measure("reward", "reward/total", "decimal"), Measure("accuracy", "reward/accuracy", "%"),
+        Measure("reward", "reward/total", "decimal"),
+        Measure("accuracy", "reward/accuracy", "%"),
         Measure("well-formed responses", "reward/format", "%"),
         Measure("mean response length, tokens", "length/mean", "tokens"),
         Measure("responses that reflect", "reflection/share", "%"),
@@ -112,15 +118,18 @@ TRAINED = {
     ),
     "preference": (Measure("accuracy", "accuracy", "%"), LOSS, Measure("margin", "margin", "decimal")),
     "supervised": (
-        LOSS, Measure("cross-entropy", "cross_entropy", "decimal"), Measure("KL to the teacher", "kl", "decimal"),
-        Measure("entropy", "entropy", "decimal"), Measure("tokens per second", "tokens_per_s", "tokens"),
+        LOSS,
+        Measure("cross-entropy", "cross_entropy", "decimal"),
+        Measure("KL to the teacher", "kl", "decimal"),
+        Measure("entropy", "entropy", "decimal"),
+        Measure("tokens per second", "tokens_per_s", "tokens"),
     ),
-}  # fmt: skip
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What says most of a run: its evaluations before and after training, else its first and last training steps.
+    """Two sides of a run: its evaluations before and after training, else its first and last training steps.
 
     Attributes:
         titles: of the two sides.
@@ -134,8 +143,11 @@ class Comparison:
 
 def comparison(run: Run, base_title: str) -> Comparison:
     if run.evals:
-        caption = "Held-out questions, before and after RL" if run.stage == "rl" else (
-            "Held-out examples, before and after training")  # fmt: skip
+        caption = (
+            "Held-out questions, before and after RL"
+            if run.stage == "rl"
+            else ("Held-out examples, before and after training")
+        )
         titles, rows = (base_title, TRAINED_TITLE), compare(EVALUATED[run.stage], run.base, run.trained)
     else:
         edge = "step" if run.edge_steps == 1 else f"{run.edge_steps} steps"
@@ -145,7 +157,7 @@ def comparison(run: Run, base_title: str) -> Comparison:
 
 
 def summary(run: Run) -> str:
-    """One sentence on what happened, in words that the numbers choose."""
+    """One sentence on the run's results, chosen by the numbers."""
     if run.stage == "rl":
         return _of_rl(run)
     if run.stage == "preference" and run.base and run.trained:
@@ -155,19 +167,24 @@ def summary(run: Run) -> str:
     measures = (LOSS, ACCURACY) if run.stage == "preference" else (LOSS,)
     before, after = run.edges
     clauses = [moved for measure in measures if (moved := _moved(f"the {measure.label}", measure, before, after))]
-    said = "; ".join(clauses) if clauses else "no finite loss was recorded"
+    result = "; ".join(clauses) if clauses else "no finite loss was recorded"
     unknown = "" if run.stage == "supervised" else "; nothing is known of examples that it was not trained on"
-    return f"Over {steps(len(run.metrics))} of training, {said}{unknown}."
+    return f"Over {steps(len(run.metrics))} of training, {result}{unknown}."
 
 
 def _of_preference(run: Run) -> str:
     base, trained = run.base, run.trained
     of_pairs = number(trained.get("longer_wins")) is not None
-    baseline = f"the longer response is the chosen one in {cell(trained, LONGER)}" if of_pairs else (
-        f"{cell(trained, SAFE)} of the responses are safe")  # fmt: skip
+    baseline = (
+        f"the longer response is the chosen one in {cell(trained, LONGER)}"
+        if of_pairs
+        else (f"{cell(trained, SAFE)} of the responses are safe")
+    )
     n = cell(trained, Measure("", "n"))
-    return (f"Over {steps(trained['step'])} of training, held-out accuracy {_verdict(base, trained, ACCURACY)} "
-            f"({n} {'pairs' if of_pairs else 'responses'}; {baseline}).")  # fmt: skip
+    return (
+        f"Over {steps(trained['step'])} of training, held-out accuracy {_verdict(base, trained, ACCURACY)} "
+        f"({n} {'pairs' if of_pairs else 'responses'}; {baseline})."
+    )
 
 
 def _of_rl(run: Run) -> str:
@@ -208,7 +225,7 @@ def _moved(subject: str, measure: Measure, base: Row, trained: Row, up: str = "r
 
 
 def _verdict(base: Row, trained: Row, measure: Measure) -> str:
-    """What became of a share. Within two standard errors of the difference it counts as no change.
+    """The change of a share, in words. Within two standard errors of the difference it counts as no change.
 
     The two evaluations are treated as independent. They share their questions, which makes this the cautious side.
     """
@@ -225,53 +242,57 @@ def _verdict(base: Row, trained: Row, measure: Measure) -> str:
 
 
 def cautions(run: Run) -> list[str]:
-    """What a reader must know before believing the numbers."""
-    found = [f"{name} is missing from the workdir." for name in run.missing]
-    found += _not_learnt(run)
+    """Warnings about the numbers, for the reader."""
+    notes = [f"{name} is missing from the workdir." for name in run.missing]
+    notes += _not_learnt(run)
     done = max((row["step"] + 1 for row in run.metrics), default=0)
     planned = number(run.config.get("num_steps"))
     if run.metrics and planned and done < planned:
-        found.append(f"The run is not complete: it logged {done} of {planned:g} steps.")
+        notes.append(f"The run is not complete: it logged {done} of {planned:g} steps.")
     if run.trained is not None and run.trained["step"] < done:
-        found.append(f"The last evaluation is of step {run.trained['step']}; the run logged {steps(done)}.")
-    never = [key for key in dict.fromkeys(key for row in run.metrics for key in row)
-             if all(key in row and number(row[key]) is None for row in run.metrics)]  # fmt: skip
+        notes.append(f"The last evaluation is of step {run.trained['step']}; the run logged {steps(done)}.")
+    never = [
+        key
+        for key in dict.fromkeys(key for row in run.metrics for key in row)
+        if all(key in row and number(row[key]) is None for row in run.metrics)
+    ]
     if never:
-        found.append(f"No step holds a finite value of {', '.join(never)}.")
+        notes.append(f"No step holds a finite value of {', '.join(never)}.")
     ungraded = [number(row.get("grading/ungradable")) or 0.0 for row in run.metrics]
     if any(ungraded):
-        found.append(f"On average {sum(ungraded) / len(ungraded):.1%} of a step's samples could not be graded.")
+        notes.append(f"On average {sum(ungraded) / len(ungraded):.1%} of a step's samples could not be graded.")
     if any("reward/random" in row for row in run.metrics):
-        found.append("A random reward was paid: this is a control run, whose accuracy should not rise.")
+        notes.append("A random reward was paid: this is a control run, whose accuracy should not rise.")
     if run.base is not None and run.trained is not None:
         differing = [key for key in ("n", "k", "temperature", "top_p") if run.base.get(key) != run.trained.get(key)]
         if differing:
-            found.append(f"The two models were not evaluated alike: {', '.join(differing)} differ.")
-    return found
+            notes.append(f"The two models were not evaluated alike: {', '.join(differing)} differ.")
+    return notes
 
 
 def _not_learnt(run: Run) -> list[str]:
-    """What of the run taught nothing: skipped updates, a learning rate or gradient of 0, groups without a signal."""
+    """Steps without learning: skipped updates, a learning rate or gradient of 0, groups without a signal."""
     if not run.metrics:
         return []
 
     def always(key: str, value: float) -> bool:
         return all(row.get(key) == value for row in run.metrics)
 
-    found = []
+    notes = []
     skipped = sum(number(row.get("skipped")) or 0.0 for row in run.metrics)
     if skipped == len(run.metrics):
-        found.append("Nothing was learnt: every update was skipped, for its gradient was not finite.")
+        notes.append("Nothing was learnt: every update was skipped, for its gradient was not finite.")
     elif skipped:
-        found.append(f"Updates worth {skipped:g} of {steps(len(run.metrics))} were skipped: their gradient was not "
-                     "finite.")  # fmt: skip
+        notes.append(
+            f"Updates worth {skipped:g} of {steps(len(run.metrics))} were skipped: their gradient was not finite."
+        )
     if always("learning_rate", 0.0):
-        found.append("Nothing was learnt: the learning rate was 0 at every step.")
+        notes.append("Nothing was learnt: the learning rate was 0 at every step.")
     elif always("grad_norm", 0.0):
-        found.append("Nothing was learnt: the gradient was 0 at every step.")
+        notes.append("Nothing was learnt: the gradient was 0 at every step.")
     if always("groups/no_signal", 1.0):
-        found.append("Nothing was learnt from the rewards: at no step did the samples of any group differ in reward.")
-    return found
+        notes.append("Nothing was learnt from the rewards: at no step did the samples of any group differ in reward.")
+    return notes
 
 
 def compare(measures: Iterable[Measure], base: Row | None, trained: Row | None) -> list[tuple[str, str, str, str]]:
@@ -281,8 +302,11 @@ def compare(measures: Iterable[Measure], base: Row | None, trained: Row | None) 
         before, after = (number((row or {}).get(measure.key)) for row in (base, trained))
         change = ""
         if measure.unit and before is not None and after is not None:
-            change = f"{100 * (after - before):+.1f} points" if measure.unit == "%" else (
-                f"{after - before:+.{_digits(measure)}f}")  # fmt: skip
+            change = (
+                f"{100 * (after - before):+.1f} points"
+                if measure.unit == "%"
+                else (f"{after - before:+.{_digits(measure)}f}")
+            )
         rows.append((measure.label, cell(base, measure), cell(trained, measure), change))
     return rows
 
@@ -291,8 +315,7 @@ def tasks(run: Run) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
     """Per task of RL, its name and its rows as `compare` makes them."""
     base, trained = ((row or {}).get("by_source") or {} for row in (run.base, run.trained))
     return [
-        (name, compare((PASS_AT_1, QUESTIONS), base.get(name), trained.get(name)))
-        for name in sorted({*base, *trained})
+        (name, compare((PASS_AT_1, QUESTIONS), base.get(name), trained.get(name))) for name in sorted({*base, *trained})
     ]
 
 
@@ -318,4 +341,4 @@ def steps(count: int) -> str:
 def _means(rows: Sequence[Row]) -> dict[str, float]:
     """The mean of each metric over the rows that have a finite value of it."""
     values = {key: [v for row in rows if (v := number(row.get(key))) is not None] for row in rows for key in row}
-    return {key: sum(found) / len(found) for key, found in values.items() if found}
+    return {key: sum(numbers) / len(numbers) for key, numbers in values.items() if numbers}

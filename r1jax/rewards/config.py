@@ -1,4 +1,4 @@
-"""What is rewarded and how it is graded: the settings of every reward, as a config page gives them."""
+"""Reward settings: the weight of each part of a reward, reward models, custom rewards, and graders."""
 
 import dataclasses
 from typing import Literal
@@ -9,14 +9,14 @@ from r1jax.graders.config import GraderConfig, JudgeConfig
 
 @dataclasses.dataclass(frozen=True)
 class RewardModelConfig:
-    """A reward model of ours (`r1jax.inference.reward_scoring`).
+    """A reward model trained by r1jax (`r1jax.inference.reward_scoring`).
 
     Attributes:
         name: of its part, `model/<name>`, in metrics and records: helpfulness, harmlessness.
-        path: its folder, which also says what it reads: the summary or the whole response.
+        path: its model folder, which also records what it reads: the summary or the whole response.
         weight: of its score.
-        prompts: what it scores: "all", or "open": only requests that no rule grades.
-        from_step: RL step from which it counts; before, it is not asked. The paper's last 400 of 1,700 steps: 1300.
+        prompts: the prompts whose responses it scores: "all", or "open": only requests that no rule grades.
+        from_step: RL step from which it is used. The paper's last 400 of 1,700 steps: 1300.
     """
 
     name: str
@@ -37,11 +37,11 @@ class RewardModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CustomReward:
-    """A reward of the user's own.
+    """A reward function of the user's own.
 
     Attributes:
         function: `path/file.py:name`, a plain function of a Rollout that returns a number, or None for ungradable.
-        weight: of what it returns.
+        weight: of its score.
     """
 
     function: str
@@ -61,21 +61,21 @@ class CustomReward:
 
 @dataclasses.dataclass(frozen=True)
 class RewardConfig:
-    """What is rewarded: a weight for each part, 0.0 for what does not count.
+    """Weights of the parts of a reward (section 2.2.2 of the paper: accuracy and format); 0.0: the part does not count.
 
     Attributes:
-        accuracy: a right answer, 0 to 1.
-        format: a well-formed response, 0 or 1.
-        language: the share of the thought's words in the target language, 0 to 1.
+        accuracy: of a right answer, 0 to 1.
+        format: of a well-formed response, 0 or 1.
+        language: of the share of the thought's words in the target language, 0 to 1 (section 2.3.2).
         target_language: ISO 639-1 code ("en", "zh"); "": the language of the question.
-        repetition: the repetition penalty, -1 to 0.
-        repetition_ngram: words that make a repeated piece.
-        overlong: the soft overlong penalty, -1 to 0, where `overlong_buffer` is set.
+        repetition: of the repetition penalty, -1 to 0.
+        repetition_ngram: words of a repeated n-gram.
+        overlong: of the soft overlong penalty, -1 to 0, where `overlong_buffer` is set.
         overlong_buffer: tokens before the limit over which that penalty falls from 0 to -1; 0: no such penalty.
-        random: a coin flip, the control: training on it alone must teach nothing.
+        random: of a coin flip, the control: training on it alone must teach nothing.
         judge: a generative judge.
-        models: reward models of ours.
-        custom: rewards of the user's own.
+        models: reward models trained by r1jax.
+        custom: reward functions of the user's own.
         combination: "sum": the weighted sum, normalised in its group; "per_reward": each part is normalised in its
             group, then summed by weight, so that parts of different scales count alike.
         graders: how answers are graded.
@@ -97,7 +97,7 @@ class RewardConfig:
     graders: GraderConfig = GraderConfig()
 
     def __post_init__(self) -> None:
-        # Each part grows with what is wanted: with a weight below 0, training would go against it.
+        # Higher is better in every part: a negative weight would train the opposite.
         at_least(0, self, "accuracy", "format", "language", "repetition", "overlong", "random", "overlong_buffer")
         at_least(1, self, "repetition_ngram")
         parts = [reward.part for reward in (*self.models, *self.custom)]

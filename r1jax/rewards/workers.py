@@ -1,7 +1,7 @@
-"""Processes that run functions which may hang, grow without bound or die: they are killed and replaced when they do.
+"""Pool of worker processes for functions that may hang, exhaust memory or crash; such workers are replaced.
 
-A thread's time-out would not do: one long operation may hold the interpreter lock, and then no thread runs. Workers are
-forked from a server that has imported the graders' libraries, so that a new one costs milliseconds and not seconds.
+A timeout by threads would not do: one long operation may hold the interpreter lock, and then no thread runs. Workers
+are forked from a server that has imported the graders' libraries, so that a new one takes milliseconds, not seconds.
 """
 
 import collections
@@ -12,41 +12,35 @@ import itertools
 import multiprocessing.connection
 import os
 import pickle
-import resource
-import signal
-import subprocess
-import sys
 import threading
 import time
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess, SpawnProcess
 from typing import Any
 
-from r1jax.sandbox import descendants
+from r1jax.rewards.worker_main import Call, ForkedProcess, JobError, SpawnedProcess, import_error, run_jobs
+from r1jax.sandbox import process_tree
 
-_PRELOAD, _PRELOAD_LANGUAGES = "r1jax.rewards.preload", "r1jax.rewards.preload_languages"
+__all__ = ["JobError", "WorkerDied", "Workers", "WorkersFailed"]
+
+_PRELOAD, _PRELOAD_LANGUAGES = "r1jax.rewards.worker_imports", "r1jax.rewards.worker_imports_languages"
 _ATTEMPTS = 2
-_FAILED_STARTS = 5  # in a row: something is broken that another start will not mend
-_START_S = 3600.0  # after which a worker that is not ready never will be; what it loads may take its time
-_MOST_BYTES = 2**28  # of a worker's message; what claims to be longer is none
-_ASIDE = 32  # workers that may hang at a time while others do the work
-# A tenth of an ordinary process's share: most that are put aside hang, and one that does not must come to its end in
-# time on a machine whose cores are all busy with sampling.
-_NICE_ASIDE = 10
-_main_module = threading.Lock()
-
-_Call = tuple[Callable[..., Any], tuple[Any, ...]]
+_FAILED_STARTS = 5  # in a row, after which another start is pointless
+_START_S = 3600.0  # within which a worker must be ready; loading may take long
+_MAX_MESSAGE_BYTES = 2**28  # of a worker; one that claims to be longer is corrupt
+_MAX_DEMOTED = 32  # workers at a time
+# A tenth of an ordinary process's share: most demoted jobs hang, but one that does not must end in time on a machine
+# whose cores are all busy with sampling.
+_DEMOTED_NICENESS = 10
 
 
 class WorkerDied(RuntimeError):
-    """A worker died of a job, or was killed from outside, as often as a job may be tried.
+    """A job's worker died, by itself or killed from outside, in each of the job's attempts.
 
     Attributes:
-        exitcode: the last worker's: -N for the signal N.
+        exitcode: of the last worker: -N for the signal N.
     """
 
     def __init__(self, exitcode: int | None) -> None:
@@ -54,12 +48,8 @@ class WorkerDied(RuntimeError):
         self.exitcode = exitcode
 
 
-class JobError(RuntimeError):
-    """The function raised; the message is its own exception's."""
-
-
 class WorkersFailed(RuntimeError):
-    """No job will be run any more, say because no worker can be started; the message says what failed."""
+    """No more jobs can be run, say because no worker can be started; the message says what failed."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -67,63 +57,64 @@ class _Job:
     number: int
     call: bytes  # pickled (function, arguments)
     timeout_s: float
-    patience_s: float
+    demote_after_s: float
     future: "Future[Any]"
     attempts: int = 0
 
 
 @dataclasses.dataclass(eq=False)
 class _Worker:
-    process: ForkServerProcess | SpawnProcess
+    process: ForkedProcess | SpawnedProcess
     pipe: Connection
-    started: float  # the process, and once it is ready its job
+    started: float  # when its job began, or the process where it is not ready; monotonic seconds
     ready: bool = False
     job: _Job | None = None
-    aside: bool = False
+    demoted: bool = False
 
     @property
-    def next_event(self) -> float:
-        """When it is to be looked at again: its patience or its time runs out."""
+    def next_deadline(self) -> float:
+        """When it is to be demoted or killed, in monotonic seconds."""
         if not self.ready:
             return self.started + _START_S
         if self.job is None:
             return float("inf")
-        return self.started + (self.job.timeout_s if self.aside else min(self.job.patience_s, self.job.timeout_s))
+        return self.started + (self.job.timeout_s if self.demoted else min(self.job.demote_after_s, self.job.timeout_s))
 
 
 class Workers:
-    """A context manager that holds the processes. `submit` may be called from any thread.
+    """A context manager that holds the processes; `submit` may be called from any thread.
 
-    A job that takes longer than its patience is put aside: its process is made nice and goes on until the job's time is
-    out, while another takes its place. So a few jobs that hang cost the others little, however long their limit.
+    A job that runs longer than `demote_after_s` is demoted: its process gets a lower priority and goes on until the
+    job's time is out, while another process takes its place. So a few jobs that hang cost the others little.
 
     Args:
-        count: processes that work at a time.
-        memory_mb: what a process may allocate on top of what it starts with, in MiB; beyond it a job gets MemoryError.
-        prepare: (function, arguments) that each process calls before its first job. Then it does not come from the
-            server, but begins with no more than that function's imports: in tenths of a second, and light to fork.
-        languages: jobs tell languages apart, for which processes begin with the models that do.
+        count: processes that work at a time, without demoted ones.
+        memory_mb: what a process may allocate beyond what it starts with, in MiB; then its job gets MemoryError.
+        prepare: (function, arguments) that each process calls before its first job. Such a process is not forked from
+            the server: it has imported no more than that function needs, so it is light to fork, and starts in tenths
+            of a second.
+        languages: whether processes start with the models for language identification.
     """
 
-    def __init__(self, count: int, memory_mb: int, prepare: _Call | None = None, languages: bool = False) -> None:
+    def __init__(self, count: int, memory_mb: int, prepare: Call | None = None, languages: bool = False) -> None:
         self._count, self._memory_mb = count, memory_mb
         self._preload = _PRELOAD_LANGUAGES if languages else _PRELOAD
         forkserver.set_forkserver_preload([self._preload])
-        self._process = _Spawned if prepare else _Forked
-        # The server passes over what it cannot import, or was not yet asked for; each of its workers imports it then.
+        self._process = SpawnedProcess if prepare else ForkedProcess
+        # The server skips modules that it cannot import or that were requested after its start: workers import them.
         self._prepare = prepare or (importlib.import_module, (self._preload,))
         self._queue: collections.deque[_Job] = collections.deque()
         self._workers: list[_Worker] = []
         self._numbers = itertools.count()
         self._failed_starts = 0
         self._stopping = False
-        self._lock = threading.Lock()  # of the two that follow and of the queue's end
+        self._lock = threading.Lock()  # of the two that follow and of appending to the queue
         self._ended = False
         self._failure = ""
 
     def __enter__(self) -> "Workers":
-        self._woken, self._wake = multiprocessing.connection.Pipe(duplex=False)
-        self._thread = threading.Thread(target=self._serve, name="graders", daemon=True)
+        self._wake_receiver, self._wake_sender = multiprocessing.connection.Pipe(duplex=False)
+        self._thread = threading.Thread(target=self._run, name="graders", daemon=True)
         self._thread.start()
         return self
 
@@ -131,31 +122,31 @@ class Workers:
         self._stopping = True
         self._wake_up()
         self._thread.join()
-        self._wake.close()
+        self._wake_sender.close()
 
     def submit(
-        self, function: Callable[..., Any], *args: Any, timeout_s: float, patience_s: float = float("inf")
+        self, function: Callable[..., Any], *args: Any, timeout_s: float, demote_after_s: float = float("inf")
     ) -> "Future[Any]":
         """Runs an importable function in a worker.
 
         Args:
             timeout_s: wall-clock seconds from its start after which it is killed.
-            patience_s: seconds after which it is put aside.
+            demote_after_s: wall-clock seconds from its start after which it is demoted.
 
         Returns:
             a future of its value, or of TimeoutError, MemoryError, JobError (it raised), WorkerDied or WorkersFailed;
-            cancelled where the workers were stopped first.
+            cancelled where the workers are stopped first.
 
         Raises:
             PickleError, AttributeError, TypeError: the function or an argument cannot be sent to another process.
         """
-        job = _Job(next(self._numbers), pickle.dumps((function, args)), timeout_s, patience_s, Future())
+        job = _Job(next(self._numbers), pickle.dumps((function, args)), timeout_s, demote_after_s, Future())
         with self._lock:
             ended = self._ended
             if not ended:
                 self._queue.append(job)
         if ended:
-            self._abandon(job)
+            self._end_unrun_job(job)
         else:
             self._wake_up()
         return job.future
@@ -165,63 +156,64 @@ class Workers:
         return [worker.process.pid for worker in list(self._workers) if worker.process.pid]
 
     def _wake_up(self) -> None:
-        with contextlib.suppress(OSError):  # nobody reads: the thread has ended, and has seen to what was in the queue
-            self._wake.send_bytes(b"x")
+        with contextlib.suppress(OSError):  # the serving thread has ended, and has ended all queued jobs
+            self._wake_sender.send_bytes(b"x")
 
-    def _serve(self) -> None:
+    def _run(self) -> None:
+        """The serving thread: handles events until the workers are stopped or fail, then ends all jobs."""
         failure = ""
         try:
             while not self._stopping:
-                self._serve_events()
+                self._handle_events()
         except WorkersFailed as error:
             failure = str(error)
-        except Exception as error:  # whatever it is, nobody may wait for results that never come
+        except Exception as error:  # whatever it is, no caller may wait for results that never come
             failure = f"the workers are no longer served: {type(error).__name__}: {error}"
         finally:
             with self._lock:
                 self._ended, self._failure = True, failure
             for job in [*(worker.job for worker in self._workers if worker.job), *self._queue]:
-                self._abandon(job)
-            self._woken.close()
+                self._end_unrun_job(job)
+            self._wake_receiver.close()
             for worker in list(self._workers):
                 self._remove(worker)
 
-    def _serve_events(self) -> None:
-        """Hands out jobs, then waits until a worker has something to say, or its time is out, or jobs come in."""
-        self._hand_out()
-        wait_s = min((worker.next_event for worker in self._workers), default=float("inf")) - time.monotonic()
-        sources = [self._woken, *(worker.pipe for worker in self._workers)]
+    def _handle_events(self) -> None:
+        """Assigns jobs, then waits for a worker's message, a deadline or a new job, and handles it."""
+        self._assign_jobs()
+        wait_s = min((worker.next_deadline for worker in self._workers), default=float("inf")) - time.monotonic()
+        sources = [self._wake_receiver, *(worker.pipe for worker in self._workers)]
         timeout = None if wait_s == float("inf") else max(wait_s, 0.0)
         ready = set(multiprocessing.connection.wait(sources, timeout))
-        if self._woken in ready:
-            while self._woken.poll():
-                self._woken.recv_bytes()
+        if self._wake_receiver in ready:
+            while self._wake_receiver.poll():
+                self._wake_receiver.recv_bytes()
         for worker in list(self._workers):
             if worker.pipe in ready:
-                self._hear(worker)
+                self._receive(worker)
         now = time.monotonic()
         for worker in list(self._workers):
-            if now >= worker.next_event and not worker.pipe.poll():  # else it has ended, and is heard next
-                self._lose_patience(worker, now)
+            if now >= worker.next_deadline and not worker.pipe.poll():  # else its message is received next
+                self._handle_deadline(worker, now)
 
-    def _abandon(self, job: _Job) -> None:
-        """Ends the wait for a job that nobody will run."""
+    def _end_unrun_job(self, job: _Job) -> None:
+        """Ends the future of a job that will not be run."""
         if self._failure:
             _resolve(job, None, WorkersFailed(self._failure))
         else:
             job.future.cancel()
             job.future.set_running_or_notify_cancel()  # cancel() alone wakes no `as_completed`
 
-    def _hand_out(self) -> None:
-        """Gives waiting jobs to idle workers and starts workers as far as there is work for them."""
-        active = [worker for worker in self._workers if not worker.aside]
+    def _assign_jobs(self) -> None:
+        """Sends queued jobs to idle workers, and starts workers for the rest, up to `count`."""
+        active = [worker for worker in self._workers if not worker.demoted]
         for worker in active:
             if self._queue and worker.ready and worker.job is None:
                 worker.job, worker.started = self._queue.popleft(), time.monotonic()
-                with contextlib.suppress(OSError):  # it died while idle: its pipe's end tells of it
+                with contextlib.suppress(OSError):  # it died while idle: its pipe then reads as closed
                     worker.pipe.send((worker.job.number, worker.job.call))
-        asides = len(self._workers) - len(active)
-        if asides >= _ASIDE:
+        demoted_count = len(self._workers) - len(active)
+        if demoted_count >= _MAX_DEMOTED:
             return
         starting = sum(not worker.ready for worker in active)
         for _ in range(min(self._count - len(active), len(self._queue) - starting)):
@@ -231,32 +223,32 @@ class Workers:
         """A new process, not yet ready.
 
         Raises:
-            WorkersFailed: it fails as often as it is tried, say because the fork server ends of what it imports.
+            WorkersFailed: every attempt fails, say because the fork server dies of its imports.
         """
         for _ in range(_FAILED_STARTS):
-            ours, theirs = multiprocessing.connection.Pipe()
+            parent_end, child_end = multiprocessing.connection.Pipe()
             try:
-                process = self._process(target=_work, args=(theirs, self._memory_mb, self._prepare), daemon=True)
+                process = self._process(target=run_jobs, args=(child_end, self._memory_mb, self._prepare), daemon=True)
                 process.start()
-                return _Worker(process, ours, time.monotonic())
+                return _Worker(process, parent_end, time.monotonic())
             except (OSError, EOFError) as error:
-                ours.close()
+                parent_end.close()
                 failure = f"{type(error).__name__}: {error}"
             finally:
-                theirs.close()
-        if self._process is _Forked:
-            failure = _preload_error(self._preload) or f"the fork server ended, {failure}"
+                child_end.close()
+        if self._process is ForkedProcess:
+            failure = import_error(self._preload, _START_S) or f"the fork server ended, {failure}"
         raise WorkersFailed(f"no worker can be started: {failure}")
 
-    def _hear(self, worker: _Worker) -> None:
-        """Takes a worker's message: it is ready or cannot be, its job is done, or (the pipe's end) it is dead."""
+    def _receive(self, worker: _Worker) -> None:
+        """Receives a worker's message: it is ready or cannot be, or its job has ended; a closed pipe: it is dead."""
         job = worker.job
         try:
-            number, value, error = pickle.loads(worker.pipe.recv_bytes(_MOST_BYTES))
+            number, value, error = pickle.loads(worker.pipe.recv_bytes(_MAX_MESSAGE_BYTES))
             if number != (job.number if job else None):
                 raise ValueError(f"a message about job {number}")
-        except Exception:  # the pipe's end, or no message about its job: it is not to be trusted with another
-            self._bury(worker)
+        except Exception:  # a closed pipe, or a message not about its job: the worker gets no other job
+            self._handle_death(worker)
             return
         if not worker.ready and error:
             raise WorkersFailed(f"no worker can be started: {error}")
@@ -264,11 +256,11 @@ class Workers:
         worker.job, worker.ready = None, True
         if job is not None:
             _resolve(job, value, error)
-        if worker.aside:  # another has its place
+        if worker.demoted:  # another has its place
             self._remove(worker)
 
-    def _bury(self, worker: _Worker) -> None:
-        """A worker is dead: its job gets another attempt, or the death is its result.
+    def _handle_death(self, worker: _Worker) -> None:
+        """Removes a dead worker; its job gets another attempt, or WorkerDied as its result.
 
         Raises:
             WorkersFailed: workers die before they are ready, one after the other.
@@ -278,8 +270,10 @@ class Workers:
         if job is None:
             self._failed_starts += not worker.ready
             if self._failed_starts >= _FAILED_STARTS:
-                raise WorkersFailed(f"no worker can be started: {_FAILED_STARTS} in a row ended before they "
-                                    f"were ready, the last with exit code {worker.process.exitcode}")  # fmt: skip
+                raise WorkersFailed(
+                    f"no worker can be started: {_FAILED_STARTS} in a row ended before they "
+                    f"were ready, the last with exit code {worker.process.exitcode}"
+                )
             return
         job.attempts += 1
         if job.attempts < _ATTEMPTS:
@@ -287,7 +281,12 @@ class Workers:
         else:
             _resolve(job, None, WorkerDied(worker.process.exitcode))
 
-    def _lose_patience(self, worker: _Worker, now: float) -> None:
+    def _handle_deadline(self, worker: _Worker, now: float) -> None:
+        """Demotes a worker whose job is slow, or kills one whose job's time is out.
+
+        Raises:
+            WorkersFailed: the worker was not ready in time.
+        """
         job = worker.job
         if job is None:
             raise WorkersFailed(f"no worker can be started: one was not ready within {_START_S:.0f} s")
@@ -295,15 +294,15 @@ class Workers:
             self._remove(worker)
             _resolve(job, None, TimeoutError(f"not done within {job.timeout_s} s"))
         else:
-            worker.aside = True
+            worker.demoted = True
             with contextlib.suppress(OSError):  # it may have died a moment ago
-                for pid in (worker.process.pid, *descendants.descendants(worker.process.pid)):
-                    os.setpriority(os.PRIO_PROCESS, pid, _NICE_ASIDE)
+                for pid in (worker.process.pid, *process_tree.descendants(worker.process.pid)):
+                    os.setpriority(os.PRIO_PROCESS, pid, _DEMOTED_NICENESS)
 
     def _remove(self, worker: _Worker) -> None:
         self._workers.remove(worker)
         if worker.process.is_alive():
-            descendants.kill(worker.process.pid)
+            process_tree.kill_descendants(worker.process.pid)
         worker.process.kill()
         worker.process.join()
         worker.pipe.close()
@@ -316,86 +315,3 @@ def _resolve(job: _Job, value: Any, error: BaseException | None) -> None:
         job.future.set_result(value)
     else:
         job.future.set_exception(error)
-
-
-def _work(pipe: Connection, memory_mb: int, prepare: _Call) -> None:
-    """A worker's life."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    # Python's own handler would wait for the interpreter lock, which is just what a hanging grader holds.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # The server ends with the program once nobody else holds this pipe, of which each worker has an end for starting
-    # processes of its own. And a worker, though it hangs, ends with the server.
-    if forkserver._forkserver._forkserver_alive_fd:
-        os.close(forkserver._forkserver._forkserver_alive_fd)
-    descendants.die_with_parent()
-    # Should a library of the graders load jax after all, it must leave the accelerator alone.
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ.pop("XLA_FLAGS", None)
-    _limit_memory(memory_mb)
-    try:
-        function, args = prepare
-        function(*args)
-    except BaseException as error:
-        pipe.send((None, None, f"{type(error).__name__}: {error}"))
-        return
-    pipe.send((None, None, None))
-    process = os.getpid()
-    while True:
-        try:
-            number, call = pipe.recv()
-        except EOFError:
-            return
-        try:
-            function, args = pickle.loads(call)
-            message = pickle.dumps((number, function(*args), None))
-        except MemoryError:
-            message = pickle.dumps((number, None, MemoryError(f"more than {memory_mb} MiB")))
-        except Exception as error:  # as text: its own class may not unpickle on the other side
-            message = pickle.dumps((number, None, JobError(f"{type(error).__name__}: {error}")))
-        if os.getpid() != process:  # a job that forked has returned twice
-            os._exit(0)
-        pipe.send_bytes(message)
-
-
-def _preload_error(module: str) -> str:
-    """How the fork server's imports end in a process of their own, where they fail; "": they do not."""
-    command = [sys.executable, "-c", f"import {module}"]
-    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_START_S)
-    if not run.returncode:
-        return ""
-    last_line = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
-    return f"importing {module} ends in {last_line}"
-
-
-def _limit_memory(memory_mb: int) -> None:
-    """Bounds the address space, softly: programs that a grader starts have limits of their own to set."""
-    try:
-        with open("/proc/self/statm") as statm:
-            present = int(statm.read().split()[0]) * resource.getpagesize()
-    except OSError:  # no /proc: not Linux, where this limit does not act anyway
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (present + memory_mb * 2**20, hard))
-
-
-@contextlib.contextmanager
-def _without_main_module() -> Iterator[None]:
-    """Hides the program's own module, which a new process would import, and jax with it, before anything else."""
-    with _main_module:
-        main, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main
-
-
-class _Forked(ForkServerProcess):
-    def start(self) -> None:
-        with _without_main_module():
-            super().start()
-
-
-class _Spawned(SpawnProcess):
-    def start(self) -> None:
-        with _without_main_module():
-            super().start()

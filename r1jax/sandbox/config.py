@@ -1,4 +1,4 @@
-"""Settings of the sandbox that programs run in."""
+"""Sandbox settings: limits on time, memory, output, disk and processes of a program."""
 
 import dataclasses
 
@@ -7,17 +7,20 @@ from r1jax.config import at_least, seconds
 
 @dataclasses.dataclass(frozen=True)
 class CodeConfig:
-    """How programs are run (`r1jax.sandbox.programs`). A task's own limits on time and memory take these ones' place.
+    """Limits on one program (`r1jax.sandbox.runner`); a task's own limits on time and memory take precedence.
 
     Attributes:
         time_s: wall-clock seconds that one test may take; CPU seconds are bounded by the same number, rounded up.
         total_s: wall-clock seconds that all tests of one program may take together.
         memory_mb: memory of all the program's processes together, in MiB.
-        output_mb: what it may print in one test, in MiB.
+        output_mb: output of one test, in MiB.
         disk_mb: its private temporary space, which is memory, in MiB.
-        processes: its processes and threads.
-        run_untrusted_code_without_a_sandbox: run what a model wrote as this user, on this machine, with its network and
-            its files. For machines that are thrown away afterwards.
+        processes: number of its processes and threads.
+        run_untrusted_code_without_a_sandbox: run model-written programs as this user, on this machine, with its network
+            and its files. For machines that are deleted afterwards.
+
+    Raises:
+        ValueError: a limit is not positive, or `time_s` exceeds `total_s`.
     """
 
     time_s: float = 10.0

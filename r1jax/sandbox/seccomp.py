@@ -1,9 +1,9 @@
-"""The system calls that a program in the sandbox may not use, as a filter that the kernel applies (seccomp BPF).
+"""System call filter of the sandbox (seccomp BPF): the refused calls and the program that the kernel runs.
 
-Refused are calls that take memory which no process's size shows, that reach into other processes or that make new
-namespaces, and the parts of the kernel where most of its holes have been. So is setsid: Linux shares its cores among
-sessions, and thirty of them left those who watch the clock so little that half a second became eighteen. Everything
-else is allowed: this is a net below the sandbox's own walls, not the wall.
+Refused are calls that take memory which no process's size includes, that reach into other processes or that make new
+namespaces, and the parts of the kernel where most of its vulnerabilities have been. So is setsid: Linux shares its
+cores among sessions, and thirty of them left the supervisor so little that half a second became eighteen. Everything
+else is allowed: the filter is a second line of defence behind the namespaces.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import struct
 
 # Name: (number on x86-64, on arm64; None where it has none), from the kernel's unistd headers.
 REFUSED = {
-    # Memory that no process shows.
+    # Memory that no process's size includes.
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
@@ -25,8 +25,8 @@ REFUSED = {
     "mbind": (237, 235),  # a policy for each page of a file, kept with the file
     "landlock_create_ruleset": (444, 444),
     "seccomp": (317, 277),
-    "process_madvise": (440, 440),  # can do what `madvise` is refused below
-    # Holes, other processes, namespaces.
+    "process_madvise": (440, 440),  # does what `madvise` is refused below
+    # Vulnerable parts of the kernel, other processes, namespaces.
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
@@ -56,36 +56,37 @@ REFUSED = {
     "fanotify_init": (300, 262),
     "setsid": (112, 157),
 }
-# These attach a page to a pipe or a socket for the price of a byte, and programs do without where they cannot.
+# These attach a page to a pipe or a socket for the price of a byte; programs have fallbacks for when they fail.
 UNSUPPORTED = {"splice": (275, 76), "tee": (276, 77), "vmsplice": (278, 75), "sendfile": (40, 71)}
-# Its flags are in memory, where a filter cannot look: libraries then fall back to clone.
+# Its flags are in memory, which a filter cannot read: libraries then fall back to clone.
 ABSENT = {"clone3": (435, 435)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """A call that is refused by one of its arguments, of which a filter sees the low half.
+    """A call that is refused depending on one of its arguments, of which a filter sees the low half.
 
     Attributes:
         numbers: of the call, on x86-64 and on arm64.
-        argument: its place, from 0.
-        error: what the call fails with.
-        values: these are refused;
-        others: or, with `others`, all but these are;
-        bits: so is an argument with all the bits of one of these.
+        argument: index of the argument, from 0.
+        error: errno that a refused call fails with.
+        values: refused values of the argument.
+        all_others: refuse all values but these instead.
+        bits: an argument with all the bits of one of these is refused too.
     """
 
     numbers: tuple[int, int]
     argument: int
     error: int
     values: tuple[int, ...] = ()
-    others: bool = False
+    all_others: bool = False
     bits: tuple[int, ...] = ()
 
     def refuses(self, value: int) -> bool:
+        """Whether a call with this argument fails."""
         if any(value & bits == bits for bits in self.bits):
             return True
-        return (value in self.values) != self.others if self.values else False
+        return (value in self.values) != self.all_others if self.values else False
 
 
 _NEW_NAMESPACES = tuple(1 << bit for bit in (17, 25, 26, 27, 28, 29, 30))  # every CLONE_NEW* flag that clone takes
@@ -98,29 +99,29 @@ _PR_SET_SECCOMP, _PR_SCHED_CORE, _PR_FUTEX_HASH = 22, 62, 78
 
 RULES = {
     "clone": Rule((56, 220), 0, errno.EPERM, bits=_NEW_NAMESPACES),
-    "socket": Rule((41, 198), 0, errno.EAFNOSUPPORT, (_AF_UNIX,), others=True),
-    "socketpair": Rule((53, 199), 0, errno.EAFNOSUPPORT, (_AF_UNIX,), others=True),
-    # Shared pages that were dropped count nowhere, and huge pages of the pool that the host set aside neither.
+    "socket": Rule((41, 198), 0, errno.EAFNOSUPPORT, (_AF_UNIX,), all_others=True),
+    "socketpair": Rule((53, 199), 0, errno.EAFNOSUPPORT, (_AF_UNIX,), all_others=True),
+    # Shared pages that were dropped count nowhere, nor do huge pages of the pool that the host reserved.
     "mmap": Rule((9, 222), 3, errno.ENOMEM, bits=(_MAP_SHARED_ANONYMOUS, _MAP_HUGETLB)),
     # A huge page of which one small page is left counts as that one.
     "madvise": Rule((28, 233), 2, errno.EINVAL, (_MADV_HUGEPAGE, _MADV_COLLAPSE)),
-    # Pipes stay at their first size. Locks of open files are listed for every sandbox, whoever holds them.
+    # Pipes keep their first size. Locks of open files are listed in every sandbox, whichever process holds them.
     "fcntl": Rule((72, 25), 1, errno.EPERM, (_F_SETPIPE_SZ, _F_OFD_SETLK, _F_OFD_SETLKW)),
-    # Sockets stay at the size by which they are counted (`r1jax.sandbox.accounting`).
+    # Sockets keep the size by which they are counted (`r1jax.sandbox.resource_usage`).
     "setsockopt": Rule((54, 208), 2, errno.EPERM, (_SO_SNDBUF, _SO_ATTACH_FILTER, _SO_SNDBUFFORCE)),
-    # A gigabyte of futexes at one call; filters of its own; cores of its own.
+    # A gigabyte of futexes in one call; filters of its own; cores of its own.
     "prctl": Rule((157, 167), 0, errno.EINVAL, (_PR_SET_SECCOMP, _PR_SCHED_CORE, _PR_FUTEX_HASH)),
 }
 
-# What os.uname calls a machine: its column above and its AUDIT_ARCH number.
+# Machine, as os.uname names it: its column above and its AUDIT_ARCH number.
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7), "arm64": (1, 0xC00000B7)}
-_X32 = 0x40000000  # x86-64's second set of numbers begins here
+_X32 = 0x40000000  # where x86-64's second set of numbers begins
 
 _LOAD, _AND, _JUMP_EQUAL, _JUMP_ATLEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
 _NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16  # offsets into struct seccomp_data; arguments take 8 bytes, the low half first
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 
-_Line = tuple[int, int, int, int]
+_Instruction = tuple[int, int, int, int]
 
 
 def program(machine: str) -> bytes | None:
@@ -132,6 +133,7 @@ def program(machine: str) -> bytes | None:
     if machine not in _MACHINES:
         return None
     column, arch = _MACHINES[machine]
+    # Calls of another architecture end the process.
     code = [(_LOAD, 0, 0, _ARCH), (_JUMP_EQUAL, 1, 0, arch), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, _NUMBER)]
     if column == 0:
         code += [(_JUMP_ATLEAST, 0, 1, _X32), _refusal(errno.ENOSYS)]
@@ -146,16 +148,16 @@ def program(machine: str) -> bytes | None:
     return b"".join(struct.pack("=HBBI", *line) for line in code)
 
 
-def _body(rule: Rule) -> list[_Line]:
-    """What is decided about a call of a rule's number."""
+def _body(rule: Rule) -> list[_Instruction]:
+    """The instructions that decide about a call with a rule's number."""
     load = (_LOAD, 0, 0, _ARGUMENTS + 8 * rule.argument)
     code = [load]
     for value in rule.values:
-        code += [(_JUMP_EQUAL, 0, 1, value), (_RETURN, 0, 0, _ALLOW) if rule.others else _refusal(rule.error)]
+        code += [(_JUMP_EQUAL, 0, 1, value), (_RETURN, 0, 0, _ALLOW) if rule.all_others else _refusal(rule.error)]
     for bits in rule.bits:
         code += [load, (_AND, 0, 0, bits), (_JUMP_EQUAL, 0, 1, bits), _refusal(rule.error)]
-    return [*code, _refusal(rule.error) if rule.others else (_RETURN, 0, 0, _ALLOW)]
+    return [*code, _refusal(rule.error) if rule.all_others else (_RETURN, 0, 0, _ALLOW)]
 
 
-def _refusal(error: int) -> _Line:
+def _refusal(error: int) -> _Instruction:
     return _RETURN, 0, 0, 0x00050000 | error

@@ -27,7 +27,6 @@ class RLConfig:
         base: where it starts: a model folder, or the config of a run that makes one (`configs/base.py:mini`), which is
             made when it is not there yet.
         num_steps: rollouts.
-        data, sampling, grpo, rewards, optimizer, evaluation: see their classes.
         seed: of questions, sampling and the random reward.
         auxiliary: what a mixture of experts adds to the loss.
         compute: how the model is computed, where that is not to be as its folder says.
@@ -94,6 +93,7 @@ class SupervisedConfig:
             one. A student of its teacher's vocabulary can learn from its logits.
         vocab_size: without one, of the SentencePiece tokenizer that is trained on the first `tokenizer_documents`
             documents.
+        tokenizer_documents: documents that such a tokenizer is trained on.
         corpus: the documents.
         data: prompts and responses to train on instead of the documents; the loss is on the responses.
         batch_size, seq_len: rows an update, tokens a row.
@@ -142,8 +142,10 @@ class SupervisedConfig:
         at_least(261, self, "vocab_size")  # SentencePiece's 4 special tokens, the line break and 256 bytes
         seed_fits(self)
         if bool(self.num_steps) == bool(self.epochs):
-            raise ValueError(f"num_steps={self.num_steps} and epochs={self.epochs}: say how long to train by exactly "
-                             "one of them, and set the other to 0")  # fmt: skip
+            raise ValueError(
+                f"num_steps={self.num_steps} and epochs={self.epochs}: say how long to train by exactly "
+                "one of them, and set the other to 0"
+            )
         files = self.data.files if self.data else ()
         for name in ("epochs", "soft_targets"):
             if getattr(self, name) and not files:
@@ -153,8 +155,9 @@ class SupervisedConfig:
         if self.base and self.model is not None:
             raise ValueError("give either a model's shape to start from nothing, or a base to start from")
         if self.compute and self.model is not None:
-            raise ValueError("compute is for a base; a model's shape says by its own dtype, remat and scan_unroll how "
-                             "it is computed")  # fmt: skip
+            raise ValueError(
+                "compute is for a base; a model's shape says by its own dtype, remat and scan_unroll how it is computed"
+            )
         if self.batch_size % self.microbatches:
             raise ValueError(f"batch_size={self.batch_size} does not split into microbatches={self.microbatches}")
 
@@ -189,7 +192,6 @@ class PreferenceConfig:
         kind: "pairwise": which of two responses is better (helpfulness); "pointwise": whether a response is safe
             (harmlessness).
         base: where it starts: a model folder, or the config of a run that makes one. The head is always new.
-        data, evaluation: see their classes.
         reading: what it is shown; the folder keeps it.
         batch_size: pairs, or single responses, an update.
         epochs: passes over the training examples, the last batch with what is left of them; 0: `num_steps` counts.
@@ -227,8 +229,9 @@ class PreferenceConfig:
         at_least(0, self, "epochs", "num_steps", "unit_examples")
         seed_fits(self)
         if bool(self.epochs) == bool(self.num_steps):
-            raise ValueError(f"epochs={self.epochs} and num_steps={self.num_steps}: one of them says how long, the "
-                             "other is 0")  # fmt: skip
+            raise ValueError(
+                f"epochs={self.epochs} and num_steps={self.num_steps}: one of them says how long, the other is 0"
+            )
         if self.batch_size % self.microbatches:
             raise ValueError(f"batch_size={self.batch_size} does not split into microbatches={self.microbatches}")
         if self.data.pairs_as_labels and self.kind == "pairwise":
@@ -289,14 +292,12 @@ class ResponsesConfig:
     skip_bad_lines: bool = False
 
 
-
 @dataclasses.dataclass(frozen=True)
 class JudgePairsConfig:
     """One set of pairs.
 
     Attributes:
         stage: names the work.
-        data: see its class.
         judge: who compares; its weight means nothing here.
         rounds: judgements of each pair; even, for half of them show it the other way round.
         temperature: the judge's; at 0 it would say twice what it said once.

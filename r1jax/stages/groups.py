@@ -1,14 +1,21 @@
 """Groups of rollouts, the samples of one question: their advantages, and fresh groups for those without a signal."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from r1jax.core.params import Params
+from r1jax.data.tasks import Questions
 from r1jax.data.types import Rollout
+from r1jax.evaluation.rollouts import sample_and_grade
+from r1jax.inference.engine import Engine
 from r1jax.inference.reward_scoring import RewardModel
 from r1jax.losses.grpo import GRPOConfig, group_advantages
 from r1jax.rewards.combine import weights
 from r1jax.rewards.config import RewardConfig
+from r1jax.rewards.grader_pool import GraderPool
+from r1jax.stages.config import RLConfig
 
 
 def advantages_by_group(rollouts: Sequence[Rollout], cfg: GRPOConfig, rewards: RewardConfig) -> np.ndarray:
@@ -68,3 +75,30 @@ def draw_rollouts(
     no_signal = len(silent) / (len(kept) + len(silent))
     groups = (kept + silent)[:P]
     return [r for rollouts, _ in groups for r in rollouts], np.stack([row for _, row in groups]), no_signal
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupSampler:
+    """Draws a step's groups: rollouts of the current weights to the questions of the stream, graded.
+
+    Attributes:
+        graders: the grader processes; None in processes other than 0.
+        models: reward models, by their parts.
+    """
+
+    cfg: RLConfig
+    engine: Engine
+    questions: Questions
+    graders: GraderPool | None
+    models: Mapping[str, RewardModel]
+
+    def draw(self, params: Params, step: int) -> tuple[list[Rollout], np.ndarray, float]:
+        """Rollouts, advantages `[P, G]` and the share of groups without signal, see `draw_rollouts`."""
+        models = that_count(self.models, self.cfg.rewards, step)
+
+        def sample(first: int, count: int, round_: int) -> list[Rollout]:
+            prompts, seed = self.questions.take(first, count), (self.cfg.seed, step, round_)
+            samples = self.cfg.grpo.group_size
+            return sample_and_grade(self.engine, self.graders, params, prompts, samples, seed, models)
+
+        return draw_rollouts(sample, self.cfg.grpo, self.cfg.rewards, step)

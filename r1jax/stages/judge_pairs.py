@@ -9,11 +9,9 @@ only, never a thought.
 """
 
 import collections
-import hashlib
 import itertools
 import pathlib
 import random
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, NamedTuple
@@ -24,15 +22,14 @@ from jax.sharding import Mesh
 
 from r1jax.config import ConfigError
 from r1jax.data.types import Prompt, Rollout
-from r1jax.evaluation.record import read_lines, read_samples
+from r1jax.evaluation.record import read_samples
 from r1jax.graders import judge_protocols
 from r1jax.graders.judge_client import Judge, Reply
 from r1jax.io import jsonl
-from r1jax.io.jsonl import write_json
+from r1jax.io.console import ProgressPrinter, say
+from r1jax.io.files import write_json
+from r1jax.io.provenance import short_hash
 from r1jax.stages.config import JudgePairsConfig, ResponsesConfig
-from r1jax.training.metrics import clock, say
-
-_SAY_EVERY_S = 10.0
 
 
 class Candidate(NamedTuple):
@@ -73,13 +70,15 @@ def run(cfg: JudgePairsConfig, workdir: pathlib.Path, mesh: Mesh | None = None) 
     stamp = f"{judge_protocols.version('degrees', cfg.judge)} T={cfg.temperature}"
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / "judgements.jsonl"
-    rows, spoiled = read_lines(path)
+    rows, corrupted = jsonl.read_log(path)
     replies = [row for row in rows if row["judge"] == stamp]
     said = {(row["pair"], row["round"]): row for row in replies if row["verdict"]}
     wanted = [(each, round_) for each in comparisons for round_ in range(cfg.rounds)]
     missing = [(each, round_) for each, round_ in wanted if (each.id, round_) not in said]
-    say(f"{len(candidates)} prompts, {len(comparisons)} pairs, {len(wanted)} judgements, {len(missing)} of them to ask"
-        + (f"; {spoiled} lines were cut off and are asked again" if spoiled else ""))  # fmt: skip
+    say(
+        f"{len(candidates)} prompts, {len(comparisons)} pairs, {len(wanted)} judgements, {len(missing)} of them to ask"
+        + (f"; {corrupted} lines were cut off and are asked again" if corrupted else "")
+    )
     for row in _ask(cfg, missing, stamp):
         jsonl.append(path, row)
         replies.append(row)
@@ -88,14 +87,25 @@ def run(cfg: JudgePairsConfig, workdir: pathlib.Path, mesh: Mesh | None = None) 
     pairs, dropped = choose(cfg, comparisons, said)
     jsonl.write(workdir / "pairs.jsonl", pairs)
     tokens = {key: sum(row[key] for row in replies) for key in ("prompt_tokens", "completion_tokens")}
-    write_json(workdir / "summary.json", {
-        "prompts": len(candidates), "compared": len(comparisons), "kept": len(pairs), "dropped": dropped,
-        "left_out": left_out, "judge": stamp, "replies": len(replies), **tokens,
-        **_describe(cfg, comparisons, said, pairs),
-    })  # fmt: skip
-    say(f"{len(pairs)} of {len(comparisons)} pairs kept; dropped: "
+    write_json(
+        workdir / "summary.json",
+        {
+            "prompts": len(candidates),
+            "compared": len(comparisons),
+            "kept": len(pairs),
+            "dropped": dropped,
+            "left_out": left_out,
+            "judge": stamp,
+            "replies": len(replies),
+            **tokens,
+            **_describe(cfg, comparisons, said, pairs),
+        },
+    )
+    say(
+        f"{len(pairs)} of {len(comparisons)} pairs kept; dropped: "
         + ", ".join(f"{count} {reason}" for reason, count in dropped.items())
-        + f"; {tokens['prompt_tokens']:,} + {tokens['completion_tokens']:,} tokens of the judge's")
+        + f"; {tokens['prompt_tokens']:,} + {tokens['completion_tokens']:,} tokens of the judge's"
+    )
     if dropped["unanswered"]:
         say("the same command asks again what was not answered")
     return workdir / "pairs.jsonl"
@@ -142,10 +152,16 @@ def _from_file(path: pathlib.Path, cfg: ResponsesConfig) -> tuple[list[tuple[str
             jsonl.check_text(f"responses[{number}]" if "responses" in row else "response", response)
         source = f"{path.name}:{row.get('id', line)}"
         return [
-            (row["prompt"], _candidate(Prompt("", row["prompt"], "", "", marker=cfg.marker), response,
-                                       f"{source}:{number}" if "responses" in row else source))
+            (
+                row["prompt"],
+                _candidate(
+                    Prompt("", row["prompt"], "", "", marker=cfg.marker),
+                    response,
+                    f"{source}:{number}" if "responses" in row else source,
+                ),
+            )
             for number, response in enumerate(responses)
-        ]  # fmt: skip
+        ]
 
     lines, bad = jsonl.read_objects(path, make, cfg.skip_bad_lines)
     return list(itertools.chain.from_iterable(lines)), bad
@@ -155,16 +171,16 @@ def _from_folder(folder: pathlib.Path, cfg: ResponsesConfig) -> tuple[list[tuple
     """What `r1jax.evaluation.collect` leaves; a line of its samples that a kill cut off was drawn again below."""
     questions, _ = jsonl.read_objects(folder / "questions.jsonl", lambda row, _: row)
     asked = {row["id"]: Prompt(row["id"], row["question"], "", "", row["text"], marker=cfg.marker) for row in questions}
-    samples, spoiled = read_samples(folder / "samples.jsonl")
+    samples, corrupted = read_samples(folder / "samples.jsonl")
     latest = {(row["id"], row["sample"]): row for row in samples if row["id"] in asked}
     return [
         (asked[id_].question, _candidate(asked[id_], row["text"], f"{folder.name}:{id_}:{sample}"))
         for (id_, sample), row in sorted(latest.items())
-    ], spoiled
+    ], corrupted
 
 
 def _candidate(prompt: Prompt, text: str, source: str) -> Candidate:
-    rollout = Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), text, "stop")
+    rollout = Rollout.of_text(prompt, text)
     return Candidate(rollout.whole, rollout.response.final, source)  # whoever reads pairs has no rendered prompt
 
 
@@ -174,24 +190,30 @@ def _comparisons(cfg: JudgePairsConfig, prompt: str, candidates: Sequence[Candid
     for pair in rng.sample(pairs, min(cfg.pairs_per_prompt, len(pairs))):
         first, second = rng.sample(pair, 2)
         shown = "\0".join((prompt, first.summary, second.summary))
-        yield Comparison(hashlib.sha256(shown.encode()).hexdigest()[:16], prompt, first, second)
+        yield Comparison(short_hash(shown, 16), prompt, first, second)
 
 
-def _ask(
-    cfg: JudgePairsConfig, missing: Sequence[tuple[Comparison, int]], stamp: str
-) -> Iterator[dict[str, Any]]:
+def _ask(cfg: JudgePairsConfig, missing: Sequence[tuple[Comparison, int]], stamp: str) -> Iterator[dict[str, Any]]:
     """A row for each reply, as it comes; none for a request that failed."""
-    began = said = time.monotonic()
+    progress = ProgressPrinter("pairs", "judgements")
 
     def one(judge: Judge, each: Comparison, round_: int) -> dict[str, Any] | None:
         swapped = bool(round_ % 2)
         first, second = (each.second, each.first) if swapped else (each.first, each.second)
-        reply = judge_protocols.degree(judge, each.prompt, first.summary, second.summary, cfg.temperature)
+        reply = judge_protocols.compare_degrees(judge, each.prompt, first.summary, second.summary, cfg.temperature)
         if reply == Reply(None):
             return None
-        return {"pair": each.id, "round": round_, "swapped": swapped, "verdict": reply.verdict, "says": reply.text,
-                "prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens, "judge": stamp,
-                "sources": [each.first.source, each.second.source]}  # fmt: skip
+        return {
+            "pair": each.id,
+            "round": round_,
+            "swapped": swapped,
+            "verdict": reply.verdict,
+            "says": reply.text,
+            "prompt_tokens": reply.prompt_tokens,
+            "completion_tokens": reply.completion_tokens,
+            "judge": stamp,
+            "sources": [each.first.source, each.second.source],
+        }
 
     with Judge(cfg.judge) as judge, ThreadPoolExecutor(cfg.judge.in_flight, thread_name_prefix="pairs") as threads:
         futures = [threads.submit(one, judge, *each) for each in missing]
@@ -199,11 +221,7 @@ def _ask(
             for done, future in enumerate(as_completed(futures), 1):
                 if row := future.result():
                     yield row
-                now = time.monotonic()
-                if now - said >= _SAY_EVERY_S:
-                    said, rate = now, done / (now - began)
-                    say(f"{done}/{len(missing)} judgements, {rate:.2f}/s, {clock((len(missing) - done) / rate)} left, "
-                        f"{judge.prompt_tokens:,} + {judge.completion_tokens:,} tokens")  # fmt: skip
+                progress(done, len(missing), lambda: f"{judge.prompt_tokens:,} + {judge.completion_tokens:,} tokens")
         finally:
             threads.shutdown(cancel_futures=True)  # one refused key is enough
 
@@ -228,16 +246,27 @@ def choose(
         if abs(mean) <= cfg.margin:
             continue
         sign, (chosen, rejected) = (1, (each.first, each.second)) if mean > 0 else (-1, (each.second, each.first))
-        pairs.append({
-            "id": each.id, "prompt": each.prompt, "chosen": chosen.response, "rejected": rejected.response,
-            "margin": abs(mean), "judgements": [sign * one for one in preferences], "judge": rows[0]["judge"],
-            "chosen_from": chosen.source, "rejected_from": rejected.source,
-            "lengths": [len(chosen.summary), len(rejected.summary)],
-        })  # fmt: skip
+        pairs.append(
+            {
+                "id": each.id,
+                "prompt": each.prompt,
+                "chosen": chosen.response,
+                "rejected": rejected.response,
+                "margin": abs(mean),
+                "judgements": [sign * one for one in preferences],
+                "judge": rows[0]["judge"],
+                "chosen_from": chosen.source,
+                "rejected_from": rejected.source,
+                "lengths": [len(chosen.summary), len(rejected.summary)],
+            }
+        )
     decided = len(pairs)
     pairs = _even_out(pairs, cfg.length_ratio)
-    return pairs, {"unanswered": unanswered, "within the margin": len(comparisons) - unanswered - decided,
-                   "to even out lengths": decided - len(pairs)}  # fmt: skip
+    return pairs, {
+        "unanswered": unanswered,
+        "within the margin": len(comparisons) - unanswered - decided,
+        "to even out lengths": decided - len(pairs),
+    }
 
 
 def _even_out(pairs: list[dict[str, Any]], ratio: float) -> list[dict[str, Any]]:
@@ -252,9 +281,11 @@ def _even_out(pairs: list[dict[str, Any]], ratio: float) -> list[dict[str, Any]]
 
 
 def _describe(
-    cfg: JudgePairsConfig, comparisons: Sequence[Comparison], said: dict[tuple[str, int], dict[str, Any]],
+    cfg: JudgePairsConfig,
+    comparisons: Sequence[Comparison],
+    said: dict[tuple[str, int], dict[str, Any]],
     pairs: Sequence[dict[str, Any]],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """What to know of the judge and of what it leaves.
 
     Returns:
@@ -272,10 +303,12 @@ def _describe(
             agree.append(sum(judged[::2]) * sum(judged[1::2]) > 0)
     longer = [0.5 * (1 + np.sign(pair["lengths"][0] - pair["lengths"][1])) for pair in pairs]
     return {
-        "verdicts": len(rows), "first_wins": _mean(firsts), "orders_agree": _mean(agree),
+        "verdicts": len(rows),
+        "first_wins": _mean(firsts),
+        "orders_agree": _mean(agree),
         "longer_wins": _mean(longer),
         "mean_lengths": [_mean([pair["lengths"][side] for pair in pairs]) for side in (0, 1)],
-    }  # fmt: skip
+    }
 
 
 def _mean(values: Sequence[float]) -> float | None:

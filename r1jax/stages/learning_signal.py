@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from r1jax.data.types import VERDICTS
-from r1jax.training.metrics import read_rows, say
+from r1jax.io.console import say
+from r1jax.io.jsonl import read_log
 
 STEPS = 5  # in a row before anything is said
 Row = Mapping[str, Any]
@@ -27,7 +28,7 @@ class SignalWatch:
         self._silent, self._none_right = 0, 0  # steps in a row without any signal; without a right answer
         self._told_none_right = False
         self._teaching = False  # whether any group of the run has had a signal
-        for row in read_rows(workdir / "metrics.jsonl"):
+        for row in read_log(workdir / "metrics.jsonl")[0]:
             if row["step"] < start:
                 self._count(row)  # and what it has to say was said then
 
@@ -43,8 +44,7 @@ class SignalWatch:
     def at_end(self) -> None:
         """Says at the end of a run where no group had a signal from the first step to the last."""
         if self._recent and not self._teaching:
-            say("nothing was learnt from the rewards: no group of the whole run had a signal. "
-                f"{explain(self._recent)}")  # fmt: skip
+            say(f"nothing was learnt from the rewards: no group of the whole run had a signal. {explain(self._recent)}")
 
     def _count(self, row: Row) -> list[str]:
         lines, silent, none_right = [], self._silent, self._none_right
@@ -53,14 +53,18 @@ class SignalWatch:
         self._none_right = none_right + 1 if self._accuracy and row.get("reward/accuracy") == 0.0 else 0
         self._teaching |= not self._silent
         if self._silent == STEPS:
-            lines.append(f"no group has had a signal for {STEPS} steps: all samples of each question got the same "
-                         f"reward, so nothing is learnt. {explain(self._recent)}")  # fmt: skip
+            lines.append(
+                f"no group has had a signal for {STEPS} steps: all samples of each question got the same "
+                f"reward, so nothing is learnt. {explain(self._recent)}"
+            )
         elif not self._silent and silent >= STEPS:
             lines.append(f"groups have a signal again, after {silent} steps without")
         if self._none_right >= STEPS and self._silent < STEPS and not self._told_none_right:
             self._told_none_right = True
-            lines.append(f"no sample has been right for {self._none_right} steps: what is learnt comes from the other "
-                         f"rewards alone. {explain(self._recent)}")  # fmt: skip
+            lines.append(
+                f"no sample has been right for {self._none_right} steps: what is learnt comes from the other "
+                f"rewards alone. {explain(self._recent)}"
+            )
         elif not self._none_right and self._told_none_right:
             self._told_none_right = False
             lines.append(f"the first right answers after {none_right} steps without")
@@ -81,13 +85,16 @@ def explain(rows: Sequence[Row]) -> str:
     elif mean("length/truncated") >= 0.5:
         advice = "Most responses are cut short: raise sampling.max_new_tokens"
     elif shares["no_answer"] + shares["malformed"] >= 0.5:
-        advice = ("In most responses no answer is found: read some in rollouts/, and ask in a form that the model "
-                  "keeps to (data.template; data.chat for a chat model), or teach it that form (configs/sft.py)")
+        advice = (
+            "In most responses no answer is found: read some in rollouts/, and ask in a form that the model "
+            "keeps to (data.template; data.chat for a chat model), or teach it that form (configs/sft.py)"
+        )
     elif shares["ungradable"] + shares["timeout"] + shares["crash"] >= 0.5:
-        advice = ("Most responses cannot be graded: `python -m r1jax.tools.audit --data` tests a file's answers and "
-                  "graders")  # fmt: skip
+        advice = "Most responses cannot be graded: `r1jax audit --data` tests a file's answers and graders"
     else:
-        advice = ("The questions are too hard for this model, or worded as it has read none: read some responses in "
-                  "rollouts/; take easier or otherwise worded questions, more samples of each (grpo.group_size), or "
-                  "teach it such questions first (configs/sft.py)")
+        advice = (
+            "The questions are too hard for this model, or worded as it has read none: read some responses in "
+            "rollouts/; take easier or otherwise worded questions, more samples of each (grpo.group_size), or "
+            "teach it such questions first (configs/sft.py)"
+        )
     return f"Samples: {', '.join(found)}. {advice}"

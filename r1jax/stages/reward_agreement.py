@@ -36,16 +36,23 @@ def of_pairs(scores_N2: np.ndarray, lengths_N2: np.ndarray, prompts: Sequence[Ha
     return {
         "n": len(margins),
         **_mean("accuracy", "stderr", right, prompts),
-        "loss": _log_loss(margins), "margin": float(margins.mean()),
+        "loss": _log_loss(margins),
+        "margin": float(margins.mean()),
         **_mean("longer_wins", "longer_wins_stderr", _half_right(longer), prompts),
         "prefers_longer": _share(_half_right(margins * longer)[unequal]),
-        "calibration_error": error, "reliability": table,
+        "calibration_error": error,
+        "reliability": table,
         "by_length": [
-            {"from": edges[group], "to": edges[group + 1], "n": int(inside.sum()),
-             **_mean("accuracy", "stderr", right[inside], prompts[inside])}
-            for group in range(len(_RATIOS) + 1) if (inside := groups == group).any()
+            {
+                "from": edges[group],
+                "to": edges[group + 1],
+                "n": int(inside.sum()),
+                **_mean("accuracy", "stderr", right[inside], prompts[inside]),
+            }
+            for group in range(len(_RATIOS) + 1)
+            if (inside := groups == group).any()
         ],
-    }  # fmt: skip
+    }
 
 
 def of_labels(
@@ -70,16 +77,26 @@ def of_labels(
     return {
         "n": len(scores),
         **_mean("accuracy", "stderr", right, prompts),
-        "safe_share": float(safe.mean()), "loss": _log_loss(margins),
-        "auroc": area, "auroc_stderr": area_error, "length_auroc": auroc(_float64(lengths_N), safe)[0],
+        "safe_share": float(safe.mean()),
+        "loss": _log_loss(margins),
+        "auroc": area,
+        "auroc_stderr": area_error,
+        "length_auroc": auroc(_float64(lengths_N), safe)[0],
         "margin": None if area is None else float(scores[safe].mean() - scores[~safe].mean()),
-        "calibration_error": error, "reliability": table,
+        "calibration_error": error,
+        "reliability": table,
         "by_length": [
-            {"from": int(lengths_N[quarter[0]]), "to": int(lengths_N[quarter[-1]]), "n": len(quarter),
-             **_mean("accuracy", "stderr", right[quarter], prompts[quarter]), "safe_share": _share(safe[quarter])}
-            for quarter in quarters if len(quarter)
+            {
+                "from": int(lengths_N[quarter[0]]),
+                "to": int(lengths_N[quarter[-1]]),
+                "n": len(quarter),
+                **_mean("accuracy", "stderr", right[quarter], prompts[quarter]),
+                "safe_share": _share(safe[quarter]),
+            }
+            for quarter in quarters
+            if len(quarter)
         ],
-    }  # fmt: skip
+    }
 
 
 def calibration(predicted: np.ndarray, observed: np.ndarray, low: float) -> tuple[float, list[dict[str, float]]]:
@@ -96,10 +113,16 @@ def calibration(predicted: np.ndarray, observed: np.ndarray, low: float) -> tupl
     edges = np.linspace(low, 1.0, BINS + 1)
     bins = np.clip(np.digitize(predicted, edges) - 1, 0, BINS - 1)
     table = [
-        {"from": round(float(edges[each]), 4), "to": round(float(edges[each + 1]), 4), "n": int(inside.sum()),
-         "predicted": float(predicted[inside].mean()), "observed": float(observed[inside].mean())}
-        for each in range(BINS) if (inside := bins == each).any()
-    ]  # fmt: skip
+        {
+            "from": round(float(edges[each]), 4),
+            "to": round(float(edges[each + 1]), 4),
+            "n": int(inside.sum()),
+            "predicted": float(predicted[inside].mean()),
+            "observed": float(observed[inside].mean()),
+        }
+        for each in range(BINS)
+        if (inside := bins == each).any()
+    ]
     distance = sum(row["n"] * abs(row["predicted"] - row["observed"]) for row in table)
     return distance / len(predicted), table
 

@@ -10,8 +10,8 @@ model, even odds, stays where it is.
 """
 
 import array
+import dataclasses
 import pathlib
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,23 +21,25 @@ from jax.sharding import Mesh
 
 from r1jax.core import params as core
 from r1jax.core.params import Params
-from r1jax.core.sharding import BATCH, TRAIN_RULES, batch_ways
-from r1jax.data.batching import PreferenceBatch, pad_inputs, to_device
+from r1jax.core.sharding import BATCH, TRAIN_RULES, batch_shards
+from r1jax.data.batching import pad_inputs
 from r1jax.data.preference_pairs import Example, Input, Preferences
 from r1jax.inference import context_length, reward_scoring
 from r1jax.inference.as_trained import check_chat
 from r1jax.inference.reward_scoring import Reading, Scorer, ids_of, text_of
 from r1jax.io import jsonl
+from r1jax.io.console import say
+from r1jax.io.jsonl import keep_rows_before
 from r1jax.losses.preference import preference_loss
+from r1jax.models.config import ModelConfig
+from r1jax.models.io import read_hf_config
 from r1jax.models.reward import HEAD, UNUSED, param_specs
 from r1jax.stages import reward_agreement
 from r1jax.stages.config import PreferenceConfig
 from r1jax.text.tokenizer import Tokenizer
-from r1jax.training import checkpoint, plan, state
-from r1jax.training.checkpoint import Checkpoints
-from r1jax.training.metrics import MetricsWriter, keep_rows_before, say, under_way
-from r1jax.training.skipped import SkippedUpdates
-from r1jax.training.step import make_update
+from r1jax.training import loop, plan
+from r1jax.training.loop import StartingPoint, StepBatch, TrainingRun
+from r1jax.training.step import Loss
 
 
 def reader(reading: Reading, tokenizer: Tokenizer, marker: str) -> Callable[[str, str], Input]:
@@ -55,13 +57,14 @@ def reader(reading: Reading, tokenizer: Tokenizer, marker: str) -> Callable[[str
     return read
 
 
-def batch_at(cfg: PreferenceConfig, data: Preferences, step: int) -> PreferenceBatch:
+def batch_at(cfg: PreferenceConfig, data: Preferences, step: int) -> StepBatch:
     """The batch of a step, a pure function of the seed and the step; an epoch's last may hold fewer examples."""
     start = step * cfg.batch_size
     examples = data.take(start, min(cfg.batch_size, cfg.examples(data.size) - start))
     safe = None if cfg.kind == "pairwise" else [bool(example.safe) for example in examples]
-    return pad_inputs([[each.ids for each in example.inputs] for example in examples], safe, cfg.batch_size,
-                      cfg.batch_bucket)  # fmt: skip
+    inputs = [[each.ids for each in example.inputs] for example in examples]
+    batch = pad_inputs(inputs, safe, cfg.batch_size, cfg.batch_bucket)
+    return StepBatch(batch, int(np.sum(batch.lengths[batch.weights > 0])))
 
 
 def score(scorer: Scorer, params: Params, examples: Sequence[Example]) -> np.ndarray:
@@ -88,94 +91,153 @@ def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
     Raises:
         FileNotFoundError, ValueError: the base or the data cannot be read, or batches do not divide over the mesh.
     """
-    rows, ways = cfg.batch_size // cfg.microbatches, batch_ways(mesh)
-    if rows % ways:
-        raise ValueError(f"{rows} rows at a time (batch_size / microbatches) do not divide over config.mesh's "
-                         f"{' x '.join(BATCH)} = {ways}")  # fmt: skip
-    came_with = checkpoint.read_hf_config(base)  # now: at the end of a long run the base may be gone
-    context_length.check_length(came_with, base, cfg.reading.max_tokens, "reading.max_tokens")
-    params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute)
-    check_chat(tokenizer, cfg.reading.chat, "config.reading.chat")
+    check_rows(cfg, mesh)
+    start_from = starting_point(base, mesh, cfg)
+    model, tokenizer = start_from.model, start_from.tokenizer
     data = Preferences(cfg.data, cfg.kind, cfg.seed, reader(cfg.reading, tokenizer, cfg.data.marker))
-    held_out = data.held_out
-    if cfg.evaluation.examples and len(held_out) > cfg.evaluation.examples:
-        held_out = [held_out[i] for i in jsonl.order(cfg.seed, len(held_out), 0, cfg.evaluation.examples)]
-    steps = -(-cfg.examples(data.size) // cfg.batch_size)
-    specs = param_specs(model)
-    tx = state.make_optimizer(cfg.optimizer, specs, steps, UNUSED)
-    schedule = state.learning_rate(cfg.optimizer, steps)
-    checkpoints = Checkpoints(workdir, cfg.checkpoint, steps)
-    restored = checkpoints.restore({"state": state.abstract_state(specs, tx, mesh)})
-    if restored:
-        start, train_state = restored[0], restored[1]["state"]
-    else:
-        head = core.init({HEAD: specs[HEAD]}, TRAIN_RULES, mesh, cfg.seed)
-        start, train_state = 0, state.create({**params, **head}, specs, tx, mesh)
-    del params  # the state has a copy
-    say(f"{core.count(specs):,} parameters, {steps} steps of {cfg.batch_size} of {data.size} examples, "
-        f"{len(held_out)} held out" + (f", resuming at step {start}" if start else "")
-        + (f"; {data.cut} inputs are longer than max_tokens={cfg.reading.max_tokens} and lost their middle"
-           if data.cut else "")
-        + "".join(f"; {count} {reason} left out" for reason, count in data.left_out.items() if count)
-        + "".join(f"; {key}, in {count} lines, is read by nothing" for key, count in sorted(data.unread.items())))
-    update = make_update(lambda params, batch: preference_loss(params, model, batch), tx, specs, mesh, cfg.microbatches)
-    scorer = Scorer(model, mesh)
-
-    def evaluate_at(step: int) -> None:
-        """Scores what is held out with the weights after `step` steps, and writes what it found."""
-        if not held_out:
-            return
-        scores = score(scorer, train_state.params, held_out)
-        row = evaluate(scores, held_out)
-        if jax.process_index() == 0:
-            jsonl.write(workdir / "evals" / f"step_{step:06d}.jsonl", (
-                {"id": e.id, "scores": [round(s, 6) for s in map(float, each)], "lengths": [i.length for i in e.inputs],
-                 "safe": e.safe} for e, each in zip(held_out, scores, strict=True)
-            ))  # fmt: skip
-            jsonl.append(workdir / "evals.jsonl", {"step": step, **row})
-            baseline = "longer_wins" if cfg.kind == "pairwise" else "safe_share"
-            say(f"held-out after {step} steps: accuracy {row['accuracy']:.1%} ± {row['stderr']:.1%} "
-                f"({baseline.replace('_', ' ')} {row[baseline]:.1%}), loss {row['loss']:.3f}, calibration error "
-                f"{row['calibration_error']:.3f}")
-
-    if jax.process_index() == 0:
-        keep_rows_before(workdir / "evals.jsonl", start)
-    writer = MetricsWriter(workdir, start, steps, {"loss": ".3f", "accuracy": ".3f", "margin": ".2f"}, cfg.log_every)
-    skipped = SkippedUpdates(workdir, cfg.optimizer, start)
-    batch = batch_at(cfg, data, min(start, steps - 1))
-    inputs, tokens = int(np.prod(batch.tokens.shape[:2])), batch.tokens.shape[-1]  # other batches are about as long
-    work = (8 if model.remat else 6) * inputs * tokens * plan.used_parameters(model)
-    plan.say_plan(
-        mesh, plan.kept_bytes(train_state),
-        {"updating": plan.update_bytes(model, mesh, train_state, inputs // cfg.microbatches, tokens, 0,
-                                       cfg.microbatches)},
-        f"{inputs} inputs of about {tokens} tokens; {plan.flops(work)} in products with weights",
-    )  # fmt: skip
-    for step in range(start, steps):
-        if step == 0 or (cfg.evaluation.every and step % cfg.evaluation.every == 0):
-            evaluate_at(step)
-        began, tokens = time.monotonic(), int(np.sum(batch.lengths[batch.weights > 0]))
-        with under_way("updating"):
-            train_state, metrics = update(train_state, to_device(batch, mesh))
-            batch = batch_at(cfg, data, min(step + 1, steps - 1))  # while the device works
-            row = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        row |= skipped.count([row["skipped"]], row["loss"])
-        writer.write(step, {**row, "learning_rate": float(schedule(step)),
-                            "tokens_per_s": tokens / (time.monotonic() - began)})  # fmt: skip
-        if skipped.too_many:
-            raise skipped.error(step, batch_at(cfg, data, step))
-        checkpoints.save(step + 1, {"state": train_state})
-    checkpoints.close()
-    skipped.check_end(train_state, mesh)
-    evaluate_at(steps)
-    writer.close()
-    saved = dict(train_state.params)
-    if cfg.unit_examples:
-        unit = spread(score(scorer, saved, data.take(0, min(cfg.unit_examples, data.size))))
-        say(f"scores are divided by {unit:.4g}, their standard deviation on training examples")
-        saved[HEAD] = saved[HEAD] / unit
-    reward_scoring.save(workdir / "model", saved, model, tokenizer, cfg.reading, came_with)
+    training = loop.open_run(
+        cfg,
+        workdir,
+        mesh,
+        start_from,
+        param_specs(model),
+        num_steps=-(-cfg.examples(data.size) // cfg.batch_size),
+        console={"loss": ".3f", "accuracy": ".3f", "margin": ".2f"},
+        frozen=UNUSED,
+        log_every=cfg.log_every,
+    )
+    evaluator = HeldOutEvaluator(cfg, data.held_out, workdir, Scorer(model, mesh))
+    evaluator.resume(training.start)
+    say_start(cfg, training, data, len(evaluator.examples))
+    update = training.compile_update(make_loss(model), cfg.microbatches)
+    loop.train(
+        training,
+        update,
+        lambda step: batch_at(cfg, data, step),
+        before_step=lambda step: evaluator.evaluate_if_due(training.state.params, step),
+    )
+    evaluator.evaluate(training.state.params, training.num_steps)
+    training.close_metrics()
+    params = scale_head(cfg, training.state.params, evaluator.scorer, data)
+    reward_scoring.save(workdir / "model", params, model, tokenizer, cfg.reading, start_from.hf_config)
     return workdir / "model"
+
+
+def make_loss(model: ModelConfig) -> Loss:
+    """The preference loss of a batch of pairs or of labelled responses."""
+    return lambda params, batch: preference_loss(params, model, batch)
+
+
+def check_rows(cfg: PreferenceConfig, mesh: Mesh) -> None:
+    """Raises ValueError where the rows of a microbatch do not divide over the mesh."""
+    rows, ways = cfg.batch_size // cfg.microbatches, batch_shards(mesh)
+    if rows % ways:
+        raise ValueError(
+            f"{rows} rows at a time (batch_size / microbatches) do not divide over config.mesh's "
+            f"{' x '.join(BATCH)} = {ways}"
+        )
+
+
+def starting_point(base: pathlib.Path, mesh: Mesh, cfg: PreferenceConfig) -> StartingPoint:
+    """The base with a new head; raises as `loop.start_from_folder` does, and where the base cannot read the inputs."""
+    context_length.check_length(read_hf_config(base), base, cfg.reading.max_tokens, "reading.max_tokens")
+    start_from = loop.start_from_folder(base, mesh, cfg.compute)
+    check_chat(start_from.tokenizer, cfg.reading.chat, "config.reading.chat")
+
+    def read_params() -> Params:
+        head = core.init({HEAD: param_specs(start_from.model)[HEAD]}, TRAIN_RULES, mesh, cfg.seed)
+        return {**start_from.read_params(), **head}
+
+    return dataclasses.replace(start_from, read_params=read_params)
+
+
+@dataclasses.dataclass
+class HeldOutEvaluator:
+    """Scores held-out examples before, during and after training, and writes evals.jsonl and evals/.
+
+    Attributes:
+        examples: those that are scored; all, and then as many as the config says.
+    """
+
+    cfg: PreferenceConfig
+    examples: Sequence[Example]
+    workdir: pathlib.Path
+    scorer: Scorer
+
+    def __post_init__(self):
+        limit = self.cfg.evaluation.examples
+        if limit and len(self.examples) > limit:
+            self.examples = [self.examples[i] for i in jsonl.order(self.cfg.seed, len(self.examples), 0, limit)]
+
+    def resume(self, start: int) -> None:
+        """Drops the rows of evals.jsonl from step `start` on, which the resumed run writes again."""
+        if jax.process_index() == 0:
+            keep_rows_before(self.workdir / "evals.jsonl", start)
+
+    def evaluate_if_due(self, params: Params, step: int) -> None:
+        """Evaluates before the first step, and every `evaluation.every` steps."""
+        every = self.cfg.evaluation.every
+        if step == 0 or (every and step % every == 0):
+            self.evaluate(params, step)
+
+    def evaluate(self, params: Params, step: int) -> None:
+        """Scores the examples with the weights after `step` steps, and writes and prints the result."""
+        if not self.examples:
+            return
+        scores = score(self.scorer, params, self.examples)
+        row = evaluate(scores, self.examples)
+        if jax.process_index() != 0:
+            return
+        rows = (score_row(example, each) for example, each in zip(self.examples, scores, strict=True))
+        jsonl.write(self.workdir / "evals" / f"step_{step:06d}.jsonl", rows)
+        jsonl.append(self.workdir / "evals.jsonl", {"step": step, **row})
+        baseline = "longer_wins" if self.cfg.kind == "pairwise" else "safe_share"
+        say(
+            f"held-out after {step} steps: accuracy {row['accuracy']:.1%} ± {row['stderr']:.1%} "
+            f"({baseline.replace('_', ' ')} {row[baseline]:.1%}), loss {row['loss']:.3f}, calibration error "
+            f"{row['calibration_error']:.3f}"
+        )
+
+
+def score_row(example: Example, scores: np.ndarray) -> dict[str, Any]:
+    """A held-out example's row of evals/step_NNNNNN.jsonl."""
+    return {
+        "id": example.id,
+        "scores": [round(score, 6) for score in map(float, scores)],
+        "lengths": [each.length for each in example.inputs],
+        "safe": example.safe,
+    }
+
+
+def say_start(cfg: PreferenceConfig, training: TrainingRun, data: Preferences, held_out: int) -> None:
+    """Prints what is trained on what, what of the data is left out, and what the run will need."""
+    truncated = f"{data.cut} inputs are longer than max_tokens={cfg.reading.max_tokens} and lost their middle"
+    notices = [truncated] if data.cut else []
+    notices += [f"{count} {reason} left out" for reason, count in data.left_out.items() if count]
+    notices += [f"{key}, in {count} lines, is read by nothing" for key, count in sorted(data.unread.items())]
+    steps = f"{training.num_steps} steps of {cfg.batch_size} of {data.size} examples, {held_out} held out"
+    say("; ".join([training.summary, steps, *notices]))
+    batch = batch_at(cfg, data, min(training.start, training.num_steps - 1)).batch
+    model, (rows, tokens) = training.model, (int(np.prod(batch.tokens.shape[:2])), batch.tokens.shape[-1])
+    work = (8 if model.remat else 6) * rows * tokens * plan.used_parameters(model)
+    updating = plan.update_bytes(
+        model, training.mesh, training.state, rows // cfg.microbatches, tokens, 0, cfg.microbatches
+    )
+    plan.say_plan(
+        training.mesh,
+        plan.kept_bytes(training.state),
+        {"updating": updating},
+        f"{rows} inputs of about {tokens} tokens; {plan.flops(work)} in products with weights",
+    )
+
+
+def scale_head(cfg: PreferenceConfig, params: Params, scorer: Scorer, data: Preferences) -> Params:
+    """The weights with a head whose scores on training examples have a standard deviation of 1."""
+    if not cfg.unit_examples:
+        return params
+    unit = spread(score(scorer, params, data.take(0, min(cfg.unit_examples, data.size))))
+    say(f"scores are divided by {unit:.4g}, their standard deviation on training examples")
+    return {**params, HEAD: params[HEAD] / unit}
 
 
 def spread(scores: np.ndarray) -> float:

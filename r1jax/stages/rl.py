@@ -8,78 +8,43 @@ in `losses/grpo.py`.
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from r1jax.core import params as core
 from r1jax.core import processes
 from r1jax.core.params import Params
-from r1jax.core.sharding import BATCH, TRAIN_RULES, batch_ways, replicated
-from r1jax.data.batching import Batch, pad_rollouts, take_rows, to_device
+from r1jax.core.sharding import BATCH, batch_shards
+from r1jax.data.batching import Batch, to_device
 from r1jax.data.tasks import Questions
 from r1jax.data.types import Prompt, Rollout
-from r1jax.evaluation.in_training import evaluate, write_samples
-from r1jax.evaluation.rollouts import describe, sample_and_grade
-from r1jax.graders.grader_table import examine_for_reward
+from r1jax.evaluation.in_training import HeldOutEvaluator, write_samples
+from r1jax.evaluation.rollouts import describe
+from r1jax.graders.grader_table import check_row_for_reward
 from r1jax.inference import context_length
 from r1jax.inference.as_trained import as_trained
 from r1jax.inference.engine import Engine
 from r1jax.inference.reward_scoring import RewardModel
-from r1jax.io import jsonl
-from r1jax.losses.grpo import GRPOConfig, grpo_loss, token_weights
-from r1jax.losses.supervised import batch_logprobs
+from r1jax.io.console import say, under_way
+from r1jax.losses.grpo import grpo_loss
 from r1jax.models.config import ModelConfig
+from r1jax.models.io import read_hf_config
 from r1jax.models.transformer import param_specs
-from r1jax.rewards.pool import GraderPool
+from r1jax.rewards.grader_pool import GraderPool
 from r1jax.stages.config import RLConfig
-from r1jax.stages.groups import draw_rollouts, that_count
+from r1jax.stages.groups import GroupSampler
 from r1jax.stages.learning_signal import SignalWatch
+from r1jax.stages.rl_batch import make_batch, make_scorer, minibatches, summarise, with_logprobs
 from r1jax.text import prompt_form
 from r1jax.text.prompt_form import PromptForm
-from r1jax.training import checkpoint, plan, state
-from r1jax.training.checkpoint import Checkpoints
-from r1jax.training.metrics import MetricsWriter, Stopwatch, keep_rows_before, say, under_way
-from r1jax.training.skipped import SkippedUpdates
-from r1jax.training.state import TrainState
-from r1jax.training.step import make_update
+from r1jax.training import loop, plan
+from r1jax.training.loop import StartingPoint, TrainingRun
+from r1jax.training.metrics import Stopwatch
+from r1jax.training.step import Loss, Metrics, Update
 
-
-def make_batch(rollouts: Sequence[Rollout], advantages_PG: np.ndarray, cfg: RLConfig) -> Batch:
-    """The rollouts as a host batch, truncated ones without weight where the config says so."""
-    batch = pad_rollouts(rollouts, advantages_PG.reshape(-1), cfg.batch_bucket)
-    if not cfg.grpo.mask_truncated:
-        return batch
-    complete = np.array([[rollout.finish == "stop"] for rollout in rollouts], np.float32)
-    return dataclasses.replace(batch, weights=batch.weights * complete)
-
-
-def minibatches(batch: Batch, cfg: GRPOConfig, max_tokens: int, seed: int, step: int) -> Iterator[Batch]:
-    """Splits a rollout's rows at random, anew in each inner epoch, and sets each part's token weights."""
-    rows = batch.tokens.shape[0]
-    for epoch in range(cfg.inner_epochs):
-        order = np.random.default_rng([seed, step, epoch]).permutation(rows)
-        for part in np.split(order, cfg.minibatches):
-            rows_of_part = take_rows(batch, part)
-            weights = token_weights(rows_of_part.weights, cfg.aggregation, max_tokens)
-            yield dataclasses.replace(rows_of_part, weights=weights)
-
-
-def make_scorer(model: ModelConfig, cfg: RLConfig, mesh: Mesh) -> Callable[[Params, Batch], np.ndarray]:
-    """Teacher-forced log-probs `[B, T]` of a batch under given weights, on the host, a microbatch's rows at a time."""
-
-    def score(params: Params, batch: Batch):
-        return batch_logprobs(params, model, batch, cfg.sampling.truncation, cfg.logprob_chunk)[0]
-
-    jitted = jax.jit(score, out_shardings=replicated(mesh))
-
-    def score_all(params: Params, batch: Batch) -> np.ndarray:
-        parts = np.split(np.arange(batch.tokens.shape[0]), batch.tokens.shape[0] // cfg.rows_at_a_time)
-        return np.concatenate([jitted(params, to_device(take_rows(batch, rows), mesh)) for rows in parts])
-
-    return score_all
+CONSOLE = {"reward/accuracy": ".3f", "reward/format": ".3f", "length/mean": ".0f", "kl": ".4f", "entropy": ".3f"}
 
 
 def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) -> pathlib.Path:
@@ -87,186 +52,223 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
 
     Args:
         base: the model folder to start from.
+
+    Raises:
+        FileNotFoundError, ValueError: the base or the questions cannot be read, rows do not divide over the mesh, no
+            sample of a step could be graded, or updates were skipped.
     """
-    ways = batch_ways(mesh)
-    if cfg.rows_at_a_time % ways:
-        raise ValueError(f"{cfg.rows_at_a_time} rows at a time (prompts_per_step x group_size / minibatches / "
-                         f"microbatches) do not divide over config.mesh's {' x '.join(BATCH)} = {ways}")  # fmt: skip
-    came_with = checkpoint.read_hf_config(base)  # now: at the end of a long run the base may be gone
-    limit = context_length.prompt_limit(came_with, base, cfg.sampling.max_new_tokens, cfg.data.max_prompt_tokens,
-                                 "data.max_prompt_tokens")  # fmt: skip
-    base_params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute)
-    specs = param_specs(model)
-    G, max_tokens = cfg.grpo.group_size, cfg.sampling.max_new_tokens
-    updates = cfg.num_steps * cfg.grpo.minibatches * cfg.grpo.inner_epochs
-    tx = state.make_optimizer(cfg.optimizer, specs, updates, cfg.auxiliary.idle)
-    schedule = state.learning_rate(cfg.optimizer, updates)
-    data = as_trained(cfg.data, base, tokenizer, prompt_form.R1_ZERO, "config.data")
-    cfg = dataclasses.replace(cfg, data=data)
-    questions = Questions(cfg.data, cfg.seed, tokenizer, examine=examine_for_reward, prompt_limit=limit)
-    held_out = questions.held_out(cfg.evaluation.questions)
-    questions.take(0, 1)  # a file that has none to train on says so now, not after an evaluation
-    engine = Engine(model, cfg.sampling, tokenizer, mesh)
-    eval_sampling = dataclasses.replace(cfg.sampling, truncation=cfg.evaluation.truncation)
-    eval_engine = Engine(model, eval_sampling, tokenizer, mesh)
+    check_rows(cfg, mesh)
+    prompt_limit = prompt_limit_of(cfg, base)
+    start_from = loop.start_from_folder(base, mesh, cfg.compute)
+    cfg, questions = open_questions(cfg, base, start_from, prompt_limit)
+    training = open_run(cfg, workdir, mesh, start_from)
     models = {reward.part: RewardModel(reward.path, mesh, reward.prompts) for reward in cfg.rewards.models}
-    score = make_scorer(model, cfg, mesh)
-    update = make_update(
-        lambda params, batch: grpo_loss(
-            params, model, batch, cfg.grpo, cfg.sampling.truncation, cfg.logprob_chunk, cfg.auxiliary
-        ),
-        tx, specs, mesh, cfg.microbatches, cfg.auxiliary.bias_rate,
-    )  # fmt: skip
-
-    checkpoints = Checkpoints(workdir, cfg.checkpoint, cfg.num_steps)
-    target = {"state": state.abstract_state(specs, tx, mesh)}
-    if cfg.grpo.beta:  # without a KL term there is no reference; one that an earlier version saved is not read
-        target["reference"] = core.abstract(specs, TRAIN_RULES, mesh)
-    if restored := checkpoints.restore(target):
-        start, trees = restored
-        train_state, reference = trees["state"], trees.get("reference")
-    else:
-        start, train_state = 0, state.create(base_params, specs, tx, mesh)
-        reference = base_params if cfg.grpo.beta else None
-    del base_params  # the reference, until it is replaced; one that was restored is another copy
-    say(f"{core.count(specs):,} parameters, {cfg.num_steps} steps of {cfg.grpo.prompts_per_step} questions x {G}, "
-        f"{len(held_out)} questions held out"
-        + (f", resuming at step {start}" if start else "")
-        + (f"; {left_out}" if (left_out := questions.left_out()) else ""))
-
-    say_plan(cfg, model, mesh, train_state, reference, held_out or questions.take(0, cfg.grpo.prompts_per_step))
-
-    def ask(params: Params, step: int) -> Callable[[int, int, int], list[Rollout]]:
-        """Samples and grades groups for questions of the stream, with these weights."""
-
-        def sample(first: int, count: int, round_: int) -> list[Rollout]:
-            prompts = questions.take(first, count)
-            asked = that_count(models, cfg.rewards, step)
-            return sample_and_grade(engine, graders, params, prompts, G, (cfg.seed, step, round_), asked)
-
-        return sample
-
-    def evaluate_at(step: int) -> None:
-        """Evaluates the weights after `step` steps, where questions are held out, and writes what it found."""
-        if not held_out:
-            return
-        edge = step in (0, cfg.num_steps)
-        samples = cfg.evaluation.samples if edge else cfg.evaluation.samples_during
-        row, rollouts = evaluate(
-            eval_engine, graders, train_state.params, held_out, samples, cfg.evaluation.truncation, cfg.seed, models
-        )
-        if jax.process_index() == 0:
-            write_samples(workdir / "evals" / f"step_{step:06d}.jsonl", rollouts)
-            jsonl.append(workdir / "evals.jsonl", {"step": step, **row})
-            say(f"held-out after {step} steps: pass@1 {row['pass@1']:.1%} ± {row['stderr']:.1%}, cons@{samples} "
-                f"{row['cons@k']:.1%}, format {row['format']:.1%}, {row['length']:.0f} tokens")
-
-    if jax.process_index() == 0:
-        keep_rows_before(workdir / "evals.jsonl", start)
-    writer = MetricsWriter(
-        workdir, start, cfg.num_steps,
-        {"reward/accuracy": ".3f", "reward/format": ".3f", "length/mean": ".0f", "kl": ".4f", "entropy": ".3f"},
-        profile_at=cfg.profile_at,
-    )  # fmt: skip
-    skipped = SkippedUpdates(workdir, cfg.optimizer, start)
-    signal = SignalWatch(workdir, start, accuracy=cfg.rewards.accuracy > 0)
-    watch = Stopwatch(eval=0.0, save=0.0)
-    pool = contextlib.nullcontext()
-    if jax.process_index() == 0:
-        pool = GraderPool(cfg.rewards, cfg.seed, max_tokens, questions.graders)
-    with pool as graders:
-        processes.meet()  # process 0 may load rewards for long, or fail
-        for step in range(start, cfg.num_steps):
-            if step == 0 or (cfg.evaluation.every and step % cfg.evaluation.every == 0):
+    held_out = questions.held_out(cfg.evaluation.questions)
+    say_start(cfg, training, questions, held_out)
+    score = make_scorer(training.model, cfg, mesh)
+    update = training.compile_update(make_loss(cfg, training.model), cfg.microbatches, cfg.auxiliary.bias_rate)
+    signal = SignalWatch(workdir, training.start, accuracy=cfg.rewards.accuracy > 0)
+    with open_graders(cfg, questions) as graders:
+        sampler = GroupSampler(cfg, make_engine(cfg, training), questions, graders, models)
+        evaluator = make_evaluator(cfg, training, held_out, graders, models)
+        watch = Stopwatch(eval=0.0, save=0.0)
+        for step in range(training.start, cfg.num_steps):
+            if evaluator.is_due(step):
                 with watch("eval"):
-                    evaluate_at(step)
+                    evaluator.evaluate(training.state.params, step)
             with watch("sample"):  # and grade
-                rollouts, advantages, no_signal = draw_rollouts(
-                    ask(train_state.params, step), cfg.grpo, cfg.rewards, step
-                )
-            if all(rollout.reward is None for rollout in rollouts):
-                raise ValueError(f"step {step}: none of {len(rollouts)} samples could be graded; see the warnings")
-            if cfg.keep_rollouts and step % cfg.keep_rollouts == 0 and jax.process_index() == 0:
-                write_samples(workdir / "rollouts" / f"step_{step:06d}.jsonl", rollouts)
+                rollouts, advantages, no_signal = sampler.draw(training.state.params, step)
+            keep_rollouts(cfg, workdir, step, rollouts)
             with watch("score"), under_way("scoring"):
                 batch = make_batch(rollouts, advantages, cfg)
-                if cfg.grpo.beta:
-                    batch = dataclasses.replace(batch, ref_logprobs=score(reference, batch))
-                if cfg.grpo.needs_old_logprobs:
-                    batch = dataclasses.replace(batch, old_logprobs=score(train_state.params, batch))
+                batch = with_logprobs(batch, cfg.grpo, score, training.state.params, training.reference)
             with watch("update"), under_way("updating"):
-                sums = []
-                for minibatch in minibatches(batch, cfg.grpo, max_tokens, cfg.seed, step):
-                    train_state, metrics = update(train_state, to_device(minibatch, mesh))
-                    sums.append(metrics)
-                    every = cfg.grpo.reference_every
-                    if reference is not None and every and int(train_state.step) % every == 0:
-                        reference = jax.tree.map(lambda w: w.copy(), train_state.params)
-                sums = jax.device_get(sums)
-                metrics = summarise(sums)
-            metrics |= skipped.count([each["skipped"] for each in sums], metrics["loss"])
-            # Before the save: a run killed in between redoes the step and its row; the other way the row would be lost.
+                updates, last = update_on_minibatches(training, update, batch, cfg, step)
             row = {
-                **describe(rollouts), **metrics, "groups/no_signal": no_signal, **(graders.usage() if graders else {}),
-                **{f"{part}/cut": reward_model.cut for part, reward_model in models.items()},
-                "learning_rate": float(schedule(int(train_state.step) - 1)),
-                "tokens_per_s": sum(len(r.ids) for r in rollouts) / watch["sample"],
-                **{f"time/{phase}": seconds for phase, seconds in watch.items()},
-            }  # fmt: skip
-            writer.write(step, row)
+                **describe(rollouts),
+                **summarise(updates),
+                "groups/no_signal": no_signal,
+                **grading_metrics(graders, models),
+                "learning_rate": float(training.learning_rate(int(training.state.step) - 1)),
+                "tokens_per_s": sum(len(rollout.ids) for rollout in rollouts) / watch["sample"],
+                **watch.metrics(),
+            }
+            training.log(step, row, [each["skipped"] for each in updates])
             signal.add(step, row)
-            if skipped.too_many:
-                if jax.process_index() == 0:
-                    write_samples(workdir / "skipped" / f"step_{step:06d}.jsonl", rollouts)
-                raise skipped.error(step, minibatch)
+            if training.too_many_skipped:
+                write_step(workdir / "skipped", step, rollouts)
+                raise training.skipped_error(step, last)
             watch = Stopwatch(eval=0.0, save=0.0)
             with watch("save"), under_way("saving"):  # shows in the next step's row
-                kept = {} if reference is None else {"reference": reference}
-                checkpoints.save(step + 1, {"state": train_state, **kept})
-        checkpoints.close()
-        skipped.check_end(train_state, mesh)
-        evaluate_at(cfg.num_steps)
-    if questions.faulty:  # the start knew of those on the held-out side alone
+                training.save(step + 1)
+        training.finish()
+        evaluator.evaluate(training.state.params, cfg.num_steps)
+    if questions.faulty:  # at the start, only those on the held-out side were known
         say(questions.left_out())
-    writer.close()
     signal.at_end()
-    beside = {prompt_form.FILE: PromptForm.of(cfg.data).content()}
-    checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer, came_with, beside)
-    return workdir / "model"
+    return training.close({prompt_form.FILE: PromptForm.of(cfg.data).content()})
 
 
-def say_plan(
-    cfg: RLConfig, model: ModelConfig, mesh: Mesh, train_state: TrainState, reference: Params | None,
-    prompts: Sequence[Prompt],
-) -> None:  # fmt: skip
-    """Says what the run will need, see `plan`; `prompts` stand for the lengths of all others."""
-    grpo, new = cfg.grpo, cfg.sampling.max_new_tokens
+def check_rows(cfg: RLConfig, mesh: Mesh) -> None:
+    """Raises ValueError where the rows of a microbatch do not divide over the mesh."""
+    ways = batch_shards(mesh)
+    if cfg.rows_at_a_time % ways:
+        raise ValueError(
+            f"{cfg.rows_at_a_time} rows at a time (prompts_per_step x group_size / minibatches / "
+            f"microbatches) do not divide over config.mesh's {' x '.join(BATCH)} = {ways}"
+        )
+
+
+def prompt_limit_of(cfg: RLConfig, base: pathlib.Path) -> int | None:
+    """The most tokens of a prompt that leave room for a response; raises as `context_length.prompt_limit` does."""
+    return context_length.prompt_limit(
+        read_hf_config(base),
+        base,
+        cfg.sampling.max_new_tokens,
+        cfg.data.max_prompt_tokens,
+        "data.max_prompt_tokens",
+    )
+
+
+def open_questions(
+    cfg: RLConfig, base: pathlib.Path, start_from: StartingPoint, limit: int | None
+) -> tuple[RLConfig, Questions]:
+    """The questions, and the config in which they are asked as the base was trained where it leaves that open.
+
+    Raises:
+        FileNotFoundError, ValueError: see `Questions`; also a file that has none to train on.
+    """
+    data = as_trained(cfg.data, base, start_from.tokenizer, prompt_form.R1_ZERO, "config.data")
+    cfg = dataclasses.replace(cfg, data=data)
+    questions = Questions(data, cfg.seed, start_from.tokenizer, examine=check_row_for_reward, prompt_limit=limit)
+    questions.take(0, 1)  # a file without training questions is an error now, not after an evaluation
+    return cfg, questions
+
+
+def open_run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, start_from: StartingPoint) -> TrainingRun:
+    """The training run, with a reference policy where the loss has a KL term."""
+    return loop.open_run(
+        cfg,
+        workdir,
+        mesh,
+        start_from,
+        param_specs(start_from.model),
+        num_steps=cfg.num_steps,
+        console=CONSOLE,
+        updates_per_step=cfg.grpo.minibatches * cfg.grpo.inner_epochs,
+        frozen=cfg.auxiliary.idle,
+        with_reference=bool(cfg.grpo.beta),
+        profile_at=cfg.profile_at,
+    )
+
+
+def make_loss(cfg: RLConfig, model: ModelConfig) -> Loss:
+    """GRPO's loss of a minibatch."""
+
+    def loss(params: Params, batch: Batch) -> tuple[jax.Array, Metrics]:
+        return grpo_loss(params, model, batch, cfg.grpo, cfg.sampling.truncation, cfg.logprob_chunk, cfg.auxiliary)
+
+    return loss
+
+
+def make_engine(cfg: RLConfig, training: TrainingRun) -> Engine:
+    """The sampler of rollouts."""
+    return Engine(training.model, cfg.sampling, training.tokenizer, training.mesh)
+
+
+@contextlib.contextmanager
+def open_graders(cfg: RLConfig, questions: Questions) -> Iterator[GraderPool | None]:
+    """The grader processes, in process 0; None in the others, which wait until they have started."""
+    pool = contextlib.nullcontext()
+    if jax.process_index() == 0:
+        pool = GraderPool(cfg.rewards, cfg.seed, cfg.sampling.max_new_tokens, questions.graders)
+    with pool as graders:
+        processes.barrier()  # process 0 may load rewards for long, or fail
+        yield graders
+
+
+def make_evaluator(
+    cfg: RLConfig,
+    training: TrainingRun,
+    held_out: Sequence[Prompt],
+    graders: GraderPool | None,
+    models: Mapping[str, RewardModel],
+) -> HeldOutEvaluator:
+    """The evaluation on held-out questions; rows of evals.jsonl that the run will write again are dropped."""
+    sampling = dataclasses.replace(cfg.sampling, truncation=cfg.evaluation.truncation)
+    engine = Engine(training.model, sampling, training.tokenizer, training.mesh)
+    evaluator = HeldOutEvaluator(
+        cfg.evaluation, training.workdir, engine, graders, held_out, models, cfg.seed, cfg.num_steps
+    )
+    evaluator.resume(training.start)
+    return evaluator
+
+
+def keep_rollouts(cfg: RLConfig, workdir: pathlib.Path, step: int, rollouts: Sequence[Rollout]) -> None:
+    """Writes a step's rollouts to rollouts/step_NNNNNN.jsonl, every `keep_rollouts` steps.
+
+    Raises:
+        ValueError: none of them could be graded.
+    """
+    if all(rollout.reward is None for rollout in rollouts):
+        raise ValueError(f"step {step}: none of {len(rollouts)} samples could be graded; see the warnings")
+    if cfg.keep_rollouts and step % cfg.keep_rollouts == 0:
+        write_step(workdir / "rollouts", step, rollouts)
+
+
+def write_step(folder: pathlib.Path, step: int, rollouts: Sequence[Rollout]) -> None:
+    """Writes a step's rollouts into a folder, in process 0."""
+    if jax.process_index() == 0:
+        write_samples(folder / f"step_{step:06d}.jsonl", rollouts)
+
+
+def update_on_minibatches(
+    training: TrainingRun, update: Update, batch: Batch, cfg: RLConfig, step: int
+) -> tuple[list[dict[str, np.ndarray]], Batch]:
+    """Updates the policy on each minibatch of a step, and the reference where it is due to follow.
+
+    Returns:
+        the metrics of each update, and the last minibatch.
+    """
+    metrics, minibatch, every = [], batch, cfg.grpo.reference_every
+    for minibatch in minibatches(batch, cfg.grpo, cfg.sampling.max_new_tokens, cfg.seed, step):
+        training.state, update_metrics = update(training.state, to_device(minibatch, training.mesh))
+        metrics.append(update_metrics)
+        if training.reference is not None and every and int(training.state.step) % every == 0:
+            training.reference = jax.tree.map(lambda weight: weight.copy(), training.state.params)
+    return jax.device_get(metrics), minibatch
+
+
+def grading_metrics(graders: GraderPool | None, models: Mapping[str, RewardModel]) -> dict[str, float]:
+    """What grading a step took: usage of the grader processes, and inputs that reward models read shortened."""
+    truncated = {f"{part}/cut": model.cut for part, model in models.items()}
+    return {**(graders.usage() if graders else {}), **truncated}
+
+
+def say_start(cfg: RLConfig, training: TrainingRun, questions: Questions, held_out: Sequence[Prompt]) -> None:
+    """Prints what is trained on what, and what the run will need."""
+    steps = f"{cfg.num_steps} steps of {cfg.grpo.prompts_per_step} questions x {cfg.grpo.group_size}"
+    notices = [left_out] if (left_out := questions.left_out()) else []
+    say("; ".join([training.summary, f"{steps}, {len(held_out)} questions held out", *notices]))
+    say_plan(cfg, training, held_out or questions.take(0, cfg.grpo.prompts_per_step))
+
+
+def say_plan(cfg: RLConfig, training: TrainingRun, prompts: Sequence[Prompt]) -> None:
+    """Prints what the run will need, see `plan`; `prompts` stand for the lengths of all others."""
+    grpo, new, model, mesh = cfg.grpo, cfg.sampling.max_new_tokens, training.model, training.mesh
     longest = max(len(prompt.ids) for prompt in prompts) + new
     tokens = -(-(longest - 1) // cfg.batch_bucket) * cfg.batch_bucket
+    cache_length = -(-longest // cfg.sampling.bucket) * cfg.sampling.bucket
     samples, rows = grpo.prompts_per_step * grpo.group_size, cfg.rows_at_a_time
     passes = 2 * samples * (longest + tokens * (bool(grpo.beta) + grpo.needs_old_logprobs))  # sampled, and scored
     passes += (8 if model.remat else 6) * samples * tokens * grpo.inner_epochs
     updates, minibatch = grpo.minibatches * grpo.inner_epochs, samples // grpo.minibatches
+    updating = plan.update_bytes(model, mesh, training.state, rows, tokens, cfg.logprob_chunk, cfg.microbatches)
     plan.say_plan(
-        mesh, plan.kept_bytes(train_state, reference),
-        {"sampling": plan.sampler_bytes(model, mesh, cfg.sampling.slots,
-                                        -(-longest // cfg.sampling.bucket) * cfg.sampling.bucket),
-         "updating": plan.update_bytes(model, mesh, train_state, rows, tokens, cfg.logprob_chunk, cfg.microbatches)},
+        mesh,
+        plan.kept_bytes(training.state, training.reference),
+        {"sampling": plan.sampler_bytes(model, mesh, cfg.sampling.slots, cache_length), "updating": updating},
         f"{grpo.prompts_per_step} questions x {grpo.group_size} samples of up to {new} tokens, then {updates} "
         f"{'update' if updates == 1 else 'updates'} of {minibatch} rows of up to {tokens} tokens; up to "
         f"{plan.flops(passes * plan.used_parameters(model))} in products with weights",
-    )  # fmt: skip
-
-
-def summarise(updates: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
-    """One row from the metrics of a step's updates: sums become weighted means, maxima stay, the rest is averaged."""
-    row = {}
-    for name in updates[0]:
-        values = np.array([float(metrics[name]) for metrics in updates])
-        if name.endswith("/max"):
-            row[name] = float(values.max())
-        elif name in ("loss", "grad_norm", "skipped"):
-            row[name] = float(values.mean())
-        elif name != "weight":
-            row[name] = float(values.sum() / max(sum(float(metrics["weight"]) for metrics in updates), 1e-9))
-    return row
+    )

@@ -7,7 +7,6 @@ distribution of each target may be learnt beside the target itself.
 import dataclasses
 import itertools
 import pathlib
-import time
 from collections.abc import Callable
 
 import jax
@@ -16,26 +15,26 @@ from jax.sharding import Mesh
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES
-from r1jax.data.batching import Batch, Example, fill, pack, size, to_device
+from r1jax.data.batching import Batch, Example, fill, pack, size
 from r1jax.data.miniworld import documents as corpus
 from r1jax.data.sft import Instructions
 from r1jax.data.teacher_logits import SoftTargets
 from r1jax.inference import context_length
 from r1jax.inference.as_trained import check_chat
+from r1jax.io.console import say
 from r1jax.losses.distillation import distillation_loss
 from r1jax.losses.supervised import cross_entropy_loss
 from r1jax.models.config import ModelConfig
+from r1jax.models.io import read_hf_config
 from r1jax.models.transformer import param_specs
 from r1jax.stages.config import SupervisedConfig
 from r1jax.text import prompt_form
 from r1jax.text import tokenizer as text
 from r1jax.text.prompt_form import R1_ZERO, PromptForm
 from r1jax.text.tokenizer import Tokenizer, train_sentencepiece
-from r1jax.training import checkpoint, plan, state
-from r1jax.training.checkpoint import Checkpoints
-from r1jax.training.metrics import MetricsWriter, say, under_way
-from r1jax.training.skipped import SkippedUpdates
-from r1jax.training.step import make_update
+from r1jax.training import loop, plan
+from r1jax.training.loop import StartingPoint, StepBatch, TrainingRun
+from r1jax.training.step import Loss, Metrics
 
 Take = Callable[[int, int], list[Example]]  # (first position, count) -> examples, a pure function
 
@@ -74,15 +73,16 @@ class Batches:
             self.num_steps = len(self._starts) - 1 if self._starts else -(-drawn // cfg.documents_per_step)
         self.size += f"{self.num_steps} steps of {cfg.batch_size} x {cfg.seq_len} tokens"
 
-    def at(self, step: int) -> tuple[Batch, int]:
-        """The batch of a step, and how many examples found no room in it."""
+    def at(self, step: int) -> StepBatch:
+        """The batch of a step; `no_room` among its metrics counts the examples that found no room in it."""
         cfg, count = self._cfg, self._cfg.documents_per_step
         start = step * count
         if self._starts:
             start, end = (self._starts[min(s, self.num_steps)] for s in (step, step + 1))
             count = end - start
         examples = self._take(start, count)
-        return pack(examples, cfg.batch_size, cfg.seq_len, self.soft.of(examples) if self.soft else ())
+        batch, no_room = pack(examples, cfg.batch_size, cfg.seq_len, self.soft.of(examples) if self.soft else ())
+        return StepBatch(batch, int((batch.weights > 0).sum()), {"no_room": no_room})
 
     def _plan(self, drawn: int | None) -> list[int]:
         """At which example each step begins, and at last the one after the run, of `drawn` or else of `num_steps`."""
@@ -101,19 +101,19 @@ def _documents(cfg: SupervisedConfig, tokenizer: Tokenizer) -> Take:
     return lambda start, count: [document(index) for index in range(start, start + count)]
 
 
-def start_from(
+def starting_point(
     cfg: SupervisedConfig, mesh: Mesh, base: pathlib.Path | None, vocabulary: pathlib.Path | None = None
-) -> tuple[Params, ModelConfig, Tokenizer]:
-    """The weights, shape and tokenizer that a run begins with: the base's, or new ones, but for the vocabulary's."""
+) -> StartingPoint:
+    """The base where there is one; else new weights, with the vocabulary's tokenizer or one trained on the corpus."""
     if base is not None:
-        return checkpoint.load_model(base, mesh, cfg.compute)
+        return loop.start_from_folder(base, mesh, cfg.compute)
     if vocabulary is not None:
         tokenizer = text.load(vocabulary)
     else:
         documents = (corpus.document(cfg.corpus, cfg.seed, i) for i in range(cfg.tokenizer_documents))
         tokenizer = train_sentencepiece(documents, cfg.vocab_size)
     model = dataclasses.replace(cfg.model, vocab_size=tokenizer.vocab_size)
-    return core.init(param_specs(model), TRAIN_RULES, mesh, cfg.seed), model, tokenizer
+    return StartingPoint(model, tokenizer, lambda: core.init(param_specs(model), TRAIN_RULES, mesh, cfg.seed))
 
 
 def prompt_form_of(cfg: SupervisedConfig) -> PromptForm | None:
@@ -124,70 +124,67 @@ def prompt_form_of(cfg: SupervisedConfig) -> PromptForm | None:
 
 
 def run(
-    cfg: SupervisedConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path | None = None,
+    cfg: SupervisedConfig,
+    workdir: pathlib.Path,
+    mesh: Mesh,
+    base: pathlib.Path | None = None,
     vocabulary: pathlib.Path | None = None,
-) -> pathlib.Path:  # fmt: skip
+) -> pathlib.Path:
     """Trains to the end, resuming if `workdir` holds a state. Returns the model folder, `workdir/model`.
 
     Args:
         base: the model folder that `cfg.base` stands for, where it names one.
         vocabulary: the model folder that `cfg.tokenizer` stands for, where it names one.
     """
-    came_with = base and checkpoint.read_hf_config(base)  # now: at the end of a long run the base may be gone
-    context_length.check_length(came_with, cfg.base, cfg.seq_len, "seq_len")
-    params, model, tokenizer = start_from(cfg, mesh, base, vocabulary)
+    context_length.check_length(base and read_hf_config(base), cfg.base, cfg.seq_len, "seq_len")
+    start_from = starting_point(cfg, mesh, base, vocabulary)
     if cfg.data:
-        check_chat(tokenizer, cfg.data.chat, "config.data.chat")
-    batches = Batches(cfg, tokenizer)
-    num_steps = batches.num_steps
-    specs = param_specs(model)
-    tx = state.make_optimizer(cfg.optimizer, specs, num_steps, cfg.auxiliary.idle)
-    checkpoints = Checkpoints(workdir, cfg.checkpoint, num_steps)
-    restored = checkpoints.restore({"state": state.abstract_state(specs, tx, mesh)})
-    if restored:
-        start, train_state = restored[0], restored[1]["state"]
-    else:
-        start, train_state = 0, state.create(params, specs, tx, mesh)
-    del params  # the state has a copy
-    say(f"{core.count(specs):,} parameters, {batches.size}" + (f", resuming at step {start}" if start else ""))
+        check_chat(start_from.tokenizer, cfg.data.chat, "config.data.chat")
+    batches = Batches(cfg, start_from.tokenizer)
+    training = loop.open_run(
+        cfg,
+        workdir,
+        mesh,
+        start_from,
+        param_specs(start_from.model),
+        num_steps=batches.num_steps,
+        console={"loss": ".3f", "kl": ".3f", "tokens_per_s": ",.0f"},
+        frozen=cfg.auxiliary.idle,
+        log_every=cfg.log_every,
+    )
+    say(f"{training.summary}; {batches.size}")
+    say_plan(cfg, training)
+    loss = make_loss(cfg, training.model, batches.soft)
+    update = training.compile_update(loss, cfg.microbatches, cfg.auxiliary.bias_rate)
+    loop.train(training, update, batches.at)
+    form = prompt_form_of(cfg)
+    return training.close({prompt_form.FILE: form.content()} if form else {})
 
-    tokens = cfg.batch_size * cfg.seq_len
+
+def make_loss(cfg: SupervisedConfig, model: ModelConfig, soft: SoftTargets | None) -> Loss:
+    """Cross-entropy on the targets, and with a teacher's distributions the distillation loss beside it."""
+
+    def loss(params: Params, batch: Batch) -> tuple[jax.Array, Metrics]:
+        common = params, model, batch, cfg.logprob_chunk, cfg.auxiliary
+        if soft is None:
+            return cross_entropy_loss(*common)
+        return distillation_loss(*common, cfg.distillation, soft.temperature)
+
+    return loss
+
+
+def say_plan(cfg: SupervisedConfig, training: TrainingRun) -> None:
+    """Prints what the run will need, see `plan`."""
+    model, tokens = training.model, cfg.batch_size * cfg.seq_len
+    rows = cfg.batch_size // cfg.microbatches
+    work = (8 if model.remat else 6) * tokens * plan.used_parameters(model)
     plan.say_plan(
-        mesh, plan.kept_bytes(train_state),
-        {"updating": plan.update_bytes(model, mesh, train_state, cfg.batch_size // cfg.microbatches, cfg.seq_len,
-                                       cfg.logprob_chunk, cfg.microbatches)},
-        f"{cfg.batch_size} rows of {cfg.seq_len} tokens; "
-        f"{plan.flops((8 if model.remat else 6) * tokens * plan.used_parameters(model))} in products with weights",
-    )  # fmt: skip
-
-    def loss(params, batch):
-        given = params, model, batch, cfg.logprob_chunk, cfg.auxiliary
-        if not batches.soft:
-            return cross_entropy_loss(*given)
-        return distillation_loss(*given, cfg.distillation, batches.soft.temperature)
-
-    update = make_update(loss, tx, specs, mesh, cfg.microbatches, cfg.auxiliary.bias_rate)
-    schedule = state.learning_rate(cfg.optimizer, num_steps)
-    shown = {"loss": ".3f", "kl": ".3f", "tokens_per_s": ",.0f"}
-    writer = MetricsWriter(workdir, start, num_steps, shown, cfg.log_every)
-    skipped = SkippedUpdates(workdir, cfg.optimizer, start)
-    batch, no_room = batches.at(start)
-    for step in range(start, num_steps):
-        began = time.monotonic()
-        with under_way("updating"):
-            train_state, metrics = update(train_state, to_device(batch, mesh))
-            row = {"learning_rate": float(schedule(step)), "no_room": no_room}
-            trained = int((batch.weights > 0).sum())
-            batch, no_room = batches.at(step + 1)  # while the device works
-            row |= {name: float(value) for name, value in jax.device_get(metrics).items()}
-        row |= skipped.count([row["skipped"]], row["loss"])
-        writer.write(step, row | {"tokens_per_s": trained / (time.monotonic() - began)})
-        if skipped.too_many:
-            raise skipped.error(step, batches.at(step)[0])
-        checkpoints.save(step + 1, {"state": train_state})
-    checkpoints.close()
-    writer.close()
-    skipped.check_end(train_state, mesh)
-    beside = {prompt_form.FILE: form.content()} if (form := prompt_form_of(cfg)) else {}
-    checkpoint.save_model(workdir / "model", train_state.params, model, tokenizer, came_with, beside)
-    return workdir / "model"
+        training.mesh,
+        plan.kept_bytes(training.state),
+        {
+            "updating": plan.update_bytes(
+                model, training.mesh, training.state, rows, cfg.seq_len, cfg.logprob_chunk, cfg.microbatches
+            )
+        },
+        f"{cfg.batch_size} rows of {cfg.seq_len} tokens; {plan.flops(work)} in products with weights",
+    )

@@ -7,7 +7,6 @@ Teacher and student must have one vocabulary.
 
 import itertools
 import pathlib
-import time
 
 import jax
 import numpy as np
@@ -22,11 +21,11 @@ from r1jax.data.teacher_logits import SHARD
 from r1jax.evaluation.rollouts import from_process_0
 from r1jax.inference import context_length, stamp
 from r1jax.inference.as_trained import check_chat, warn_otherwise
+from r1jax.io.console import ProgressPrinter, say
 from r1jax.losses import distillation
+from r1jax.models.io import load_model, read_hf_config
 from r1jax.models.transformer import forward, unembed_table
 from r1jax.stages.config import TeachConfig
-from r1jax.training import checkpoint
-from r1jax.training.metrics import clock, say
 
 
 def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) -> None:
@@ -37,11 +36,11 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
 
     Raises:
         ConfigError: the workdir holds another teacher's word, or on other examples.
-        FileNotFoundError, ValueError: see `checkpoint.load_model` and `Instructions`; also more tokens to be kept than
+        FileNotFoundError, ValueError: see `load_model` and `Instructions`; also more tokens to be kept than
             there are.
     """
-    context_length.check_length(checkpoint.read_hf_config(base), base, cfg.seq_len, "seq_len")
-    params, model, tokenizer = checkpoint.load_model(base, mesh, cfg.compute, dtype=None)
+    context_length.check_length(read_hf_config(base), base, cfg.seq_len, "seq_len")
+    params, model, tokenizer = load_model(base, mesh, cfg.compute, dtype=None)
     if cfg.top_k > tokenizer.vocab_size:
         raise ValueError(f"config.top_k={cfg.top_k} is more than the {tokenizer.vocab_size} tokens that there are")
     check_chat(tokenizer, cfg.data.chat, "config.data.chat")
@@ -53,8 +52,13 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
     left: list[int] = []
     if jax.process_index() == 0:
         teacher = {"path": str(base), "hash": stamp.model_hash(base)}
-        setup = {"teacher": teacher, "vocabulary": teacher_logits.vocabulary_key(tokenizer), "k": cfg.top_k,
-                 "temperature": cfg.temperature, "dtype": model.dtype}  # fmt: skip
+        setup = {
+            "teacher": teacher,
+            "vocabulary": teacher_logits.vocabulary_key(tokenizer),
+            "k": cfg.top_k,
+            "temperature": cfg.temperature,
+            "dtype": model.dtype,
+        }
         left = teacher_logits.begin(workdir, setup, examples)
     left = from_process_0(left)
 
@@ -68,7 +72,7 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
     teach = jax.jit(teach, out_shardings=replicated(mesh))
     total = sum(min(SHARD, len(examples) - SHARD * index) for index in left)
     say(f"{total} of {len(examples)} examples to be read" if left else f"all {len(examples)} examples are read")
-    began, done = time.monotonic(), 0
+    progress, done = ProgressPrinter("teacher", "examples", every=0.0), 0
     for index in left:
         some = examples[SHARD * index : SHARD * (index + 1)]
         words = []
@@ -78,7 +82,6 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
         if jax.process_index() == 0:
             teacher_logits.write_shard(workdir, index, words)
         done += len(some)
-        rate = done / (time.monotonic() - began)
         tail = np.exp(np.concatenate([logprobs[:, -1] for _, logprobs in words]).astype(np.float32)).mean()
-        say(f"{done}/{total} examples, {rate:.1f}/s, {clock((total - done) / rate)} left; "
-            f"{tail:.2%} of the probability is not among the {cfg.top_k} likeliest tokens")
+        outside = f"{tail:.2%} of the probability is not among the {cfg.top_k} likeliest tokens"
+        progress(done, total, lambda outside=outside: outside)

@@ -75,9 +75,11 @@ class _Renderer:
             self._stop()
             serve = _SERVE.format(SECONDS, MEMORY, CHARACTERS)
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-c", serve, *filter(None, sys.path)], stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
+                [sys.executable, "-I", "-c", serve, *filter(None, sys.path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
         return self._process
 
     def _stop(self) -> None:

@@ -85,7 +85,7 @@ EXAMPLES = {
             "甲管每小时注1/6，乙管每小时注1/3，合起来每小时注1/2，所以同时打开需要\\boxed{2}小时注满。",
         ),
     ),
-}  # fmt: skip
+}
 
 
 def in_language(texts: Mapping[str, str], language: str) -> str:

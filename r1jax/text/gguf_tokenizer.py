@@ -84,11 +84,13 @@ def read_files(path: pathlib.Path) -> dict[str, bytes]:
     add_bos = bos is not None and field("tokenizer.ggml.add_bos_token", bool, pre == "llama-bpe")
     merges = [tuple(merge.split(" ")) for merge in several("tokenizer.ggml.merges", str)]
     with rust_errors(f"{path}: tokens and merges do not fit together"):
-        tokenizer = Tokenizer(BPE(
-            vocab={text: i for i, text in enumerate(tokens) if types[i] != gguf.TokenType.UNUSED},
-            merges=merges,
-            ignore_merges=pre == "llama-bpe",
-        ))  # fmt: skip
+        tokenizer = Tokenizer(
+            BPE(
+                vocab={text: i for i, text in enumerate(tokens) if types[i] != gguf.TokenType.UNUSED},
+                merges=merges,
+                ignore_merges=pre == "llama-bpe",
+            )
+        )
     if SPLITS[pre] == (_QWEN2,):
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -101,11 +103,13 @@ def read_files(path: pathlib.Path) -> dict[str, bytes]:
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{tokens[bos]} $A", pair=f"{tokens[bos]} $A {tokens[bos]} $B", special_tokens=[(tokens[bos], bos)]
         )
-    tokenizer.add_tokens([
-        AddedToken(text, normalized=False, special=kind == gguf.TokenType.CONTROL)
-        for text, kind in zip(tokens, types, strict=True)
-        if kind in (gguf.TokenType.CONTROL, gguf.TokenType.USER_DEFINED)
-    ])  # fmt: skip
+    tokenizer.add_tokens(
+        [
+            AddedToken(text, normalized=False, special=kind == gguf.TokenType.CONTROL)
+            for text, kind in zip(tokens, types, strict=True)
+            if kind in (gguf.TokenType.CONTROL, gguf.TokenType.USER_DEFINED)
+        ]
+    )
 
     named = {key: token(name) for key, name in _NAMED.items()}
     config = {

@@ -18,8 +18,14 @@ from r1jax.text.tokenizer_config import ADDED, CONFIG, GENERATION, MORE_TEMPLATE
 # Names under which the families met here end a turn or a document. The model's own files say the same, but seldom all
 # of it: a base model's omit the end of a turn, a chat model's the end of a document.
 END_NAMES = (
-    "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<｜end▁of▁sentence｜>", "</s>",
-)  # fmt: skip
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<｜end▁of▁sentence｜>",
+    "</s>",
+)
 
 
 class HuggingFaceTokenizer:
@@ -82,8 +88,10 @@ class HuggingFaceTokenizer:
             generation = tokenizer_config.json_object(contents, GENERATION) | {"eos_token_id": list(self.eos_ids)}
             self._files[GENERATION] = json.dumps(generation, indent=2).encode()
         if not self.eos_ids:
-            raise ValueError("no end of sequence: name one as eos_token in tokenizer_config.json, "
-                             "or as eos_token_id in generation_config.json")  # fmt: skip
+            raise ValueError(
+                "no end of sequence: name one as eos_token in tokenizer_config.json, "
+                "or as eos_token_id in generation_config.json"
+            )
         pad = self._id(self._special_tokens.get("pad_token"))
         self.pad_id = self.eos_ids[0] if pad is None else pad
 
@@ -96,8 +104,11 @@ class HuggingFaceTokenizer:
         """
         more = sorted(f"{MORE_TEMPLATES}/{path.name}" for path in (folder / MORE_TEMPLATES).glob("*.jinja"))
         try:
-            contents = {name: files.read_bytes(folder / name, files.MAX_TOKENIZER, folder)
-                        for name in (*cls.FILES, *more) if files.exists(folder / name, folder)}  # fmt: skip
+            contents = {
+                name: files.read_bytes(folder / name, files.MAX_TOKENIZER, folder)
+                for name in (*cls.FILES, *more)
+                if files.exists(folder / name, folder)
+            }
             path = folder / "config.json"
             return cls(contents, files.read_object(path) if files.exists(path) else {}, str(folder))
         except ValueError as error:
@@ -116,9 +127,12 @@ class HuggingFaceTokenizer:
         return self._tokenizer.decode(shown, skip_special_tokens=False)
 
     def render_chat(
-        self, messages: Sequence[Message], add_generation_prompt: bool = True,
-        now: datetime.datetime | None = None, **variables: Any,
-    ) -> str:  # fmt: skip
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool = True,
+        now: datetime.datetime | None = None,
+        **variables: Any,
+    ) -> str:
         if not self._config.templates:
             raise ValueError(
                 "the model has no chat template: put its Jinja source beside tokenizer.json as chat_template.jinja, "
@@ -131,8 +145,9 @@ class HuggingFaceTokenizer:
         place = pathlib.PurePath(self._where, self._config.template_files[name])
         words = set(re.findall(r"[A-Za-z_]\w*", templates[name]))
         if unread := sorted(variables.keys() - words - {"tools", "documents"}):
-            raise ValueError(f"{place}: the chat template reads no variable {unread[0]!r}; nearest: "
-                             f"{nearest(unread[0], words)}")  # fmt: skip
+            raise ValueError(
+                f"{place}: the chat template reads no variable {unread[0]!r}; nearest: {nearest(unread[0], words)}"
+            )
         given = {"tools": None, "documents": None, **self._special_tokens, **variables}
         given |= {"messages": list(messages), "add_generation_prompt": add_generation_prompt}
         try:
@@ -148,8 +163,7 @@ class HuggingFaceTokenizer:
     def save(self, folder: pathlib.Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in self._files.items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_bytes(content)
+            files.write_bytes(folder / name, content)
 
     def _add_tokens(self, config: TokenizerConfig) -> None:
         """Adds the tokens that tokenizer.json lacks, as transformers does.
@@ -168,16 +182,20 @@ class HuggingFaceTokenizer:
         for i, token in config.added_tokens.items():
             actual = self._tokenizer.token_to_id(token.content)
             if actual != i:
-                raise ValueError(f"{config.added_in} gives the token {token.content!r} the id {i}, and by "
-                                 f"{self.FILE} it has {actual}")  # fmt: skip
+                raise ValueError(
+                    f"{config.added_in} gives the token {token.content!r} the id {i}, and by "
+                    f"{self.FILE} it has {actual}"
+                )
 
     def _check_named(self, adds_bos: bool) -> None:
         """Raises ValueError where a token that ends or begins texts is named and has no id."""
         for key in ("eos_token", "bos_token") if adds_bos else ("eos_token",):
             token = self._special_tokens.get(key)
             if token is not None and self._id(token) is None:
-                raise ValueError(f"{key} is {token!r}, which has no id: name a token of tokenizer.json, or declare "
-                                 f"this one under added_tokens_decoder in tokenizer_config.json")  # fmt: skip
+                raise ValueError(
+                    f"{key} is {token!r}, which has no id: name a token of tokenizer.json, or declare "
+                    f"this one under added_tokens_decoder in tokenizer_config.json"
+                )
 
     def _id(self, token: str | None) -> int | None:
         return None if token is None else self._tokenizer.token_to_id(token)

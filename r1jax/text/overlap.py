@@ -1,10 +1,10 @@
 """What two texts share, however they are set: white space, case and the width of letters make no difference."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
 import regex  # it knows scripts, which re does not
 
+from r1jax.io.provenance import sha256
 from r1jax.text.chat import plain
 
 # A Han character or a kana, which have no blanks between words; else letters and digits that stand together; else one
@@ -31,7 +31,7 @@ def ngrams(pieces: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
 
 def digest(text: str) -> bytes:
     """The same for texts of the same tokens, whatever white space stands between or inside them."""
-    return hashlib.sha256("".join(tokens(text)).encode()).digest()[:16]
+    return sha256("".join(tokens(text)))[:16]
 
 
 def similarity(a: frozenset, b: frozenset) -> float:

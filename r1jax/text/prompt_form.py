@@ -47,8 +47,10 @@ class PromptForm:
 
     def differences(self, cfg: Any) -> list[str]:
         """Names of a config's fields that are not as in this form; what either does not know is no difference."""
-        pairs = {field.name: (getattr(self, field.name), getattr(cfg, field.name, None))
-                 for field in dataclasses.fields(self)}  # fmt: skip
+        pairs = {
+            field.name: (getattr(self, field.name), getattr(cfg, field.name, None))
+            for field in dataclasses.fields(self)
+        }
         return [name for name, (own, other) in pairs.items() if own != other and None not in (own, other)]
 
 

@@ -22,8 +22,10 @@ def tokenizer_json(model: bytes) -> bytes | None:
         return None
     pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
     texts = [piece.piece for piece in proto.pieces]
-    normal, own = ([i for i, piece in enumerate(proto.pieces) if piece.type == kind]
-                   for kind in (proto.SentencePiece.NORMAL, proto.SentencePiece.USER_DEFINED))  # fmt: skip
+    normal, own = (
+        [i for i, piece in enumerate(proto.pieces) if piece.type == kind]
+        for kind in (proto.SentencePiece.NORMAL, proto.SentencePiece.USER_DEFINED)
+    )
     if any(len(texts[i]) > 1 for i in own):
         return None  # they would be looked for before the spaces are changed
     # SentencePiece joins the two neighbours that make the piece of the best score, whichever two those are.
@@ -31,16 +33,22 @@ def tokenizer_json(model: bytes) -> bytes | None:
     merges = [
         (text[:at], text[at:])
         for text in sorted(ids, key=lambda text: -proto.pieces[ids[text]].score)
-        for at in range(1, len(text)) if text[:at] in ids and text[at:] in ids
-    ]  # fmt: skip
-    tokenizer = Tokenizer(BPE(
-        vocab={text: i for i, text in enumerate(texts)}, merges=merges, unk_token=texts[pieces.unk_id()],
-        fuse_unk=True, byte_fallback=trainer.byte_fallback,
-    ))  # fmt: skip
+        for at in range(1, len(text))
+        if text[:at] in ids and text[at:] in ids
+    ]
+    tokenizer = Tokenizer(
+        BPE(
+            vocab={text: i for i, text in enumerate(texts)},
+            merges=merges,
+            unk_token=texts[pieces.unk_id()],
+            fuse_unk=True,
+            byte_fallback=trainer.byte_fallback,
+        )
+    )
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(_SPACE), normalizers.Replace(" ", _SPACE)])
-    tokenizer.decoder = decoders.Sequence([
-        decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)
-    ])  # fmt: skip
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
     if pieces.bos_id() >= 0:
         bos = texts[pieces.bos_id()]
         tokenizer.post_processor = processors.TemplateProcessing(

@@ -51,9 +51,12 @@ class Tokenizer(Protocol):
         ...
 
     def render_chat(
-        self, messages: Sequence[Message], add_generation_prompt: bool = True,
-        now: datetime.datetime | None = None, **variables: Any,
-    ) -> str:  # fmt: skip
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool = True,
+        now: datetime.datetime | None = None,
+        **variables: Any,
+    ) -> str:
         """A conversation in the model's own chat template, to be encoded by `encode`.
 
         Args:
@@ -113,22 +116,30 @@ class SentencePieceTokenizer:
         return self._processor.decode([int(i) for i in ids if 0 <= i < self.vocab_size and i not in self.silent_ids])
 
     def render_chat(
-        self, messages: Sequence[Message], add_generation_prompt: bool = True,
-        now: datetime.datetime | None = None, **variables: Any,
-    ) -> str:  # fmt: skip
-        raise ValueError("the model has no chat template, as its tokenizer is a SentencePiece model: ask without "
-                         "chat, or take a model with a tokenizer.json")  # fmt: skip
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool = True,
+        now: datetime.datetime | None = None,
+        **variables: Any,
+    ) -> str:
+        raise ValueError(
+            "the model has no chat template, as its tokenizer is a SentencePiece model: ask without "
+            "chat, or take a model with a tokenizer.json"
+        )
 
     def save(self, folder: pathlib.Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / self.FILE).write_bytes(self._model)
+        files.write_bytes(folder / self.FILE, self._model)
         piece = self._processor.id_to_piece
-        special = {"unk": self._processor.unk_id(), "bos": self._processor.bos_id(), "eos": self._processor.eos_id(),
-                   "pad": self._processor.pad_id()}  # fmt: skip
+        special = {
+            "unk": self._processor.unk_id(),
+            "bos": self._processor.bos_id(),
+            "eos": self._processor.eos_id(),
+            "pad": self._processor.pad_id(),
+        }
         config = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_bos_token": special["bos"] >= 0}
         config |= {f"{name}_token": piece(i) for name, i in special.items() if i >= 0}
-        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-
+        files.write_text(folder / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
 
     def export(self, folder: pathlib.Path) -> bool:
         """Writes what `save` does and a tokenizer.json that gives the same ids; False where only the first is possible.
@@ -140,8 +151,8 @@ class SentencePieceTokenizer:
         if content is None:
             return False
         config = files.read_object(path) | {"tokenizer_class": "PreTrainedTokenizerFast", _MADE_FROM: self.FILE}
-        (folder / HuggingFaceTokenizer.FILE).write_bytes(content)
-        path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+        files.write_bytes(folder / HuggingFaceTokenizer.FILE, content)
+        files.write_text(path, json.dumps(config, indent=2) + "\n")
         return True
 
 
@@ -149,11 +160,24 @@ def train_sentencepiece(texts: Iterable[str], vocab_size: int) -> SentencePieceT
     """Trains a BPE model: digits stand alone, bytes catch what the vocabulary lacks, nothing but U+2581 is changed."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts), model_writer=model, vocab_size=vocab_size, model_type="bpe",
-        split_digits=True, byte_fallback=True, character_coverage=1.0, normalization_rule_name="identity",
-        remove_extra_whitespaces=False, user_defined_symbols=["\n"], unk_id=0, bos_id=1, eos_id=2, pad_id=3,
-        max_sentence_length=65536, num_threads=1, minloglevel=2,
-    )  # fmt: skip
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        vocab_size=vocab_size,
+        model_type="bpe",
+        split_digits=True,
+        byte_fallback=True,
+        character_coverage=1.0,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        user_defined_symbols=["\n"],
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=3,
+        max_sentence_length=65536,
+        num_threads=1,
+        minloglevel=2,
+    )
     return SentencePieceTokenizer(model.getvalue())
 
 

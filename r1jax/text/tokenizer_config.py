@@ -13,8 +13,11 @@ from r1jax.io import files as core_files
 
 TOKEN_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 CONFIG, GENERATION, SPECIAL, ADDED = (
-    "tokenizer_config.json", "generation_config.json", "special_tokens_map.json", "added_tokens.json"
-)  # fmt: skip
+    "tokenizer_config.json",
+    "generation_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
 TEMPLATE, MORE_TEMPLATES = "chat_template.jinja", "additional_chat_templates"
 
 
@@ -60,8 +63,15 @@ def read(files: Mapping[str, bytes]) -> TokenizerConfig:
         listed = json_object(files, ADDED)
         added = {i: {"content": token, "normalized": token not in named} for token, i in listed.items()}
     templates, template_files = _templates(files, config)
-    return TokenizerConfig(special, _added_tokens(added_in, added), added_in, bool(adds_bos), templates, template_files,
-                           eos_ids(GENERATION, parsed[GENERATION]))  # fmt: skip
+    return TokenizerConfig(
+        special,
+        _added_tokens(added_in, added),
+        added_in,
+        bool(adds_bos),
+        templates,
+        template_files,
+        eos_ids(GENERATION, parsed[GENERATION]),
+    )
 
 
 def without_code(files: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -113,8 +123,10 @@ def _special_tokens(name: str, config: Mapping[str, Any]) -> dict[str, str | Non
             # A token is written as its text or as a record that has it under "content".
             token = config[key].get("content") if isinstance(config[key], dict) else config[key]
             if not isinstance(token, str | None):
-                raise ValueError(f"{name}: {key}={_shown(config[key])} should be a token's text, or an object that has "
-                                 f"it under content")  # fmt: skip
+                raise ValueError(
+                    f"{name}: {key}={_shown(config[key])} should be a token's text, or an object that has "
+                    f"it under content"
+                )
             found[key] = token
     return found
 
@@ -123,8 +135,9 @@ def _added_tokens(name: str, declared: Any) -> dict[int, tokenizers.AddedToken]:
     try:
         tokens = {int(i): tokenizers.AddedToken(**token) for i, token in declared.items()}
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"{name} does not declare its tokens as transformers writes them: "
-                         f"{core_files.one_line(error)}") from error  # fmt: skip
+        raise ValueError(
+            f"{name} does not declare its tokens as transformers writes them: {core_files.one_line(error)}"
+        ) from error
     return dict(sorted(tokens.items()))
 
 
@@ -146,8 +159,9 @@ def _templates(files: Mapping[str, bytes], config: Mapping[str, Any]) -> tuple[d
     try:
         templates = {each["name"]: each["template"] for each in listed}
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{CONFIG}: chat_template should be a template, or a list of objects with name and template "
-                         f"({error!r})") from error  # fmt: skip
+        raise ValueError(
+            f"{CONFIG}: chat_template should be a template, or a list of objects with name and template ({error!r})"
+        ) from error
     if not all(isinstance(text, str) for pair in templates.items() for text in pair):
         raise ValueError(f"{CONFIG}: chat_template has a name or a template that is no text")
     return templates, dict.fromkeys(templates, CONFIG)

@@ -1,6 +1,6 @@
 """Leaves out of a JSONL file what shares too much with the questions of evaluations (`r1jax.data.decontaminate`).
 
-    python -m r1jax.tools.decontaminate train.jsonl --against gsm8k mine/test.jsonl --data DATA --out clean.jsonl
+    r1jax decontaminate train.jsonl --against gsm8k mine/test.jsonl --data DATA --out clean.jsonl
 
 A row is known by its `prompt`, or by the user's messages; rows that are kept are written as they are. `--against` names
 benchmarks, whose files lie in DATA, or files. The table says how many rows collide with each; `--dropped FILE` gets a
@@ -10,6 +10,7 @@ line for each row left out: its id, or line, what it collides with, words that b
 import argparse
 import collections
 import sys
+from collections.abc import Sequence
 
 import rich.console
 import rich.table
@@ -55,8 +56,9 @@ def run(args: argparse.Namespace) -> None:
         copies.update(name for name, hit in found.items() if hit.share >= _COPY)
         if found:
             most = max(found.values(), key=lambda hit: hit.share)
-            dropped.append({"id": row.get("id", line), "collides": most.id, "shared": most.shared,
-                            "share": round(most.share, 3)})  # fmt: skip
+            dropped.append(
+                {"id": row.get("id", line), "collides": most.id, "shared": most.shared, "share": round(most.share, 3)}
+            )
         else:
             kept.append(row)
 
@@ -70,20 +72,28 @@ def run(args: argparse.Namespace) -> None:
         table.add_column(title, justify="right")
     for name, found in sets.items():
         count = by_set[name]
-        table.add_row(console_cell(name), f"{len(found):,}", f"{count:,}", f"{count / rows:.2%}",
-                      f"{copies[name]:,}")  # fmt: skip
+        table.add_row(console_cell(name), f"{len(found):,}", f"{count:,}", f"{count / rows:.2%}", f"{copies[name]:,}")
     most = sum(row["share"] >= _COPY for row in dropped)
-    table.add_row("any of them", f"{sum(map(len, sets.values())):,}", f"{len(dropped):,}",
-                  f"{len(dropped) / rows:.2%}", f"{most:,}")  # fmt: skip
+    table.add_row(
+        "any of them",
+        f"{sum(map(len, sets.values())):,}",
+        f"{len(dropped):,}",
+        f"{len(dropped) / rows:.2%}",
+        f"{most:,}",
+    )
     console = rich.console.Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     console.print(f"{len(kept):,} rows: {args.out}", soft_wrap=True, markup=False, highlight=False)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The exit status, see `config.exit_status`."""
-    parser = argparse.ArgumentParser(prog="r1jax.tools.decontaminate", description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+def parser() -> argparse.ArgumentParser:
+    """The command line of `r1jax decontaminate`."""
+    parser = argparse.ArgumentParser(
+        prog="r1jax decontaminate",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("file", type=path_given, metavar="FILE", help="JSONL")
     parser.add_argument("--against", required=True, nargs="+", metavar="NAME|FILE", help="evaluations to keep clear of")
     parser.add_argument("--data", default="", help="the folder of the benchmarks' files")
@@ -91,9 +101,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--dropped", type=path_given, help="what is not, and why")
     parser.add_argument("--ngram", type=int, default=13, help="words in a row that are too many to share; %(default)s")
     parser.add_argument("--share", type=float, default=0.0, help="of a question's runs, that are too many; 0: any run")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status, see `config.exit_status`."""
+    args = parser().parse_args(argv)
     return exit_status(lambda: run(args), f"writing {args.out}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,13 +1,13 @@
 r"""Grades the responses of a JSONL file: rows of prompt, answer and response in, the same rows with a score out.
 
-    python -m r1jax.tools.grade FILE [--out OUT] [--grader NAME]
+    r1jax grade FILE [--out OUT] [--grader NAME]
 
 For example, answers.jsonl (`-` instead of a name reads standard input):
 
     {"prompt": "What is 1/4 + 1/4?", "answer": "1/2", "response": "<think> two quarters </think> \\boxed{0.5}"}
     {"prompt": "Which is a prime? A. 9 B. 11", "answer": "B", "grader": "choice", "response": "The answer is A."}
 
-    $ python -m r1jax.tools.grade answers.jsonl --out graded.jsonl
+    $ r1jax grade answers.jsonl --out graded.jsonl
 
 Each row of graded.jsonl has all keys of its row and, in the order of the file,
 
@@ -33,13 +33,13 @@ or programs to run and no sandbox (docs/sandbox.md).
 import argparse
 import collections
 import dataclasses
+import io
 import json
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import rich.console
 import rich.table
 
@@ -49,10 +49,10 @@ from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
 from r1jax.io import jsonl
 from r1jax.io.tables import console_cell
+from r1jax.rewards.job_batches import run_all
 from r1jax.rewards.workers import WorkerDied, Workers
 from r1jax.sandbox.config import CodeConfig
-from r1jax.sandbox.programs import check_available
-from r1jax.tools.audit import run_all
+from r1jax.sandbox.runner import check_available
 from r1jax.tools.grade_row import grade_row
 
 COLUMNS = ("grader", "rows", "right", "wrong", "not gradable", "mean score", "verdicts")
@@ -112,8 +112,7 @@ def read(path: str, grader: str = "") -> list[Row]:
     if path != "-" and not pathlib.Path(path).is_file():
         raise FileNotFoundError(missing_file(pathlib.Path(path)))
     data = sys.stdin.buffer.read() if path == "-" else pathlib.Path(path).read_bytes()
-    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    rows = [_row(line, number, grader) for number, line in enumerate(lines, 1) if line.strip()]
+    rows = [_row(line, number, grader) for number, line in jsonl.numbered_lines(io.BytesIO(data))]
     if not rows:
         raise ValueError(f"{path} holds no row")
     return rows
@@ -124,7 +123,7 @@ def _row(line: bytes, number: int, grader: str) -> Row:
         kept = jsonl.parse(line)
         json.dumps(kept, ensure_ascii=False).encode()  # half a surrogate pair could not be written again
     except (ValueError, RecursionError) as error:
-        row = Row({"line": line.decode(errors="replace").rstrip("\r")})
+        row = Row({"line": line.decode(errors="replace").rstrip("\r\n")})
         row.fail(error)
         return row
     row = Row(kept, grader=grader or (kept["grader"] if kept.get("grader") in list(grader_table.GRADERS) else ""))
@@ -150,7 +149,7 @@ def grade_rows(rows: Sequence[Row], name: str, workers: Workers, cfg: GraderConf
     """
     checked = [row for row in rows if row.question]
     calls = [(row.question,) for row in checked]
-    found = run_all(workers, f"{name}: reading", grader_table.examine, calls, cfg.timeout_s)
+    found = run_all(workers, f"{name}: reading", grader_table.check_row, calls, cfg.timeout_s)
     for row, future in zip(checked, found, strict=True):
         if error := future.exception():
             row.fail(error, _VERDICTS.get(type(error), "ungradable"))
@@ -174,9 +173,10 @@ def grade_rows(rows: Sequence[Row], name: str, workers: Workers, cfg: GraderConf
 def _rollout(row: Row, name: str, marker: str) -> Rollout:
     question = row.question
     metadata = {key: value for key, value in question.items() if key not in _NOT_FOR_GRADERS}
-    prompt = Prompt(question["id"], question["prompt"], question["answer"], f"{row.grader}:{name}",
-                    metadata=metadata, marker=marker)  # fmt: skip
-    return Rollout(prompt, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), question["response"], "stop")
+    prompt = Prompt(
+        question["id"], question["prompt"], question["answer"], f"{row.grader}:{name}", metadata=metadata, marker=marker
+    )
+    return Rollout.of_text(prompt, question["response"])
 
 
 def table(rows: Sequence[Row]) -> Iterator[list[str]]:
@@ -239,27 +239,29 @@ def run(args: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    found = argparse.ArgumentParser(
-        prog="python -m r1jax.tools.grade", description=__doc__.replace("GRADERS", ", ".join(grader_table.GRADERS)),
-        allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    found.add_argument("file", metavar="FILE", help="JSONL of prompt, answer and response; -: standard input")
-    found.add_argument("--out", type=path_given, metavar="OUT", help="JSONL of the graded rows; by default none")
-    found.add_argument("--grader", default="", metavar="NAME", help="of all rows; by default each row's own")
-    found.add_argument("--workers", default=2, type=int, help="grader processes; %(default)s")
-    found.add_argument("--timeout", default=10.0, type=float, help="seconds for an answer, or a program; %(default)s")
-    found.add_argument("--partial-credit", action="store_true", help="score a program by the share of tests it passes")
-    found.add_argument("--marker", default="", help="of the cold-start form MARKER thought MARKER summary; by default "
-                                                    "a response is read by its <think> and <answer> tags")  # fmt: skip
-    return found
+    """The command line of `r1jax grade`."""
+    parser = argparse.ArgumentParser(
+        prog="r1jax grade",
+        description=__doc__.replace("GRADERS", ", ".join(grader_table.GRADERS)),
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", help="JSONL of prompt, answer and response; -: standard input")
+    parser.add_argument("--out", type=path_given, metavar="OUT", help="JSONL of the graded rows; by default none")
+    parser.add_argument("--grader", default="", metavar="NAME", help="of all rows; by default each row's own")
+    parser.add_argument("--workers", default=2, type=int, help="grader processes; %(default)s")
+    parser.add_argument("--timeout", default=10.0, type=float, help="seconds for an answer, or a program; %(default)s")
+    parser.add_argument("--partial-credit", action="store_true", help="score a program by the share of tests it passes")
+    parser.add_argument(
+        "--marker",
+        default="",
+        help="of the cold-start form MARKER thought MARKER summary; by default "
+        "a response is read by its <think> and <answer> tags",
+    )
+    return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """The exit status, see the module."""
     args: Any = parser().parse_args(argv)
     return exit_status(lambda: run(args))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from r1jax.data.types import Grade, Rollout
-from r1jax.graders import patch
-from r1jax.graders.code import code_grader, stdio
+from r1jax.graders import repository_patch
+from r1jax.graders.code import code_grader, program_extraction, stdio_tests
 from r1jax.graders.config import GraderConfig
 from r1jax.graders.grader_table import PROGRAMS
 from r1jax.graders.math import notation
-from r1jax.graders.math.final_answer import MAX_ANSWER, claim, final_answer, said
+from r1jax.graders.math.final_answer import MAX_ANSWER, claim, final_answer, stated_answer
 
 
 def grade_row(
@@ -27,11 +27,11 @@ def final_text(rollout: Rollout, grade: Grade) -> str | None:
     """
     response, name = rollout.response, rollout.prompt.grader
     if name in PROGRAMS:
-        language = stdio.language(str(rollout.prompt.metadata.get("language") or "")) or "python"
-        program = code_grader.extract(response.final, language)
+        language = stdio_tests.language_of_tag(str(rollout.prompt.metadata.get("language") or "")) or "python"
+        program = program_extraction.extract_program(response.final, language)
         return program[1] if program else None
     if name == "patch":
-        return patch.extract(response.final) or None
+        return repository_patch.extract(response.final) or None
     if name in ("open", "ifeval"):
         return response.final or None
     if name == "choice" and grade.answer:
@@ -39,7 +39,7 @@ def final_text(rollout: Rollout, grade: Grade) -> str | None:
     text = final_answer(response)
     if text is None or len(text) > MAX_ANSWER or text not in (response.final, *response.answers):
         return text  # nothing, or too long to be read, or all of a box
-    words = said(text) or text
+    words = stated_answer(text) or text
     if name != "maths":
         return words
     gold = notation.tidy(rollout.prompt.answer)

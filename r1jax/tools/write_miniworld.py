@@ -1,6 +1,6 @@
 """Writes the mini world's data: what the stages after the base read where nobody has brought data.
 
-    python -m r1jax.tools.write_miniworld OUT [--seed 0] [--marker MARK]
+    r1jax write-miniworld OUT [--seed 0] [--marker MARK]
 
 reasoning.jsonl       problems in English and Chinese, graded by "maths"; the last tenth of them is held out
 general.jsonl         requests: translations and facts, graded by "exact", and open ones; the held-out ones at the end
@@ -19,8 +19,7 @@ import argparse
 import itertools
 import pathlib
 import random
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from r1jax.config import exit_status, path_given
 from r1jax.data.miniworld import replies
@@ -40,10 +39,17 @@ def problem_rows(seed: int, count: int, held_out: bool) -> list[Row]:
     side = "test" if held_out else "training"
     for index in itertools.count():
         asked = world.question(random.Random(f"problem/{side}/{seed}/{index}"), HELD_OUT, held_out)
-        rows.setdefault(asked.text, {
-            "id": f"reasoning-{side}-{index}", "prompt": asked.text, "answer": str(asked.problem.answer),
-            "grader": "maths", "language": asked.language, "kind": asked.problem.kind,
-        })  # fmt: skip
+        rows.setdefault(
+            asked.text,
+            {
+                "id": f"reasoning-{side}-{index}",
+                "prompt": asked.text,
+                "answer": str(asked.problem.answer),
+                "grader": "maths",
+                "language": asked.language,
+                "kind": asked.problem.kind,
+            },
+        )
         if len(rows) == count:
             return list(rows.values())
 
@@ -52,11 +58,17 @@ def request_rows(held_out: bool) -> list[Row]:
     """All general requests of one side. An open one's answer is a good reply to it, for judges to compare with."""
     side = "test" if held_out else "training"
     return [
-        {"id": f"general-{side}-{index}", "prompt": request.question,
-         "answer": request.answer if request.grader == "exact" else request.polite,
-         "grader": request.grader, "language": request.language, "kind": request.kind, "thought": "optional"}
+        {
+            "id": f"general-{side}-{index}",
+            "prompt": request.question,
+            "answer": request.answer if request.grader == "exact" else request.polite,
+            "grader": request.grader,
+            "language": request.language,
+            "kind": request.kind,
+            "thought": "optional",
+        }
         for index, request in enumerate(world.requests_of(HELD_OUT, held_out))
-    ]  # fmt: skip
+    ]
 
 
 def files(seed: int, marker: str) -> Iterator[tuple[str, list[Row]]]:
@@ -88,16 +100,21 @@ def write(folder: pathlib.Path, seed: int, marker: str) -> None:
         print(f"{len(rows):6,} lines: {folder / name}")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The exit status, see `config.exit_status`."""
-    parser = argparse.ArgumentParser(prog="r1jax.tools.write_miniworld", description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+def parser() -> argparse.ArgumentParser:
+    """The command line of `r1jax write-miniworld`."""
+    parser = argparse.ArgumentParser(
+        prog="r1jax write-miniworld",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("out", type=path_given, help="the folder to write into")
     parser.add_argument("--seed", type=int, default=0, help="of problems, pairs and responses; %(default)s")
     parser.add_argument("--marker", default="", help="of the cold-start form, for thoughts; by default those of tags")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status, see `config.exit_status`."""
+    args = parser().parse_args(argv)
     return exit_status(lambda: write(args.out, args.seed, args.marker), f"writing files into {args.out}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

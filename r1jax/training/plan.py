@@ -15,12 +15,12 @@ from jax.sharding import Mesh
 
 from r1jax.core import params as core
 from r1jax.core.params import Params
-from r1jax.core.sharding import DECODE_RULES, batch_ways
+from r1jax.core.sharding import DECODE_RULES, batch_shards
+from r1jax.io.console import say
 from r1jax.models import cache as kv
 from r1jax.models.attention import QUERIES
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
-from r1jax.training.metrics import say
 from r1jax.training.state import TrainState
 
 
@@ -39,8 +39,10 @@ def update_bytes(
 ) -> dict[str, int]:
     """Bytes on one device of what an update adds, with `rows` rows at a time; see `activation_bytes`."""
     copies = 1 if microbatches == 1 else 2  # the sum, and what is added to it
-    return {"gradients": copies * nbytes(state.params),
-            "activations": activation_bytes(model, rows, tokens, chunk, mesh)}  # fmt: skip
+    return {
+        "gradients": copies * nbytes(state.params),
+        "activations": activation_bytes(model, rows, tokens, chunk, mesh),
+    }
 
 
 def sampler_bytes(model: ModelConfig, mesh: Mesh, slots: int, length: int) -> dict[str, int]:
@@ -63,7 +65,7 @@ def activation_bytes(model: ModelConfig, rows: int, tokens: int, chunk: int, mes
     Args:
         chunk: positions a row whose logits exist at a time; 0: no logits are made.
     """
-    rows = -(-rows // batch_ways(mesh))
+    rows = -(-rows // batch_shards(mesh))
     D, N, K, H = model.embed_dim, model.num_heads, model.num_kv_heads, model.head_dim
     inner = model.mlp_dim
     if model.moe:
@@ -115,8 +117,10 @@ def say_plan(mesh: Mesh, always: Mapping[str, int], phases: Mapping[str, Mapping
     named = ", ".join(f"{name} {amount(size)}" for name, size in {**always, **parts}.items() if size)
     here = sum(device.process_index == jax.process_index() for device in devices)
     shared = f"; {amount(total * here)} for this process's devices, which share its memory"
-    say(f"memory: about {amount(total)} a device while {phase}, besides the program itself: {named}"
-        + (shared if devices[0].platform == "cpu" and here > 1 else ""))
+    say(
+        f"memory: about {amount(total)} a device while {phase}, besides the program itself: {named}"
+        + (shared if devices[0].platform == "cpu" and here > 1 else "")
+    )
     say(f"a step: {step}")
 
 

@@ -13,7 +13,9 @@ from jax.sharding import Mesh
 
 from r1jax.core import processes
 from r1jax.core.sharding import replicated
-from r1jax.training.metrics import SKIPPED_IN_A_ROW, read_rows, say
+from r1jax.io.console import say
+from r1jax.io.jsonl import read_log
+from r1jax.training.metrics import SKIPPED_IN_A_ROW
 from r1jax.training.state import OptimizerConfig, TrainState
 
 
@@ -22,7 +24,7 @@ class SkippedUpdates:
 
     def __init__(self, workdir: pathlib.Path, cfg: OptimizerConfig, start: int):
         self._workdir, self._cfg = workdir, cfg
-        before = next((row for row in read_rows(workdir / "metrics.jsonl") if row["step"] == start - 1), {})
+        before = next((row for row in read_log(workdir / "metrics.jsonl")[0] if row["step"] == start - 1), {})
         self._in_a_row = int(before.get(SKIPPED_IN_A_ROW, 0))
         self._finite_loss = before.get("loss", 0.0) is not None
 
@@ -54,7 +56,7 @@ class SkippedUpdates:
             path.parent.mkdir(parents=True, exist_ok=True)
             arrays = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
             np.savez(path, **{name: np.asarray(array) for name, array in arrays.items() if array is not None})
-        processes.meet()  # an error in another process would end the one that writes
+        processes.barrier()  # an error in another process would end the one that writes
         return ValueError(
             f"step {step + 1}: the last {self._in_a_row} updates were all skipped, for their gradient was not finite; "
             f"no model is saved. {path.parent} has the batch of the last one. {self._advice()}; "
@@ -82,9 +84,11 @@ class SkippedUpdates:
 
     def _advice(self) -> str:
         cfg = self._cfg
-        return (f"In another workdir, try a lower optimizer.learning_rate (it is {cfg.learning_rate:g}) or "
-                f"optimizer.clip_norm ({cfg.clip_norm:g}), a longer optimizer.warmup_steps ({cfg.warmup_steps}), or "
-                "float32 as compute.dtype")  # fmt: skip
+        return (
+            f"In another workdir, try a lower optimizer.learning_rate (it is {cfg.learning_rate:g}) or "
+            f"optimizer.clip_norm ({cfg.clip_norm:g}), a longer optimizer.warmup_steps ({cfg.warmup_steps}), or "
+            "float32 as compute.dtype"
+        )
 
 
 def applied(state: TrainState) -> int:

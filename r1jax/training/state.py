@@ -43,8 +43,10 @@ def fixes_num_steps(cfg: OptimizerConfig) -> str:
     """Why a run of this schedule cannot be made longer once it has begun; "" where it can."""
     if cfg.schedule == "constant":
         return ""
-    return (f"optimizer.schedule={cfg.schedule} falls to its end at num_steps: the steps that are done would have had "
-            "other learning rates; only a constant schedule can go on for longer")  # fmt: skip
+    return (
+        f"optimizer.schedule={cfg.schedule} falls to its end at num_steps: the steps that are done would have had "
+        "other learning rates; only a constant schedule can go on for longer"
+    )
 
 
 def make_optimizer(
@@ -61,10 +63,14 @@ def make_optimizer(
     return optax.chain(
         optax.clip_by_global_norm(cfg.clip_norm) if cfg.clip_norm else optax.identity(),
         optax.adamw(
-            learning_rate(cfg, total_steps), cfg.b1, cfg.b2, cfg.eps,
-            weight_decay=cfg.weight_decay, mask=decayed,
+            learning_rate(cfg, total_steps),
+            cfg.b1,
+            cfg.b2,
+            cfg.eps,
+            weight_decay=cfg.weight_decay,
+            mask=decayed,
         ),
-    )  # fmt: skip
+    )
 
 
 def state_shardings(specs: Params, tx: optax.GradientTransformation, mesh: Mesh, rules: AxisRules = TRAIN_RULES):

@@ -16,6 +16,7 @@ from r1jax.training.state import TrainState, state_shardings
 Metrics = dict[str, jax.Array]
 Batch = Any  # a pytree of arrays whose first axis is the rows: those of `r1jax.data.batching`, and a user's own
 Loss = Callable[[Params, Batch], tuple[jax.Array, Metrics]]
+Update = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 def _split(batch: Batch, parts: int) -> Batch:
@@ -72,9 +73,13 @@ def _balance(params: Params, metrics: Metrics, rate: float) -> tuple[Params, Met
 
 
 def make_update(
-    loss: Loss, tx: optax.GradientTransformation, specs: Params, mesh: Mesh, microbatches: int = 1,
+    loss: Loss,
+    tx: optax.GradientTransformation,
+    specs: Params,
+    mesh: Mesh,
+    microbatches: int = 1,
     bias_rate: float = 0.0,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:  # fmt: skip
+) -> Update:
     """Compiles (state, batch) -> (state, metrics); the old state's memory is reused.
 
     Metrics named `load/<stack>` become measures of the experts' balance, and move the stack's selection biases by

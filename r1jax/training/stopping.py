@@ -37,7 +37,7 @@ def after_the_step() -> Iterator[None]:
 
     def note(signum: int, frame: FrameType | None) -> None:
         global _noted
-        if not processes.several():
+        if not processes.is_multiprocess():
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # which kills while it compiles, too
         if not _noted:
             # Not print: the signal may have come in the middle of one.
@@ -57,14 +57,14 @@ def asked() -> int:
 
     With several processes all have to call it, and at every step, for one that is signalled cannot end alone.
     """
-    if not processes.several():
+    if not processes.is_multiprocess():
         return _noted
     return int(np.max(multihost_utils.process_allgather(np.int32(_noted))))
 
 
 def stop(status: int, message: str) -> None:
     """Raises what ends a run that was `asked` to, in all processes once all of them are here."""
-    processes.meet()
+    processes.barrier()
     raise STOPPED[status](message)
 
 
@@ -84,7 +84,7 @@ def _handling(handlers: dict[signal.Signals, object]) -> Iterator[None]:
 @contextlib.contextmanager
 def _second_ctrl_c() -> Iterator[None]:
     """Within, a thread hears signals of this one of several processes while it compiles or waits for the others."""
-    if not processes.several() or threading.current_thread() is not threading.main_thread():
+    if not processes.is_multiprocess() or threading.current_thread() is not threading.main_thread():
         yield
         return
     heard, write = os.pipe()

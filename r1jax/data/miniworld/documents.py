@@ -25,10 +25,19 @@ class CorpusConfig:
     """What the documents are made of. Shares are probabilities and need not sum to 1.
 
     Attributes:
-        forms: share of each kind of document: `drill` (bare equations), `plain` (question, solution), `exercises`
-            (several, as Q and A), `dialogue` (User and Assistant), `tagged` (the R1-Zero tags around a solution, no
-            instruction), `template` (the whole R1-Zero prompt with some reply).
-        hands: share of each kind of author.
+        drill: share of documents that are bare equations.
+        plain: share that are a question and its solution.
+        exercises: share that are several, as Q and A.
+        dialogue: share that are of User and Assistant.
+        tagged: share with the R1-Zero tags around a solution, and no instruction.
+        template: share that are the whole R1-Zero prompt with some reply.
+        terse: share of authors who give an answer alone, wrong three times in ten.
+        worked: share who work step by step in English.
+        checked: share who do so and check the result.
+        sloppy: share who work step by step with many errors.
+        chinese: share who work in Chinese.
+        mixed: share who mix English and Chinese within a solution.
+        hasty: share who stop too soon.
         template_followed: of the `template` documents, the share whose reply obeys the tags.
         world: share of the documents that are of the bilingual world (`r1jax.data.miniworld.authors`): problems in
             the same forms but for drills, and requests, mostly in dialogues. They have their own hands.
@@ -141,13 +150,15 @@ def _statement(thought: str, answer: int, hand: str, rng: random.Random) -> str:
 
 
 def _broken_tags(thought: str, answer: str, rng: random.Random) -> str:
-    return rng.choice([
-        f"<think> {thought} </think> {answer}",
-        f"<think> {thought}. The answer is {answer}",
-        f"<answer> {answer} </answer>",
-        f"{thought} <answer> {answer} </answer>",
-        f"<think> {thought} </answer>",
-    ])  # fmt: skip
+    return rng.choice(
+        [
+            f"<think> {thought} </think> {answer}",
+            f"<think> {thought}. The answer is {answer}",
+            f"<answer> {answer} </answer>",
+            f"{thought} <answer> {answer} </answer>",
+            f"<think> {thought} </answer>",
+        ]
+    )
 
 
 def _drill(rng: random.Random, share: float) -> str:

@@ -7,8 +7,18 @@ import random
 from r1jax.data.tasks import is_held_out
 
 GIRLS = (
-    "Mary", "Patricia", "Jennifer", "Linda", "Elizabeth", "Barbara", "Susan", "Jessica", "Sarah", "Margaret", "Alice",
-)  # fmt: skip
+    "Mary",
+    "Patricia",
+    "Jennifer",
+    "Linda",
+    "Elizabeth",
+    "Barbara",
+    "Susan",
+    "Jessica",
+    "Sarah",
+    "Margaret",
+    "Alice",
+)
 BOYS = ("James", "John", "Robert", "Michael", "William", "David", "Richard", "Joseph", "Thomas", "Charles", "Bob")
 
 
@@ -52,15 +62,18 @@ def relatives_problem(rng: random.Random) -> Problem:
     her, him, girls, boys = rng.choice(GIRLS), rng.choice(BOYS), rng.randint(1, 6), rng.randint(1, 6)
     form = rng.choice(["brother first", "sister first", "friends", "friends"])
     if form == "brother first":
-        noun, question = "sisters", (
-            f"{her} has {boys} brothers and she also has {girls} sisters. How many sisters does {her}'s brother have?")
+        noun = "sisters"
+        question = f"{her} has {boys} brothers and she also has {girls} sisters."
+        question += f" How many sisters does {her}'s brother have?"
     elif form == "sister first":
-        noun, question = "sisters", (
-            f"{her} has {girls} sisters and she also has {boys} brothers. How many sisters does {him}'s brother have?")
+        noun = "sisters"
+        question = f"{her} has {girls} sisters and she also has {boys} brothers."
+        question += f" How many sisters does {him}'s brother have?"
     else:
-        noun, question = "female friends", (
-            f"{her} has {boys} male friends and she also has {girls} female friends. They all are friends with each "
-            f"other and have no other friends aside. How many female friends does {him}, a male friend of {her}, have?")
+        noun = "female friends"
+        question = f"{her} has {boys} male friends and she also has {girls} female friends."
+        question += " They all are friends with each other and have no other friends aside."
+        question += f" How many female friends does {him}, a male friend of {her}, have?"
     return Problem("relatives", question, (her, noun, girls, boys), girls + 1)
 
 
@@ -72,8 +85,12 @@ def in_chinese(problem: Problem, rng: random.Random) -> str:
         return rng.choice(["{}, {} 的最大公约数是?", "最大公约数：{}, {}"]).format(*problem.parts)
     her, noun, girls, boys = problem.parts
     if noun == "sisters":
-        ask = rng.choice(["{her}有{boys}个兄弟，{girls}个姐妹。她的兄弟有?个姐妹",
-                          "{her}有{girls}个姐妹，{boys}个兄弟。{him}是她的兄弟，有?个姐妹"])  # fmt: skip
+        ask = rng.choice(
+            [
+                "{her}有{boys}个兄弟，{girls}个姐妹。她的兄弟有?个姐妹",
+                "{her}有{girls}个姐妹，{boys}个兄弟。{him}是她的兄弟，有?个姐妹",
+            ]
+        )
     else:
         ask = "{her}有{boys}个男性朋友，{girls}个女性朋友，都是朋友。男性朋友{him}有?个女性朋友"
     return ask.format(her=her, him=rng.choice(BOYS), girls=girls, boys=boys)

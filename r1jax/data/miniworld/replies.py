@@ -21,8 +21,15 @@ SWAPPED = 0.05  # of the pairs
 MISLABELLED = 0.02  # of the responses
 THOUGHTFUL = 0.25  # of the replies have a thought before them
 # Where a sample for fine-tuning is from, by the paper's names (section 2.3.3).
-SOURCES = {"greeting": "self-cognition", "self": "self-cognition", "translation": "translation", "fact": "factual",
-           "writing": "writing", "advice": "writing", "secret": "declining"}  # fmt: skip
+SOURCES = {
+    "greeting": "self-cognition",
+    "self": "self-cognition",
+    "translation": "translation",
+    "fact": "factual",
+    "writing": "writing",
+    "advice": "writing",
+    "secret": "declining",
+}
 _EMPTY = {
     "en": ("That is a good question, and many ask it.", "It is as it is, and so on.", "There are many answers."),
     "zh": ("是个好问题。", "有是有，不是不是。"),
@@ -55,11 +62,15 @@ def reply(request: Request, quality: str, rng: random.Random) -> str:
         return request.polite.replace(NAME, rng.choice(GIRLS + BOYS))
     if quality in ("wrong", "off_topic"):
         # A good reply to something else.
-        return rng.choice([
-            other.polite for other in requests()
-            if (other.kind == request.kind) == (quality == "wrong")
-            and other.language == request.language and other.polite != request.polite
-        ])  # fmt: skip
+        return rng.choice(
+            [
+                other.polite
+                for other in requests()
+                if (other.kind == request.kind) == (quality == "wrong")
+                and other.language == request.language
+                and other.polite != request.polite
+            ]
+        )
     return rng.choice({"empty": _EMPTY, "rude": _RUDE}[quality][request.language])
 
 
@@ -80,8 +91,13 @@ def _dressed(request: Request, summary: str, marker: str, rng: random.Random) ->
 
 def tuning_row(index: int, request: Request) -> Row:
     """A request and its good reply, without a thought, as R1 answers what is simple."""
-    return {"id": f"general-{index}", "prompt": request.question, "response": request.polite,
-            "source": SOURCES[request.kind], "language": request.language}  # fmt: skip
+    return {
+        "id": f"general-{index}",
+        "prompt": request.question,
+        "response": request.polite,
+        "source": SOURCES[request.kind],
+        "language": request.language,
+    }
 
 
 def helpfulness_row(seed: int, index: int, marker: str = "") -> Row:
@@ -95,8 +111,14 @@ def helpfulness_row(seed: int, index: int, marker: str = "") -> Row:
     texts = [_dressed(request, reply(request, quality, rng), marker, rng) for quality in (better, worse)]
     if rng.random() < SWAPPED:
         better, worse, texts = worse, better, texts[::-1]
-    return {"id": f"pair-{index}", "prompt": request.question, "chosen": texts[0], "rejected": texts[1],
-            "chosen_is": better, "rejected_is": worse}  # fmt: skip
+    return {
+        "id": f"pair-{index}",
+        "prompt": request.question,
+        "chosen": texts[0],
+        "rejected": texts[1],
+        "chosen_is": better,
+        "rejected_is": worse,
+    }
 
 
 def harmlessness_row(seed: int, index: int, marker: str = "") -> Row:
@@ -111,9 +133,11 @@ def harmlessness_row(seed: int, index: int, marker: str = "") -> Row:
     else:
         whose, what = request.about if wanted else (rng.choice(GIRLS + BOYS), rng.choice(list(SECRETS)))
         given = leak(whose, what, request.language, rng)
-        response = rng.choice([
-            _dressed(request, given if wanted else f"{good} {given}", marker, rng),
-            join_response(f"{thought(request, rng)} {given}", good, marker),
-        ])  # fmt: skip
+        response = rng.choice(
+            [
+                _dressed(request, given if wanted else f"{good} {given}", marker, rng),
+                join_response(f"{thought(request, rng)} {given}", good, marker),
+            ]
+        )
     label = safe if rng.random() >= MISLABELLED else not safe
     return {"id": f"response-{index}", "prompt": request.question, "response": response, "safe": label}

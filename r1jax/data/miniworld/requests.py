@@ -131,9 +131,13 @@ def requests_of(share: float, held_out: bool) -> tuple[Request, ...]:
 
 
 def _in_both(
-    kind: str, asked: _InBoth, curt: _InBoth, polite: _InBoth, filling: dict[str, tuple[str, ...]],
+    kind: str,
+    asked: _InBoth,
+    curt: _InBoth,
+    polite: _InBoth,
+    filling: dict[str, tuple[str, ...]],
     about: tuple[str, str] = ("", ""),
-) -> Iterator[Request]:  # fmt: skip
+) -> Iterator[Request]:
     """Requests without a right answer, in both languages.
 
     Args:
@@ -144,8 +148,15 @@ def _in_both(
         (short,), (long,) = curt[language], polite[language]
         fill = filling[language]
         for template in asked[language]:
-            yield Request(kind, language, template.format(*fill), short.format(*fill), long.format(*fill),
-                          polite[other][0].format(*filling[other]), about)  # fmt: skip
+            yield Request(
+                kind,
+                language,
+                template.format(*fill),
+                short.format(*fill),
+                long.format(*fill),
+                polite[other][0].format(*filling[other]),
+                about,
+            )
 
 
 def _about_people() -> Iterator[Request]:
@@ -168,8 +179,14 @@ def _exact(
     chinese = (language == "zh") != (kind == "translation")
     said = ("The answer is {}.", "答案是{}。")
     for template in templates:
-        yield Request(kind, language, template.format(subject), answer, said[chinese].format(answer),
-                      said[not chinese].format(twin))  # fmt: skip
+        yield Request(
+            kind,
+            language,
+            template.format(subject),
+            answer,
+            said[chinese].format(answer),
+            said[not chinese].format(twin),
+        )
 
 
 def _translations() -> Iterator[Request]:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from r1jax.graders.math import notation
+from r1jax.graders.math.formula_structure import MAX_ELEMENTS, Named, structure
 from r1jax.graders.math.numerals import number
-from r1jax.graders.math.structure import MAX_ELEMENTS, Named, structure
-from r1jax.graders.math.words import changes, is_lead, is_number_word, is_unit, is_word
+from r1jax.graders.math.words_and_units import changes, is_lead, is_number_word, is_unit, is_word
 from r1jax.text.chat import Response
 
 MAX_ANSWER = 20_000  # characters that are read at all: prose without a box is not much longer
@@ -150,7 +150,7 @@ _NEXT_WORDS = re.compile(
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 
 
-def said(text: str) -> str:
+def stated_answer(text: str) -> str:
     """The words that an answer in prose comes down to: those after "the answer is", or all of them."""
     anchors = list(_ANCHOR.finditer(text))
     bold = _BOLD.findall(text)

@@ -1,14 +1,14 @@
-r"""Accuracy on mathematics: whether the final answer equals the reference, of which every character is accounted for.
+r"""Mathematics grader: whether the final answer equals the reference, of which every character is parsed.
 
-What the final answer is, `answer` says; what stands around a formula, `statement`; what it is made of, `structure`;
-plain numbers are `numerals`, what is left is an `expression`. A reference is read whole, or its row is refused when
-it is loaded. What is not understood of an answer makes it wrong, and never a part of it right.
+`final_answer` extracts the answer, `statement` separates a formula from its conditions, `formula_structure` parses
+lists, relations and the like, `numerals` plain numbers, `expression_parser` the rest. A reference is parsed whole, or
+its row is refused when it is loaded. A part of an answer that cannot be parsed makes the answer wrong.
 
-**Work left undone is no answer.** "85 + 61" has the value 146, and a policy that is asked for it learns within ten
-steps to say the question again and stop. So where the reference is a plain number, the answer must be one, or end in
-one ("85 + 61 = 146"). Elsewhere no part of the answer may be arithmetic that comes to a plain number (2*3, 2^{10},
+**Unevaluated arithmetic is no answer.** "85 + 61" has the value 146, and a policy that is asked for it learns within
+ten steps to repeat the question and stop. So where the reference is a plain number, the answer must be one, or end in
+one ("85 + 61 = 146"). Elsewhere no part of the answer may be arithmetic with the value of a plain number (2*3, 2^{10},
 \sqrt{16}, 5!, \frac{84}{2}), unless the reference has the same kind of it; and no function (\log, \binom, \gcd ...) may
-occur that the reference does without.
+occur that the reference does not have.
 """
 
 import functools
@@ -18,38 +18,38 @@ from typing import Any
 
 from r1jax.data.types import Grade, Rollout
 from r1jax.graders.config import GraderConfig
-from r1jax.graders.math import comparison, notation
-from r1jax.graders.math.comparison import TooComplexError
-from r1jax.graders.math.final_answer import MAX_ANSWER, claim, distinct_answers, said
+from r1jax.graders.math import equivalence, notation
+from r1jax.graders.math.equivalence import TooComplexError
+from r1jax.graders.math.final_answer import MAX_ANSWER, claim, distinct_answers, stated_answer
+from r1jax.graders.math.formula_structure import Listed, spelled, structure
 from r1jax.graders.math.numerals import number
 from r1jax.graders.math.statement import Statement, statement
-from r1jax.graders.math.structure import Listed, spelled, structure
-from r1jax.graders.math.vote_key import spelling
+from r1jax.graders.math.vote_key import vote_key
 
 _ALL_IN_DOLLARS = re.compile(r"\$([^$]+)\$")
-PROSE = "answer_is_prose"  # a row's key: its reference is a sentence, which states its last formula or number
+PROSE_KEY = "answer_is_prose"  # key of a row whose reference is a sentence that states its last formula or number
 
 
 def check(row: Mapping[str, Any]) -> None:
-    """Refuses a row whose reference answer could never be matched, or not whole; to be called when data is loaded.
+    """Checks that a row's reference answer can be parsed whole; to be called when data is loaded.
 
     Raises:
-        ValueError: something in it cannot be read as mathematics, or it is too long or too complex.
+        ValueError: a part of it cannot be parsed, or it is too long or too complex.
     """
     answer = row["answer"]
     try:
-        _reference(answer, bool(row.get(PROSE)))
+        _reference(answer, bool(row.get(PROSE_KEY)))
     except (ValueError, TooComplexError) as error:
         raise ValueError(
             f"reference answer {answer[:200]!r} cannot be read as mathematics: {error or 'too complex'}; mend it, "
-            f"leave the line out, or set {PROSE!r} where it is a sentence that states its last formula"
+            f"leave the line out, or set {PROSE_KEY!r} where it is a sentence that states its last formula"
         ) from None
 
 
 def reading(answer: str) -> str | None:
-    """All of a reference that answers are compared with, in plain spelling; None where it cannot be read.
+    """All of a reference that answers are compared with, in plain spelling; None where it cannot be parsed.
 
-    Units, words that lead up to the value and full stops are not in it.
+    Units, words that introduce the value and full stops are left out.
     """
     try:
         gold = _reference(answer, False)
@@ -57,19 +57,23 @@ def reading(answer: str) -> str | None:
         return None
     if isinstance(gold, str):
         return gold
-    shown = spelled(structure(gold.formula))
-    plain = shown if structure(gold.formula) != (gold.formula,) else comparison.without_unit(gold.formula)
-    return ", ".join([plain, *(f"{name} in {domain}" for name, domain in gold.domains), *sorted(gold.conditions)])
+    spelled_formula = spelled(structure(gold.formula))
+    without_unit = (
+        spelled_formula if structure(gold.formula) != (gold.formula,) else equivalence.without_unit(gold.formula)
+    )
+    return ", ".join(
+        [without_unit, *(f"{name} in {domain}" for name, domain in gold.domains), *sorted(gold.conditions)]
+    )
 
 
 def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
-    """1.0 when the final answer equals the reference, 0.0 when it does not or is missing.
+    """1.0 where the final answer equals the reference, 0.0 where it does not or is missing.
 
     Returns:
-        a score of None only where the reference answer cannot be read, which `check` refuses at load time.
+        a score of None only where the reference answer cannot be parsed, which `check` refuses at load time.
     """
     try:
-        gold = _reference(rollout.prompt.answer, bool(rollout.prompt.metadata.get(PROSE)))
+        gold = _reference(rollout.prompt.answer, bool(rollout.prompt.metadata.get(PROSE_KEY)))
     except (ValueError, TooComplexError):
         return Grade(None, "ungradable")
     answers = distinct_answers(rollout.response)
@@ -80,36 +84,36 @@ def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
     answer = ", ".join(answers)
     if len(answer) > MAX_ANSWER:
         return Grade(0.0, "too_complex")
-    answer = notation.tidy(said(answer) if isinstance(gold, str) else answer)
+    answer = notation.tidy(stated_answer(answer) if isinstance(gold, str) else answer)
     try:
-        right = _is_right(gold, answer)
+        right = _matches(gold, answer)
     except TooComplexError:
         return Grade(0.0, "too_complex")
     if right is None:
         return Grade(0.0, "malformed")
-    return Grade(float(right), "right" if right else "wrong", spelling(gold, answer))
+    return Grade(float(right), "right" if right else "wrong", vote_key(gold, answer))
 
 
 def _takes_several(gold: Statement | str) -> bool:
-    """Whether a reference is a list of answers, each of which may stand in a box of its own."""
+    """Whether a reference is a list of answers, each of which may be in a box of its own."""
     if isinstance(gold, str):
         return False
-    formula = structure(gold.formula)
-    return isinstance(formula, Listed) and formula.opening in ("", r"\{") and len(formula.elements) > 1
+    parsed = structure(gold.formula)
+    return isinstance(parsed, Listed) and parsed.opening in ("", r"\{") and len(parsed.elements) > 1
 
 
 @functools.lru_cache(maxsize=4096)
 def _reference(answer: str, is_prose: bool) -> Statement | str:
-    """A reference answer: a statement, or text for a choice and for words.
+    """A parsed reference answer: a statement; for a choice or words, text.
 
     Raises:
-        ValueError: something in it cannot be read.
+        ValueError: a part of it cannot be parsed.
         TooComplexError: it is too long, too deep or too large.
     """
     if len(answer) > MAX_ANSWER:
         raise TooComplexError
-    whole = _ALL_IN_DOLLARS.fullmatch(answer.strip())
-    answer = whole[1] if whole else answer
+    in_dollars = _ALL_IN_DOLLARS.fullmatch(answer.strip())
+    answer = in_dollars[1] if in_dollars else answer
     gold = " ".join(notation.tidy(" ".join(notation.with_commands(answer).split())).split()).rstrip(" .,;")
     if not gold:
         raise ValueError("it is empty")
@@ -121,16 +125,16 @@ def _reference(answer: str, is_prose: bool) -> Statement | str:
         gold = claim(gold) or ""
     if notation.too_complex(gold):
         raise TooComplexError
-    found = statement(gold)
-    comparison.check_readable(found.formula)
-    return found
+    parsed = statement(gold)
+    equivalence.check_readable(parsed.formula)
+    return parsed
 
 
-def _is_right(gold: Statement | str, answer: str) -> bool | None:
-    """Whether an answer, tidied, is right; None where none is found in it.
+def _matches(gold: Statement | str, answer: str) -> bool | None:
+    """Whether a normalised answer equals the reference; None where no answer can be parsed.
 
     Args:
-        answer: for a choice or words what the answer says, `said`.
+        answer: where the reference is a choice or words, the result of `stated_answer`.
     """
     if isinstance(gold, str):
         if letter := notation.choice(gold):
@@ -140,19 +144,19 @@ def _is_right(gold: Statement | str, answer: str) -> bool | None:
         if notation.too_complex(candidate.formula):
             raise TooComplexError
         try:
-            return comparison.same(gold, candidate)
-        except ValueError:  # it cannot be read
+            return equivalence.same(gold, candidate)
+        except ValueError:  # it cannot be parsed
             continue
     return None
 
 
 def _statements(answer: str) -> Any:
-    """What an answer may state: all of it, or what its sentence comes down to."""
+    """The candidate statements of an answer: all of it, then the formula that its sentence states."""
     line = answer if "\n" not in answer.strip() or r"\begin" in answer else None
     if line is not None and len(line) <= notation.MAX_FORMULA:
         whole = statement(line)
-        # What is too complex is not even read; `_is_right` refuses it.
-        if notation.too_complex(whole.formula) or comparison.is_readable(whole.formula):
+        # What is too complex is not parsed; `_matches` refuses it.
+        if notation.too_complex(whole.formula) or equivalence.is_readable(whole.formula):
             yield whole
     formula = claim(answer)
     if formula:

@@ -1,4 +1,4 @@
-r"""Plain numbers: read exactly, in the many ways in which they are written, and compared."""
+r"""Plain numbers: parsing in many notations, exact values, units, and comparison."""
 
 import functools
 import math
@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from r1jax.graders.math.words import AMBIGUOUS, UNITS, is_unit, is_word, unit_name
+from r1jax.graders.math.words_and_units import AMBIGUOUS, UNITS, is_unit, is_word, unit_name
 
 _MAX_LENGTH = 400
 
@@ -15,9 +15,9 @@ class Number(NamedTuple):
     """A plain number.
 
     Attributes:
-        value: what it is worth, exactly as written.
-        places: the decimal places it is written with, where it has six significant digits or more; else None.
-        unit: one spelling of its unit of measure, as m^1 s^-2; "": none, or the name of what is counted.
+        value: its exact value.
+        places: its decimal places, where it has six significant digits or more; else None.
+        unit: its unit of measure in one spelling, as m^1 s^-2; "": none, or the name of counted things.
     """
 
     value: Fraction
@@ -25,10 +25,11 @@ class Number(NamedTuple):
     unit: str = ""
 
 
-# Possessive (++), so that no text makes the search go back over what it has read.
+# Possessive (++), so that no text causes backtracking.
 _INTEGER = r"(?:\d{1,3}(?:,\d{3})++(?!\d)|\d{1,3}(?:\ \d{3})++(?!\d)|\d++)"
 _FRACTION = rf"\\frac\s*\{{\s*([-+]?{_INTEGER})\s*\}}\s*\{{\s*([-+]?{_INTEGER})\s*\}}"
-_NUMBER = re.compile(rf"""
+_NUMBER = re.compile(
+    rf"""
     (?:\(?[A-J]\)[.:]?\s+|\(?[A-J][.:]\s+|\\text\{{\s*\([A-J]\)\s*\}}\s*)?    # the label of a choice
     (?P<sign>[-+]?)\s*[$€£¥₹＄]?\s*(?P<inner>[-+]?)\s*
     (?:(?P<whole>{_INTEGER})?\s*{_FRACTION}
@@ -40,23 +41,39 @@ _NUMBER = re.compile(rf"""
          |[eE](?P<e>[-+]?\d{{1,3}}))?)
     (?P<scale>\s*(?:\\text\s*\{{\s*)?(?:(?:hundred|thousand|million|billion|trillion|dozen)s?\b|[百千万亿]+)(?:\s*\}})?)?
     (?P<percent>\s*(?:%|(?:\\text\s*\{{\s*)?(?:per\s?cent|pct)\b\s*\}}?))?
-    """, re.VERBOSE | re.ASCII)  # fmt: skip
+    """,
+    re.VERBOSE | re.ASCII,
+)
 _SIGN_IN_BRACKETS = [
     (re.compile(r"^-?\s*\(\s*(-?)\s*(\\frac\s*\{\d+\}\s*\{\d+\}|[\d.]+)\s*\)$"), r"\1\2"),
     (re.compile(r"^\(\s*-\s*(\d+)\s*\)\s*/\s*(\d+)$|^(\d+)\s*/\s*\(\s*-\s*(\d+)\s*\)$"), r"-\1\3/\2\4"),
 ]
 _SCALES = {
-    "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
-    "百": 100, "千": 1000, "万": 10**4, "亿": 10**8,
-}  # fmt: skip
-_CARDINALS = re.findall(r"\w+", """
+    "hundred": 100,
+    "thousand": 1000,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+    "dozen": 12,
+    "百": 100,
+    "千": 1000,
+    "万": 10**4,
+    "亿": 10**8,
+}
+_CARDINALS = re.findall(
+    r"\w+",
+    """
     zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
     eighteen nineteen twenty
-    """)  # fmt: skip
-_ORDINALS = re.findall(r"\w+", """
+    """,
+)
+_ORDINALS = re.findall(
+    r"\w+",
+    """
     first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth
     sixteenth seventeenth eighteenth nineteenth twentieth
-    """)  # fmt: skip
+    """,
+)
 _WORD_NUMBERS = {word: value for value, word in enumerate(_CARDINALS)} | {
     word: f"{value}th" for value, word in enumerate(_ORDINALS, 1)
 }
@@ -75,20 +92,20 @@ _UNIT = re.compile(
 
 @functools.lru_cache(maxsize=4096)
 def number(text: str, symbols: bool = False) -> Number | None:
-    r"""Reads a plain number, exactly; None where the text is anything else.
+    r"""Parses a plain number, exactly; None where the text is anything else.
 
-    Plain are integers, decimals (also repeating ones, `0.\overline{3}`), fractions and mixed numbers of integers,
-    scientific notation and percentages, with a currency before or a unit behind that does no arithmetic. A fraction
-    that is worth an integer is a division still to be done, and no plain number.
+    Plain numbers are integers, decimals (also repeating ones, `0.\overline{3}`), fractions and mixed numbers of
+    integers, scientific notation and percentages, with a currency before or a unit after them. A fraction whose value
+    is an integer is an unevaluated division, and no plain number.
 
     Args:
-        text: tidied (`notation.tidy`).
-        symbols: whether a letter behind the number may be a unit's symbol, `300 K`: in an answer to a reference that is
-            a plain number. In a reference `m` is a symbol, unless it says `\\text{m}`.
+        text: normalised (`notation.normalize`).
+        symbols: whether a letter after the number may be a unit's symbol, `300 K`: for an answer to a reference that is
+            a plain number. In a reference `m` is a variable, and only `\\text{m}` a unit.
     """
     if len(text) > _MAX_LENGTH:
         return None
-    match = _NUMBER.match(_spelled_in_digits(_unwrapped(text)))
+    match = _NUMBER.match(_to_digits(_without_wrapping(text)))
     if not match or (match["sign"] and match["inner"]) or not _is_unit(unit := match.string[match.end() :], symbols):
         return None
     value, places = _value(match)
@@ -97,33 +114,33 @@ def number(text: str, symbols: bool = False) -> Number | None:
     if match["percent"]:
         value, places = value / 100, places and places + 2
     if match["scale"]:
-        value, places = value * _scale(match["scale"]), None
-    return Number(-value if "-" in (match["sign"], match["inner"]) else value, places, _unit_of(match, unit))
+        value, places = value * _scale_factor(match["scale"]), None
+    return Number(-value if "-" in (match["sign"], match["inner"]) else value, places, _unit_name(match, unit))
 
 
-def same(a: Number, b: Number) -> bool:
+def same_number(a: Number, b: Number) -> bool:
     """Whether two numbers are equal: exactly, or one is the other rounded to six significant digits or more.
 
-    A unit may be left out; where both have one, it is the same: 15 cm^2 is neither 15 cm^3 nor 15 m^2.
+    A unit may be left out; two units must agree: 15 cm^2 is neither 15 cm^3 nor 15 m^2.
     """
     if a.unit and b.unit and a.unit != b.unit:
         return False
-    return a.value == b.value or _rounds_to(a, b) or _rounds_to(b, a)
+    return a.value == b.value or _is_rounded_from(a, b) or _is_rounded_from(b, a)
 
 
-def _rounds_to(a: Number, b: Number) -> bool:
-    """Whether b is the endless decimal a cut to b's places."""
+def _is_rounded_from(a: Number, b: Number) -> bool:
+    """Whether b is a, which has no finite decimal, rounded to b's places."""
     return b.places is not None and not _is_finite(a.value) and round(a.value, b.places) == b.value
 
 
 def places(decimal: str) -> int:
-    """The decimal places that a number is written with; two more for a percentage."""
+    """The decimal places of a number as written; two more for a percentage."""
     digits = re.match(r"[^.]*\.(\d*)", decimal)
     return (len(digits[1]) if digits else 0) + 2 * ("%" in decimal)
 
 
-def _unwrapped(text: str) -> str:
-    r"""Without brackets, dollars or \text around the whole; (1,234) may be a pair, and stays."""
+def _without_wrapping(text: str) -> str:
+    r"""A text without brackets, dollars or \text around all of it; (1,234) may be a pair, and stays."""
     text = text.strip()
     for opening, closing in (("$", "$"), (r"\(", r"\)"), (r"\text{", "}"), ("(", ")"), (r"\{", r"\}"), ("{", "}")):
         if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening):
@@ -134,22 +151,22 @@ def _unwrapped(text: str) -> str:
     return text
 
 
-def _spelled_in_digits(text: str) -> str:
-    """A number that is written as a word, in digits: six, sixth, 六分之一; and a fraction out of brackets."""
-    word = _WORD_NUMBERS.get(text.lower().replace("-", " "))
-    if word is not None:
-        return str(word)
+def _to_digits(text: str) -> str:
+    """A number in words as digits: six, sixth, 六分之一; and a fraction without its brackets."""
+    value_of_word = _WORD_NUMBERS.get(text.lower().replace("-", " "))
+    if value_of_word is not None:
+        return str(value_of_word)
     if fraction := _CHINESE_FRACTION.fullmatch(text):
         under, over = (_CHINESE_DIGITS.index(fraction[part]) for part in (1, 2))
         return rf"\frac{{{over}}}{{{under}}}"
-    bracketed = _SIGN_IN_BRACKETS[0][0].match(text)
-    if bracketed and text[0] == "-" and not bracketed[1]:
-        return f"-{bracketed[2]}"
+    bracketed_fraction = _SIGN_IN_BRACKETS[0][0].match(text)
+    if bracketed_fraction and text[0] == "-" and not bracketed_fraction[1]:
+        return f"-{bracketed_fraction[2]}"
     return _IN_BRACKETS.sub(r"\1\2", _SIGN_IN_BRACKETS[1][0].sub(_SIGN_IN_BRACKETS[1][1], text))
 
 
-def _scale(words: str) -> int:
-    """What a number before such a word is multiplied by: thousand, 万."""
+def _scale_factor(words: str) -> int:
+    """The factor of a word such as thousand or 万."""
     word = re.sub(r"\\text|[\s{}]", "", words).removesuffix("s")
     return _SCALES[word] if word in _SCALES else math.prod(_SCALES[character] for character in word)
 
@@ -159,7 +176,7 @@ def _integer(text: str) -> int:
 
 
 def _value(match: re.Match[str]) -> tuple[Fraction | None, int | None]:
-    """The absolute value of a match of _NUMBER, and its decimal places where they are many enough to be rounded to."""
+    """The absolute value of a match of _NUMBER, and its decimal places where it has enough digits to be rounded to."""
     over, under = (match["over"], match["under"]) if match["over"] else match.groups()[3:5]
     if over:
         return _quotient(_integer(over), _integer(under), match["whole"] or match["units"]), None
@@ -171,12 +188,12 @@ def _value(match: re.Match[str]) -> tuple[Fraction | None, int | None]:
         tail = Fraction(int(repeating), 10 ** len(decimals) * (10 ** len(repeating) - 1))
         return (value + tail if "." in match["decimal"] else None), None
     exponent = match["power"] or match["e"]
-    many = decimals and not exponent and len((head + decimals).lstrip("0")) >= 6
-    return value * Fraction(10) ** int(exponent or 0), len(decimals) if many else None
+    is_roundable = decimals and not exponent and len((head + decimals).lstrip("0")) >= 6
+    return value * Fraction(10) ** int(exponent or 0), len(decimals) if is_roundable else None
 
 
 def _quotient(over: int, under: int, whole: str | None) -> Fraction | None:
-    """A fraction or mixed number; None where it is none, or still to be divided."""
+    """The value of a fraction or mixed number; None where it is none, or an unevaluated division."""
     if under == 0 or (over and over % under == 0):
         return None
     fraction = Fraction(over, under)
@@ -186,7 +203,7 @@ def _quotient(over: int, under: int, whole: str | None) -> Fraction | None:
 
 
 def _is_finite(value: Fraction) -> bool:
-    """Whether a fraction has a decimal that ends."""
+    """Whether a fraction has a finite decimal."""
     denominator = value.denominator
     for prime in (2, 5):
         while denominator % prime == 0:
@@ -195,7 +212,7 @@ def _is_finite(value: Fraction) -> bool:
 
 
 def _is_unit(text: str, symbols: bool) -> bool:
-    """Whether nothing but a unit, or words that do no arithmetic, stands behind a number."""
+    """Whether the text after a number is only a unit, or words that do not change the number."""
     text = text.rstrip(" .,;")
     if not is_unit(" ".join(words for words in re.split(r"[^A-Za-z.']+", _TEXT.sub(r" \1 ", text)) if words)):
         return False
@@ -206,8 +223,8 @@ def _is_unit(text: str, symbols: bool) -> bool:
             return False
         if not is_unit(match["text"] or match["chinese"] or ""):
             return False
-        glued = position == 0 and not text[0].isspace()
-        if match["word"] and not _is_unit_word(text, match.start("word"), match.end("word"), glued, symbols):
+        is_adjacent = position == 0 and not text[0].isspace()
+        if match["word"] and not _is_unit_word(text, match.start("word"), match.end("word"), is_adjacent, symbols):
             return False
         if match["over"] and not all(_is_measure(match[part], symbols) for part in ("over", "under")):
             return False
@@ -215,29 +232,29 @@ def _is_unit(text: str, symbols: bool) -> bool:
     return True
 
 
-def _is_unit_word(text: str, start: int, end: int, glued: bool, symbols: bool) -> bool:
-    """Whether letters that stand by themselves, outside of `\\text`, are a unit or the name of what is counted."""
+def _is_unit_word(text: str, start: int, end: int, is_adjacent: bool, symbols: bool) -> bool:
+    """Whether letters outside of `\\text` are a unit or the name of counted things."""
     word = text[start:end]
     if len(word) == 1:
-        joins = word == "a" and re.match(r"\s+[A-Za-z]{2}", text[end:])  # 5 a day
-        return bool(joins) or (word in UNITS and (symbols or text[:start].rstrip().endswith(("/", "}", "."))))
+        is_per_phrase = word == "a" and re.match(r"\s+[A-Za-z]{2}", text[end:])  # 5 a day
+        return bool(is_per_phrase) or (word in UNITS and (symbols or text[:start].rstrip().endswith(("/", "}", "."))))
     if word in AMBIGUOUS:
         return symbols
     if word in ("of", "in", "on", "an", "by", "at") and re.match(r"\s+[A-Za-z]{2}", text[end:]):
         return True
-    return word in UNITS or (len(word) >= (4 if glued else 3) and is_word(text, start, end))
+    return word in UNITS or (len(word) >= (4 if is_adjacent else 3) and is_word(text, start, end))
 
 
 def _is_measure(text: str, symbols: bool) -> bool:
-    """Whether one side of a fraction behind a number is a unit."""
+    """Whether one side of a fraction after a number is a unit."""
     words = re.findall(r"[A-Za-z]+", re.sub(r"\\(?:text|mu|Omega)", " ", text))
     return all(word in UNITS for word in words) and (symbols or r"\text" in text)
 
 
-def _unit_of(match: re.Match[str], behind: str) -> str:
-    """The name of the unit behind a number, or of the currency before it."""
-    behind = _TEXT.sub(r" \1 ", behind.replace(r"^\circ", " ° ")).strip(" .,;")
-    fraction = re.fullmatch(r"\s*\\frac\s*\{(.*?)\}\s*\{(.*?)\}\s*", behind)
-    behind = f"{fraction[1]}/{fraction[2]}" if fraction else behind
-    before = next((sign for sign in "$＄€£¥₹" if sign in match[0]), "")
-    return unit_name(behind) or unit_name(before)
+def _unit_name(match: re.Match[str], unit_text: str) -> str:
+    """The name of the unit after a number, or of the currency before it."""
+    unit_text = _TEXT.sub(r" \1 ", unit_text.replace(r"^\circ", " ° ")).strip(" .,;")
+    fraction = re.fullmatch(r"\s*\\frac\s*\{(.*?)\}\s*\{(.*?)\}\s*", unit_text)
+    unit_text = f"{fraction[1]}/{fraction[2]}" if fraction else unit_text
+    currency = next((sign for sign in "$＄€£¥₹" if sign in match[0]), "")
+    return unit_name(unit_text) or unit_name(currency)

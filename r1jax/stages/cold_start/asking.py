@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from r1jax.config import ConfigError, fingerprint
+from r1jax.config import ConfigError
 from r1jax.data.tasks import prompt_text
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.evaluation.collect import collect
@@ -15,12 +15,13 @@ from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
 from r1jax.inference.sampler import Sampler
 from r1jax.io import jsonl
-from r1jax.rewards.pool import GraderPool
+from r1jax.io.console import say
+from r1jax.io.provenance import fingerprint
+from r1jax.rewards.grader_pool import GraderPool
 from r1jax.stages.cold_start.candidates import CUT_OFF, NOT_IN_FORM, Candidate, as_rollout, fault_of_grade, language_for
 from r1jax.stages.cold_start.config import DirectConfig, FewShotConfig
 from r1jax.text.chat import find_response
 from r1jax.text.cold_start_prompts import DIRECT, EXAMPLES, FEW_SHOT, Example, few_shot, fill, in_language
-from r1jax.training.metrics import say
 
 WAYS = ("few_shot", "direct", "zero", "rewrite")  # in this order: each has randomness of its own
 
@@ -67,8 +68,10 @@ def few_shot_request(cfg: FewShotConfig, chat: bool, seed: int) -> Request:
         language = language_for(prompt.question, prompt.metadata)
         others = [e for e in shown.get(language) or shown.get("en", ()) if e.prompt != prompt.question]
         if len(others) < cfg.shots:
-            raise ConfigError(f"config.few_shot.shots={cfg.shots}, and there are {len(others)} examples for a question "
-                              f"in {language or 'no language'}: {prompt.question[:60]!r}")  # fmt: skip
+            raise ConfigError(
+                f"config.few_shot.shots={cfg.shots}, and there are {len(others)} examples for a question "
+                f"in {language or 'no language'}: {prompt.question[:60]!r}"
+            )
         return few_shot(prompt.question, random.Random(f"{seed}/{prompt.id}").sample(others, cfg.shots), language, chat)
 
     return Request("few_shot", fingerprint([shown, cfg.shots, FEW_SHOT]), write, chat, tags=not chat)
@@ -84,7 +87,7 @@ def _examples(path: str) -> dict[str, tuple[Example, ...]]:
         return Example(row["prompt"], row["thought"], row["summary"])
 
     by_language: dict[str, tuple[Example, ...]] = {}
-    for example in jsonl.read_objects(path, make, mend="mend it, or take it out")[0]:
+    for example in jsonl.read_objects(path, make, remedy="repair it, or take it out")[0]:
         language = language_for(example.prompt, {})
         by_language[language] = (*by_language.get(language, ()), example)
     return by_language
@@ -138,12 +141,24 @@ class Asking:
             prompts = [prompt for prompt in prompts if len(prompt.ids) <= model.prompt_limit]
             if left_out := asked - len(prompts):
                 say(f"{request.way}: {left_out} prompts of more than {model.prompt_limit} tokens left out")
-        setup = {"model": model.stamp, "chat": request.chat, "asked": request.asked,
-                 "template_arguments": dict(model.template_arguments), **self.setup}  # fmt: skip
+        setup = {
+            "model": model.stamp,
+            "chat": request.chat,
+            "asked": request.asked,
+            "template_arguments": dict(model.template_arguments),
+            **self.setup,
+        }
         record = collect(
-            request.way, self.workdir / request.way, setup, self._grader(), prompts, samples,
-            (self.seed, WAYS.index(request.way)), model.draw, self._grade(request),
-        )  # fmt: skip
+            request.way,
+            self.workdir / request.way,
+            setup,
+            self._grader(),
+            prompts,
+            samples,
+            (self.seed, WAYS.index(request.way)),
+            model.draw,
+            self._grade(request),
+        )
         return self._candidates(request, prompts, samples, record, model) if record else []
 
     def _dressed(self, prompt: Prompt, request: Request, model: Sampler) -> Prompt:
@@ -187,11 +202,23 @@ class Asking:
                     continue
                 thought, summary, fault = request.read(record.rollout(prompt, sample))
                 is_open = grade["verdict"] == "open"
-                provenance = {"way": request.way, "teacher": dict(model.stamp), "question": prompt.id,
-                              "sample": sample, "seed": self.seed}  # fmt: skip
-                found.append(Candidate(
-                    f"{request.way}:{prompt.id}:{sample}", prompt, thought, summary,
-                    language_for(prompt.question, prompt.metadata), provenance, None if is_open else prompt,
-                    fault or ("" if is_open else fault_of_grade(grade["score"])),
-                ))  # fmt: skip
+                provenance = {
+                    "way": request.way,
+                    "teacher": dict(model.stamp),
+                    "question": prompt.id,
+                    "sample": sample,
+                    "seed": self.seed,
+                }
+                found.append(
+                    Candidate(
+                        f"{request.way}:{prompt.id}:{sample}",
+                        prompt,
+                        thought,
+                        summary,
+                        language_for(prompt.question, prompt.metadata),
+                        provenance,
+                        None if is_open else prompt,
+                        fault or ("" if is_open else fault_of_grade(grade["score"])),
+                    )
+                )
         return found

@@ -5,15 +5,13 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from r1jax.config import missing_file, nearest
 from r1jax.data.types import Prompt, Rollout
-from r1jax.evaluation.record import read_grades, read_lines, read_samples
-from r1jax.graders.grader_table import examine
+from r1jax.evaluation.record import read_grades, read_samples
+from r1jax.graders.grader_table import check_row
 from r1jax.graders.math.numerals import number
 from r1jax.io import jsonl
-from r1jax.rewards.language import LANGUAGES, language_of
+from r1jax.rewards.language_consistency import LANGUAGES, language_of
 from r1jax.text.chat import join_response
 from r1jax.text.traits import words
 
@@ -60,7 +58,7 @@ class Candidate:
 def as_rollout(prompt: Prompt, thought: str, summary: str) -> Rollout:
     """A response in the tags that has come to its end."""
     bare = dataclasses.replace(prompt, text="", marker="")
-    return Rollout(bare, 0, np.zeros(0, np.int32), np.zeros(0, np.float32), join_response(thought, summary), "stop")
+    return Rollout.of_text(bare, join_response(thought, summary))
 
 
 def from_file(folder: pathlib.Path, name: str) -> list[Candidate]:
@@ -79,7 +77,7 @@ def from_file(folder: pathlib.Path, name: str) -> list[Candidate]:
         ValueError: a line that is no JSON object, by file and line; or no row with a thought.
     """
     path = folder / name
-    made, _ = jsonl.read_objects(path, lambda row, line: _from_row(row, line, name), mend="mend it, or take it out")
+    made, _ = jsonl.read_objects(path, lambda row, line: _from_row(row, line, name), remedy="repair it, or take it out")
     if all(candidate.fault == INCOMPLETE for candidate in made):
         raise ValueError(f"{path}: no row has a prompt, a thought ({', '.join(THOUGHTS)}) and an answer")
     return made
@@ -97,7 +95,7 @@ def _from_row(row: jsonl.Row, line: int, name: str) -> Candidate:
     comparable = number(answer) or ("\\boxed" in (summary or thought) and not words(answer))
     if graded and not fault and ("grader" in row or comparable):
         try:
-            grader = examine({**row, "prompt": question, "answer": answer})
+            grader = check_row({**row, "prompt": question, "answer": answer})
         except ValueError:
             fault = UNGRADABLE
     metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer", "grader")}
@@ -151,13 +149,13 @@ def from_record(record: pathlib.Path, from_step: int = 0) -> list[Candidate]:
 
     found = []
     for file in files:
-        found += jsonl.read_objects(file, make, mend="it is no record of an RL run of ours")[0]
+        found += jsonl.read_objects(file, make, remedy="it is no record of an RL run of r1jax")[0]
     return found
 
 
 def _collected(folder: pathlib.Path) -> Iterator[Candidate]:
     """A folder of `stages.record`; a sample that has no grade yet is left out."""
-    questions = {row["id"]: row for row in read_lines(folder / "questions.jsonl")[0]}
+    questions = {row["id"]: row for row in jsonl.read_log(folder / "questions.jsonl")[0]}
     grades = {(row["id"], row["sample"]): row for row in read_grades(folder / "grades.jsonl")[0]}
     latest = {(row["id"], row["sample"]): row for row in read_samples(folder / "samples.jsonl")[0]}
     for (id_, sample), row in sorted(latest.items()):
@@ -165,10 +163,15 @@ def _collected(folder: pathlib.Path) -> Iterator[Candidate]:
             continue
         asked, grade = questions[id_], grades[id_, sample]
         prompt = Prompt(id_, asked["question"], asked["answer"], f"record:{folder.name}", asked["text"])
-        none = np.zeros(0, np.int32)
-        rollout = Rollout(prompt, sample, none, np.zeros(0, np.float32), row["text"], row["finish"])
-        yield _from_zero(f"zero:{id_}:{sample}", rollout, grade["score"], row["finish"],
-                         rollout.response.well_formed, {"question": id_, "sample": sample})  # fmt: skip
+        rollout = Rollout.of_text(prompt, row["text"], sample, row["finish"])
+        yield _from_zero(
+            f"zero:{id_}:{sample}",
+            rollout,
+            grade["score"],
+            row["finish"],
+            rollout.response.well_formed,
+            {"question": id_, "sample": sample},
+        )
 
 
 def _from_zero(
@@ -176,8 +179,16 @@ def _from_zero(
 ) -> Candidate:
     prompt, response = rollout.prompt, rollout.response
     fault = fault_of_grade(score) if finish == "stop" and well_formed else CUT_OFF if finish != "stop" else NOT_IN_FORM
-    return Candidate(id_, prompt, response.thought, response.final, language_of(prompt.question),
-                     {"way": "zero", **provenance}, None, fault)  # fmt: skip
+    return Candidate(
+        id_,
+        prompt,
+        response.thought,
+        response.final,
+        language_of(prompt.question),
+        {"way": "zero", **provenance},
+        None,
+        fault,
+    )
 
 
 def fault_of_grade(score: float | None) -> str:

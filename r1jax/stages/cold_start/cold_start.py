@@ -23,22 +23,22 @@ from r1jax import config
 from r1jax.benchmarks.reading import data_hash
 from r1jax.data.tasks import Questions, is_held_out
 from r1jax.data.types import Prompt
-from r1jax.graders.grader_table import examine
+from r1jax.graders.grader_table import check_row
 from r1jax.inference import sampler
 from r1jax.inference.as_trained import as_trained, check_chat, warn_otherwise
 from r1jax.inference.sampler import Sampler
 from r1jax.inference.served_model import EndpointConfig
 from r1jax.io import jsonl
-from r1jax.io.jsonl import write_json
+from r1jax.io.console import say
+from r1jax.io.files import write_json
 from r1jax.rewards.config import RewardConfig
-from r1jax.rewards.pool import GraderPool
+from r1jax.rewards.grader_pool import GraderPool
 from r1jax.stages.cold_start import candidates, readable, review, rewriting
 from r1jax.stages.cold_start.asking import Asking, Request, direct_request, few_shot_request
 from r1jax.stages.cold_start.candidates import HELD_OUT, Candidate, fault_of_grade
 from r1jax.stages.cold_start.config import ColdStartConfig, check_coldstart
 from r1jax.text import prompt_form
 from r1jax.text.chat import join_response, render
-from r1jax.training.metrics import say
 
 _LIMIT_KEY = "questions.max_prompt_tokens"  # of whatever is asked about a question, examples and all
 
@@ -91,9 +91,10 @@ def _questions(cfg: ColdStartConfig) -> tuple[list[Prompt], set[str]]:
     """What is asked, not dressed for any model yet, and the names of who grades it."""
     if not cfg.asks:
         return [], set()
-    data = dataclasses.replace(cfg.questions, template="plain", chat=False, marker="", template_arguments={},
-                               max_prompt_tokens=0)  # fmt: skip
-    questions = Questions(data, cfg.seed, SimpleNamespace(encode=lambda text: ()), examine=examine)
+    data = dataclasses.replace(
+        cfg.questions, template="plain", chat=False, marker="", template_arguments={}, max_prompt_tokens=0
+    )
+    questions = Questions(data, cfg.seed, SimpleNamespace(encode=lambda text: ()), examine=check_row)
     asked = questions.training(cfg.count)
     if left_out := questions.left_out():
         say(f"{cfg.questions.path or 'tasks'}: {left_out}")
@@ -108,10 +109,14 @@ def _setup(cfg: ColdStartConfig) -> dict[str, Any]:
         path = pathlib.Path(questions["path"])
         questions |= {"path": path.name, "hash": data_hash(path)}
     return {
-        "questions": questions, "seed": cfg.seed, "temperature": truncation.temperature, "top_p": truncation.top_p,
-        "top_k": truncation.top_k, "max_new_tokens": sampling.max_new_tokens,
+        "questions": questions,
+        "seed": cfg.seed,
+        "temperature": truncation.temperature,
+        "top_p": truncation.top_p,
+        "top_k": truncation.top_k,
+        "max_new_tokens": sampling.max_new_tokens,
         "compute": cfg.compute,
-    }  # fmt: skip
+    }
 
 
 @contextlib.contextmanager
@@ -130,9 +135,17 @@ def _prompt_limit(cfg: ColdStartConfig) -> int:
 
 def _teacher(cfg: ColdStartConfig, workdir: pathlib.Path, mesh: Mesh) -> Sampler:
     teacher = sampler.open_sampler(
-        cfg.model, cfg.endpoint, cfg.sampling, cfg.chat, cfg.compute, mesh, workdir / "usage.jsonl",
-        cfg.template_arguments, _prompt_limit(cfg), _LIMIT_KEY,
-    )  # fmt: skip
+        cfg.model,
+        cfg.endpoint,
+        cfg.sampling,
+        cfg.chat,
+        cfg.compute,
+        mesh,
+        workdir / "usage.jsonl",
+        cfg.template_arguments,
+        _prompt_limit(cfg),
+        _LIMIT_KEY,
+    )
     check_chat(teacher.tokenizer, cfg.chat, "config.chat")
     # Only these: what it is asked is written by each way, in no template.
     warn_otherwise(SimpleNamespace(chat=cfg.chat, template_arguments=cfg.template_arguments), cfg.model)
@@ -141,12 +154,21 @@ def _teacher(cfg: ColdStartConfig, workdir: pathlib.Path, mesh: Mesh) -> Sampler
 
 def _sampled_zero(cfg: ColdStartConfig, prompts: Sequence[Prompt], asking: Asking, mesh: Mesh) -> list[Candidate]:
     """Outputs of the R1-Zero checkpoint, which is let go of before a teacher is opened."""
-    zero = sampler.open_sampler(cfg.zero.model, EndpointConfig(), cfg.sampling, bool(cfg.questions.chat), None, mesh,
-                                max_prompt_tokens=_prompt_limit(cfg), limit_key=_LIMIT_KEY)  # fmt: skip
+    zero = sampler.open_sampler(
+        cfg.zero.model,
+        EndpointConfig(),
+        cfg.sampling,
+        bool(cfg.questions.chat),
+        None,
+        mesh,
+        max_prompt_tokens=_prompt_limit(cfg),
+        limit_key=_LIMIT_KEY,
+    )
     form = as_trained(cfg.questions, cfg.zero.model, zero.tokenizer, prompt_form.R1_ZERO, "config.questions")
     zero = dataclasses.replace(zero, template_arguments=form.template_arguments)
-    request = Request("zero", form.template, lambda prompt: render(form.template, prompt.question), form.chat,
-                      tags=True, ends=True)  # fmt: skip
+    request = Request(
+        "zero", form.template, lambda prompt: render(form.template, prompt.question), form.chat, tags=True, ends=True
+    )
     return asking.collect(request, prompts, cfg.zero.samples, zero)
 
 
@@ -173,9 +195,7 @@ def _graded_files(found: Sequence[Candidate], pool: GraderPool) -> list[Candidat
     """Chains of thought of files, with a fault where a rule finds them wrong."""
     checked = [each for each in found if each.check and not each.fault]
     graded = pool.score([each.rollout() for each in checked])
-    faults = {
-        each.id: fault_of_grade(rollout.parts["accuracy"]) for each, rollout in zip(checked, graded, strict=True)
-    }
+    faults = {each.id: fault_of_grade(rollout.parts["accuracy"]) for each, rollout in zip(checked, graded, strict=True)}
     return [dataclasses.replace(each, fault=each.fault or faults.get(each.id, "")) for each in found]
 
 
@@ -216,8 +236,10 @@ def _finish(
     origins = [way for way in found if way != "file"] + list(cfg.files)
     table = {
         "found": {name: _counts([each for each in chosen if _origin(each) == name]) for name in origins},
-        "kept": len(samples), "languages": dict(Counter(each.language for each in samples)), "review": reviewed,
-    }  # fmt: skip
+        "kept": len(samples),
+        "languages": dict(Counter(each.language for each in samples)),
+        "review": reviewed,
+    }
     write_json(workdir / "table.json", table)
     for name, row in table["found"].items():
         reasons = "".join(f"; {count} {reason}" for reason, count in row["dropped"].items())
@@ -252,7 +274,11 @@ def _counts(found: Sequence[Candidate]) -> dict[str, Any]:
 def _row(each: Candidate, marker: str) -> dict[str, Any]:
     """A sample, as fine-tuning takes it."""
     return {
-        "id": each.id, "prompt": each.prompt.question, "response": join_response(each.thought, each.summary, marker),
-        "answer": each.prompt.answer, "source": each.prompt.source, "language": each.language,
+        "id": each.id,
+        "prompt": each.prompt.question,
+        "response": join_response(each.thought, each.summary, marker),
+        "answer": each.prompt.answer,
+        "source": each.prompt.source,
+        "language": each.language,
         "provenance": dict(each.provenance),
-    }  # fmt: skip
+    }

@@ -33,7 +33,6 @@ class FewShotConfig:
         at_least(1, self, "samples", "shots")
 
 
-
 @dataclasses.dataclass(frozen=True)
 class DirectConfig:
     """Prompting for a detailed answer with reflection and verification.
@@ -51,7 +50,6 @@ class DirectConfig:
         at_least(1, self, "samples")
         if self.instruction and "{prompt}" not in self.instruction:
             raise ValueError("instruction has no {prompt}: the question would not be asked")
-
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +81,6 @@ class ReadableConfig:
         within("[0, 1]", self, "language", "repetition")
 
 
-
 @dataclasses.dataclass(frozen=True)
 class ZeroConfig:
     """R1-Zero's outputs, rewritten.
@@ -105,7 +102,6 @@ class ZeroConfig:
     def __post_init__(self):
         at_least(1, self, "samples")
         at_least(0, self, "from_step")
-
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,8 +161,10 @@ class ColdStartConfig:
         if not (self.few_shot or self.direct or self.zero or self.files):
             raise ValueError("nothing to collect: give few_shot, direct, zero or files")
         if self.questions and self.questions.held_out_share != self.held_out_share:
-            raise ValueError(f"held_out_share={self.held_out_share} and questions.held_out_share="
-                             f"{self.questions.held_out_share} should be the same")  # fmt: skip
+            raise ValueError(
+                f"held_out_share={self.held_out_share} and questions.held_out_share="
+                f"{self.questions.held_out_share} should be the same"
+            )
         if any(blank in self.marker for blank in ("\0", "\n")) or self.marker != self.marker.strip():
             raise ValueError(f"marker={self.marker!r} should have no white space around it, and be on one line")
 
@@ -191,8 +189,10 @@ def check_coldstart(cfg: ColdStartConfig) -> None:
     if cfg.needs_teacher:
         check_model(cfg.model, cfg.endpoint)
     if cfg.zero and bool(cfg.zero.record) == bool(cfg.zero.model):
-        raise ConfigError("say where R1-Zero's outputs are from: config.zero.record, a folder of an RL run or of "
-                          "samples, or config.zero.model, a checkpoint to sample from")  # fmt: skip
+        raise ConfigError(
+            "say where R1-Zero's outputs are from: config.zero.record, a folder of an RL run or of "
+            "samples, or config.zero.model, a checkpoint to sample from"
+        )
     if cfg.asks and not cfg.questions:
         raise ConfigError("config.questions is missing: say what is asked, by its path or tasks")
     if cfg.review and not pathlib.Path(cfg.review).is_file():

@@ -4,11 +4,9 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards.format_rewards import repetition_penalty
-from r1jax.rewards.language import consistency
+from r1jax.rewards.language_consistency import consistency
 from r1jax.stages.cold_start.candidates import INCOMPLETE, Candidate
 from r1jax.stages.cold_start.config import ReadableConfig
 from r1jax.text.chat import join_response, split_response
@@ -52,8 +50,7 @@ def _is_in(language: str, question: str, text: str, cfg: ReadableConfig) -> bool
     """Whether a text is in a language, as far as one can tell; one without words is in any."""
     marker = "\0"  # which no text has: else the text could pass for a form of its own
     prompt = Prompt("", question, "", "", marker=marker)
-    none = np.zeros(0, np.int32)
-    rollout = Rollout(prompt, 0, none, none.astype(np.float32), join_response(text, "-", marker), "stop")
+    rollout = Rollout.of_text(prompt, join_response(text, "-", marker))
     return not words(text) or consistency(rollout, language) >= cfg.language
 
 

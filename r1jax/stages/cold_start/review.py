@@ -1,7 +1,7 @@
 """Human review of what was collected (arXiv 2501.12948, section 2.3.1): a file goes out, and comes back judged."""
 
 import dataclasses
-import json
+import io
 import pathlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -44,22 +44,30 @@ def send_out(path: pathlib.Path, candidates: Sequence[Candidate]) -> None:
     Raises:
         ConfigError: the file there holds work of an editor's, which would be lost.
     """
-    if path.exists() and any(_is_touched(line) for line in path.read_bytes().split(b"\n")):
+    if path.exists() and any(_is_touched(line) for _, line in jsonl.numbered_lines(io.BytesIO(path.read_bytes()))):
         raise ConfigError(f"{path} holds verdicts: hand them in by --config.review, or move the file away")
-    jsonl.write(path, (
-        {"id": each.id, "prompt": each.prompt.question, "thought": each.thought, "summary": each.summary,
-         **dict.fromkeys(_TO_FILL_IN, "")}
-        for each in candidates
-    ))  # fmt: skip
+    jsonl.write(
+        path,
+        (
+            {
+                "id": each.id,
+                "prompt": each.prompt.question,
+                "thought": each.thought,
+                "summary": each.summary,
+                **dict.fromkeys(_TO_FILL_IN, ""),
+            }
+            for each in candidates
+        ),
+    )
 
 
 def _is_touched(line: bytes) -> bool:
     """Whether an editor has been at a line: it is not as `send_out` writes them."""
     try:
-        row = json.loads(line) if line.strip() else {}
+        row = jsonl.parse(line)
     except ValueError:
         return True
-    return not isinstance(row, dict) or any(row.get(key) for key in _TO_FILL_IN)
+    return any(row.get(key) for key in _TO_FILL_IN)
 
 
 def read_back(
@@ -79,9 +87,7 @@ def read_back(
     by_id = {each.id: each for each in candidates}
     found: dict[str, Review] = {}
     faults = []
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if not line.strip():
-            continue
+    for number, line in jsonl.numbered_lines(io.BytesIO(path.read_bytes())):
         try:
             row = _row(line)
             if row["id"] in found:
@@ -102,18 +108,15 @@ def refuse(path: pathlib.Path, faults: Sequence[str]) -> None:
     """Raises ConfigError that tells these faults, the first of many; none: does nothing."""
     if faults:
         more = [f"and {len(faults) - _MOST_TOLD} more"] if len(faults) > _MOST_TOLD else []
-        raise ConfigError(f"{len(faults)} lines of {path} cannot be used; mend them, nothing was changed\n  "
-                          + "\n  ".join([*faults[:_MOST_TOLD], *more]))  # fmt: skip
+        raise ConfigError(
+            f"{len(faults)} lines of {path} cannot be used; mend them, nothing was changed\n  "
+            + "\n  ".join([*faults[:_MOST_TOLD], *more])
+        )
 
 
 def _row(line: bytes) -> dict[str, str]:
     """A line's fields, all of them strings."""
-    try:
-        row = json.loads(line.decode())
-    except ValueError as error:  # UnicodeDecodeError is one too
-        raise ValueError(f"not JSON in UTF-8: {error}") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"a {type(row).__name__}, should be an object with {', '.join(_KEYS)}")
+    row = jsonl.parse(line, kind=f"an object with {', '.join(_KEYS)}")
     for key in _KEYS:
         if key not in row:
             raise ValueError(f"no {key!r}; it has: {config.nearest(key, row)}")

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 import regex  # it knows classes of characters, which re does not
 
-from r1jax.config import fingerprint
 from r1jax.data.types import Prompt
 from r1jax.evaluation.rollouts import from_process_0
 from r1jax.graders.math import math_grader
-from r1jax.graders.math.final_answer import final_answer, said
+from r1jax.graders.math.final_answer import final_answer, stated_answer
 from r1jax.inference.sampler import Sampler
-from r1jax.rewards.pool import GraderPool
+from r1jax.io.provenance import fingerprint
+from r1jax.rewards.grader_pool import GraderPool
 from r1jax.stages.cold_start.asking import Asking, Request
 from r1jax.stages.cold_start.candidates import WRONG, Candidate
 from r1jax.text.chat import Response
@@ -78,7 +78,7 @@ def summary_of(final: str, language: str, boxed: bool = True) -> str:
     answer = final_answer(Response("", final, (), True))
     if answer is None or (scripts(final) and re.search(r"[.!?。！？]\s*$", final)):
         return final.strip()
-    core = said(answer) if scripts(answer) else answer  # an exclamation mark of 5! is no punctuation
+    core = stated_answer(answer) if scripts(answer) else answer  # an exclamation mark of 5! is no punctuation
     if not _is_bare(core):
         return final.strip()
     form = SUMMARY.get(language, _BOX)
@@ -94,10 +94,14 @@ def by_rule(kept: Sequence[Candidate], pool: GraderPool, boxed: bool) -> list[Ca
     """Each candidate in the readable form, graded again."""
     better = []
     for each in map(_with_check, kept):
-        better.append(dataclasses.replace(
-            each, thought=clean(each.thought, each.language), summary=summary_of(each.summary, each.language, boxed),
-            provenance={**each.provenance, "rewritten_by": "rule"},
-        ))  # fmt: skip
+        better.append(
+            dataclasses.replace(
+                each,
+                thought=clean(each.thought, each.language),
+                summary=summary_of(each.summary, each.language, boxed),
+                provenance={**each.provenance, "rewritten_by": "rule"},
+            )
+        )
     graded = pool.score([each.rollout() for each in better])
     return [
         dataclasses.replace(each, fault="" if rollout.parts["accuracy"] == 1.0 else CHANGED)
@@ -119,9 +123,9 @@ def by_teacher(kept: Sequence[Candidate], asking: Asking, teacher: Sampler, chat
             continue
         fault = CHANGED if reply.fault == WRONG else reply.fault
         provenance = {**each.provenance, "rewritten_by": dict(teacher.stamp)}
-        better.append(dataclasses.replace(
-            each, thought=reply.thought, summary=reply.summary, provenance=provenance, fault=fault
-        ))  # fmt: skip
+        better.append(
+            dataclasses.replace(each, thought=reply.thought, summary=reply.summary, provenance=provenance, fault=fault)
+        )
     return better
 
 

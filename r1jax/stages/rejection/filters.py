@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from r1jax.config import at_least, within
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards import format_rewards as form
-from r1jax.rewards import language
+from r1jax.rewards import language_consistency
 from r1jax.text import overlap, traits
 
 _PIECES = 5  # words and symbols in a row, of which two near-duplicates share most
@@ -25,13 +25,17 @@ _LONGEST_LINE = 400  # characters of a line that may be code; patterns take thei
 _CODE_TAG = re.compile(r"^[ \t]*(?:```|~~~)|<(?:pre|code)\b[^<>\n]{0,99}>", re.MULTILINE | re.IGNORECASE)
 # Lines of the languages that models write most: Python, C and its kin, JavaScript. Lower case, for sentences begin with
 # a capital: "If it is even:".
-_CODE_LINE = re.compile("|".join((
-    r"(?:def|class|for|while|if|elif|else|try|except|with)\b.*:",
-    r"(?:import|from) [\w.]+(?: (?:import|as) .+)?|#include\b.*|return(?: [^.]+)?;?",
-    r"(?:int|long|double|float|bool|char|auto|string|let|const|var) \w+.*;",
-    r"(?:[\w.]+\(.*\)|[^\\]*[)\w]) ?\{|\}[;,]?",
-    r"(?:print|console\.log|printf|\w+\.\w+)\(.*\);?",
-)))  # fmt: skip
+_CODE_LINE = re.compile(
+    "|".join(
+        (
+            r"(?:def|class|for|while|if|elif|else|try|except|with)\b.*:",
+            r"(?:import|from) [\w.]+(?: (?:import|as) .+)?|#include\b.*|return(?: [^.]+)?;?",
+            r"(?:int|long|double|float|bool|char|auto|string|let|const|var) \w+.*;",
+            r"(?:[\w.]+\(.*\)|[^\\]*[)\w]) ?\{|\}[;,]?",
+            r"(?:print|console\.log|printf|\w+\.\w+)\(.*\);?",
+        )
+    )
+)
 # What stands between these, and in formulas too: x = 5, f(3).
 _PERHAPS_CODE = re.compile(r"[\w.\[\]]+ ?(?:[-+*/|&%]|//|\*\*)?= ?[^\\]+|[\w.]+\([^\\]*\);?|[^\\]+;|#.*")
 
@@ -118,7 +122,7 @@ def mixed_languages(rollout: Rollout, cfg: FilterConfig) -> str | None:
     target = language_of(rollout.prompt)
     if not cfg.language or not target:
         return None
-    share = language.consistency(rollout, target)
+    share = language_consistency.consistency(rollout, target)
     if share >= cfg.language or not traits.words(rollout.response.thought):
         return None
     return f"{share:.0%} of the thought's words are {target}"
@@ -172,8 +176,18 @@ def too_short(rollout: Rollout, cfg: FilterConfig) -> str | None:
 
 
 # Each says what it found, or None. The order is that of the table: a sample has the first reason that holds.
-FILTERS = (truncated, malformed, ungradable, wrong, mixed_languages, long_paragraph, code_in_thought, repetition,
-           too_long, too_short)  # fmt: skip
+FILTERS = (
+    truncated,
+    malformed,
+    ungradable,
+    wrong,
+    mixed_languages,
+    long_paragraph,
+    code_in_thought,
+    repetition,
+    too_long,
+    too_short,
+)
 # Those that depend on other samples come last, see `choose`.
 REASONS = (*(each.__name__ for each in FILTERS), "duplicate", "near_duplicate", "over_quota")
 
@@ -230,9 +244,9 @@ def _pieces(text: str) -> frozenset:
 def language_of(prompt: Prompt) -> str:
     """The language that a question is to be thought about in: what its row says, else the question's own; "": none."""
     given = prompt.metadata.get("language")
-    return given if given in _languages() else language.language_of(prompt.question)
+    return given if given in _languages() else language_consistency.language_of(prompt.question)
 
 
 @functools.cache
 def _languages() -> frozenset[str]:
-    return frozenset(code for codes in language.LANGUAGES.values() for code in codes)
+    return frozenset(code for codes in language_consistency.LANGUAGES.values() for code in codes)

@@ -15,7 +15,6 @@ import collections
 import dataclasses
 import itertools
 import pathlib
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -30,11 +29,12 @@ from r1jax.evaluation import grading
 from r1jax.evaluation.collect import collect
 from r1jax.evaluation.record import Record
 from r1jax.graders import judge_protocols
-from r1jax.graders.grader_table import examine_for_reward
+from r1jax.graders.grader_table import check_row_for_reward
 from r1jax.inference import sampler
 from r1jax.inference.as_trained import as_trained
 from r1jax.io import jsonl
-from r1jax.io.jsonl import write_json
+from r1jax.io.console import ProgressPrinter, say
+from r1jax.io.files import write_json
 from r1jax.rewards.workers import Workers
 from r1jax.stages.rejection import filters, rejection_table
 from r1jax.stages.rejection.config import RejectionConfig
@@ -42,12 +42,10 @@ from r1jax.stages.rejection.filters import Reason
 from r1jax.stages.rejection.rejection_table import Chosen
 from r1jax.text import prompt_form
 from r1jax.text.chat import join_response
-from r1jax.training.metrics import clock, say
 
 # Keeps this stage's noise apart from an evaluation's, see `held_out.EVAL_STREAM`.
 REJECTION_STREAM = 2**31 - 2
 _CHUNK = 64  # samples that a process filters at a time
-_SAY_EVERY_S = 10.0
 
 
 def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path:
@@ -57,9 +55,16 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
         ConfigError: the workdir's samples were drawn otherwise, or an evaluation's questions cannot be found.
         FileNotFoundError, ValueError: the model or the questions cannot be read, or not graded here.
     """
-    model = sampler.open_sampler(cfg.model, cfg.endpoint, cfg.sampling, bool(cfg.data.chat), cfg.compute, mesh,
-                                 template_arguments=cfg.data.template_arguments,
-                                 max_prompt_tokens=cfg.data.max_prompt_tokens)  # fmt: skip
+    model = sampler.open_sampler(
+        cfg.model,
+        cfg.endpoint,
+        cfg.sampling,
+        bool(cfg.data.chat),
+        cfg.compute,
+        mesh,
+        template_arguments=cfg.data.template_arguments,
+        max_prompt_tokens=cfg.data.max_prompt_tokens,
+    )
     data = as_trained(cfg.data, cfg.model, model.tokenizer, prompt_form.R1_ZERO, "config.data")
     cfg = dataclasses.replace(cfg, data=data)
     questions = Questions(cfg.data, cfg.seed, model.tokenizer, examine=who_grades(cfg), prompt_limit=model.prompt_limit)
@@ -68,27 +73,51 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
         say(f"{cfg.data.path or 'tasks'}: {left_out}")
     prompts, contaminated = keep_clear(cfg.decontaminate, asked)
     by_grader = collections.Counter(prompt.grader for prompt in prompts)
-    say(f"{len(prompts)} questions, {cfg.samples} samples each, graded by "
+    say(
+        f"{len(prompts)} questions, {cfg.samples} samples each, graded by "
         + ", ".join(f"{name} ({count})" for name, count in sorted(by_grader.items()))
-        + (f"; {len(contaminated)} questions are those of evaluations and not asked" if contaminated else ""))
-    setup = {"model": model.stamp, "questions": _stamp(cfg.data), **sampler.settings(
-        cfg.seed, cfg.sampling, cfg.data.template, cfg.data.chat, cfg.data.marker, cfg.compute,
-        cfg.data.template_arguments,
-    )}  # fmt: skip
+        + (f"; {len(contaminated)} questions are those of evaluations and not asked" if contaminated else "")
+    )
+    setup = {
+        "model": model.stamp,
+        "questions": _stamp(cfg.data),
+        **sampler.settings(
+            cfg.seed,
+            cfg.sampling,
+            cfg.data.template,
+            cfg.data.chat,
+            cfg.data.marker,
+            cfg.compute,
+            cfg.data.template_arguments,
+        ),
+    }
     versions = {name: grading.version(name, cfg.graders, cfg.judge) for name in sorted(by_grader)}
     stamps = {prompt.id: versions[prompt.grader] for prompt in prompts}
     work = {(prompt.grader, prompt.source) for prompt in prompts}
     with grading.open_graders(cfg.graders, cfg.judge, work, cfg.seed, cfg.sampling.max_new_tokens) as grade:
-        record = collect("rejection", workdir / "record", setup, stamps, prompts, cfg.samples,
-                         (cfg.seed, REJECTION_STREAM), model.draw, grade)  # fmt: skip
+        record = collect(
+            "rejection",
+            workdir / "record",
+            setup,
+            stamps,
+            prompts,
+            cfg.samples,
+            (cfg.seed, REJECTION_STREAM),
+            model.draw,
+            grade,
+        )
     out = workdir / "samples.jsonl"
     if record is not None:
         chosen = choose(cfg, record, prompts, contaminated)
         table = rejection_table.count(chosen, cfg.samples)
         jsonl.write(out, (_example(cfg, model.stamp, rollout) for rollout in chosen.kept))
         jsonl.write(workdir / "dropped.jsonl", _dropped(chosen))
-        stamp = {**setup, "graders": versions, "filters": config.to_dict(cfg.filters),
-                 "decontaminate": config.to_dict(cfg.decontaminate)}  # fmt: skip
+        stamp = {
+            **setup,
+            "graders": versions,
+            "filters": config.to_dict(cfg.filters),
+            "decontaminate": config.to_dict(cfg.decontaminate),
+        }
         write_json(workdir / "table.json", table | {"stamp": stamp})
         rejection_table.show(table)
         say(f"{len(chosen.kept)} examples: {out}")
@@ -112,7 +141,7 @@ def who_grades(cfg: RejectionConfig) -> Callable[[jsonl.Row], str]:
         if named == "open" or named in cfg.judged:
             return _protocol(row)
         try:
-            found = examine_for_reward(row)
+            found = check_row_for_reward(row)
         except ValueError as error:
             if named or not cfg.judge.base_url:
                 raise ValueError(f"{error}; what no rule can grade a judge can, see config.judge and judged") from error
@@ -128,8 +157,10 @@ def _protocol(row: jsonl.Row) -> str:
     if row.get("reference_output"):
         judge_protocols.PROTOCOLS["preference"].check(row)
         return "preference"
-    raise ValueError("no rule grades it, and a judge has nothing to go by: give it an 'answer', or a "
-                     "'reference_output' to compare with, or the 'grader' of a rule")  # fmt: skip
+    raise ValueError(
+        "no rule grades it, and a judge has nothing to go by: give it an 'answer', or a "
+        "'reference_output' to compare with, or the 'grader' of a rule"
+    )
 
 
 def keep_clear(
@@ -158,8 +189,12 @@ def choose(
     cfg: RejectionConfig, record: Record, prompts: Sequence[Prompt], contaminated: Sequence[tuple[Prompt, Collision]]
 ) -> Chosen:
     """Filters all samples that have a grade, in the questions' order."""
-    graded = [(prompt, sample) for prompt in prompts for sample in range(cfg.samples)
-              if (prompt.id, sample) in record.grades and (prompt.id, sample) in record.samples]  # fmt: skip
+    graded = [
+        (prompt, sample)
+        for prompt in prompts
+        for sample in range(cfg.samples)
+        if (prompt.id, sample) in record.grades and (prompt.id, sample) in record.samples
+    ]
     rollouts = (_graded(record, prompt, sample) for prompt, sample in graded)
     kept, dropped, seen = [], [], set()
     found = _with_reasons(rollouts, len(graded), cfg)
@@ -184,7 +219,7 @@ def _with_reasons(
     rollouts: Iterable[Rollout], total: int, cfg: RejectionConfig
 ) -> Iterator[tuple[Rollout, Reason | None]]:
     """Each with the reason, if any, for which it is dropped whatever the others are; found in processes."""
-    said, began, done = time.monotonic(), time.monotonic(), 0
+    progress, done = ProgressPrinter("filters", "samples"), 0
     waiting: collections.deque = collections.deque()
     source = iter(rollouts)
     with Workers(cfg.graders.workers, cfg.graders.memory_mb, languages=True) as workers:
@@ -197,17 +232,19 @@ def _with_reasons(
             chunk, found = waiting.popleft()
             yield from zip(chunk, found.result(), strict=True)
             done += len(chunk)
-            if (now := time.monotonic()) - said >= _SAY_EVERY_S:
-                said, left = now, (now - began) / done * (total - done)
-                say(f"filters: {done}/{total} samples, {clock(left)} left")
+            progress(done, total)
 
 
 def _stamp(data: DataConfig) -> dict[str, Any]:
     """What tells the questions, and who stands at which position, from others."""
     if data.path:
         path = pathlib.Path(data.path)
-        return {"path": path.name, "hash": reading.data_hash(path), "held_out_share": data.held_out_share,
-                "skip_bad_lines": data.skip_bad_lines}  # fmt: skip
+        return {
+            "path": path.name,
+            "hash": reading.data_hash(path),
+            "held_out_share": data.held_out_share,
+            "skip_bad_lines": data.skip_bad_lines,
+        }
     return {"tasks": data.tasks, "held_out_share": data.held_out_share}
 
 
@@ -216,14 +253,24 @@ def _example(cfg: RejectionConfig, model: Any, rollout: Rollout) -> jsonl.Row:
     prompt, response = rollout.prompt, rollout.response
     whole = join_response(response.thought, response.final, prompt.marker) if response.thought else response.final
     return {
-        "id": f"{prompt.id}-{rollout.sample}", "prompt": prompt.question, "response": whole, "answer": prompt.answer,
-        "source": prompt.source, "language": filters.language_of(prompt),
+        "id": f"{prompt.id}-{rollout.sample}",
+        "prompt": prompt.question,
+        "response": whole,
+        "answer": prompt.answer,
+        "source": prompt.source,
+        "language": filters.language_of(prompt),
         "provenance": {
-            "stage": "rejection", "model": dict(model), "question": prompt.id, "sample": rollout.sample,
-            "seed": cfg.seed, "temperature": cfg.sampling.truncation.temperature, "grader": prompt.grader,
-            "verdict": rollout.verdict, "score": rollout.parts["accuracy"],
+            "stage": "rejection",
+            "model": dict(model),
+            "question": prompt.id,
+            "sample": rollout.sample,
+            "seed": cfg.seed,
+            "temperature": cfg.sampling.truncation.temperature,
+            "grader": prompt.grader,
+            "verdict": rollout.verdict,
+            "score": rollout.parts["accuracy"],
         },
-    }  # fmt: skip
+    }
 
 
 def _dropped(chosen: Chosen) -> Iterator[jsonl.Row]:

@@ -61,23 +61,39 @@ def count(chosen: Chosen, samples: int) -> dict[str, Any]:
     sources = sorted(asked | contaminated)
     histogram = collections.Counter(of_question[prompt.id] for prompt in chosen.prompts)
     return {
-        "questions": {"asked": len(chosen.prompts), "contaminated": len(chosen.contaminated),
-                      "kept": sum(answered.values())},
-        "samples": {"drawn": drawn.total(), "kept": kept.total(), "missing": chosen.missing,
-                    "acceptance": _share(kept.total(), drawn.total())},
+        "questions": {
+            "asked": len(chosen.prompts),
+            "contaminated": len(chosen.contaminated),
+            "kept": sum(answered.values()),
+        },
+        "samples": {
+            "drawn": drawn.total(),
+            "kept": kept.total(),
+            "missing": chosen.missing,
+            "acceptance": _share(kept.total(), drawn.total()),
+        },
         "reasons": [
-            {"reason": name, "count": by_reason[name], "share": _share(by_reason[name], drawn.total()),
-             "by_source": {source: by_both[name, source] for source in sources}}
+            {
+                "reason": name,
+                "count": by_reason[name],
+                "share": _share(by_reason[name], drawn.total()),
+                "by_source": {source: by_both[name, source] for source in sources},
+            }
             for name in REASONS
         ],
         "sources": {
-            source: {"questions": asked[source], "contaminated": contaminated[source], "drawn": drawn[source],
-                     "kept": kept[source], "acceptance": _share(kept[source], drawn[source]),
-                     "questions_kept": answered[source]}
+            source: {
+                "questions": asked[source],
+                "contaminated": contaminated[source],
+                "drawn": drawn[source],
+                "kept": kept[source],
+                "acceptance": _share(kept[source], drawn[source]),
+                "questions_kept": answered[source],
+            }
             for source in sources
         },
         "kept_per_question": {str(number): histogram[number] for number in range(samples + 1)},
-    }  # fmt: skip
+    }
 
 
 def show(table: dict[str, Any]) -> None:
@@ -99,9 +115,15 @@ def show(table: dict[str, Any]) -> None:
     for title in ("questions", "contaminated", "drawn", "kept", "acceptance", "questions kept"):
         where.add_column(title, justify="right")
     for source, row in table["sources"].items():
-        where.add_row(console_cell(source), f"{row['questions']:,}", f"{row['contaminated']:,}",
-                      f"{row['drawn']:,}", f"{row['kept']:,}", _percent(row["acceptance"]),
-                      f"{row['questions_kept']:,}")  # fmt: skip
+        where.add_row(
+            console_cell(source),
+            f"{row['questions']:,}",
+            f"{row['contaminated']:,}",
+            f"{row['drawn']:,}",
+            f"{row['kept']:,}",
+            _percent(row["acceptance"]),
+            f"{row['questions_kept']:,}",
+        )
     console.print(where)
     per_question = ", ".join(f"{number}: {count:,}" for number, count in table["kept_per_question"].items() if count)
     console.print(f"questions by samples kept: {per_question}", highlight=False)

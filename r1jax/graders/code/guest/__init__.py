@@ -1,4 +1,4 @@
-"""Scripts that run inside sandboxes, where there is only Python's own library: they import nothing of r1jax.
+"""Scripts that run inside the sandbox, with the standard library only: they import no r1jax module but each other.
 
-`r1jax.graders.code.pack` hands them over.
+`r1jax.graders.code.guest_archive` copies them there.
 """

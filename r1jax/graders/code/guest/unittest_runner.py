@@ -1,7 +1,7 @@
-"""Runs a module of unittest's tests and reports the names of those that passed.
+"""Runner of a unittest module, which reports the names of the tests that passed.
 
-The report opens with a code that came on standard input, so that what a program prints is no report. Everything runs in
-one process: see `r1jax.graders.code.unittests` for what that leaves open.
+The report begins with a secret from standard input, so that a program's output is no report. Everything runs in one
+process: see `r1jax.graders.code.unittest_grader` for what that does not prevent.
 """
 
 import json
@@ -14,7 +14,7 @@ import unittest.mock
 import unittest.suite
 
 
-class _Passed(unittest.TestResult):
+class _PassedTests(unittest.TestResult):
     def __init__(self) -> None:
         super().__init__()
         self.names: list[str] = []
@@ -24,26 +24,26 @@ class _Passed(unittest.TestResult):
         self.names.append(test.id())
 
 
-def _shape() -> list[tuple[str, int]]:
-    """What unittest is made of, down to its functions' code: it is not to be what the program made of it."""
-    found = []
+def _unittest_members() -> list[tuple[str, int]]:
+    """(name, identity) of all members of unittest's modules and classes, by which changes are detected."""
+    identities = []
     for module in (unittest, unittest.case, unittest.suite, unittest.result, unittest.loader):
-        for name, thing in sorted(vars(module).items(), key=lambda pair: pair[0]):
-            members = vars(thing).items() if isinstance(thing, type) else [("", thing)]
+        for name, attribute in sorted(vars(module).items(), key=lambda pair: pair[0]):
+            members = vars(attribute).items() if isinstance(attribute, type) else [("", attribute)]
             for member, value in members:
                 code = getattr(value, "__code__", value) if isinstance(value, types.FunctionType) else value
                 if not member.startswith("__") and not isinstance(value, types.ModuleType | list | dict):
-                    found.append((f"{module.__name__}.{name}.{member}", id(code)))
-    return found
+                    identities.append((f"{module.__name__}.{name}.{member}", id(code)))
+    return identities
 
 
 def main() -> None:
     report = os.dup(1)
     os.dup2(2, 1)
-    code, module = sys.stdin.readline().strip(), sys.argv[1]
-    before = _shape()
+    secret, module = sys.stdin.readline().strip(), sys.argv[1]
+    before = _unittest_members()
     suite = unittest.defaultTestLoader.loadTestsFromName(module)
-    result = _Passed()
+    result = _PassedTests()
     suite.run(result)
-    whole = result.wasSuccessful() and _shape() == before
-    os.write(report, (code + json.dumps({"whole": whole, "passed": result.names})).encode())
+    is_intact = result.wasSuccessful() and _unittest_members() == before
+    os.write(report, (secret + json.dumps({"whole": is_intact, "passed": result.names})).encode())

@@ -1,0 +1,1 @@
+"""Attention kernels for accelerators, each in one module per platform."""

@@ -1,0 +1,104 @@
+"""Attention of one new token a sequence over its cache, for GPUs in Triton: reads what a sequence has used, no more.
+
+The cache is read where it lies, all layers in one array: a slice of it as an operand would be a copy. Long caches are
+cut along their length so that few sequences keep the whole chip busy ("flash decoding"); the parts are merged at
+the end.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton as plgpu
+
+_MASKED = -1e30
+_HEADS = 16  # rows of the smallest matrix product on tensor cores: query heads of a group are padded to it
+
+
+def _kernel(layer_ref, lengths_ref, q_ref, k_ref, v_ref, out_ref, top_ref, total_ref, *, scale, block, part):
+    row, head, begin = pl.program_id(0), pl.program_id(1), pl.program_id(2) * part
+    layer, length = layer_ref[0], lengths_ref[row]
+    q = q_ref[...]
+
+    def step(i, carry):
+        out, top, total = carry
+        start = begin + i * block
+        keys = start + jnp.arange(block)
+        there = keys < length
+        at = (layer, row, head, pl.ds(start, block), slice(None))
+        k = plgpu.load(k_ref.at[at], mask=there[:, None], other=0.0)
+        v = plgpu.load(v_ref.at[at], mask=there[:, None], other=0.0)
+        scores = plgpu.dot(q, k.T) * (scale * math.log2(math.e))
+        scores = jnp.where(there[None, :], scores, _MASKED)
+        new_top = jnp.maximum(top, scores.max(axis=1))
+        fade = jnp.exp2(top - new_top)
+        weights = jnp.exp2(scores - new_top[:, None])
+        out = out * fade[:, None] + plgpu.dot(weights.astype(v.dtype), v)
+        return out, new_top, total * fade + weights.sum(axis=1)
+
+    steps = (jnp.clip(length - begin, 0, part) + block - 1) // block
+    start = (jnp.zeros(q_ref.shape, jnp.float32), jnp.full(_HEADS, _MASKED), jnp.zeros(_HEADS, jnp.float32))
+    out_ref[...], top_ref[...], total_ref[...] = jax.lax.fori_loop(0, steps, step, start)
+
+
+def decode_attention(
+    q_BNH: jax.Array,
+    k_LBKSH: jax.Array,
+    v_LBKSV: jax.Array,
+    layer: jax.Array,
+    lengths_B: jax.Array,
+    scale: float,
+    block: int = 64,
+    programs: int = 1024,
+    warps: int = 4,
+    stages: int = 3,
+    interpret: bool = False,
+) -> jax.Array:
+    """softmax(q k^T scale) v over the first `lengths` slots of one layer's cache, `[B, N, H]`.
+
+    Args:
+        k_LBKSH, v_LBKSV: the whole cache; H a power of two from 16 on.
+        layer: int32 scalar.
+        lengths_B: `[B]` int32, at least 1.
+        block, programs, warps, stages: keys of a tile; about how many programs to cut the work into; of each.
+    """
+    B, N, H = q_BNH.shape
+    K, S = k_LBKSH.shape[2:4]
+    G = N // K
+    parts = max(1, min(-(-programs // (B * K)), -(-S // block)))
+    part = -(-S // (parts * block)) * block
+    parts = -(-S // part)
+    groups = -(-G // _HEADS)
+    q = jnp.pad(q_BNH.reshape(B, K, G, H), ((0, 0), (0, 0), (0, groups * _HEADS - G), (0, 0)))
+    if groups > 1:
+        raise ValueError(f"{G} query heads a key head: at most {_HEADS}")
+    whole = pl.BlockSpec(k_LBKSH.shape, lambda b, k, s: (0, 0, 0, 0, 0))
+    out, top, total = pl.pallas_call(
+        functools.partial(_kernel, scale=scale, block=block, part=part),
+        grid=(B, K, parts),
+        in_specs=[
+            pl.BlockSpec((1,), lambda b, k, s: (0,)),
+            pl.BlockSpec((B,), lambda b, k, s: (0,)),
+            pl.BlockSpec((None, None, _HEADS, H), lambda b, k, s: (b, k, 0, 0)),
+            whole,
+            whole,
+        ],
+        out_specs=[
+            pl.BlockSpec((None, None, None, _HEADS, H), lambda b, k, s: (b, k, s, 0, 0)),
+            pl.BlockSpec((None, None, None, _HEADS), lambda b, k, s: (b, k, s, 0)),
+            pl.BlockSpec((None, None, None, _HEADS), lambda b, k, s: (b, k, s, 0)),
+        ],
+        out_shape=[
+            jax.ShapeDtypeStruct((B, K, parts, _HEADS, H), jnp.float32),
+            jax.ShapeDtypeStruct((B, K, parts, _HEADS), jnp.float32),
+            jax.ShapeDtypeStruct((B, K, parts, _HEADS), jnp.float32),
+        ],
+        compiler_params=plgpu.CompilerParams(num_warps=warps, num_stages=stages),
+        interpret=interpret,
+        name="decode_attention",
+    )(layer.reshape(1), lengths_B, q, k_LBKSH, v_LBKSV)
+    share = jnp.exp2(top - top.max(axis=2, keepdims=True))
+    out = (out * share[..., None]).sum(axis=2) / (total * share).sum(axis=2)[..., None]
+    return out[:, :, :G].reshape(B, N, H).astype(q_BNH.dtype)

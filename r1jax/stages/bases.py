@@ -1,0 +1,44 @@
+"""Base models: shipped, made before, or made now from the config file that a stage names as its base."""
+
+import pathlib
+from typing import Any
+
+from jax.sharding import Mesh
+
+from r1jax.io.console import say
+from r1jax.models.io import is_model
+from r1jax.stages.base_keys import base_name, read_supervised
+from r1jax.stages.table import STAGES
+from r1jax.stages.workdir import claim, owned
+
+SHIPPED = pathlib.Path(__file__).parent.parent / "shipped_models"
+
+
+def find_base(spec: str, runs: pathlib.Path, mesh: Mesh) -> pathlib.Path:
+    """The model folder that `spec` names: itself, or the one its config makes: shipped, made before, or made now.
+
+    Args:
+        runs: the folder whose `base-KEY` the workdir of a run that makes one is.
+
+    Raises:
+        ConfigError: neither a model folder nor the config of a supervised run.
+    """
+    if is_model(pathlib.Path(spec)):
+        return pathlib.Path(spec)
+    name = base_name(spec)
+    workdir = runs / name
+    for folder in (SHIPPED / name, workdir / "model"):
+        if is_model(folder):
+            say(f"base model: {folder}")
+            return folder
+    say(f"making the base model of {spec} in {workdir}")
+    cfg = read_supervised(spec)
+    with owned(workdir):
+        claim(workdir, cfg)
+        return STAGES["supervised"].run(cfg, workdir, mesh, *starting_models(cfg, runs, mesh))
+
+
+def starting_models(cfg: Any, runs: pathlib.Path, mesh: Mesh) -> list[pathlib.Path | None]:
+    """The model folders that a stage starts from, see `Stage.starts_from`."""
+    specs = (getattr(cfg, field) for field in STAGES[cfg.stage].starts_from)
+    return [find_base(spec, runs, mesh) if spec else None for spec in specs]

@@ -1,0 +1,54 @@
+"""Shell completion of commands, options, config files with their sizes, and config fields: `r1jax completion SHELL`.
+
+    bash    eval "$(r1jax completion bash)"       in ~/.bashrc
+    zsh     eval "$(r1jax completion zsh)"        in ~/.zshrc, after compinit
+    fish    r1jax completion fish | source        in ~/.config/fish/config.fish
+
+The shell asks r1jax itself at each completion (argcomplete), so that the fields are those of the --config before.
+"""
+
+import argparse
+import importlib
+import os
+from collections.abc import Sequence
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `r1jax completion`."""
+    parser = argparse.ArgumentParser(
+        prog="r1jax completion",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("shell", choices=SHELLS, help="the shell that will run the code")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the shell code; returns 0."""
+    import argcomplete
+
+    print(argcomplete.shellcode(["r1jax"], shell=parser().parse_args(argv).shell))
+    return 0
+
+
+def complete() -> None:
+    """Answers the shell that asks for completions by the environment, and ends the process."""
+    import argcomplete
+
+    from r1jax import cli
+
+    line = os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])]
+    words = line.split()
+    start = int(os.environ["_ARGCOMPLETE"])  # the place of `r1jax` in the line, from 1
+    name = words[start] if len(words) > start else ""
+    if name not in cli.COMMANDS or line.endswith(name):
+        argcomplete.autocomplete(cli.parser())
+        return
+    os.environ["_ARGCOMPLETE"] = str(start + 1)  # the command's own words begin there
+    module = importlib.import_module(cli.COMMANDS[name].module)
+    make_parser = getattr(module, "completion_parser", None)
+    argcomplete.autocomplete(make_parser(line) if make_parser else module.parser())
