@@ -164,7 +164,7 @@ def test_a_grader_that_dies_or_grows_leaves_no_score(
 def test_a_reference_on_which_reading_hangs_leaves_no_score(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grader_table, "examine", planted.hang)
+    monkeypatch.setattr(grader_table, "check_row", planted.hang)
     status, [row] = graded(tmp_path, [{**SUM, "response": "2"}], "--timeout", "1")
     assert (status, row["score"], row["verdict"]) == (0, None, "timeout")
 

@@ -116,8 +116,8 @@ def test_trap36_a_reference_in_prose_is_read_whole_or_refused() -> None:
         with pytest.raises(ValueError, match="cannot be read"):
             math_grader.check({"answer": unread})
         assert score(unread, r"\boxed{7}") is None
-    math_grader.check({"answer": "We get $3$ from $x$ and then $7$", math_grader.PROSE: True})
-    assert score("We get $3$ from $x$ and then $7$", r"\boxed{7}", metadata={math_grader.PROSE: True}) == 1.0
+    math_grader.check({"answer": "We get $3$ from $x$ and then $7$", math_grader.PROSE_KEY: True})
+    assert score("We get $3$ from $x$ and then $7$", r"\boxed{7}", metadata={math_grader.PROSE_KEY: True}) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def _takes_any_text(text: str, gold: str) -> None:
         assert steps(_has_a_score, wrapped, gold) < 10 * _AT_ONCE
     with contextlib.suppress(ValueError):
         math_grader.check({"answer": text})
-    assert len(notation.tidy(text)) < 10 * len(text) + 10
+    assert len(notation.normalize(text)) < 10 * len(text) + 10
 
 
 @_quick

@@ -8,7 +8,7 @@ from r1jax.graders.code import code_grader, program_extraction, stdio_tests
 from r1jax.graders.config import GraderConfig
 from r1jax.graders.grader_table import PROGRAMS
 from r1jax.graders.math import notation
-from r1jax.graders.math.final_answer import MAX_ANSWER, claim, final_answer, stated_answer
+from r1jax.graders.math.final_answer import MAX_ANSWER, final_answer, stated_answer, stated_formula
 
 
 def grade_row(
@@ -42,7 +42,9 @@ def final_text(rollout: Rollout, grade: Grade) -> str | None:
     words = stated_answer(text) or text
     if name != "maths":
         return words
-    gold = notation.tidy(rollout.prompt.answer)
-    if letter := notation.choice(gold):
-        return notation.choice(words) or notation.choice(words.upper()) or (letter if grade.score else words)
-    return words if notation.is_literal(gold) else claim(notation.tidy(text)) or words
+    gold = notation.normalize(rollout.prompt.answer)
+    if letter := notation.choice_letter(gold):
+        return (
+            notation.choice_letter(words) or notation.choice_letter(words.upper()) or (letter if grade.score else words)
+        )
+    return words if notation.is_literal(gold) else stated_formula(notation.normalize(text)) or words

@@ -116,8 +116,8 @@ def check_language(name: Any) -> None:
 def same_output(printed: bytes, expected: str, tolerance: float) -> bool:
     """Whether an output is the expected one: the same lines of the same words, up to white space.
 
-    Blank lines at the end are ignored. Numbers may differ by `tolerance`; from an expected whole number only in absolute
-    terms, for in relative terms a billion and one would equal a billion.
+    Blank lines at the end are ignored. Numbers may differ by `tolerance`; from an expected whole number only in
+    absolute terms, for in relative terms a billion and one would equal a billion.
     """
     printed_words, expected_words = _word_lines(printed), _word_lines(expected.encode())
     if printed_words == expected_words:

@@ -19,12 +19,12 @@ from r1jax.graders.math.formula_structure import (
     leaves,
     structure,
 )
-from r1jax.graders.math.notation import compact
+from r1jax.graders.math.notation import without_spaces
 from r1jax.graders.math.numerals import number
-from r1jax.graders.math.splitting import is_ambiguous
+from r1jax.graders.math.splitting import may_be_list_or_number
 from r1jax.graders.math.statement import Statement
 from r1jax.graders.math.variable_names import NAME
-from r1jax.graders.math.words_and_units import AMBIGUOUS, UNITS, is_unit, is_word, unit_name
+from r1jax.graders.math.words_and_units import AMBIGUOUS, UNITS, is_unit_phrase, is_word, unit_name
 
 __all__ = ["TooComplexError", "check_readable", "same", "without_unit"]
 
@@ -85,7 +85,7 @@ def same(gold: Statement, answer: Statement) -> bool:
     if _same_text(gold.formula, text):
         return True
     readings = [(True, True)]
-    if is_ambiguous(gold.formula) or is_ambiguous(text):  # 120,144 may be a number or a list
+    if may_be_list_or_number(gold.formula) or may_be_list_or_number(text):  # 120,144 may be a number or a list
         readings += [(False, False), (False, True), (True, False)]
     error = None
     for grouped_gold, grouped_answer in readings:
@@ -109,7 +109,7 @@ def _known(gold: str, grouped: bool) -> Formula:
 
 
 def _same_text(gold: str, answer: str) -> bool:
-    return compact(gold) == compact(answer)
+    return without_spaces(gold) == without_spaces(answer)
 
 
 def _conditions_agree(gold: Statement, answer: Statement) -> bool:
@@ -308,7 +308,7 @@ def _follows(left: tuple[str, object], right: tuple[str, object], approximate: b
     """Whether the right one of two sides of an equation, numbers both, is the left one's value, or close to it."""
     (shown, value), (decimal, rounded) = left, right
     plain, other = number(shown, symbols=True), number(decimal, symbols=True)
-    if expression_values.close(value, rounded) or (plain and other and numerals.same(plain, other)):
+    if expression_values.close(value, rounded) or (plain and other and numerals.same_number(plain, other)):
         return True
     return (
         approximate and other is not None and expression_equivalence.rounds_to(value, rounded, numerals.places(decimal))
@@ -368,9 +368,9 @@ def _same_leaf(gold: str, answer: str) -> bool:
     target = number(gold)
     if target:
         value = number(answer, symbols=True)
-        return value is not None and numerals.same(target, value)
+        return value is not None and numerals.same_number(target, value)
     if based := _based(gold):
-        given = _BASED.fullmatch(compact(answer))  # the digits alone will do, another base will not
+        given = _BASED.fullmatch(without_spaces(answer))  # the digits alone will do, another base will not
         digits = [match[1].lstrip("0") for match in (given, based) if match]
         return bool(given) and digits[0] == digits[1] and (given[2] or based[2]).strip("{}") == based[2].strip("{}")
     (gold, unit), (answer, other) = _unit_cut(gold), _unit_cut(answer)
@@ -381,7 +381,7 @@ def _same_leaf(gold: str, answer: str) -> bool:
 
 def _based(text: str) -> re.Match[str] | None:
     """A number with the base it is written in: 2516_8."""
-    return _BASED.fullmatch(compact(text)) if "_" in text and text[:1] in "-.0123456789ABCDEF" else None
+    return _BASED.fullmatch(without_spaces(text)) if "_" in text and text[:1] in "-.0123456789ABCDEF" else None
 
 
 def _value_in_base(based: re.Match[str]) -> Fraction | None:
@@ -408,7 +408,7 @@ def _unit_cut(text: str) -> tuple[str, str]:
         bare = match["words"] is not None
 
         known = not bare or words in UNITS - AMBIGUOUS or is_word(text, match.start("words"), match.end("words"))
-        if is_unit(words) and known:
+        if is_unit_phrase(words) and known:
             power = re.search(r"-?\d", text[match.end("text" if match["text"] is not None else "words") :])
             return text[: match.start()].rstrip(), unit_name(f"{words}^{power[0]}" if power else words)
     if text.endswith(r"^\circ") and not _FUNCTION.search(text):

@@ -15,13 +15,13 @@ from r1jax.graders.math.splitting import (
     BRACKET,
     SEPARATOR,
     SET_BUILDER,
-    both_signs,
-    both_signs_of_each,
-    bracketed,
+    expand_signs,
+    expand_signs_of_each,
     list_elements,
-    split,
+    outer_brackets,
+    split_outside_brackets,
 )
-from r1jax.graders.math.variable_names import NAME, occurs, parameters_of, spelled_name, tuple_of_names
+from r1jax.graders.math.variable_names import NAME, names_of_tuple, occurs_in_value, parameters_of, spelled_name
 
 MAX_ELEMENTS = 50
 
@@ -107,22 +107,22 @@ def structure(text: str, grouped: bool = True) -> Formula:
         return _open(r"-\infty", r"\infty")
     if ranges := _ranges(text):
         return ranges
-    opening, inner, closing = bracketed(text)
+    opening, inner, closing = outer_brackets(text)
     if opening == r"\{" and (built := SET_BUILDER.fullmatch(inner)) and _relation(built[2]):
         return structure(built[2], grouped)
     elements = list_elements(inner, False) if opening else []
     if opening == r"\{" and elements:
-        return Listed(opening, closing, tuple(structure(each, grouped) for each in both_signs_of_each(elements)))
+        return Listed(opening, closing, tuple(structure(each, grouped) for each in expand_signs_of_each(elements)))
     if len(elements) > 1:
-        points = both_signs(inner)
+        points = expand_signs(inner)
         if len(points) > 1:  # (0, \pm 2) are two points
             return Listed("", "", tuple(structure(f"{opening}{point}{closing}", grouped) for point in points))
         return Listed(opening, closing, tuple(structure(element, grouped) for element in elements))
-    if len(elements := list(both_signs_of_each(list_elements(text, grouped)))) > 1:
+    if len(elements := list(expand_signs_of_each(list_elements(text, grouped)))) > 1:
         return _bare_list(text, tuple(structure(element, grouped) for element in elements))
     if relation := _relation(text):
         return _related(relation, grouped)
-    if not opening and len(ratio := split(text, _COLON)) > 1 and all(ratio):
+    if not opening and len(ratio := split_outside_brackets(text, _COLON)) > 1 and all(ratio):
         return Listed(":", "", tuple(Leaf(side) for side in ratio))
     if point := _POINT.fullmatch(text):
         return Named(point[1], (), structure(point[2]))
@@ -215,12 +215,12 @@ def _scaled(factor: str, cell: str) -> str:
 
 def _ranges(text: str) -> Formula | None:
     r"""A union, or ranges of one name joined by "or": x < 2 or x > 3, k < 0 or k = 1, x \ne 3."""
-    union = split(text, _UNION)
+    union = split_outside_brackets(text, _UNION)
     if len(union) > 1 and all(union):
         return Listed(r"\cup", "", tuple(map(structure, union)))
     if excluded := _but_for_points(text):
         return excluded
-    pieces = [piece for piece in split(text, _OR) if piece]
+    pieces = [piece for piece in split_outside_brackets(text, _OR) if piece]
     relations = [_relation(piece) for piece in pieces]
     if not all(relations):
         return None
@@ -240,7 +240,7 @@ def _but_for_points(text: str) -> Named | None:
     r"""An inequality that leaves out some values, 0 < x < 36, x \ne 9, as a union."""
     if _OR.search(text):
         return None
-    pieces = split(text, SEPARATOR)
+    pieces = split_outside_brackets(text, SEPARATOR)
     first, *others = (_relation(piece) for piece in pieces)
     if first and first.relations == (r"\ne",) and NAME.fullmatch(first.sides[0]):  # x \ne 2, 3
         written = [
@@ -275,7 +275,7 @@ def _name_of(relation: Relation) -> str | None:
 
 def _relation(text: str) -> Relation | None:
     """The sides of a relation; None where there is none."""
-    sides = split(text, _RELATION)
+    sides = split_outside_brackets(text, _RELATION)
     if len(sides) < 2 or not all(sides):
         return None
     depth, relations = 0, []
@@ -299,10 +299,10 @@ def _related(relation: Relation, grouped: bool) -> Formula:
         rest = structure(sides[1], grouped) if len(sides) == 2 else value
         if relations == (r"\in",) and isinstance(rest, Listed) and rest.opening in ("(", "["):
             rest = rest._replace(opening=f"{rest.opening}<")
-        if names := tuple_of_names(sides[0]):
+        if names := names_of_tuple(sides[0]):
             return _tuple_of_values(names, rest) or relation
         name = NAME.fullmatch(sides[0])
-        if name and not occurs(name, " ".join(sides[1:])):
+        if name and not occurs_in_value(name, " ".join(sides[1:])):
             return Named(spelled_name(name), parameters_of(name), rest)
     return relation
 

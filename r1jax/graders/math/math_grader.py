@@ -1,7 +1,7 @@
 r"""Mathematics grader: whether the final answer equals the reference, of which every character is parsed.
 
 `final_answer` extracts the answer, `statement` separates a formula from its conditions, `formula_structure` parses
-lists, relations and the like, `numerals` plain numbers, `expression_parser` the rest. A reference is parsed whole, or
+lists and relations, `numerals` plain numbers, `expression_parser` the rest. A reference is parsed whole, or
 its row is refused when it is loaded. A part of an answer that cannot be parsed makes the answer wrong.
 
 **Unevaluated arithmetic is no answer.** "85 + 61" has the value 146, and a policy that is asked for it learns within
@@ -20,10 +20,10 @@ from r1jax.data.types import Grade, Rollout
 from r1jax.graders.config import GraderConfig
 from r1jax.graders.math import equivalence, notation
 from r1jax.graders.math.equivalence import TooComplexError
-from r1jax.graders.math.final_answer import MAX_ANSWER, claim, distinct_answers, stated_answer
+from r1jax.graders.math.final_answer import MAX_ANSWER, distinct_answers, stated_answer, stated_formula
 from r1jax.graders.math.formula_structure import Listed, spelled, structure
 from r1jax.graders.math.numerals import number
-from r1jax.graders.math.statement import Statement, statement
+from r1jax.graders.math.statement import Statement, parse_statement
 from r1jax.graders.math.vote_key import vote_key
 
 _ALL_IN_DOLLARS = re.compile(r"\$([^$]+)\$")
@@ -84,7 +84,7 @@ def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:
     answer = ", ".join(answers)
     if len(answer) > MAX_ANSWER:
         return Grade(0.0, "too_complex")
-    answer = notation.tidy(stated_answer(answer) if isinstance(gold, str) else answer)
+    answer = notation.normalize(stated_answer(answer) if isinstance(gold, str) else answer)
     try:
         right = _matches(gold, answer)
     except TooComplexError:
@@ -114,18 +114,18 @@ def _reference(answer: str, is_prose: bool) -> Statement | str:
         raise TooComplexError
     in_dollars = _ALL_IN_DOLLARS.fullmatch(answer.strip())
     answer = in_dollars[1] if in_dollars else answer
-    gold = " ".join(notation.tidy(" ".join(notation.with_commands(answer).split())).split()).rstrip(" .,;")
+    gold = " ".join(notation.normalize(" ".join(notation.restore_commands(answer).split())).split()).rstrip(" .,;")
     if not gold:
         raise ValueError("it is empty")
     if number(gold):
         return Statement(gold)
-    if notation.choice(gold) or notation.is_literal(gold):
+    if notation.choice_letter(gold) or notation.is_literal(gold):
         return gold
     if is_prose:
-        gold = claim(gold) or ""
-    if notation.too_complex(gold):
+        gold = stated_formula(gold) or ""
+    if notation.is_too_complex(gold):
         raise TooComplexError
-    parsed = statement(gold)
+    parsed = parse_statement(gold)
     equivalence.check_readable(parsed.formula)
     return parsed
 
@@ -137,11 +137,11 @@ def _matches(gold: Statement | str, answer: str) -> bool | None:
         answer: where the reference is a choice or words, the result of `stated_answer`.
     """
     if isinstance(gold, str):
-        if letter := notation.choice(gold):
-            return letter in (notation.choice(answer), notation.choice(answer.upper()))
-        return notation.literal(gold) == notation.literal(answer)
+        if letter := notation.choice_letter(gold):
+            return letter in (notation.choice_letter(answer), notation.choice_letter(answer.upper()))
+        return notation.normalize_words(gold) == notation.normalize_words(answer)
     for candidate in _statements(answer):
-        if notation.too_complex(candidate.formula):
+        if notation.is_too_complex(candidate.formula):
             raise TooComplexError
         try:
             return equivalence.same(gold, candidate)
@@ -154,10 +154,10 @@ def _statements(answer: str) -> Any:
     """The candidate statements of an answer: all of it, then the formula that its sentence states."""
     line = answer if "\n" not in answer.strip() or r"\begin" in answer else None
     if line is not None and len(line) <= notation.MAX_FORMULA:
-        whole = statement(line)
+        whole = parse_statement(line)
         # What is too complex is not parsed; `_matches` refuses it.
-        if notation.too_complex(whole.formula) or equivalence.is_readable(whole.formula):
+        if notation.is_too_complex(whole.formula) or equivalence.is_readable(whole.formula):
             yield whole
-    formula = claim(answer)
+    formula = stated_formula(answer)
     if formula:
-        yield statement(formula)
+        yield parse_statement(formula)

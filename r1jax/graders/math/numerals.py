@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from r1jax.graders.math.words_and_units import AMBIGUOUS, UNITS, is_unit, is_word, unit_name
+from r1jax.graders.math.words_and_units import AMBIGUOUS, UNITS, is_unit_phrase, is_word, unit_name
 
 _MAX_LENGTH = 400
 
@@ -214,14 +214,14 @@ def _is_finite(value: Fraction) -> bool:
 def _is_unit(text: str, symbols: bool) -> bool:
     """Whether the text after a number is only a unit, or words that do not change the number."""
     text = text.rstrip(" .,;")
-    if not is_unit(" ".join(words for words in re.split(r"[^A-Za-z.']+", _TEXT.sub(r" \1 ", text)) if words)):
+    if not is_unit_phrase(" ".join(words for words in re.split(r"[^A-Za-z.']+", _TEXT.sub(r" \1 ", text)) if words)):
         return False
     position = 0
     while position < len(text):
         match = _UNIT.match(text, position)
         if not match or (match["symbol"] and not symbols):
             return False
-        if not is_unit(match["text"] or match["chinese"] or ""):
+        if not is_unit_phrase(match["text"] or match["chinese"] or ""):
             return False
         is_adjacent = position == 0 and not text[0].isspace()
         if match["word"] and not _is_unit_word(text, match.start("word"), match.end("word"), is_adjacent, symbols):

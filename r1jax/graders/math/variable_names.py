@@ -2,7 +2,7 @@
 
 import re
 
-from r1jax.graders.math.notation import compact
+from r1jax.graders.math.notation import without_spaces
 
 NAME = re.compile(
     r"(?P<base>\\text\s*\{[^{}]*\}|[A-Z]{1,3}|[A-Za-z]|\\(?!text|pm|mp|frac|sqrt)[A-Za-z]+"
@@ -29,8 +29,8 @@ def spelled_name(name: re.Match[str]) -> str:
     index = (name["index"] or "").strip("{}")
     if index and index in parameters_of(name)[:1]:
         index = ""
-    arguments = "" if parameters_of(name) or not name["arguments"] else f"({compact(name['arguments'])})"
-    return f"{base}{'_' * bool(index)}{index}{compact(name['primes'] or '')}{arguments}"
+    arguments = "" if parameters_of(name) or not name["arguments"] else f"({without_spaces(name['arguments'])})"
+    return f"{base}{'_' * bool(index)}{index}{without_spaces(name['primes'] or '')}{arguments}"
 
 
 def _is_parameter(text: str) -> bool:

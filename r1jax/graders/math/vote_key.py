@@ -8,10 +8,10 @@ import functools
 from r1jax.graders.math import expression_equivalence, notation
 from r1jax.graders.math.equivalence import without_unit
 from r1jax.graders.math.expression_values import TooComplexError
-from r1jax.graders.math.final_answer import claim
+from r1jax.graders.math.final_answer import stated_formula
 from r1jax.graders.math.formula_structure import Formula, Leaf, Listed, Named, Relation, spelled, structure
 from r1jax.graders.math.numerals import number
-from r1jax.graders.math.statement import Statement, statement
+from r1jax.graders.math.statement import Statement, parse_statement
 
 
 def vote_key(gold: Statement | str, answer: str) -> str:
@@ -25,19 +25,23 @@ def vote_key(gold: Statement | str, answer: str) -> str:
         answer: normalised; for a choice or words the result of `stated_answer`.
     """
     if isinstance(gold, str):
-        if notation.choice(gold):
-            return notation.choice(answer) or notation.choice(answer.upper()) or notation.compact(answer)[:200]
-        return notation.literal(answer)[:200]
-    formula = answer if number(answer, symbols=True) else claim(answer)
-    return _formula_key(statement(formula).formula) if formula else ""
+        if notation.choice_letter(gold):
+            return (
+                notation.choice_letter(answer)
+                or notation.choice_letter(answer.upper())
+                or notation.without_spaces(answer)[:200]
+            )
+        return notation.normalize_words(answer)[:200]
+    formula = answer if number(answer, symbols=True) else stated_formula(answer)
+    return _formula_key(parse_statement(formula).formula) if formula else ""
 
 
 @functools.lru_cache(maxsize=4096)  # a group's samples often agree
 def _formula_key(text: str) -> str:
     if plain := number(text, symbols=True):
         return str(plain.value)
-    if notation.too_complex(text):
-        return notation.compact(text)[:200]
+    if notation.is_too_complex(text):
+        return notation.without_spaces(text)[:200]
     return _structure_key(structure(text))
 
 
@@ -48,7 +52,7 @@ def _structure_key(formula: Formula) -> str:
         case Named(_, _, value):
             return _structure_key(value)
         case Relation(sides, relations):
-            return _expression_key(sides[-1]) if set(relations) == {"="} else notation.compact(spelled(formula))
+            return _expression_key(sides[-1]) if set(relations) == {"="} else notation.without_spaces(spelled(formula))
         case Listed(opening, closing, elements):
             keys = [_structure_key(element) for element in elements]
             if len(keys) == 1 and opening == r"\{":
@@ -62,6 +66,6 @@ def _expression_key(text: str) -> str:
     if plain := number(text, symbols=True):
         return str(plain.value)
     try:
-        return expression_equivalence.signature(without_unit(text)) or notation.compact(text)
+        return expression_equivalence.signature(without_unit(text)) or notation.without_spaces(text)
     except (ValueError, TooComplexError):
-        return notation.compact(text)
+        return notation.without_spaces(text)
