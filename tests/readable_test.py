@@ -3,9 +3,10 @@
 import pytest
 
 from r1jax.data.types import Prompt
-from r1jax.stages.cold_start import readable, rewriting
+from r1jax.stages.cold_start import candidates, rewriting
 from r1jax.stages.cold_start.candidates import Candidate
-from r1jax.stages.cold_start.readable import ReadableConfig
+from r1jax.stages.cold_start.config import ReadableConfig
+from r1jax.stages.sample_filter import ThoughtAndSummary, cold_start_reason
 
 PROSE = "Let me add the two numbers, and then let me check by counting from the first one up to the second one. "
 
@@ -57,6 +58,12 @@ def test_a_summary_is_made_of_a_bare_answer_in_the_questions_language(final, lan
     assert rewriting.summary_of(final, language) == summary
 
 
+def fault(question: str, thought: str, summary: str, language: str, marker: str, cfg: ReadableConfig) -> str:
+    reason = cold_start_reason(ThoughtAndSummary(question, thought, summary, language, marker), cfg)
+    assert reason is None or reason.detail
+    return reason.name if reason else ""
+
+
 @pytest.mark.parametrize(
     "thought, summary, said",
     [
@@ -80,13 +87,13 @@ def test_a_summary_is_made_of_a_bare_answer_in_the_questions_language(final, lan
 )
 def test_what_speaks_against_a_thought(thought, summary, said):
     cfg = ReadableConfig(min_chars=1 if thought == "\u200b" else 10, max_chars=250, max_summary_chars=40)
-    assert readable.fault("What is 2 plus 3?", thought, summary, "en", "||", cfg) == said
+    assert fault("What is 2 plus 3?", thought, summary, "en", "||", cfg) == said
 
 
 def test_in_the_form_of_the_tags_no_tag_may_stand_in_the_parts():
     cfg = ReadableConfig(min_chars=1)
-    assert readable.fault("?", "so <think>", "5", "", "", cfg) == "does not fit the form"
-    assert readable.fault("?", "so <think>", "5", "", "||", cfg) == ""
+    assert fault("?", "so <think>", "5", "", "", cfg) == "does not fit the form"
+    assert fault("?", "so <think>", "5", "", "||", cfg) == ""
 
 
 def candidate(id_: str, question: str, thought: str) -> Candidate:
@@ -101,5 +108,5 @@ def test_the_first_of_equal_thoughts_is_kept_and_so_many_of_a_question():
         candidate("d", "1?", PROSE + "Yes."),
         candidate("e", "1? ", PROSE + "No."),
     ]
-    chosen = readable.choose(found, "||", ReadableConfig(min_chars=1, per_question=2))
-    assert [each.fault for each in chosen] == ["", readable.DUPLICATE, "", "", readable.ENOUGH]
+    chosen = candidates.choose(found, "||", ReadableConfig(min_chars=1, per_question=2))
+    assert [each.fault for each in chosen] == ["", candidates.DUPLICATE, "", "", candidates.OVER_QUOTA]

@@ -14,8 +14,9 @@ from r1jax import config, config_files
 from r1jax.data.sft import InstructionConfig, Instructions
 from r1jax.data.tasks import is_held_out
 from r1jax.inference import sampler
-from r1jax.stages.rejection import filters, rejection_sampling
+from r1jax.stages.rejection import rejection_sampling
 from r1jax.stages.rejection.rejection_sampling import RejectionConfig
+from r1jax.stages.sample_filter import REJECTION_REASONS
 from r1jax.text.chat import split_response
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -82,7 +83,7 @@ def test_every_sample_is_an_example_or_dropped_for_a_reason(done):
     ours = [(row["provenance"]["question"], row["provenance"]["sample"]) for row in kept]
     theirs = [(row["id"], row["sample"]) for row in dropped]
     assert len(ours) + len(theirs) == len(drawn) and {*ours, *theirs} == drawn
-    assert 0 < len(ours) < len(drawn) and all(row["reason"] in filters.REASONS and row["detail"] for row in dropped)
+    assert 0 < len(ours) < len(drawn) and all(row["reason"] in REJECTION_REASONS and row["detail"] for row in dropped)
 
 
 def test_examples_are_right_and_say_where_they_are_from(done):
@@ -118,7 +119,7 @@ def test_held_out_questions_are_never_asked(done):
 
 def test_the_table_adds_up(done):
     found, kept = table(done), rows(done / "samples.jsonl")
-    assert [row["reason"] for row in found["reasons"]] == list(filters.REASONS)
+    assert [row["reason"] for row in found["reasons"]] == list(REJECTION_REASONS)
     assert sum(row["count"] for row in found["reasons"]) == len(rows(done / "dropped.jsonl"))
     assert all(sum(row["by_source"].values()) == row["count"] for row in found["reasons"])
     assert found["samples"]["drawn"] == 4 * len(ASKED) and found["samples"]["missing"] == 0

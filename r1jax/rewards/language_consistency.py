@@ -95,9 +95,23 @@ def consistency(rollout: Rollout, target: str) -> float | None:
         return None
     if format_rewards.is_bare_answer(rollout):
         return 1.0
-    question = f" {' '.join(word.text for word in words(rollout.prompt.question))} ".lower()
+    return share_in_language(rollout.prompt.question, rollout.response.thought, target)
+
+
+def share_in_language(question: str, text: str, target: str) -> float:
+    """The share of a text's words that are in a language, 0 to 1, as `consistency` counts them; 0.0 without words.
+
+    Args:
+        question: whose words may occur in the text in any language.
+        target: one of `LANGUAGES`.
+
+    Raises:
+        ValueError: no such target language.
+    """
+    check_target(target)
+    question_words = f" {' '.join(word.text for word in words(question))} ".lower()
     target_words = all_words = 0.0
-    for script, script_words in itertools.groupby(words(_sampled_slices(rollout.response.thought)), _script_of):
+    for script, script_words in itertools.groupby(words(_sampled_slices(text)), _script_of):
         if script == _SCRIPT[target]:
             for piece in _pieces(script_words):
                 weight = _total_words(piece)
@@ -106,7 +120,9 @@ def consistency(rollout: Rollout, target: str) -> float | None:
         else:
             foreign_words = list(script_words)
             if script != "other" and _total_words(foreign_words) <= _MAX_BORROWED:
-                foreign_words = [word for word in foreign_words if not (_is_name(word) or _occurs_in(question, word))]
+                foreign_words = [
+                    word for word in foreign_words if not (_is_name(word) or _occurs_in(question_words, word))
+                ]
             all_words += _total_words(foreign_words)
     return target_words / all_words if all_words else 0.0
 

@@ -18,8 +18,9 @@ from r1jax.io import jsonl
 from r1jax.io.console import say
 from r1jax.io.provenance import fingerprint
 from r1jax.rewards.grader_pool import GraderPool
-from r1jax.stages.cold_start.candidates import CUT_OFF, NOT_IN_FORM, Candidate, as_rollout, fault_of_grade, language_for
+from r1jax.stages.cold_start.candidates import CUT_OFF, NOT_IN_FORM, Candidate, as_rollout, fault_of_grade
 from r1jax.stages.cold_start.config import DirectConfig, FewShotConfig
+from r1jax.stages.sample_filter import language_for
 from r1jax.text.chat import find_response
 from r1jax.text.cold_start_prompts import DIRECT, EXAMPLES, FEW_SHOT, Example, few_shot, fill, in_language
 

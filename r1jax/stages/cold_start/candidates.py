@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from r1jax.config import missing_file, nearest
@@ -11,7 +11,9 @@ from r1jax.evaluation.record import read_grades, read_samples
 from r1jax.graders.grader_table import check_row
 from r1jax.graders.math.numerals import number
 from r1jax.io import jsonl
-from r1jax.rewards.language_consistency import LANGUAGES, language_of
+from r1jax.rewards.language_consistency import language_of
+from r1jax.stages.cold_start.config import ReadableConfig
+from r1jax.stages.sample_filter import INCOMPLETE, Selection, ThoughtAndSummary, cold_start_reason, language_for
 from r1jax.text.chat import join_response
 from r1jax.text.traits import words
 
@@ -19,9 +21,10 @@ from r1jax.text.traits import words
 THOUGHTS = ("thinking", "thought", "reasoning", "reasoning_content", "solution")
 SUMMARIES = ("summary", "response", "final", "output")
 
-# Why something is not kept, beside what `readable.fault` says.
+# Why a candidate is not kept, beside the reasons of `sample_filter.COLD_START_CHECKS`.
 HELD_OUT, CUT_OFF, NOT_IN_FORM = "asks a held-out question", "cut off", "not in the form"
-WRONG, UNGRADABLE, INCOMPLETE = "wrong", "cannot be graded", "without a thought or an answer"
+WRONG, UNGRADABLE = "wrong", "cannot be graded"
+DUPLICATE, OVER_QUOTA = "says what another one says", "more than per_question"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,12 +106,6 @@ def _from_row(row: jsonl.Row, line: int, name: str) -> Candidate:
     language = language_for(question, metadata)
     check = prompt if grader != "open" else None
     return Candidate(prompt.id, prompt, thought, summary or answer, language, provenance, check, fault, not summary)
-
-
-def language_for(question: str, metadata: Mapping[str, Any]) -> str:
-    """The language that a question is to be answered in: its row's `language`, if that is one, or its own."""
-    said = metadata.get("language")
-    return said if any(said in languages for languages in LANGUAGES.values()) else language_of(question)
 
 
 def _text(row: jsonl.Row, *names: str) -> str:
@@ -194,3 +191,21 @@ def _from_zero(
 def fault_of_grade(score: float | None) -> str:
     """What a grade says against a response."""
     return UNGRADABLE if score is None else "" if score == 1.0 else WRONG
+
+
+def choose(candidates: Sequence[Candidate], marker: str, cfg: ReadableConfig) -> list[Candidate]:
+    """The same candidates in the same order, each that is not to be kept with its fault.
+
+    Of those that answer the same question with the same thought, white space aside, the first is kept.
+    """
+    selection, chosen = Selection(cfg.per_question), []
+    for each in candidates:
+        fault = each.fault
+        parts = ThoughtAndSummary(each.prompt.question, each.thought, each.summary, each.language, marker)
+        if not fault and (reason := cold_start_reason(parts, cfg)):
+            fault = reason.name
+        question, thought = (" ".join(text.split()) for text in (each.prompt.question, each.thought))
+        if not fault and (reason := selection.add(question, (question, thought))):
+            fault = DUPLICATE if reason.name == "duplicate" else OVER_QUOTA
+        chosen.append(dataclasses.replace(each, fault=fault))
+    return chosen

@@ -5,7 +5,7 @@ with reflection and verification; R1-Zero's outputs in a readable form; post-pro
 chains of thought that are there already, in files. What comes out is for `stages.supervised`, as it is.
 
 Departures: the paper does not print its prompts, filters or counts; ours stand in `text.coldstart_prompts` and
-`stages.readable`. R1-Zero's outputs are rewritten by rule or by a teacher, and a person may follow.
+`stages.sample_filter`. R1-Zero's outputs are rewritten by rule or by a teacher, and a person may follow.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ from r1jax.io.console import say
 from r1jax.io.files import write_json
 from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.grader_pool import GraderPool
-from r1jax.stages.cold_start import candidates, readable, review, rewriting
+from r1jax.stages.cold_start import candidates, review, rewriting
 from r1jax.stages.cold_start.asking import Asking, Request, direct_request, few_shot_request
 from r1jax.stages.cold_start.candidates import HELD_OUT, Candidate, fault_of_grade
 from r1jax.stages.cold_start.config import ColdStartConfig, check_coldstart
@@ -181,7 +181,7 @@ def _rewritten(
 ) -> list[Candidate]:
     """R1-Zero's outputs in the readable form, of those that are worth it."""
     # All of a question's: of those chosen here one may be spoiled by its rewriting.
-    chosen = readable.choose(found, cfg.marker, dataclasses.replace(cfg.readable, per_question=0))
+    chosen = candidates.choose(found, cfg.marker, dataclasses.replace(cfg.readable, per_question=0))
     kept = [each for each in chosen if not each.fault]
     if cfg.zero.rewrite == "teacher":
         better = rewriting.by_teacher(kept, asking, teacher, cfg.chat)
@@ -218,7 +218,7 @@ def _finish(
 ) -> None:
     """Chooses, sends out for review or takes it back, and writes what is left, with the table."""
     everything = _in_sentences([each for way in found.values() for each in way], pool, cfg.boxed)
-    chosen = readable.choose(everything, cfg.marker, cfg.readable)
+    chosen = candidates.choose(everything, cfg.marker, cfg.readable)
     kept = [each for each in chosen if not each.fault]
     reviewed: dict[str, int] = {}
     if cfg.review:

@@ -10,7 +10,8 @@ from r1jax import config
 from r1jax.config import ConfigError
 from r1jax.io import jsonl
 from r1jax.stages.cold_start.candidates import Candidate
-from r1jax.stages.cold_start.readable import ReadableConfig, fault
+from r1jax.stages.cold_start.config import ReadableConfig
+from r1jax.stages.sample_filter import ThoughtAndSummary, cold_start_reason
 
 VERDICTS = ("accept", "edit", "reject")
 REJECTED = "rejected in review"
@@ -137,8 +138,9 @@ def _check(review: Review, row: Mapping[str, str], sent: Candidate, marker: str,
     if review.verdict == "edit":
         if (review.thought, review.summary) == (sent.thought.strip(), sent.summary.strip()):
             raise ValueError("verdict 'edit', and neither thought nor summary is changed: say accept, or change it")
-        if wrong := fault(sent.prompt.question, review.thought, review.summary, sent.language, marker, cfg):
-            raise ValueError(f"the edited text cannot be used: {wrong}")
+        parts = ThoughtAndSummary(sent.prompt.question, review.thought, review.summary, sent.language, marker)
+        if reason := cold_start_reason(parts, cfg):
+            raise ValueError(f"the edited text cannot be used: {reason.name}")
     elif changed:
         said = f"verdict {review.verdict!r}" if review.verdict else "no verdict"
         raise ValueError(f"{said}, and the {' and the '.join(changed)} is changed: say edit, or put back what was sent")

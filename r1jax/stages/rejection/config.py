@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from r1jax.config import at_least, seed_fits
+from r1jax.config import at_least, seed_fits, within
 from r1jax.core.config import MeshConfig
 from r1jax.data.decontaminate import DecontaminateConfig
 from r1jax.data.tasks import DataConfig
@@ -11,7 +11,50 @@ from r1jax.graders.config import GraderConfig, JudgeConfig
 from r1jax.inference.config import SamplingConfig
 from r1jax.inference.served_model import EndpointConfig
 from r1jax.models.config import ComputeConfig, Truncation
-from r1jax.stages.rejection.filters import FilterConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class FilterConfig:
+    """What a sample has to be to be kept. A threshold at 0 turns its filter off.
+
+    Attributes:
+        form: "strict": exactly the form that its prompt asks for; "parts": a thought and a summary that can be told
+            apart, as in a server's `<think>...</think>summary`; "any": whatever has a summary, simple requests' answers
+            without a thought among them.
+        min_score: the least grade: 1.0 for right by rule, by the judge's check of facts, or preferred to a reference in
+            both orders; 0.5 lets ties with the reference pass.
+        language: the least share of the thought's words in the question's language, see `rewards.language.consistency`.
+        paragraph_words: the most that stand between two line breaks of the thought; each Chinese character is one.
+        code: keep code blocks in thoughts.
+        repetition: the largest share of the response's runs of `repetition_ngram` words that came before, 0 to 1.
+        repetition_ngram: see `rewards.form.repetition_penalty`.
+        min_tokens, max_tokens: of the response, both included.
+        near_duplicate: how much of their runs of five words and symbols two samples of one question may share, 0 to 1,
+            see `text.overlap.similarity`; equal ones are duplicates in any case.
+        keep_per_prompt: samples kept of one question; 0: all.
+        prefer: which of a question's samples these are, and stay of near-duplicates: "first" drawn, which is as good as
+            drawing lots; "shortest", in tokens.
+    """
+
+    form: Literal["strict", "parts", "any"] = "strict"
+    min_score: float = 1.0
+    language: float = 0.9
+    paragraph_words: int = 300
+    code: bool = False
+    repetition: float = 0.2
+    repetition_ngram: int = 20
+    min_tokens: int = 0
+    max_tokens: int = 0
+    near_duplicate: float = 0.8
+    keep_per_prompt: int = 4
+    prefer: Literal["first", "shortest"] = "first"
+
+    def __post_init__(self):
+        at_least(0, self, "paragraph_words", "min_tokens", "max_tokens", "keep_per_prompt")
+        at_least(1, self, "repetition_ngram")
+        within("[0, 1]", self, "min_score", "language", "repetition", "near_duplicate")
+        if self.max_tokens and self.max_tokens < self.min_tokens:
+            raise ValueError(f"max_tokens={self.max_tokens} is less than min_tokens={self.min_tokens}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,10 +36,11 @@ from r1jax.io import jsonl
 from r1jax.io.console import ProgressPrinter, say
 from r1jax.io.files import write_json
 from r1jax.rewards.workers import Workers
-from r1jax.stages.rejection import filters, rejection_table
+from r1jax.stages import sample_filter
+from r1jax.stages.rejection import rejection_table
 from r1jax.stages.rejection.config import RejectionConfig
-from r1jax.stages.rejection.filters import Reason
 from r1jax.stages.rejection.rejection_table import Chosen
+from r1jax.stages.sample_filter import Reason
 from r1jax.text import prompt_form
 from r1jax.text.chat import join_response
 
@@ -200,7 +201,7 @@ def choose(
     found = _with_reasons(rollouts, len(graded), cfg)
     for _, pairs in itertools.groupby(found, key=lambda pair: pair[0].prompt.id):
         group = list(pairs)
-        reasons = filters.choose([rollout for rollout, reason in group if not reason], cfg.filters, seen)
+        reasons = sample_filter.select([rollout for rollout, reason in group if not reason], cfg.filters, seen)
         for rollout, reason in group:
             if reason := reason or reasons.get(rollout.sample):
                 dropped.append((rollout, reason))
@@ -225,7 +226,7 @@ def _with_reasons(
     with Workers(cfg.graders.workers, cfg.graders.memory_mb, languages=True) as workers:
         while True:
             while len(waiting) <= 2 * cfg.graders.workers and (chunk := list(itertools.islice(source, _CHUNK))):
-                found = workers.submit(filters.first_reasons, chunk, cfg.filters, timeout_s=float("inf"))
+                found = workers.submit(sample_filter.rejection_reasons, chunk, cfg.filters, timeout_s=float("inf"))
                 waiting.append((chunk, found))
             if not waiting:
                 return
@@ -258,7 +259,7 @@ def _example(cfg: RejectionConfig, model: Any, rollout: Rollout) -> jsonl.Row:
         "response": whole,
         "answer": prompt.answer,
         "source": prompt.source,
-        "language": filters.language_of(prompt),
+        "language": sample_filter.language_for(prompt.question, prompt.metadata),
         "provenance": {
             "stage": "rejection",
             "model": dict(model),

@@ -12,7 +12,7 @@ import rich.table
 from r1jax.data.decontaminate import Collision
 from r1jax.data.types import Prompt, Rollout
 from r1jax.io.tables import console_cell
-from r1jax.stages.rejection.filters import REASONS, Reason
+from r1jax.stages.sample_filter import REJECTION_REASONS, Reason
 
 _MOST_SOURCES = 5  # that have a column of their own on the console
 
@@ -79,7 +79,7 @@ def count(chosen: Chosen, samples: int) -> dict[str, Any]:
                 "share": _share(by_reason[name], drawn.total()),
                 "by_source": {source: by_both[name, source] for source in sources},
             }
-            for name in REASONS
+            for name in REJECTION_REASONS
         ],
         "sources": {
             source: {

@@ -1,6 +1,9 @@
-"""Filters of rejection sampling: each on samples it must drop and samples it must keep, in English and in Chinese."""
+"""Filters of samples: each on samples that it drops and that it keeps, in English and in Chinese."""
 
 import dataclasses
+import hashlib
+import json
+import random
 import subprocess
 import sys
 
@@ -10,8 +13,17 @@ from steps import assert_linear
 from r1jax import config
 from r1jax.config import ConfigError
 from r1jax.data.types import Prompt, Rollout
-from r1jax.stages.rejection import filters
-from r1jax.stages.rejection.filters import REASONS, FilterConfig, Reason, choose, code_block, first_reason
+from r1jax.stages.cold_start.candidates import Candidate, choose
+from r1jax.stages.cold_start.config import ReadableConfig
+from r1jax.stages.rejection.config import FilterConfig
+from r1jax.stages.sample_filter import (
+    REJECTION_CHECKS,
+    REJECTION_REASONS,
+    Reason,
+    code_block,
+    rejection_reason,
+    select,
+)
 
 EN, ZH = "How many apples are left if Tom eats three of his seven apples?", "小明有七个苹果，吃了三个，还剩几个？"
 THOUGHT = {EN: "Tom has seven apples and eats three of them, so four apples are left.", ZH: "七个减去三个等于四个。"}
@@ -38,8 +50,8 @@ def rollout(
 
 
 def name(sample: Rollout, **changes) -> str | None:
-    found = first_reason(sample, FilterConfig(**changes))
-    assert found is None or (found.name in REASONS and found.detail)
+    found = rejection_reason(sample, FilterConfig(**changes))
+    assert found is None or (found.name in REJECTION_REASONS and found.detail)
     return found and found.name
 
 
@@ -75,7 +87,7 @@ def test_wrong_and_ungradable():
     assert name(rollout(score=0.0, verdict="wrong")) == "wrong"
     assert name(rollout(score=None, verdict="ungradable")) == "ungradable"
     tie = rollout(score=0.5, verdict="partly_right")
-    assert first_reason(tie, FilterConfig()) == Reason("wrong", "verdict partly_right, score 0.5")
+    assert rejection_reason(tie, FilterConfig()) == Reason("wrong", "verdict partly_right, score 0.5")
     assert name(tie, min_score=0.5) is None
 
 
@@ -106,7 +118,7 @@ def test_a_row_may_name_the_language_to_think_in():
 def test_a_thought_is_set_in_paragraphs(question, sentence, words):
     lines = [f"{sentence} {i}, " for i in range(60)]
     whole, set_out = (rollout(question=question, thought=between.join(lines)) for between in ("", "\n"))
-    found = first_reason(whole, FilterConfig(repetition=0.0))
+    found = rejection_reason(whole, FilterConfig(repetition=0.0))
     assert found == Reason("long_paragraph", f"{60 * words} words without a line break")
     assert name(set_out, repetition=0.0) is None
     assert name(whole, paragraph_words=60 * words, repetition=0.0) is None
@@ -182,7 +194,7 @@ def test_the_first_reason_in_order_is_given():
     assert name(bad, min_tokens=9) == "malformed"
     assert name(bad, min_tokens=9, form="any") == "wrong"
     assert name(bad, min_tokens=9, form="any", min_score=0.0) == "too_short"
-    assert [each.__name__ for each in filters.FILTERS] == list(REASONS[: len(filters.FILTERS)])
+    assert list(REJECTION_CHECKS) == list(REJECTION_REASONS[: len(REJECTION_CHECKS)])
 
 
 def group(*thoughts: str, question=EN, tokens=None) -> list[Rollout]:
@@ -202,22 +214,22 @@ def test_duplicates_within_a_question(question):
     one, other = THOUGHT[question], OTHER[question]
     spaced = one.replace("，", "， ").replace("so", " so\n").upper()
     near = one + ("Yes." if question == EN else "对。")
-    dropped = choose(group(one, spaced, near, other, question=question), FilterConfig(near_duplicate=0.6), set())
+    dropped = select(group(one, spaced, near, other, question=question), FilterConfig(near_duplicate=0.6), set())
     assert names(dropped) == {1: "duplicate", 2: "near_duplicate"}
     assert "sample 0" in dropped[2].detail
-    assert names(choose(group(one, near, question=question), FilterConfig(near_duplicate=0.0), set())) == {}
+    assert names(select(group(one, near, question=question), FilterConfig(near_duplicate=0.0), set())) == {}
 
 
 def test_short_thoughts_that_differ_in_a_sign_are_no_duplicates():
-    assert choose(group("7-3=4", "7+3=4"), FilterConfig(), set()) == {}
+    assert select(group("7-3=4", "7+3=4"), FilterConfig(), set()) == {}
 
 
 def test_duplicates_over_all_questions_are_those_that_ask_the_same_too():
     seen = set()
-    assert choose(group(THOUGHT[EN]), FilterConfig(), seen) == {}
+    assert select(group(THOUGHT[EN]), FilterConfig(), seen) == {}
     again = rollout(rollout().text, EN.replace(" ", "  ").upper(), "")
-    assert names(choose([again], FilterConfig(), seen)) == {0: "duplicate"}
-    assert choose(group(THOUGHT[EN], question=ZH), FilterConfig(), seen) == {}  # the same answer to another question
+    assert names(select([again], FilterConfig(), seen)) == {0: "duplicate"}
+    assert select(group(THOUGHT[EN], question=ZH), FilterConfig(), seen) == {}  # the same answer to another question
 
 
 def test_a_question_keeps_so_many_samples_and_no_more():
@@ -227,10 +239,10 @@ def test_a_question_keeps_so_many_samples_and_no_more():
     ]
     five = group(*thoughts, tokens=[50, 40, 30, 20, 40])
     near = {"near_duplicate": 0.0}
-    assert names(choose(five, FilterConfig(keep_per_prompt=2, **near), set())) == {i: "over_quota" for i in (2, 3, 4)}
-    shortest = choose(five, FilterConfig(keep_per_prompt=2, prefer="shortest", **near), set())
+    assert names(select(five, FilterConfig(keep_per_prompt=2, **near), set())) == {i: "over_quota" for i in (2, 3, 4)}
+    shortest = select(five, FilterConfig(keep_per_prompt=2, prefer="shortest", **near), set())
     assert sorted(shortest) == [0, 1, 4]
-    assert choose(five, FilterConfig(keep_per_prompt=0, **near), set()) == {}
+    assert select(five, FilterConfig(keep_per_prompt=0, **near), set()) == {}
 
 
 @pytest.mark.parametrize(
@@ -250,5 +262,97 @@ def test_bad_settings_are_refused(changes, said):
 
 
 def test_filters_run_without_jax():
-    code = "import sys, r1jax.stages.rejection.filters; assert not {'jax', 'jaxlib'} & set(sys.modules)"
+    code = "import sys, r1jax.stages.sample_filter; assert not {'jax', 'jaxlib'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# Both stages' filters on generated samples: digests made when each stage had filters of its own.
+CORPUS_QUESTIONS = (
+    "How many apples are left if Tom eats three of his seven apples?",
+    "小明有七个苹果，吃了三个，还剩几个？",
+    "7 - 3 = ?",
+)
+CORPUS_THOUGHTS = (
+    "Tom has seven apples and eats three of them, so four apples are left.",
+    "Tom has seven apples and eats  three of them, so four apples are left. Yes.",
+    "七个减去三个等于四个，所以还剩四个苹果，检查过了，没有错。",
+    "Tom has seven apples 然后他吃了三个苹果，所以还剩四个苹果 and that is the answer.",
+    "7 - 3 = 4",
+    "Wait, is that so? Let me check it again, step by step.\n" * 20,
+    "and so it goes on, " * 80,
+    "".join(f"and so it goes on {i}, " for i in range(80)),
+    "Let me count.\n```python\nprint(7 - 3)\n```\nSo four.",
+    "Let me count:\ndef left(a, b):\n    c = a - b\n    return c\nSo four.",
+    "broken \ufffd characters stand in the middle of this thought",
+    "so <think> it holds a tag, and goes on for a while after it",
+    "so it holds || the marker, and goes on for a while after it",
+    "Short.",
+    "",
+)
+CORPUS_SUMMARIES = ("Four apples are left.", "还剩四个。", "4", "", "It is four. " * 9)
+
+
+def corpus(seed):
+    rng = random.Random(seed)
+    for number in range(600):
+        yield (
+            number,
+            rng.choice(CORPUS_QUESTIONS),
+            rng.choice(CORPUS_THOUGHTS),
+            rng.choice(CORPUS_SUMMARIES),
+            rng.choice(("", "||")),
+            rng,
+        )
+
+
+def digest(rows):
+    return hashlib.sha256("\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode()).hexdigest()[:16]
+
+
+def test_rejection_sampling_drops_the_same_samples_for_the_same_reasons_as_ever():
+    rows = []
+    for cfg in (
+        FilterConfig(min_tokens=5, max_tokens=60, keep_per_prompt=3),
+        FilterConfig("any", 0.5, 0.0, 0, True, 0.0, near_duplicate=0.0, keep_per_prompt=0),
+        FilterConfig("parts", paragraph_words=30, near_duplicate=0.5, keep_per_prompt=2, prefer="shortest"),
+    ):
+        groups, keys = {}, set()
+        for number, question, thought, summary, marker, rng in corpus(1):
+            text = f"||{thought}||{summary}" if marker else f"<think>{thought}</think> <answer>{summary}</answer>"
+            metadata = rng.choice(({}, {}, {"language": "zh"}, {"language": "python"}, {"thought": "optional"}))
+            prompt = Prompt(f"p{number // 6}", question, "4", "maths:t", metadata=metadata, marker=marker)
+            score = rng.choice((1.0, 1.0, 1.0, 0.5, 0.0, None))
+            drawn = Rollout.of_text(
+                prompt, text, number % 6, rng.choice(("stop",) * 9 + ("length",)), rng.randrange(1, 70)
+            )
+            drawn = dataclasses.replace(drawn, parts={"accuracy": score}, verdict="right" if score else "wrong")
+            groups.setdefault(prompt.id, []).append(drawn)
+        for group in groups.values():
+            reasons = {each.sample: rejection_reason(each, cfg) for each in group}
+            reasons |= select([each for each in group if not reasons[each.sample]], cfg, keys)
+            rows += [[each.prompt.id, each.sample, *(reasons[each.sample] or ())] for each in group]
+    assert digest(rows) == "3c9ddc2116eb9c4c"
+
+
+def test_the_cold_start_drops_the_same_samples_for_the_same_reasons_as_ever():
+    rows = []
+    for cfg, marker in (
+        (ReadableConfig(min_chars=8, max_chars=900, max_summary_chars=60, per_question=20), "||"),
+        (ReadableConfig(0.0, 0.0, min_chars=1), ""),
+        (ReadableConfig(0.5, 0.5, 5, min_chars=30), "|special_token|"),
+    ):
+        candidates = [
+            Candidate(
+                str(number),
+                Prompt("", question + " " * rng.randrange(3), "", "open:x"),
+                thought,
+                summary,
+                rng.choice(("en", "en", "zh", "")),
+                {},
+                None,
+                rng.choice(("",) * 9 + ("wrong",)),
+            )
+            for number, question, thought, summary, _, rng in corpus(2)
+        ]
+        rows += [[each.id, each.fault] for each in choose(candidates, marker, cfg)]
+    assert digest(rows) == "84d881ab3033a32d"
