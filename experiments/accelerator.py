@@ -26,6 +26,7 @@ from r1jax.data.batching import pad_rollouts
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.config import SamplingConfig
 from r1jax.inference.engine import Engine
+from r1jax.io import jsonl
 from r1jax.losses.config import AuxiliaryConfig, GRPOConfig
 from r1jax.losses.grpo import grpo_loss
 from r1jax.models.config import ModelConfig, Truncation
@@ -299,8 +300,7 @@ def train(results: Results, tiny: bool) -> None:
         seconds = time.perf_counter() - start
         if done.returncode:
             print(done.stdout[-3000:], done.stderr[-5000:])
-        rows = pathlib.Path(folder, "run", "metrics.jsonl")
-        rows = [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
+        rows, _ = jsonl.read_log(pathlib.Path(folder, "run", "metrics.jsonl"))
         names = (
             "time/sample",
             "time/score",

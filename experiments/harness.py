@@ -23,6 +23,7 @@ import tempfile
 from typing import Any
 
 from r1jax.benchmarks.estimators import paired, standard_error
+from r1jax.io import jsonl
 
 HERE = pathlib.Path(__file__).parent
 TOKENS = 320
@@ -49,7 +50,8 @@ Row = dict[str, Any]
 
 def read(path: pathlib.Path) -> list[Row]:
     """A JSONL file's objects."""
-    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]  # splitlines cuts at U+2028
+    with path.open("rb") as lines:
+        return [row for _, row in jsonl.objects(lines, path)]
 
 
 def documents(folder: pathlib.Path, name: str, data: pathlib.Path) -> list[Row]:

@@ -3,7 +3,6 @@
 python experiments/seeds.py NAME RUNS          NAME.sh says what the runs are; NAME.md keeps its first paragraphs
 """
 
-import json
 import math
 import pathlib
 import re
@@ -12,6 +11,7 @@ import sys
 
 from matplotlib.figure import Figure
 
+from r1jax.io import jsonl
 from r1jax.io.tables import markdown_table
 
 HERE = pathlib.Path(__file__).parent
@@ -40,7 +40,7 @@ COLUMNS = (
 
 
 def rows_of(path: pathlib.Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return jsonl.read_log(path)[0]
 
 
 def last_number_right(run: pathlib.Path, step: int) -> float:

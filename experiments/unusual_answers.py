@@ -10,7 +10,6 @@ is a folder of them, such as DATA/math500/test.jsonl. Prints each file's counts 
 """
 
 import functools
-import json
 import pathlib
 import signal
 import sys
@@ -60,7 +59,7 @@ def main() -> None:
     print("| answers | right ones accepted | wrong ones refused |\n|---|---|---|")
     for file in files or ANSWERS:
         total, passed = {True: 0, False: 0}, {True: 0, False: 0}
-        for answer in (json.loads(line) for line in file.read_text("utf-8").split("\n") if line):
+        for answer in jsonl.read_objects(file, lambda row, line: row)[0]:
             row = rows(data / f"{answer['data']}.jsonl")[answer["id"]]
             actual_verdict = verdict(row, answer)
             total[answer["right"]] += 1

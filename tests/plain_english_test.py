@@ -21,7 +21,6 @@ PENDING = {
     "r1jax.graders.code.guest",
     "r1jax.graders.math",
     "r1jax.inference",
-    "r1jax.io",
     "r1jax.models",
     "r1jax.rewards",
     "r1jax.sandbox",

@@ -19,7 +19,7 @@ def claim(workdir: pathlib.Path, cfg: Any) -> None:
     """Makes the workdir this config's own, or checks that it is. One whose run failed before its first step is free.
 
     Raises:
-        ConfigError: it holds a run with another config; names every setting that differs and may not, see `io.run_record`.
+        ConfigError: it holds a run with another config; names every setting that may not differ (`io.run_record`).
     """
     # Models by their keys, the data by its bytes: either may have changed since.
     keys = {f"{name}_key": base_name(spec) for name in ("base", "tokenizer") if (spec := getattr(cfg, name, ""))}
