@@ -31,9 +31,7 @@ COMMANDS = {
     "decontaminate": Command("r1jax.tools.decontaminate", "drop rows that share text with evaluation questions"),
     "convert": Command("r1jax.tools.convert", "convert a model from or to a Hugging Face folder, or from GGUF"),
     "parity": Command("r1jax.tools.parity", "compare a model's numbers with those of transformers"),
-    "bench": Command(
-        "r1jax.tools.bench", "measure one GRPO step on fixed work, against what the machine can do"
-    ),
+    "bench": Command("r1jax.tools.bench", "measure one GRPO step on fixed work, against what the machine can do"),
     "write-miniworld": Command("r1jax.tools.write_miniworld", "write the generated data that the mini recipe reads"),
     "sandbox": Command("r1jax.tools.sandbox", "check that this machine can run untrusted programs"),
     "completion": Command("r1jax.tools.completion", "print the shell code that completes commands, configs and fields"),

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "io": ("config",),
     "core": ("config", "io"),
     "text": ("config", "io"),
-    "kernels": ("core",),
+    "kernels": ("config", "core"),
     "models": ("config", "io", "core", "kernels", "text"),
     "data": ("config", "io", "core", "text"),
     "losses": ("config", "core", "models", "data.types", "data.batching"),

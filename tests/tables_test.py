@@ -8,6 +8,7 @@ import pytest
 import rich.console
 import rich.markup
 
+from r1jax.audit import summary
 from r1jax.data.types import Prompt, Rollout
 from r1jax.io import jsonl
 from r1jax.io.tables import console_cell, markdown_cell, markdown_code, markdown_row, markdown_table
@@ -69,7 +70,7 @@ def test_trap74_tables_of_tools_show_names_as_they_are(folder, capsys) -> None:
     assert audit.main(options) == 0
     lines = (folder / "audit" / "table.md").read_text("utf-8").splitlines()
     rows = [line for line in lines if line.startswith("|")]
-    assert len(rows) == 3 and [bars(line) for line in rows] == [len(audit.COLUMNS) + 1] * 3
+    assert len(rows) == 3 and [bars(line) for line in rows] == [len(summary.COLUMNS) + 1] * 3
     assert "a&#124;b\\x1b[2J[red]" in rows[2]
     assert grade.main([str(file), "--workers", "1"]) == 0
     name = str(file)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from r1jax.data.types import Grade, Rollout
 from r1jax.graders import repository_patch
-from r1jax.graders.code import code_grader, program_extraction, stdio_tests
+from r1jax.graders.code import program_extraction, stdio_tests
 from r1jax.graders.config import GraderConfig
 from r1jax.graders.grader_table import PROGRAMS
 from r1jax.graders.math import notation
