@@ -1,4 +1,4 @@
-"""Parts of experiments/accelerator.sh that are not commands of their own: parity, kernels, a profile, a training run.
+"""Measurements of experiments/accelerator.sh that no command has: parity, kernels, a profile, a training run.
 
     python experiments/accelerator.py parity|kernels|profile|train RESULTS [--tiny]
 
@@ -268,13 +268,13 @@ def kernel_table(folder: pathlib.Path, most: int = 24) -> list[list]:
 
 def profile(results: Results, tiny: bool) -> None:
     """Which kernels a window of decoding and an update spend their time in."""
-    name = "bench" if tiny else "qwen3_0_6b"
+    model = "bench" if tiny else "qwen3_0_6b"
     commands = {
-        "decode 64": f"--model={name} --dtype=bfloat16 --decode={2 if tiny else 64} --context={64 if tiny else 1024}",
-        "update": f"--model={name} --dtype=bfloat16 --remat --prompts=1 --samples=2 --no-sampling --beta=0 "
+        "decode 64": f"--model={model} --dtype=bfloat16 --decode={2 if tiny else 64} --context={64 if tiny else 1024}",
+        "update": f"--model={model} --dtype=bfloat16 --remat --prompts=1 --samples=2 --no-sampling --beta=0 "
         f"--new-tokens={64 if tiny else 16384} --prompt-tokens=1 --chunk=512",
     }
-    for what, command in commands.items():
+    for name, command in commands.items():
 
         def trace(command=command):
             with tempfile.TemporaryDirectory() as folder:
@@ -283,7 +283,7 @@ def profile(results: Results, tiny: bool) -> None:
                     raise RuntimeError("the benchmark failed")
                 return {"kernels": kernel_table(pathlib.Path(folder))}
 
-        results.attempt(what, trace)
+        results.attempt(name, trace)
 
 
 def train(results: Results, tiny: bool) -> None:

@@ -1,4 +1,4 @@
-"""Attention of one new token a sequence over its cache, for GPUs in Triton: reads what a sequence has used, no more.
+"""Decoding attention for GPUs in Triton, through Pallas: one new token a sequence over its cache.
 
 The cache is read where it lies, all layers in one array: a slice of it as an operand would be a copy. Long caches are
 cut along their length so that few sequences keep the whole chip busy ("flash decoding"); the parts are merged at

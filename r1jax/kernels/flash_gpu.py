@@ -1,4 +1,4 @@
-"""Flash attention for GPUs in Triton (through Pallas): causal, within segments, grouped heads, with its gradient.
+"""Flash attention for GPUs in Triton, through Pallas: causal, segmented, grouped heads, with its gradient.
 
 The algorithm is that of FlashAttention-2 (Dao, arXiv 2307.08691): scores exist in blocks on the chip alone. A query
 sees the keys from its segment's first to itself, so a block of queries starts at its first row's first key, and packed
