@@ -1,20 +1,24 @@
 """Names in documents, config files and scripts: modules, files, sizes, graders, benchmarks and stages exist."""
 
+import ast
 import pathlib
 import re
 import runpy
 import subprocess
 import sys
+import unicodedata
 
 import pytest
-from layers_test import FILES
+from layers_test import FILES, MAY_IMPORT, TREES, WITHOUT_JAX
 
 from r1jax import config_files
+from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES
 from r1jax.graders.grader_table import GRADERS
 from r1jax.stages.table import STAGES
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*DOCUMENTS, *sorted((ROOT / "experiments").glob("*.md"))]
 SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
 SHELL = sorted([*(ROOT / "experiments").glob("*.sh"), *ROOT.glob("*.sh")])
 TEXTS = [*DOCUMENTS, *sorted((ROOT / "configs").glob("*.py")), *SCRIPTS, *SHELL, *FILES.values()]
@@ -44,7 +48,7 @@ def wrong_names(text: str) -> list[str]:
 
 def wrong_paths(text: str) -> list[str]:
     """The paths of the project's own folders in a text at which there is nothing."""
-    folders, kinds = "r1jax|configs|experiments|docs|tests", "py|md|sh|jsonl|png"
+    folders, kinds = "r1jax|configs|examples|experiments|docs|tests", "py|md|sh|jsonl|png"
     paths = re.findall(rf"(?<![\w./-])(?:{folders})/[\w/.-]*\w\.(?:{kinds})\b", text)
     return [path for path in paths if not path.startswith(ELSEWHERE) and not (ROOT / path).exists()]
 
@@ -122,9 +126,110 @@ def test_the_table_of_benchmarks_lists_the_files_of_benchmarks() -> None:
 
 def test_the_readme_has_a_line_for_each_package() -> None:
     tree = re.search(r"^r1jax/\n.*?^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)[0]
-    listed = set(re.findall(r"^ +(\w+)/ ", tree, re.MULTILINE))
-    packages = {path.parent.name for path in FILES.values() if path.name == "__init__.py"} - {"r1jax", "guest"}
-    assert listed == packages
+    listed = re.findall(r"^( +)(\w+)/ ", tree, re.MULTILINE)
+    parents, paths = {}, []
+    for indent, name in listed:
+        depth = len(indent) // 2
+        parents[depth] = name
+        paths.append("/".join(parents[each] for each in range(1, depth + 1)))
+    packages = {path.parent for path in FILES.values() if path.name == "__init__.py"} - {ROOT / "r1jax"}
+    assert sorted(paths) == sorted(str(path.relative_to(ROOT / "r1jax")) for path in packages)
+
+
+def test_the_readme_is_short_and_says_first_what_has_not_been_run() -> None:
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert len(lines) <= 150
+    assert not [line for line in lines if len(line) > 120]
+    first_screen = "\n".join(lines[:24])
+    assert "What has run" in first_screen and "What has not" in first_screen and "TPU" in first_screen
+
+
+def test_the_readmes_diagram_numbers_nine_stages() -> None:
+    diagram = (ROOT / "README.md").read_text("utf-8").split("```")[1]
+    assert sorted(re.findall(r"\b(\d) [a-zA-Z]", diagram)) == list("123456789")
+
+
+def test_the_table_of_packages_is_that_of_the_imports() -> None:
+    rows = {
+        name.strip("`"): (tuple(re.findall(r"`([\w.]+)`", imports)), host == "yes")
+        for name, imports, host in table_of("architecture.md", "| package | imports |")
+    }
+    assert rows == {name: (below, name in WITHOUT_JAX) for name, below in MAY_IMPORT.items()}
+    assert list(rows) == list(MAY_IMPORT)
+
+
+def test_the_table_of_sharding_is_that_of_the_rules() -> None:
+    listed = {
+        axis: tuple(tuple(re.findall(r"\w+", part)) for part in (training, decoding))
+        for axes, training, decoding in table_of("architecture.md", "| logical axis |")
+        for axis in re.findall(r"\w+", axes)
+    }
+    training, decoding = dict(TRAIN_RULES.rules), dict(DECODE_RULES.rules)
+    assert listed == {axis: (training[axis], decoding[axis]) for axis in training | decoding}
+
+
+def names_of(path: str) -> set[str]:
+    """The functions, classes and constants that a module of r1jax defines."""
+    names = set()
+    for node in TREES[path.removesuffix(".py").replace("/", ".")].body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+def test_modules_define_what_documents_name_of_them() -> None:
+    named = {
+        (path.name, module, name)
+        for path in DOCUMENTS
+        for module, name in re.findall(r"`(r1jax/[\w/]+\.py):(\w+)`", path.read_text("utf-8"))
+    }
+    assert len(named) > 20
+    assert not [each for each in named if each[2] not in names_of(each[1])]
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    names = set()
+    for heading in re.findall(
+        r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    ):
+        kept_characters = (c for c in heading.lower() if c in " -_" or unicodedata.category(c)[0] in "LN")
+        names.add("".join(kept_characters).replace(" ", "-"))
+    return names
+
+
+def wrong_links(path: pathlib.Path, text: str) -> list[str]:
+    """The relative links of a page in Markdown that lead to no file, or to no heading of one."""
+    wrong = []
+    for link in re.findall(
+        r"\]\((?!\w+:)([^)\s]+)\)", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    ):
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text("utf-8"))):
+            wrong.append(link)
+    return wrong
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: pathlib.Path) -> None:
+    assert wrong_links(path, path.read_text("utf-8")) == []
+
+
+def test_links_that_lead_nowhere_are_found() -> None:
+    text = "[a](docs/models.md) [b](docs/nothing.md) [c](docs/models.md#models) [d](docs/models.md#nothing) [e](http://x.y)"
+    assert wrong_links(ROOT / "README.md", text) == ["docs/nothing.md", "docs/models.md#nothing"]
+
+
+def test_every_page_is_linked_from_the_readme_or_from_the_results() -> None:
+    linked = set()
+    for path in (ROOT / "README.md", ROOT / "docs" / "results.md"):
+        links = re.findall(r"\]\((?!\w+:)([^)#\s]+)", path.read_text("utf-8"))
+        linked |= {(path.parent / link).resolve() for link in links}
+    assert set(PAGES) - linked == {ROOT / "README.md"}
 
 
 def test_the_table_of_config_files_lists_their_sizes_and_all_stages() -> None:
@@ -148,11 +253,8 @@ def test_the_table_of_the_recipe_names_every_stage_that_a_workdir_is_made_by() -
     assert {config_files.load(f"configs/{spec}").stage for spec in specs} == set(STAGES) - {"evaluate"}
 
 
-def test_every_config_file_has_its_line_in_the_table_of_the_recipe_or_of_the_readme() -> None:
-    listed = {f"{name}.py" for name in config_files.shipped_names()}
-    named = {
-        name
-        for page in ("README.md", "docs/recipe.md")
-        for name in re.findall(r"`(?:configs/)?(\w+\.py)[`:]", (ROOT / page).read_text("utf-8"))
-    }
-    assert listed <= named
+@pytest.mark.parametrize("page, heading", [("recipe.md", "| config file |"), ("quickstart.md", "| config |")])
+def test_every_config_file_has_its_line_in_the_tables_of_the_recipe_and_of_the_quickstart(page, heading) -> None:
+    cells = " ".join(row[0] for row in table_of(page, heading))
+    named = set(re.findall(r"`(?:configs/)?(\w+\.py)[`:]", cells))
+    assert named == {f"{name}.py" for name in config_files.shipped_names()}
