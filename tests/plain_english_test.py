@@ -8,7 +8,9 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GLOSSARY = ROOT / "docs" / "glossary.md"
-FILES = sorted(path for folder in ("r1jax", "configs", "examples", "experiments") for path in (ROOT / folder).rglob("*.py"))
+FILES = sorted(
+    path for folder in ("r1jax", "configs", "examples", "experiments") for path in (ROOT / folder).rglob("*.py")
+)
 LONGEST_HEADLINE = 110
 
 # Packages whose headlines and identifiers are not clean yet: remove a line with the last fault of its package.
