@@ -84,9 +84,10 @@ def parity(results: Results, tiny: bool) -> None:
 
     def compute(device, dtype, precision):
         model = dataclasses.replace(shape, dtype=dtype)
-        mesh = make_mesh(MeshConfig(1), [device])
+        mesh, cpu = (make_mesh(MeshConfig(1), [each]) for each in (device, devices["cpu"]))
+        with jax.set_mesh(cpu):
+            params = jax.device_get(core.init(param_specs(model), TRAIN_RULES, cpu, 0))
         with jax.set_mesh(mesh), jax.default_matmul_precision(precision):
-            params = core.init(param_specs(model), TRAIN_RULES, make_mesh(MeshConfig(1), [devices["cpu"]]), 0)
             params = jax.device_put(params, core.shardings(param_specs(model), TRAIN_RULES, mesh))
 
             def loss(params, batch):

@@ -36,6 +36,8 @@ class Batch:
         soft_ids: `[B, T, k]` int32, a teacher's most likely tokens in the place of each target; or None.
         soft_logprobs: `[B, T, k + 1]` float16 log-probs that it gives them and, last, all other tokens together; or
             None.
+        one_segment: static; whether every row is one segment, padded on the right. Causality alone then hides from a
+            token what it must not see, and attention needs no segments.
     """
 
     tokens: jax.Array
@@ -49,6 +51,7 @@ class Batch:
     ref_logprobs: jax.Array | None = None
     soft_ids: jax.Array | None = None
     soft_logprobs: jax.Array | None = None
+    one_segment: bool = dataclasses.field(default=False, metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass
@@ -186,6 +189,7 @@ def pad_rollouts(rollouts: Sequence[Rollout], advantages: np.ndarray, bucket: in
         weights=weights,
         advantages=advantages.astype(np.float32),
         sampler_logprobs=logprobs,
+        one_segment=True,
         **fields,
     )
 

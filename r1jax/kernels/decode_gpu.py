@@ -14,7 +14,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
 _MASKED = -1e30
-_HEADS = 16  # rows of the smallest matrix product on tensor cores: query heads of a group are padded to it
+MOST_HEADS = 16  # rows of the smallest matrix product on tensor cores: query heads of a group are padded to it
 
 
 def _kernel(layer_ref, lengths_ref, q_ref, k_ref, v_ref, out_ref, top_ref, total_ref, *, scale, block, part):
@@ -39,7 +39,7 @@ def _kernel(layer_ref, lengths_ref, q_ref, k_ref, v_ref, out_ref, top_ref, total
         return out, new_top, total * fade + weights.sum(axis=1)
 
     steps = (jnp.clip(length - begin, 0, part) + block - 1) // block
-    start = (jnp.zeros(q_ref.shape, jnp.float32), jnp.full(_HEADS, _MASKED), jnp.zeros(_HEADS, jnp.float32))
+    start = (jnp.zeros(q_ref.shape, jnp.float32), jnp.full(MOST_HEADS, _MASKED), jnp.zeros(MOST_HEADS, jnp.float32))
     out_ref[...], top_ref[...], total_ref[...] = jax.lax.fori_loop(0, steps, step, start)
 
 
@@ -63,6 +63,9 @@ def decode_attention(
         layer: int32 scalar.
         lengths_B: `[B]` int32, at least 1.
         block, programs, warps, stages: keys of a tile; about how many programs to cut the work into; of each.
+
+    Raises:
+        ValueError: more than `MOST_HEADS` query heads to a key head.
     """
     B, N, H = q_BNH.shape
     K, S = k_LBKSH.shape[2:4]
@@ -70,10 +73,9 @@ def decode_attention(
     parts = max(1, min(-(-programs // (B * K)), -(-S // block)))
     part = -(-S // (parts * block)) * block
     parts = -(-S // part)
-    groups = -(-G // _HEADS)
-    q = jnp.pad(q_BNH.reshape(B, K, G, H), ((0, 0), (0, 0), (0, groups * _HEADS - G), (0, 0)))
-    if groups > 1:
-        raise ValueError(f"{G} query heads a key head: at most {_HEADS}")
+    if G > MOST_HEADS:
+        raise ValueError(f"{G} query heads a key head: at most {MOST_HEADS}")
+    q = jnp.pad(q_BNH.reshape(B, K, G, H), ((0, 0), (0, 0), (0, MOST_HEADS - G), (0, 0)))
     whole = pl.BlockSpec(k_LBKSH.shape, lambda b, k, s: (0, 0, 0, 0, 0))
     out, top, total = pl.pallas_call(
         functools.partial(_kernel, scale=scale, block=block, part=part),
@@ -81,19 +83,19 @@ def decode_attention(
         in_specs=[
             pl.BlockSpec((1,), lambda b, k, s: (0,)),
             pl.BlockSpec((B,), lambda b, k, s: (0,)),
-            pl.BlockSpec((None, None, _HEADS, H), lambda b, k, s: (b, k, 0, 0)),
+            pl.BlockSpec((None, None, MOST_HEADS, H), lambda b, k, s: (b, k, 0, 0)),
             whole,
             whole,
         ],
         out_specs=[
-            pl.BlockSpec((None, None, None, _HEADS, H), lambda b, k, s: (b, k, s, 0, 0)),
-            pl.BlockSpec((None, None, None, _HEADS), lambda b, k, s: (b, k, s, 0)),
-            pl.BlockSpec((None, None, None, _HEADS), lambda b, k, s: (b, k, s, 0)),
+            pl.BlockSpec((None, None, None, MOST_HEADS, H), lambda b, k, s: (b, k, s, 0, 0)),
+            pl.BlockSpec((None, None, None, MOST_HEADS), lambda b, k, s: (b, k, s, 0)),
+            pl.BlockSpec((None, None, None, MOST_HEADS), lambda b, k, s: (b, k, s, 0)),
         ],
         out_shape=[
-            jax.ShapeDtypeStruct((B, K, parts, _HEADS, H), jnp.float32),
-            jax.ShapeDtypeStruct((B, K, parts, _HEADS), jnp.float32),
-            jax.ShapeDtypeStruct((B, K, parts, _HEADS), jnp.float32),
+            jax.ShapeDtypeStruct((B, K, parts, MOST_HEADS, H), jnp.float32),
+            jax.ShapeDtypeStruct((B, K, parts, MOST_HEADS), jnp.float32),
+            jax.ShapeDtypeStruct((B, K, parts, MOST_HEADS), jnp.float32),
         ],
         compiler_params=plgpu.CompilerParams(num_warps=warps, num_stages=stages),
         interpret=interpret,

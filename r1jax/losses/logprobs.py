@@ -103,6 +103,6 @@ def batch_logprobs(
     params: Params, cfg: ModelConfig, batch: Batch, truncation: Truncation, chunk: int
 ) -> tuple[jax.Array, jax.Array, Output]:
     """One teacher-forced forward pass: log-probs of the batch's targets and entropies, `[B, T]` float32, and it."""
-    output = forward(params, cfg, batch.tokens, batch.positions, batch.segments)
+    output = forward(params, cfg, batch.tokens, batch.positions, batch.segments, one_segment=batch.one_segment)
     table = unembed_table(params).astype(cfg.dtype)
     return *token_logprobs(output.hidden, table, batch.targets, truncation, chunk), output

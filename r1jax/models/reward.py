@@ -41,5 +41,5 @@ def rewards(params: Params, cfg: ModelConfig, tokens_BT: jax.Array, lengths_B: j
     """
     positions_BT = jnp.broadcast_to(jnp.arange(tokens_BT.shape[1], dtype=jnp.int32), tokens_BT.shape)
     segments_BT = (positions_BT < lengths_B[:, None]).astype(jnp.int32)
-    hidden_BTD = transformer.forward(params, cfg, tokens_BT, positions_BT, segments_BT).hidden
+    hidden_BTD = transformer.forward(params, cfg, tokens_BT, positions_BT, segments_BT, one_segment=True).hidden
     return last_token_rewards(hidden_BTD, params[HEAD], lengths_B)

@@ -120,15 +120,21 @@ def forward(
     segments_BT: jax.Array | None = None,
     cache: KVCache | None = None,
     rules: AxisRules = TRAIN_RULES,
+    *,
+    one_segment: bool = False,
 ) -> Output:
     """Hidden states of tokens.
 
     Without a cache, tokens attend within their segment (one segment a row when `segments_BT` is None; segment 0 is
-    padding, which the routers' statistics leave out). With one, their keys and values are written at their positions
+    padding, which the routers' statistics leave out; with `one_segment` it stands at each row's end alone, where
+    causality hides it). With one, their keys and values are written at their positions
     first, and they attend to all slots up to their own.
     """
     real = jnp.ones(tokens_BT.shape, bool) if segments_BT is None else segments_BT > 0
-    visible = causal(positions_BT, segments_BT) if cache is None else cached(positions_BT, cache.length)
+    if cache is None:
+        visible = causal(positions_BT, None if one_segment else segments_BT)
+    else:
+        visible = cached(positions_BT, cache.length)
     x = _embed(params, cfg, tokens_BT, rules)
     routing = None
     for name, first in (("layers", 0), ("moe_layers", cfg.num_dense_layers)):

@@ -1,0 +1,117 @@
+"""The GPU kernels in interpret mode: values and gradients of plain attention, segments, padding, mesh."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from r1jax.core import params as core
+from r1jax.core.sharding import TRAIN_RULES, MeshConfig, make_mesh
+from r1jax.data.batching import pad_rollouts
+from r1jax.data.types import Prompt, Rollout
+from r1jax.kernels.decode_gpu import MOST_HEADS, decode_attention
+from r1jax.kernels.flash_gpu import Blocks, first_keys, flash_attention, last_queries
+from r1jax.models import attention
+from r1jax.models.attention import attend, causal
+from r1jax.models.config import ModelConfig
+from r1jax.models.transformer import forward, param_specs
+
+SMALL = Blocks((16, 16, 4, 2), (16, 16, 4, 2), (16, 16, 4, 2))
+PACKED = np.array([[1] * 7 + [2] * 20 + [3] * 3 + [0] * 10, [1] * 33 + [0] * 7], np.int32)
+
+
+def draw(*shapes: tuple[int, ...]) -> list[jax.Array]:
+    return [jax.random.normal(jax.random.key(i), shape, jnp.float32) for i, shape in enumerate(shapes)]
+
+
+def plain(q, k, v, segments, scale):
+    positions = jnp.broadcast_to(jnp.arange(q.shape[1]), q.shape[:2])
+    return attend(q, k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3), causal(positions, segments), scale)
+
+
+def test_the_ends_of_segments_are_found() -> None:
+    first = first_keys(jnp.asarray(PACKED), PACKED.shape)
+    assert first[0].tolist() == [0] * 7 + [7] * 20 + [27] * 3 + [30] * 10
+    assert last_queries(first)[0].tolist() == [6] * 7 + [26] * 20 + [29] * 3 + [39] * 10
+    assert not first_keys(None, (2, 5)).any()
+
+
+@pytest.mark.parametrize("segments", [None, PACKED], ids=["one segment", "packed"])
+@pytest.mark.parametrize("key_heads", [1, 2, 4])
+def test_flash_attention_and_its_gradients_are_those_of_plain_attention(segments, key_heads: int) -> None:
+    B, T, N, H = 2, 40, 4, 16  # 40: not a multiple of a tile
+    q, k, v, weight = draw((B, T, N, H), (B, T, key_heads, H), (B, T, key_heads, H), (B, T, N, H))
+
+    def value_and_gradients(run):
+        return jax.value_and_grad(lambda *x: jnp.sum(run(*x, segments, 0.3) * weight), (0, 1, 2))(q, k, v)
+
+    value, gradients = value_and_gradients(lambda *x: flash_attention(*x, SMALL, interpret=True))
+    expected, expected_gradients = value_and_gradients(plain)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for one, other in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("group", [1, 3, 8])
+@pytest.mark.parametrize("programs", [1, 64])
+def test_decode_attention_reads_the_used_part_of_a_layers_cache(group: int, programs: int) -> None:
+    L, B, K, S, H = 2, 4, 2, 48, 16
+    q, k, v = draw((B, K * group, H), (L, B, K, S, H), (L, B, K, S, H))
+    lengths = jnp.array([1, 17, 33, 48], jnp.int32)
+    k, v = (jnp.where(jnp.arange(S)[:, None] < lengths[:, None, None, None], x, jnp.nan) for x in (k, v))
+    out = decode_attention(q, k, v, jnp.int32(1), lengths, 0.3, block=16, programs=programs, interpret=True)
+    mask = jnp.arange(S)[None, None] < lengths[:, None, None]
+    clean = [jnp.nan_to_num(x[1]) for x in (k, v)]
+    np.testing.assert_allclose(out, attend(q[:, None], *clean, mask, 0.3)[:, 0], atol=1e-6)
+
+
+def test_decode_attention_refuses_more_query_heads_than_a_tile_has() -> None:
+    q, k, v = draw((1, MOST_HEADS + 1, 16), (1, 1, 1, 16, 16), (1, 1, 1, 16, 16))
+    with pytest.raises(ValueError, match="17 query heads a key head: at most 16"):
+        decode_attention(q, k, v, jnp.int32(0), jnp.array([3]), 1.0, interpret=True)
+
+
+def test_kernels_run_on_each_devices_rows_and_heads(monkeypatch) -> None:
+    """What a mesh of GPUs does, with the kernels interpreted: sharded equals unsharded."""
+    monkeypatch.setattr(attention, "platform", lambda: "gpu")
+    monkeypatch.setattr(attention, "_has_cudnn", lambda: False)
+    monkeypatch.setattr(
+        attention, "flash_attention", lambda q, k, v, s, scale: flash_attention(q, k, v, s, scale, SMALL, True)
+    )
+    B, T, N, K, H = 4, 40, 4, 2, 16
+    q, k, v = (x.astype(jnp.bfloat16) for x in draw((B, T, N, H), (B, T, K, H), (B, T, K, H)))
+    segments = jnp.asarray(np.tile(PACKED, (2, 1)))
+    positions = jnp.broadcast_to(jnp.arange(T), (B, T))
+    mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
+    heads = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), None, "tensor", None))
+    for of_rows in (None, segments):
+        visible = causal(positions, of_rows)
+        whole = attention.self_attention(q, k, v, visible, 0.3)
+        with jax.set_mesh(mesh):
+            placed = [jax.device_put(x, heads) for x in (q, k, v)]
+            shown = dataclasses.replace(visible)
+            parts = jax.jit(lambda q, k, v, shown=shown: attention.self_attention(q, k, v, shown, 0.3))(*placed)
+        np.testing.assert_array_equal(np.asarray(parts, np.float32), np.asarray(whole, np.float32))
+
+
+def test_rows_of_one_segment_need_no_segments() -> None:
+    """Padding stands at the end, so causality hides it: real tokens' states are the same, bit for bit."""
+    model = ModelConfig(64, 32, 2, 4, 2, 8, 64)
+    rollouts = [
+        Rollout(
+            Prompt(str(n), "", "", "exact:t", ids=(1, 2, 3)), 0, np.arange(n, dtype=np.int32), np.zeros(n), "", "stop"
+        )
+        for n in (2, 9)
+    ]
+    batch = pad_rollouts(rollouts, np.zeros(2), 8)
+    assert batch.one_segment
+    params = core.init(param_specs(model), TRAIN_RULES, make_mesh(MeshConfig(data=1), jax.devices()[:1]), 0)
+    states = [
+        forward(params, model, batch.tokens, batch.positions, batch.segments, one_segment=one).hidden
+        for one in (False, True)
+    ]
+    real = batch.segments > 0
+    np.testing.assert_array_equal(np.asarray(states[0])[real], np.asarray(states[1])[real])
