@@ -128,19 +128,26 @@ def test_trap33_from_a_hugging_face_folder_with_everything_that_adds_to_the_loss
     assert all(np.any(x != y) for x, y in zip(jax.tree.leaves(before), jax.tree.leaves(a), strict=True))
 
 
+def batch_at(batches: Batches, step: int):
+    """The batch of a step, and how many examples found no room in it."""
+    made = batches.at(step)
+    assert made.tokens == (made.batch.weights > 0).sum()
+    return made.batch, made.metrics["no_room"]
+
+
 def test_without_instructions_the_documents_are_what_they_were(tokenizer):
     plain = config.parse(SupervisedConfig, merged(BASE, seed=3))
     texts = [document(plain.corpus, 3, index) for index in range(8, 16)]  # of the second step
     ids = [[*tokenizer.encode(text), tokenizer.eos_ids[0]] for text in texts]
     expected, left_over = pack([(each, [1] * len(each)) for each in ids], plain.batch_size, plain.seq_len)
-    batch, no_room = Batches(plain, tokenizer).at(1)
+    batch, no_room = batch_at(Batches(plain, tokenizer), 1)
     assert no_room == left_over
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(batch), jax.tree.leaves(expected), strict=True))
 
 
 def test_trap04_a_batch_counts_responses_alone_and_says_how_many_found_no_room(tokenizer):
     few = cfg(batch_size=2, documents_per_step=6)
-    batch, no_room = Batches(few, tokenizer).at(0)
+    batch, no_room = batch_at(Batches(few, tokenizer), 0)
     examples = Instructions(few.data, few.seed, tokenizer, few.seq_len).take(0, 6)
     assert 0 < no_room < 6
     assert int(batch.segments.max(axis=1).sum()) == 6 - no_room
@@ -148,7 +155,7 @@ def test_trap04_a_batch_counts_responses_alone_and_says_how_many_found_no_room(t
     assert 0 < (batch.weights > 0).sum() < total
     assert batch.weights.sum() == pytest.approx(1.0)
     enough = cfg(batch_size=6, documents_per_step=6)
-    batch, no_room = Batches(enough, tokenizer).at(0)
+    batch, no_room = batch_at(Batches(enough, tokenizer), 0)
     assert no_room == 0 and (batch.weights > 0).sum() == total
 
 
@@ -178,18 +185,18 @@ def test_filled_batches_show_every_example_as_often_as_there_are_epochs(forty, t
     batches = Batches(of_epochs(forty, documents_per_step=0), tokenizer)
     seen = collections.Counter()
     for step in range(batches.num_steps):
-        batch, no_room = batches.at(step)
+        batch, no_room = batch_at(batches, step)
         assert no_room == 0 and batch.weights.sum() == pytest.approx(1.0)
         for row, segments in zip(batch.targets, batch.segments, strict=True):
             seen.update(tuple(row[segments == segment].tolist()) for segment in range(1, segments.max() + 1))
     assert len(seen) == 40 and set(seen.values()) == {2}
     # A resumed run begins in the middle; and a plan for a number of updates is the beginning of the same.
-    middle = Batches(of_epochs(forty, documents_per_step=0), tokenizer).at(2)[0]
+    middle = Batches(of_epochs(forty, documents_per_step=0), tokenizer).at(2).batch
     few = Batches(of_epochs(forty, documents_per_step=0, epochs=0.0, num_steps=3), tokenizer)
     assert few.num_steps == 3 < batches.num_steps
-    for other in (batches.at(2)[0], few.at(2)[0]):
+    for other in (batches.at(2).batch, few.at(2).batch):
         assert jax.tree.all(jax.tree.map(np.array_equal, middle, other))
-    assert batches.at(batches.num_steps)[0].weights.sum() == 0  # after the end there is nothing
+    assert batches.at(batches.num_steps).batch.weights.sum() == 0  # after the end there is nothing
 
 
 def test_a_run_of_epochs_resumes_and_its_rate_falls_to_a_tenth(forty, spec, finished, monkeypatch, capsys):
@@ -216,8 +223,8 @@ def test_a_run_of_epochs_resumes_and_its_rate_falls_to_a_tenth(forty, spec, fini
         assert main(spec, finished.parent / "epochs", *options) == 2
     assert main(spec, finished.parent / "epochs", *options) == 0
     found = rows(finished.parent / "epochs" / "metrics.jsonl")
-    said = f"2 epochs of 40 examples: {len(found)} steps of 4 x 160 tokens, resuming at step 2"
-    assert said in capsys.readouterr().out
+    summary = f"resuming at step 2; 2 epochs of 40 examples: {len(found)} steps of 4 x 160 tokens"
+    assert summary in capsys.readouterr().out
     schedule = learning_rate(OptimizerConfig(1e-2, "cosine"), len(found))
     assert [row["step"] for row in found] == list(range(len(found)))
     assert [row["learning_rate"] for row in found] == pytest.approx([float(schedule(i)) for i in range(len(found))])

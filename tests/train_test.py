@@ -10,7 +10,7 @@ import typing
 import pytest
 from tiny_run import BASE, ZERO, merged, rows, timeless, write_config
 
-from r1jax import config
+from r1jax import config, config_files
 from r1jax.data.miniworld import documents
 from r1jax.models.io import is_model
 from r1jax.stages import base_keys, bases, supervised
@@ -398,11 +398,11 @@ def test_trap34_every_key_of_a_config_is_read_somewhere():
     assert not unread
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "configs").glob("*.py")), ids=lambda page: page.stem)
-def test_shipped_configs_parse(page, monkeypatch):
+@pytest.mark.parametrize("name", config_files.shipped_names())
+def test_shipped_configs_parse(name, monkeypatch):
     monkeypatch.chdir(ROOT)
-    size = {"distill": "mini_qwen2", "preference": "mini_helpfulness"}.get(page.stem, "mini")
-    cfg = train.read_config(f"{page}:{size}", [])
+    size = {"distill": "mini_qwen2", "preference": "mini_helpfulness"}.get(name, "mini")
+    cfg = train.read_config(f"configs/{name}.py:{size}", [])
     if isinstance(cfg, RLConfig) and not cfg.data.path:
         base = train.read_config(cfg.base, [])
         assert base.corpus.held_out_share == cfg.data.held_out_share  # the base never saw a held-out question
