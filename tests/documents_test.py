@@ -248,7 +248,9 @@ def test_the_table_of_config_files_lists_their_sizes_and_all_stages() -> None:
 
 def test_the_table_of_the_recipe_names_every_stage_that_a_workdir_is_made_by() -> None:
     specs = [
-        spec for row in table_of("recipe.md", "| stage | page") for spec in re.findall(r"`configs/([\w.:]+)`", row[1])
+        spec
+        for row in table_of("recipe.md", "| stage | config file")
+        for spec in re.findall(r"`configs/([\w.:]+)`", row[1])
     ]
     assert {config_files.load(f"configs/{spec}").stage for spec in specs} == set(STAGES) - {"evaluate"}
 

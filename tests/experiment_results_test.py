@@ -83,3 +83,20 @@ def test_wrong_answers_are_added_up_over_their_kinds(results):
     row = {"wrong answers passed": "digit 1 of 1,838, gross mutant 2 of 6, subtle mutant 10 of 154"}
     assert results.passed(row, subtle=False) == "3 of 1,844" and results.passed(row, subtle=True) == "10 of 154"
     assert results.passed({"wrong answers passed": "–"}, subtle=False) == "–"
+
+
+def figures(text: str) -> set[str]:
+    """What a text outside of code says with an error, as `8.0 ± 1.0`."""
+    return set(re.findall(r"\d[\d.,]* ± \d[\d.]*\d", " ".join(re.sub(r"```.*?```", "", text, flags=re.DOTALL).split())))
+
+
+def test_a_figure_of_an_experiment_stands_on_its_page_and_every_other_text_links_to_it(results):
+    measured = set().union(*(figures(path.read_text("utf-8")) for path in (ROOT / "experiments").glob("*.md")))
+    assert len(measured) > 100
+    texts = [*(ROOT / "docs").glob("*.md"), *(ROOT / "configs").glob("*.py"), ROOT / "CONTRIBUTING.md"]
+    repeated = {
+        path.name: again
+        for path in texts
+        if path != results.RESULTS and (again := figures(path.read_text("utf-8")) & measured)
+    }
+    assert repeated == {}
