@@ -1,6 +1,6 @@
 """R1-Zero on one device: GRPO from a base model with two rewards by rule, in one loop to read first and to fork.
 
-    ./launch_local.sh examples/grpo_minimal.py [MODEL_FOLDER]
+    ./launch_local.sh python examples/grpo_minimal.py [MODEL_FOLDER]
 
 The pieces are those of `r1jax train --config=zero:mini`, and the first step is that run's first step (arXiv 2501.12948,
 section 2.2). Left out here: the mesh, microbatches, processes that can kill a grader, evaluation, checkpoints, reports

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
+from transformer_test import operations
 
 from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES, MeshConfig, make_mesh
@@ -115,3 +116,21 @@ def test_rows_of_one_segment_need_no_segments() -> None:
     ]
     real = batch.segments > 0
     np.testing.assert_array_equal(np.asarray(states[0])[real], np.asarray(states[1])[real])
+
+
+def test_rematerialisation_keeps_what_an_attention_kernel_returns(monkeypatch) -> None:
+    monkeypatch.setattr(attention, "platform", lambda: "gpu")
+    monkeypatch.setattr(
+        attention, "flash_attention", lambda q, k, v, s, scale: flash_attention(q, k, v, s, scale, SMALL, True)
+    )
+    model = ModelConfig(64, 32, 2, 4, 2, 16, 64, dtype="bfloat16", remat=True)
+    params = core.init(param_specs(model), TRAIN_RULES, make_mesh(MeshConfig(data=1), jax.devices()[:1]), 0)
+    tokens = np.zeros((2, 40), np.int32)
+    positions = np.broadcast_to(np.arange(40, dtype=np.int32), (2, 40))
+
+    def loss(params):
+        return forward(params, model, tokens, positions, PACKED).hidden.astype(jnp.float32).sum()
+
+    equations = operations(jax.make_jaxpr(jax.grad(loss))(params).jaxpr)
+    kernels = [str(equation.params["name"]) for equation in equations if equation.primitive.name == "pallas_call"]
+    assert sorted(kernels) == ["flash_d_keys", "flash_d_queries", "flash_forward"]

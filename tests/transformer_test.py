@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from r1jax.core import params as core
-from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES
+from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES, MeshConfig, make_mesh
 from r1jax.losses.logprobs import token_logprobs
 from r1jax.models import cache as kv
-from r1jax.models.config import ModelConfig
+from r1jax.models.config import ModelConfig, MoEConfig
 from r1jax.models.logits import Truncation
-from r1jax.models.transformer import forward, param_specs, unembed_table
+from r1jax.models.transformer import forward, param_specs, split_stacks, unembed_table
 
 # Two orders of the same float32 sums, in states of size about 1.
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
@@ -134,6 +134,21 @@ def test_remat_and_unrolling_change_neither_states_nor_gradients(tiny, tiny_para
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(a).max())
 
     jax.tree.map(same, gradient(tiny), gradient(dataclasses.replace(tiny, remat=True, scan_unroll=2)))
+
+
+@pytest.mark.parametrize("moe", [False, True], ids=["dense", "experts"])
+def test_a_stack_split_into_its_layers_gives_the_same_states(tiny, moe):
+    cfg = tiny
+    if moe:
+        cfg = dataclasses.replace(tiny, num_layers=3, moe=MoEConfig(4, 2, 16, first_dense=1))
+    params = core.init(param_specs(cfg), TRAIN_RULES, make_mesh(MeshConfig(), jax.devices()[:1]), seed=0)
+    tokens = draw_tokens(cfg, 2, 6)
+    run = jax.jit(lambda params: forward(params, cfg, tokens, count_up(tokens)))
+    split = split_stacks(cfg, params)
+    assert isinstance(split["layers"], list) and (not moe or len(split["moe_layers"]) == 2)
+    whole, of_layers = run(params), run(split)
+    np.testing.assert_allclose(of_layers.hidden, whole.hidden, **CLOSE)
+    jax.tree.map(np.testing.assert_allclose, of_layers.routing, whole.routing)
 
 
 def inner_jaxprs(params):

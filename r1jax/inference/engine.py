@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from r1jax.core import params as core
 from r1jax.core.params import Params
@@ -19,7 +19,7 @@ from r1jax.inference.config import SamplingConfig
 from r1jax.io.provenance import sha256
 from r1jax.models import cache as kv
 from r1jax.models.config import ModelConfig
-from r1jax.models.transformer import param_specs
+from r1jax.models.transformer import param_specs, split_stacks
 from r1jax.text.tokenizer import Tokenizer
 
 
@@ -58,10 +58,16 @@ class Engine:
         slots = decode.Slots(cache, rows, rows, rows, rows)
         whole = replicated(mesh)
         specs = param_specs(dataclasses.replace(model, mtp_depth=0))  # those blocks take no part
-        self._to_decode_layout = jax.jit(
-            lambda params: core.cast({name: params[name] for name in specs}, specs, model.dtype),
-            out_shardings=core.shardings(specs, DECODE_RULES, mesh),
-        )
+        weights = core.shardings(specs, DECODE_RULES, mesh)
+        split = model.scan_unroll >= model.num_layers or mesh.devices.flat[0].platform == "gpu"
+        if split:
+            weights = split_stacks(model, weights, lambda x, i: NamedSharding(mesh, PartitionSpec(*x.spec[1:])))
+
+        def to_decode_layout(params: Params) -> Params:
+            params = core.cast({name: params[name] for name in specs}, specs, model.dtype)
+            return split_stacks(model, params) if split else params
+
+        self._to_decode_layout = jax.jit(to_decode_layout, out_shardings=weights)
         self._idle = jax.jit(
             lambda length: decode.idle(model, cfg.slots, length), static_argnums=0, out_shardings=slots
         )

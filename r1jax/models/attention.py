@@ -1,8 +1,10 @@
 """Grouped-query attention. Axes: B rows, T queries, S keys, N query heads, K key heads, H head width, D model width."""
 
 import dataclasses
+from typing import Any
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
@@ -151,6 +153,14 @@ def _one_segment_attention(q_BTNH: jax.Array, k_BTKH: jax.Array, v_BTKH: jax.Arr
     if not _has_cudnn():
         return flash_attention(q_BTNH, k_BTKH, v_BTKH, None, scale)
     return jax.nn.dot_product_attention(q_BTNH, k_BTKH, v_BTKH, scale=scale, is_causal=True, implementation="cudnn")
+
+
+def is_attention_kernel(primitive: jax.extend.core.Primitive, *_: Any, **__: Any) -> bool:
+    """A policy of rematerialisation: what attention kernels return is kept.
+
+    To make it again costs most where rows are long, and it is no larger than the queries.
+    """
+    return primitive.name in ("dot_product_attention_fwd_wrapper", "pallas_call")
 
 
 def _on_each_device(kernel, in_axes, out_axes):

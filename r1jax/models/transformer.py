@@ -4,7 +4,8 @@ Layers of one kind are one stack, scanned: `layers` have an ordinary MLP, `moe_l
 `mtp` holds the blocks of multi-token prediction, which take no part in `forward`.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from r1jax.core import params as core
 from r1jax.core.params import Params, ParamSpec
 from r1jax.core.sharding import TRAIN_RULES, AxisRules, constrain
-from r1jax.models.attention import cached, causal, gqa, gqa_specs
+from r1jax.models.attention import cached, causal, gqa, gqa_specs, is_attention_kernel
 from r1jax.models.cache import KVCache
 from r1jax.models.config import ModelConfig
 from r1jax.models.layers import rms_norm, swiglu
@@ -73,6 +74,22 @@ def param_specs(cfg: ModelConfig) -> Params:
     return specs
 
 
+def split_stacks(cfg: ModelConfig, tree: Params, layer_of: Callable[[Any, int], Any] = lambda x, i: x[i]) -> Params:
+    """A tree like that of the weights, with each stack as a list of its layers; `forward` takes weights of both forms.
+
+    A layer's slice of a stack is a copy wherever it is a product's operand: decoding would make it at every step.
+
+    Args:
+        layer_of: (leaf of a stack, i) -> its part for layer i.
+    """
+    counts = {"layers": cfg.num_dense_layers, "moe_layers": cfg.num_layers - cfg.num_dense_layers}
+
+    def layers(name: str) -> list[Params]:
+        return [jax.tree.map(lambda x, i=i: layer_of(x, i), tree[name]) for i in range(counts[name])]
+
+    return {name: layers(name) if name in counts else part for name, part in tree.items()}
+
+
 def unembed_table(params: Params) -> jax.Array:
     """`[V, D]` table that turns hidden states into logits."""
     return params["unembed"] if "unembed" in params else params["embed"]
@@ -105,7 +122,14 @@ def _run_stack(name, params, cfg: ModelConfig, x_BTD, cache, positions_BT, visib
         return (constrain(x + out, rules, "batch", "length", "act"), cache), (load, balance)
 
     if cfg.remat:
-        block = jax.checkpoint(block, prevent_cse=False)
+        block = jax.checkpoint(block, prevent_cse=False, policy=is_attention_kernel)
+    if isinstance(params, list):  # see `split_stacks`
+        carry, outputs = (x_BTD, cache), []
+        for index, layer in enumerate(params):
+            carry, output = block(carry, (layer, jnp.int32(first + index)))
+            outputs.append(output)
+        load, balance = jax.tree.map(lambda *of_layers: jnp.stack(of_layers), *outputs)
+        return *carry, load, balance
     count = params["attn_norm"].shape[0]
     layers = (params, first + jnp.arange(count))
     (x, cache), (load, balance) = jax.lax.scan(block, (x_BTD, cache), layers, unroll=min(cfg.scan_unroll, count))
