@@ -24,6 +24,7 @@ from typing import Any
 
 from r1jax.benchmarks.estimators import paired, standard_error
 from r1jax.io import jsonl
+from r1jax.io.files import write_json, write_text
 
 HERE = pathlib.Path(__file__).parent
 TOKENS = 320
@@ -207,23 +208,23 @@ def main() -> None:
     for name in [name for name in TASKS if (folder / name / "result.json").exists()]:
         path = folder / name / "harness.json"  # kept, so that another set can be added later
         if not path.exists():
-            path.write_text(json.dumps(compare(folder, name, model, data), ensure_ascii=False, indent=1), "utf-8")
+            write_json(path, compare(folder, name, model, data))
         comparison = json.loads(path.read_text("utf-8"))
         lines.append(comparison["line"])
         details += comparison["disagreements"]
         print(lines[-1], flush=True)
-    (folder / "harness_disagreements.jsonl").write_text(
-        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in details), "utf-8"
-    )
+    lines_of_rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in details)
+    write_text(folder / "harness_disagreements.jsonl", lines_of_rows)
     import lm_eval
     import transformers
 
-    (HERE / "harness.md").write_text(
+    write_text(
+        HERE / "harness.md",
         "# SmolLM2-135M-Instruct: our evaluation and lm-evaluation-harness\n\n"
         f"Made by `experiments/harness.py` (lm_eval {lm_eval.__version__}, transformers {transformers.__version__}, "
         f"float32, greedy, at most {TOKENS} tokens, the first 50 questions of our seeded order).\n\n"
         "| benchmark | n | r1jax | harness | p, paired | same text | harness's grader on our texts | same verdict |\n"
-        "|---|---|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n"
+        "|---|---|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n",
     )
 
 

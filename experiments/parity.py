@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / "tests"))  # the random models are the tests'
 
 import reference  # noqa: E402
 
+from r1jax.io.files import write_text  # noqa: E402
 from r1jax.tools import transformers_comparison as comparison  # noqa: E402
 
 WAYS = ("full", "cached", "right-padded", "left-padded", "packed")
@@ -72,7 +73,7 @@ def main() -> None:
     lines += ["", "Options met, and in how many draws:", *met_options]
     head, _, rest = PAGE.read_text().partition("<!-- parity -->\n")
     tail = rest.partition("<!-- /parity -->")[2]
-    PAGE.write_text(f"{head}<!-- parity -->\n" + "\n".join(lines) + f"\n<!-- /parity -->{tail}")
+    write_text(PAGE, f"{head}<!-- parity -->\n" + "\n".join(lines) + f"\n<!-- /parity -->{tail}")
     print("\n".join(lines))
 
 

@@ -12,6 +12,7 @@ import sys
 from matplotlib.figure import Figure
 
 from r1jax.io import jsonl
+from r1jax.io.files import write_text
 from r1jax.io.tables import markdown_table
 
 HERE = pathlib.Path(__file__).parent
@@ -110,11 +111,12 @@ def main() -> None:
     last = rows_of(runs[0] / "evals.jsonl")[-1]
     page = HERE / f"{name}.md"
     head = page.read_text().partition(MEASURED)[0] if page.exists() else f"# {name}\n\n"
-    page.write_text(
+    write_text(
+        page,
         f"{head}{MEASURED}Held-out questions: n = {last['n']} a run, other ones for each seed, k = {last['k']} samples "
         f"each at temperature {last['temperature']} and top-p {last['top_p']}. Shares in percent. `last number right` "
         "grades the last number of the response, tags or not. Minutes: the steps and the evaluations but the last, "
-        f"compiling included.\n\n{markdown(runs)}\n\n![curves]({name}.png)\n"
+        f"compiling included.\n\n{markdown(runs)}\n\n![curves]({name}.png)\n",
     )
     plot(runs, HERE / f"{name}.png")
     print(page.read_text())

@@ -136,3 +136,11 @@ def test_the_number_of_devices_is_chosen_on_the_cpu_alone_and_where_the_environm
     assert chosen(JAX_PLATFORMS="cpu", XLA_FLAGS=f"{FLAG}=3") == f"{FLAG}=3"
     assert chosen(JAX_PLATFORMS="cpu", JAX_NUM_CPU_DEVICES="3") is None
     assert chosen(JAX_PLATFORMS="cuda") is None and chosen(JAX_PLATFORMS="tpu,cpu") is None
+
+
+@pytest.mark.parametrize("module, command", [("grade", "grade"), ("write_miniworld", "write-miniworld")])
+def test_a_commands_module_run_by_itself_names_the_command(module: str, command: str, tmp_path) -> None:
+    line = [sys.executable, "-m", f"r1jax.tools.{module}", "--help"]
+    done = subprocess.run(line, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+    assert f"use `r1jax {command}`" in done.stderr
