@@ -7,21 +7,17 @@ import shutil
 
 import pytest
 from chat_server import ChatServer, content, serve
-from readable_test import PROSE
 from tiny_run import merged, rows
 
 from r1jax import config, config_files
 from r1jax.config import ConfigError
-from r1jax.data.tasks import is_held_out
 from r1jax.io import jsonl
 from r1jax.stages.cold_start import candidates, cold_start
 from r1jax.stages.cold_start.cold_start import ColdStartConfig
-from r1jax.text.chat import find_response, join_response
-from r1jax.text.cold_start_prompts import EXAMPLES, few_shot, fill
+from r1jax.text.chat import join_response
 
 ROOT = pathlib.Path(__file__).parent.parent
 MODEL = ROOT / "r1jax" / "shipped_models" / "base-83324bcaf08f"
-SHARED = ROOT.parent / "shared" / "data"
 QUESTIONS = [
     *({"id": f"en-{a}", "prompt": f"What is {a} plus {a + 1}?", "answer": str(2 * a + 1)} for a in range(4)),
     {"id": "zh-4", "prompt": "请问4加5等于多少？", "answer": "9", "language": "zh"},
@@ -270,35 +266,6 @@ def test_more_questions_add_to_what_is_there(data, teacher, mesh1, tmp_path):
     assert len(rows(tmp_path / "few_shot" / "samples.jsonl")) == 10 and len(teacher.asked) == few + 9
 
 
-# What a reply means
-
-
-@pytest.mark.parametrize(
-    "text, continued, thought, final, well_formed",
-    [
-        ("<think>a</think> <answer>1</answer>\n\nQ: 2?\nA: <think>b</think> <answer>2</answer>", True, "a", "1", True),
-        ("<think>my own</think><think>a</think> <answer>1</answer>", False, "a", "1", True),
-        ("<think>my own</think>So it is 1.", False, "my own", "So it is 1.", False),
-        ("<think>a</think> 1\n\nQ: 2?\nA: <answer>2</answer>", True, "a", "2", False),
-        ("It is 1.", False, "", "It is 1.", False),
-        ("", True, "", "", False),
-    ],
-)
-def test_what_a_reply_to_a_request_for_the_tags_means(text, continued, thought, final, well_formed):
-    response = find_response(text, continued)
-    assert (response.thought, response.final, response.well_formed) == (thought, final, well_formed)
-
-
-def test_a_chat_model_is_told_what_the_examples_are_for():
-    text = few_shot("1 {prompt}?", EXAMPLES["zh"], "zh", chat=True)
-    assert "请仿照" in text and text.endswith("问：1 {prompt}?\n答：") and "再检验一下" in text
-    assert few_shot("1?", EXAMPLES["en"], "fr", chat=False).endswith("Q: 1?\nA: <think>")
-
-
-def test_places_are_filled_all_at_once():
-    assert fill("{a} {b} {} {c}", a="{b}", b="\\1") == "{b} \\1 {} {c}"
-
-
 def test_examples_never_show_the_question_itself_and_have_to_suffice(data, mesh1, tmp_path):
     jsonl.write(tmp_path / "examples.jsonl", [{"prompt": QUESTIONS[0]["prompt"], "thought": "a", "summary": "b"}])
     cfg = settings(data, model=str(MODEL), chat=False, few_shot={"examples": str(tmp_path / "examples.jsonl")})
@@ -334,83 +301,6 @@ def test_evaluations_are_a_record_where_no_rollouts_were_kept_and_steps_can_be_p
     ]
     with pytest.raises(FileNotFoundError, match="from step 11 on"):
         candidates.from_record(data / "zero", 11)
-
-
-# Files
-
-
-def test_fields_of_a_file_are_found_by_plain_rules(mesh1, tmp_path):
-    jsonl.write(
-        tmp_path / "mixed.jsonl",
-        [
-            {
-                "id": 7,
-                "prompt": "What is 2 plus 3?",
-                "thinking": PROSE,
-                "response": "It makes \\boxed{5}.",
-                "answer": 5,
-            },
-            {"prompt": "What is 2 plus 4?", "thinking": PROSE, "response": "It makes \\boxed{5}.", "answer": "6"},
-            {"prompt": "Is it so, do you think?", "thinking": PROSE, "answer": "yes"},
-            {"question": "What is 2 plus 5?", "solution": PROSE + "So \\boxed{7}.", "answer": "7"},
-            {"prompt": "What is 2 plus 6?", "solution": PROSE + "So \\boxed{7}.", "answer": "8"},
-            {
-                "prompt": "Which drug?",
-                "reasoning": PROSE,
-                "response": "The second one is right.",
-                "answer": "Cefaclor.",
-            },
-            {"prompt": "Pick one.", "thought": PROSE, "final": "The answer is B.", "answer": "B", "grader": "choice"},
-            {"prompt": "And now?", "answer": "5"},
-        ],
-    )
-    cfg = config.parse(ColdStartConfig, merged(TINY, data=str(tmp_path), files=("mixed.jsonl",), questions=None))
-    cold_start.run(cfg, tmp_path / "work", mesh1)
-    samples = {row["provenance"]["line"]: row for row in rows(tmp_path / "work" / "samples.jsonl")}
-    summaries = {line: row["response"].split("|| ")[-1] for line, row in samples.items()}
-    assert summaries == {
-        1: "It makes \\boxed{5}.",
-        3: "The answer is \\boxed{yes}.",
-        4: "The answer is \\boxed{7}.",
-        6: "The second one is right.",
-        7: "The answer is B.",
-    }
-    assert {line: (row["answer"], row["source"].split(":")[0]) for line, row in samples.items()} == {
-        1: ("5", "maths"),
-        3: ("", "open"),
-        4: ("7", "maths"),
-        6: ("Cefaclor.", "open"),
-        7: ("B", "choice"),
-    }
-    assert samples[1]["provenance"] == {"way": "file", "file": "mixed.jsonl", "line": 1, "row": "7"}
-    assert table(tmp_path / "work")["found"] == {
-        "mixed.jsonl": {"found": 8, "kept": 5, "dropped": {"wrong": 2, "without a thought or an answer": 1}}
-    }
-
-
-def test_what_asks_a_held_out_question_is_left_out(data, mesh1, tmp_path):
-    jsonl.write(
-        tmp_path / "many.jsonl",
-        [{"prompt": f"What is {i} plus 3?", "thinking": PROSE, "response": f"\\boxed{{{i + 3}}}."} for i in range(60)],
-    )
-    changes = {"data": str(tmp_path), "files": ("many.jsonl",), "held_out_share": 0.3, "questions": None}
-    cold_start.run(config.parse(ColdStartConfig, merged(TINY, **changes)), tmp_path / "work", mesh1)
-    kept = {row["prompt"] for row in rows(tmp_path / "work" / "samples.jsonl")}
-    assert kept == {prompt for i in range(60) if not is_held_out(prompt := f"What is {i} plus 3?", 0.3)}
-    assert table(tmp_path / "work")["found"]["many.jsonl"]["dropped"] == {"asks a held-out question": 60 - len(kept)}
-
-
-@pytest.mark.skipif(not (SHARED / "longcot_rasbt").is_dir(), reason="needs the data sets in ../shared/data")
-def test_real_chains_of_thought_come_to_the_form(mesh1, tmp_path):
-    files = ("longcot_rasbt/train.jsonl", "longcot_marco_o1/train.jsonl")
-    cfg = config.parse(ColdStartConfig, {"stage": "coldstart", "data": str(SHARED), "files": files})
-    cold_start.run(cfg, tmp_path, mesh1)
-    found = table(tmp_path)["found"]
-    assert found[files[0]]["found"] == 10 and found[files[1]]["found"] == 123
-    assert found[files[0]]["dropped"].keys() <= {"asks a held-out question"}
-    assert found[files[1]]["dropped"]["broken characters"] >= 4
-    for row in rows(tmp_path / "samples.jsonl"):
-        assert row["response"].startswith("|special_token|") and row["response"].count("|special_token|") == 2
 
 
 # What cannot be collected

@@ -1,128 +1,14 @@
-"""launch_local.sh with stand-ins for Python: they make environments of one script and note what pip is asked for."""
+"""launch_local.sh: which environment it makes, what it installs, and what it runs."""
 
 import json
 import pathlib
 import shutil
 import subprocess
-import sys
 
 import pytest
+from launch_machine import NEEDS_TOOLS, ROOT, Machine, machine_with_python  # noqa: F401 - a fixture
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-TOOLS = ("bash", "env", "dirname", "basename", "mkdir", "rm", "ls", "cat", "cksum", "mv", "sed", "grep")
-pytestmark = pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"needs {', '.join(TOOLS)} on the PATH")
-
-# Each stand-in reads what it is like from a file beside it ("3.12", "3.9", "broken", "3.12 without venv"). In an
-# environment, `python` is a copy of the one that made it, and `show` prints its arguments and variables as JSON.
-PYTHON = """
-import os, sys
-me, home = sys.argv[0], os.environ["FAKE_HOME"]
-kind = open(me + ".kind").read()
-if kind == "broken":
-    sys.exit("shim: command not found")
-
-def note(name, *words):
-    with open(os.path.join(home, name), "a") as file:
-        print(*words, file=file)
-
-match sys.argv[1:]:
-    case ["-V"]:
-        print("Python", kind)
-    case ["-c", code] if "ensurepip" in code:
-        sys.exit("without venv" in kind)
-    case ["-c", code]:
-        sys.version_info = tuple(map(int, kind.split()[0].split(".")))
-        exec(code)
-    case ["-m", "venv", "--clear", path]:
-        import shutil
-        shutil.rmtree(path, ignore_errors=True)
-        os.makedirs(f"{path}/bin")
-        open(f"{path}/pyvenv.cfg", "w").close()
-        for name in ("python", "show", "r1jax"):
-            shutil.copy(me, f"{path}/bin/{name}")
-            shutil.copy(me + ".kind", f"{path}/bin/{name}.kind")
-        note("made", os.path.basename(me))
-    case ["-m", "pip", "--version"]:
-        sys.exit(not os.path.exists(os.path.join(os.path.dirname(me), "pip")))
-    case ["-m", "ensurepip"]:
-        open(os.path.join(os.path.dirname(me), "pip"), "w").close()
-    case ["-m", "pip", "config", "list"]:
-        print(open(f"{home}/pip-settings").read() if os.path.exists(f"{home}/pip-settings") else "")
-    case ["-m", "pip", "install", *words] if "uv" in words[-1]:
-        sys.exit(not os.path.exists(f"{home}/uv"))
-    case ["-m", "uv", "pip", "install", *words]:
-        note("installed", "uv", words[-1])
-        sys.exit(os.path.exists(f"{home}/uv-fails"))
-    case ["-m", "pip", "install", *words]:
-        import time
-        time.sleep(float(os.environ.get("FAKE_PIP_SECONDS", "0")))
-        note("installed", *words)
-        sys.exit(os.path.exists(f"{home}/no-network"))
-    case words:
-        import json
-        print(json.dumps({"argv": [os.path.basename(me), *words], "cwd": os.getcwd(), "env": dict(os.environ)}))
-"""
-
-
-class Machine:
-    """A checkout and a PATH with the named Pythons and no other."""
-
-    def __init__(self, path: pathlib.Path):
-        self.path, self.repo, self.bin = path, path / "repo", path / "bin"
-        self.repo.mkdir()
-        self.bin.mkdir()
-        for tool in (*TOOLS, "flock", "nproc"):
-            if found := shutil.which(tool):
-                (self.bin / tool).symlink_to(found)
-        shutil.copy(ROOT / "launch_local.sh", self.repo)
-        (self.repo / "setup.py").write_text("setup()\n")
-        (self.repo / "pyproject.toml").touch()
-
-    def python(self, name: str, kind: str) -> None:
-        path = self.bin / name
-        path.write_text(f"#!{sys.executable} -SEs\n{PYTHON}")
-        path.chmod(0o755)
-        path.with_name(f"{name}.kind").write_text(kind)
-
-    def nvidia_smi(self, status: int) -> None:
-        """An nvidia-smi that ends with `status`: 0 where it lists a GPU."""
-        path = self.bin / "nvidia-smi"
-        path.write_text(f"#!{shutil.which('bash')}\nexit {status}\n")
-        path.chmod(0o755)
-
-    def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
-        env = {"PATH": str(self.bin), "FAKE_HOME": str(self.path), **env}
-        command, pipe = [self.repo / "launch_local.sh", *args], subprocess.PIPE
-        return subprocess.Popen(
-            command, cwd=self.path, env=env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
-        )
-
-    def launch(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*args, **env)
-        out, err = process.communicate()
-        return subprocess.CompletedProcess(args, process.returncode, out, err)
-
-    def shown(self, *args: str, **env: str) -> dict:
-        done = self.launch(*args, **env)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    def made(self) -> list[str]:
-        return self._lines("made")
-
-    def installed(self) -> list[str]:
-        return self._lines("installed")
-
-    def _lines(self, name: str) -> list[str]:
-        path = self.path / name
-        return path.read_text().splitlines() if path.exists() else []
-
-
-@pytest.fixture
-def machine(tmp_path: pathlib.Path) -> Machine:
-    machine = Machine(tmp_path)
-    machine.python("python3", "3.11")
-    return machine
+pytestmark = NEEDS_TOOLS
 
 
 def test_the_first_python_that_works_and_is_new_enough_makes_the_environment(machine: Machine):
@@ -328,55 +214,6 @@ def test_a_running_command_does_not_hold_the_lock(machine: Machine):
     assert machine.launch("flock", "--nonblock", ".venv.lock", "bash", "-c", ":").returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("env", "platform", "extras"),
-    [
-        ({}, "cpu", "dev"),
-        ({"R1JAX_PLATFORM": "cuda"}, "cuda", "dev,cuda"),
-        ({"JAX_PLATFORMS": "tpu,cpu"}, "tpu,cpu", "dev,tpu"),
-        ({"R1JAX_PLATFORM": "cpu", "JAX_PLATFORMS": "tpu"}, "cpu", "dev"),
-    ],
-)
-def test_jax_runs_on_the_cpu_unless_told_otherwise(machine: Machine, env: dict, platform: str, extras: str):
-    machine.nvidia_smi(0)
-    assert machine.shown("show", **env)["env"]["JAX_PLATFORMS"] == platform
-    assert machine.installed()[0].endswith(f".[{extras}]")
-
-
-NO_GPU = not any([pathlib.Path("/dev/kfd").exists(), *pathlib.Path("/dev").glob("nvidia[0-9]*")])
-
-
-@pytest.mark.skipif(not NO_GPU, reason="this machine has a GPU")
-@pytest.mark.parametrize("variable", ["JAX_PLATFORMS", "R1JAX_PLATFORM"])
-@pytest.mark.parametrize("platform", ["cuda", "gpu", "cuda,cpu"])
-@pytest.mark.parametrize("smi", [None, 9])
-def test_trap52_a_gpu_that_is_not_there_is_one_line_and_installs_nothing(
-    machine: Machine, variable: str, platform: str, smi: int | None
-):
-    if smi is not None:
-        machine.nvidia_smi(smi)
-    done = machine.launch("show", **{variable: platform})
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and not machine.made()
-    assert f"asked to run on {platform}" in done.stderr and "no GPU" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("env", "said"),
-    [
-        ({}, True),
-        ({"R1JAX_PLATFORM": "cpu"}, False),
-        ({"JAX_PLATFORMS": "cpu"}, False),
-        ({"R1JAX_PLATFORM": "cuda"}, False),
-    ],
-)
-def test_trap52_with_a_gpu_it_says_that_the_cpu_is_used_and_how_not_to(machine: Machine, env: dict, said: bool):
-    machine.nvidia_smi(0)
-    machine.launch("show", **env)
-    done = machine.launch("show", **env)
-    assert done.returncode == 0 and (done.stderr != "") == said
-    assert not said or "runs on the CPU: R1JAX_PLATFORM=cuda" in done.stderr
-
-
 def test_the_tests_alone_bring_the_reference_and_others_are_content_with_it(machine: Machine):
     machine.launch("show")
     for name in ("pytest", "show"):
@@ -385,30 +222,3 @@ def test_the_tests_alone_bring_the_reference_and_others_are_content_with_it(mach
     for command in (["pytest", "-q"], ["show"], ["python", "-m", "pytest"]):
         assert machine.launch(*command).returncode == 0
     assert [words.split()[-1] for words in machine.installed()] == [".[dev]", ".[dev,parity]"]
-
-
-FLAG = "--xla_force_host_platform_device_count="
-
-
-@pytest.mark.parametrize(("cores", "devices"), [(1, 1), (2, 2), (3, 2), (6, 4), (8, 8), (64, 8)])
-def test_the_cpu_is_a_power_of_two_of_devices_at_most_one_a_core_and_8(machine: Machine, cores: int, devices: int):
-    (machine.bin / "nproc").unlink(missing_ok=True)
-    (machine.bin / "nproc").write_text(f"#!{shutil.which('bash')}\necho {cores}\n")
-    (machine.bin / "nproc").chmod(0o755)
-    assert machine.shown("show")["env"]["XLA_FLAGS"] == f"{FLAG}{devices}"
-    assert machine.shown("show", XLA_FLAGS="--a=b")["env"]["XLA_FLAGS"] == f"--a=b {FLAG}{devices}"
-
-
-@pytest.mark.parametrize("env", [{"XLA_FLAGS": f"{FLAG}5"}, {"R1JAX_PLATFORM": "cuda", "XLA_FLAGS": "--a=b"}])
-def test_the_number_of_devices_is_left_as_the_user_set_it_and_off_the_cpu(machine: Machine, env: dict):
-    machine.nvidia_smi(0)
-    assert machine.shown("show", **env)["env"]["XLA_FLAGS"] == env["XLA_FLAGS"]
-
-
-def test_pytest_chooses_its_own_number_of_devices(machine: Machine):
-    machine.launch("show")
-    shutil.copy(machine.repo / ".venv/bin/show", machine.repo / ".venv/bin/pytest")
-    (machine.repo / ".venv/bin/pytest.kind").write_text("3.11")
-    for command in (["pytest"], ["pytest", "-k", "grpo"], ["python", "-m", "pytest", "-q"]):
-        assert "XLA_FLAGS" not in machine.shown(*command)["env"]
-        assert machine.shown(*command, XLA_FLAGS="--a=b")["env"]["XLA_FLAGS"] == "--a=b"
