@@ -3,7 +3,7 @@
 The scorers were written for honest answers. Some pass the answer to `eval`, or to a parser that does; some read no more
 of it than the first number; one gives its full score to [NaN, NaN, NaN]. So answers pass through tables first:
 `_SCORERS` replaces a task's scorer, and `_ANSWER_PATTERNS` and `_GUARDS` check an answer before the scorer reads it.
-tests/logic_guards_test.py reads the library's source, and fails when a scorer that evaluates its input is in none of them.
+tests/logic_guards_test.py reads the library, and fails when a scorer that evaluates its input is in none of them.
 
 Still lenient, because no rule of the question is violated: case and white space (many tasks); a premise counts as a
 conclusion (propositional_logic); impossible moves are skipped (rush_hour, sokoban), so that a lucky walk counts; three
