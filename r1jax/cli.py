@@ -80,6 +80,6 @@ def run() -> NoReturn:
     if "_ARGCOMPLETE" in os.environ:
         from r1jax.tools import completion
 
-        completion.complete()
+        completion.complete(parser(), {name: command.module for name, command in COMMANDS.items()})
     cpu_devices.choose()
     processes.run_to_exit(main)

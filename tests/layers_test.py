@@ -1,6 +1,8 @@
-"""The house stands: imports only look down, files stay short, and importing a module has no effect."""
+"""Structure: imports go down and in no circle, files and packages stay small, importing has no effect."""
 
 import ast
+import collections
+import graphlib
 import os
 import pathlib
 import subprocess
@@ -10,13 +12,19 @@ from collections.abc import Iterator
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+MAX_LINES, MAX_MODULES = 450, 16
 FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "r1jax").rglob("*.py"))
 }
+SIZED = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in ("r1jax", "configs", "examples", "experiments", "tests")
+    for path in (ROOT / folder).rglob("*.py")
+)
 
-# Room -> the rooms, or single modules of one, that it may look into besides itself. From the ground up: a line names
-# earlier rooms only. Modules beside the rooms (train, report, plan, convert, serve) are the roof and look into all.
+# Package -> the packages, or single modules of one, that it may import besides itself; a line names earlier packages
+# only. What is in none of these (tools, report, running) is at the top and may import all of them.
 MAY_IMPORT = {
     "config": (),
     "config_files": ("config",),
@@ -66,15 +74,15 @@ MAY_IMPORT = {
         "evaluation",
     ),
 }
-# Rooms for the host: graders start as processes of their own, and each would pay for jax with seconds and memory.
+# Packages for the host: graders start as processes of their own, and each would pay for jax with seconds and memory.
 WITHOUT_JAX = ("config", "config_files", "overrides", "io", "text", "sandbox", "graders", "rewards", "benchmarks")
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "chex")
 
 
-def room(module: str) -> str:
-    """`r1jax.data.types` -> `data`; `r1jax.cli` -> `roof`, `r1jax` itself -> ``."""
+def package_of(module: str) -> str:
+    """`r1jax.data.types` -> `data`; `r1jax.cli` -> `top`, `r1jax` itself -> ``."""
     name = module.removeprefix("r1jax").lstrip(".").split(".")[0]
-    return name if name in MAY_IMPORT or not name else "roof"
+    return name if name in MAY_IMPORT or not name else "top"
 
 
 def is_in(module: str, place: str) -> bool:
@@ -113,43 +121,59 @@ ALL_IMPORTS = {module: imports(module, ast.walk(tree)) for module, tree in TREES
 RUN_TIME_IMPORTS = {module: imports(module, at_run_time(tree)) for module, tree in TREES.items()}
 
 
-def road_to_jax(module: str, seen: frozenset[str] = frozenset()) -> list[str] | None:
+def path_to_jax(module: str, seen: frozenset[str] = frozenset()) -> list[str] | None:
     """The chain of imports by which `module` reaches jax, None where it does not."""
     for name in sorted(RUN_TIME_IMPORTS[module]):
         if name.split(".")[0] in JAX:
             return [module, name]
-        if name in FILES and name not in seen and (rest := road_to_jax(name, seen | {module})):
+        if name in FILES and name not in seen and (rest := path_to_jax(name, seen | {module})):
             return [module, *rest]
     return None
 
 
-def test_the_table_itself_only_looks_down():
-    rooms = list(MAY_IMPORT)
-    assert all(rooms.index(below.split(".")[0]) < rooms.index(name) for name in rooms for below in MAY_IMPORT[name])
+def test_the_table_names_earlier_packages_only():
+    names = list(MAY_IMPORT)
+    assert all(names.index(below.split(".")[0]) < names.index(name) for name in names for below in MAY_IMPORT[name])
 
 
 @pytest.mark.parametrize("module", FILES)
-def test_imports_only_look_down(module: str):
-    here = room(module)
-    allowed = MAY_IMPORT.get(here, MAY_IMPORT if here == "roof" else ())
+def test_imports_only_go_down(module: str):
+    here = package_of(module)
+    allowed = MAY_IMPORT.get(here, MAY_IMPORT if here == "top" else ())
     places = [f"r1jax.{place}" for place in allowed]
     for name in ALL_IMPORTS[module]:
-        ours = is_in(name, "r1jax") and room(name) not in ("", here)
+        ours = is_in(name, "r1jax") and package_of(name) not in ("", here)
         assert not ours or any(is_in(name, place) for place in places), (
-            f"{module} imports {name}, and {here} may look into {', '.join(allowed)} only"
+            f"{module} imports {name}, and {here} may import {', '.join(allowed)} only"
         )
 
 
-@pytest.mark.parametrize("module", [module for module in FILES if room(module) in WITHOUT_JAX])
-def test_host_rooms_do_without_jax_directly_and_through_others(module: str):
-    road = road_to_jax(module)
-    assert road is None, " -> ".join(road)
+@pytest.mark.parametrize("module", [module for module in FILES if package_of(module) in WITHOUT_JAX])
+def test_host_packages_do_without_jax_directly_and_through_others(module: str):
+    path = path_to_jax(module)
+    assert path is None, " -> ".join(path)
 
 
-@pytest.mark.parametrize("module", FILES)
-def test_a_file_is_read_in_one_sitting(module: str):
-    lines = len(FILES[module].read_text("utf-8").splitlines())
-    assert lines <= 450, f"{FILES[module].relative_to(ROOT)} has {lines} lines: split it where its concerns part"
+def test_no_modules_import_each_other_directly_or_through_others():
+    """Imports inside functions count: a circle that they break is a circle of concerns all the same."""
+    imported = {module: RUN_TIME_IMPORTS[module] & FILES.keys() - {module} for module in FILES}
+    try:
+        graphlib.TopologicalSorter(imported).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("file", SIZED)
+def test_a_file_is_read_in_one_sitting(file: str):
+    lines = len((ROOT / file).read_text("utf-8").splitlines())
+    assert lines <= MAX_LINES, f"{file} has {lines} lines: split it where its concerns part"
+
+
+def test_a_package_is_surveyed_at_a_glance():
+    counts = collections.Counter(path.parent for path in FILES.values() if path.name != "__init__.py")
+    sizes = {folder.relative_to(ROOT).as_posix(): count for folder, count in counts.items()}
+    del sizes["r1jax/benchmarks/sets"]  # a module for each benchmark
+    assert not {folder: count for folder, count in sizes.items() if count > MAX_MODULES}
 
 
 def test_no_module_is_called_utils():
@@ -160,7 +184,7 @@ IMPORT_ALL = f"""
 import importlib, sys
 for module in sys.argv[1].split():
     importlib.import_module(module)
-assert not [name for name in {JAX} if name in sys.modules], "a host room imports jax through a library"
+assert not [name for name in {JAX} if name in sys.modules], "a host package imports jax through a library"
 for module in sys.argv[2].split():
     importlib.import_module(module)
 import jax
@@ -169,7 +193,7 @@ assert not jax._src.xla_bridge.backends_are_initialized(), "a module starts a ja
 
 
 def test_importing_every_module_prints_nothing_starts_no_backend_and_writes_no_file(tmp_path: pathlib.Path):
-    host = [module for module in FILES if room(module) in WITHOUT_JAX]
+    host = [module for module in FILES if package_of(module) in WITHOUT_JAX]
     rest = [module for module in FILES if module not in host]
     env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", IMPORT_ALL, " ".join(host), " ".join(rest)]

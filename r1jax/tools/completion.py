@@ -10,7 +10,7 @@ The shell asks r1jax itself at each completion (argcomplete), so that the fields
 import argparse
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -35,20 +35,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def complete() -> None:
-    """Answers the shell that asks for completions by the environment, and ends the process."""
-    import argcomplete
+def complete(command_line: argparse.ArgumentParser, modules: Mapping[str, str]) -> None:
+    """Answers the shell that asks for completions by the environment, and ends the process.
 
-    from r1jax import cli
+    Args:
+        command_line: the parser of `r1jax` itself.
+        modules: command -> name of its module.
+    """
+    import argcomplete
 
     line = os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])]
     words = line.split()
     start = int(os.environ["_ARGCOMPLETE"])  # the place of `r1jax` in the line, from 1
     name = words[start] if len(words) > start else ""
-    if name not in cli.COMMANDS or line.endswith(name):
-        argcomplete.autocomplete(cli.parser())
+    if name not in modules or line.endswith(name):
+        argcomplete.autocomplete(command_line)
         return
     os.environ["_ARGCOMPLETE"] = str(start + 1)  # the command's own words begin there
-    module = importlib.import_module(cli.COMMANDS[name].module)
+    module = importlib.import_module(modules[name])
     make_parser = getattr(module, "completion_parser", None)
     argcomplete.autocomplete(make_parser(line) if make_parser else module.parser())
