@@ -1,4 +1,4 @@
-"""Configuration: a ConfigDict at the door, frozen dataclasses inside, and one clear error for whatever is out of place.
+"""Configuration: ConfigDict files parsed into frozen dataclasses, with one clear error for whatever is wrong.
 
 `config_files` reads a config file, `overrides` applies the command line, `parse` turns the result into typed
 dataclasses, and nothing further in ever sees a ConfigDict.
@@ -98,28 +98,28 @@ STOPPED = {130: KeyboardInterrupt, 143: Terminated}
 
 
 def status_of(error: BaseException) -> int:
-    """The exit status after an error: 2 where the user can mend it, 130 after Ctrl-C, 143 after SIGTERM, else 1."""
+    """The exit status after an error: 2 where the user can repair it, 130 after Ctrl-C, 143 after SIGTERM, else 1."""
     if isinstance(error, KeyboardInterrupt):
         return 143 if isinstance(error, Terminated) else 130
     return 2 if isinstance(error, OSError | ValueError) else 1
 
 
 @contextlib.contextmanager
-def doing(what: str) -> Iterator[None]:
-    """Within, an error of the operating system is told with what was being done, say "writing runs/x/report.html"."""
+def doing(action: str) -> Iterator[None]:
+    """Within, an error of the operating system names the action under way, say "writing runs/x/report.html"."""
     try:
         yield
     except OSError as error:
-        error.add_note(what)
+        error.add_note(action)
         raise
 
 
 def message_of(error: BaseException) -> str:
-    """What to say of an error: its own words; of one of the operating system's, the file, the deed and a remedy."""
+    """The message of an error: its own; for one of the operating system's, the file, the action and a remedy."""
     if not isinstance(error, OSError) or error.errno is None or not error.strerror:
         return str(error)
     path = pathlib.Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
-    what, remedy = error.strerror[:1].lower() + error.strerror[1:], ""
+    description, remedy = error.strerror[:1].lower() + error.strerror[1:], ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         remedy = "free some space; what is complete stays, and the same command goes on from it"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -127,25 +127,25 @@ def message_of(error: BaseException) -> str:
     elif error.errno == errno.EMFILE:
         remedy = "allow more by ulimit -n"
     elif error.errno == errno.ENOENT and path:
-        what = missing_file(path)
+        description = missing_file(path)
     elif error.errno == errno.EISDIR or (error.errno == errno.EEXIST and path and path.is_dir()):
-        what = "it is a folder, where a file is needed"
+        description = "it is a folder, where a file is needed"
     elif error.errno in (errno.ENOTDIR, errno.EEXIST):
-        what = "it, or what stands before it in the path, is a file, where a folder is needed"
+        description = "it, or what stands before it in the path, is a file, where a folder is needed"
     if path and error.errno != errno.ENOENT:
-        what = f"{path}: {what}"
-    deeds = "".join(f", while {note}" for note in getattr(error, "__notes__", ()))
-    return f"{what}{deeds}{remedy and f'; {remedy}'}"
+        description = f"{path}: {description}"
+    actions = "".join(f", while {note}" for note in getattr(error, "__notes__", ()))
+    return f"{description}{actions}{remedy and f'; {remedy}'}"
 
 
-def exit_status(run: Callable[[], None], deed: str = "") -> int:
-    """Runs a command: 0 where it is done, 2 after a config, file or data error, told in one line on stderr.
+def exit_status(run: Callable[[], None], action: str = "") -> int:
+    """Runs a command: 0 where it is done, 2 after a config, file or data error, reported in one line on stderr.
 
     Those errors are messages to the user; others keep their trace, and with R1JAX_DEBUG in the environment these too.
-    Ctrl-C and SIGTERM are one line as well, see `status_of`. For `deed` see `doing`.
+    Ctrl-C and SIGTERM are one line as well, see `status_of`. For `action` see `doing`.
     """
     try:
-        with doing(deed) if deed else contextlib.nullcontext():
+        with doing(action) if action else contextlib.nullcontext():
             run()
     except (OSError, ValueError) as error:
         if os.environ.get("R1JAX_DEBUG"):
@@ -242,8 +242,8 @@ def elsewhere(name: str, root: type, where: str) -> str:
     by_key = {key: key.rpartition(".") for key in keys_of(root)}
     others = {key: last for key, (section, _, last) in by_key.items() if section != own}
     close = difflib.get_close_matches(name, set(others.values()), n=3, cutoff=0.8)
-    found = sorted((key for key in others if others[key] in close), key=lambda key: (close.index(others[key]), key))
-    return f"; in other sections: {', '.join(found[:4])}" if found else ""
+    keys = sorted((key for key in others if others[key] in close), key=lambda key: (close.index(others[key]), key))
+    return f"; in other sections: {', '.join(keys[:4])}" if keys else ""
 
 
 def parse(cls: type[T], tree: Mapping[str, Any] | ConfigDict, where: str = "config", root: type | None = None) -> T:

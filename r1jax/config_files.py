@@ -1,4 +1,4 @@
-"""Config files: those that ship with r1jax, named `zero:mini`, and any other, named by its path `path/file.py:size`.
+"""Config files: those that ship with r1jax (`zero:mini`), and any other by its path (`path/file.py:size`).
 
 A config file is a Python file with `get_config(arg=None) -> ConfigDict`, where `arg` chooses a size. What it returns is
 checked by `config.parse`, after the command line's overrides (`r1jax.overrides`).

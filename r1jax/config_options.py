@@ -1,4 +1,4 @@
-"""Options of a config's fields on the command line, each with its type, its value, its default and its description.
+"""Options of a config's fields on the command line: type, value, default and description of each.
 
 They are for help and completion: `overrides` reads what the command line sets. A field is described by its line in the
 "Attributes:" of its dataclass's docstring, a section without such a line by the first line of its own dataclass.
@@ -101,9 +101,9 @@ class Option:
         if self.value is _MISSING:
             note = "has to be given"
         elif self.default is _MISSING or to_dict(self.default) == to_dict(self.value):
-            note = f"{'default' if self.default is not _MISSING else 'here'} {_shown(self.value)}"
+            note = f"{'default' if self.default is not _MISSING else 'here'} {_value_text(self.value)}"
         else:
-            note = f"here {_shown(self.value)}, default {_shown(self.default)}"
+            note = f"here {_value_text(self.value)}, default {_value_text(self.default)}"
         return f"{self.description} [{note}]"
 
 
@@ -151,6 +151,6 @@ def add_options(parser: argparse.ArgumentParser, title: str, fields: Iterator[Op
         )
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     text = repr(to_dict(value))
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 4]} ..."

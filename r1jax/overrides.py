@@ -65,8 +65,8 @@ def _set(root: type, hint: Any, node: Any, names: Sequence[str], text: str, wher
     below = f"{where}.{name}"
     if isinstance(node, tuple | list) and all(isinstance(item, Mapping | ConfigDict) for item in node):
         if not name.isdecimal() or int(name) >= len(node):
-            has = f"0 to {len(node) - 1}" if node else "none"
-            raise ConfigError(f"{where} has no section {name!r}; it has {has}")
+            indices = f"0 to {len(node) - 1}" if node else "none"
+            raise ConfigError(f"{where} has no section {name!r}; it has {indices}")
         items = list(node)
         inner = typing.get_args(part)[0] if typing.get_origin(part) is tuple else Any
         items[int(name)] = _set(root, inner, items[int(name)], rest, text, below)

@@ -1,4 +1,4 @@
-"""Runs of a stage whose config is read: its mesh, workdir and starting models, the stage itself, and the report."""
+"""Stage runs: the mesh, workdir and starting models of a config that is read, the stage itself, and the report."""
 
 import contextlib
 import dataclasses

@@ -15,7 +15,6 @@ LONGEST_HEADLINE = 110
 
 # Packages whose headlines and identifiers are not clean yet: remove a line with the last fault of its package.
 PENDING = {
-    "r1jax",
     "r1jax.data",
     "r1jax.data.miniworld",
     "r1jax.graders",
@@ -26,12 +25,7 @@ PENDING = {
     "r1jax.models",
     "r1jax.rewards",
     "r1jax.sandbox",
-    "r1jax.stages",
-    "r1jax.stages.cold_start",
-    "r1jax.stages.rejection",
     "r1jax.text",
-    "r1jax.tools",
-    "r1jax.training",
 }
 
 # Words that neither a headline nor a part of an identifier (`a_wall`, `told_apart`, `StrangersFile`) may be, each

@@ -35,17 +35,17 @@ port, index, case = sys.argv[1:]
 def run():
     processes.join(f"localhost:{port}", 2, int(index))
     with stopping.sigterm_as_ctrl_c(), stopping.after_the_step():
-        stopping.asked()
+        stopping.requested()
         print("ready", flush=True)
         step = 0
         while case == "signal":
-            step, status = step + 1, stopping.asked()
+            step, status = step + 1, stopping.requested()
             if status:
                 stopping.stop(status, f"stopped; step {step}")
         if index == case:
             threading.Thread(target=time.sleep, args=(600,)).start()  # as a failed save leaves behind
             raise ConfigError("no file nowhere.py")
-        stopping.asked() if case == "1" else processes.barrier()
+        stopping.requested() if case == "1" else processes.barrier()
 
 def together():
     try:
@@ -116,10 +116,10 @@ def test_trap83_sigterm_to_one_of_two_processes_ends_both_after_one_step():
 def test_trap83_sigterm_is_noted_like_ctrl_c_and_saves_the_state(tmp_path, capfd):
     with stopping.sigterm_as_ctrl_c():
         with stopping.after_the_step():
-            assert stopping.asked() == 0
+            assert stopping.requested() == 0
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGTERM)  # as a launcher sends it to a group and to its leader
-            assert stopping.asked() == 143
+            assert stopping.requested() == 143
             checkpoints = Checkpoints(tmp_path, CheckpointConfig(every=0), 9)
             with pytest.raises(Terminated, match="step 3/9 is saved"):
                 checkpoints.save(3, {"state": {"x": jnp.ones(2)}})

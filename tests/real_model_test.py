@@ -45,7 +45,7 @@ def test_r1_zero_runs_on_a_downloaded_folder_and_its_export_gives_transformers_t
     import torch
     import transformers
 
-    from r1jax.tools.transformers_comparison import Ours, relative, their_logits
+    from r1jax.tools.transformers_comparison import R1jaxModel, relative, their_logits
 
     spec = write_config(tmp_path / "zero.py", merged(ZERO, base="", num_steps=1, data__chat=True, evaluation__every=0))
     assert train.main([f"--config={spec}", f"--workdir={tmp_path / 'run'}", f"--config.base={downloaded}"]) == 0
@@ -57,7 +57,7 @@ def test_r1_zero_runs_on_a_downloaded_folder_and_its_export_gives_transformers_t
     before = transformers.AutoModelForCausalLM.from_pretrained(downloaded, dtype=torch.float32).eval()
     ids = np.random.default_rng(0).integers(0, 500, (2, 16)).astype(np.int32)
     positions = np.broadcast_to(np.arange(16, dtype=np.int32), ids.shape)
-    ours = Ours.load(export).logits(ids, positions, np.ones_like(ids))
+    ours = R1jaxModel.load(export).logits(ids, positions, np.ones_like(ids))
     assert relative(ours, their_logits(theirs, ids)) < 1e-4
     assert relative(ours, their_logits(before, ids)) > 1e-4, "training changed nothing"
     tokenizer = transformers.AutoTokenizer.from_pretrained(export)

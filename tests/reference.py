@@ -15,7 +15,7 @@ import transformers
 from safetensors.torch import save_file
 from transformers.modeling_layers import MtpLayer
 
-from r1jax.tools.transformers_comparison import Ours
+from r1jax.tools.transformers_comparison import R1jaxModel
 
 FAMILIES = ("llama", "qwen2", "qwen3", "deepseek_v2", "deepseek_v3")
 
@@ -204,7 +204,7 @@ def _apart(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def their_ahead(drawn: Drawn, ids: np.ndarray) -> list[np.ndarray]:
-    """The logits of each depth of multi-token prediction, as `Ours.ahead` gives them."""
+    """The logits of each depth of multi-token prediction, as `R1jaxModel.ahead` gives them."""
     model, tokens, T = drawn.theirs, torch.tensor(ids, dtype=torch.long), ids.shape[1]
     causal = torch.full((T, T), torch.finfo(torch.float32).min).triu(1)[None, None]
     logits = []
@@ -225,7 +225,7 @@ def their_ahead(drawn: Drawn, ids: np.ndarray) -> list[np.ndarray]:
     return logits
 
 
-def load(drawn: Drawn, folder: pathlib.Path) -> Ours:
+def load(drawn: Drawn, folder: pathlib.Path) -> R1jaxModel:
     """The same model as r1jax reads it from disk."""
     save(drawn, folder)
-    return Ours.load(folder)
+    return R1jaxModel.load(folder)

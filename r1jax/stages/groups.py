@@ -1,4 +1,4 @@
-"""Groups of rollouts, the samples of one question: their advantages, and fresh groups for those without a signal."""
+"""Groups of rollouts, the samples of one question: advantages, and fresh groups for those without a signal."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -63,17 +63,17 @@ def draw_rollouts(
     """
     P, G = cfg.prompts_per_step, cfg.group_size
     block = step * P * (1 + cfg.dynamic_sampling_rounds)
-    kept: list[tuple[list[Rollout], np.ndarray]] = []
-    silent: list[tuple[list[Rollout], np.ndarray]] = []
+    with_signal: list[tuple[list[Rollout], np.ndarray]] = []
+    without_signal: list[tuple[list[Rollout], np.ndarray]] = []
     for round_ in range(1 + cfg.dynamic_sampling_rounds):
-        rollouts = sample(block + round_ * P, P - len(kept), round_)
+        rollouts = sample(block + round_ * P, P - len(with_signal), round_)
         advantages = advantages_by_group(rollouts, cfg, rewards)
         for i, row in enumerate(advantages):
-            (kept if row.any() else silent).append((rollouts[i * G : (i + 1) * G], row))
-        if len(kept) == P:
+            (with_signal if row.any() else without_signal).append((rollouts[i * G : (i + 1) * G], row))
+        if len(with_signal) == P:
             break
-    no_signal = len(silent) / (len(kept) + len(silent))
-    groups = (kept + silent)[:P]
+    no_signal = len(without_signal) / (len(with_signal) + len(without_signal))
+    groups = (with_signal + without_signal)[:P]
     return [r for rollouts, _ in groups for r in rollouts], np.stack([row for _, row in groups]), no_signal
 
 

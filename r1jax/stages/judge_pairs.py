@@ -1,4 +1,4 @@
-"""Makes the pairs that a helpfulness model is trained on: a judge compares candidate responses to one prompt.
+"""Preference pairs for a helpfulness reward model: a judge compares candidate responses to one prompt.
 
 After DeepSeek-R1 (arXiv 2501.12948, in Nature): each pair is judged four times with positions changed, the judgements
 are averaged, pairs that differ by more than 1 are kept, and chosen and rejected responses are of comparable length on
@@ -72,19 +72,19 @@ def run(cfg: JudgePairsConfig, workdir: pathlib.Path, mesh: Mesh | None = None) 
     path = workdir / "judgements.jsonl"
     rows, corrupted = jsonl.read_log(path)
     replies = [row for row in rows if row["judge"] == stamp]
-    said = {(row["pair"], row["round"]): row for row in replies if row["verdict"]}
-    wanted = [(each, round_) for each in comparisons for round_ in range(cfg.rounds)]
-    missing = [(each, round_) for each, round_ in wanted if (each.id, round_) not in said]
+    judgements = {(row["pair"], row["round"]): row for row in replies if row["verdict"]}
+    rounds = [(each, round_) for each in comparisons for round_ in range(cfg.rounds)]
+    missing = [(each, round_) for each, round_ in rounds if (each.id, round_) not in judgements]
     say(
-        f"{len(candidates)} prompts, {len(comparisons)} pairs, {len(wanted)} judgements, {len(missing)} of them to ask"
+        f"{len(candidates)} prompts, {len(comparisons)} pairs, {len(rounds)} judgements, {len(missing)} of them to ask"
         + (f"; {corrupted} lines were cut off and are asked again" if corrupted else "")
     )
     for row in _ask(cfg, missing, stamp):
         jsonl.append(path, row)
         replies.append(row)
         if row["verdict"]:
-            said[row["pair"], row["round"]] = row
-    pairs, dropped = choose(cfg, comparisons, said)
+            judgements[row["pair"], row["round"]] = row
+    pairs, dropped = choose(cfg, comparisons, judgements)
     jsonl.write(workdir / "pairs.jsonl", pairs)
     tokens = {key: sum(row[key] for row in replies) for key in ("prompt_tokens", "completion_tokens")}
     write_json(
@@ -98,7 +98,7 @@ def run(cfg: JudgePairsConfig, workdir: pathlib.Path, mesh: Mesh | None = None) 
             "judge": stamp,
             "replies": len(replies),
             **tokens,
-            **_describe(cfg, comparisons, said, pairs),
+            **_describe(cfg, comparisons, judgements, pairs),
         },
     )
     say(
@@ -121,9 +121,9 @@ def read_candidates(cfg: ResponsesConfig) -> tuple[dict[str, list[Candidate]], d
     prompts: dict[str, dict[str, Candidate]] = {}
     for source in map(pathlib.Path, cfg.sources):
         read = _from_folder if source.is_dir() else _from_file
-        found, bad = read(source, cfg)
+        rows, bad = read(source, cfg)
         left_out["bad lines"] += bad
-        for prompt, candidate in found:
+        for prompt, candidate in rows:
             others = prompts.setdefault(prompt, {})
             if not candidate.summary:
                 left_out["without a summary"] += 1
@@ -170,11 +170,13 @@ def _from_file(path: pathlib.Path, cfg: ResponsesConfig) -> tuple[list[tuple[str
 def _from_folder(folder: pathlib.Path, cfg: ResponsesConfig) -> tuple[list[tuple[str, Candidate]], int]:
     """What `r1jax.evaluation.collect` leaves; a line of its samples that a kill cut off was drawn again below."""
     questions, _ = jsonl.read_objects(folder / "questions.jsonl", lambda row, _: row)
-    asked = {row["id"]: Prompt(row["id"], row["question"], "", "", row["text"], marker=cfg.marker) for row in questions}
+    prompts = {
+        row["id"]: Prompt(row["id"], row["question"], "", "", row["text"], marker=cfg.marker) for row in questions
+    }
     samples, corrupted = read_samples(folder / "samples.jsonl")
-    latest = {(row["id"], row["sample"]): row for row in samples if row["id"] in asked}
+    latest = {(row["id"], row["sample"]): row for row in samples if row["id"] in prompts}
     return [
-        (asked[id_].question, _candidate(asked[id_], row["text"], f"{folder.name}:{id_}:{sample}"))
+        (prompts[id_].question, _candidate(prompts[id_], row["text"], f"{folder.name}:{id_}:{sample}"))
         for (id_, sample), row in sorted(latest.items())
     ], corrupted
 
@@ -189,8 +191,8 @@ def _comparisons(cfg: JudgePairsConfig, prompt: str, candidates: Sequence[Candid
     pairs = list(itertools.combinations(candidates, 2))
     for pair in rng.sample(pairs, min(cfg.pairs_per_prompt, len(pairs))):
         first, second = rng.sample(pair, 2)
-        shown = "\0".join((prompt, first.summary, second.summary))
-        yield Comparison(short_hash(shown, 16), prompt, first, second)
+        judged_text = "\0".join((prompt, first.summary, second.summary))
+        yield Comparison(short_hash(judged_text, 16), prompt, first, second)
 
 
 def _ask(cfg: JudgePairsConfig, missing: Sequence[tuple[Comparison, int]], stamp: str) -> Iterator[dict[str, Any]]:
@@ -232,12 +234,12 @@ def _preference(row: dict[str, Any]) -> int:
 
 
 def choose(
-    cfg: JudgePairsConfig, comparisons: Sequence[Comparison], said: dict[tuple[str, int], dict[str, Any]]
+    cfg: JudgePairsConfig, comparisons: Sequence[Comparison], judgements: dict[tuple[str, int], dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """The pairs that are kept, in the comparisons' order, and how many were dropped, by reason."""
     pairs, unanswered = [], 0
     for each in comparisons:
-        rows = [said[each.id, round_] for round_ in range(cfg.rounds) if (each.id, round_) in said]
+        rows = [judgements[each.id, round_] for round_ in range(cfg.rounds) if (each.id, round_) in judgements]
         if len(rows) < cfg.rounds:
             unanswered += 1
             continue
@@ -283,7 +285,7 @@ def _even_out(pairs: list[dict[str, Any]], ratio: float) -> list[dict[str, Any]]
 def _describe(
     cfg: JudgePairsConfig,
     comparisons: Sequence[Comparison],
-    said: dict[tuple[str, int], dict[str, Any]],
+    judgements: dict[tuple[str, int], dict[str, Any]],
     pairs: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     """What to know of the judge and of what it leaves.
@@ -294,11 +296,11 @@ def _describe(
         orders_agree: share of the fully judged pairs whose two orders, each on average, prefer the same response.
         longer_wins: share of the kept pairs whose chosen summary is longer, equal ones half.
     """
-    rows = [said[each.id, r] for each in comparisons for r in range(cfg.rounds) if (each.id, r) in said]
+    rows = [judgements[each.id, r] for each in comparisons for r in range(cfg.rounds) if (each.id, r) in judgements]
     firsts = [judge_protocols.DEGREES[row["verdict"]] > 0 for row in rows if judge_protocols.DEGREES[row["verdict"]]]
     agree = []
     for each in comparisons:
-        judged = [_preference(said[each.id, r]) for r in range(cfg.rounds) if (each.id, r) in said]
+        judged = [_preference(judgements[each.id, r]) for r in range(cfg.rounds) if (each.id, r) in judgements]
         if len(judged) == cfg.rounds:
             agree.append(sum(judged[::2]) * sum(judged[1::2]) > 0)
     longer = [0.5 * (1 + np.sign(pair["lengths"][0] - pair["lengths"][1])) for pair in pairs]

@@ -1,4 +1,4 @@
-"""The learning signal of an RL run: says when steps begin to teach nothing, with the likely reason, and when it ends.
+"""Learning signal of an RL run: reports when steps begin to teach nothing, the likely reason, and the recovery.
 
 A group has a signal where its samples differ in reward (`losses.grpo.group_advantages`).
 """
@@ -26,7 +26,7 @@ class SignalWatch:
     def __init__(self, workdir: pathlib.Path, start: int, accuracy: bool):
         self._accuracy, self._recent = accuracy, []
         self._silent, self._none_right = 0, 0  # steps in a row without any signal; without a right answer
-        self._told_none_right = False
+        self._reported_none_right = False
         self._teaching = False  # whether any group of the run has had a signal
         for row in read_log(workdir / "metrics.jsonl")[0]:
             if row["step"] < start:
@@ -59,14 +59,14 @@ class SignalWatch:
             )
         elif not self._silent and silent >= STEPS:
             lines.append(f"groups have a signal again, after {silent} steps without")
-        if self._none_right >= STEPS and self._silent < STEPS and not self._told_none_right:
-            self._told_none_right = True
+        if self._none_right >= STEPS and self._silent < STEPS and not self._reported_none_right:
+            self._reported_none_right = True
             lines.append(
                 f"no sample has been right for {self._none_right} steps: what is learnt comes from the other "
                 f"rewards alone. {explain(self._recent)}"
             )
-        elif not self._none_right and self._told_none_right:
-            self._told_none_right = False
+        elif not self._none_right and self._reported_none_right:
+            self._reported_none_right = False
             lines.append(f"the first right answers after {none_right} steps without")
         return lines
 
@@ -78,8 +78,8 @@ def explain(rows: Sequence[Row]) -> str:
         return sum(row.get(name) or 0.0 for row in rows) / len(rows)
 
     shares = {verdict: mean(f"verdict/{verdict}") for verdict in VERDICTS}
-    found = [f"{name} {share:.0%}" for name, share in sorted(shares.items(), key=lambda item: -item[1]) if share]
-    found += [f"well formed {mean('reward/format'):.0%}", f"truncated {mean('length/truncated'):.0%}"]
+    observations = [f"{name} {share:.0%}" for name, share in sorted(shares.items(), key=lambda item: -item[1]) if share]
+    observations += [f"well formed {mean('reward/format'):.0%}", f"truncated {mean('length/truncated'):.0%}"]
     if shares["right"] >= 0.5:
         advice = "The questions are too easy for this model: take harder ones"
     elif mean("length/truncated") >= 0.5:
@@ -97,4 +97,4 @@ def explain(rows: Sequence[Row]) -> str:
             "rollouts/; take easier or otherwise worded questions, more samples of each (grpo.group_size), or "
             "teach it such questions first (configs/sft.py)"
         )
-    return f"Samples: {', '.join(found)}. {advice}"
+    return f"Samples: {', '.join(observations)}. {advice}"

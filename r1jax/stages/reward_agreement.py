@@ -1,4 +1,4 @@
-"""How well a reward model's scores agree with what people or judges said, on examples it has not seen.
+"""Agreement of a reward model's scores with people's or judges' preferences, on examples it has not seen.
 
 Every figure of a mean has its standard error, in which examples of one prompt count as one cluster.
 """

@@ -1,5 +1,7 @@
-"""Trains reward models (DeepSeek-R1, arXiv 2501.12948 and its version in Nature): the model with a head in place of its
-unembedding, on pairs for helpfulness, on single labels for harmlessness.
+"""Training of reward models (DeepSeek-R1, arXiv 2501.12948 and its version in Nature).
+
+A reward model is the base with a head in place of its unembedding, trained on pairs for helpfulness, on single labels
+for harmlessness.
 
 Departures from the paper: sizes; a mixture of experts is given no loss that balances them. Of the scores' zero and
 unit, which the paper does not mention: only differences between scores have a meaning in a pair's loss, and GRPO

@@ -81,8 +81,8 @@ class Batches:
             start, end = (self._starts[min(s, self.num_steps)] for s in (step, step + 1))
             count = end - start
         examples = self._take(start, count)
-        batch, no_room = pack(examples, cfg.batch_size, cfg.seq_len, self.soft.of(examples) if self.soft else ())
-        return StepBatch(batch, int((batch.weights > 0).sum()), {"no_room": no_room})
+        batch, unplaced = pack(examples, cfg.batch_size, cfg.seq_len, self.soft.of(examples) if self.soft else ())
+        return StepBatch(batch, int((batch.weights > 0).sum()), {"no_room": unplaced})
 
     def _plan(self, drawn: int | None) -> list[int]:
         """At which example each step begins, and at last the one after the run, of `drawn` or else of `num_steps`."""

@@ -1,4 +1,4 @@
-"""A teacher reads examples and writes down its distribution of every target: what logit distillation learns from.
+"""Teacher's distribution of every target of the examples that it reads: what logit distillation learns from.
 
 An option beyond the paper, whose students learn from the teacher's texts alone (arXiv 2501.12948, section 2.4). The
 files are those that students are fine-tuned on; `r1jax.stages.supervised` takes the workdir as its `soft_targets`.

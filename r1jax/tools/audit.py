@@ -1,4 +1,4 @@
-r"""How far a grader can be trusted on a dataset, measured before anything is trained on it.
+r"""Audit of a dataset: how far a grader can be trusted on it, measured before anything is trained on it.
 
     r1jax audit --data FILE [FILE ...] [--grader NAME] [--task NAME ...] [--workdir runs/audit]
 

@@ -1,4 +1,4 @@
-"""Shell completion of commands, options, config files with their sizes, and config fields: `r1jax completion SHELL`.
+"""Shell completion for `r1jax`: commands, options, config files with their sizes, and config fields.
 
     bash    eval "$(r1jax completion bash)"       in ~/.bashrc
     zsh     eval "$(r1jax completion zsh)"        in ~/.zshrc, after compinit

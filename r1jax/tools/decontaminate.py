@@ -1,4 +1,4 @@
-"""Leaves out of a JSONL file what shares too much with the questions of evaluations (`r1jax.data.decontaminate`).
+"""Decontamination of a JSONL file: rows that share too much with evaluation questions are left out.
 
     r1jax decontaminate train.jsonl --against gsm8k mine/test.jsonl --data DATA --out clean.jsonl
 
@@ -46,33 +46,35 @@ def run(args: argparse.Namespace) -> None:
     """
     cfg = DecontaminateConfig(tuple(args.against), args.data, args.ngram, args.share)
     sets = {name: list(questions(name, cfg.data)) for name in cfg.against}
-    indices = {name: Index(found, cfg.ngram) for name, found in sets.items()}
-    kept, dropped, by_set, copies = [], [], collections.Counter(), collections.Counter()
+    indices = {name: Index(of_set, cfg.ngram) for name, of_set in sets.items()}
+    clear_rows, dropped, by_set, copies = [], [], collections.Counter(), collections.Counter()
 
     def look_up(row: jsonl.Row, line: int) -> None:
         text = text_of(row)
-        found = {name: hit for name, index in indices.items() if (hit := index.collision(text, cfg.share))}
-        by_set.update(found.keys())
-        copies.update(name for name, hit in found.items() if hit.share >= _COPY)
-        if found:
-            most = max(found.values(), key=lambda hit: hit.share)
+        collisions = {name: hit for name, index in indices.items() if (hit := index.collision(text, cfg.share))}
+        by_set.update(collisions.keys())
+        copies.update(name for name, hit in collisions.items() if hit.share >= _COPY)
+        if collisions:
+            most = max(collisions.values(), key=lambda hit: hit.share)
             dropped.append(
                 {"id": row.get("id", line), "collides": most.id, "shared": most.shared, "share": round(most.share, 3)}
             )
         else:
-            kept.append(row)
+            clear_rows.append(row)
 
     jsonl.read_objects(args.file, look_up)
-    jsonl.write(args.out, kept)
+    jsonl.write(args.out, clear_rows)
     if args.dropped:
         jsonl.write(args.dropped, dropped)
-    rows = len(kept) + len(dropped)
+    rows = len(clear_rows) + len(dropped)
     table = rich.table.Table("against", title=console_cell(f"{args.file}: {rows:,} rows"), title_justify="left")
     for title in ("questions", "rows left out", "share", "with half a question or more"):
         table.add_column(title, justify="right")
-    for name, found in sets.items():
+    for name, of_set in sets.items():
         count = by_set[name]
-        table.add_row(console_cell(name), f"{len(found):,}", f"{count:,}", f"{count / rows:.2%}", f"{copies[name]:,}")
+        table.add_row(
+            console_cell(name), f"{len(of_set):,}", f"{count:,}", f"{count / rows:.2%}", f"{copies[name]:,}"
+        )
     most = sum(row["share"] >= _COPY for row in dropped)
     table.add_row(
         "any of them",
@@ -83,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
     )
     console = rich.console.Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
-    console.print(f"{len(kept):,} rows: {args.out}", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"{len(clear_rows):,} rows: {args.out}", soft_wrap=True, markup=False, highlight=False)
 
 
 def parser() -> argparse.ArgumentParser:

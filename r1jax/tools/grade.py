@@ -1,4 +1,4 @@
-r"""Grades the responses of a JSONL file: rows of prompt, answer and response in, the same rows with a score out.
+r"""Grading of a JSONL file: rows of prompt, answer and response in, the same rows with a score out.
 
     r1jax grade FILE [--out OUT] [--grader NAME]
 
@@ -73,13 +73,13 @@ class Row:
     """One line of the file on its way to its grade.
 
     Attributes:
-        kept: its own keys and values.
-        question: `kept` as a grader reads it; None: the row cannot be graded.
+        fields: its own keys and values.
+        question: `fields` as a grader reads it; None: the row cannot be graded.
         grader: by name; "": none was found.
         score, verdict, final_answer, error: see the module.
     """
 
-    kept: jsonl.Row
+    fields: jsonl.Row
     question: jsonl.Row | None = None
     grader: str = ""
     score: float | None = None
@@ -93,7 +93,7 @@ class Row:
 
     def graded(self) -> jsonl.Row:
         """The row of the output."""
-        row = {key: value for key, value in self.kept.items() if key not in _ADDED}
+        row = {key: value for key, value in self.fields.items() if key not in _ADDED}
         row |= {"score": self.score, "verdict": self.verdict, "final_answer": self.final_answer}
         return row | ({"error": self.error} if self.score is None else {})
 
@@ -120,18 +120,18 @@ def read(path: str, grader: str = "") -> list[Row]:
 
 def _row(line: bytes, number: int, grader: str) -> Row:
     try:
-        kept = jsonl.parse(line)
-        json.dumps(kept, ensure_ascii=False).encode()  # half a surrogate pair could not be written again
+        fields = jsonl.parse(line)
+        json.dumps(fields, ensure_ascii=False).encode()  # half a surrogate pair could not be written again
     except (ValueError, RecursionError) as error:
         row = Row({"line": line.decode(errors="replace").rstrip("\r\n")})
         row.fail(error)
         return row
-    row = Row(kept, grader=grader or (kept["grader"] if kept.get("grader") in list(grader_table.GRADERS) else ""))
+    row = Row(fields, grader=grader or (fields["grader"] if fields.get("grader") in list(grader_table.GRADERS) else ""))
     try:
-        if not isinstance(kept.get("response"), str):
-            kind = f"'response' is {kept['response']!r:.100}, should be a string" if "response" in kept else None
-            raise ValueError(kind or f"no 'response'; the row has: {nearest('response', kept)}")
-        row.question = jsonl.check_question(dict(kept), f"line {number}") | ({"grader": grader} if grader else {})
+        if not isinstance(fields.get("response"), str):
+            kind = f"'response' is {fields['response']!r:.100}, should be a string" if "response" in fields else None
+            raise ValueError(kind or f"no 'response'; the row has: {nearest('response', fields)}")
+        row.question = jsonl.check_question(dict(fields), f"line {number}") | ({"grader": grader} if grader else {})
     except ValueError as error:
         row.fail(error)
     return row
@@ -149,8 +149,8 @@ def grade_rows(rows: Sequence[Row], name: str, workers: Workers, cfg: GraderConf
     """
     checked = [row for row in rows if row.question]
     calls = [(row.question,) for row in checked]
-    found = run_all(workers, f"{name}: reading", grader_table.check_row, calls, cfg.timeout_s)
-    for row, future in zip(checked, found, strict=True):
+    futures = run_all(workers, f"{name}: reading", grader_table.check_row, calls, cfg.timeout_s)
+    for row, future in zip(checked, futures, strict=True):
         if error := future.exception():
             row.fail(error, _VERDICTS.get(type(error), "ungradable"))
         else:

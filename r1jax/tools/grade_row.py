@@ -15,8 +15,8 @@ def grade_row(
     grade: Callable[[Rollout, GraderConfig], Grade], rollout: Rollout, cfg: GraderConfig
 ) -> tuple[Grade, str | None]:
     """The grade, and the final answer as a person would quote it; None where the response gives none."""
-    found = grade(rollout, cfg)
-    return found, None if found.verdict == "no_answer" else final_text(rollout, found)
+    graded = grade(rollout, cfg)
+    return graded, None if graded.verdict == "no_answer" else final_text(rollout, graded)
 
 
 def final_text(rollout: Rollout, grade: Grade) -> str | None:

@@ -42,10 +42,10 @@ def largest_deviation(folder: pathlib.Path, length: int) -> float:
         from transformers import AutoModelForCausalLM
     except ImportError as error:
         raise ValueError(f"{error}: the comparison needs torch and transformers, pip install -e '.[parity]'") from error
-    from r1jax.tools.transformers_comparison import Ours, compare, compare_greedy
+    from r1jax.tools.transformers_comparison import R1jaxModel, compare, compare_greedy
 
     reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    model = Ours.load(folder)
+    model = R1jaxModel.load(folder)
     ids = np.random.default_rng(0).integers(0, model.cfg.vocab_size, (3, length)).astype(np.int32)
     deviations = compare(model, reference, ids, np.array([length, length // 2, length // 3]))
     for name, deviation in deviations.items():

@@ -1,4 +1,4 @@
-"""Writes the report of a training run, of evaluations, or of the whole recipe.
+"""Reports of a training run, of evaluations, or of the whole recipe.
 
     r1jax report WORKDIR                 a run: WORKDIR/report.html
     r1jax report RESULTS [RESULTS ...]   evaluations of one or more models: results.html, and PNG files beside it

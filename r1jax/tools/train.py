@@ -1,4 +1,4 @@
-"""Runs a stage of the recipe, as a config file says.
+"""Run of one stage of the recipe, as a config file says.
 
     r1jax train --config=zero:mini --workdir=runs/zero-mini
     r1jax train --config=zero:mini --workdir=runs/other --config.grpo.beta=0.01 --config.seed=1
@@ -67,8 +67,8 @@ def help_text(spec: str, overrides: Sequence[str]) -> str:
 
 def _add_fields(made: argparse.ArgumentParser, spec: str, overrides: Sequence[str] = ()) -> None:
     tree = config_files.load(spec)
-    given = [each.removeprefix("stage=") for each in overrides if each.startswith("stage=")]
-    stage = given[-1] if given else tree.get("stage")
+    stages = [each.removeprefix("stage=") for each in overrides if each.startswith("stage=")]
+    stage = stages[-1] if stages else tree.get("stage")
     if stage not in STAGES:
         raise ConfigError(f"config.stage is {stage!r}, should be one of: {', '.join(STAGES)}")
     add_options(made, f"fields of {spec}", options(STAGES[stage].config, tree))

@@ -31,13 +31,13 @@ from r1jax.models.weights import at, part_on_host
 Model = Any  # a transformers model
 
 
-def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """max |ours - theirs| / max |theirs|; infinite where either holds what is not finite."""
-    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+def relative(value: np.ndarray, reference: np.ndarray) -> float:
+    """max |value - reference| / max |reference|; infinite where either holds what is not finite."""
+    value, reference = np.asarray(value, np.float64), np.asarray(reference, np.float64)
     # A NaN would be lost in the maxima that are taken of these.
-    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+    if not (np.isfinite(value).all() and np.isfinite(reference).all()):
         return float("inf")
-    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+    return float(np.abs(value - reference).max() / np.abs(reference).max())
 
 
 def their_logits(model: Model, ids: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
@@ -52,15 +52,15 @@ def their_logits(model: Model, ids: np.ndarray, mask: np.ndarray | None = None) 
 
 
 @dataclasses.dataclass
-class Ours:
-    """A model of ours, ready to run; float32, one device."""
+class R1jaxModel:
+    """A model of r1jax, ready to run; float32, one device."""
 
     params: Params
     cfg: ModelConfig
     pieces: Sequence[Piece]  # where each tensor of the checkpoint lies among the weights
 
     @classmethod
-    def load(cls, folder: pathlib.Path) -> "Ours":
+    def load(cls, folder: pathlib.Path) -> "R1jaxModel":
         """Reads a Hugging Face folder."""
         mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
         opened = hf.open_folder(pathlib.Path(folder))
@@ -139,7 +139,7 @@ class Ours:
         return [np.asarray(logits) for logits in jax.jit(run)(self.params)]
 
 
-def compare(ours: Ours, theirs: Model, ids: np.ndarray, lengths: np.ndarray) -> dict[str, float]:
+def compare(model: R1jaxModel, reference: Model, ids: np.ndarray, lengths: np.ndarray) -> dict[str, float]:
     """The deviation of each way to run a model.
 
     Args:
@@ -148,9 +148,9 @@ def compare(ours: Ours, theirs: Model, ids: np.ndarray, lengths: np.ndarray) -> 
     """
     B, T = ids.shape
     count = np.broadcast_to(np.arange(T, dtype=np.int32), (B, T))
-    whole = their_logits(theirs, ids)
-    found = {"full": relative(ours.logits(ids, count, np.ones_like(ids)), whole)}
-    found["cached"] = relative(ours.decoded_logits(ids, T // 2), whole)
+    whole = their_logits(reference, ids)
+    deviations = {"full": relative(model.logits(ids, count, np.ones_like(ids)), whole)}
+    deviations["cached"] = relative(model.decoded_logits(ids, T // 2), whole)
     for side in ("right", "left"):
         real = count < lengths[:, None] if side == "right" else count >= T - lengths[:, None]
         tokens = (
@@ -159,14 +159,16 @@ def compare(ours: Ours, theirs: Model, ids: np.ndarray, lengths: np.ndarray) -> 
             else np.where(real, np.stack([np.roll(row, T - n) for row, n in zip(ids, lengths, strict=True)]), 0)
         )
         positions = np.maximum(np.cumsum(real, axis=1) - 1, 0).astype(np.int32)
-        mine = ours.logits(tokens.astype(np.int32), positions, real.astype(np.int32))
-        found[f"{side}-padded"] = relative(mine[real], their_logits(theirs, tokens, real.astype(np.int32))[real])
+        logits = model.logits(tokens.astype(np.int32), positions, real.astype(np.int32))
+        deviations[f"{side}-padded"] = relative(
+            logits[real], their_logits(reference, tokens, real.astype(np.int32))[real]
+        )
     pieces = [ids[row, :n] for row, n in enumerate(lengths)]
     batch, left_over = pack([([*piece, 0], [1] * (len(piece) + 1)) for piece in pieces], B, T)
     assert not left_over
-    packed = ours.logits(batch.tokens, batch.positions, batch.segments)
+    packed = model.logits(batch.tokens, batch.positions, batch.segments)
     for piece in pieces:
-        theirs_alone = their_logits(theirs, piece[None])[0]
+        reference_alone = their_logits(reference, piece[None])[0]
         row, start = next(
             (r, t)
             for r in range(B)
@@ -175,32 +177,32 @@ def compare(ours: Ours, theirs: Model, ids: np.ndarray, lengths: np.ndarray) -> 
             and batch.segments[r, t]
             and np.array_equal(batch.tokens[r, t : t + len(piece)], piece)
         )
-        deviation = relative(packed[row, start : start + len(piece)], theirs_alone)
-        found["packed"] = max(found.get("packed", 0.0), deviation)
-    return found
+        deviation = relative(packed[row, start : start + len(piece)], reference_alone)
+        deviations["packed"] = max(deviations.get("packed", 0.0), deviation)
+    return deviations
 
 
-def compare_gradients(ours: Ours, theirs: Model, ids: np.ndarray) -> float:
+def compare_gradients(model: R1jaxModel, reference: Model, ids: np.ndarray) -> float:
     """The largest deviation of any weight's gradient of the mean next-token loss, each by its own largest entry."""
     import torch
 
-    theirs.zero_grad()
-    theirs(torch.tensor(ids), labels=torch.tensor(ids, dtype=torch.long)).loss.backward()
-    named: Mapping[str, Any] = dict(theirs.named_parameters())
-    mine = ours.gradients(ids)
-    return max(relative(gradient, named[name].grad.numpy()) for name, gradient in mine.items() if name in named)
+    reference.zero_grad()
+    reference(torch.tensor(ids), labels=torch.tensor(ids, dtype=torch.long)).loss.backward()
+    named: Mapping[str, Any] = dict(reference.named_parameters())
+    gradients = model.gradients(ids)
+    return max(relative(gradient, named[name].grad.numpy()) for name, gradient in gradients.items() if name in named)
 
 
-def compare_greedy(ours: Ours, theirs: Model, ids: np.ndarray, new_tokens: int) -> float:
+def compare_greedy(model: R1jaxModel, reference: Model, ids: np.ndarray, new_tokens: int) -> float:
     """The share of greedily generated tokens that are the same, up to each row's first difference."""
     import torch
 
-    generated = theirs.generate(
+    generated = reference.generate(
         torch.tensor(ids),
         attention_mask=torch.ones(ids.shape, dtype=torch.long),
         max_new_tokens=new_tokens,
         min_new_tokens=new_tokens,
         do_sample=False,
     )
-    same = ours.greedy(ids, new_tokens) == generated[:, ids.shape[1] :].numpy()
+    same = model.greedy(ids, new_tokens) == generated[:, ids.shape[1] :].numpy()
     return float(np.logical_and.accumulate(same, axis=1).mean())

@@ -1,4 +1,4 @@
-"""Writes the mini world's data: what the stages after the base read where nobody has brought data.
+"""Generated data of the mini world, for the stages after the base where nobody has brought data.
 
     r1jax write-miniworld OUT [--seed 0] [--marker MARK]
 
@@ -38,16 +38,16 @@ def problem_rows(seed: int, count: int, held_out: bool) -> list[Row]:
     rows: dict[str, Row] = {}
     side = "test" if held_out else "training"
     for index in itertools.count():
-        asked = world.question(random.Random(f"problem/{side}/{seed}/{index}"), HELD_OUT, held_out)
+        question = world.question(random.Random(f"problem/{side}/{seed}/{index}"), HELD_OUT, held_out)
         rows.setdefault(
-            asked.text,
+            question.text,
             {
                 "id": f"reasoning-{side}-{index}",
-                "prompt": asked.text,
-                "answer": str(asked.problem.answer),
+                "prompt": question.text,
+                "answer": str(question.problem.answer),
                 "grader": "maths",
-                "language": asked.language,
-                "kind": asked.problem.kind,
+                "language": question.language,
+                "kind": question.problem.kind,
             },
         )
         if len(rows) == count:

@@ -76,8 +76,8 @@ class Checkpoints:
             KeyboardInterrupt: Ctrl-C came, and the state is saved.
         """
         self._raise_failure()
-        asked = stopping.asked() if finished < self._total else 0
-        due = asked or finished == self._total or (self._cfg.every and finished % self._cfg.every == 0)
+        signal_number = stopping.requested() if finished < self._total else 0
+        due = signal_number or finished == self._total or (self._cfg.every and finished % self._cfg.every == 0)
         if due and finished != self._manager.latest_step():
             self._wait()
             args = orbax.load().args
@@ -85,9 +85,11 @@ class Checkpoints:
             self._manager.save(finished, args=saves)
             self._finishing = threading.Thread(target=self._finish, args=(finished,), name="checksums", daemon=True)
             self._finishing.start()
-        if asked:
+        if signal_number:
             self.close()
-            stopping.stop(asked, f"stopped; step {finished}/{self._total} is saved, and the same command goes on")
+            stopping.stop(
+                signal_number, f"stopped; step {finished}/{self._total} is saved, and the same command goes on"
+            )
 
     def close(self) -> None:
         """Waits for saves under way."""

@@ -1,4 +1,4 @@
-"""What a run is going to need, said in its first lines: devices, memory by its parts, and the work of a step.
+"""Plan of a run, printed in its first lines: devices, memory by its parts, and the work of a step.
 
 Weights, optimiser, sampler and cache are counted exactly, from shapes and shardings. Activations are reckoned from the
 blocks' shapes, roughly: the compiler fuses some away and keeps others twice. The process itself, compiled programs and
@@ -78,12 +78,12 @@ def activation_bytes(model: ModelConfig, rows: int, tokens: int, chunk: int, mes
     scores = 2 * 4 * N // tensor * tokens * min(tokens, QUERIES)  # float32, before and after the exponential
     block = rows * (tokens * width * size + scores)
     if model.remat:
-        kept = model.num_layers * rows * tokens * D * size + block
+        activations = model.num_layers * rows * tokens * D * size + block
     else:
         # Long inputs make their scores again.
-        kept = model.num_layers * (block if tokens <= QUERIES else rows * tokens * width * size) + rows * scores
+        activations = model.num_layers * (block if tokens <= QUERIES else rows * tokens * width * size) + rows * scores
     logits = 4 * 4 * rows * min(chunk, tokens) * model.vocab_size // tensor  # logits, probabilities, their gradients
-    return kept + logits
+    return activations + logits
 
 
 def used_parameters(model: ModelConfig) -> int:

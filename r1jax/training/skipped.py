@@ -1,4 +1,4 @@
-"""Skipped updates: those whose gradient was not finite. Too many in a row, or to the end, are an error and no model."""
+"""Skipped updates, whose gradient was not finite: too many in a row, or to the end, are an error and no model."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a run ends after the step under way, with its state saved; a second Ctrl-C ends it at once."""
+"""Ctrl-C and SIGTERM: a run ends after the step under way, its state saved; a second Ctrl-C ends it at once."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
 
 @contextlib.contextmanager
 def after_the_step() -> Iterator[None]:
-    """Within, SIGTERM and the first Ctrl-C are only noted, for `asked`; another Ctrl-C ends all processes at once."""
+    """Within, SIGTERM and the first Ctrl-C are noted for `requested`; another Ctrl-C ends all processes at once."""
     global _noted
 
     def note(signum: int, frame: FrameType | None) -> None:
@@ -52,7 +52,7 @@ def after_the_step() -> Iterator[None]:
             _noted = 0
 
 
-def asked() -> int:
+def requested() -> int:
     """The exit status with which the run should end after its step, in all processes the same; 0: it should go on.
 
     With several processes all have to call it, and at every step, for one that is signalled cannot end alone.
@@ -63,7 +63,7 @@ def asked() -> int:
 
 
 def stop(status: int, message: str) -> None:
-    """Raises what ends a run that was `asked` to, in all processes once all of them are here."""
+    """Raises what ends a run that was `requested` to, in all processes once all of them are here."""
     processes.barrier()
     raise STOPPED[status](message)
 
@@ -87,23 +87,23 @@ def _second_ctrl_c() -> Iterator[None]:
     if not processes.is_multiprocess() or threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard, write = os.pipe()
-    os.set_blocking(write, False)
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
 
     def listen() -> None:
         signals = 0
-        while signum := os.read(heard, 1):
+        while signum := os.read(read_end, 1):
             signals += 1
             if signals > 1 and signum[0] == signal.SIGINT:
                 processes.stop_all(130, "stopped at once; the same command goes on from what is saved")
 
     thread = threading.Thread(target=listen, daemon=True, name="signals")
     thread.start()
-    before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     try:
         yield
     finally:
         signal.set_wakeup_fd(before)
-        os.close(write)  # which ends the thread
+        os.close(write_end)  # which ends the thread
         thread.join()
-        os.close(heard)
+        os.close(read_end)

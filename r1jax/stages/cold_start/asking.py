@@ -1,4 +1,4 @@
-"""Asks a model for thoughts and summaries, each sample on record, graded, and read as a candidate."""
+"""Requests to a model for thoughts and summaries: each sample on record, graded, and read as a candidate."""
 
 import dataclasses
 import pathlib
@@ -33,7 +33,7 @@ class Request:
 
     Attributes:
         way: its name, one of `WAYS`, and its record's folder.
-        asked: what `write` depends on beside the prompt, for the record.
+        write_version: of what `write` depends on beside the prompt, for the record.
         write: a prompt as text, before any chat template.
         chat: speak to the model through its chat template; else it continues the text.
         tags: a reply has to be in the R1-Zero tags; else a thought that the model keeps apart will do.
@@ -41,7 +41,7 @@ class Request:
     """
 
     way: str
-    asked: str
+    write_version: str
     write: Callable[[Prompt], str]
     chat: bool
     tags: bool
@@ -63,11 +63,11 @@ def few_shot_request(cfg: FewShotConfig, chat: bool, seed: int) -> Request:
     Raises:
         FileNotFoundError, ValueError: see `jsonl.read_objects`.
     """
-    shown = _examples(cfg.examples) if cfg.examples else EXAMPLES
+    by_language = _examples(cfg.examples) if cfg.examples else EXAMPLES
 
     def write(prompt: Prompt) -> str:
         language = language_for(prompt.question, prompt.metadata)
-        others = [e for e in shown.get(language) or shown.get("en", ()) if e.prompt != prompt.question]
+        others = [e for e in by_language.get(language) or by_language.get("en", ()) if e.prompt != prompt.question]
         if len(others) < cfg.shots:
             raise ConfigError(
                 f"config.few_shot.shots={cfg.shots}, and there are {len(others)} examples for a question "
@@ -75,7 +75,7 @@ def few_shot_request(cfg: FewShotConfig, chat: bool, seed: int) -> Request:
             )
         return few_shot(prompt.question, random.Random(f"{seed}/{prompt.id}").sample(others, cfg.shots), language, chat)
 
-    return Request("few_shot", fingerprint([shown, cfg.shots, FEW_SHOT]), write, chat, tags=not chat)
+    return Request("few_shot", fingerprint([by_language, cfg.shots, FEW_SHOT]), write, chat, tags=not chat)
 
 
 def _examples(path: str) -> dict[str, tuple[Example, ...]]:
@@ -98,8 +98,8 @@ def direct_request(cfg: DirectConfig, chat: bool) -> Request:
     """How it is asked without examples."""
 
     def write(prompt: Prompt) -> str:
-        ours = in_language(DIRECT, language_for(prompt.question, prompt.metadata))
-        return fill(cfg.instruction or ours, prompt=prompt.question)
+        built_in = in_language(DIRECT, language_for(prompt.question, prompt.metadata))
+        return fill(cfg.instruction or built_in, prompt=prompt.question)
 
     return Request("direct", fingerprint(cfg.instruction or DIRECT), write, chat, tags=not chat)
 
@@ -136,16 +136,16 @@ class Asking:
         Raises:
             ConfigError: the record holds samples drawn otherwise.
         """
-        prompts = [self._dressed(prompt, request, model) for prompt in prompts]
+        prompts = [self._rendered(prompt, request, model) for prompt in prompts]
         if model.prompt_limit is not None:
-            asked = len(prompts)
+            total = len(prompts)
             prompts = [prompt for prompt in prompts if len(prompt.ids) <= model.prompt_limit]
-            if left_out := asked - len(prompts):
+            if left_out := total - len(prompts):
                 say(f"{request.way}: {left_out} prompts of more than {model.prompt_limit} tokens left out")
         setup = {
             "model": model.stamp,
             "chat": request.chat,
-            "asked": request.asked,
+            "asked": request.write_version,
             "template_arguments": dict(model.template_arguments),
             **self.setup,
         }
@@ -162,7 +162,7 @@ class Asking:
         )
         return self._candidates(request, prompts, samples, record, model) if record else []
 
-    def _dressed(self, prompt: Prompt, request: Request, model: Sampler) -> Prompt:
+    def _rendered(self, prompt: Prompt, request: Request, model: Sampler) -> Prompt:
         text = request.write(prompt)
         if model.tokenizer is None:
             return dataclasses.replace(prompt, text=text)
@@ -195,7 +195,7 @@ class Asking:
     def _candidates(
         self, request: Request, prompts: Sequence[Prompt], samples: int, record: Record, model: Sampler
     ) -> list[Candidate]:
-        found = []
+        candidates = []
         for prompt in prompts:
             for sample in range(samples):
                 grade = record.grades.get((prompt.id, sample))
@@ -210,7 +210,7 @@ class Asking:
                     "sample": sample,
                     "seed": self.seed,
                 }
-                found.append(
+                candidates.append(
                     Candidate(
                         f"{request.way}:{prompt.id}:{sample}",
                         prompt,
@@ -222,4 +222,4 @@ class Asking:
                         fault or ("" if is_open else fault_of_grade(grade["score"])),
                     )
                 )
-        return found
+        return candidates

@@ -144,10 +144,10 @@ def from_record(record: pathlib.Path, from_step: int = 0) -> list[Candidate]:
         id_ = f"zero:{file.stem}:{row['id']}:{row['sample']}"
         return _from_zero(id_, rollout, row["correct"], row["finish"], row["well_formed"], provenance)
 
-    found = []
+    candidates = []
     for file in files:
-        found += jsonl.read_objects(file, make, remedy="it is no record of an RL run of r1jax")[0]
-    return found
+        candidates += jsonl.read_objects(file, make, remedy="it is no record of an RL run of r1jax")[0]
+    return candidates
 
 
 def _collected(folder: pathlib.Path) -> Iterator[Candidate]:
@@ -158,8 +158,8 @@ def _collected(folder: pathlib.Path) -> Iterator[Candidate]:
     for (id_, sample), row in sorted(latest.items()):
         if id_ not in questions or (id_, sample) not in grades:
             continue
-        asked, grade = questions[id_], grades[id_, sample]
-        prompt = Prompt(id_, asked["question"], asked["answer"], f"record:{folder.name}", asked["text"])
+        question, grade = questions[id_], grades[id_, sample]
+        prompt = Prompt(id_, question["question"], question["answer"], f"record:{folder.name}", question["text"])
         rollout = Rollout.of_text(prompt, row["text"], sample, row["finish"])
         yield _from_zero(
             f"zero:{id_}:{sample}",

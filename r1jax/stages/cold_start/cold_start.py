@@ -1,4 +1,4 @@
-"""Cold start: readable long chains of thought from four hands into one file (arXiv 2501.12948, section 2.3.1).
+"""Cold start: readable long chains of thought from four sources in one file (arXiv 2501.12948, section 2.3.1).
 
 The paper's ways: few-shot prompting with a long chain of thought as the example; direct prompting for a detailed answer
 with reflection and verification; R1-Zero's outputs in a readable form; post-processing by human annotators. Besides,
@@ -59,24 +59,24 @@ def run(cfg: ColdStartConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
     prompts, names = _questions(cfg)
     files = [each for name in cfg.files for each in candidates.from_file(pathlib.Path(cfg.data), name)]
     zero = candidates.from_record(pathlib.Path(cfg.zero.record), cfg.zero.from_step) if _has_record(cfg) else []
-    files, zero = ([_unless_held_out(each, cfg.held_out_share) for each in found] for found in (files, zero))
+    files, zero = ([_unless_held_out(each, cfg.held_out_share) for each in collected] for collected in (files, zero))
     names |= {each.prompt.grader for each in files} | ({"maths", "exact"} if cfg.zero else set())
-    found: dict[str, list[Candidate]] = {}
+    collected: dict[str, list[Candidate]] = {}
     with _graders(cfg, names) as pool:
         asking = Asking(workdir, _setup(cfg), cfg.seed, frozenset(names), cfg.graders, pool)
         if cfg.zero and cfg.zero.model:
             zero = _sampled_zero(cfg, prompts, asking, mesh)
         teacher = _teacher(cfg, workdir, mesh) if cfg.needs_teacher else None
         if few:
-            found["few_shot"] = asking.collect(few, prompts, cfg.few_shot.samples, teacher)
+            collected["few_shot"] = asking.collect(few, prompts, cfg.few_shot.samples, teacher)
         if direct:
-            found["direct"] = asking.collect(direct, prompts, cfg.direct.samples, teacher)
+            collected["direct"] = asking.collect(direct, prompts, cfg.direct.samples, teacher)
         if cfg.zero:
-            found["zero"] = _rewritten(cfg, zero, asking, teacher)
+            collected["zero"] = _rewritten(cfg, zero, asking, teacher)
         if files:
-            found["file"] = _graded_files(files, pool) if pool else []
+            collected["file"] = _graded_files(files, pool) if pool else []
         if pool:
-            _finish(cfg, workdir, found, pool)
+            _finish(cfg, workdir, collected, pool)
             if teacher and teacher.usage:
                 write_json(workdir / "usage.json", teacher.usage.row())
                 say(f"teacher: {teacher.usage.line()}")
@@ -88,17 +88,17 @@ def _has_record(cfg: ColdStartConfig) -> bool:
 
 
 def _questions(cfg: ColdStartConfig) -> tuple[list[Prompt], set[str]]:
-    """What is asked, not dressed for any model yet, and the names of who grades it."""
+    """The questions, not rendered for any model yet, and the names of their graders."""
     if not cfg.asks:
         return [], set()
     data = dataclasses.replace(
         cfg.questions, template="plain", chat=False, marker="", template_arguments={}, max_prompt_tokens=0
     )
     questions = Questions(data, cfg.seed, SimpleNamespace(encode=lambda text: ()), examine=check_row)
-    asked = questions.training(cfg.count)
+    prompts = questions.training(cfg.count)
     if left_out := questions.left_out():
         say(f"{cfg.questions.path or 'tasks'}: {left_out}")
-    return asked, set(questions.graders)
+    return prompts, set(questions.graders)
 
 
 def _setup(cfg: ColdStartConfig) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _setup(cfg: ColdStartConfig) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _graders(cfg: ColdStartConfig, names: set[str]) -> Iterator[GraderPool | None]:
-    """Who grades, in process 0; None in the others."""
+    """The grader processes, in process 0; None in the others."""
     if jax.process_index():
         yield None
         return
@@ -177,32 +177,32 @@ def _unless_held_out(each: Candidate, share: float) -> Candidate:
 
 
 def _rewritten(
-    cfg: ColdStartConfig, found: Sequence[Candidate], asking: Asking, teacher: Sampler | None
+    cfg: ColdStartConfig, collected: Sequence[Candidate], asking: Asking, teacher: Sampler | None
 ) -> list[Candidate]:
     """R1-Zero's outputs in the readable form, of those that are worth it."""
-    # All of a question's: of those chosen here one may be spoiled by its rewriting.
-    chosen = candidates.choose(found, cfg.marker, dataclasses.replace(cfg.readable, per_question=0))
-    kept = [each for each in chosen if not each.fault]
+    # All of a question's: rewriting may make one of those chosen here wrong.
+    chosen = candidates.choose(collected, cfg.marker, dataclasses.replace(cfg.readable, per_question=0))
+    faultless = [each for each in chosen if not each.fault]
     if cfg.zero.rewrite == "teacher":
-        better = rewriting.by_teacher(kept, asking, teacher, cfg.chat)
+        better = rewriting.by_teacher(faultless, asking, teacher, cfg.chat)
     else:
-        better = rewriting.by_rule(kept, asking.pool, cfg.boxed) if asking.pool else []
+        better = rewriting.by_rule(faultless, asking.pool, cfg.boxed) if asking.pool else []
     by_id = {each.id: each for each in better}
     return [by_id.get(each.id, each) for each in chosen]
 
 
-def _graded_files(found: Sequence[Candidate], pool: GraderPool) -> list[Candidate]:
+def _graded_files(collected: Sequence[Candidate], pool: GraderPool) -> list[Candidate]:
     """Chains of thought of files, with a fault where a rule finds them wrong."""
-    checked = [each for each in found if each.check and not each.fault]
+    checked = [each for each in collected if each.check and not each.fault]
     graded = pool.score([each.rollout() for each in checked])
     faults = {each.id: fault_of_grade(rollout.parts["accuracy"]) for each, rollout in zip(checked, graded, strict=True)}
-    return [dataclasses.replace(each, fault=each.fault or faults.get(each.id, "")) for each in found]
+    return [dataclasses.replace(each, fault=each.fault or faults.get(each.id, "")) for each in collected]
 
 
-def _in_sentences(found: Sequence[Candidate], pool: GraderPool, boxed: bool) -> list[Candidate]:
+def _in_sentences(collected: Sequence[Candidate], pool: GraderPool, boxed: bool) -> list[Candidate]:
     """Bare answers put in sentences, where the grader, if there is one, takes the sentence too."""
     changed = {}
-    for each in found:
+    for each in collected:
         summary = rewriting.summary_of(each.summary, each.language, boxed)
         if not each.fault and summary != each.summary:
             changed[each.id] = dataclasses.replace(each, summary=summary, bare=False)
@@ -210,30 +210,30 @@ def _in_sentences(found: Sequence[Candidate], pool: GraderPool, boxed: bool) -> 
     for each, rollout in zip(checked, pool.score([each.rollout() for each in checked]), strict=True):
         if rollout.parts["accuracy"] != 1.0:
             del changed[each.id]
-    return [changed.get(each.id, each) for each in found]
+    return [changed.get(each.id, each) for each in collected]
 
 
 def _finish(
-    cfg: ColdStartConfig, workdir: pathlib.Path, found: Mapping[str, Sequence[Candidate]], pool: GraderPool
+    cfg: ColdStartConfig, workdir: pathlib.Path, collected: Mapping[str, Sequence[Candidate]], pool: GraderPool
 ) -> None:
     """Chooses, sends out for review or takes it back, and writes what is left, with the table."""
-    everything = _in_sentences([each for way in found.values() for each in way], pool, cfg.boxed)
+    everything = _in_sentences([each for way in collected.values() for each in way], pool, cfg.boxed)
     chosen = candidates.choose(everything, cfg.marker, cfg.readable)
-    kept = [each for each in chosen if not each.fault]
+    faultless = [each for each in chosen if not each.fault]
     reviewed: dict[str, int] = {}
     if cfg.review:
         path = pathlib.Path(cfg.review)
-        reviews = review.read_back(path, kept, cfg.marker, cfg.readable)
-        kept, reviewed = review.apply(kept, reviews)
-        review.refuse(path, _wrong_edits(path, kept, reviews, pool))
+        reviews = review.read_back(path, faultless, cfg.marker, cfg.readable)
+        faultless, reviewed = review.apply(faultless, reviews)
+        review.refuse(path, _wrong_edits(path, faultless, reviews, pool))
         say(f"review {path}: " + ", ".join(f"{count} {name}" for name, count in reviewed.items()))
     else:
-        review.send_out(workdir / "review_out.jsonl", kept)
-    judged = {each.id: each for each in kept}
+        review.send_out(workdir / "review_out.jsonl", faultless)
+    judged = {each.id: each for each in faultless}
     chosen = [judged.get(each.id, each) for each in chosen]
     samples = [each for each in chosen if not each.fault]
     jsonl.write(workdir / "samples.jsonl", (_row(each, cfg.marker) for each in samples))
-    origins = [way for way in found if way != "file"] + list(cfg.files)
+    origins = [way for way in collected if way != "file"] + list(cfg.files)
     table = {
         "found": {name: _counts([each for each in chosen if _origin(each) == name]) for name in origins},
         "kept": len(samples),
@@ -243,7 +243,7 @@ def _finish(
     write_json(workdir / "table.json", table)
     for name, row in table["found"].items():
         reasons = "".join(f"; {count} {reason}" for reason, count in row["dropped"].items())
-        say(f"{name}: {row['kept']} of {row['found']} kept{reasons}")
+        say(f"{name}: {row['faultless']} of {row['collected']} kept{reasons}")
     say(f"{len(samples)} samples: {workdir / 'samples.jsonl'}")
 
 
@@ -266,9 +266,9 @@ def _origin(each: Candidate) -> str:
     return each.provenance.get("file", each.provenance["way"])
 
 
-def _counts(found: Sequence[Candidate]) -> dict[str, Any]:
-    dropped = Counter(each.fault for each in found if each.fault)
-    return {"found": len(found), "kept": len(found) - dropped.total(), "dropped": dict(dropped.most_common())}
+def _counts(collected: Sequence[Candidate]) -> dict[str, Any]:
+    dropped = Counter(each.fault for each in collected if each.fault)
+    return {"found": len(collected), "kept": len(collected) - dropped.total(), "dropped": dict(dropped.most_common())}
 
 
 def _row(each: Candidate, marker: str) -> dict[str, Any]:

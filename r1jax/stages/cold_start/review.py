@@ -17,7 +17,7 @@ VERDICTS = ("accept", "edit", "reject")
 REJECTED = "rejected in review"
 _TO_FILL_IN = ("verdict", "editor", "note")
 _KEYS = ("id", "prompt", "thought", "summary", *_TO_FILL_IN)
-_MOST_TOLD = 20  # faults at a time
+_MOST_REPORTED = 20  # faults at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,13 +86,13 @@ def read_back(
     if not path.is_file():
         raise FileNotFoundError(config.missing_file(path))
     by_id = {each.id: each for each in candidates}
-    found: dict[str, Review] = {}
+    reviews: dict[str, Review] = {}
     faults = []
     for number, line in jsonl.numbered_lines(io.BytesIO(path.read_bytes())):
         try:
             row = _row(line)
-            if row["id"] in found:
-                raise ValueError(f"id {row['id']!r} is already that of line {found[row['id']].line}")
+            if row["id"] in reviews:
+                raise ValueError(f"id {row['id']!r} is already that of line {reviews[row['id']].line}")
             if row["id"] not in by_id:
                 raise ValueError(f"no sample has the id {row['id']!r}; nearest: {config.nearest(row['id'], by_id)}")
             review = Review(number, *(row[key].strip() for key in (*_TO_FILL_IN, "thought", "summary")))
@@ -100,18 +100,18 @@ def read_back(
         except ValueError as error:
             faults.append(f"{path}:{number}: {error}")
         else:
-            found[row["id"]] = review
+            reviews[row["id"]] = review
     refuse(path, faults)
-    return found
+    return reviews
 
 
 def refuse(path: pathlib.Path, faults: Sequence[str]) -> None:
     """Raises ConfigError that tells these faults, the first of many; none: does nothing."""
     if faults:
-        more = [f"and {len(faults) - _MOST_TOLD} more"] if len(faults) > _MOST_TOLD else []
+        more = [f"and {len(faults) - _MOST_REPORTED} more"] if len(faults) > _MOST_REPORTED else []
         raise ConfigError(
             f"{len(faults)} lines of {path} cannot be used; mend them, nothing was changed\n  "
-            + "\n  ".join([*faults[:_MOST_TOLD], *more])
+            + "\n  ".join([*faults[:_MOST_REPORTED], *more])
         )
 
 
@@ -142,8 +142,10 @@ def _check(review: Review, row: Mapping[str, str], sent: Candidate, marker: str,
         if reason := cold_start_reason(parts, cfg):
             raise ValueError(f"the edited text cannot be used: {reason.name}")
     elif changed:
-        said = f"verdict {review.verdict!r}" if review.verdict else "no verdict"
-        raise ValueError(f"{said}, and the {' and the '.join(changed)} is changed: say edit, or put back what was sent")
+        verdict = f"verdict {review.verdict!r}" if review.verdict else "no verdict"
+        raise ValueError(
+            f"{verdict}, and the {' and the '.join(changed)} is changed: say edit, or put back what was sent"
+        )
 
 
 def _words(text: str) -> list[str]:
@@ -163,8 +165,8 @@ def apply(candidates: Sequence[Candidate], reviews: Mapping[str, Review]) -> tup
             judged.append(each)
             continue
         count[review.verdict] += 1
-        said = {"verdict": review.verdict, "editor": review.editor, "note": review.note}
-        each = dataclasses.replace(each, provenance={**each.provenance, **said})
+        of_review = {"verdict": review.verdict, "editor": review.editor, "note": review.note}
+        each = dataclasses.replace(each, provenance={**each.provenance, **of_review})
         if review.verdict == "edit":
             each = dataclasses.replace(each, thought=review.thought, summary=review.summary, bare=False)
         judged.append(dataclasses.replace(each, fault=REJECTED) if review.verdict == "reject" else each)

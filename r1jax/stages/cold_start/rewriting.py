@@ -90,10 +90,10 @@ def _is_bare(answer: str) -> bool:
     return "\n" not in answer and len(answer) <= 200 and all(count[script] <= most for script, most in _BARE.items())
 
 
-def by_rule(kept: Sequence[Candidate], pool: GraderPool, boxed: bool) -> list[Candidate]:
+def by_rule(candidates: Sequence[Candidate], pool: GraderPool, boxed: bool) -> list[Candidate]:
     """Each candidate in the readable form, graded again."""
     better = []
-    for each in map(_with_check, kept):
+    for each in map(_with_check, candidates):
         better.append(
             dataclasses.replace(
                 each,
@@ -109,14 +109,14 @@ def by_rule(kept: Sequence[Candidate], pool: GraderPool, boxed: bool) -> list[Ca
     ]
 
 
-def by_teacher(kept: Sequence[Candidate], asking: Asking, teacher: Sampler, chat: bool) -> list[Candidate]:
+def by_teacher(candidates: Sequence[Candidate], asking: Asking, teacher: Sampler, chat: bool) -> list[Candidate]:
     """Each candidate as the teacher rewrites it; all processes take part, and the first one has the candidates."""
-    kept = [_with_check(each) for each in kept]
-    prompts = from_process_0([_rewriting(each) for each in kept])
+    candidates = [_with_check(each) for each in candidates]
+    prompts = from_process_0([_rewriting(each) for each in candidates])
     request = Request("rewrite", "", lambda prompt: prompt.text, chat, tags=True)
     replies = {each.prompt.id: each for each in asking.collect(request, prompts, 1, teacher)}
     better = []
-    for each, prompt in zip(kept, prompts, strict=False):  # the other processes have none
+    for each, prompt in zip(candidates, prompts, strict=False):  # the other processes have none
         reply = replies.get(prompt.id)
         if reply is None:
             better.append(dataclasses.replace(each, fault=UNANSWERED))

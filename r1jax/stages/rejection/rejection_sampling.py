@@ -1,4 +1,4 @@
-"""Rejection sampling: several answers of a policy to each question, of which the good ones become examples for SFT.
+"""Rejection sampling: several responses of a policy to each question, the good ones as examples for SFT.
 
 The reasoning data of DeepSeek-R1's second fine-tuning (arXiv 2501.12948, section 2.3.3): samples of the RL checkpoint,
 kept where they are right by rule, or by a generative judge where no rule fits, and where the thought is readable.
@@ -69,10 +69,10 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
     data = as_trained(cfg.data, cfg.model, model.tokenizer, prompt_form.R1_ZERO, "config.data")
     cfg = dataclasses.replace(cfg, data=data)
     questions = Questions(cfg.data, cfg.seed, model.tokenizer, examine=who_grades(cfg), prompt_limit=model.prompt_limit)
-    asked = questions.training(cfg.num_prompts)
+    questions_taken = questions.training(cfg.num_prompts)
     if left_out := questions.left_out():
         say(f"{cfg.data.path or 'tasks'}: {left_out}")
-    prompts, contaminated = keep_clear(cfg.decontaminate, asked)
+    prompts, contaminated = keep_clear(cfg.decontaminate, questions_taken)
     by_grader = collections.Counter(prompt.grader for prompt in prompts)
     say(
         f"{len(prompts)} questions, {cfg.samples} samples each, graded by "
@@ -111,7 +111,7 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
     if record is not None:
         chosen = choose(cfg, record, prompts, contaminated)
         table = rejection_table.count(chosen, cfg.samples)
-        jsonl.write(out, (_example(cfg, model.stamp, rollout) for rollout in chosen.kept))
+        jsonl.write(out, (_example(cfg, model.stamp, rollout) for rollout in chosen.kept_rollouts))
         jsonl.write(workdir / "dropped.jsonl", _dropped(chosen))
         stamp = {
             **setup,
@@ -121,7 +121,7 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
         }
         write_json(workdir / "table.json", table | {"stamp": stamp})
         rejection_table.show(table)
-        say(f"{len(chosen.kept)} examples: {out}")
+        say(f"{len(chosen.kept_rollouts)} examples: {out}")
     return out
 
 
@@ -142,12 +142,12 @@ def who_grades(cfg: RejectionConfig) -> Callable[[jsonl.Row], str]:
         if named == "open" or named in cfg.judged:
             return _protocol(row)
         try:
-            found = check_row_for_reward(row)
+            grader_name = check_row_for_reward(row)
         except ValueError as error:
             if named or not cfg.judge.base_url:
                 raise ValueError(f"{error}; what no rule can grade a judge can, see config.judge and judged") from error
             return _protocol(row)
-        return _protocol(row) if found in cfg.judged else found
+        return _protocol(row) if grader_name in cfg.judged else grader_name
 
     return name
 
@@ -177,8 +177,8 @@ def keep_clear(
     index = Index((each for name in cfg.against for each in reading.questions(name, cfg.data)), cfg.ngram)
     clear, contaminated = [], []
     for prompt in prompts:
-        if found := index.collision(prompt.question, cfg.share):
-            contaminated.append((prompt, found))
+        if collision := index.collision(prompt.question, cfg.share):
+            contaminated.append((prompt, collision))
         else:
             clear.append(prompt)
     if not clear:
@@ -197,17 +197,17 @@ def choose(
         if (prompt.id, sample) in record.grades and (prompt.id, sample) in record.samples
     ]
     rollouts = (_graded(record, prompt, sample) for prompt, sample in graded)
-    kept, dropped, seen = [], [], set()
-    found = _with_reasons(rollouts, len(graded), cfg)
-    for _, pairs in itertools.groupby(found, key=lambda pair: pair[0].prompt.id):
+    kept_rollouts, dropped, seen = [], [], set()
+    with_reasons = _with_reasons(rollouts, len(graded), cfg)
+    for _, pairs in itertools.groupby(with_reasons, key=lambda pair: pair[0].prompt.id):
         group = list(pairs)
         reasons = sample_filter.select([rollout for rollout, reason in group if not reason], cfg.filters, seen)
         for rollout, reason in group:
             if reason := reason or reasons.get(rollout.sample):
                 dropped.append((rollout, reason))
             else:
-                kept.append(rollout)
-    return Chosen(prompts, contaminated, kept, dropped, len(prompts) * cfg.samples - len(graded))
+                kept_rollouts.append(rollout)
+    return Chosen(prompts, contaminated, kept_rollouts, dropped, len(prompts) * cfg.samples - len(graded))
 
 
 def _graded(record: Record, prompt: Prompt, sample: int) -> Rollout:
@@ -226,12 +226,12 @@ def _with_reasons(
     with Workers(cfg.graders.workers, cfg.graders.memory_mb, languages=True) as workers:
         while True:
             while len(waiting) <= 2 * cfg.graders.workers and (chunk := list(itertools.islice(source, _CHUNK))):
-                found = workers.submit(sample_filter.rejection_reasons, chunk, cfg.filters, timeout_s=float("inf"))
-                waiting.append((chunk, found))
+                reasons = workers.submit(sample_filter.rejection_reasons, chunk, cfg.filters, timeout_s=float("inf"))
+                waiting.append((chunk, reasons))
             if not waiting:
                 return
-            chunk, found = waiting.popleft()
-            yield from zip(chunk, found.result(), strict=True)
+            chunk, reasons = waiting.popleft()
+            yield from zip(chunk, reasons.result(), strict=True)
             done += len(chunk)
             progress(done, total)
 
@@ -275,7 +275,12 @@ def _example(cfg: RejectionConfig, model: Any, rollout: Rollout) -> jsonl.Row:
 
 
 def _dropped(chosen: Chosen) -> Iterator[jsonl.Row]:
-    for prompt, found in chosen.contaminated:
-        yield {"id": prompt.id, "sample": None, "reason": "contaminated", "detail": f"{found.id}: {found.shared}"}
+    for prompt, collision in chosen.contaminated:
+        yield {
+            "id": prompt.id,
+            "sample": None,
+            "reason": "contaminated",
+            "detail": f"{collision.id}: {collision.shared}",
+        }
     for rollout, reason in chosen.dropped:
         yield {"id": rollout.prompt.id, "sample": rollout.sample, "reason": reason.name, "detail": reason.detail}

@@ -1,4 +1,4 @@
-"""What rejection sampling kept and what it dropped, and why: as numbers for `table.json`, and as tables to look at."""
+"""Table of rejection sampling: what was kept, what was dropped and why, in `table.json` and on the console."""
 
 import collections
 import dataclasses
@@ -24,14 +24,14 @@ class Chosen:
     Attributes:
         prompts: the questions that were asked.
         contaminated: those that were not, and what they share with an evaluation.
-        kept: fit samples, in order.
+        kept_rollouts: fit samples, in order.
         dropped: (sample, reason) of the others, in order.
         missing: samples that were not drawn, say because a server failed, or not graded.
     """
 
     prompts: Sequence[Prompt]
     contaminated: Sequence[tuple[Prompt, Collision]]
-    kept: Sequence[Rollout]
+    kept_rollouts: Sequence[Rollout]
     dropped: Sequence[tuple[Rollout, Reason]]
     missing: int
 
@@ -51,14 +51,14 @@ def count(chosen: Chosen, samples: int) -> dict[str, Any]:
     """
     by_reason = collections.Counter(reason.name for _, reason in chosen.dropped)
     by_both = collections.Counter((reason.name, rollout.prompt.source) for rollout, reason in chosen.dropped)
-    drawn = collections.Counter(rollout.prompt.source for rollout in chosen.kept)
+    drawn = collections.Counter(rollout.prompt.source for rollout in chosen.kept_rollouts)
     drawn.update(rollout.prompt.source for rollout, _ in chosen.dropped)
-    kept = collections.Counter(rollout.prompt.source for rollout in chosen.kept)
-    of_question = collections.Counter(rollout.prompt.id for rollout in chosen.kept)
-    asked = collections.Counter(prompt.source for prompt in chosen.prompts)
+    kept_by_source = collections.Counter(rollout.prompt.source for rollout in chosen.kept_rollouts)
+    of_question = collections.Counter(rollout.prompt.id for rollout in chosen.kept_rollouts)
+    questions_by_source = collections.Counter(prompt.source for prompt in chosen.prompts)
     answered = collections.Counter(prompt.source for prompt in chosen.prompts if of_question[prompt.id])
     contaminated = collections.Counter(prompt.source for prompt, _ in chosen.contaminated)
-    sources = sorted(asked | contaminated)
+    sources = sorted(questions_by_source | contaminated)
     histogram = collections.Counter(of_question[prompt.id] for prompt in chosen.prompts)
     return {
         "questions": {
@@ -68,9 +68,9 @@ def count(chosen: Chosen, samples: int) -> dict[str, Any]:
         },
         "samples": {
             "drawn": drawn.total(),
-            "kept": kept.total(),
+            "kept": kept_by_source.total(),
             "missing": chosen.missing,
-            "acceptance": _share(kept.total(), drawn.total()),
+            "acceptance": _share(kept_by_source.total(), drawn.total()),
         },
         "reasons": [
             {
@@ -83,11 +83,11 @@ def count(chosen: Chosen, samples: int) -> dict[str, Any]:
         ],
         "sources": {
             source: {
-                "questions": asked[source],
+                "questions": questions_by_source[source],
                 "contaminated": contaminated[source],
                 "drawn": drawn[source],
-                "kept": kept[source],
-                "acceptance": _share(kept[source], drawn[source]),
+                "kept": kept_by_source[source],
+                "acceptance": _share(kept_by_source[source], drawn[source]),
                 "questions_kept": answered[source],
             }
             for source in sources
@@ -108,8 +108,10 @@ def show(table: dict[str, Any]) -> None:
     for row in table["reasons"]:
         by_source = (f"{row['by_source'][source]:,}" for source in columns)
         why.add_row(row["reason"], f"{row['count']:,}", _percent(row["share"]), *by_source)
-    by_source = (f"{table['sources'][source]['kept']:,}" for source in columns)
-    why.add_row("(kept)", f"{table['samples']['kept']:,}", _percent(table["samples"]["acceptance"]), *by_source)
+    by_source = (f"{table['sources'][source]['kept_by_source']:,}" for source in columns)
+    why.add_row(
+        "(kept)", f"{table['samples']['kept_by_source']:,}", _percent(table["samples"]["acceptance"]), *by_source
+    )
     console.print(why)
     where = rich.table.Table("source", title="by source", title_justify="left")
     for title in ("questions", "contaminated", "drawn", "kept", "acceptance", "questions kept"):
@@ -120,7 +122,7 @@ def show(table: dict[str, Any]) -> None:
             f"{row['questions']:,}",
             f"{row['contaminated']:,}",
             f"{row['drawn']:,}",
-            f"{row['kept']:,}",
+            f"{row['kept_by_source']:,}",
             _percent(row["acceptance"]),
             f"{row['questions_kept']:,}",
         )
