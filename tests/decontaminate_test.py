@@ -10,7 +10,7 @@ from steps import steps
 from r1jax.benchmarks import reading
 from r1jax.config import ConfigError
 from r1jax.data.decontaminate import Index
-from r1jax.text import overlap
+from r1jax.text import normalized_overlap
 from r1jax.tools import decontaminate
 
 DATA = pathlib.Path(__file__).resolve().parent.parent.parent / "shared" / "data"
@@ -20,7 +20,7 @@ LONG = "Janet's ducks lay 16 eggs per day. She eats three for breakfast and bake
 
 
 def words(text: str) -> list[str]:
-    return overlap.words(overlap.tokens(text))
+    return normalized_overlap.words(normalized_overlap.tokens(text))
 
 
 def rows(path: pathlib.Path) -> list[dict]:
@@ -100,12 +100,12 @@ def test_nothing_collides_with_nothing():
 def test_trap32_every_question_of_math500_is_found_in_maths_test_set_short_ones_too():
     questions = list(reading.questions("math500", str(DATA)))
     lookup, test = Index(questions, 13), rows(DATA / "math" / "test.jsonl")
-    short = {overlap.digest(text) for _, text in questions if len(words(text)) < 13}
-    theirs = {overlap.digest(text) for _, text in questions}
-    same = [row["prompt"] for row in test if overlap.digest(row["prompt"]) in theirs]
+    short = {normalized_overlap.digest(text) for _, text in questions if len(words(text)) < 13}
+    theirs = {normalized_overlap.digest(text) for _, text in questions}
+    same = [row["prompt"] for row in test if normalized_overlap.digest(row["prompt"]) in theirs]
     assert len(short) == 51 and len(same) >= 490
     assert all(lookup.collision(text) for text in same)
-    assert sum(overlap.digest(text) in short for text in same) >= 48  # which no run of words would have told
+    assert sum(normalized_overlap.digest(text) in short for text in same) >= 48  # which no run of words would have told
 
 
 @needs_data

@@ -10,7 +10,7 @@ from tiny_run import rows
 
 from r1jax.data.types import Prompt
 from r1jax.inference.served_model import Endpoint, EndpointConfig
-from r1jax.inference.usage import Usage
+from r1jax.inference.usage_log import Usage
 from r1jax.io import openai_client as text_endpoint
 from r1jax.io.openai_client import Pace
 from r1jax.models.logits import Truncation

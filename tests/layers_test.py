@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "models": ("config", "io", "core", "kernels", "text"),
     "data": ("config", "io", "core", "text"),
     "losses": ("config", "core", "models", "data.types", "data.batching"),
-    "training": ("config", "io", "core", "models", "text.tokenizer", "text.prompt_form", "data.batching"),
+    "training": ("config", "io", "core", "models", "text.tokenizer", "text.prompt_format", "data.batching"),
     "inference": ("config", "io", "core", "models", "text", "data"),
     "sandbox": ("config",),
     "graders": ("config", "io", "text", "data.types", "sandbox"),

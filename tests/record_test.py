@@ -4,7 +4,7 @@ import json
 
 from r1jax.data.types import Prompt, Rollout
 from r1jax.evaluation.record import Record
-from r1jax.inference.usage import Usage
+from r1jax.inference.usage_log import Usage
 from r1jax.io import jsonl
 
 

@@ -21,7 +21,7 @@ from r1jax.evaluation.record import Record
 from r1jax.graders.config import JudgeConfig
 from r1jax.graders.judge_client import Judge
 from r1jax.inference.served_model import Endpoint, EndpointConfig
-from r1jax.inference.usage import Usage
+from r1jax.inference.usage_log import Usage
 from r1jax.io import http_request
 from r1jax.io import openai_client as text_endpoint
 from r1jax.io.openai_client import MissedReply, Server

@@ -18,7 +18,7 @@ from r1jax.rewards.config import RewardConfig, RewardModelConfig
 from r1jax.stages import rl
 from r1jax.stages.groups import advantages_by_group, draw_rollouts, that_count
 from r1jax.stages.rl_batch import minibatches, summarise
-from r1jax.text import prompt_form
+from r1jax.text import prompt_format
 from r1jax.training import checkpoint
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
 
@@ -255,7 +255,7 @@ def spied(tmp_path_factory, tiny, tiny_params, tokenizer, mesh1):
             rl.run(cfg, workdir, mesh1, base)
         rl.run(cfg, workdir, mesh1, base)
     log.base, log.model = leaves(tiny_params), leaves(load_model(workdir / "model", mesh1)[0])
-    log.form = prompt_form.read(workdir / "model")
+    log.form = prompt_format.read(workdir / "model")
     log.metrics, log.cfg = rows(workdir / "metrics.jsonl"), cfg
     return log
 
@@ -271,7 +271,7 @@ def test_trap07_rollouts_use_this_steps_weights_also_after_a_resume(spied):
 
 
 def test_a_policy_keeps_the_form_that_it_was_asked_in(spied):
-    assert spied.form == prompt_form.PromptForm("plain", False, "")
+    assert spied.form == prompt_format.PromptFormat("plain", False, "")
 
 
 def test_trap33_a_run_that_breaks_off_right_after_a_save_keeps_that_steps_row(spied):

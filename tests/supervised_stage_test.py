@@ -19,8 +19,8 @@ from r1jax.data.tasks import is_held_out
 from r1jax.models.io import is_model, load_model
 from r1jax.stages import base_keys
 from r1jax.stages.supervised import Batches, SupervisedConfig
-from r1jax.text import prompt_form
-from r1jax.text.prompt_form import PromptForm
+from r1jax.text import prompt_format
+from r1jax.text.prompt_format import PromptFormat
 from r1jax.tools import train
 from r1jax.training import loop
 from r1jax.training.state import OptimizerConfig, learning_rate
@@ -64,9 +64,9 @@ def test_a_model_is_fine_tuned_from_its_base_and_its_loss_falls(finished):
     losses = [row["loss"] for row in rows(finished / "metrics.jsonl")]
     assert len(losses) == SFT["num_steps"] and is_model(finished / "model")
     assert np.mean(losses[-5:]) < 0.7 * losses[0]
-    assert prompt_form.read(finished / "model") == PromptForm("plain", False)  # the marker is not said
+    assert prompt_format.read(finished / "model") == PromptFormat("plain", False)  # the marker is not said
     base = next(finished.parent.glob("base-*")) / "model"
-    assert prompt_form.read(base) == prompt_form.R1_ZERO  # which its documents show
+    assert prompt_format.read(base) == prompt_format.R1_ZERO  # which its documents show
     assert (finished / "model" / "tokenizer.model").read_bytes() == next(
         finished.parent.glob("base-*/model/tokenizer.model")
     ).read_bytes()

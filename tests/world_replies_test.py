@@ -8,7 +8,7 @@ import pytest
 from r1jax.data.miniworld import replies, requests
 from r1jax.data.miniworld.replies import QUALITIES, RANK, harmlessness_row, helpfulness_row, reply
 from r1jax.text.chat import split_response
-from r1jax.text.traits import scripts
+from r1jax.text.reflection_and_scripts import scripts
 
 MARKER = "|t|"
 COUNT = 1500

@@ -13,7 +13,7 @@ from r1jax.graders import exact_match
 from r1jax.graders.config import GraderConfig
 from r1jax.rewards.language_consistency import language_of
 from r1jax.text import tokenizer
-from r1jax.text.traits import scripts
+from r1jax.text.reflection_and_scripts import scripts
 
 SHARE = 0.1
 MODEL = pathlib.Path(__file__).parent.parent / "r1jax" / "shipped_models" / "base-83324bcaf08f"

@@ -12,7 +12,7 @@ from r1jax.data.tasks import is_held_out
 from r1jax.data.types import Prompt, Rollout
 from r1jax.rewards.language_consistency import consistency
 from r1jax.text.chat import R1_ZERO_TEMPLATE, join_response
-from r1jax.text.traits import scripts
+from r1jax.text.reflection_and_scripts import scripts
 
 CFG = CorpusConfig(world=1.0)
 COUNT = 400

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from r1jax.audit.cases import SUBTLE, Case, prepare
 from r1jax.audit.cases import cases as cases_of
 from r1jax.audit.reading import Reader, Reading
-from r1jax.data import reference_checks
+from r1jax.data import reference_answer_checks
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
@@ -144,14 +144,14 @@ def audit_rows(
 def audit_task(task: str, count: int, workers: Workers, cfg: GraderConfig) -> Audit:
     """Audits the first entries of a reasoning-gym task; those without an answer of their own are only counted.
 
-    One whose reference is not what its question comes to (`r1jax.data.reference_checks`) is counted as unreadable.
+    One whose reference is wrong for its question (`r1jax.data.reference_answer_checks`) is counted as unreadable.
     """
     import reasoning_gym  # over a second to import, and files do without it
 
     rows, unreadable = [], []
     for place, entry in enumerate(reasoning_gym.create_dataset(task, seed=0, size=count)):
         answer = "" if entry["answer"] is None else str(entry["answer"])
-        if not reference_checks.is_right(task, entry):
+        if not reference_answer_checks.is_right(task, entry):
             unreadable.append((f"{task}-{place}", answer, "wrong: recomputed from the question, it is another"))
             continue
         metadata = {"entry_metadata": entry["metadata"]}

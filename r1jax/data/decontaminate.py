@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from r1jax.config import at_least, within
-from r1jax.text.overlap import ngrams, tokens, words
+from r1jax.text.normalized_overlap import ngrams, tokens, words
 
 _SHORTEST_INSIDE = 8  # characters, of a question that is looked for inside others: "1+1=?" is in too many
 

@@ -39,7 +39,7 @@ class InstructionConfig:
         chat: ask through the model's own chat template, as in `data.tasks.DataConfig`. Messages need it.
         template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
         marker: of the cold-start form that the responses have, "" for the form of the tags. It changes nothing here and
-            goes along with the model, for whoever asks it later (`r1jax.text.prompt_form`); None: it does not say.
+            goes along with the model, for whoever asks it later (`r1jax.text.prompt_format`); None: it does not say.
         held_out_share: leave out what asks a question that `data.tasks.is_held_out`, in any of the user's messages; 0
             keeps all.
         skip_bad_lines: leave out, and count, lines of the file that cannot be used.

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from r1jax.config import ConfigError, above, at_least, nearest, within
-from r1jax.data import reference_checks
+from r1jax.data import reference_answer_checks
 from r1jax.data.types import Prompt
 from r1jax.io import jsonl
 from r1jax.io.provenance import sha256
 from r1jax.text import chat
 from r1jax.text.chat_template import check_arguments
-from r1jax.text.prompt_form import R1_ZERO
+from r1jax.text.prompt_format import R1_ZERO
 from r1jax.text.tokenizer import Tokenizer
 
 # The date for chat templates that tell the model one, Llama 3's own default: a prompt must not change with the day on
@@ -76,7 +76,7 @@ class DataConfig:
         path: a JSONL file of `{"prompt", "answer"}`, and what else its grader needs, that takes the tasks' place; "":
             none.
         template: a name in `r1jax.text.chat.TEMPLATES`. None, as for chat and marker: as the model's folder says that
-            it was trained (`r1jax.text.prompt_form`); where it does not, R1-Zero's template, no chat, the form of the
+            it was trained (`r1jax.text.prompt_format`); where it does not, R1-Zero's template, no chat, the form of the
             tags.
         chat: ask through the model's own chat template: the rendered `template` is the user's message.
         template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
@@ -145,7 +145,7 @@ class Questions:
     """Two endless streams, the training side and the held-out one.
 
     What they give is fixed at construction. Of a task's candidates, those whose reference answer fails the check of
-    `r1jax.data.reference_checks` are passed over.
+    `r1jax.data.reference_answer_checks` are passed over.
 
     Attributes:
         skipped: lines of the file that could not be used and were left out.
@@ -326,7 +326,7 @@ class Questions:
                 entry = dataset[candidate]
             question = entry["question"].strip()
             if question not in seen and is_held_out(question, self._cfg.held_out_share) == held_out:
-                if not reference_checks.is_right(name, entry):
+                if not reference_answer_checks.is_right(name, entry):
                     self._faulty.add((index, candidate))
                     continue
                 # Some tasks have no one answer and grade by their metadata.

@@ -18,7 +18,7 @@ from r1jax.inference.engine import Engine
 from r1jax.inference.reward_scoring import RewardModel
 from r1jax.io.console import under_way
 from r1jax.rewards.grader_pool import GraderPool
-from r1jax.text.traits import count_reflections, scripts
+from r1jax.text.reflection_and_scripts import count_reflections, scripts
 
 
 def sample_and_grade(

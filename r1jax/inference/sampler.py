@@ -12,10 +12,10 @@ from jax.sharding import Mesh
 from r1jax.config import ConfigError
 from r1jax.core import processes
 from r1jax.data.types import Prompt, Rollout
-from r1jax.inference import context_length, stamp
+from r1jax.inference import context_length, model_identity
 from r1jax.inference.engine import Engine, SamplingConfig
 from r1jax.inference.served_model import Endpoint, EndpointConfig
-from r1jax.inference.usage import Usage
+from r1jax.inference.usage_log import Usage
 from r1jax.models.config import ComputeConfig
 from r1jax.models.io import load_model, read_hf_config
 from r1jax.text.tokenizer import Tokenizer
@@ -122,5 +122,5 @@ def open_sampler(
     def draw(prompts, samples, seed, on_finish, skip) -> object:
         return engine.generate(params, prompts, samples, seed, on_finish, skip)
 
-    told = stamp.model_hash(path) if jax.process_index() == 0 else ""
+    told = model_identity.model_hash(path) if jax.process_index() == 0 else ""
     return Sampler(draw, tokenizer, {"path": model, "hash": told}, None, template_arguments, limit)

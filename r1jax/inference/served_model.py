@@ -10,7 +10,7 @@ from typing import Any
 
 from r1jax.config import ConfigError, at_least, printable, seconds
 from r1jax.data.types import Prompt, Rollout
-from r1jax.inference.usage import Usage
+from r1jax.inference.usage_log import Usage
 from r1jax.io.openai_client import MissedReply, Server
 from r1jax.io.provenance import sha256
 from r1jax.models.config import Truncation

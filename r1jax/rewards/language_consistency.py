@@ -1,7 +1,7 @@
 """Language-consistency reward: the share of a thought's words that are in the target language.
 
-Most languages are distinguished by a word's script, those that share one by py3langid. `r1jax.text.traits` decides what
-is a word: code, formulas and numerals are not.
+Most languages are distinguished by a word's script, those that share one by py3langid. What a word is decides
+`r1jax.text.reflection_and_scripts`: code, formulas and numerals are not.
 """
 
 import functools
@@ -14,7 +14,7 @@ from typing import Any
 from r1jax.config import nearest
 from r1jax.data.types import Rollout
 from r1jax.rewards import format_rewards
-from r1jax.text.traits import Word, words
+from r1jax.text.reflection_and_scripts import Word, words
 
 # Script -> the languages that can be a target. The identifier chooses among these only; a question that is too short to
 # be identified is in its script's first language. "Han" includes kana.
@@ -76,7 +76,7 @@ def consistency(rollout: Rollout, target: str) -> float | None:
 
     Not detected: a foreign word or two in a sentence of the same script; a language that is not in `LANGUAGES`, which
     is taken for some that are (so romanised Chinese is mostly foreign to English, and not Chinese either); words
-    spelt out letter by letter; and the limits of `r1jax.text.traits.words` concerning code.
+    spelt out letter by letter; and the limits of `r1jax.text.reflection_and_scripts.words` concerning code.
 
     Args:
         target: one of `LANGUAGES`, say "en"; "": the language of the question.

@@ -27,8 +27,8 @@ from r1jax.core.sharding import BATCH, TRAIN_RULES, batch_shards
 from r1jax.data.batching import pad_inputs
 from r1jax.data.preference_pairs import Example, Input, Preferences
 from r1jax.inference import context_length, reward_scoring
-from r1jax.inference.as_trained import check_chat
 from r1jax.inference.reward_scoring import Reading, Scorer, ids_of, text_of
+from r1jax.inference.trained_prompts import check_chat
 from r1jax.io import jsonl
 from r1jax.io.console import say
 from r1jax.io.jsonl import keep_rows_before

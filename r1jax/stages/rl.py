@@ -24,9 +24,9 @@ from r1jax.evaluation.in_training import HeldOutEvaluator, write_samples
 from r1jax.evaluation.rollouts import describe
 from r1jax.graders.grader_table import check_row_for_reward
 from r1jax.inference import context_length
-from r1jax.inference.as_trained import as_trained
 from r1jax.inference.engine import Engine
 from r1jax.inference.reward_scoring import RewardModel
+from r1jax.inference.trained_prompts import as_trained
 from r1jax.io.console import say, under_way
 from r1jax.losses.grpo import grpo_loss
 from r1jax.models.config import ModelConfig
@@ -37,8 +37,8 @@ from r1jax.stages.config import RLConfig
 from r1jax.stages.groups import GroupSampler
 from r1jax.stages.learning_signal import SignalWatch
 from r1jax.stages.rl_batch import make_batch, make_scorer, minibatches, summarise, with_logprobs
-from r1jax.text import prompt_form
-from r1jax.text.prompt_form import PromptForm
+from r1jax.text import prompt_format
+from r1jax.text.prompt_format import PromptFormat
 from r1jax.training import loop, plan
 from r1jax.training.loop import StartingPoint, TrainingRun
 from r1jax.training.metrics import Stopwatch
@@ -106,7 +106,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     if questions.faulty:  # at the start, only those on the held-out side were known
         say(questions.left_out())
     signal.at_end()
-    return training.close({prompt_form.FILE: PromptForm.of(cfg.data).content()})
+    return training.close({prompt_format.FILE: PromptFormat.of(cfg.data).content()})
 
 
 def check_rows(cfg: RLConfig, mesh: Mesh) -> None:
@@ -138,7 +138,7 @@ def open_questions(
     Raises:
         FileNotFoundError, ValueError: see `Questions`; also a file that has none to train on.
     """
-    data = as_trained(cfg.data, base, start_from.tokenizer, prompt_form.R1_ZERO, "config.data")
+    data = as_trained(cfg.data, base, start_from.tokenizer, prompt_format.R1_ZERO, "config.data")
     cfg = dataclasses.replace(cfg, data=data)
     questions = Questions(data, cfg.seed, start_from.tokenizer, examine=check_row_for_reward, prompt_limit=limit)
     questions.take(0, 1)  # a file without training questions is an error now, not after an evaluation

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from r1jax.data.types import Rollout
 from r1jax.rewards.format_rewards import repetition_penalty
 from r1jax.rewards.language_consistency import LANGUAGES, language_of, share_in_language
-from r1jax.text import overlap
+from r1jax.text import normalized_overlap
 from r1jax.text.chat import Response, join_response, split_response
-from r1jax.text.traits import words
+from r1jax.text.reflection_and_scripts import words
 
 if TYPE_CHECKING:
     from r1jax.stages.cold_start.config import ReadableConfig
@@ -121,7 +121,7 @@ def repetition(text: str, ngram: int, most: float) -> str | None:
 
 def long_paragraph(text: str, most: int) -> str | None:
     """More than `most` words between two line breaks, each Chinese character being one; 0 turns the check off."""
-    longest = max(len(overlap.words(overlap.tokens(line))) for line in text.split("\n"))
+    longest = max(len(normalized_overlap.words(normalized_overlap.tokens(line))) for line in text.split("\n"))
     return f"{longest} words without a line break" if 0 < most < longest else None
 
 
@@ -233,8 +233,8 @@ class Selection:
 
     Args:
         per_question: samples kept of a question; 0: all.
-        near_duplicate: the largest similarity (`text.overlap.similarity`, of runs of five words and symbols) to another
-            sample of the question, 0 to 1; 0 turns the check off.
+        near_duplicate: the largest similarity (`text.normalized_overlap.similarity`, of runs of five words and symbols)
+            to another sample of the question, 0 to 1; 0 turns the check off.
         keys: of the samples kept so far, in other selections too; grows by those that this one keeps.
     """
 
@@ -255,7 +255,8 @@ class Selection:
         """
         ngrams = _ngrams(text) if self._near_duplicate else frozenset()
         nearest = max(
-            ((overlap.similarity(ngrams, other), index) for index, other in self._ngrams[question]), default=(0.0, -1)
+            ((normalized_overlap.similarity(ngrams, other), index) for index, other in self._ngrams[question]),
+            default=(0.0, -1),
         )
         if key in self._keys:
             return Reason("duplicate", "the same text as one that is kept")
@@ -272,8 +273,8 @@ class Selection:
 
 def _ngrams(text: str) -> frozenset:
     """A text's runs of five words and symbols; a shorter text is one run."""
-    tokens = overlap.tokens(text)
-    return frozenset(overlap.ngrams(tokens, _NGRAM_OF_NEAR_DUPLICATES)) or frozenset([tuple(tokens)])
+    tokens = normalized_overlap.tokens(text)
+    return frozenset(normalized_overlap.ngrams(tokens, _NGRAM_OF_NEAR_DUPLICATES)) or frozenset([tuple(tokens)])
 
 
 def select(rollouts: Iterable[Rollout], cfg: "FilterConfig", keys: set[Hashable]) -> dict[int, Reason]:
@@ -289,7 +290,7 @@ def select(rollouts: Iterable[Rollout], cfg: "FilterConfig", keys: set[Hashable]
     selection = Selection(cfg.keep_per_prompt, cfg.near_duplicate, keys)
     dropped = {}
     for rollout in sorted(rollouts, key=lambda r: len(r.ids)) if cfg.prefer == "shortest" else rollouts:
-        key = overlap.digest(f"{rollout.prompt.question}\n{rollout.text}")
+        key = normalized_overlap.digest(f"{rollout.prompt.question}\n{rollout.text}")
         if reason := selection.add("", key, rollout.text, rollout.sample):
             dropped[rollout.sample] = reason
     return dropped

@@ -20,7 +20,7 @@ from r1jax.data.miniworld import documents as corpus
 from r1jax.data.sft import Instructions
 from r1jax.data.teacher_logits import SoftTargets
 from r1jax.inference import context_length
-from r1jax.inference.as_trained import check_chat
+from r1jax.inference.trained_prompts import check_chat
 from r1jax.io.console import say
 from r1jax.losses.distillation import distillation_loss
 from r1jax.losses.supervised import cross_entropy_loss
@@ -28,9 +28,9 @@ from r1jax.models.config import ModelConfig
 from r1jax.models.io import read_hf_config
 from r1jax.models.transformer import param_specs
 from r1jax.stages.config import SupervisedConfig
-from r1jax.text import prompt_form
+from r1jax.text import prompt_format
 from r1jax.text import tokenizer as text
-from r1jax.text.prompt_form import R1_ZERO, PromptForm
+from r1jax.text.prompt_format import R1_ZERO, PromptFormat
 from r1jax.text.tokenizer import Tokenizer, train_sentencepiece
 from r1jax.training import loop, plan
 from r1jax.training.loop import StartingPoint, StepBatch, TrainingRun
@@ -116,10 +116,10 @@ def starting_point(
     return StartingPoint(model, tokenizer, lambda: core.init(param_specs(model), TRAIN_RULES, mesh, cfg.seed))
 
 
-def prompt_form_of(cfg: SupervisedConfig) -> PromptForm | None:
+def prompt_format_of(cfg: SupervisedConfig) -> PromptFormat | None:
     """How to ask what is trained so; None: nothing teaches it a form."""
     if cfg.data:
-        return PromptForm.of(cfg.data)
+        return PromptFormat.of(cfg.data)
     return R1_ZERO if cfg.corpus.template else None
 
 
@@ -157,8 +157,8 @@ def run(
     loss = make_loss(cfg, training.model, batches.soft)
     update = training.compile_update(loss, cfg.microbatches, cfg.auxiliary.bias_rate)
     loop.train(training, update, batches.at)
-    form = prompt_form_of(cfg)
-    return training.close({prompt_form.FILE: form.content()} if form else {})
+    form = prompt_format_of(cfg)
+    return training.close({prompt_format.FILE: form.content()} if form else {})
 
 
 def make_loss(cfg: SupervisedConfig, model: ModelConfig, soft: SoftTargets | None) -> Loss:

@@ -19,8 +19,8 @@ from r1jax.data.batching import Batch, fill, pack, size, to_device, unpack
 from r1jax.data.sft import Instructions
 from r1jax.data.teacher_logits import SHARD
 from r1jax.evaluation.rollouts import from_process_0
-from r1jax.inference import context_length, stamp
-from r1jax.inference.as_trained import check_chat, warn_otherwise
+from r1jax.inference import context_length, model_identity
+from r1jax.inference.trained_prompts import check_chat, warn_otherwise
 from r1jax.io.console import ProgressPrinter, say
 from r1jax.losses import distillation
 from r1jax.models.io import load_model, read_hf_config
@@ -51,7 +51,7 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
         say(instructions.notice)
     left: list[int] = []
     if jax.process_index() == 0:
-        teacher = {"path": str(base), "hash": stamp.model_hash(base)}
+        teacher = {"path": str(base), "hash": model_identity.model_hash(base)}
         setup = {
             "teacher": teacher,
             "vocabulary": teacher_logits.vocabulary_key(tokenizer),

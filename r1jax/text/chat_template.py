@@ -19,7 +19,7 @@ Message = Mapping[str, Any]
 SECONDS, MEMORY, CHARACTERS = 5.0, 512 * 2**20, 2**24
 # What a template is given by whoever renders a conversation, so that no config may set it.
 _GIVEN = ("messages", "tools", "add_generation_prompt", "now")
-_SERVE = "import sys; sys.path[:] = sys.argv[1:]; from r1jax.text.template_process import serve; serve({}, {}, {})"
+_SERVE = "import sys; sys.path[:] = sys.argv[1:]; from r1jax.text.template_sandbox import serve; serve({}, {}, {})"
 
 
 def check_arguments(arguments: Mapping[str, Any], chat: bool) -> None:
@@ -44,14 +44,14 @@ class TemplateLimitError(ValueError):
 
 
 class _Renderer:
-    """The process of `template_process`, started again where a template has ended it. One thread asks at a time."""
+    """The process of `template_sandbox`, started again where a template has ended it. One thread asks at a time."""
 
     def __init__(self):
         self._lock, self._process = threading.Lock(), None
         atexit.register(self._stop)
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, str]:
-        """The answer to a request, see `template_process`; raises TemplateLimitError where it ended the process."""
+        """The answer to a request, see `template_sandbox`; raises TemplateLimitError where it ended the process."""
         line = json.dumps(request).encode() + b"\n"
         with self._lock:
             process = self._running()

@@ -72,9 +72,7 @@ def run(args: argparse.Namespace) -> None:
         table.add_column(title, justify="right")
     for name, of_set in sets.items():
         count = by_set[name]
-        table.add_row(
-            console_cell(name), f"{len(of_set):,}", f"{count:,}", f"{count / rows:.2%}", f"{copies[name]:,}"
-        )
+        table.add_row(console_cell(name), f"{len(of_set):,}", f"{count:,}", f"{count / rows:.2%}", f"{copies[name]:,}")
     most = sum(row["share"] >= _COPY for row in dropped)
     table.add_row(
         "any of them",

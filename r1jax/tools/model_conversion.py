@@ -16,7 +16,7 @@ from r1jax.io.files import write_bytes, write_text
 from r1jax.models import hf
 from r1jax.models.config import ModelConfig
 from r1jax.models.io import MODEL, is_model, load_tokenizer, open_model, save_model
-from r1jax.text import prompt_form
+from r1jax.text import prompt_format
 from r1jax.text.tokenizer import SentencePieceTokenizer, Tokenizer
 
 GENERATION = "generation_config.json"
@@ -57,8 +57,8 @@ def convert(
     ways = math.gcd(len(devices), model.cfg.embed_dim, *ranks)
     mesh = make_mesh(MeshConfig(data=1, fsdp=-1), devices[:ways])
     params = model.read(mesh, dtype, reporter(f"reading {source}"))
-    form = prompt_form.read(source)
-    beside = {prompt_form.FILE: form.content()} if form else {}
+    form = prompt_format.read(source)
+    beside = {prompt_format.FILE: form.content()} if form else {}
     partial, old = (target.with_name(target.name + end) for end in (".partial", ".old"))
     shutil.rmtree(partial, ignore_errors=True)
     if to == "r1jax":

@@ -15,7 +15,7 @@ from r1jax.rewards.language_consistency import language_of
 from r1jax.stages.cold_start.config import ReadableConfig
 from r1jax.stages.sample_filter import INCOMPLETE, Selection, ThoughtAndSummary, cold_start_reason, language_for
 from r1jax.text.chat import join_response
-from r1jax.text.traits import words
+from r1jax.text.reflection_and_scripts import words
 
 # The fields of a row that hold a thought, and those that hold what is said after it; the first there is counts.
 THOUGHTS = ("thinking", "thought", "reasoning", "reasoning_content", "solution")

@@ -25,9 +25,9 @@ from r1jax.data.tasks import Questions, is_held_out
 from r1jax.data.types import Prompt
 from r1jax.graders.grader_table import check_row
 from r1jax.inference import sampler
-from r1jax.inference.as_trained import as_trained, check_chat, warn_otherwise
 from r1jax.inference.sampler import Sampler
 from r1jax.inference.served_model import EndpointConfig
+from r1jax.inference.trained_prompts import as_trained, check_chat, warn_otherwise
 from r1jax.io import jsonl
 from r1jax.io.console import say
 from r1jax.io.files import write_json
@@ -37,7 +37,7 @@ from r1jax.stages.cold_start import candidates, review, rewriting
 from r1jax.stages.cold_start.asking import Asking, Request, direct_request, few_shot_request
 from r1jax.stages.cold_start.candidates import HELD_OUT, Candidate, fault_of_grade
 from r1jax.stages.cold_start.config import ColdStartConfig, check_coldstart
-from r1jax.text import prompt_form
+from r1jax.text import prompt_format
 from r1jax.text.chat import join_response, render
 
 _LIMIT_KEY = "questions.max_prompt_tokens"  # of whatever is asked about a question, examples and all
@@ -164,7 +164,7 @@ def _sampled_zero(cfg: ColdStartConfig, prompts: Sequence[Prompt], asking: Askin
         max_prompt_tokens=_prompt_limit(cfg),
         limit_key=_LIMIT_KEY,
     )
-    form = as_trained(cfg.questions, cfg.zero.model, zero.tokenizer, prompt_form.R1_ZERO, "config.questions")
+    form = as_trained(cfg.questions, cfg.zero.model, zero.tokenizer, prompt_format.R1_ZERO, "config.questions")
     zero = dataclasses.replace(zero, template_arguments=form.template_arguments)
     request = Request(
         "zero", form.template, lambda prompt: render(form.template, prompt.question), form.chat, tags=True, ends=True

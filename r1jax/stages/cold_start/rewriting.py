@@ -20,7 +20,7 @@ from r1jax.stages.cold_start.asking import Asking, Request
 from r1jax.stages.cold_start.candidates import WRONG, Candidate
 from r1jax.text.chat import Response
 from r1jax.text.cold_start_prompts import REWRITE, SUMMARY, fill, in_language
-from r1jax.text.traits import scripts
+from r1jax.text.reflection_and_scripts import scripts
 
 CHANGED, UNANSWERED = "answer changed by rewriting", "not rewritten: no answer from the teacher"
 

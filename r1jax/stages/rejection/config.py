@@ -30,7 +30,7 @@ class FilterConfig:
         repetition_ngram: see `rewards.form.repetition_penalty`.
         min_tokens, max_tokens: of the response, both included.
         near_duplicate: how much of their runs of five words and symbols two samples of one question may share, 0 to 1,
-            see `text.overlap.similarity`; equal ones are duplicates in any case.
+            see `text.normalized_overlap.similarity`; equal ones are duplicates in any case.
         keep_per_prompt: samples kept of one question; 0: all.
         prefer: which of a question's samples these are, and stay of near-duplicates: "first" drawn, which is as good as
             drawing lots; "shortest", in tokens.

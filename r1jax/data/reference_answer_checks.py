@@ -16,8 +16,8 @@ from decimal import ROUND_HALF_UP, Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
-from r1jax.data import reference_puzzles as puzzles
-from r1jax.data.reference_puzzles import Entry, UnknownQuestionError, find
+from r1jax.data import reference_puzzle_checks as puzzles
+from r1jax.data.reference_puzzle_checks import Entry, UnknownQuestionError, find
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 

@@ -8,8 +8,8 @@ import re
 import pytest
 import reasoning_gym
 
-from r1jax.data import reference_checks, reference_puzzles
-from r1jax.data.reference_checks import CHECKS, is_right
+from r1jax.data import reference_answer_checks, reference_puzzle_checks
+from r1jax.data.reference_answer_checks import CHECKS, is_right
 from r1jax.data.tasks import DataConfig, Questions, TaskConfig
 from r1jax.tools import audit
 
@@ -132,8 +132,8 @@ def test_every_check_has_an_example_of_both() -> None:
     [("P", 0b1010), ("¬P", 0b0101), ("P ∨ Q ∧ P", 0b1010), ("P → Q", 0b1101), ("¬(P ↔ Q)", 0b0110), ("¬P ∧ Q", 0b0100)],
 )
 def test_formulas_are_read_by_precedence(formula: str, cases: int) -> None:
-    columns = reference_puzzles._columns(["P", "Q"])
-    assert reference_puzzles._truth(formula, columns) & 0b1111 == cases
+    columns = reference_puzzle_checks._columns(["P", "Q"])
+    assert reference_puzzle_checks._truth(formula, columns) & 0b1111 == cases
 
 
 def test_a_question_or_task_that_no_check_knows_is_left_as_it_is() -> None:
@@ -159,10 +159,10 @@ def failing(task: str, count: int, **options: object) -> int:
     return sum(not is_right(task, entry) for entry in entries)
 
 
-def _is_known(task: str, entry: reference_checks.Entry) -> bool:
+def _is_known(task: str, entry: reference_answer_checks.Entry) -> bool:
     try:
         CHECKS[task](entry)
-    except reference_checks.UnknownQuestionError:
+    except reference_answer_checks.UnknownQuestionError:
         return False
     except Exception:
         return True
@@ -239,7 +239,7 @@ def test_questions_whose_references_are_right_are_those_that_an_unchecked_stream
 ) -> None:
     tasks = TaskConfig("chain_sum"), TaskConfig("syllogism"), TaskConfig("gcd")
     checked = questions(*tasks).take(0, 60)
-    monkeypatch.setattr(reference_checks, "CHECKS", {})
+    monkeypatch.setattr(reference_answer_checks, "CHECKS", {})
     unchecked = questions(*tasks).take(0, 60)
     differing = [prompt for prompt, other in zip(checked, unchecked, strict=True) if prompt != other]
     assert {prompt.source for prompt in differing} == {"reasoning_gym:syllogism"}

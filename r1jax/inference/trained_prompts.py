@@ -5,20 +5,20 @@ from typing import Any, TypeVar
 
 from r1jax.config import ConfigError
 from r1jax.io.console import say
-from r1jax.text import prompt_form
-from r1jax.text.prompt_form import PromptForm
+from r1jax.text import prompt_format
+from r1jax.text.prompt_format import PromptFormat
 from r1jax.text.tokenizer import Tokenizer
 
 T = TypeVar("T")
 
 
 def as_trained(
-    cfg: T, model: pathlib.Path | str, tokenizer: Tokenizer | None, otherwise: PromptForm, where: str = "config"
+    cfg: T, model: pathlib.Path | str, tokenizer: Tokenizer | None, otherwise: PromptFormat, where: str = "config"
 ) -> T:
     """The config in which template, chat, marker and template arguments, where it leaves them open, are filled in.
 
     Args:
-        cfg: with the fields of a `PromptForm`.
+        cfg: with the fields of a `PromptFormat`.
         model: of the policy, whose folder says how it was trained; "": a server's.
         tokenizer: the policy's; None: a server has it.
         otherwise: how it is asked where no folder says.
@@ -27,9 +27,9 @@ def as_trained(
     Raises:
         ConfigError: it is to be asked through a chat template that it does not have.
     """
-    trained = prompt_form.read(pathlib.Path(model)) if model else None
+    trained = prompt_format.read(pathlib.Path(model)) if model else None
     filled = otherwise.fill(trained.fill(cfg) if trained else cfg)
-    open_keys = [name for name in prompt_form.left_open(cfg) if name != "template_arguments"]
+    open_keys = [name for name in prompt_format.left_open(cfg) if name != "template_arguments"]
     if open_keys and trained:
         say(f"{model} is asked as it was trained: {_words(filled, open_keys)}")
     elif open_keys and model:
@@ -43,9 +43,9 @@ def warn_otherwise(cfg: Any, model: pathlib.Path | str, where: str = "config") -
     """Says so where a config asks a policy otherwise than its folder says that it was trained.
 
     Args:
-        cfg: with fields of a `PromptForm`, not all of them perhaps.
+        cfg: with fields of a `PromptFormat`, not all of them perhaps.
     """
-    trained = prompt_form.read(pathlib.Path(model)) if model else None
+    trained = prompt_format.read(pathlib.Path(model)) if model else None
     if trained and (names := trained.differences(cfg)):
         say(
             f"warning: {model} was trained with {_words(trained, names)}, and is asked with "

@@ -14,7 +14,7 @@ T = TypeVar("T")  # a config with fields of these names, None (or {}) where it d
 
 
 @dataclasses.dataclass(frozen=True)
-class PromptForm:
+class PromptFormat:
     """How questions become prompts, and what form the responses have.
 
     Attributes:
@@ -30,7 +30,7 @@ class PromptForm:
     template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, cfg: Any) -> "PromptForm":
+    def of(cls, cfg: Any) -> "PromptFormat":
         """The form that a config says in full."""
         return cls(**{field.name: getattr(cfg, field.name) for field in dataclasses.fields(cls)})
 
@@ -54,15 +54,15 @@ class PromptForm:
         return [name for name, (own, other) in pairs.items() if own != other and None not in (own, other)]
 
 
-R1_ZERO = PromptForm("r1_zero", False, "")
+R1_ZERO = PromptFormat("r1_zero", False, "")
 
 
 def left_open(cfg: Any) -> list[str]:
     """The fields of a form that a config does not say."""
-    return [field.name for field in dataclasses.fields(PromptForm) if getattr(cfg, field.name) in (None, {})]
+    return [field.name for field in dataclasses.fields(PromptFormat) if getattr(cfg, field.name) in (None, {})]
 
 
-def read(path: pathlib.Path) -> PromptForm | None:
+def read(path: pathlib.Path) -> PromptFormat | None:
     """The form that goes along with a model folder; None: nothing does.
 
     Raises:
@@ -70,4 +70,4 @@ def read(path: pathlib.Path) -> PromptForm | None:
     """
     if not path.is_dir() or not exists(path / FILE):
         return None
-    return config.parse(PromptForm, read_object(path / FILE), str(path / FILE))
+    return config.parse(PromptFormat, read_object(path / FILE), str(path / FILE))

@@ -1,4 +1,4 @@
-"""The checks of references (`r1jax.data.reference_checks`) for puzzles: all cases, a search, or a solution's moves."""
+"""Checks of generated reference answers to puzzles: all cases, a search, or a solution's moves."""
 
 import functools
 import itertools

@@ -8,7 +8,7 @@ import jax
 import r1jax
 from r1jax.core import checksums
 from r1jax.io import provenance
-from r1jax.text import prompt_form
+from r1jax.text import prompt_format
 
 _LIBRARIES = ("jax", "jaxlib", "numpy", "tokenizers", "sentencepiece", "jinja2")
 
@@ -26,7 +26,7 @@ def model_hash(path: pathlib.Path) -> str:
         {
             file.relative_to(folder).as_posix(): file
             for file in files
-            if file.name not in (checksums.FILE, prompt_form.FILE)
+            if file.name not in (checksums.FILE, prompt_format.FILE)
         }
     )
 

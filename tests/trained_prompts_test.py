@@ -9,27 +9,27 @@ from handmade import QWEN2, tensors, write_folder
 from r1jax.config import ConfigError
 from r1jax.data.sft import InstructionConfig
 from r1jax.data.tasks import DataConfig, Questions
-from r1jax.inference.as_trained import as_trained, check_chat, warn_otherwise
-from r1jax.text import prompt_form
+from r1jax.inference.trained_prompts import as_trained, check_chat, warn_otherwise
+from r1jax.text import prompt_format
 from r1jax.text import tokenizer as text
-from r1jax.text.prompt_form import R1_ZERO, PromptForm
+from r1jax.text.prompt_format import R1_ZERO, PromptFormat
 from r1jax.tools import convert
 
-CHAT = PromptForm("plain", True, "|special_token|", {"enable_thinking": False})
+CHAT = PromptFormat("plain", True, "|special_token|", {"enable_thinking": False})
 OPEN = DataConfig(path="questions.jsonl")
 
 
 @pytest.fixture
 def policy(tmp_path):
     """A folder that says how its policy was trained."""
-    (tmp_path / prompt_form.FILE).write_bytes(CHAT.content())
+    (tmp_path / prompt_format.FILE).write_bytes(CHAT.content())
     return tmp_path
 
 
 def test_what_a_config_leaves_open_is_as_the_policy_was_trained_and_told(policy, capsys):
-    assert prompt_form.read(policy) == CHAT
+    assert prompt_format.read(policy) == CHAT
     filled = as_trained(OPEN, policy, None, R1_ZERO, "config.data")
-    assert PromptForm.of(filled) == CHAT
+    assert PromptFormat.of(filled) == CHAT
     assert capsys.readouterr().out == (
         f"{policy} is asked as it was trained: template='plain', chat=True, marker='|special_token|'\n"
     )
@@ -52,7 +52,7 @@ def test_a_config_that_asks_otherwise_is_warned_with_both_and_the_keys(policy, c
 
 def test_a_folder_that_says_nothing_is_asked_by_the_stages_own_form_and_told_by_the_keys(tmp_path, capsys):
     filled = as_trained(OPEN, tmp_path, None, R1_ZERO, "config.data")
-    assert PromptForm.of(filled) == R1_ZERO
+    assert PromptFormat.of(filled) == R1_ZERO
     assert "does not say how it was trained: it is asked with config.data.template='r1_zero'" in capsys.readouterr().out
     said = dataclasses.replace(OPEN, template="plain", chat=False, marker="==")
     assert as_trained(said, tmp_path, None, R1_ZERO) == said and as_trained(OPEN, "", None, R1_ZERO) == filled
@@ -79,15 +79,15 @@ def test_a_missing_chat_template_names_the_key_that_asked_for_it(key, tokenizer,
 
 
 def test_a_form_that_is_broken_is_named(policy):
-    (policy / prompt_form.FILE).write_text('{"template": "plain", "chatt": true}')
+    (policy / prompt_format.FILE).write_text('{"template": "plain", "chatt": true}')
     with pytest.raises(ValueError, match=r"prompt_form\.json\.chatt; nearest: chat"):
-        prompt_form.read(policy)
+        prompt_format.read(policy)
 
 
 def test_a_form_goes_along_with_a_converted_model_both_ways(tmp_path, tokenizer):
     write_folder(tmp_path / "theirs", QWEN2, tensors(QWEN2))
     tokenizer.save(tmp_path / "theirs")
-    (tmp_path / "theirs" / prompt_form.FILE).write_bytes(CHAT.content())
+    (tmp_path / "theirs" / prompt_format.FILE).write_bytes(CHAT.content())
     for source, target in ("theirs", "ours"), ("ours", "back"):
         assert convert.main([str(tmp_path / source), str(tmp_path / target)]) == 0
-        assert prompt_form.read(tmp_path / target) == CHAT
+        assert prompt_format.read(tmp_path / target) == CHAT

@@ -3,7 +3,7 @@
 import pytest
 from steps import assert_linear
 
-from r1jax.text.traits import REFLECTION_WORDS, Word, count_reflections, scripts, words
+from r1jax.text.reflection_and_scripts import REFLECTION_WORDS, Word, count_reflections, scripts, words
 
 
 @pytest.mark.parametrize(
