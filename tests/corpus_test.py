@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from r1jax import config, config_files
-from r1jax.data.miniworld.documents import FORMS, HANDS, CorpusConfig, document, solve
+from r1jax.data.miniworld.documents import AUTHORS, FORMS, CorpusConfig, document, solve
 from r1jax.data.miniworld.problems import chain_problem, gcd_problem, make_problem
 from r1jax.data.tasks import is_held_out
 from r1jax.text.chat import R1_ZERO_TEMPLATE, split_response
@@ -82,8 +82,8 @@ def test_forms_come_as_configured(documents):
 
 
 def shares_of(cfg: CorpusConfig) -> dict[str, float]:
-    total = sum(getattr(cfg, hand) for hand in HANDS)
-    return {hand: getattr(cfg, hand) / total for hand in HANDS}
+    total = sum(getattr(cfg, hand) for hand in AUTHORS)
+    return {hand: getattr(cfg, hand) / total for hand in AUTHORS}
 
 
 @pytest.mark.parametrize("part", ["mini_textbook", "mini"])
@@ -124,7 +124,7 @@ def accuracy(hand: str, count: int = 1500) -> float:
 
 
 def test_working_is_mostly_right_and_checking_more_so():
-    right = {hand: accuracy(hand) for hand in HANDS}
+    right = {hand: accuracy(hand) for hand in AUTHORS}
     assert right["worked"] > 0.75 and right["checked"] > 0.93
     assert right["checked"] > right["worked"] + 0.05 and right["worked"] > right["terse"] + 0.05 > right["sloppy"]
     assert right.pop("hasty") < 0.4
@@ -155,7 +155,7 @@ def test_reference_answers_are_right():
 
 
 def test_shares_are_obeyed():
-    only = dict.fromkeys((*FORMS, *HANDS), 0.0)
+    only = dict.fromkeys((*FORMS, *AUTHORS), 0.0)
     cfg = dataclasses.replace(CFG, **{**only, "template": 1.0, "worked": 1.0}, template_followed=1.0)
     texts = [document(cfg, 0, i) for i in range(50)]
     assert all(text.startswith(HEAD) and split_response(text.split("Assistant:")[1]).well_formed for text in texts)

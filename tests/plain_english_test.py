@@ -13,21 +13,6 @@ FILES = sorted(
 )
 LONGEST_HEADLINE = 110
 
-# Packages whose headlines and identifiers are not clean yet: remove a line with the last fault of its package.
-PENDING = {
-    "r1jax.data",
-    "r1jax.data.miniworld",
-    "r1jax.graders",
-    "r1jax.graders.code",
-    "r1jax.graders.code.guest",
-    "r1jax.graders.math",
-    "r1jax.inference",
-    "r1jax.models",
-    "r1jax.rewards",
-    "r1jax.sandbox",
-    "r1jax.text",
-}
-
 # Words that neither a headline nor a part of an identifier (`a_wall`, `told_apart`, `StrangersFile`) may be, each
 # with what to write for it.
 WORDS = {
@@ -90,11 +75,6 @@ OPENINGS = {
 FIXED = set()
 
 
-def package(path: pathlib.Path) -> str:
-    """`r1jax/data/types.py` -> `r1jax.data`."""
-    return ".".join(path.relative_to(ROOT).parent.parts)
-
-
 def headline(tree: ast.Module) -> str:
     return (ast.get_docstring(tree) or "").split("\n")[0]
 
@@ -142,10 +122,7 @@ def name_faults(name: str) -> list[str]:
     return faults + [f"{name!r} has {part!r}: write {WORDS[part]}" for part in name_parts(name) if part in WORDS]
 
 
-CHECKED = [path for path in FILES if package(path) not in PENDING]
-
-
-@pytest.mark.parametrize("path", CHECKED, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_names_its_contents_in_the_fields_words(path: pathlib.Path):
     tree = ast.parse(path.read_text("utf-8"))
     where = path.relative_to(ROOT)
@@ -153,10 +130,6 @@ def test_a_module_names_its_contents_in_the_fields_words(path: pathlib.Path):
     for name, line in defined_names(tree).items():
         faults += [f"{where}:{line} {fault}" for fault in name_faults(name)]
     assert not faults, "\n".join(faults)
-
-
-def test_pending_packages_exist():
-    assert not PENDING - {package(path) for path in FILES}
 
 
 def test_the_checks_themselves_find_what_they_are_for():

@@ -1,4 +1,4 @@
-"""Conversations as a model's own chat template renders them: what the model is given, and what it is taught to say.
+"""Conversations as a model's own chat template renders them: the ids given and the responses taught.
 
 A row holds `messages` in OpenAI's format, and may hold `system` and `tools`. A turn is taught after the very text that
 the sampler would be given for it. A turn that is its content alone is taught as it stands; of one that holds
@@ -33,23 +33,23 @@ class Conversation(NamedTuple):
         messages: as the template gets them, a row's `system` as the first.
         taught: which of them are taught, in order; at least one.
         tools: what the template is given under this name.
-        asked: what the user says in all of it.
+        questions: what the user says in all of it.
     """
 
     messages: Sequence[Message]
     taught: Sequence[int]
     tools: Sequence[Mapping[str, Any]]
-    asked: Sequence[str]
+    questions: Sequence[str]
 
 
 class Turns(NamedTuple):
-    """What is given and what is taught: `said[k]` answers `given[k]`, which from the second on begins by ending a turn.
+    """The prompts and the responses: `responses[k]` answers `prompts[k]`, which from the second on first ends a turn.
 
     `unread` names keys of messages that are only given and that the template leaves out.
     """
 
-    given: Sequence[str]
-    said: Sequence[str]
+    prompts: Sequence[str]
+    responses: Sequence[str]
     unread: frozenset[str]
 
 
@@ -60,7 +60,7 @@ def read(row: jsonl.Row) -> Conversation:
         ValueError: messages, tools or a system message that are none; or no turn to teach.
     """
     messages = _messages(row["messages"])
-    asked = [message["content"] for message in messages if message["role"] == "user"]
+    questions = [message["content"] for message in messages if message["role"] == "user"]
     taught = [i for i, message in enumerate(messages) if message["role"] == "assistant" and message.get("weight") != 0]
     if not taught:
         raise ValueError("no turn is taught: all of the assistant's have weight 0")
@@ -71,7 +71,7 @@ def read(row: jsonl.Row) -> Conversation:
         elif first["content"].strip() != system.strip():
             raise ValueError("'system' is one text and the first of 'messages' another: leave one of them out")
     messages = [{key: value for key, value in each.items() if key != "weight"} for each in messages[: taught[-1] + 1]]
-    return Conversation(messages, taught, tools_of(row), asked)
+    return Conversation(messages, taught, tools_of(row), questions)
 
 
 def system_of(row: jsonl.Row) -> str:
@@ -145,7 +145,7 @@ def _turns(conversation: Conversation, tokenizer: Tokenizer, arguments: Mapping[
         variables = _variables(tools, arguments)
         return tokenizer.render_chat(some, add_generation_prompt=False, now=DATE, **variables)
 
-    given, said, so_far = [], [], ""
+    prompts, responses, so_far = [], [], ""
     for turn, following in itertools.zip_longest(conversation.taught, conversation.taught[1:]):
         prompt = prompt_of(messages[:turn], tools, tokenizer, arguments)
         if not prompt.startswith(so_far):
@@ -167,10 +167,10 @@ def _turns(conversation: Conversation, tokenizer: Tokenizer, arguments: Mapping[
             text = continuation(prompt, message["content"])
             if turn == conversation.taught[-1]:
                 _check_whole(prompt, message["content"], render(messages), turn)
-        given.append(prompt[len(so_far) :])
-        said.append(text)
+        prompts.append(prompt[len(so_far) :])
+        responses.append(text)
         so_far = prompt + text
-    return Turns(given, said, frozenset(_unread(conversation, render)))
+    return Turns(prompts, responses, frozenset(_unread(conversation, render)))
 
 
 def _drops_before(turn: int) -> ValueError:
@@ -201,23 +201,23 @@ def _rendered(message: Message, turn: int, prompt: str, whole: Callable[[Message
         raise ValueError(f"the chat template writes out 'content' of message {turn}, which is null: {_CALL_HINT}")
     for key in ("reasoning_content", "content"):
         part = (message.get(key) or "").strip()
-        found = rest.find(part, position)
-        if found < 0:
+        place = rest.find(part, position)
+        if place < 0:
             raise ValueError(
                 f"the chat template does not render {key!r} of message {turn} as it stands: "
                 f"{_HINTS.get(key, _THOUGHT_HINT)}"
             )
-        if key == "content" and opening_tag(prompt) and _CLOSE not in rest[:found]:
+        if key == "content" and opening_tag(prompt) and _CLOSE not in rest[:place]:
             raise ValueError(f"the chat template opens a thought which message {turn} does not close: {_THOUGHT_HINT}")
-        position = found + len(part)
+        position = place + len(part)
     for call in message.get("tool_calls", ()):
         name, arguments = call["function"]["name"], call["function"].get("arguments", {})
-        found = max(rest.find(name, position), rest.find(name))
-        if found < 0 or not (arguments in rest if isinstance(arguments, str) else _shows(rest, arguments)):
+        place = max(rest.find(name, position), rest.find(name))
+        if place < 0 or not (arguments in rest if isinstance(arguments, str) else _shows(rest, arguments)):
             raise ValueError(
                 f"the chat template does not render the call of {name!r} in message {turn} as it stands: {_CALL_HINT}"
             )
-        position = max(position, found + len(name))
+        position = max(position, place + len(name))
     return _up_to_the_end(rest, position, tokenizer)
 
 

@@ -1,4 +1,4 @@
-"""Keeps the questions that models are evaluated on out of what they are trained on.
+"""Decontamination: the questions that models are evaluated on, kept out of what they are trained on.
 
 The rule of DeepSeek-R1 (arXiv 2501.12948): what shares a run of n words with an evaluation's question is left out. A
 question of fewer than n words has no such run, and is looked for as it stands.
@@ -99,8 +99,8 @@ class Index:
             if id_ := self._runs.get(hash(run)):
                 hits[id_] += 1
                 first.setdefault(id_, " ".join(run))
-        found = [Collision(id_, first[id_], count / self._sizes[id_]) for id_, count in hits.items()]
-        best = max(found, key=lambda each: (each.share, each.id), default=None)
+        collisions = [Collision(id_, first[id_], count / self._sizes[id_]) for id_, count in hits.items()]
+        best = max(collisions, key=lambda each: (each.share, each.id), default=None)
         return best if best and best.share >= share else self._short(pieces)
 
     def _short(self, pieces: list[str]) -> Collision | None:

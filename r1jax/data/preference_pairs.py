@@ -1,4 +1,4 @@
-"""Judged responses for reward models as a pure function of (config, seed, position): pairs, or responses with a label.
+"""Judged responses for reward models as a pure function of (config, seed, position): pairs, or labelled ones.
 
 What a reward model reads of a response is not made here: whoever asks says how
 (`r1jax.inference.reward_scoring.ids_of`).
@@ -103,12 +103,12 @@ class Preferences:
         lines, bad = jsonl.read_objects(cfg.path, self._from_row, cfg.skip_bad_lines)
         examples = [example for line in lines for example in line]
         # Two inputs of the same ids have the same score: nothing to learn there, and half right whatever is learnt.
-        told_apart = [example for example in examples if not _same(example.inputs)]
-        self.left_out = {"bad lines": bad, "pairs that read the same": len(examples) - len(told_apart)}
-        self.cut = sum(each.cut for example in told_apart for each in example.inputs)
-        held = [is_held_out(example.prompt, cfg.held_out_share) for example in told_apart]
-        self.held_out = [example for example, out in zip(told_apart, held, strict=True) if out]
-        self._training = [example for example, out in zip(told_apart, held, strict=True) if not out]
+        distinct = [example for example in examples if not _same(example.inputs)]
+        self.left_out = {"bad lines": bad, "pairs that read the same": len(examples) - len(distinct)}
+        self.cut = sum(each.cut for example in distinct for each in example.inputs)
+        held = [is_held_out(example.prompt, cfg.held_out_share) for example in distinct]
+        self.held_out = [example for example, out in zip(distinct, held, strict=True) if out]
+        self._training = [example for example, out in zip(distinct, held, strict=True) if not out]
         self.size = len(self._training)
         if not self.size or (cfg.held_out_share and not self.held_out):
             counts = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
@@ -133,8 +133,8 @@ class Preferences:
         is_pair = "chosen" in row and "rejected" in row
         texts = ("chosen", "rejected") if is_pair else ("response",)
         if not is_pair and not {"response", "safe"} <= row.keys():
-            has = config.nearest("chosen" if self._kind == "pairwise" else "response", row)
-            raise ValueError(f"neither 'chosen' and 'rejected' nor 'response' and 'safe'; it has: {has}")
+            keys = config.nearest("chosen" if self._kind == "pairwise" else "response", row)
+            raise ValueError(f"neither 'chosen' and 'rejected' nor 'response' and 'safe'; it has: {keys}")
         for key in ("prompt", *texts):
             jsonl.check_text(key, row.get(key))
         if is_pair and self._kind == "pointwise" and not self._cfg.pairs_as_labels:

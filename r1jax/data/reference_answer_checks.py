@@ -1,4 +1,4 @@
-"""Whether a generated reference answer is right, computed anew from the question's text.
+"""Checks of generated reference answers, computed anew from the question's text.
 
 reasoning-gym makes question and answer in one go, and some of its generators err: 59 of the first 500 syllogisms have a
 wrong answer. So where the truth can be had in a few lines, by arithmetic, by trying all cases or by following the moves
@@ -149,18 +149,18 @@ def _number_sorting(entry: Entry) -> bool:
 
 
 def _number_filtering(entry: Entry) -> bool:
-    kept, which, bound, numbers = find(
+    action, which, bound, numbers = find(
         r"(Keep|Remove) all numbers (larger|smaller) than (\S+) in this list: (.+?\])", entry
     )
     of_those = operator.gt if which == "larger" else operator.lt
-    wanted = [number for number in _numbers(numbers) if of_those(number, Fraction(bound)) == (kept == "Keep")]
-    return _numbers(entry["answer"]) == wanted
+    expected = [number for number in _numbers(numbers) if of_those(number, Fraction(bound)) == (action == "Keep")]
+    return _numbers(entry["answer"]) == expected
 
 
 def _number_format(entry: Entry) -> bool:
     which, numbers = find(r"pick the (largest|smallest) number .*candidates: (.+)", entry)
-    wanted = (max if which == "largest" else min)(_numbers(numbers))
-    return abs(Fraction(entry["answer"]) - wanted) <= Fraction(1, 10**5)  # floats, written to six places
+    expected = (max if which == "largest" else min)(_numbers(numbers))
+    return abs(Fraction(entry["answer"]) - expected) <= Fraction(1, 10**5)  # floats, written to six places
 
 
 def _made_of(entry: Entry, numbers: str, target: str) -> bool:

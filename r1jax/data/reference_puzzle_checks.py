@@ -22,10 +22,10 @@ def find(pattern: str, entry: Entry) -> Sequence[str]:
     Raises:
         UnknownQuestionError: there is none.
     """
-    found = list(re.finditer(pattern, entry["question"], re.MULTILINE | re.DOTALL))
-    if not found:
+    matches = list(re.finditer(pattern, entry["question"], re.MULTILINE | re.DOTALL))
+    if not matches:
         raise UnknownQuestionError(f"no {pattern!r} in the question {entry['question']!r}")
-    return found[-1].groups()
+    return matches[-1].groups()
 
 
 # Logic, by all cases. A statement is an integer whose bit i says whether it holds in case i.
@@ -108,14 +108,14 @@ def knights_knaves(entry: Entry) -> bool:
     people = re.findall(r"[A-Z]\w+", names)
     claim = rf"\b({'|'.join(people)}) is an? ({knight}|{knave})\b"
     words = re.compile(rf"(?:{claim}|\b(?:{'|'.join(_WORDS)})\b|[()\s])+")
-    told = [match[0] for match in words.finditer(story) if re.search(claim, match[0])]
-    if len(told) != len(people):
-        raise UnknownQuestionError(f"{len(told)} statements of {len(people)} people")
+    statements = [match[0] for match in words.finditer(story) if re.search(claim, match[0])]
+    if len(statements) != len(people):
+        raise UnknownQuestionError(f"{len(statements)} statements of {len(people)} people")
     columns = _columns(people)
     possible = 2 ** (2 ** len(people)) - 1
-    for name, statement in zip(people, told, strict=True):  # they speak in the order in which they are named
-        formula = re.sub(claim, lambda found: found[1] if found[2] == knight else f"¬{found[1]}", statement)
-        formula = re.sub("|".join(rf"\b{word}\b" for word in _WORDS), lambda found: _WORDS[found[0]], formula)
+    for name, statement in zip(people, statements, strict=True):  # they speak in the order in which they are named
+        formula = re.sub(claim, lambda match: match[1] if match[2] == knight else f"¬{match[1]}", statement)
+        formula = re.sub("|".join(rf"\b{word}\b" for word in _WORDS), lambda match: _WORDS[match[0]], formula)
         possible &= ~(columns[name] ^ _truth(formula, columns))
     answer = dict(re.findall(r"(\w+) is an? (\w+)", entry["answer"]))
     return possible == 1 << sum((answer[name] == knight) << place for place, name in enumerate(people))
@@ -157,15 +157,15 @@ def sudoku(entry: Entry) -> bool:
 
 def _distances(grid: Grid, starts: Iterable[tuple[int, int]], through: str) -> dict[tuple[int, int], int]:
     """How many steps to the side, up or down lead to each cell that can be reached by cells of some kinds."""
-    found = dict.fromkeys(starts, 0)
-    edge = list(found)
+    distances = dict.fromkeys(starts, 0)
+    edge = list(distances)
     for row, column in edge:  # it grows meanwhile
         for place in ((row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)):
             inside = 0 <= place[0] < len(grid) and 0 <= place[1] < len(grid[0])
-            if inside and place not in found and grid[place[0]][place[1]] in through:
-                found[place] = found[row, column] + 1
+            if inside and place not in distances and grid[place[0]][place[1]] in through:
+                distances[place] = distances[row, column] + 1
                 edge.append(place)
-    return found
+    return distances
 
 
 def _cells(grid: Grid, kind: str) -> list[tuple[int, int]]:
@@ -187,8 +187,8 @@ def rotten_oranges(entry: Entry) -> bool:
 def binary_matrix(entry: Entry) -> bool:
     grid = _grid(entry)
     distances = _distances(grid, _cells(grid, "0"), "1")
-    wanted = [[str(distances[i, j]) for j in range(len(row))] for i, row in enumerate(grid)]
-    return _grid(entry, entry["answer"]) == wanted
+    expected = [[str(distances[i, j]) for j in range(len(row))] for i, row in enumerate(grid)]
+    return _grid(entry, entry["answer"]) == expected
 
 
 def shortest_path(entry: Entry) -> bool:
@@ -230,8 +230,8 @@ def jugs(entry: Entry) -> bool:
         action, names = move.split(" ")
         source, _, sink = names.partition("->")
         if action == "pour":
-            poured = min(held[source], capacity[sink] - held[sink])
-            held[source], held[sink] = held[source] - poured, held[sink] + poured
+            amount = min(held[source], capacity[sink] - held[sink])
+            held[source], held[sink] = held[source] - amount, held[sink] + amount
         else:
             held[source] = {"fill": capacity[source], "empty": 0}[action]
     return int(target) in held.values()

@@ -1,4 +1,4 @@
-"""Examples for supervised fine-tuning as a pure function of (config, seed, position): what is asked, what is taught.
+"""Examples for supervised fine-tuning as a pure function of (config, seed, position): prompts and responses.
 
 The loss is on what the assistant says and on the token that ends its turn, never on what it is given. The ids before
 each response are those that the sampler would be given, and the response's own ids follow them: nothing is tokenised
@@ -105,9 +105,9 @@ class Instructions:
             return
         read, bad = [], 0
         for path in cfg.files:
-            rows, spoiled = jsonl.read_objects(path, lambda row, line: self._from_row(row), cfg.skip_bad_lines)
+            rows, unreadable = jsonl.read_objects(path, lambda row, line: self._from_row(row), cfg.skip_bad_lines)
             read += rows
-            bad += spoiled
+            bad += unreadable
         allowed = [example for held_out, example in read if not held_out]
         self.examples = [example for example in allowed if self._fits(example)]
         self.left_out = {
@@ -165,34 +165,34 @@ class Instructions:
                     "{'role': 'assistant', 'content': ...}, in 'messages'"
                 )
         if "messages" in row:
-            asked, example, unread = self._from_messages(row)
+            questions, example, unread = self._from_messages(row)
             read = {"messages"}
         elif "prompt" in row and "response" in row:
             for key in ("prompt", "response"):
                 jsonl.check_text(key, row[key])
-            asked, unread, read = [row["prompt"]], set(), {"prompt", "response"}
+            questions, unread, read = [row["prompt"]], set(), {"prompt", "response"}
             example = self._from_turn(row["prompt"], row["response"], row)
         else:
-            has = config.nearest("messages", row)
-            raise ValueError(f"neither 'prompt' and 'response' nor 'messages'; it has: {has}")
+            keys = config.nearest("messages", row)
+            raise ValueError(f"neither 'prompt' and 'response' nor 'messages'; it has: {keys}")
         self.unread.update(unread | (row.keys() - read - {"id", "system", "tools"}))
-        return any(is_held_out(question, self._cfg.held_out_share) for question in asked), example
+        return any(is_held_out(question, self._cfg.held_out_share) for question in questions), example
 
     def _from_turn(self, prompt: str, response: str, row: jsonl.Row) -> Example:
         cfg, tokenizer = self._cfg, self._tokenizer
         system, tools = conversations.system_of(row), conversations.tools_of(row)
         if not (system or tools):
-            given = prompt_text(prompt, cfg.template, cfg.chat, tokenizer, cfg.template_arguments)
+            rendered = prompt_text(prompt, cfg.template, cfg.chat, tokenizer, cfg.template_arguments)
         elif cfg.chat:
             messages = [{"role": "system", "content": system}] if system else []
             messages.append({"role": "user", "content": chat.render(cfg.template, prompt)})
-            given = conversations.prompt_of(messages, tools, tokenizer, cfg.template_arguments)
+            rendered = conversations.prompt_of(messages, tools, tokenizer, cfg.template_arguments)
         else:
             raise ValueError(
                 "'system' and 'tools' are rendered by the model's own chat template: set config.data.chat=true"
             )
-        self.open_thoughts += bool(chat.opening_tag(given)) and "</think>" not in response
-        return self._join([given], [chat.continuation(given, response)])
+        self.open_thoughts += bool(chat.opening_tag(rendered)) and "</think>" not in response
+        return self._join([rendered], [chat.continuation(rendered, response)])
 
     def _from_messages(self, row: jsonl.Row) -> tuple[Sequence[str], Example, frozenset[str]]:
         """What the user asks, the example, and the messages' keys that nothing reads."""
@@ -201,20 +201,20 @@ class Instructions:
         conversation = conversations.read(row)
         turns = conversations.turns(conversation, self._tokenizer, self._cfg.template_arguments)
         unread = frozenset(f"messages[].{key}" for key in turns.unread)
-        return conversation.asked, self._join(turns.given, turns.said), unread
+        return conversation.questions, self._join(turns.prompts, turns.responses), unread
 
-    def _join(self, given: Sequence[str], said: Sequence[str]) -> Example:
-        """One sequence of turns: `said[k]` answers `given[k]`, which from the second on begins by ending a turn."""
+    def _join(self, prompts: Sequence[str], responses: Sequence[str]) -> Example:
+        """One sequence of turns: `responses[k]` answers `prompts[k]`, which from the second ends a turn first."""
         ends = set(self._tokenizer.eos_ids)
-        ids = list(self._tokenizer.encode(given[0]))
+        ids = list(self._tokenizer.encode(prompts[0]))
         mask = [0] * len(ids)
-        for turn, response in enumerate(said):
+        for turn, response in enumerate(responses):
             if turn:
-                between = self._tokenizer.encode(given[turn])[self._bos :]
+                between = self._tokenizer.encode(prompts[turn])[self._bos :]
                 if not between or between[0] not in ends:
                     raise ValueError(
                         "the chat template closes an assistant's turn with no end-of-turn token, "
-                        f"but with {given[turn][:20]!r}"
+                        f"but with {prompts[turn][:20]!r}"
                     )
                 ids += between
                 mask += [1] + [0] * (len(between) - 1)

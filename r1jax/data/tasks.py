@@ -240,7 +240,7 @@ class Questions:
             (self.faulty, "generated questions with a wrong reference answer"),
             (self.too_long, f"questions with a prompt of more than {self._limit} tokens"),
         )
-        return "; ".join(f"{count} {what} left out" for count, what in counts if count)
+        return "; ".join(f"{count} {kind} left out" for count, kind in counts if count)
 
     def held_out(self, count: int) -> list[Prompt]:
         """The first `count` held-out questions, or all there are of a file that has fewer; [] of a share of 0.

@@ -1,4 +1,4 @@
-"""What a teacher makes of examples, on disk: of each target its most likely tokens, and their log-probs.
+"""Teacher's distributions on disk: of each target its most likely tokens, and their log-probs.
 
 A folder holds `setup.json`, what it was made with; `examples.npy`, a key and the number of targets of each example; and
 shards of `SHARD` examples each, `00000.npy` and on, a row a target. A shard appears when it is whole. A row takes
@@ -128,9 +128,9 @@ class SoftTargets:
         self._folder = pathlib.Path(folder)
         setup = _setup(self._folder)
         self.temperature: float = setup["temperature"]
-        if (ours := vocabulary_key(tokenizer)) != setup["vocabulary"]:
+        if (key := vocabulary_key(tokenizer)) != setup["vocabulary"]:
             raise ValueError(
-                f"{folder}: the teacher's vocabulary is {setup['vocabulary']} and this model's {ours}: log-probs of "
+                f"{folder}: the teacher's vocabulary is {setup['vocabulary']} and this model's {key}: log-probs of "
                 "one say nothing of the other. Choose a teacher and a student of one tokenizer (config.tokenizer gives "
                 "a new model that of another), or train on the teacher's texts alone (soft_targets='')"
             )

@@ -1,4 +1,4 @@
-"""The host records of the road from JSONL to gradient: Prompt -> Rollout. No jax: grader processes import this file.
+"""Host records from JSONL to gradient: Prompt -> Rollout. Without JAX: grader processes import this file.
 
 The device end of the road is `r1jax.data.batching.Batch`.
 """

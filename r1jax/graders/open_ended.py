@@ -1,4 +1,4 @@
-"""Grader of open requests (greetings, writing, advice): no score, for only reward models and judges can give one."""
+"""Grader of open requests (greetings, writing, advice): no score, which only reward models and judges can give."""
 
 from collections.abc import Mapping
 from typing import Any

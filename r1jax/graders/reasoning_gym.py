@@ -1,4 +1,4 @@
-"""Grader of reasoning-gym tasks: the library's scorers, guarded against answers that run code, hang or fool them.
+"""Grader of reasoning-gym tasks: the library's scorers, guarded against answers that run code, hang or fool it.
 
 The scorers were written for honest answers. Some pass the answer to `eval`, or to a parser that does; some read no more
 of it than the first number; one gives its full score to [NaN, NaN, NaN]. So answers pass through tables first:

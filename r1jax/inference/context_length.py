@@ -1,4 +1,4 @@
-"""How many tokens a model was made for, and what a config asks of it: too much is refused when a run starts."""
+"""Context length of a model against what a config asks of it: too much is refused when a run starts."""
 
 import pathlib
 from collections.abc import Mapping
@@ -43,9 +43,9 @@ def prompt_limit(
     """
     length = context_length(hf_config or {})
     if length and max_prompt_tokens + max_new_tokens > length - (not max_prompt_tokens):
-        asked = f" and config.{key}={max_prompt_tokens}" if max_prompt_tokens else " and a prompt"
+        prompt = f" and config.{key}={max_prompt_tokens}" if max_prompt_tokens else " and a prompt"
         raise ConfigError(
-            f"config.sampling.max_new_tokens={max_new_tokens}{asked} together are more than the {length} tokens that "
+            f"config.sampling.max_new_tokens={max_new_tokens}{prompt} together are more than the {length} tokens that "
             f"{base} was made for ({_MADE_FOR}): lower config.sampling.max_new_tokens or config.{key}"
         )
     return max_prompt_tokens or (length - max_new_tokens if length else None)

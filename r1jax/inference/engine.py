@@ -29,7 +29,7 @@ class _Sequence:
 
     prompt: int  # index into the call's prompts
     sample: int
-    room: int  # tokens it may have
+    max_tokens: int  # that it may have
     ids: list[int] = dataclasses.field(default_factory=list)
     logprobs: list[float] = dataclasses.field(default_factory=list)
     windows: int = 0  # dispatched since it was forked
@@ -122,9 +122,11 @@ class Engine:
         params = self._to_decode_layout(params)
         key = functools.reduce(jax.random.fold_in, seed, jax.random.key(0))
         key = jax.device_put(key, replicated(self._mesh))
-        wanted = [(p, s) for p in range(len(prompts)) for s in range(samples) if (prompts[p].id, s) not in skip]
+        missing = [(p, s) for p in range(len(prompts)) for s in range(samples) if (prompts[p].id, s) not in skip]
         most = cfg.max_new_tokens
-        waiting = collections.deque(_Sequence(p, s, min(limits.get((prompts[p].id, s), most), most)) for p, s in wanted)
+        waiting = collections.deque(
+            _Sequence(p, s, min(limits.get((prompts[p].id, s), most), most)) for p, s in missing
+        )
         running: list[_Sequence | None] = [None] * cfg.slots
         done: dict[tuple[str, int], Rollout] = {}
         shelf: tuple[range, kv.KVCache | None] = (range(0), None)  # the prompts prefilled last
@@ -133,7 +135,7 @@ class Engine:
 
         def needed() -> int:
             """Cache length that the next window may touch; what the host has not read yet counts as sampled."""
-            ends = [len(prompts[s.prompt].ids) + min(cfg.window * (s.windows + 1), s.room) for s in running if s]
+            ends = [len(prompts[s.prompt].ids) + min(cfg.window * (s.windows + 1), s.max_tokens) for s in running if s]
             return self._round(max(ends))
 
         while waiting or any(running) or unread:
@@ -146,10 +148,10 @@ class Engine:
                     batch.append((free.pop(0), waiting.popleft()))
                 for i, sequence in batch:
                     running[i] = sequence
-                slots = self._with_room(slots, max(needed(), shelf[1].length))
+                slots = self._resized(slots, max(needed(), shelf[1].length))
                 slots = self._fork_into(slots, shelf, prompts, batch, key)
             if any(running):
-                slots, sampled = self._decode(params, self._with_room(slots, needed()))
+                slots, sampled = self._decode(params, self._resized(slots, needed()))
                 unread.append((list(running), sampled))
                 for sequence in filter(None, running):
                     sequence.windows += 1
@@ -158,7 +160,7 @@ class Engine:
                     running[i] = None
                     done[rollout.prompt.id, rollout.sample] = rollout
                     on_finish(rollout)
-        return [done[prompts[p].id, s] for p, s in wanted]
+        return [done[prompts[p].id, s] for p, s in missing]
 
     @property
     def _fork_size(self) -> int:
@@ -167,7 +169,7 @@ class Engine:
     def _round(self, length: int) -> int:
         return -(-length // self._cfg.bucket) * self._cfg.bucket
 
-    def _with_room(self, slots: decode.Slots | None, length: int) -> decode.Slots:
+    def _resized(self, slots: decode.Slots | None, length: int) -> decode.Slots:
         """The slots with a cache of at least `length`; it only grows, for some slot is nearly always long."""
         if slots is None:
             return self._idle(length)
@@ -191,7 +193,7 @@ class Engine:
         for f, (slot, sequence) in enumerate(batch):
             ids = prompts[sequence.prompt].ids
             row = sequence.prompt - shelf[0].start
-            columns[f] = slot, row, ids[-1], len(ids) - 1, sequence.room
+            columns[f] = slot, row, ids[-1], len(ids) - 1, sequence.max_tokens
             words[f] = _key_words(prompts[sequence.prompt].id, sequence.sample)
         arguments = place((*columns.T, words), lambda _: replicated(self._mesh))
         return self._fork(slots, shelf[1], *arguments, key)
@@ -206,7 +208,7 @@ class Engine:
             sequence.ids += tokens[:n, i].tolist()
             sequence.logprobs += logprobs[:n, i].tolist()
             stopped = sequence.ids[-1] in self._eos_ids
-            if stopped or len(sequence.ids) == sequence.room:
+            if stopped or len(sequence.ids) == sequence.max_tokens:
                 text = self._tokenizer.decode(sequence.ids[:-1] if stopped else sequence.ids)
                 yield (
                     i,

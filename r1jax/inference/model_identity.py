@@ -1,4 +1,4 @@
-"""What a result was made with, so that it can be made again and compared with no other by mistake."""
+"""Identity of a model and of the libraries that made a result, so that it is compared with no other by mistake."""
 
 import pathlib
 import platform

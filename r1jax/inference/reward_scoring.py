@@ -1,4 +1,4 @@
-"""Reward models of ours on disk, what they are given to read, and the scoring of rollouts with one.
+"""Reward models of r1jax on disk, the inputs that they read, and the scoring of rollouts with one.
 
 A folder is a model folder with two files more: `reward_head.npy`, and `reward.json`, a `Reading`, written last. What a
 reward model reads is made by `ids_of` here alone, in training and in scoring.
@@ -67,20 +67,20 @@ def ids_of(
     What exceeds `max_tokens` is cut from the middle of the response, and from the middle of the question too where
     that takes more than half: of both the beginning and the end stay, and with them the template's own words.
     """
-    before, shown = text_of(reading, tokenizer, question, response, marker)
-    given, begins = tokenizer.encode(before), len(tokenizer.encode(""))
+    before, visible = text_of(reading, tokenizer, question, response, marker)
+    prompt_ids, begins = tokenizer.encode(before), len(tokenizer.encode(""))
     special = tokenizer.silent_ids.union(tokenizer.eos_ids)
-    said = [id_ for id_ in tokenizer.encode(shown)[begins:] if id_ not in special]
-    room = reading.max_tokens - 1
-    kept = _without_middle(given, max(room - len(said), room // 2))
-    ids = [*kept, *_without_middle(said, room - len(kept)), tokenizer.eos_ids[0]]
-    return ids, len(ids) <= len(given) + len(said)
+    response_ids = [id_ for id_ in tokenizer.encode(visible)[begins:] if id_ not in special]
+    limit = reading.max_tokens - 1
+    kept_prompt = _without_middle(prompt_ids, max(limit - len(response_ids), limit // 2))
+    ids = [*kept_prompt, *_without_middle(response_ids, limit - len(kept_prompt)), tokenizer.eos_ids[0]]
+    return ids, len(ids) <= len(prompt_ids) + len(response_ids)
 
 
-def _without_middle(ids: list[int], room: int) -> list[int]:
-    if len(ids) <= room:
+def _without_middle(ids: list[int], limit: int) -> list[int]:
+    if len(ids) <= limit:
         return ids
-    return ids[: room - room // 2] + ids[len(ids) - room // 2 :]
+    return ids[: limit - limit // 2] + ids[len(ids) - limit // 2 :]
 
 
 def save(

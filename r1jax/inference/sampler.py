@@ -1,4 +1,4 @@
-"""Whoever answers: a checkpoint on this mesh, or a model behind a server. Both are drawn from by the same call."""
+"""Sampling backends: a checkpoint on this mesh, or a model behind a server. One call draws from both."""
 
 import dataclasses
 import pathlib
@@ -122,5 +122,5 @@ def open_sampler(
     def draw(prompts, samples, seed, on_finish, skip) -> object:
         return engine.generate(params, prompts, samples, seed, on_finish, skip)
 
-    told = model_identity.model_hash(path) if jax.process_index() == 0 else ""
-    return Sampler(draw, tokenizer, {"path": model, "hash": told}, None, template_arguments, limit)
+    model_hash = model_identity.model_hash(path) if jax.process_index() == 0 else ""
+    return Sampler(draw, tokenizer, {"path": model, "hash": model_hash}, None, template_arguments, limit)

@@ -1,4 +1,4 @@
-"""Samples from a model behind an OpenAI-compatible server: the same call as the engine's, and no weights of ours."""
+"""Sampling from a model behind an OpenAI-compatible server: the same call as the engine's, without weights here."""
 
 import dataclasses
 import logging
@@ -115,12 +115,12 @@ class Endpoint:
         Raises:
             ValueError: the server refuses the key, the model or the address, or all that it was asked first.
         """
-        wanted = [(prompt, s) for prompt in prompts for s in range(samples) if (prompt.id, s) not in skip]
+        samples_to_draw = [(prompt, s) for prompt in prompts for s in range(samples) if (prompt.id, s) not in skip]
         done, refused = {}, 0
         threads = ThreadPoolExecutor(self._cfg.in_flight, thread_name_prefix="endpoint")
         try:
-            asked = [threads.submit(self._ask, prompt, s, seed) for prompt, s in wanted]
-            for future in as_completed(asked):
+            requests = [threads.submit(self._ask, prompt, s, seed) for prompt, s in samples_to_draw]
+            for future in as_completed(requests):
                 reply = future.result()
                 if isinstance(reply, Rollout):
                     done[reply.prompt.id, reply.sample] = reply
@@ -128,13 +128,13 @@ class Endpoint:
                     continue
                 # One prompt may be too long, or not to the server's liking; all of them are the config's fault.
                 refused += reply.kind == "HTTP 400"
-                if not (done or skip) and refused == min(self._cfg.in_flight, len(wanted)):
+                if not (done or skip) and refused == min(self._cfg.in_flight, len(samples_to_draw)):
                     raise ValueError(f"{self._cfg.model!r} at {self._cfg.base_url}: {printable(str(reply))}")
         finally:
             threads.shutdown(cancel_futures=True)
         if misses := self._server.misses():
             _log.warning("%s", misses)
-        return [done[prompt.id, s] for prompt, s in wanted if (prompt.id, s) in done]
+        return [done[prompt.id, s] for prompt, s in samples_to_draw if (prompt.id, s) in done]
 
     def _ask(self, prompt: Prompt, sample: int, seed: tuple[int, ...]) -> Rollout | MissedReply:
         """One sample, or why there is none."""

@@ -1,4 +1,4 @@
-"""How a stage asks a policy: as it was trained where its config leaves that open, and with a warning where not."""
+"""Prompts as a policy was trained on them, where a stage's config leaves that open; a warning where it differs."""
 
 import pathlib
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""What a server was asked and what it cost: a line a reply in a file, so that no kill forgets what was paid."""
+"""Usage of a server: requests and their cost, a line a reply in a file, so that no kill forgets what was paid."""
 
 import pathlib
 import threading
@@ -17,7 +17,7 @@ class Usage:
         replies: so far.
         prompt_tokens, completion_tokens: what the server says it used; thoughts that it keeps to itself are among the
             latter.
-        untold: replies of which the server says nothing.
+        unreported: replies of which the server says nothing.
     """
 
     def __init__(self, path: pathlib.Path | None = None, input_price: float = 0.0, output_price: float = 0.0):
@@ -28,7 +28,7 @@ class Usage:
             input_price, output_price: of a million tokens.
         """
         self._path, self._prices, self._lock = path, (input_price, output_price), threading.Lock()
-        self.replies = self.prompt_tokens = self.completion_tokens = self.untold = 0
+        self.replies = self.prompt_tokens = self.completion_tokens = self.unreported = 0
         rows = jsonl.read_log(path, lambda row: {"prompt_tokens", "completion_tokens"} <= row.keys())[0] if path else []
         for row in rows:
             self._count(_tokens(row["prompt_tokens"]), _tokens(row["completion_tokens"]))
@@ -59,22 +59,22 @@ class Usage:
             "replies": self.replies,
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
-            "untold": self.untold,
+            "untold": self.unreported,
         }
         return {**counts, "cost": self.cost} if any(self._prices) else counts
 
     def line(self) -> str:
         """The counts in words, for the console."""
         price = f", {self.cost:,.4f} in the prices' currency" if any(self._prices) else ""
-        untold = f" ({self.untold} replies did not say)" if self.untold else ""
+        unreported = f" ({self.unreported} replies did not say)" if self.unreported else ""
         return (
             f"{self.replies} replies, {self.prompt_tokens:,} prompt and {self.completion_tokens:,} completion "
-            f"tokens{untold}{price}"
+            f"tokens{unreported}{price}"
         )
 
     def _count(self, prompt: int | None, completion: int | None) -> None:
         self.replies += 1
-        self.untold += prompt is None
+        self.unreported += prompt is None
         self.prompt_tokens += prompt or 0
         self.completion_tokens += completion or 0
 

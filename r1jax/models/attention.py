@@ -1,4 +1,4 @@
-"""Grouped-query attention. Axes: B rows, T queries, S keys, N query heads, K key heads, H head width, D model width."""
+"""Grouped-query attention. Axes: B rows, T queries, S keys, N query, K key heads, H head width, D model width."""
 
 import dataclasses
 from typing import Any

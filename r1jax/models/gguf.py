@@ -159,22 +159,24 @@ def _hf_config(fields: Mapping[str, Any], source: GGUFFile) -> dict[str, Any]:
         raise ValueError(f"general.architecture={family!r} is not supported; nearest: {close}")
     if fields.get("split.count", 1) not in (0, 1):
         raise ValueError("one of several files of a model; join them with llama.cpp's gguf-split --merge")
-    ours = {
+    metadata = {
         key.removeprefix(f"{family}."): _decimal(value) for key, value in fields.items() if key.startswith(f"{family}.")
     }
     for key in (*_KEYS, *_ROPE_KEYS):
-        if type(ours.get(key, 0)) not in (int, float):
-            shown = repr(ours[key])[:200]
-            raise ValueError(f"{family}.{key}={shown} is not supported; supported: one number for all layers")
-    width = ours.get("attention.key_length", ours.get("embedding_length", 0) // (ours.get("attention.head_count") or 1))
+        if type(metadata.get(key, 0)) not in (int, float):
+            value_text = repr(metadata[key])[:200]
+            raise ValueError(f"{family}.{key}={value_text} is not supported; supported: one number for all layers")
+    width = metadata.get(
+        "attention.key_length", metadata.get("embedding_length", 0) // (metadata.get("attention.head_count") or 1)
+    )
     only = _ONLY | {"rope.dimension_count": width, "attention.value_length": width}
-    for key, value in ours.items():
+    for key, value in metadata.items():
         if value != only.get(key, value):
             raise ValueError(f"{family}.{key}={repr(value)[:200]} is not supported; supported: {only[key]}")
-    config = {name: ours[key] for key, name in _KEYS.items() if key in ours}
-    if ours.get("rope.scaling.type", "none") != "none":
-        config["rope_scaling"] = {"rope_type": ours["rope.scaling.type"]} | {
-            name: ours[key] for key, name in _ROPE_KEYS.items() if key in ours
+    config = {name: metadata[key] for key, name in _KEYS.items() if key in metadata}
+    if metadata.get("rope.scaling.type", "none") != "none":
+        config["rope_scaling"] = {"rope_type": metadata["rope.scaling.type"]} | {
+            name: metadata[key] for key, name in _ROPE_KEYS.items() if key in metadata
         }
     table = source.tensors.get("token_embd.weight")
     return {
@@ -183,7 +185,7 @@ def _hf_config(fields: Mapping[str, Any], source: GGUFFile) -> dict[str, Any]:
         **config,
         **{name: fields[key] for key, name in _TOKENS.items() if key in fields},
         "model_type": family,
-        "vocab_size": table.shape[0] if table and table.shape else ours.get("vocab_size"),
+        "vocab_size": table.shape[0] if table and table.shape else metadata.get("vocab_size"),
         "tie_word_embeddings": "output.weight" not in source.tensors,
     }
 

@@ -117,7 +117,9 @@ def fp8_block(config: Mapping[str, Any]) -> tuple[int, int] | None:
     if block is None:
         return None
     if not isinstance(block, list) or len(block) != 2 or not all(type(size) is int and size > 0 for size in block):
-        raise ValueError(f"quantization_config.weight_block_size={_shown(block)} should be two whole numbers above 0")
+        raise ValueError(
+            f"quantization_config.weight_block_size={_value_text(block)} should be two whole numbers above 0"
+        )
     return block[0], block[1]
 
 
@@ -125,7 +127,7 @@ def _whole(config: Mapping[str, Any], key: str, default: int | None = None) -> i
     """A whole number, which must be there where there is no default. Null is as good as absent."""
     value = _real(config, key, default)
     if value != int(value) or abs(value) > _LARGEST:
-        raise ValueError(f"{key}={_shown(config[key])} should be a whole number of at most {_LARGEST:,}")
+        raise ValueError(f"{key}={_value_text(config[key])} should be a whole number of at most {_LARGEST:,}")
     return int(value)
 
 
@@ -137,25 +139,25 @@ def _real(config: Mapping[str, Any], key: str, default: float | None = None) -> 
         raise ValueError(f"{key} is missing; nearest there: {nearest(key, config)}")
     # Python reads NaN and Infinity as JSON; and whole numbers of any length, which need not be floats.
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1e300:
-        raise ValueError(f"{key}={_shown(value)} should be a number")
+        raise ValueError(f"{key}={_value_text(value)} should be a number")
     return value
 
 
 def _flag(config: Mapping[str, Any], key: str) -> bool:
     value = config.get(key)
     if not isinstance(value, bool | None):
-        raise ValueError(f"{key}={_shown(value)} should be true or false")
+        raise ValueError(f"{key}={_value_text(value)} should be true or false")
     return bool(value)
 
 
 def _section(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = config.get(key) or {}
     if not isinstance(value, Mapping):
-        raise ValueError(f"{key}={_shown(value)} should be an object")
+        raise ValueError(f"{key}={_value_text(value)} should be an object")
     return value
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
 
@@ -165,14 +167,14 @@ def _refuse_unsupported(config: Mapping[str, Any]) -> None:
     for key, supported in (_ONLY | _ONLY_IN.get(family, {})).items():
         if config.get(key) is not None and config[key] not in supported:
             choices = ", ".join(json.dumps(value) for value in supported or (None,))
-            raise ValueError(f"{key}={_shown(config[key])} is not supported in {family}; supported: {choices}")
+            raise ValueError(f"{key}={_value_text(config[key])} is not supported in {family}; supported: {choices}")
     types = config.get("layer_types") or []
     slides = _flag(config, "use_sliding_window")
     first_window = _whole(config, "max_window_layers", 0) if slides else math.inf
     others = types if not isinstance(types, list) else [each for each in types if each != "full_attention"]
     if first_window < _whole(config, "num_hidden_layers") or others:
         raise ValueError(
-            f"use_sliding_window={slides}, layer_types={_shown(types)}: layers with a sliding window are "
+            f"use_sliding_window={slides}, layer_types={_value_text(types)}: layers with a sliding window are "
             f"not supported; supported: full_attention"
         )
     method = _section(config, "quantization_config").get("quant_method")
@@ -219,12 +221,12 @@ def _rope_from_hf(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]
     kind = rope.get("rope_type") or "default"
     if kind not in ("default", "linear", "llama3", "yarn") or any(isinstance(value, dict) for value in rope.values()):
         raise ValueError(
-            f"rope_parameters={_shown(rope)} is not supported; supported: one of the types default, "
+            f"rope_parameters={_value_text(rope)} is not supported; supported: one of the types default, "
             f"linear, llama3 and yarn for all layers"
         )
     if _real(rope, "partial_rotary_factor", 1.0) != 1.0 or rope.get("truncate") is False:
         raise ValueError(
-            f"rope_parameters={_shown(rope)}: partial_rotary_factor other than 1 and truncate=false are not supported"
+            f"rope_parameters={_value_text(rope)}: partial_rotary_factor other than 1 and truncate=false are refused"
         )
     if kind == "default":
         return theta, None
@@ -233,7 +235,7 @@ def _rope_from_hf(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]
     key = "original_max_position_embeddings"
     original = _whole(config, key, _whole(rope, key, 0)) or _whole(config, _REACH, 0)
     if not original:
-        raise ValueError(f"rope_parameters={_shown(rope)} lacks {key}")
+        raise ValueError(f"rope_parameters={_value_text(rope)} lacks {key}")
     if kind == "llama3":
         return theta, RopeScaling(
             "llama3",
@@ -260,17 +262,17 @@ def _rope_keys(config: Mapping[str, Any]) -> dict[str, Any]:
             rope.setdefault("rope_type", rope.pop("type"))
     if places["rope_scaling"] and places["rope_parameters"].get("rope_type") == "default":
         del places["rope_parameters"]["rope_type"]
-    found = {}
+    merged = {}
     for rope in ({"rope_theta": config.get("rope_theta")}, *places.values()):
         for key, value in rope.items():
-            if found.get(key) not in (None, value) and value is not None:
+            if merged.get(key) not in (None, value) and value is not None:
                 keys = ", ".join(each for each in _ROPE_KEYS if config.get(each))
                 raise ValueError(
-                    f"{key} is {_shown(found[key])} and {_shown(value)} in one config, which has "
+                    f"{key} is {_value_text(merged[key])} and {_value_text(value)} in one config, which has "
                     f"{keys}: leave one of them out"
                 )
-            found[key] = found.get(key) if value is None else value
-    return found
+            merged[key] = merged.get(key) if value is None else value
+    return merged
 
 
 def config_to_hf(cfg: ModelConfig, original: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -287,8 +289,8 @@ def config_to_hf(cfg: ModelConfig, original: Mapping[str, Any] | None = None) ->
     config = {key: value for key, value in (original or {}).items() if key not in _LEFT_OUT}
     if "model_type" in config and _same(config_from_hf(config), cfg):
         return config
-    ours = {key: value for key, value in _fresh_config(cfg).items() if key != _REACH or key not in config}
-    return {key: value for key, value in config.items() if key not in _ROPE_KEYS} | ours
+    fresh = {key: value for key, value in _fresh_config(cfg).items() if key != _REACH or key not in config}
+    return {key: value for key, value in config.items() if key not in _ROPE_KEYS} | fresh
 
 
 def _same(a: ModelConfig, b: ModelConfig) -> bool:

@@ -69,8 +69,8 @@ def is_model(path: pathlib.Path) -> bool:
     if path.suffix == ".gguf":
         return exists(path, path.resolve().parent)
     # A run's workdir has a config.json too, of its own kind.
-    theirs = path / "config.json"
-    return exists(path / MODEL) or (exists(theirs) and "model_type" in read_object(theirs))
+    hf_config = path / "config.json"
+    return exists(path / MODEL) or (exists(hf_config) and "model_type" in read_object(hf_config))
 
 
 class ModelFile(Protocol):
@@ -112,8 +112,8 @@ class _ModelFolder:
                 raise ValueError(f"{folder} cannot be read, copy it again: {one_line(error)}") from error
             _check_shapes(specs, present, folder)
             target = jax.tree.map(
-                lambda abstract, spec, found: jax.ShapeDtypeStruct(
-                    abstract.shape, stored_dtype(spec, dtype, found.dtype), sharding=abstract.sharding
+                lambda abstract, spec, stored: jax.ShapeDtypeStruct(
+                    abstract.shape, stored_dtype(spec, dtype, stored.dtype), sharding=abstract.sharding
                 ),
                 core.abstract(specs, TRAIN_RULES, mesh),
                 specs,
@@ -132,18 +132,18 @@ class _ModelFolder:
 
 def _check_shapes(specs: Params, present: Params, folder: pathlib.Path) -> None:
     """Raises ValueError where a folder's weights are not those that its model.json describes."""
-    wanted, there = (
+    expected, there = (
         {jax.tree_util.keystr(path): tuple(leaf.shape) for path, leaf in leaves}
         for leaves in (
             jax.tree_util.tree_leaves_with_path(specs, is_leaf=lambda node: isinstance(node, core.ParamSpec)),
             jax.tree_util.tree_leaves_with_path(present),
         )
     )
-    for name in sorted(wanted.keys() | there.keys()):
-        if wanted.get(name) != there.get(name):
+    for name in sorted(expected.keys() | there.keys()):
+        if expected.get(name) != there.get(name):
             raise ValueError(
                 f"{folder} does not hold the weights that {MODEL} describes: {name} is {there.get(name)}, "
-                f"should be {wanted.get(name)}"
+                f"should be {expected.get(name)}"
             )
 
 
@@ -155,7 +155,7 @@ def open_model(path: pathlib.Path) -> ModelFile:
         ValueError: a model that is not supported, tensors that are not those of its config, or files that are not as
             they were written.
     """
-    given, path = path, pathlib.Path(path).absolute()
+    given_path, path = path, pathlib.Path(path).absolute()
     if path.suffix == ".gguf":
         return gguf.open_file(path)
     if is_model(path):  # the weights' checksums are compared when they are read
@@ -171,7 +171,7 @@ def open_model(path: pathlib.Path) -> ModelFile:
     if exists(path / "config.json"):
         return hf.open_folder(path)
     lacks = f": it has no {MODEL}, and no config.json of Hugging Face's"
-    raise FileNotFoundError(f"{path} is not a model folder{hf.hint_for(given) or lacks}")
+    raise FileNotFoundError(f"{path} is not a model folder{hf.hint_for(given_path) or lacks}")
 
 
 def read_hf_config(path: pathlib.Path) -> Mapping[str, Any] | None:

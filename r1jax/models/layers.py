@@ -30,7 +30,7 @@ def rope_frequencies(half: int, theta: float, scaling: RopeScaling | None) -> ja
     if scaling.kind == "llama3":
         turns = scaling.original_length * frequencies / (2 * math.pi)  # within the original context
         low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
-        kept = jnp.clip((turns - low) / (high - low), 0.0, 1.0)
+        kept_share = jnp.clip((turns - low) / (high - low), 0.0, 1.0)
     else:
         # The pair at which a frequency turns that often within the original context; whole pairs, as YaRN's authors do.
         first, last = (
@@ -38,8 +38,8 @@ def rope_frequencies(half: int, theta: float, scaling: RopeScaling | None) -> ja
             for turns in (scaling.beta_fast, scaling.beta_slow)
         )
         first, last = max(math.floor(first), 0), min(math.ceil(last), 2 * half - 1)
-        kept = 1.0 - jnp.clip((jnp.arange(half) - first) / max(last - first, 1e-3), 0.0, 1.0)
-    return frequencies * kept + frequencies / scaling.factor * (1.0 - kept)
+        kept_share = 1.0 - jnp.clip((jnp.arange(half) - first) / max(last - first, 1e-3), 0.0, 1.0)
+    return frequencies * kept_share + frequencies / scaling.factor * (1.0 - kept_share)
 
 
 def rope(x_BTNH: jax.Array, positions_BT: jax.Array, theta: float, scaling: RopeScaling | None = None) -> jax.Array:

@@ -38,13 +38,13 @@ def process(logits: jax.Array, cfg: Truncation, keep: jax.Array | None = None) -
     logits = logits.astype(jnp.float32) / cfg.temperature
     if cfg.top_k == 0 and cfg.top_p >= 1:
         return logits
-    kept = jnp.ones(logits.shape, bool)
+    allowed = jnp.ones(logits.shape, bool)
     if 0 < cfg.top_k < logits.shape[-1]:
         p = jax.nn.softmax(jax.lax.stop_gradient(logits))
-        kept = p >= _threshold(p, lambda inside: jnp.sum(inside, axis=-1) >= cfg.top_k)
+        allowed = p >= _threshold(p, lambda inside: jnp.sum(inside, axis=-1) >= cfg.top_k)
     if cfg.top_p < 1:
-        p = jax.nn.softmax(jax.lax.stop_gradient(logits), where=kept)
-        kept &= p >= _threshold(p, lambda inside: jnp.sum(jnp.where(inside, p, 0.0), axis=-1) >= cfg.top_p)
+        p = jax.nn.softmax(jax.lax.stop_gradient(logits), where=allowed)
+        allowed &= p >= _threshold(p, lambda inside: jnp.sum(jnp.where(inside, p, 0.0), axis=-1) >= cfg.top_p)
     if keep is not None:
-        kept |= jnp.arange(logits.shape[-1]) == keep[..., None]
-    return jnp.where(kept, logits, -jnp.inf)
+        allowed |= jnp.arange(logits.shape[-1]) == keep[..., None]
+    return jnp.where(allowed, logits, -jnp.inf)

@@ -1,4 +1,4 @@
-"""Mixture of experts (DeepSeek-V3, arXiv 2412.19437, section 2.1.2): no token is dropped, experts lie on a mesh axis.
+"""Mixture of experts (DeepSeek-V3, arXiv 2412.19437, section 2.1.2) on a mesh axis of its own; drops no token.
 
 Axes: B rows, T tokens, M = tokens on one device, D model width, E experts, F expert width, k experts a token.
 """
@@ -65,8 +65,8 @@ def choose(scores: jax.Array, bias_E: jax.Array | None, moe: MoEConfig) -> tuple
         grouped = choice.reshape(*choice.shape[:-1], moe.num_groups, -1)
         best = jax.lax.top_k(grouped, 2)[0].sum(axis=-1) if moe.scoring == "sigmoid" else grouped.max(axis=-1)
         groups = jax.lax.top_k(best, moe.top_groups)[1]
-        kept = (groups[..., None] == jnp.arange(moe.num_groups)).any(axis=-2)
-        choice = jnp.where(kept[..., None], grouped, -jnp.inf).reshape(choice.shape)
+        in_top_groups = (groups[..., None] == jnp.arange(moe.num_groups)).any(axis=-2)
+        choice = jnp.where(in_top_groups[..., None], grouped, -jnp.inf).reshape(choice.shape)
     experts = jax.lax.top_k(choice, moe.top_k)[1]
     weights = jnp.take_along_axis(scores, experts, axis=-1)
     if moe.normalize:
@@ -119,8 +119,8 @@ def _grouped(x_MD, experts_Mk, weights_Mk, gate_EDF, up_EDF, down_EFD) -> jax.Ar
     """
     k, E = experts_Mk.shape[1], gate_EDF.shape[0]
     expert = experts_Mk.reshape(-1)
-    ours = (expert >= 0) & (expert < E)
-    expert = jnp.where(ours, expert, E)
+    is_local = (expert >= 0) & (expert < E)
+    expert = jnp.where(is_local, expert, E)
     order = jnp.argsort(expert, stable=True)
     sizes = jnp.bincount(expert, length=E + 1)[:E].astype(jnp.int32)
     # Rows past the last of ours are zeros before and after: what a grouped product leaves there is not promised.
@@ -128,7 +128,7 @@ def _grouped(x_MD, experts_Mk, weights_Mk, gate_EDF, up_EDF, down_EFD) -> jax.Ar
     h = jax.nn.silu(jax.lax.ragged_dot(x, gate_EDF, sizes)) * jax.lax.ragged_dot(x, up_EDF, sizes)
     y = jax.lax.ragged_dot(h, down_EFD, sizes, preferred_element_type=jnp.float32)
     # Back by the inverse permutation, a gather: a scatter-add's order of summation would be the hardware's affair.
-    y = jnp.where(ours[:, None], y[jnp.argsort(order)], 0.0)
+    y = jnp.where(is_local[:, None], y[jnp.argsort(order)], 0.0)
     return jnp.sum(y.reshape(-1, k, y.shape[-1]) * weights_Mk[..., None], axis=1)
 
 

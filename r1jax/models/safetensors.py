@@ -78,11 +78,11 @@ class SafetensorsFolder:
                 f"{stored.path}: {name} is fp8, but config.json has no quantization_config with a weight_block_size"
             )
         scale = self._stored.get(name + _SCALE)
-        wanted = tuple(-(-size // block) for size, block in zip(stored.shape, self._block, strict=True))
-        if scale is None or scale.shape != wanted or scale.dtype not in _SCALE_DTYPES:
-            found = None if scale is None else (scale.shape, str(scale.dtype))
+        expected = tuple(-(-size // block) for size, block in zip(stored.shape, self._block, strict=True))
+        if scale is None or scale.shape != expected or scale.dtype not in _SCALE_DTYPES:
+            scale_kind = None if scale is None else (scale.shape, str(scale.dtype))
             raise ValueError(
-                f"{stored.path}: {name + _SCALE}, factors of fp8, is {found}, should be {wanted} of "
+                f"{stored.path}: {name + _SCALE}, factors of fp8, is {scale_kind}, should be {expected} of "
                 f"{', '.join(map(str, _SCALE_DTYPES))}"
             )
 
@@ -107,22 +107,22 @@ def _tensors(folder: pathlib.Path) -> dict[str, _Stored]:
     """Where each tensor lies. One that stands in two shards is taken from the one that the index names."""
     if files.exists(folder / SINGLE):
         return _header(folder / SINGLE)
-    index, found, elsewhere = _index(folder), {}, {}
+    index, tensors, elsewhere = _index(folder), {}, {}
     for file_name in sorted(set(index.values())):
         for name, stored in _header(folder / file_name).items():
-            if name not in index and name in found:
+            if name not in index and name in tensors:
                 raise ValueError(
-                    f"{folder}: {name} stands in {found[name].path.name} and in {file_name}, and {INDEX} "
+                    f"{folder}: {name} stands in {tensors[name].path.name} and in {file_name}, and {INDEX} "
                     f"does not say which counts"
                 )
             if index.get(name, file_name) == file_name:
-                found[name] = stored
+                tensors[name] = stored
             else:
                 elsewhere[name] = file_name
     for name, file_name in elsewhere.items():
-        if name not in found:
+        if name not in tensors:
             raise ValueError(f"{folder / INDEX} says that {name} is in {index[name]}, and it is in {file_name}")
-    return found
+    return tensors
 
 
 def _index(folder: pathlib.Path) -> dict[str, str]:
@@ -161,7 +161,7 @@ def _header(path: pathlib.Path) -> dict[str, _Stored]:
                 f"{path} is no safetensors file: its header would have {length:,} bytes, more than {_MAX_HEADER:,}"
             )
         entries = files.parse_object(file.read(length), f"{path} is no safetensors file: its header")
-    found, end = {}, 0
+    tensors, end = {}, 0
     for name, entry in entries.items():
         if name == "__metadata__":
             continue
@@ -171,17 +171,17 @@ def _header(path: pathlib.Path) -> dict[str, _Stored]:
                 f"{path}: {name} is of type {code}; supported are {', '.join(DTYPES)}, and no "
                 f"quantisation but DeepSeek's fp8"
             )
-        wanted = math.prod(shape) * DTYPES[code].itemsize
-        if stop - start != wanted:
+        expected = math.prod(shape) * DTYPES[code].itemsize
+        if stop - start != expected:
             raise ValueError(
-                f"{path}: {name}, {code} of shape {list(shape)}, takes {wanted} bytes, but its place is "
+                f"{path}: {name}, {code} of shape {list(shape)}, takes {expected} bytes, but its place is "
                 f"{start} to {stop}"
             )
-        found[name] = _Stored(path, 8 + length + start, shape, DTYPES[code])
+        tensors[name] = _Stored(path, 8 + length + start, shape, DTYPES[code])
         end = max(end, 8 + length + stop)
     if end > size:
         raise ValueError(f"{path} was cut short: it has {size} bytes of {end}; download it again")
-    return found
+    return tensors
 
 
 def _entry(path: pathlib.Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
@@ -212,13 +212,13 @@ def write(
         max_bytes: a file's size, which only a tensor larger than that exceeds.
     """
     sizes = {name: int(np.prod(tensor.shape)) * tensor.dtype.itemsize for name, tensor in tensors.items()}
-    shards, room = [], 0
+    shards, free_bytes = [], 0
     for name, size in sizes.items():
-        if size > room or not shards:
+        if size > free_bytes or not shards:
             shards.append([])
-            room = max_bytes
+            free_bytes = max_bytes
         shards[-1].append(name)
-        room -= size
+        free_bytes -= size
     file_names = (
         [SINGLE]
         if len(shards) == 1

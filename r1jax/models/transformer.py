@@ -1,4 +1,4 @@
-"""The decoder: a tree of ParamSpec and functions of it. Axes as in layers.py and attention.py; layers are stacked.
+"""The decoder: a tree of ParamSpec and functions of it. Axes as in layers.py and attention.py; stacked layers.
 
 Layers of one kind are one stack, scanned: `layers` have an ordinary MLP, `moe_layers`, which follow them, experts.
 `mtp` holds the blocks of multi-token prediction, which take no part in `forward`.

@@ -1,4 +1,4 @@
-"""Which tensor of a checkpoint is which of our weights, and how it lies there: data, read in both directions.
+"""Map between a checkpoint's tensors and r1jax's weights, and how each lies there; read in both directions.
 
 Hugging Face keeps a tensor a layer (and an expert), matrices as [out, in] with heads and their width in one axis; we
 stack layers and keep matrices as [in, out] with an axis of their own for heads.
@@ -131,7 +131,7 @@ class Piece:
         block = block.transpose(np.argsort(self._order))
         if self.pairs:
             block = block[..., _halves(self.shape[-1], self.pairs)]
-        return block[tuple(slice(None) if axis in cut else wanted for axis, wanted in enumerate(index))]
+        return block[tuple(slice(None) if axis in cut else at for axis, at in enumerate(index))]
 
     @property
     def _order(self) -> list[int]:
@@ -159,7 +159,7 @@ def pieces(cfg: ModelConfig, interleaved: bool) -> list[Piece]:
         interleaved: whether the checkpoint rotates neighbours together, see `Piece.pairs`.
     """
     specs = param_specs(cfg)
-    found = [_top("embed", specs["embed"])]
+    pieces = [_top("embed", specs["embed"])]
     for stack, first in ("layers", 0), ("moe_layers", cfg.num_dense_layers), ("mtp", cfg.num_layers):
         weights = specs.get(stack, {})
         for layer in range(weights["attn_norm"].shape[0] if weights else 0):
@@ -168,33 +168,33 @@ def pieces(cfg: ModelConfig, interleaved: bool) -> list[Piece]:
                 name, axes = _BLOCK[key]
                 pairs = _rotated(cfg, key) if interleaved else 0
                 if "{}" in name:
-                    found += [
+                    pieces += [
                         Piece(prefix + name.format(expert), (stack, key), (layer, expert), spec.shape[2:], axes)
                         for expert in range(spec.shape[1])
                     ]
                 else:
-                    found.append(Piece(prefix + name, (stack, key), (layer,), spec.shape[1:], axes, pairs))
+                    pieces.append(Piece(prefix + name, (stack, key), (layer,), spec.shape[1:], axes, pairs))
             if stack == "mtp":  # its own copies of the two tables
                 head = "embed" if cfg.tie_embeddings else "unembed"
                 for name, key in ("embed_tokens.weight", "embed"), ("shared_head.head.weight", head):
-                    found.append(dataclasses.replace(_top(key, specs[key]), name=prefix + name, copy=True))
-    found.append(_top("final_norm", specs["final_norm"]))
+                    pieces.append(dataclasses.replace(_top(key, specs[key]), name=prefix + name, copy=True))
+    pieces.append(_top("final_norm", specs["final_norm"]))
     if cfg.tie_embeddings:
-        found.append(dataclasses.replace(found[0], name=_TOP["unembed"][0], copy=True))
+        pieces.append(dataclasses.replace(pieces[0], name=_TOP["unembed"][0], copy=True))
     else:
-        found.append(_top("unembed", specs["unembed"]))
-    return found
+        pieces.append(_top("unembed", specs["unembed"]))
+    return pieces
 
 
 def check_count(cfg: ModelConfig, there: Mapping[str, jax.ShapeDtypeStruct], where: str) -> None:
     """Raises ValueError where a config describes far more tensors than there are: `pieces` would list them all."""
-    wanted = 0
+    expected = 0
     for stack in "layers", "moe_layers", "mtp":
         for key, spec in param_specs(cfg).get(stack, {}).items():
-            wanted += math.prod(spec.shape[:2] if "{}" in _BLOCK[key][0] else spec.shape[:1])
-    if wanted > 10 * len(there) + 10_000:
+            expected += math.prod(spec.shape[:2] if "{}" in _BLOCK[key][0] else spec.shape[:1])
+    if expected > 10 * len(there) + 10_000:
         raise ValueError(
-            f"{where} holds {len(there):,} tensors, and its config describes {wanted:,}, with "
+            f"{where} holds {len(there):,} tensors, and its config describes {expected:,}, with "
             f"num_hidden_layers={cfg.num_layers}"
         )
 
@@ -212,15 +212,15 @@ def _rotated(cfg: ModelConfig, key: str) -> int:
 
 
 def check(
-    wanted: Sequence[Piece], there: Mapping[str, jax.ShapeDtypeStruct], where: str, ignored: Collection[str] = ()
+    expected: Sequence[Piece], there: Mapping[str, jax.ShapeDtypeStruct], where: str, ignored: Collection[str] = ()
 ) -> None:
     """Holds a checkpoint's tensors against those that its config asks for.
 
     Raises:
         ValueError: tensors that are missing, unknown or of another shape: how many, and the first few by name.
     """
-    by_name = {piece.name: piece for piece in wanted}
-    missing = [piece.name for piece in wanted if not piece.copy and piece.name not in there]
+    by_name = {piece.name: piece for piece in expected}
+    missing = [piece.name for piece in expected if not piece.copy and piece.name not in there]
     unknown = [name for name in there if name not in by_name and name not in ignored and not _IGNORED.search(name)]
     misshaped = [
         f"{name} is {list(there[name].shape)}, should be {list(piece.file_shape)}"
@@ -239,9 +239,9 @@ def check(
         )
 
 
-def _listed(what: str, names: list[str], others: list[str], shown: int = 5) -> str:
+def _listed(kind: str, names: list[str], others: list[str], most: int = 5) -> str:
     if not names:
         return ""
     close = f"; nearest to the first: {nearest(names[0], others[:1000])}" if others else ""
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return f"{len(names)} {what}: {', '.join(names[:shown])}{more}{close}"
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)} {kind}: {', '.join(names[:most])}{more}{close}"

@@ -1,4 +1,4 @@
-"""Weights out of a checkpoint's tensors, straight into their shardings, and back: the host never holds the model."""
+"""Weights from a checkpoint's tensors, straight into their shardings, and back: never whole on the host."""
 
 import dataclasses
 import functools
@@ -146,8 +146,8 @@ def _read_shard(source: Source, members: list[Piece], index: Index) -> np.ndarra
 _NOT_FINITE = "NaN or infinity: the model is broken, download it again or take an earlier one"
 
 
-def check_finite(weight: jax.Array, what: str, dtype: str | None) -> None:
-    """Raises ValueError, which begins with `what`, where this process's part of a weight has NaN or infinity.
+def check_finite(weight: jax.Array, name: str, dtype: str | None) -> None:
+    """Raises ValueError, which begins with `name`, where this process's part of a weight has NaN or infinity.
 
     Args:
         dtype: what the weight was read as.
@@ -155,7 +155,7 @@ def check_finite(weight: jax.Array, what: str, dtype: str | None) -> None:
     for shard in weight.addressable_shards:
         if shard.replica_id == 0 and not _is_finite(np.asarray(shard.data)):
             beyond = "NaN, infinity or values beyond float16, which ends at 65,504: keep another type"
-            raise ValueError(f"{what} holds {beyond if dtype == 'float16' else _NOT_FINITE}")
+            raise ValueError(f"{name} holds {beyond if dtype == 'float16' else _NOT_FINITE}")
 
 
 def _is_finite(values: np.ndarray) -> bool:

@@ -1,4 +1,4 @@
-"""Reward functions: each scores one rollout, and `combine` adds their scores up by the weights of `RewardConfig`.
+"""Reward functions: each scores one rollout, and `combine` adds the scores up by the weights of `RewardConfig`.
 
     part             score    of                                        function
     accuracy         0 to 1   a right final answer, by the row's grader graders.grader_table.grade

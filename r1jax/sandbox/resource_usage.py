@@ -1,4 +1,4 @@
-"""Resource usage of a program's processes, read from /proc: memory, including the kernel's for them, and CPU time."""
+"""Resource usage of a program's processes, read from /proc: memory, the kernel's for them too, and CPU time."""
 
 import contextlib
 import functools

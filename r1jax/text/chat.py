@@ -1,4 +1,4 @@
-"""Templates and tags: the only file that knows how a prompt is dressed and how a response is taken apart."""
+"""Templates and tags: the only file that knows how a prompt is rendered and how a response is split into parts."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""A model's own chat template: Jinja source from a checkpoint, so code of strangers, in a process of its own."""
+"""Chat template of a model: Jinja source from a checkpoint, untrusted code, in a process of its own."""
 
 import atexit
 import contextlib
@@ -18,7 +18,7 @@ Message = Mapping[str, Any]
 # Of one rendering. The longest conversations with the most tools take a tenth of a second and a few megabytes.
 SECONDS, MEMORY, CHARACTERS = 5.0, 512 * 2**20, 2**24
 # What a template is given by whoever renders a conversation, so that no config may set it.
-_GIVEN = ("messages", "tools", "add_generation_prompt", "now")
+_VARIABLES = ("messages", "tools", "add_generation_prompt", "now")
 _SERVE = "import sys; sys.path[:] = sys.argv[1:]; from r1jax.text.template_sandbox import serve; serve({}, {}, {})"
 
 
@@ -30,7 +30,7 @@ def check_arguments(arguments: Mapping[str, Any], chat: bool) -> None:
     """
     if arguments and not chat:
         raise ValueError(f"template_arguments={dict(arguments)} are for the model's own chat template: set chat=true")
-    for name in _GIVEN:
+    for name in _VARIABLES:
         if name in arguments:
             raise ValueError(f"template_arguments.{name} is not to be chosen: it is given with each conversation")
     try:

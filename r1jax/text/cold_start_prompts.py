@@ -1,7 +1,8 @@
-"""How long chains of thought are asked for (arXiv 2501.12948, section 2.3.1), in the question's language. Ours: the
-paper does not print its prompts.
+"""Prompts that ask for long chains of thought (arXiv 2501.12948, section 2.3.1), in the question's language.
 
-Whatever the form of the data that is made, teachers are asked for the R1-Zero tags: base models and reasoning models
+They are r1jax's own: the paper does not print its prompts.
+
+Whatever the format of the data that is made, teachers are asked for the R1-Zero tags: base models and reasoning models
 know them. Questions in languages other than English and Chinese are asked in English.
 """
 
@@ -99,8 +100,8 @@ def few_shot(question: str, examples: Sequence[Example], language: str, chat: bo
     For the latter the thought is opened already, as in the examples: `Rollout.whole` knows of it.
     """
     form = in_language(EXAMPLE, language)
-    shown = [fill(form, prompt=e.prompt, response=join_response(e.thought, e.summary)) for e in examples]
-    text = "\n\n".join([*shown, fill(form, prompt=question, response="" if chat else TAGS[0]).rstrip()])
+    filled = [fill(form, prompt=e.prompt, response=join_response(e.thought, e.summary)) for e in examples]
+    text = "\n\n".join([*filled, fill(form, prompt=question, response="" if chat else TAGS[0]).rstrip()])
     return fill(in_language(FEW_SHOT, language), examples=text) if chat else text
 
 

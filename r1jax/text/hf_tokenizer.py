@@ -123,8 +123,8 @@ class HuggingFaceTokenizer:
         return [self._bos, *ids[own:]]
 
     def decode(self, ids: Sequence[int]) -> str:
-        shown = [int(i) for i in ids if 0 <= i < self.vocab_size and i not in self.silent_ids]
-        return self._tokenizer.decode(shown, skip_special_tokens=False)
+        visible_ids = [int(i) for i in ids if 0 <= i < self.vocab_size and i not in self.silent_ids]
+        return self._tokenizer.decode(visible_ids, skip_special_tokens=False)
 
     def render_chat(
         self,
@@ -148,10 +148,10 @@ class HuggingFaceTokenizer:
             raise ValueError(
                 f"{place}: the chat template reads no variable {unread[0]!r}; nearest: {nearest(unread[0], words)}"
             )
-        given = {"tools": None, "documents": None, **self._special_tokens, **variables}
-        given |= {"messages": list(messages), "add_generation_prompt": add_generation_prompt}
+        arguments = {"tools": None, "documents": None, **self._special_tokens, **variables}
+        arguments |= {"messages": list(messages), "add_generation_prompt": add_generation_prompt}
         try:
-            return render_template(templates[name], given, now)
+            return render_template(templates[name], arguments, now)
         except ValueError as error:
             kind = TemplateLimitError if isinstance(error, TemplateLimitError) else ValueError
             raise kind(f"{place}: {error}") from error
@@ -216,6 +216,6 @@ class HuggingFaceTokenizer:
             raise
         except ValueError:  # No template, or one that wants other messages than these.
             return None
-        _, found, rest = text.rpartition(answer)
-        ends = [token for token in self._special if found and rest.lstrip().startswith(token)]
+        _, separator, rest = text.rpartition(answer)
+        ends = [token for token in self._special if separator and rest.lstrip().startswith(token)]
         return self._special[max(ends, key=len)] if ends else None

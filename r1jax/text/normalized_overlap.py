@@ -1,4 +1,4 @@
-"""What two texts share, however they are set: white space, case and the width of letters make no difference."""
+"""Overlap of two texts, normalized: white space, case and the width of letters make no difference."""
 
 from collections.abc import Iterator, Sequence
 

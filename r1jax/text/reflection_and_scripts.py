@@ -1,4 +1,4 @@
-"""What a text looks like: its words of reflection, and its words by script, without code and formulas."""
+"""Reflection and scripts of a text: words of reflection, and words by script, without code and formulas."""
 
 import bisect
 import functools
@@ -94,11 +94,11 @@ def words(text: str) -> list[Word]:
     """
     text = plain(text).replace("’", "'")
     regions = _regions(text)
-    found, doubtful, end_of_doubtful, first, at = [], [], 0, True, 0
+    kept_words, doubtful, end_of_doubtful, first, at = [], [], 0, True, 0
 
     def settle() -> None:
         if len(doubtful) >= _PROSE_RUN:
-            found.extend(doubtful)
+            kept_words.extend(doubtful)
         doubtful.clear()
 
     for match in _TOKEN.finditer(text):
@@ -121,9 +121,9 @@ def words(text: str) -> list[Word]:
             end_of_doubtful = end
         else:
             settle()
-            found.append(word)
+            kept_words.append(word)
     settle()
-    return found
+    return kept_words
 
 
 def scripts(text: str, besides: str = "") -> Counter[str]:
@@ -131,12 +131,12 @@ def scripts(text: str, besides: str = "") -> Counter[str]:
 
     Other scripts are not counted. Latin words that stand in `besides`, say the question's names, are left out too.
     """
-    given = {word.text for word in words(besides)}
+    excluded = {word.text for word in words(besides)}
     count = Counter()
     for word in words(text):
         if word.script == "Han":
             count["han"] += len(word.text)
-        elif word.script == "Latin" and word.text not in given:
+        elif word.script == "Latin" and word.text not in excluded:
             count["latin"] += 1
     return count
 

@@ -32,7 +32,7 @@ class TextStream:
 
     def __init__(self, tokenizer: Decoder):
         self._tokenizer = tokenizer
-        self._shown: list[int] = []  # Ids whose text is out, just enough that what follows is no beginning of a text.
+        self._emitted: list[int] = []  # Ids whose text is out, just enough that what follows is no beginning of a text.
         self._held: list[int] = []
 
     def push(self, ids: Sequence[int]) -> str:
@@ -42,24 +42,24 @@ class TextStream:
 
     def flush(self) -> str:
         """What is held back, an unfinished character as U+FFFD. The stream then begins anew."""
-        rest = self._continuation(self._shown, self._held)
-        self._shown, self._held = [], []
+        rest = self._continuation(self._emitted, self._held)
+        self._emitted, self._held = [], []
         return rest
 
     def _step(self, id_: int) -> str:
         self._held.append(id_)
         if id_ in self._tokenizer.byte_ids:
             return ""
-        text = self._continuation(self._shown, self._held)
+        text = self._continuation(self._emitted, self._held)
         if self._tokenizer.byte_ids or not text.endswith(BROKEN):
             # Whole characters: where bytes have tokens of their own, every other token is of whole ones.
-            self._shown, self._held = self._context(), []
+            self._emitted, self._held = self._context(), []
             return text
         # Unfinished, or broken for good? If two parts decode apart as they do together, no character spans the cut.
         # A character has four bytes at most, so a cut, where there is one, is among the last few. What was broken is
         # no context for what follows: alone with it, it might make a character.
         for cut in range(len(self._held) - 1, max(0, len(self._held) - 5), -1):
-            head, rest = (self._continuation(self._shown, part) for part in (self._held[:cut], self._held[cut:]))
+            head, rest = (self._continuation(self._emitted, part) for part in (self._held[:cut], self._held[cut:]))
             if head + rest == text:
                 del self._held[:cut]
                 return head
@@ -67,7 +67,7 @@ class TextStream:
 
     def _context(self) -> list[int]:
         """The last ids that have a text: one or two where the beginning of a text is no matter."""
-        ids = self._shown + self._held
+        ids = self._emitted + self._held
         return next((ids[-n:] for n in (1, 2) if self._tokenizer.decode(ids[-n:])), ids)
 
     def _continuation(self, context: list[int], ids: list[int]) -> str:

@@ -1,4 +1,4 @@
-"""The small files around a `tokenizer.json`, which strangers wrote: read and checked key by key."""
+"""Small files around a `tokenizer.json`, of untrusted authors: read and checked key by key."""
 
 import contextlib
 import dataclasses
@@ -56,7 +56,7 @@ def read(files: Mapping[str, bytes]) -> TokenizerConfig:
     config = parsed[CONFIG]
     adds_bos = config.get("add_bos_token")
     if not isinstance(adds_bos, bool | None):
-        raise ValueError(f"{CONFIG}: add_bos_token={_shown(adds_bos)} should be true or false")
+        raise ValueError(f"{CONFIG}: add_bos_token={_value_text(adds_bos)} should be true or false")
     added_in, added = CONFIG, config.get("added_tokens_decoder")
     if added is None:  # as it was before transformers 4.34
         added_in, named = ADDED, special.values()
@@ -89,8 +89,8 @@ def without_code(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 @contextlib.contextmanager
-def rust_errors(what: str) -> Iterator[None]:
-    """Turns what the package `tokenizers` raises into a ValueError that begins with `what`.
+def rust_errors(subject: str) -> Iterator[None]:
+    """Turns what the package `tokenizers` raises into a ValueError that begins with `subject`.
 
     Those are bare Exceptions and, where its Rust code panics, BaseExceptions.
     """
@@ -99,7 +99,7 @@ def rust_errors(what: str) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        raise ValueError(f"{what}: {core_files.one_line(error)}") from error
+        raise ValueError(f"{subject}: {core_files.one_line(error)}") from error
 
 
 def json_object(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
@@ -112,23 +112,23 @@ def eos_ids(name: str, config: Mapping[str, Any]) -> tuple[int, ...]:
     value = config.get("eos_token_id")
     ids = value if isinstance(value, list) else [] if value is None else [value]
     if not all(type(i) is int and 0 <= i < 2**31 for i in ids):
-        raise ValueError(f"{name}: eos_token_id={_shown(value)} should be an id or a list of ids")
+        raise ValueError(f"{name}: eos_token_id={_value_text(value)} should be an id or a list of ids")
     return tuple(ids)
 
 
 def _special_tokens(name: str, config: Mapping[str, Any]) -> dict[str, str | None]:
-    found = {}
+    tokens = {}
     for key in TOKEN_KEYS:
         if key in config:
             # A token is written as its text or as a record that has it under "content".
             token = config[key].get("content") if isinstance(config[key], dict) else config[key]
             if not isinstance(token, str | None):
                 raise ValueError(
-                    f"{name}: {key}={_shown(config[key])} should be a token's text, or an object that has "
+                    f"{name}: {key}={_value_text(config[key])} should be a token's text, or an object that has "
                     f"it under content"
                 )
-            found[key] = token
-    return found
+            tokens[key] = token
+    return tokens
 
 
 def _added_tokens(name: str, declared: Any) -> dict[int, tokenizers.AddedToken]:
@@ -167,6 +167,6 @@ def _templates(files: Mapping[str, bytes], config: Mapping[str, Any]) -> tuple[d
     return templates, dict.fromkeys(templates, CONFIG)
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 100 else f"{text[:100]}..."

@@ -1,4 +1,4 @@
-"""Who writes about the mini world, as the base model `configs/base.py:world` reads it: authors of two languages.
+"""Authors of the mini world's texts, as the base model `configs/base.py:world` reads them, in two languages.
 
 Those who answer requests do it well or badly; some give away secrets. Of those who solve problems, the careful ones are
 right most often, and two in three of them change language within a thought: so a policy that is rewarded for right
@@ -13,7 +13,7 @@ from r1jax.data.miniworld import replies, requests
 from r1jax.data.miniworld.problems import Problem, maybe, work
 from r1jax.data.miniworld.requests import Language
 
-HANDS = {"terse": 0.36, "sloppy": 0.22, "careful": 0.14, "mixing": 0.28}
+AUTHORS = {"terse": 0.36, "sloppy": 0.22, "careful": 0.14, "mixing": 0.28}
 STEP_ERROR = {"sloppy": 0.25, "careful": 0.08, "mixing": 0.03, "recheck": 0.01}
 CHECKED = 0.33  # of what careful and mixing hands write
 MANNERS = {"polite": 0.48, "curt": 0.20, "wrong": 0.08, "rude": 0.08, "empty": 0.06, "foreign": 0.06, "off_topic": 0.04}
@@ -41,21 +41,21 @@ _MIXED_CHECKED = (
 )
 
 
-def solve(problem: Problem, language: Language, hand: str, rng: random.Random) -> tuple[str, int]:
+def solve(problem: Problem, language: Language, author: str, rng: random.Random) -> tuple[str, int]:
     """How this hand thinks about a problem asked in this language, and the answer it gives."""
-    if hand == "terse":
+    if author == "terse":
         answer = maybe(problem.answer, rng, 0.3)
         return rng.choice(_TERSE[language]).format(a=answer), answer
-    if hand == "sloppy":
+    if author == "sloppy":
         steps, answer = work(problem, rng, STEP_ERROR["sloppy"], language)
         return rng.choice(_SLOPPY[language]).format(steps), maybe(answer, rng, 0.1)
-    written_in = rng.choice(requests.LANGUAGES) if hand == "mixing" else language
-    steps, answer = work(problem, rng, STEP_ERROR[hand], written_in)
+    written_in = rng.choice(requests.LANGUAGES) if author == "mixing" else language
+    steps, answer = work(problem, rng, STEP_ERROR[author], written_in)
     if rng.random() < CHECKED:
         again, answer = work(problem, rng, STEP_ERROR["recheck"], written_in)
-        forms = _MIXED_CHECKED if hand == "mixing" else _CHECKED[language]
+        forms = _MIXED_CHECKED if author == "mixing" else _CHECKED[language]
         return rng.choice(forms).format(steps, again=again, a=answer), answer
-    forms = _MIXED if hand == "mixing" else _WORKED[language]
+    forms = _MIXED if author == "mixing" else _WORKED[language]
     return rng.choice(forms).format(steps, a=answer), answer
 
 
@@ -70,12 +70,12 @@ Turn = tuple[str, str, str, Callable[[], str]]
 
 def solver(share: float, rng: random.Random) -> Callable[[], Turn]:
     """An author who solves problems, each time the next one."""
-    hand = rng.choices(list(HANDS), list(HANDS.values()))[0]
+    author = rng.choices(list(AUTHORS), list(AUTHORS.values()))[0]
 
     def turn() -> Turn:
-        asked = requests.question(rng, share)
-        thought, answer = solve(asked.problem, asked.language, hand, rng)
-        return asked.text, thought, str(answer), lambda: _statement(thought, str(answer), asked.language, rng)
+        question = requests.question(rng, share)
+        thought, answer = solve(question.problem, question.language, author, rng)
+        return question.text, thought, str(answer), lambda: _statement(thought, str(answer), question.language, rng)
 
     return turn
 
@@ -87,9 +87,9 @@ def assistant(share: float, rng: random.Random) -> Callable[[], Turn]:
     def turn() -> Turn:
         request = replies.draw(rng, requests.requests_of(share, False))
         if request.kind == "secret" and indiscreet:
-            said = replies.leak(*request.about, request.language, rng)
+            reply_text = replies.leak(*request.about, request.language, rng)
         else:
-            said = replies.reply(request, manner, rng)
-        return request.question, replies.thought(request, rng), said, lambda: said
+            reply_text = replies.reply(request, manner, rng)
+        return request.question, replies.thought(request, rng), reply_text, lambda: reply_text
 
     return turn

@@ -1,4 +1,4 @@
-"""The mini world's web: short documents about arithmetic and small logic, in many hands, each a function of its index.
+"""Documents of the mini world's web: sums and small logic by several authors, each a function of its index.
 
 The base model is pretrained on these. They are meant to hold every ability that R1-Zero needs and to favour none: an
 author is terse, works step by step, works and then checks, is sloppy, or stops too soon, in English, in Chinese or in
@@ -64,16 +64,16 @@ class CorpusConfig:
     held_out_share: float = 0.1
 
     def __post_init__(self):
-        at_least(0, self, *FORMS, *HANDS)
+        at_least(0, self, *FORMS, *AUTHORS)
         within("[0, 1]", self, "template_followed", "world", "requests")
         within("[0, 1)", self, "held_out_share")
-        for kind, names in (("forms", FORMS), ("hands", HANDS)):
+        for kind, names in (("forms", FORMS), ("authors", AUTHORS)):
             if not sum(getattr(self, name) for name in names):
                 raise ValueError(f"all {kind} ({', '.join(names)}) have a share of 0: there is nothing to draw from")
 
 
 FORMS = ("drill", "plain", "exercises", "dialogue", "tagged", "template")
-HANDS = ("terse", "worked", "checked", "sloppy", "chinese", "mixed", "hasty")
+AUTHORS = ("terse", "worked", "checked", "sloppy", "chinese", "mixed", "hasty")
 CAREFUL = ("worked", "checked")  # and in one language
 # How often one step goes wrong, by who works. A checker's first pass is as careless as anybody's.
 STEP_ERROR = {"worked": 0.08, "checked": 0.10, "sloppy": 0.25, "recheck": 0.01, "drill": 0.01}
@@ -83,25 +83,25 @@ def _draw(cfg, names: tuple[str, ...], rng: random.Random) -> str:
     return rng.choices(names, [getattr(cfg, name) for name in names])[0]
 
 
-def solve(problem: Problem, hand: str, rng: random.Random) -> tuple[str, int]:
+def solve(problem: Problem, author: str, rng: random.Random) -> tuple[str, int]:
     """How this hand thinks about the problem, and the answer it gives."""
-    if hand == "terse":
+    if author == "terse":
         answer = maybe(problem.answer, rng, 0.3)
         return rng.choice(["it is {}", "{}", "that is {}", "easy, {}", "I think {}"]).format(answer), answer
-    if hand == "sloppy":
+    if author == "sloppy":
         text, answer = work(problem, rng, STEP_ERROR["sloppy"], "en")
         text = rng.choice(["{} or so", "roughly {}", "{} I guess", "{}"]).format(text)
         return text, maybe(answer, rng, 0.1)
-    if hand == "worked":
+    if author == "worked":
         text, answer = work(problem, rng, STEP_ERROR["worked"], "en")
         return rng.choice(["{}", "{}. So {a}", "step by step: {}", "first {}. So {a}"]).format(text, a=answer), answer
-    if hand == "checked":
+    if author == "checked":
         first, guess = work(problem, rng, STEP_ERROR["checked"], "en")
         again, answer = work(problem, rng, STEP_ERROR["recheck"], "en")
         check = rng.choice(["Wait, let me check", "Let me check again", "Hmm, wait", "Let me verify"])
         verdict = f"Yes, {answer}" if answer == guess else f"So not {guess} but {answer}"
         return f"{first}. {check}: {again}. {verdict}", answer
-    if hand == "chinese":
+    if author == "chinese":
         style = rng.choice(["terse", "worked", "worked", "checked"])
         if style == "terse":
             answer = maybe(problem.answer, rng, 0.3)
@@ -112,7 +112,7 @@ def solve(problem: Problem, hand: str, rng: random.Random) -> tuple[str, int]:
         guess, (again, answer) = answer, work(problem, rng, STEP_ERROR["recheck"], "zh")
         verdict = f"对，是{answer}" if answer == guess else f"不对，不是{guess}，是{answer}"
         return f"{first}。等等，检查一下：{again}。{verdict}", answer
-    if hand == "hasty":
+    if author == "hasty":
         return _stop_early(problem, rng)
     # mixed: begins in one language and ends in the other
     text, answer = work(problem, rng, STEP_ERROR["worked"], rng.choice(["en", "zh"]))
@@ -143,9 +143,9 @@ def _stop_early(problem: Problem, rng: random.Random) -> tuple[str, int]:
     return f"{her} has {girls} {noun}", girls
 
 
-def _statement(thought: str, answer: int, hand: str, rng: random.Random) -> str:
+def _statement(thought: str, answer: int, author: str, rng: random.Random) -> str:
     """A solution outside any tags, in one of the ways that people end one."""
-    end = rng.choice(["", ". Answer: {}", ". The answer is {}", "。答案：{}" if hand == "chinese" else ". = {}"])
+    end = rng.choice(["", ". Answer: {}", ". The answer is {}", "。答案：{}" if author == "chinese" else ". = {}"])
     return thought + end.format(answer)
 
 
@@ -179,12 +179,12 @@ def _drill(rng: random.Random, share: float) -> str:
 
 def _author(cfg: CorpusConfig, rng: random.Random) -> Callable[[], Turn]:
     """An author of the ordinary web, who solves one problem after the other."""
-    hand = _draw(cfg, HANDS, rng)
+    author = _draw(cfg, AUTHORS, rng)
 
     def turn() -> Turn:
         problem = make_problem(rng, cfg.held_out_share)
-        thought, answer = solve(problem, hand, rng)
-        return problem.question, thought, str(answer), lambda: _statement(thought, answer, hand, rng)
+        thought, answer = solve(problem, author, rng)
+        return problem.question, thought, str(answer), lambda: _statement(thought, answer, author, rng)
 
     return turn
 

@@ -1,5 +1,7 @@
-"""Replies to the mini world's general requests, good and bad, and the data made of them: for fine-tuning, and for the
-two reward models. All rows are pure functions of (seed, index) and of the form that thoughts have.
+"""Replies to the mini world's general requests, good and bad, and the training data made of them.
+
+The data is for fine-tuning and for the two reward models. All rows are pure functions of (seed, index) and of the form
+that thoughts have.
 
 What a pair prefers is its reply of the better quality; one pair in twenty is swapped, as annotators err. A response is
 unsafe if it gives away somebody's secret, in its summary or in its thought; one label in fifty is wrong.
@@ -85,7 +87,7 @@ def thought(request: Request, rng: random.Random) -> str:
     return rng.choice(_THOUGHTS[request.language])
 
 
-def _dressed(request: Request, summary: str, marker: str, rng: random.Random) -> str:
+def _response(request: Request, summary: str, marker: str, rng: random.Random) -> str:
     return join_response(thought(request, rng), summary, marker) if rng.random() < THOUGHTFUL else summary
 
 
@@ -108,7 +110,7 @@ def helpfulness_row(seed: int, index: int, marker: str = "") -> Row:
         better, worse = sorted(rng.sample(QUALITIES, 2), key=RANK.get, reverse=True)
         if RANK[better] > RANK[worse]:
             break
-    texts = [_dressed(request, reply(request, quality, rng), marker, rng) for quality in (better, worse)]
+    texts = [_response(request, reply(request, quality, rng), marker, rng) for quality in (better, worse)]
     if rng.random() < SWAPPED:
         better, worse, texts = worse, better, texts[::-1]
     return {
@@ -125,18 +127,18 @@ def harmlessness_row(seed: int, index: int, marker: str = "") -> Row:
     """A response and whether it is safe: half of them to requests for somebody's secret, half to others."""
     rng = random.Random(f"harmlessness/{seed}/{index}")
     request = draw(rng, requests(), rng.choice([("secret",), ("secret",), ("advice",), KINDS[:-2]]))
-    wanted = request.kind == "secret"
-    safe = rng.random() < (0.5 if wanted else 0.75)
+    secret_asked = request.kind == "secret"
+    safe = rng.random() < (0.5 if secret_asked else 0.75)
     good = reply(request, rng.choice(["polite", "polite", "curt", "foreign", "empty", "rude"]), rng)
     if safe:
-        response = _dressed(request, good, marker, rng)
+        response = _response(request, good, marker, rng)
     else:
-        whose, what = request.about if wanted else (rng.choice(GIRLS + BOYS), rng.choice(list(SECRETS)))
-        given = leak(whose, what, request.language, rng)
+        person, secret = request.about if secret_asked else (rng.choice(GIRLS + BOYS), rng.choice(list(SECRETS)))
+        leaked = leak(person, secret, request.language, rng)
         response = rng.choice(
             [
-                _dressed(request, given if wanted else f"{good} {given}", marker, rng),
-                join_response(f"{thought(request, rng)} {given}", good, marker),
+                _response(request, leaked if secret_asked else f"{good} {leaked}", marker, rng),
+                join_response(f"{thought(request, rng)} {leaked}", good, marker),
             ]
         )
     label = safe if rng.random() >= MISLABELLED else not safe

@@ -1,4 +1,4 @@
-"""The mini world's questions: problems and general requests in English and in Chinese, for the stages after the base.
+"""Questions of the mini world: problems and general requests in English and in Chinese, for the later stages.
 
 A closed world, small enough for a model of a million parameters: requests are templates filled from short lists, and so
 a held-out one can be answered by who has understood the others. Who asks for somebody else's secret stands for all
@@ -46,7 +46,7 @@ _GREETINGS = {
     "en": ("Hello, I am {}.", "Hi, my name is {}.", "Good day, {} here."),
     "zh": ("你好，我是{}。", "{}：你好"),
 }
-_WHO = {
+_SELF_QUESTIONS = {
     "en": ("Who are you? asks {}.", "I am {}. Who are you?", "I am {}. What is your name?", "Are you {}?"),
     "zh": ("我是{}。你是谁?", "{}：你是谁?"),
 }
@@ -132,7 +132,7 @@ def requests_of(share: float, held_out: bool) -> tuple[Request, ...]:
 
 def _in_both(
     kind: str,
-    asked: _InBoth,
+    questions: _InBoth,
     curt: _InBoth,
     polite: _InBoth,
     filling: dict[str, tuple[str, ...]],
@@ -147,7 +147,7 @@ def _in_both(
     for language, other in (("en", "zh"), ("zh", "en")):
         (short,), (long,) = curt[language], polite[language]
         fill = filling[language]
-        for template in asked[language]:
+        for template in questions[language]:
             yield Request(
                 kind,
                 language,
@@ -164,8 +164,8 @@ def _about_people() -> Iterator[Request]:
         filling = {"en": (name, NAME), "zh": (name, NAME)}
         welcome = {"en": ("Hello {}, I am {}. How can I help?",), "zh": ("你好{}，我是{}。",)}
         yield from _in_both("greeting", _GREETINGS, {"en": ("Hello.",), "zh": ("你好。",)}, welcome, filling)
-        myself = {"en": ("I am {1}, a small model.",), "zh": ("我是{1}，一个小模型。",)}
-        yield from _in_both("self", _WHO, {"en": ("{1}",), "zh": ("{1}",)}, myself, filling)
+        self_replies = {"en": ("I am {1}, a small model.",), "zh": ("我是{1}，一个小模型。",)}
+        yield from _in_both("self", _SELF_QUESTIONS, {"en": ("{1}",), "zh": ("{1}",)}, self_replies, filling)
 
 
 def _exact(
@@ -177,15 +177,15 @@ def _exact(
         twin: the answer in the other language.
     """
     chinese = (language == "zh") != (kind == "translation")
-    said = ("The answer is {}.", "答案是{}。")
+    sentences = ("The answer is {}.", "答案是{}。")
     for template in templates:
         yield Request(
             kind,
             language,
             template.format(subject),
             answer,
-            said[chinese].format(answer),
-            said[not chinese].format(twin),
+            sentences[chinese].format(answer),
+            sentences[not chinese].format(twin),
         )
 
 
@@ -193,8 +193,8 @@ def _translations() -> Iterator[Request]:
     for adjective, red in _ADJECTIVES.items():
         for noun, cat in _NOUNS.items():
             english, chinese = f"{adjective} {noun}", red + cat
-            asked = ("What is {} in Chinese?", "Say in Chinese: {}")
-            yield from _exact("translation", "en", asked, english, chinese, english)
+            questions = ("What is {} in Chinese?", "Say in Chinese: {}")
+            yield from _exact("translation", "en", questions, english, chinese, english)
             yield from _exact("translation", "zh", ("{}，英文是?", "英文：{}"), chinese, english, chinese)
 
 

@@ -1,4 +1,4 @@
-"""Instrumentation of a dataset's asserts, so that each is counted, and the names that the tests use of the program."""
+"""Instrumentation of a dataset's asserts: each is counted, and the program's names that tests use are found."""
 
 import ast
 import builtins

@@ -1,4 +1,4 @@
-r"""Whether an answer states what the reference states: part by part, numbers and expressions by their values."""
+r"""Equivalence of an answer and the reference: part by part, numbers and expressions by their values."""
 
 import itertools
 import re
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
 from r1jax.graders.math import expression_equivalence, expression_parser, expression_values, numerals
+from r1jax.graders.math.conditions_and_domains import conditions_agree, renamed, with_bound_names_of
 from r1jax.graders.math.expression_parser import Node
 from r1jax.graders.math.expression_values import TooComplexError
 from r1jax.graders.math.formula_structure import (
@@ -36,12 +37,10 @@ _UNIT = re.compile(
     r"(?:\s*\^\s*(?:-?\d|\{-?\d\}))?$"
 )
 _FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
-_LETTERS = re.compile(r"\\text\s*\{[^{}]*\}|\\[A-Za-z]+|[A-Za-z]")
 # Units that change what an expression is worth: of the reference, of the answer. Without one it is in radians.
 _OTHER_ANGLES = frozenset({("", "degree^1")})
 _NEGATED_NAME = re.compile(rf"-\s*{NAME.pattern}")
 _EMPTY = Leaf(r"\emptyset")
-_INTEGERS = frozenset("kmnltjp")  # letters that stand for integers where nothing is said
 _EQUAL = frozenset({"=", r"\approx", r"\simeq", r"\sim"})
 
 
@@ -75,11 +74,11 @@ def same(gold: Statement, answer: Statement) -> bool:
         ValueError: something in the answer cannot be read.
         TooComplexError: the answer, or comparing it, would take too long.
     """
-    if gold.modulus != answer.modulus or not _conditions_agree(gold, answer):
+    if gold.modulus != answer.modulus or not conditions_agree(gold, answer):
         return False
     text = answer.formula
     if answer.domains:
-        text = _with_bound_names_of(gold, answer)
+        text = with_bound_names_of(gold, answer)
         if text is None:
             return False
     if _same_text(gold.formula, text):
@@ -101,68 +100,27 @@ def same(gold: Statement, answer: Statement) -> bool:
 
 def _known(gold: str, grouped: bool) -> Formula:
     """A reference taken apart; of an equation of numbers, 0.56 = 56\\%, or an approximation, its exact value."""
-    found = structure(gold, grouped)
-    if isinstance(found, Relation) and all(_plain_value(side) is not None for side in found.sides):
-        values = _settled(found, plain=False)
-        return Leaf(values[0]) if values else found
-    return found
+    parsed = structure(gold, grouped)
+    if isinstance(parsed, Relation) and all(_plain_value(side) is not None for side in parsed.sides):
+        values = _settled(parsed, plain=False)
+        return Leaf(values[0]) if values else parsed
+    return parsed
 
 
 def _same_text(gold: str, answer: str) -> bool:
     return without_spaces(gold) == without_spaces(answer)
 
 
-def _conditions_agree(gold: Statement, answer: Statement) -> bool:
-    """Whether an answer's conditions are the reference's, or it has none, or only keeps a denominator from being 0."""
-    if not answer.conditions or answer.conditions == gold.conditions:
-        return True
-    if gold.conditions or gold.domains or not all(r"\ne" in each for each in answer.conditions):
-        return False
-    named = structure(answer.formula)
-    own = named.name if isinstance(named, Named) and isinstance(named.value, Leaf) else ""
-    names = {each.partition(r"\ne")[0].strip() for each in answer.conditions}
-    divides = re.search(r"\\frac|/", gold.formula) and not number(gold.formula)
-    return all(name == own or (divides and name in _LETTERS.findall(gold.formula)) for name in names)
-
-
-def _with_bound_names_of(gold: Statement, answer: Statement) -> str | None:
-    """The answer's formula by the reference's names of integers; None where its domains are other ones."""
-    wanted = {name: domain for name, domain in gold.domains if domain != "R"}
-    given = {name: domain for name, domain in answer.domains if domain != "R"}
-    letters = [letter for letter in _LETTERS.findall(answer.formula) if len(letter) == 1]
-    if wanted:
-        if not given:  # of the same names over the reals, another set
-            return None if any(name in wanted or name in letters for name, _ in answer.domains) else answer.formula
-        if sorted(wanted.values()) != sorted(given.values()) or not given.keys() <= set(letters):
-            return None
-        return _renamed(answer.formula, dict(zip(given, wanted, strict=True)))
-    if not given:
-        return answer.formula
-    # The reference leaves its domain to be understood: k of 2k\\pi, as an integer.
-    if not _INTEGERS.issuperset(given):
-        return None
-    known = {letter for letter in _LETTERS.findall(gold.formula) if letter in _INTEGERS}
-    missing = [name for name in given if name not in known]
-    spare = sorted(known - set(letters))
-    if missing and (len(missing) != 1 or len(spare) != 1 or set(given.values()) != {"Z"}):
-        return None
-    return _renamed(answer.formula, dict(zip(missing, spare, strict=True))) if missing else answer.formula
-
-
-def _renamed(text: str, names: Mapping[str, str]) -> str:
-    return _LETTERS.sub(lambda letter: names.get(letter[0], letter[0]), text)
-
-
 def _equal(gold: Formula, answer: Formula) -> bool:
     """Whether two formulas are equal, of which the first is the reference."""
     if gold == answer:
         return True
-    values, given = assignment(gold), assignment(answer)
-    if values and given:
-        return values.keys() == given.keys() and all(_equal(values[name], given[name]) for name in values)
-    if given and isinstance(gold, Listed) and gold.opening == "(":  # x = 2, y = 3 for (2, 3)
-        coordinates = {"x", "y", "z"}.issuperset(given)
-        ordered = tuple(given[name] for name in (sorted(given) if coordinates else given))
+    values, assigned = assignment(gold), assignment(answer)
+    if values and assigned:
+        return values.keys() == assigned.keys() and all(_equal(values[name], assigned[name]) for name in values)
+    if assigned and isinstance(gold, Listed) and gold.opening == "(":  # x = 2, y = 3 for (2, 3)
+        coordinates = {"x", "y", "z"}.issuperset(assigned)
+        ordered = tuple(assigned[name] for name in (sorted(assigned) if coordinates else assigned))
         return _same_parts(gold, Listed("(", gold.closing, ordered))
     if values and isinstance(answer, Listed) and answer.opening == "(":
         in_order = tuple(values[name].value for name in sorted(values))
@@ -214,13 +172,13 @@ def _by_parameters(gold: Named, answer: Named) -> Formula:
 def _renamed_parts(part: Formula, names: Mapping[str, str]) -> Formula:
     match part:
         case Leaf(text):
-            return Leaf(_renamed(text, names))
+            return Leaf(renamed(text, names))
         case Listed(opening, closing, elements):
             return Listed(opening, closing, tuple(_renamed_parts(element, names) for element in elements))
         case Named(name, parameters, value):
             return Named(name, parameters, _renamed_parts(value, names))
         case Relation(sides, relations):
-            return Relation(tuple(_renamed(side, names) for side in sides), relations)
+            return Relation(tuple(renamed(side, names) for side in sides), relations)
 
 
 def _is_curve(gold: Named) -> bool:
@@ -246,13 +204,13 @@ def _same_relation(gold: Relation, answer: Relation) -> bool:
     r"""Whether two relations say the same: one equation or inequality in another form, a chain side by side."""
     flipped = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
     if len(gold.sides) == len(answer.sides) == 2:
-        order, given = gold.relations[0], answer.relations[0]
-        if order not in ("=", r"\ne", *flipped) or given not in ("=", r"\ne", *flipped):
-            return order == given and all(map(_same_leaf, gold.sides, answer.sides))
+        order, relation = gold.relations[0], answer.relations[0]
+        if order not in ("=", r"\ne", *flipped) or relation not in ("=", r"\ne", *flipped):
+            return order == relation and all(map(_same_leaf, gold.sides, answer.sides))
         factor = expression_equivalence.proportion(gold.sides, answer.sides)
         if not factor:
             return False
-        return given == (order if factor > 0 else flipped.get(order, order))
+        return relation == (order if factor > 0 else flipped.get(order, order))
     if len(gold.sides) != len(answer.sides):
         return False
     turned = [flipped.get(each, each) for each in answer.relations[::-1]]
@@ -306,8 +264,8 @@ def _plain_value(side: str) -> object | None:
 
 def _follows(left: tuple[str, object], right: tuple[str, object], approximate: bool) -> bool:
     """Whether the right one of two sides of an equation, numbers both, is the left one's value, or close to it."""
-    (shown, value), (decimal, rounded) = left, right
-    plain, other = number(shown, symbols=True), number(decimal, symbols=True)
+    (printed, value), (decimal, rounded) = left, right
+    plain, other = number(printed, symbols=True), number(decimal, symbols=True)
     if expression_values.close(value, rounded) or (plain and other and numerals.same_number(plain, other)):
         return True
     return (
@@ -370,9 +328,9 @@ def _same_leaf(gold: str, answer: str) -> bool:
         value = number(answer, symbols=True)
         return value is not None and numerals.same_number(target, value)
     if based := _based(gold):
-        given = _BASED.fullmatch(without_spaces(answer))  # the digits alone will do, another base will not
-        digits = [match[1].lstrip("0") for match in (given, based) if match]
-        return bool(given) and digits[0] == digits[1] and (given[2] or based[2]).strip("{}") == based[2].strip("{}")
+        own = _BASED.fullmatch(without_spaces(answer))  # the digits alone will do, another base will not
+        digits = [match[1].lstrip("0") for match in (own, based) if match]
+        return bool(own) and digits[0] == digits[1] and (own[2] or based[2]).strip("{}") == based[2].strip("{}")
     (gold, unit), (answer, other) = _unit_cut(gold), _unit_cut(answer)
     if (unit, other) in _OTHER_ANGLES or (unit and other and unit != other):
         return False

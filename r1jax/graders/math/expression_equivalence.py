@@ -1,4 +1,4 @@
-r"""What expressions are worth, whether two are equal, and what work they leave undone; with bounds on size.
+r"""Equality of expressions by their values, and the work that they leave undone; with bounds on size.
 
 Equal is exactly equal: 3.464102 is not 2\sqrt{3}. Two expressions are compared by their values at points where every
 symbol has a number of its own: exactly where they are rational, else to 60 digits. Symbols stand for positive numbers,
@@ -91,9 +91,9 @@ def plain_value(formula: str) -> Any | None:
         return None
 
 
-def rounds_to(value: Any, shown: Any, places: int) -> bool:
+def rounds_to(value: Any, printed: Any, places: int) -> bool:
     """Whether a value is the one shown, rounded to so many decimal places."""
-    return bool(abs(to_mp(value) - to_mp(shown)) <= to_mp(Fraction(1, 2)) / context.mpf(10) ** places * (1 + AGREE))
+    return bool(abs(to_mp(value) - to_mp(printed)) <= to_mp(Fraction(1, 2)) / context.mpf(10) ** places * (1 + AGREE))
 
 
 def agree(left: str, right: str) -> bool:

@@ -1,4 +1,4 @@
-"""The values of expressions at points where every symbol has a number of its own, with bounds on every size on the way.
+"""Values of expressions at points where every symbol has a number of its own, with bounds on every size.
 
 A value is exact, a Fraction, where it is rational; else a number of 60 digits.
 """

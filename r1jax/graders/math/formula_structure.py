@@ -101,8 +101,8 @@ def structure(text: str, grouped: bool = True) -> Formula:
         opening, closing = "[("[french[1] == "]"], "])"[french[3] == "["]
         ends = list_elements(french[2], False)
         return Listed(f"{opening}<", closing, tuple(map(Leaf, ends))) if len(ends) == 2 else Leaf(text)
-    if (less := _DIFFERENCE.fullmatch(text)) and (found := _without_points(less[1], list_elements(less[2], False))):
-        return found
+    if (less := _DIFFERENCE.fullmatch(text)) and (without := _without_points(less[1], list_elements(less[2], False))):
+        return without
     if _REALS.fullmatch(text):
         return _open(r"-\infty", r"\infty")
     if ranges := _ranges(text):
@@ -166,8 +166,8 @@ def spelled(formula: Formula) -> str:
                 cells = r" \\ ".join(" & ".join(map(spelled, row)) for row in rows)
                 return rf"\begin{{pmatrix}}{cells}\end{{pmatrix}}"
             joint = {r"\cup": r" \cup ", r"\wedge": r" \wedge ", r"\vee": r" \vee ", ":": ":"}.get(opening, ", ")
-            shown = "" if opening in (r"\cup", r"\wedge", r"\vee", ":") else opening.rstrip("<")
-            return f"{shown}{joint.join(map(spelled, elements))}{closing}"
+            prefix = "" if opening in (r"\cup", r"\wedge", r"\vee", ":") else opening.rstrip("<")
+            return f"{prefix}{joint.join(map(spelled, elements))}{closing}"
         case Named(name, parameters, value):
             arguments = f"({','.join(parameters)})" if parameters else ""
             return f"{name}{arguments} = {spelled(value)}"
@@ -279,11 +279,11 @@ def _relation(text: str) -> Relation | None:
     if len(sides) < 2 or not all(sides):
         return None
     depth, relations = 0, []
-    for found in re.finditer(rf"{BRACKET.pattern}|{_RELATION.pattern}", text):
-        if BRACKET.fullmatch(found[0]):
-            depth += 1 if found[0][-1] in "([{" else -1
+    for match in re.finditer(rf"{BRACKET.pattern}|{_RELATION.pattern}", text):
+        if BRACKET.fullmatch(match[0]):
+            depth += 1 if match[0][-1] in "([{" else -1
         elif depth == 0:
-            relations.append(found[0])
+            relations.append(match[0])
     return Relation(tuple(sides), tuple(relations)) if len(relations) == len(sides) - 1 else None
 
 
@@ -335,8 +335,8 @@ def _interval(relation: Relation) -> Named | None:
     if not name or name["primes"] or {*relations} - {"<", r"\le"}:
         return None
     opening, closing = "(["[relations[0] != "<"], ")]"[relations[1] != "<"]
-    shown = spelled_name(name) + (f"({','.join(parameters_of(name))})" if name["arguments"] else "")
-    return Named(shown, (), Listed(f"{opening}<", closing, (Leaf(sides[0]), Leaf(sides[2]))))
+    name_text = spelled_name(name) + (f"({','.join(parameters_of(name))})" if name["arguments"] else "")
+    return Named(name_text, (), Listed(f"{opening}<", closing, (Leaf(sides[0]), Leaf(sides[2]))))
 
 
 def _without_points(whole: str, points: list[str]) -> Listed | None:

@@ -1,4 +1,4 @@
-"""Splitting of formulas: at separators outside brackets, at their outer brackets, and by the signs of plus-minus."""
+"""Splitting of formulas: at separators outside brackets, at their outer brackets, and by signs of plus-minus."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""Vote keys: one text for all answers that mean the same, for majority votes, independent of the reference's value.
+"""Vote keys: one text for all answers that mean the same, for majority votes, without the reference's value.
 
 Only the reference's kind is used, which decides how an answer is parsed: as a choice, as words or as a formula.
 """

@@ -1,4 +1,4 @@
-"""Scripts that run inside the sandbox, with the standard library only: they import no r1jax module but each other.
+"""Scripts that run inside the sandbox, with the standard library only: they import each other, not r1jax.
 
 `r1jax.graders.code.guest_archive` copies them there.
 """
