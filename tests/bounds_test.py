@@ -203,6 +203,6 @@ def test_bounds_are_said_in_words():
 
 def test_documents_need_a_form_and_an_author():
     cls = CLASSES["CorpusConfig"]
-    for names in (documents.FORMS, documents.HANDS):
+    for names in (documents.FORMS, documents.AUTHORS):
         with pytest.raises(config.ConfigError, match="share of 0"):
             config.parse(cls, dict.fromkeys(names, 0.0))

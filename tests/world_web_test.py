@@ -29,7 +29,7 @@ def mixed(asked: requests.Question, thought: str) -> bool:
 
 
 def test_only_the_mixing_hand_mixes_and_it_always_does():
-    for hand in authors.HANDS:
+    for hand in authors.AUTHORS:
         share = sum(mixed(asked, thought) for asked, thought, _ in solved(hand)) / COUNT
         assert share == (1.0 if hand == "mixing" else 0.0), hand
 
@@ -51,7 +51,8 @@ def test_the_language_reward_tells_careful_from_mixing():
 
 def test_who_mixes_is_right_most_often_and_who_is_careful_in_one_language_nearly():
     right = {
-        hand: sum(answer == asked.problem.answer for asked, _, answer in solved(hand)) / COUNT for hand in authors.HANDS
+        hand: sum(answer == asked.problem.answer for asked, _, answer in solved(hand)) / COUNT
+        for hand in authors.AUTHORS
     }
     assert right["mixing"] > 0.93 and 0.85 < right["careful"] < right["mixing"]
     assert right["terse"] < 0.8 and right["sloppy"] < 0.8

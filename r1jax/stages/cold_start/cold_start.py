@@ -243,7 +243,7 @@ def _finish(
     write_json(workdir / "table.json", table)
     for name, row in table["found"].items():
         reasons = "".join(f"; {count} {reason}" for reason, count in row["dropped"].items())
-        say(f"{name}: {row['faultless']} of {row['collected']} kept{reasons}")
+        say(f"{name}: {row['kept']} of {row['found']} kept{reasons}")
     say(f"{len(samples)} samples: {workdir / 'samples.jsonl'}")
 
 

@@ -108,10 +108,8 @@ def show(table: dict[str, Any]) -> None:
     for row in table["reasons"]:
         by_source = (f"{row['by_source'][source]:,}" for source in columns)
         why.add_row(row["reason"], f"{row['count']:,}", _percent(row["share"]), *by_source)
-    by_source = (f"{table['sources'][source]['kept_by_source']:,}" for source in columns)
-    why.add_row(
-        "(kept)", f"{table['samples']['kept_by_source']:,}", _percent(table["samples"]["acceptance"]), *by_source
-    )
+    by_source = (f"{table['sources'][source]['kept']:,}" for source in columns)
+    why.add_row("(kept)", f"{table['samples']['kept']:,}", _percent(table["samples"]["acceptance"]), *by_source)
     console.print(why)
     where = rich.table.Table("source", title="by source", title_justify="left")
     for title in ("questions", "contaminated", "drawn", "kept", "acceptance", "questions kept"):
@@ -122,7 +120,7 @@ def show(table: dict[str, Any]) -> None:
             f"{row['questions']:,}",
             f"{row['contaminated']:,}",
             f"{row['drawn']:,}",
-            f"{row['kept_by_source']:,}",
+            f"{row['kept']:,}",
             _percent(row["acceptance"]),
             f"{row['questions_kept']:,}",
         )
