@@ -37,6 +37,12 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     return ", ".join(difflib.get_close_matches(name, choices, n=3, cutoff=0.4) or choices[:8]) or "(none)"
 
 
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Names in their order, "..." in place of those beyond `most`; "nothing" where there is none; for errors."""
+    names = list(map(str, names))
+    return ", ".join([*names[:most], *(["..."] if len(names) > most else [])]) or "nothing"
+
+
 def within(interval: str, obj: Any, *names: str) -> None:
     """For a config's `__post_init__`: refuses fields outside an interval, and NaN always.
 

@@ -62,7 +62,7 @@ def test_grading_its_own_output_again_changes_nothing(tmp_path: pathlib.Path) ->
         ('{"prompt": NaN}', "NaN is not JSON"),
         ('{"prompt": "1?", "answer": "1", "response": "\\ud83d"}', "surrogates not allowed"),
         ("[" * 100_000, "nested too deeply"),
-        (SUM, "no 'response'; the row has"),
+        (SUM, f"no 'response'; the row has: {', '.join(SUM)}"),
         ({**SUM, "response": None}, "'response' is None, should be a string"),
         ({"answer": "2", "response": "2"}, "no 'prompt'"),
         ({"prompt": "1 + 1?", "response": "2"}, "no 'answer'"),

@@ -243,7 +243,7 @@ BAD = {
     "a part": (said("a", ["b"]), "'messages[1].content' is ['b']"),
     "unknown role": ({"messages": [{"role": "wizard", "content": "a"}, *said("a", "b")["messages"]]}, "no such role"),
     "empty response": ({"prompt": "a", "response": ""}, "'response' is ''"),
-    "neither": ({"prompt": "a", "answer": "b", "mesages": []}, "has: mesages"),
+    "neither": ({"prompt": "a", "answer": "b", "mesages": []}, "has: prompt, answer, mesages"),
     "its own end": ({"prompt": "a", "response": "b<stop>"}, "holds an end-of-turn token itself"),
 }
 

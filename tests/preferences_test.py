@@ -93,7 +93,7 @@ def test_trap33_the_stream_is_a_function_of_seed_and_position(tmp_path):
             "pairwise",
             "neither 'chosen' and 'rejected' nor 'response' and 'safe'; it has",
         ),
-        ('{"prompt": "a", "response": "b"}', "pointwise", "neither .* it has: response"),
+        ('{"prompt": "a", "response": "b"}', "pointwise", "neither .* it has: prompt, response"),
         ('{"prompt": "a", "chosen": "b", "rejected": " "}', "pairwise", "'rejected' is ' ', should be a string"),
         ('{"chosen": "b", "rejected": "c"}', "pairwise", "'prompt' is None"),
         ('{"prompt": "a", "response": "b", "safe": "yes"}', "pointwise", "'safe' is 'yes', should be true or false"),

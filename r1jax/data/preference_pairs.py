@@ -133,7 +133,7 @@ class Preferences:
         is_pair = "chosen" in row and "rejected" in row
         texts = ("chosen", "rejected") if is_pair else ("response",)
         if not is_pair and not {"response", "safe"} <= row.keys():
-            keys = config.nearest("chosen" if self._kind == "pairwise" else "response", row)
+            keys = config.listed(row)
             raise ValueError(f"neither 'chosen' and 'rejected' nor 'response' and 'safe'; it has: {keys}")
         for key in ("prompt", *texts):
             jsonl.check_text(key, row.get(key))

@@ -173,8 +173,7 @@ class Instructions:
             questions, unread, read = [row["prompt"]], set(), {"prompt", "response"}
             example = self._from_turn(row["prompt"], row["response"], row)
         else:
-            keys = config.nearest("messages", row)
-            raise ValueError(f"neither 'prompt' and 'response' nor 'messages'; it has: {keys}")
+            raise ValueError(f"neither 'prompt' and 'response' nor 'messages'; it has: {config.listed(row)}")
         self.unread.update(unread | (row.keys() - read - {"id", "system", "tools"}))
         return any(is_held_out(question, self._cfg.held_out_share) for question in questions), example
 

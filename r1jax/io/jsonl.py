@@ -223,7 +223,7 @@ def check_question(row: Row, default_id: str) -> Row:
     """
     for key in ("prompt", "answer"):
         if key not in row:
-            raise ValueError(f"no {key!r}; it has: {config.nearest(key, row)}")
+            raise ValueError(f"no {key!r}; it has: {config.listed(row)}")
     if isinstance(row["answer"], int | float) and not isinstance(row["answer"], bool):
         row["answer"] = str(row["answer"])
     if isinstance(row.get("id"), int):

@@ -43,7 +43,7 @@ from typing import Any
 import rich.console
 import rich.table
 
-from r1jax.config import exit_status, missing_file, nearest, path_given, printable
+from r1jax.config import exit_status, listed, missing_file, nearest, path_given, printable
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
@@ -130,7 +130,7 @@ def _row(line: bytes, number: int, grader: str) -> Row:
     try:
         if not isinstance(fields.get("response"), str):
             kind = f"'response' is {fields['response']!r:.100}, should be a string" if "response" in fields else None
-            raise ValueError(kind or f"no 'response'; the row has: {nearest('response', fields)}")
+            raise ValueError(kind or f"no 'response'; the row has: {listed(fields)}")
         row.question = jsonl.check_question(dict(fields), f"line {number}") | ({"grader": grader} if grader else {})
     except ValueError as error:
         row.fail(error)

@@ -120,7 +120,7 @@ def _row(line: bytes) -> dict[str, str]:
     row = jsonl.parse(line, kind=f"an object with {', '.join(_KEYS)}")
     for key in _KEYS:
         if key not in row:
-            raise ValueError(f"no {key!r}; it has: {config.nearest(key, row)}")
+            raise ValueError(f"no {key!r}; it has: {config.listed(row)}")
         if not isinstance(row[key], str):
             raise ValueError(f"{key!r} is {row[key]!r}, should be a string")
     return row
