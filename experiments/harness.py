@@ -29,7 +29,7 @@ from r1jax.io.files import write_json, write_text
 HERE = pathlib.Path(__file__).parent
 TOKENS = 320
 BATCH = 16
-# Ours -> the harness's task, the filter and metric that are read, and the file whose fields its grader needs.
+# Benchmark -> the harness's task, its filter and metric, and the file whose fields its grader needs.
 TASKS = {
     "gsm8k": ("gsm8k/gsm8k-cot-zeroshot.yaml", "flexible-extract", "exact_match", ""),
     "math500": ("minerva_math/minerva_math500.yaml", "none", "math_verify", "math500/test.jsonl"),

@@ -74,7 +74,7 @@ def _set(root: type, hint: Any, node: Any, names: Sequence[str], text: str, wher
     if not isinstance(node, dict):
         raise ConfigError(f"{where} is a value, not a section: there is no {'.'.join([below, *rest])}")
     hints = typing.get_type_hints(part) if dataclasses.is_dataclass(part) else {}
-    is_open = typing.get_origin(part) is Mapping  # its keys are not ours, say a task's options
+    is_open = typing.get_origin(part) is Mapping  # its keys are another library's, say a task's options
     if name not in node and name not in hints and not is_open:
         near = f"{nearest(name, {*node, *hints})}{elsewhere(rest[-1] if rest else name, root, where)}"
         raise ConfigError(f"unknown key {'.'.join([below, *rest])}; nearest in {where}: {near}")

@@ -1,8 +1,10 @@
 """Language of the code: headlines that name a module's contents, identifiers in the field's words, and the glossary."""
 
 import ast
+import io
 import pathlib
 import re
+import tokenize
 
 import pytest
 
@@ -66,6 +68,9 @@ ALONE = {
     "whose": "owner, author",
     "yours": "the caller's",
 }
+# Words that no docstring, comment or message may hold, in any sense: of those above, and of what they were used for.
+IN_PROSE = {word: WORDS[word] for word in ("buried", "deed", "deeds", "dressed", "mended", "poured", "road", "spoiled")}
+IN_PROSE |= {word: WORDS[word] for word in ("stranger", "strangers", "tenant", "tenants", "theirs", "whoever")}
 # A headline is a noun phrase: it begins neither with a question word nor with a verb.
 OPENINGS = {
     *("From", "How", "What", "When", "Where", "Whether", "Which", "Who", "Whose", "Why"),
@@ -129,6 +134,17 @@ def test_a_module_names_its_contents_in_the_fields_words(path: pathlib.Path):
     faults = [f"{where}:1 {fault}" for fault in headline_faults(headline(tree))] if tree.body else []
     for name, line in defined_names(tree).items():
         faults += [f"{where}:{line} {fault}" for fault in name_faults(name)]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstrings_comments_and_messages_use_no_private_words(path: pathlib.Path):
+    faults = []
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline):
+        if token.type in (tokenize.COMMENT, tokenize.STRING):
+            for word in re.findall(r"(?<![\w`'\"/.-])[A-Za-z]+(?![\w`'\"/-])", token.string):
+                if plain := IN_PROSE.get(word.lower()):
+                    faults.append(f"{path.relative_to(ROOT)}:{token.start[0]} says {word!r}: write {plain}")
     assert not faults, "\n".join(faults)
 
 

@@ -1,6 +1,6 @@
 """Judged responses for reward models as a pure function of (config, seed, position): pairs, or labelled ones.
 
-What a reward model reads of a response is not made here: whoever asks says how
+What a reward model reads of a response is not decided here: the caller says how
 (`r1jax.inference.reward_scoring.ids_of`).
 """
 

@@ -39,7 +39,7 @@ class InstructionConfig:
         chat: ask through the model's own chat template, as in `data.tasks.DataConfig`. Messages need it.
         template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
         marker: of the cold-start form that the responses have, "" for the form of the tags. It changes nothing here and
-            goes along with the model, for whoever asks it later (`r1jax.text.prompt_format`); None: it does not say.
+            goes along with the model, for later prompts (`r1jax.text.prompt_format`); None: it does not say.
         held_out_share: leave out what asks a question that `data.tasks.is_held_out`, in any of the user's messages; 0
             keeps all.
         skip_bad_lines: leave out, and count, lines of the file that cannot be used.
@@ -196,7 +196,7 @@ class Instructions:
     def _from_messages(self, row: jsonl.Row) -> tuple[Sequence[str], Example, frozenset[str]]:
         """What the user asks, the example, and the messages' keys that nothing reads."""
         if not self._cfg.chat:
-            raise ValueError("'messages' are dressed by the model's own chat template: set config.data.chat=true")
+            raise ValueError("'messages' are rendered by the model's own chat template: set config.data.chat=true")
         conversation = conversations.read(row)
         turns = conversations.turns(conversation, self._tokenizer, self._cfg.template_arguments)
         unread = frozenset(f"messages[].{key}" for key in turns.unread)

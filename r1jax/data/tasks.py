@@ -28,7 +28,7 @@ from r1jax.text.tokenizer import Tokenizer
 # which a run is resumed, nor at midnight on one of its hosts.
 DATE = datetime.datetime(2024, 7, 26)
 # A reasoning-gym dataset draws entry i from Random(seed + i). All datasets have seed 0 here, so that the candidate i
-# alone names a question (neighbouring seeds would share nearly all of theirs); the run's seed picks the candidates.
+# alone names a question (neighbouring seeds would share nearly all entries); the run's seed picks the candidates.
 CANDIDATES = 2**31 - 1
 # These list every entry's kind when created: time and memory grow with their size.
 LISTED_AHEAD = ("acre", "gsm_symbolic")

@@ -4,8 +4,8 @@ A folder holds `setup.json`, what it was made with; `examples.npy`, a key and th
 shards of `SHARD` examples each, `00000.npy` and on, a row a target. A shard appears when it is whole. A row takes
 6 k + 2 bytes: 194 for the 32 likeliest tokens.
 
-Whoever reads it finds an example by its key, a hash of its ids: he may order, mix or leave out examples as he will, and
-never takes the word on one for that on another.
+A reader finds an example by its key, a hash of its ids, and may order, mix or leave out examples; the
+distributions of one example are never taken for those of another.
 """
 
 import pathlib

@@ -1,6 +1,6 @@
 """Host records from JSONL to gradient: Prompt -> Rollout. Without JAX: grader processes import this file.
 
-The device end of the road is `r1jax.data.batching.Batch`.
+On the device they become `r1jax.data.batching.Batch`.
 """
 
 import dataclasses

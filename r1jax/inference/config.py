@@ -42,8 +42,8 @@ class Reading:
     Attributes:
         sees: "summary": what stands outside the thought, for helpfulness in the paper; "response": all of it, for
             harmlessness.
-        template: a name in `r1jax.text.chat.TEMPLATES` that dresses the question.
-        chat: the question so dressed is the user's message, the response the assistant's, in the model's own chat
+        template: a name in `r1jax.text.chat.TEMPLATES` that renders the question.
+        chat: the rendered question is the user's message, the response the assistant's, in the model's own chat
             template.
         max_tokens: of an input. A longer one loses its middle, see `ids_of`.
         version: of this file's form.

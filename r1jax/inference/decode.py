@@ -110,7 +110,7 @@ def sample(logits_BV: jax.Array, keys_B: jax.Array, truncation: Truncation) -> t
 def decode_window(
     params: Params, cfg: ModelConfig, slots: Slots, truncation: Truncation, eos_ids: tuple[int, ...], steps: int
 ) -> tuple[Slots, Sampled]:
-    """Advances busy slots by up to `steps` tokens; one stops at any end-of-sequence id or when its room is used."""
+    """Advances busy slots by up to `steps` tokens; one stops at an end-of-sequence id or at its limit of tokens."""
     table = unembed_table(params).astype(cfg.dtype)
 
     def step(slots: Slots, _):

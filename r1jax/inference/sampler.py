@@ -31,10 +31,10 @@ class Sampler:
     """A model that can be asked.
 
     Attributes:
-        draw: samples what is not left out, and hands over each rollout as it is complete.
+        draw: samples what is not left out, and passes on each rollout as it is complete.
         tokenizer: the model's; None: a server has it.
         stamp: what tells the model from others, for the record.
-        usage: what a server has cost; None: a checkpoint of ours.
+        usage: what a server has cost; None: a checkpoint on this mesh.
         template_arguments: what else its chat template is to read.
         prompt_limit: tokens of a prompt with which it can hold a whole response; None: any number.
     """

@@ -149,7 +149,7 @@ def _has_cudnn() -> bool:
 
 
 def _one_segment_attention(q_BTNH: jax.Array, k_BTKH: jax.Array, v_BTKH: jax.Array, scale: float) -> jax.Array:
-    """Causal attention of whole rows on a GPU: cuDNN's is half as fast again as ours, which takes segments."""
+    """Causal attention of whole rows on a GPU: cuDNN's is half as fast again as r1jax's, which takes segments."""
     if not _has_cudnn():
         return flash_attention(q_BTNH, k_BTKH, v_BTKH, None, scale)
     return jax.nn.dot_product_attention(q_BTNH, k_BTKH, v_BTKH, scale=scale, is_causal=True, implementation="cudnn")

@@ -25,7 +25,7 @@ from r1jax.models.weights import Progress, check_finite, stored_dtype
 from r1jax.text import tokenizer as text
 from r1jax.text.tokenizer import Tokenizer
 
-MODEL = "model.json"  # what makes a folder ours
+MODEL = "model.json"  # marks a model folder of r1jax
 HF_CONFIG, PARAMS = "hf_config.json", "params"
 SAFETENSORS = ".safetensors"
 

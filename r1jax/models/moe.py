@@ -123,7 +123,7 @@ def _grouped(x_MD, experts_Mk, weights_Mk, gate_EDF, up_EDF, down_EFD) -> jax.Ar
     expert = jnp.where(is_local, expert, E)
     order = jnp.argsort(expert, stable=True)
     sizes = jnp.bincount(expert, length=E + 1)[:E].astype(jnp.int32)
-    # Rows past the last of ours are zeros before and after: what a grouped product leaves there is not promised.
+    # Rows past the last local one are zeros before and after: what a grouped product leaves there is undefined.
     x = jnp.where((jnp.arange(len(order)) < sizes.sum())[:, None], x_MD[order // k], 0)
     h = jax.nn.silu(jax.lax.ragged_dot(x, gate_EDF, sizes)) * jax.lax.ragged_dot(x, up_EDF, sizes)
     y = jax.lax.ragged_dot(h, down_EFD, sizes, preferred_element_type=jnp.float32)

@@ -20,7 +20,7 @@ from r1jax.models.transformer import param_specs
 
 Index = tuple[slice, ...]  # with start and stop given
 
-# For each axis of a checkpoint's tensor, the axes of ours that are flattened into it.
+# For each axis of a checkpoint's tensor, r1jax's axes that are flattened into it.
 _VECTOR = ((0,),)
 _TABLE = ((0,), (1,))
 _MATRIX = ((1,), (0,))  # [in, out] <- [out, in]

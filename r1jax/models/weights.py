@@ -62,7 +62,7 @@ class Checkpoint:
         Args:
             dtype: what to read the weights as, see `stored_dtype`. A weight whose layers differ in type counts as one
                 of a type that holds them all.
-            progress: told after each weight.
+            progress: called after each weight.
 
         Raises:
             ValueError: files are not as we wrote them; a copy of a weight differs from it; a tensor holds NaN or

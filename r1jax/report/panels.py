@@ -268,7 +268,7 @@ RL = (
 )
 
 PANELS = {"supervised": SUPERVISED, "preference": PREFERENCE, "rl": RL}
-# Told in the page's head where they are not 0.
+# Reported in the page's head where they are not 0.
 SKIPPED = ("skipped", "skipped_in_a_row")
 
 

@@ -8,5 +8,5 @@ import r1jax.rewards.worker_imports  # noqa: F401
 from r1jax.graders import ifeval_instructions
 from r1jax.rewards import language_consistency
 
-language_consistency.language_of("These are more than enough words for a language to be told.")
+language_consistency.language_of("These are more than enough words for a language to be recognised.")
 ifeval_instructions.is_english("So are these.")

@@ -51,7 +51,7 @@ def read_supervised(spec: str) -> SupervisedConfig:
         raise ConfigError(f"base={spec} is no model{hint}")
     if pathlib.Path(spec).is_dir():
         raise ConfigError(
-            f"base={spec} is a folder without a model: it has neither a {MODEL} of ours nor a "
+            f"base={spec} is a folder without a model: it has neither r1jax's {MODEL} nor a "
             "config.json of Hugging Face's, with a model_type"
         )
     cfg = read_config(spec, [])

@@ -183,7 +183,7 @@ def _from_folder(folder: pathlib.Path, cfg: ResponsesConfig) -> tuple[list[tuple
 
 def _candidate(prompt: Prompt, text: str, source: str) -> Candidate:
     rollout = Rollout.of_text(prompt, text)
-    return Candidate(rollout.whole, rollout.response.final, source)  # whoever reads pairs has no rendered prompt
+    return Candidate(rollout.whole, rollout.response.final, source)  # a reader of pairs has no rendered prompt
 
 
 def _comparisons(cfg: JudgePairsConfig, prompt: str, candidates: Sequence[Candidate]) -> Iterator[Comparison]:

@@ -155,7 +155,7 @@ def clustered_error(values: np.ndarray, clusters: Sequence[Hashable]) -> float:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1, equal values at the mean of theirs; all NaN where one is. (scipy.stats takes a second to load.)"""
+    """Ranks from 1, the mean rank for equal values; all NaN where one is. (scipy.stats takes a second to load.)"""
     _, of, sizes = np.unique(values, return_inverse=True, return_counts=True)
     return np.where(np.isnan(values).any(), np.nan, (np.cumsum(sizes) - (sizes - 1) / 2)[of])
 

@@ -74,7 +74,7 @@ class Batches:
         self.size += f"{self.num_steps} steps of {cfg.batch_size} x {cfg.seq_len} tokens"
 
     def at(self, step: int) -> StepBatch:
-        """The batch of a step; `no_room` among its metrics counts the examples that found no room in it."""
+        """The batch of a step; `no_room` among its metrics counts the examples that did not fit in it."""
         cfg, count = self._cfg, self._cfg.documents_per_step
         start = step * count
         if self._starts:

@@ -25,7 +25,7 @@ def check_base(cfg: Any) -> None:
     if not cfg.base and not getattr(cfg, "model", None):
         raise ConfigError(
             "config.base is empty: say what to start from by --config.base=..., a Hugging Face directory (config.json "
-            "and safetensors), a .gguf file, a model folder of ours, or the config of a run that makes one"
+            "and safetensors), a .gguf file, a model folder of r1jax, or the config of a run that makes one"
         )
 
 

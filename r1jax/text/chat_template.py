@@ -17,7 +17,7 @@ Message = Mapping[str, Any]
 
 # Of one rendering. The longest conversations with the most tools take a tenth of a second and a few megabytes.
 SECONDS, MEMORY, CHARACTERS = 5.0, 512 * 2**20, 2**24
-# What a template is given by whoever renders a conversation, so that no config may set it.
+# Set by the code that renders a conversation, so that no config may set them.
 _VARIABLES = ("messages", "tools", "add_generation_prompt", "now")
 _SERVE = "import sys; sys.path[:] = sys.argv[1:]; from r1jax.text.template_sandbox import serve; serve({}, {}, {})"
 

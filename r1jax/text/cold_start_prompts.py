@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from r1jax.text.chat import TAGS, join_response
 
-# A chat model is told what the examples are for; a base model continues them, and that is all there is.
+# A chat model reads what the examples are for; a base model continues them, and that is all there is.
 FEW_SHOT = {
     "en": "Answer the last question as the one before it is answered: think at the same length and in the same manner "
     "between <think> and </think>, and then sum up for the reader between <answer> and </answer>, with the final "

@@ -1,6 +1,6 @@
 """The process that chat templates are rendered in: a sandbox, a limit of memory and one of computing time.
 
-A template is a program of strangers, and jinja2's sandbox bounds neither: loops within loops, `"a".center(3 * 10**9)`,
+A template is an untrusted program, and jinja2's sandbox bounds neither: loops within loops, `"a".center(3 * 10**9)`,
 a text that is doubled forty times. `r1jax.text.chat_template` starts `serve` and writes a request a line,
 
     {"source": ..., "variables": {...}, "now": ISO time}

@@ -62,7 +62,7 @@ class Tokenizer(Protocol):
         Args:
             messages: `{"role": ..., "content": ...}` and whatever else the template reads.
             add_generation_prompt: end with the opening of the assistant's turn.
-            now: the time that a template which asks for it is told; None: the clock's.
+            now: the time for a template that asks for it; None: the clock's.
             variables: what else the template reads, say `tools`, a list of JSON schemas, or `enable_thinking`.
 
         Raises:

@@ -11,7 +11,7 @@ sft_general.jsonl     good replies to requests, none of them held out, without t
 helpfulness.jsonl     pairs of replies, a better and a worse one
 harmlessness.jsonl    replies, safe or not
 
-What is held out is `data.tasks.is_held_out(prompt, 0.1)`: whoever reads a file that holds both sides splits it by that.
+What is held out is `data.tasks.is_held_out(prompt, 0.1)`: a reader of a file that holds both sides splits it by that.
 The same seed writes the same bytes, and each file is whole or absent.
 """
 

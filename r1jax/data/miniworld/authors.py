@@ -15,7 +15,7 @@ from r1jax.data.miniworld.requests import Language
 
 AUTHORS = {"terse": 0.36, "sloppy": 0.22, "careful": 0.14, "mixing": 0.28}
 STEP_ERROR = {"sloppy": 0.25, "careful": 0.08, "mixing": 0.03, "recheck": 0.01}
-CHECKED = 0.33  # of what careful and mixing hands write
+CHECKED = 0.33  # of what careful and mixing authors write
 MANNERS = {"polite": 0.48, "curt": 0.20, "wrong": 0.08, "rude": 0.08, "empty": 0.06, "foreign": 0.06, "off_topic": 0.04}
 FORMS_OF_REQUESTS = ("dialogue", "template", "tagged"), (0.80, 0.15, 0.05)
 INDISCREET = 0.5  # of those who are asked for a secret

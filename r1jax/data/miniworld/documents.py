@@ -40,7 +40,7 @@ class CorpusConfig:
         hasty: share who stop too soon.
         template_followed: of the `template` documents, the share whose reply obeys the tags.
         world: share of the documents that are of the bilingual world (`r1jax.data.miniworld.authors`): problems in
-            the same forms but for drills, and requests, mostly in dialogues. They have their own hands.
+            the same forms but for drills, and requests, mostly in dialogues. They have their own authors.
         requests: of those, the share that answers general requests; the others solve problems.
         held_out_share: must be that of the RL data's config, so that this text keeps clear of its held-out questions.
     """

@@ -105,7 +105,7 @@ class Question:
 def question(rng: random.Random, share: float, held_out: bool = False) -> Question:
     """A problem in either language, on the side asked for of the questions that `share` holds out.
 
-    A Chinese question stands on the side of its English twin too, so that whoever keeps clear of the held-out English
+    A Chinese question stands on the side of its English twin too, so that a run that leaves out the held-out English
     ones has worked none of the Chinese ones.
     """
     language = rng.choice(LANGUAGES)

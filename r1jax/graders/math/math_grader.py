@@ -41,7 +41,7 @@ def check(row: Mapping[str, Any]) -> None:
         _reference(answer, bool(row.get(PROSE_KEY)))
     except (ValueError, TooComplexError) as error:
         raise ValueError(
-            f"reference answer {answer[:200]!r} cannot be read as mathematics: {error or 'too complex'}; mend it, "
+            f"reference answer {answer[:200]!r} cannot be read as mathematics: {error or 'too complex'}; repair it, "
             f"leave the line out, or set {PROSE_KEY!r} where it is a sentence that states its last formula"
         ) from None
 

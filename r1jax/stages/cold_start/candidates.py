@@ -35,7 +35,7 @@ class Candidate:
         id: unique in its collection, and the same whenever it is made anew.
         prompt: the question, with its reference answer, "" where there is none.
         thought, summary: as they would stand in the sample.
-        language: of the question, an ISO 639-1 code; "": it cannot be told.
+        language: of the question, an ISO 639-1 code; "": it is not recognised.
         provenance: where it is from, plain JSON.
         check: the prompt that a changed summary is graded against; None: no rule can tell.
         fault: why it is not kept; "": nothing speaks against it so far.

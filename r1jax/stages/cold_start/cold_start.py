@@ -4,7 +4,7 @@ The paper's ways: few-shot prompting with a long chain of thought as the example
 with reflection and verification; R1-Zero's outputs in a readable form; post-processing by human annotators. Besides,
 chains of thought that are there already, in files. What comes out is for `stages.supervised`, as it is.
 
-Departures: the paper does not print its prompts, filters or counts; ours stand in `text.coldstart_prompts` and
+Departures: the paper does not print its prompts, filters or counts; r1jax's stand in `text.cold_start_prompts` and
 `stages.sample_filter`. R1-Zero's outputs are rewritten by rule or by a teacher, and a person may follow.
 """
 

@@ -22,7 +22,7 @@ class FewShotConfig:
     Attributes:
         samples: drawn for each question.
         shots: examples shown, drawn for each question from those in its language.
-        examples: a JSONL file of `{"prompt", "thought", "summary"}`; "": ours, one a language.
+        examples: a JSONL file of `{"prompt", "thought", "summary"}`; "": r1jax's, one a language.
     """
 
     samples: int = 1
@@ -39,8 +39,8 @@ class DirectConfig:
 
     Attributes:
         samples: drawn for each question.
-        instruction: how it is asked, {prompt} being the question; the reply is to be in the R1-Zero tags. "": ours, in
-            the question's language.
+        instruction: how it is asked, {prompt} being the question; the reply is to be in the R1-Zero tags. "":
+            r1jax's, in the question's language.
     """
 
     samples: int = 1
@@ -112,7 +112,7 @@ class ColdStartConfig:
         stage: names the loop.
         questions: what teacher and R1-Zero checkpoint are asked; template and chat are for the latter alone.
         count: questions asked, the first of a seeded order; 0: all of a file.
-        model: the teacher: a model folder of ours, a Hugging Face folder or a .gguf file; "": the endpoint.
+        model: the teacher: a model folder of r1jax, a Hugging Face folder or a .gguf file; "": the endpoint.
         endpoint: the teacher behind an OpenAI-compatible server.
         chat: speak to the teacher, through its chat template; else it is a base model and continues plain text.
         template_arguments: what else the teacher's chat template reads, say `{"enable_thinking": False}`.

@@ -110,7 +110,7 @@ def refuse(path: pathlib.Path, faults: Sequence[str]) -> None:
     if faults:
         more = [f"and {len(faults) - _MOST_REPORTED} more"] if len(faults) > _MOST_REPORTED else []
         raise ConfigError(
-            f"{len(faults)} lines of {path} cannot be used; mend them, nothing was changed\n  "
+            f"{len(faults)} lines of {path} cannot be used; repair them, nothing was changed\n  "
             + "\n  ".join([*faults[:_MOST_REPORTED], *more])
         )
 

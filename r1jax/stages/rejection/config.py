@@ -18,9 +18,9 @@ class FilterConfig:
     """What a sample has to be to be kept. A threshold at 0 turns its filter off.
 
     Attributes:
-        form: "strict": exactly the form that its prompt asks for; "parts": a thought and a summary that can be told
-            apart, as in a server's `<think>...</think>summary`; "any": whatever has a summary, simple requests' answers
-            without a thought among them.
+        form: "strict": exactly the form that its prompt asks for; "parts": a thought and a summary that can be
+            distinguished, as in a server's `<think>...</think>summary`; "any": whatever has a summary, answers of
+            simple requests without a thought among them.
         min_score: the least grade: 1.0 for right by rule, by the judge's check of facts, or preferred to a reference in
             both orders; 0.5 lets ties with the reference pass.
         language: the least share of the thought's words in the question's language, see `rewards.language.consistency`.
@@ -65,7 +65,7 @@ class RejectionConfig:
         stage: names the loop.
         data: the questions; held-out ones are never asked. A row of a file is graded by rule, or by the judge: see
             `who_grades`.
-        model: a model folder of ours, a Hugging Face folder or a .gguf file; "": the endpoint.
+        model: a model folder of r1jax, a Hugging Face folder or a .gguf file; "": the endpoint.
         endpoint: a model behind an OpenAI-compatible server.
         num_prompts: questions asked, the first of a seeded order, each once; 0: all of a file.
         samples: drawn for each.

@@ -7,8 +7,8 @@ The workdir holds `record/`, every sample and grade as it came, to which a run s
 made anew from it at each run's end, `samples.jsonl`, the examples; `dropped.jsonl`, a line for each sample that is not
 among them; `table.json`, the counts. Other filters or graders need no new samples.
 
-Departures: how many samples, at what temperature, the thresholds and the judge's words are ours, for the paper gives
-none; questions of evaluations are left out by their words (`r1jax.data.decontaminate`) before anything is asked.
+Departures: how many samples, at what temperature, the thresholds and the judge's words are r1jax's, for the paper
+gives none; questions of evaluations are left out by their words (`r1jax.data.decontaminate`) before anything is asked.
 """
 
 import collections
