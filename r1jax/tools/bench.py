@@ -16,7 +16,6 @@ import argparse
 import dataclasses
 import json
 import pathlib
-import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +27,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from r1jax.core import params as core
+from r1jax.core.device_ceilings import measure_ceilings, peak_bytes, timed
 from r1jax.core.sharding import TRAIN_RULES, MeshConfig, make_mesh
 from r1jax.data.tasks import DataConfig
 from r1jax.data.types import Prompt, Rollout
@@ -78,41 +78,6 @@ def completion_lengths(count: int, longest: int, long_tail: bool, seed: int = 0)
     return np.random.default_rng(seed).permutation(lengths)
 
 
-def timed(run: Callable[[], Any]) -> float:
-    """Seconds of a call, until what it returns is computed."""
-    start = time.perf_counter()
-    jax.block_until_ready(run())
-    return time.perf_counter() - start
-
-
-def median_seconds(run: Callable[[], Any], times: int = 5) -> float:
-    """The median of some calls' seconds, after one that compiles."""
-    timed(run)
-    return statistics.median(timed(run) for _ in range(times))
-
-
-def measure_ceilings(dtype: str) -> dict[str, float]:
-    """What one device does at most: FLOP/s of a square matrix product, bytes/s (read and written) of a copy."""
-    accelerator = jax.default_backend() != "cpu"
-    size, words, times = (8192, 2**28, 20) if accelerator else (2048, 2**26, 3)
-    a, b = (jax.random.normal(jax.random.key(i), (size, size), dtype) for i in range(2))
-    x = jax.random.normal(jax.random.key(2), (words,), jnp.float32)
-
-    def seconds_of(step, x):
-        step = jax.jit(step)
-
-        def repeat():
-            y = x
-            for _ in range(times):  # each from the last one's result, dispatched ahead of the device
-                y = step(y)
-            return y
-
-        return median_seconds(repeat) / times
-
-    product, copy = seconds_of(lambda y: (y @ b) * 0.01, a), seconds_of(lambda y: y + 1.0, x)
-    return {"flop/s": 2 * size**3 / product, "byte/s": 2 * x.nbytes / copy}
-
-
 def forward_flops(model: ModelConfig, lengths: np.ndarray) -> float:
     """FLOPs of a forward pass over sequences of these lengths: products with weights, and causal attention."""
     specs = param_specs(dataclasses.replace(model, mtp_depth=0))
@@ -127,12 +92,6 @@ def decode_bytes(model: ModelConfig, rows: int, tokens: float) -> float:
     size = jnp.dtype(model.dtype).itemsize
     width = model.mla.kv_rank + model.mla.rope_dim if model.mla else 2 * model.num_kv_heads * model.head_dim
     return size * (core.count(specs) + rows * tokens * model.num_layers * width)
-
-
-def peak_bytes() -> int:
-    """The most memory that was in use: of the first device where it says, else of the process."""
-    stats = jax.devices()[0].memory_stats() or {}
-    return stats.get("peak_bytes_in_use") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def time_engine_phases(engine: Engine, generate: Callable[[], Any]) -> dict[str, float]:
