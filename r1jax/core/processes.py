@@ -13,15 +13,17 @@ import json
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from r1jax import config
 
-_NOTICE, _SEEN = "r1jax/notice", "r1jax/seen/{}"
+_NOTICE, _LEAVING = "r1jax/notice", "r1jax/leaving/{}"
 _POLL_S = 0.5
-_EXIT_WAIT_S = 10.0  # for the others to read the notice: the service ends with process 0
+_EXIT_WAIT_S = 10.0  # of process 0, with which the service ends, until the others have read the notice and leave
+_GRACE_S = 0.5  # for their exit after that
 _UNREACHABLE_S = 5.0  # of the coordination service, until this process exits
 _NO_TIMEOUT_MS = 10 * 365 * 24 * 3600 * 1000
 
@@ -119,7 +121,6 @@ def _post_notice(status: int, message: str) -> None:
         if first["process"] != index and first["message"] != notice["message"]:
             _exit_on_notice(first)
         _finished.set()  # all processes raised the same error
-        client.key_value_set(_SEEN.format(index), "")
 
 
 def _watch_for_notice() -> None:
@@ -139,8 +140,6 @@ def _watch_for_notice() -> None:
 def _exit_on_notice(notice: dict[str, Any]) -> NoReturn:
     """Prints another process's notice and exits with its status."""
     _exiting.acquire()  # never released: a second thread waits here for the exit
-    with contextlib.suppress(RuntimeError):
-        _service().client.key_value_set(_SEEN.format(_service().process_id), "")
     message = config.printable(notice["message"], lines=True)
     stopped = notice["status"] in config.STOPPED
     print(message if stopped else f"error: process {notice['process']} failed: {message}", file=sys.stderr)
@@ -151,8 +150,13 @@ def _exit(status: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
-    if is_multiprocess() and _service().process_id == 0:  # the service ends with it
-        with contextlib.suppress(RuntimeError):
-            for index in range(_service().num_processes):
-                _service().client.blocking_key_value_get(_SEEN.format(index), int(1000 * _EXIT_WAIT_S))
+    if is_multiprocess():
+        index, client = _service().process_id, _service().client
+        with contextlib.suppress(RuntimeError):  # last, for JAX aborts a process that outlives the service
+            client.key_value_set(_LEAVING.format(index), "")
+        if index == 0:  # the service ends with it
+            with contextlib.suppress(RuntimeError):
+                for other in range(_service().num_processes):
+                    client.blocking_key_value_get(_LEAVING.format(other), int(1000 * _EXIT_WAIT_S))
+            time.sleep(_GRACE_S)
     os._exit(status)

@@ -55,7 +55,8 @@ class SkippedUpdates:
         if jax.process_index() == 0:
             path.parent.mkdir(parents=True, exist_ok=True)
             arrays = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
-            np.savez(path, **{name: np.asarray(array) for name, array in arrays.items() if array is not None})
+            arrays = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+            np.savez(path, **arrays)
         processes.barrier()  # an error in another process would end the one that writes
         return ValueError(
             f"step {step + 1}: the last {self._in_a_row} updates were all skipped, for their gradient was not finite; "
