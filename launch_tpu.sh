@@ -25,7 +25,7 @@ fail() { echo "launch_tpu.sh: $*" >&2; exit 1; }
 usage() { sed -n '4,12s/^# *//p' "${BASH_SOURCE[0]}"; }
 misused() { usage >&2; fail "$1"; }
 
-# Single quotes mean the same to every shell, which `printf %q` does not promise: the worker's shell is not ours.
+# Single quotes mean the same to every shell, which `printf %q` does not promise: the worker's shell may be any.
 quote() {
   local word end="'\\''" space=
   for word in "$@"; do
