@@ -17,6 +17,7 @@ import dataclasses
 import json
 import pathlib
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -34,6 +35,7 @@ from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.config import SamplingConfig
 from r1jax.inference.engine import Engine
 from r1jax.io import jsonl
+from r1jax.io.console import ProgressPrinter, say
 from r1jax.losses.config import GRPOConfig
 from r1jax.losses.grpo import group_advantages, grpo_loss
 from r1jax.models.config import PRESETS, ModelConfig
@@ -184,7 +186,10 @@ def bench_step(args: argparse.Namespace, model: ModelConfig, mesh: Mesh, ceiling
         return engine.generate(train_state.params, prompts, args.samples, (args.seed, step), limits=limits)
 
     times: dict[str, list[float]] = {phase: [] for phase in ("sampling", "reward", "log-probs", "update", "step")}
+    say("compiling, and running the first step", sys.stderr)
+    progress = ProgressPrinter("bench", "steps", every=0.0, file=sys.stderr)
     for step in range(args.warmup + args.steps):
+        progress(step, args.warmup + args.steps)
         marks = [time.perf_counter()]
         rollouts = generate(step)
         marks.append(time.perf_counter())
@@ -348,6 +353,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = dataclasses.replace(model, num_layers=args.layers)
     devices = jax.devices()[: args.devices or None]
     mesh = make_mesh(MeshConfig(data=-1), devices)
+    say("measuring the ceilings of this machine", sys.stderr)
     ceilings = measure_ceilings(args.dtype)
     begin = time.perf_counter()
     with jax.set_mesh(mesh):
