@@ -17,7 +17,7 @@ from r1jax.inference.sampler import Sampler
 from r1jax.io import jsonl
 from r1jax.models.hf_config import context_length
 from r1jax.stages import reward_model_training, rl, supervised, teacher_scoring
-from r1jax.stages.cold_start.asking import Asking, Request
+from r1jax.stages.cold_start.sample_requests import Request, SampleCollector
 from r1jax.stages.rejection import rejection_sampling
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
@@ -176,6 +176,6 @@ def test_what_is_asked_for_a_cold_start_is_limited_with_its_examples(tmp_path, t
     drawn = []
     limit = len(tokenizer.encode("Say: short?"))
     model = Sampler(lambda *args: drawn.extend(args[0]), tokenizer, {}, prompt_limit=limit)
-    Asking(tmp_path, {}, 0, frozenset(), GraderConfig(), None).collect(request, prompts, 1, model)
+    SampleCollector(tmp_path, {}, 0, frozenset(), GraderConfig(), None).collect(request, prompts, 1, model)
     assert [prompt.id for prompt in drawn] == ["short"]
     assert f"direct: 1 prompts of more than {limit} tokens left out" in capsys.readouterr().out

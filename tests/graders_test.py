@@ -13,7 +13,7 @@ from r1jax.graders.grader_table import EVALUATION_ONLY, GRADERS, check_row, chec
 from r1jax.models.io import save_model
 from r1jax.stages import rl
 from r1jax.stages.rejection import rejection_sampling
-from r1jax.stages.rejection.rejection_sampling import RejectionConfig, who_grades
+from r1jax.stages.rejection.rejection_sampling import RejectionConfig, grader_chooser
 
 SUM = {"prompt": "1 + 1?", "answer": "2"}
 TESTS = "import unittest\n\nclass T(unittest.TestCase):\n    def test_it(self):\n        self.assertEqual(1, 1)\n"
@@ -67,9 +67,9 @@ def test_trap25_rejection_sampling_refuses_such_rows_unless_a_judge_grades_them(
     path = write(tmp_path / "rows.jsonl", SUM, WEAK[name] | {"answer": "15"})
     data = DataConfig(path=path)
     with pytest.raises(ValueError, match=rf"rows\.jsonl:2: the grader {name} is for evaluations.*config\.judge"):
-        Questions(data, 0, None, examine=who_grades(RejectionConfig("rejection", data)))
+        Questions(data, 0, None, examine=grader_chooser(RejectionConfig("rejection", data)))
     judged = RejectionConfig("rejection", data, judged=(name,))
-    assert Questions(data, 0, None, examine=who_grades(judged)).graders == {"maths", "facts"}
+    assert Questions(data, 0, None, examine=grader_chooser(judged)).graders == {"maths", "facts"}
 
 
 @pytest.fixture(scope="module")

@@ -339,7 +339,7 @@ def test_a_judge_may_take_a_rules_place_without_new_samples(server, tmp_path, me
         (
             OPEN[1] | {"reference_output": ""},
             True,
-            r"open\.jsonl:1: no rule grades it, and a judge has nothing to go by",
+            r"open\.jsonl:1: no rule grades it, and a judge has no reference",
         ),
         (OPEN[1] | {"grader": "facts"}, True, r"open\.jsonl:1: no reference answer"),
         (OPEN[0] | {"grader": "fact"}, True, r"open\.jsonl:1: no grader named 'fact'"),

@@ -131,9 +131,9 @@ def refused(sent, data, mesh, path: pathlib.Path) -> str:
     "change, said",
     [
         ({"verdict": "ok", "editor": "ann"}, "verdict 'ok', should be one of: accept, edit, reject"),
-        ({"verdict": "accept"}, "of no editor"),
+        ({"verdict": "accept"}, "without an editor"),
         ({"verdict": "accept", "editor": "ann", "thought": "Another one, which says more."}, "thought is changed"),
-        ({"verdict": "reject", "editor": "ann", "summary": "9"}, "summary is changed: say edit"),
+        ({"verdict": "reject", "editor": "ann", "summary": "9"}, "summary is changed: write edit"),
         ({"thought": "Another one.", "summary": "9"}, "no verdict, and the thought and the summary is changed"),
         ({"verdict": "edit", "editor": "ann"}, "neither thought nor summary is changed"),
         ({"verdict": "edit", "editor": "ann", "summary": " "}, "cannot be used: without a thought or an answer"),

@@ -16,7 +16,7 @@ from r1jax.losses.grpo import GRPOConfig
 from r1jax.models.io import load_model, save_model
 from r1jax.rewards.config import RewardConfig, RewardModelConfig
 from r1jax.stages import rl
-from r1jax.stages.groups import advantages_by_group, draw_rollouts, that_count
+from r1jax.stages.groups import active_reward_models, advantages_by_group, draw_rollouts
 from r1jax.stages.rl_batch import minibatches, summarise
 from r1jax.text import prompt_format
 from r1jax.training import checkpoint
@@ -331,7 +331,7 @@ def test_the_learning_rate_reported_is_the_one_used(spied):
 def test_preference_rewards_count_from_their_step_on():
     rewards = RewardConfig(models=(RewardModelConfig("helpful", "a", from_step=3), RewardModelConfig("harmless", "b")))
     models = {"model/helpful": "a", "model/harmless": "b"}
-    assert [sorted(that_count(models, rewards, step).values()) for step in (0, 2, 3, 9)] == [
+    assert [sorted(active_reward_models(models, rewards, step).values()) for step in (0, 2, 3, 9)] == [
         ["b"],
         ["b"],
         ["a", "b"],

@@ -234,7 +234,7 @@ def test_a_run_of_epochs_resumes_and_its_rate_falls_to_a_tenth(forty, spec, fini
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"epochs": 2.0}, "num_steps=30 and epochs=2.0: say how long to train by exactly one"),
+        ({"epochs": 2.0}, "num_steps=30 and epochs=2.0: set the length of training by exactly one"),
         ({"num_steps": 0}, "num_steps=0 and epochs=0.0"),
         ({"num_steps": 0, "epochs": 2.0}, "epochs=2.0 is of files: name them by data.path or data.paths"),
         ({"soft_targets": "runs/teach"}, "soft_targets=runs/teach is of files"),

@@ -16,7 +16,7 @@ from r1jax.report.recipe_tables import markdown
 from r1jax.report.results import Cell, Table
 from r1jax.report.results_page import console
 from r1jax.stages.rejection import rejection_table
-from r1jax.stages.rejection.rejection_table import Chosen
+from r1jax.stages.rejection.rejection_table import FilterResult
 from r1jax.tools import audit, decontaminate, grade
 
 EVIL = "a|b \\| c\nd \x1b[2J \u202e [red] [/nothing] \x9b"
@@ -82,5 +82,5 @@ def test_trap74_tables_of_tools_show_names_as_they_are(folder, capsys) -> None:
 def test_trap74_the_table_of_dropped_samples_shows_sources_as_they_are(capsys) -> None:
     found = [Prompt(str(i), "?", "1", f"maths:{EVIL}{i}") for i in range(2)]
     kept = [Rollout.of_text(prompt, "1") for prompt in found]
-    rejection_table.show(rejection_table.count(Chosen(found, [], kept, [], 0), 1))
+    rejection_table.show(rejection_table.count(FilterResult(found, [], kept, [], 0), 1))
     assert not steers(capsys.readouterr().out)

@@ -1,4 +1,4 @@
-"""The keys of base models: what tells apart the bases that config files make."""
+"""Keys of base models, by which the bases that config files make are distinguished."""
 
 import dataclasses
 import pathlib
@@ -16,7 +16,7 @@ from r1jax.stages.table import read_config
 
 
 def base_name(spec: str) -> str:
-    """What tells bases apart: a model folder's path, or the key of the config that makes one.
+    """The name that distinguishes a base: a model folder's path, or the key of the config that makes one.
 
     Raises:
         ConfigError: neither a model folder nor the config of a supervised run.
@@ -27,11 +27,11 @@ def base_name(spec: str) -> str:
 def base_key(cfg: SupervisedConfig) -> str:
     """Names a base model by what makes it: its config, and a sample of the text that its code generates.
 
-    Where it is computed, and in how many pieces, changes at most its last bits, and so is left out.
+    Settings of where it is computed, and in how many pieces, are left out: they change at most its last bits.
     """
     named = {name: base_name(spec) for name in ("base", "tokenizer") if (spec := getattr(cfg, name))}
     cfg = dataclasses.replace(cfg, **named)
-    # What stands at its default is left out, so that a new option does not rename the models there are.
+    # Values at their defaults are left out, so that a new option does not rename existing models.
     made_of = {key: value for key, value in configs.without_defaults(cfg).items() if not run_record.is_changeable(key)}
     texts = [document(cfg.corpus, cfg.seed, i) for i in range(200)]
     if cfg.data:

@@ -18,7 +18,7 @@ def find_base(spec: str, runs: pathlib.Path, mesh: Mesh) -> pathlib.Path:
     """The model folder that `spec` names: itself, or the one its config makes: shipped, made before, or made now.
 
     Args:
-        runs: the folder whose `base-KEY` the workdir of a run that makes one is.
+        runs: the folder of workdirs; a run that makes a base works in its `base-KEY`.
 
     Raises:
         ConfigError: neither a model folder nor the config of a supervised run.

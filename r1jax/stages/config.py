@@ -29,7 +29,7 @@ class RLConfig:
         num_steps: rollouts.
         seed: of questions, sampling and the random reward.
         auxiliary: what a mixture of experts adds to the loss.
-        compute: how the model is computed, where that is not to be as its folder says.
+        compute: overrides of how the model is computed; None: as its folder has it.
         microbatches: pieces a minibatch is computed in; changes memory, not results.
         logprob_chunk: positions a row whose logits exist at a time.
         batch_bucket: rows are padded to a multiple of this many tokens; each multiple is compiled once.
@@ -97,14 +97,14 @@ class SupervisedConfig:
         corpus: the documents.
         data: prompts and responses to train on instead of the documents; the loss is on the responses.
         batch_size, seq_len: rows an update, tokens a row.
-        documents_per_step: documents or instructions drawn for each update and packed first-fit; those that find no
-            room are dropped. 0: all up to the first that finds no room, which begins the next update; none is dropped.
+        documents_per_step: documents or instructions drawn for each update and packed first-fit; those that do
+            not fit are dropped. 0: all up to the first that does not fit, which begins the next update.
         num_steps: updates.
         epochs: passes over the files of `data`, in place of num_steps; the number of updates is derived from them.
-        soft_targets: the workdir of a run of stage `teach` on the same files: what a teacher makes of each target.
+        soft_targets: the workdir of a run of stage `teach` on the same files: a teacher's distributions.
         distillation: how it is learnt.
         auxiliary: what a mixture of experts and multi-token prediction add to the loss.
-        compute: how the base is computed, where that is not to be as its folder says.
+        compute: overrides of how the base is computed; None: as its folder has it.
         microbatches: pieces a batch is computed in.
         logprob_chunk: positions a row whose logits exist at a time.
         log_every: steps between console lines.
@@ -143,8 +143,8 @@ class SupervisedConfig:
         seed_fits(self)
         if bool(self.num_steps) == bool(self.epochs):
             raise ValueError(
-                f"num_steps={self.num_steps} and epochs={self.epochs}: say how long to train by exactly "
-                "one of them, and set the other to 0"
+                f"num_steps={self.num_steps} and epochs={self.epochs}: set the length of training by exactly "
+                "one of them, and the other to 0"
             )
         files = self.data.files if self.data else ()
         for name in ("epochs", "soft_targets"):
@@ -163,13 +163,13 @@ class SupervisedConfig:
 
     @property
     def held_out_share(self) -> float:
-        """The share of questions that what it trains on keeps clear of."""
+        """The share of questions that its training data leave out."""
         return self.data.held_out_share if self.data else self.corpus.held_out_share
 
 
 @dataclasses.dataclass(frozen=True)
 class AgreementConfig:
-    """When held-out examples are scored.
+    """Evaluations on held-out examples: when, and on how many.
 
     Attributes:
         every: steps between evaluations during training; 0: only before and after.
@@ -192,12 +192,12 @@ class PreferenceConfig:
         kind: "pairwise": which of two responses is better (helpfulness); "pointwise": whether a response is safe
             (harmlessness).
         base: where it starts: a model folder, or the config of a run that makes one. The head is always new.
-        reading: what it is shown; the folder keeps it.
+        reading: how a prompt and a response are rendered for it; saved in its folder.
         batch_size: pairs, or single responses, an update.
         epochs: passes over the training examples, the last batch with what is left of them; 0: `num_steps` counts.
         num_steps: updates; 0: `epochs` counts.
         seed: of the head and of the examples' order.
-        compute: how the base is computed, where that is not to be as its folder says.
+        compute: overrides of how the base is computed; None: as its folder has it.
         microbatches: pieces a batch is computed in; changes memory, not results.
         batch_bucket: inputs are padded to a multiple of this many tokens; each multiple is compiled once.
         unit_examples: training examples, the first of the order, whose scores get a standard deviation of 1 in the
@@ -253,7 +253,7 @@ class TeachConfig:
         base: the teacher: a model folder, or the config of a run that makes one.
         top_k: tokens kept of each distribution; all others are kept as one. Disk: 6 k + 2 bytes a target.
         temperature: divides the teacher's logits, and later the student's: above 1 the unlikely tokens count for more.
-        compute: how the teacher is computed, where that is not to be as its folder says.
+        compute: overrides of how the teacher is computed; None: as its folder has it.
         logprob_chunk: positions a row whose logits exist at a time.
     """
 
@@ -277,7 +277,7 @@ class TeachConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ResponsesConfig:
-    """Where responses come from.
+    """Sources of responses.
 
     Attributes:
         sources: JSONL files of `{"prompt", "responses": [...]}` or of `{"prompt", "response"}`, and folders of samples
@@ -298,11 +298,11 @@ class JudgePairsConfig:
 
     Attributes:
         stage: names the work.
-        judge: who compares; its weight means nothing here.
+        judge: the model that compares; its weight is not used here.
         rounds: judgements of each pair; even, for half of them show it the other way round.
-        temperature: the judge's; at 0 it would say twice what it said once.
+        temperature: the judge's; at 0 its repeated judgements would be the same.
         margin: a pair is kept where the mean of its judgements, -2 to 2, is further from 0 than this.
-        pairs_per_prompt: compared of each prompt, drawn by the seed; those there are where they are fewer.
+        pairs_per_prompt: compared of each prompt, drawn by the seed; all where there are fewer.
         length_ratio: the mean length of all chosen summaries is brought to at most this many times that of the rejected
             ones, and the other way round, by leaving out the pairs that differ most the wrong way; 0: left as it is.
         seed: of which pairs are compared, and which of a pair comes first.

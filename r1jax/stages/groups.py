@@ -19,7 +19,7 @@ from r1jax.stages.config import RLConfig
 
 
 def advantages_by_group(rollouts: Sequence[Rollout], cfg: GRPOConfig, rewards: RewardConfig) -> np.ndarray:
-    """`[P, G]` float32: of the summed rewards, or summed over the rewards' parts, each normalised in its group first.
+    """Advantages `[P, G]` float32: of the summed rewards, or the sum of each part's advantages (`combination`).
 
     The latter is GDPO (arXiv 2601.05242) without its normalisation over the batch. A sample without a reward is left
     out of every mean.
@@ -31,17 +31,17 @@ def advantages_by_group(rollouts: Sequence[Rollout], cfg: GRPOConfig, rewards: R
 
     if rewards.combination == "sum":
         return normalised([r.reward for r in rollouts], cfg.normalize_std)
-    # A part that a question has no use for is missing in its whole group, and adds nothing.
+    # A part that does not apply to a question is missing in its whole group, and adds nothing.
     columns = {name: [r.parts.get(name) for r in rollouts] for name in weights(rewards)}
     parts = [weight * normalised(columns[name], True) for name, weight in weights(rewards).items()]
     return np.sum(parts, axis=0, dtype=np.float32)
 
 
-def that_count(models: Mapping[str, RewardModel], cfg: RewardConfig, step: int) -> dict[str, RewardModel]:
-    """The reward models, by their parts, that count at a step.
+def active_reward_models(models: Mapping[str, RewardModel], cfg: RewardConfig, step: int) -> dict[str, RewardModel]:
+    """The reward models in use at a step, by their parts.
 
-    Preference rewards come in the last part of training only: longer, and they are hacked (arXiv 2501.12948, Nature
-    version, methods).
+    Preference rewards are used only in the last part of training: used for longer, they are hacked (arXiv 2501.12948,
+    Nature version, methods).
     """
     return {reward.part: models[reward.part] for reward in cfg.models if step >= reward.from_step}
 
@@ -49,11 +49,11 @@ def that_count(models: Mapping[str, RewardModel], cfg: RewardConfig, step: int) 
 def draw_rollouts(
     sample: Callable[[int, int, int], list[Rollout]], cfg: GRPOConfig, rewards: RewardConfig, step: int
 ) -> tuple[list[Rollout], np.ndarray, float]:
-    """A step's rollouts and their advantages `[P, G]`, with dynamic sampling where asked.
+    """A step's rollouts and their advantages `[P, G]`, with dynamic sampling where the config enables it.
 
-    Groups without signal are replaced by groups of fresh questions, whole, for a bounded number of rounds; what is
-    still missing then is filled with the groups that were set aside, at advantage 0. Each step owns a block of
-    positions in the stream of questions, used up or not, so that a resumed run asks the same.
+    Groups without signal are replaced by whole groups of fresh questions, for a bounded number of rounds; after the
+    last round the step is filled up with the groups that were set aside, at advantage 0. Each step owns a block of
+    positions in the stream of questions, used up or not, so that a resumed run samples the same questions.
 
     Args:
         sample: (first position, number of questions, round) -> graded rollouts.
@@ -79,7 +79,7 @@ def draw_rollouts(
 
 @dataclasses.dataclass(frozen=True)
 class GroupSampler:
-    """Draws a step's groups: rollouts of the current weights to the questions of the stream, graded.
+    """Draws a step's groups: graded rollouts of the current weights on the stream's questions.
 
     Attributes:
         graders: the grader processes; None in processes other than 0.
@@ -94,7 +94,7 @@ class GroupSampler:
 
     def draw(self, params: Params, step: int) -> tuple[list[Rollout], np.ndarray, float]:
         """Rollouts, advantages `[P, G]` and the share of groups without signal, see `draw_rollouts`."""
-        models = that_count(self.models, self.cfg.rewards, step)
+        models = active_reward_models(self.models, self.cfg.rewards, step)
 
         def sample(first: int, count: int, round_: int) -> list[Rollout]:
             prompts, seed = self.questions.take(first, count), (self.cfg.seed, step, round_)

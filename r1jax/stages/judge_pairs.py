@@ -4,7 +4,7 @@ After DeepSeek-R1 (arXiv 2501.12948, in Nature): each pair is judged four times 
 are averaged, pairs that differ by more than 1 are kept, and chosen and rejected responses are of comparable length on
 the whole. The paper names no scale; here it is in the degrees of Arena-Hard's five verdicts, +2 (much better), +1, 0,
 -1, -2, so that a margin above 1 is more than "better" on average. It draws the positions; here as many rounds show a
-pair in one order as in the other, and a judge that goes by the place alone comes to exactly 0. The judge sees summaries
+pair in one order as in the other, and a judge that prefers a position comes to exactly 0. The judge sees summaries
 only, never a thought.
 """
 
@@ -33,7 +33,7 @@ from r1jax.stages.config import JudgePairsConfig, ResponsesConfig
 
 
 class Candidate(NamedTuple):
-    """A response: all of it, what the judge sees, and where it is from, `<file or folder>:<id>[:<number>]`."""
+    """A response: its whole text, the summary for the judge, and its source, `<file or folder>:<id>[:<number>]`."""
 
     response: str
     summary: str
@@ -41,7 +41,7 @@ class Candidate(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Two responses to one prompt; `id` changes with what the judge is shown."""
+    """Two responses to one prompt; `id` changes with the text that the judge sees."""
 
     id: str
     prompt: str
@@ -50,10 +50,10 @@ class Comparison(NamedTuple):
 
 
 def run(cfg: JudgePairsConfig, workdir: pathlib.Path, mesh: Mesh | None = None) -> pathlib.Path:
-    """Compares what `workdir` has no judgements of yet. Returns the pairs' file, `workdir/pairs.jsonl`.
+    """Has the judge compare the pairs without judgements in `workdir`. Returns the pairs' file, `workdir/pairs.jsonl`.
 
-    Process 0 does it all. judgements.jsonl gets a line as each reply comes; what failed, or has no verdict, is asked
-    again by the same command. Beside the pairs, summary.json counts what was dropped, and why, and what it all cost.
+    Only process 0 works. judgements.jsonl gets a line for each reply; requests that failed, or have no verdict, are
+    repeated by the same command. Beside the pairs, summary.json has the numbers dropped, by reason, and the cost.
 
     Raises:
         ConfigError: no source, or no judge.
@@ -79,7 +79,7 @@ def run(cfg: JudgePairsConfig, workdir: pathlib.Path, mesh: Mesh | None = None) 
         f"{len(candidates)} prompts, {len(comparisons)} pairs, {len(rounds)} judgements, {len(missing)} of them to ask"
         + (f"; {corrupted} lines were cut off and are asked again" if corrupted else "")
     )
-    for row in _ask(cfg, missing, stamp):
+    for row in _request_judgements(cfg, missing, stamp):
         jsonl.append(path, row)
         replies.append(row)
         if row["verdict"]:
@@ -112,7 +112,7 @@ def run(cfg: JudgePairsConfig, workdir: pathlib.Path, mesh: Mesh | None = None) 
 
 
 def read_candidates(cfg: ResponsesConfig) -> tuple[dict[str, list[Candidate]], dict[str, int]]:
-    """Each prompt's candidates, at least two, whose summaries differ; and how many were left out, by reason.
+    """Each prompt's candidates, at least two, whose summaries differ; and the numbers left out, by reason.
 
     Raises:
         FileNotFoundError, ValueError: see `jsonl.read_objects`; also no prompt with two candidates.
@@ -168,7 +168,7 @@ def _from_file(path: pathlib.Path, cfg: ResponsesConfig) -> tuple[list[tuple[str
 
 
 def _from_folder(folder: pathlib.Path, cfg: ResponsesConfig) -> tuple[list[tuple[str, Candidate]], int]:
-    """What `r1jax.evaluation.collect` leaves; a line of its samples that a kill cut off was drawn again below."""
+    """Candidates from a folder of `r1jax.evaluation.collect`; of samples with the same id the latest counts."""
     questions, _ = jsonl.read_objects(folder / "questions.jsonl", lambda row, _: row)
     prompts = {
         row["id"]: Prompt(row["id"], row["question"], "", "", row["text"], marker=cfg.marker) for row in questions
@@ -195,11 +195,13 @@ def _comparisons(cfg: JudgePairsConfig, prompt: str, candidates: Sequence[Candid
         yield Comparison(short_hash(judged_text, 16), prompt, first, second)
 
 
-def _ask(cfg: JudgePairsConfig, missing: Sequence[tuple[Comparison, int]], stamp: str) -> Iterator[dict[str, Any]]:
-    """A row for each reply, as it comes; none for a request that failed."""
+def _request_judgements(
+    cfg: JudgePairsConfig, missing: Sequence[tuple[Comparison, int]], stamp: str
+) -> Iterator[dict[str, Any]]:
+    """A row for each reply, in the order of arrival; none for a request that failed."""
     progress = ProgressPrinter("pairs", "judgements")
 
-    def one(judge: Judge, each: Comparison, round_: int) -> dict[str, Any] | None:
+    def judge_pair(judge: Judge, each: Comparison, round_: int) -> dict[str, Any] | None:
         swapped = bool(round_ % 2)
         first, second = (each.second, each.first) if swapped else (each.first, each.second)
         reply = judge_protocols.compare_degrees(judge, each.prompt, first.summary, second.summary, cfg.temperature)
@@ -218,14 +220,14 @@ def _ask(cfg: JudgePairsConfig, missing: Sequence[tuple[Comparison, int]], stamp
         }
 
     with Judge(cfg.judge) as judge, ThreadPoolExecutor(cfg.judge.in_flight, thread_name_prefix="pairs") as threads:
-        futures = [threads.submit(one, judge, *each) for each in missing]
+        futures = [threads.submit(judge_pair, judge, *each) for each in missing]
         try:
             for done, future in enumerate(as_completed(futures), 1):
                 if row := future.result():
                     yield row
                 progress(done, len(missing), lambda: f"{judge.prompt_tokens:,} + {judge.completion_tokens:,} tokens")
         finally:
-            threads.shutdown(cancel_futures=True)  # one refused key is enough
+            threads.shutdown(cancel_futures=True)  # where a key is refused, the others are too
 
 
 def _preference(row: dict[str, Any]) -> int:
@@ -236,7 +238,7 @@ def _preference(row: dict[str, Any]) -> int:
 def choose(
     cfg: JudgePairsConfig, comparisons: Sequence[Comparison], judgements: dict[tuple[str, int], dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """The pairs that are kept, in the comparisons' order, and how many were dropped, by reason."""
+    """The pairs that are kept, in the comparisons' order, and the numbers dropped, by reason."""
     pairs, unanswered = [], 0
     for each in comparisons:
         rows = [judgements[each.id, round_] for round_ in range(cfg.rounds) if (each.id, round_) in judgements]
@@ -263,7 +265,7 @@ def choose(
             }
         )
     decided = len(pairs)
-    pairs = _even_out(pairs, cfg.length_ratio)
+    pairs = _balance_lengths(pairs, cfg.length_ratio)
     return pairs, {
         "unanswered": unanswered,
         "within the margin": len(comparisons) - unanswered - decided,
@@ -271,7 +273,7 @@ def choose(
     }
 
 
-def _even_out(pairs: list[dict[str, Any]], ratio: float) -> list[dict[str, Any]]:
+def _balance_lengths(pairs: list[dict[str, Any]], ratio: float) -> list[dict[str, Any]]:
     """Leaves out the pair that differs most the wrong way until neither side is longer than `ratio` times the other."""
     surplus = [pair["lengths"][0] - pair["lengths"][1] for pair in pairs]
     chosen, rejected = (sum(pair["lengths"][side] for pair in pairs) for side in (0, 1))
@@ -288,11 +290,11 @@ def _describe(
     judgements: dict[tuple[str, int], dict[str, Any]],
     pairs: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
-    """What to know of the judge and of what it leaves.
+    """Statistics of the judge's verdicts and of the pairs that are kept.
 
     Returns:
         verdicts: those that count here.
-        first_wins: share of the verdicts but ties that prefer what stands first: 0.5 of a judge without a taste for it.
+        first_wins: share of the verdicts but ties that prefer the first response: 0.5 without position bias.
         orders_agree: share of the fully judged pairs whose two orders, each on average, prefer the same response.
         longer_wins: share of the kept pairs whose chosen summary is longer, equal ones half.
     """

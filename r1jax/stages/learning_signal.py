@@ -1,4 +1,4 @@
-"""Learning signal of an RL run: reports when steps begin to teach nothing, the likely reason, and the recovery.
+"""Learning signal of an RL run: warnings while no group has one, the likely reason, and the recovery.
 
 A group has a signal where its samples differ in reward (`losses.grpo.group_advantages`).
 """
@@ -11,12 +11,12 @@ from r1jax.data.types import VERDICTS
 from r1jax.io.console import say
 from r1jax.io.jsonl import read_log
 
-STEPS = 5  # in a row before anything is said
+STEPS = 5  # in a row before a warning is printed
 Row = Mapping[str, Any]
 
 
 class SignalWatch:
-    """Watches the rows of metrics.jsonl; a resumed run begins with those that are there.
+    """Watches the rows of metrics.jsonl; a resumed run begins with the rows of the steps before it.
 
     Args:
         start: first step of this process.
@@ -30,10 +30,10 @@ class SignalWatch:
         self._teaching = False  # whether any group of the run has had a signal
         for row in read_log(workdir / "metrics.jsonl")[0]:
             if row["step"] < start:
-                self._count(row)  # and what it has to say was said then
+                self._count(row)  # the process that wrote it printed its messages
 
     def add(self, step: int, row: Row) -> None:
-        """Counts a step, and says where no signal or no right answer has lasted for `STEPS` steps, or ends after that.
+        """Counts a step, and prints where no signal or no right answer has lasted `STEPS` steps, or has ended.
 
         Args:
             row: of the step, as it goes to metrics.jsonl.
@@ -42,7 +42,7 @@ class SignalWatch:
             say(f"step {step + 1}: {line}")
 
     def at_end(self) -> None:
-        """Says at the end of a run where no group had a signal from the first step to the last."""
+        """Prints a message at the end of a run in which no group had a signal."""
         if self._recent and not self._teaching:
             say(f"nothing was learnt from the rewards: no group of the whole run had a signal. {explain(self._recent)}")
 
@@ -72,7 +72,7 @@ class SignalWatch:
 
 
 def explain(rows: Sequence[Row]) -> str:
-    """The verdicts on steps without a signal, what is likely the reason, and what to do."""
+    """The verdicts on steps without a signal, the likely reason, and advice."""
 
     def mean(name: str) -> float:
         return sum(row.get(name) or 0.0 for row in rows) / len(rows)
@@ -93,7 +93,7 @@ def explain(rows: Sequence[Row]) -> str:
         advice = "Most responses cannot be graded: `r1jax audit --data` tests a file's answers and graders"
     else:
         advice = (
-            "The questions are too hard for this model, or worded as it has read none: read some responses in "
+            "The questions are too hard for this model, or worded unlike all that it has read: read some responses in "
             "rollouts/; take easier or otherwise worded questions, more samples of each (grpo.group_size), or "
             "teach it such questions first (configs/sft.py)"
         )

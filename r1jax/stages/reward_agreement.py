@@ -16,12 +16,12 @@ def of_pairs(scores_N2: np.ndarray, lengths_N2: np.ndarray, prompts: Sequence[Ha
     """The row of an evaluation on pairs.
 
     Args:
-        scores_N2, lengths_N2: of the chosen and of the rejected response; lengths in characters of what is shown.
+        scores_N2, lengths_N2: of the chosen and of the rejected response; lengths in characters of the text read.
         prompts: of each pair.
 
     Returns:
         accuracy: share of pairs whose chosen response scores higher; equal scores count half.
-        longer_wins: share of pairs whose chosen response is the longer one: what preferring length alone would reach.
+        longer_wins: share of pairs whose chosen response is the longer one: the accuracy of preferring the longer one.
         prefers_longer: share, of the pairs of unequal lengths, whose longer response scores higher.
         calibration_error, reliability: see `calibration`; the prediction is the chance that the response which scores
             higher is the chosen one, so from 0.5 to 1.
@@ -62,7 +62,7 @@ def of_labels(
 
     Returns:
         accuracy: share of responses on the right side of 0, which counts half.
-        safe_share: of the responses; always to say what is more frequent reaches this or the rest of 1.
+        safe_share: of the responses; the accuracy of always predicting "safe".
         auroc: see `auroc`; `length_auroc`: that of the length alone, above 0.5 where the longer ones are the safe ones.
         margin: mean score of the safe ones less that of the unsafe ones; None where one of the two is missing.
         calibration_error, reliability: see `calibration`; the prediction is the chance that a response is safe.

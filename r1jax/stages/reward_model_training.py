@@ -3,7 +3,7 @@
 A reward model is the base with a head in place of its unembedding, trained on pairs for helpfulness, on single labels
 for harmlessness.
 
-Departures from the paper: sizes; a mixture of experts is given no loss that balances them. Of the scores' zero and
+Departures from the paper: sizes; a mixture of experts has no load-balancing loss. Of the scores' zero and
 unit, which the paper does not mention: only differences between scores have a meaning in a pair's loss, and GRPO
 subtracts a group's mean, so that a score's zero is left where training puts it. Its unit is not: summed with other
 rewards, a score weighs by its spread. The head that is saved is divided by the standard deviation of the scores on
@@ -45,12 +45,12 @@ from r1jax.training.step import Loss
 
 
 def reader(reading: Reading, tokenizer: Tokenizer, marker: str) -> Callable[[str, str], Input]:
-    """(prompt, response) -> what the model reads of it, in training as in scoring.
+    """(prompt, response) -> the model's input, the same in training and in scoring.
 
     Raises:
         ValueError: `reading.chat`, and the model has no chat template.
     """
-    text_of(reading, tokenizer, "?", "")  # That is the model's fault, not a line's.
+    text_of(reading, tokenizer, "?", "")  # raises here, as the fault is the model's and no line's
 
     def read(prompt: str, response: str) -> Input:
         ids, cut = ids_of(reading, tokenizer, prompt, response, marker)
@@ -76,7 +76,7 @@ def score(scorer: Scorer, params: Params, examples: Sequence[Example]) -> np.nda
 
 
 def evaluate(scores: np.ndarray, examples: Sequence[Example]) -> dict[str, Any]:
-    """The row of `agreement` for scored examples."""
+    """The row of `agreement` of scored examples."""
     lengths = np.array([[each.length for each in example.inputs] for example in examples])
     prompts = [example.prompt for example in examples]
     if examples[0].safe is None:
@@ -212,7 +212,7 @@ def score_row(example: Example, scores: np.ndarray) -> dict[str, Any]:
 
 
 def say_start(cfg: PreferenceConfig, training: TrainingRun, data: Preferences, held_out: int) -> None:
-    """Prints what is trained on what, what of the data is left out, and what the run will need."""
+    """Prints the model, the data and what is left out of them, and the memory and computation that the run needs."""
     truncated = f"{data.cut} inputs are longer than max_tokens={cfg.reading.max_tokens} and lost their middle"
     notices = [truncated] if data.cut else []
     notices += [f"{count} {reason} left out" for reason, count in data.left_out.items() if count]
@@ -243,5 +243,5 @@ def scale_head(cfg: PreferenceConfig, params: Params, scorer: Scorer, data: Pref
 
 
 def spread(scores: np.ndarray) -> float:
-    """The standard deviation over all scores; 1 where they are all the same, which nothing can be done about."""
+    """The standard deviation over all scores; 1 where they are all the same."""
     return float(np.std(scores, dtype=np.float64)) or 1.0

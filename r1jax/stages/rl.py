@@ -1,8 +1,8 @@
 """The RL loop: R1-Zero from a base model (DeepSeek-R1, arXiv 2501.12948, section 2.2).
 
 Departures from the paper: sizes; rollouts are redrawn from the newest weights at each step, the paper's step being one
-update and its rollouts serving 16 of them (the same with `grpo.minibatches = 16`). The algorithm's own departures stand
-in `losses/grpo.py`.
+update and its rollouts serving 16 of them (the same with `grpo.minibatches = 16`). Departures of the algorithm itself
+are listed in `losses/grpo.py`.
 """
 
 import contextlib
@@ -57,6 +57,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         FileNotFoundError, ValueError: the base or the questions cannot be read, rows do not divide over the mesh, no
             sample of a step could be graded, or updates were skipped.
     """
+    # What the run starts from: the base, the questions, the reward models.
     check_rows(cfg, mesh)
     prompt_limit = prompt_limit_of(cfg, base)
     start_from = loop.start_from_folder(base, mesh, cfg.compute)
@@ -65,6 +66,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     models = {reward.part: RewardModel(reward.path, mesh, reward.prompts) for reward in cfg.rewards.models}
     held_out = questions.held_out(cfg.evaluation.questions)
     say_start(cfg, training, questions, held_out)
+    # The compiled programs: log-probs of a batch, and the update.
     score = make_scorer(training.model, cfg, mesh)
     update = training.compile_update(make_loss(cfg, training.model), cfg.microbatches, cfg.auxiliary.bias_rate)
     signal = SignalWatch(workdir, training.start, accuracy=cfg.rewards.accuracy > 0)
@@ -73,17 +75,21 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         evaluator = make_evaluator(cfg, training, held_out, graders, models)
         watch = Stopwatch(eval=0.0, save=0.0)
         for step in range(training.start, cfg.num_steps):
+            # Evaluation on held-out questions, where it is due.
             if evaluator.is_due(step):
                 with watch("eval"):
                     evaluator.evaluate(training.state.params, step)
-            with watch("sample"):  # and grade
+            # Rollouts of the current policy: sampled, graded, and with advantages.
+            with watch("sample"):
                 rollouts, advantages, no_signal = sampler.draw(training.state.params, step)
             keep_rollouts(cfg, workdir, step, rollouts)
+            # Log-probs under the policy and the reference, then the updates.
             with watch("score"), under_way("scoring"):
                 batch = make_batch(rollouts, advantages, cfg)
                 batch = with_logprobs(batch, cfg.grpo, score, training.state.params, training.reference)
             with watch("update"), under_way("updating"):
                 updates, last = update_on_minibatches(training, update, batch, cfg, step)
+            # The row of metrics.
             row = {
                 **describe(rollouts),
                 **summarise(updates),
@@ -95,11 +101,12 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             }
             training.log(step, row, [each["skipped"] for each in updates])
             signal.add(step, row)
+            # The end, where too many updates were skipped; else the checkpoint.
             if training.too_many_skipped:
                 write_step(workdir / "skipped", step, rollouts)
                 raise training.skipped_error(step, last)
             watch = Stopwatch(eval=0.0, save=0.0)
-            with watch("save"), under_way("saving"):  # shows in the next step's row
+            with watch("save"), under_way("saving"):  # counted in the next step's row
                 training.save(step + 1)
         training.finish()
         evaluator.evaluate(training.state.params, cfg.num_steps)
@@ -120,7 +127,7 @@ def check_rows(cfg: RLConfig, mesh: Mesh) -> None:
 
 
 def prompt_limit_of(cfg: RLConfig, base: pathlib.Path) -> int | None:
-    """The most tokens of a prompt that leave room for a response; raises as `context_length.prompt_limit` does."""
+    """The longest prompt that leaves tokens for a response; raises as `context_length.prompt_limit`."""
     return context_length.prompt_limit(
         read_hf_config(base),
         base,
@@ -133,7 +140,7 @@ def prompt_limit_of(cfg: RLConfig, base: pathlib.Path) -> int | None:
 def open_questions(
     cfg: RLConfig, base: pathlib.Path, start_from: StartingPoint, limit: int | None
 ) -> tuple[RLConfig, Questions]:
-    """The questions, and the config in which they are asked as the base was trained where it leaves that open.
+    """The questions, and the config with the prompt format that the base was trained on, where it sets none.
 
     Raises:
         FileNotFoundError, ValueError: see `Questions`; also a file that has none to train on.
@@ -240,13 +247,13 @@ def update_on_minibatches(
 
 
 def grading_metrics(graders: GraderPool | None, models: Mapping[str, RewardModel]) -> dict[str, float]:
-    """What grading a step took: usage of the grader processes, and inputs that reward models read shortened."""
+    """Cost of grading a step: usage of the grader processes, and the inputs truncated for reward models."""
     truncated = {f"{part}/cut": model.cut for part, model in models.items()}
     return {**(graders.usage() if graders else {}), **truncated}
 
 
 def say_start(cfg: RLConfig, training: TrainingRun, questions: Questions, held_out: Sequence[Prompt]) -> None:
-    """Prints what is trained on what, and what the run will need."""
+    """Prints the model, the questions, and the memory and computation that the run will need."""
     steps = f"{cfg.num_steps} steps of {cfg.grpo.prompts_per_step} questions x {cfg.grpo.group_size}"
     notices = [left_out] if (left_out := questions.left_out()) else []
     say("; ".join([training.summary, f"{steps}, {len(held_out)} questions held out", *notices]))
@@ -254,7 +261,7 @@ def say_start(cfg: RLConfig, training: TrainingRun, questions: Questions, held_o
 
 
 def say_plan(cfg: RLConfig, training: TrainingRun, prompts: Sequence[Prompt]) -> None:
-    """Prints what the run will need, see `plan`; `prompts` stand for the lengths of all others."""
+    """Prints the memory and computation that the run will need, see `plan`; `prompts` give the typical length."""
     grpo, new, model, mesh = cfg.grpo, cfg.sampling.max_new_tokens, training.model, training.mesh
     longest = max(len(prompt.ids) for prompt in prompts) + new
     tokens = -(-(longest - 1) // cfg.batch_bucket) * cfg.batch_bucket

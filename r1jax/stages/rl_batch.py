@@ -21,7 +21,7 @@ ScoreFunction = Callable[[Params, Batch], np.ndarray]
 
 
 def make_batch(rollouts: Sequence[Rollout], advantages_PG: np.ndarray, cfg: RLConfig) -> Batch:
-    """The rollouts as a host batch, truncated ones without weight where the config says so."""
+    """The rollouts as a host batch, truncated ones with weight 0 under `grpo.mask_truncated`."""
     batch = pad_rollouts(rollouts, advantages_PG.reshape(-1), cfg.batch_bucket)
     if not cfg.grpo.mask_truncated:
         return batch
@@ -30,7 +30,7 @@ def make_batch(rollouts: Sequence[Rollout], advantages_PG: np.ndarray, cfg: RLCo
 
 
 def minibatches(batch: Batch, cfg: GRPOConfig, max_tokens: int, seed: int, step: int) -> Iterator[Batch]:
-    """Splits a rollout's rows at random, anew in each inner epoch, and sets each part's token weights."""
+    """Splits a step's rows at random, differently in each inner epoch, and sets each minibatch's token weights."""
     rows = batch.tokens.shape[0]
     for epoch in range(cfg.inner_epochs):
         order = np.random.default_rng([seed, step, epoch]).permutation(rows)
@@ -58,7 +58,10 @@ def make_scorer(model: ModelConfig, cfg: RLConfig, mesh: Mesh) -> ScoreFunction:
 def with_logprobs(
     batch: Batch, cfg: GRPOConfig, score: ScoreFunction, policy: Params, reference: Params | None
 ) -> Batch:
-    """The batch with the log-probs that the loss needs: the reference's with a KL term, the policy's where it ages."""
+    """The batch with the log-probs that the loss needs.
+
+    The reference's where the loss has a KL term; the policy's where it takes several updates on the same rollouts.
+    """
     if reference is not None:
         batch = dataclasses.replace(batch, ref_logprobs=score(reference, batch))
     if cfg.needs_old_logprobs:

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from r1jax.stages.rejection.config import FilterConfig
 
 _NGRAM_OF_NEAR_DUPLICATES = 5  # words and symbols in a row, of which two near-duplicates share most
-_CODE_LINES = 3  # in a row, that are taken for code where no fence says so
+_CODE_LINES = 3  # in a row that count as code without a fence
 _LONGEST_LINE = 400  # characters of a line that may be code; patterns take their time over a long one
 _CODE_TAG = re.compile(r"^[ \t]*(?:```|~~~)|<(?:pre|code)\b[^<>\n]{0,99}>", re.MULTILINE | re.IGNORECASE)
-# Lines of the languages that models write most: Python, C and its kin, JavaScript. Lower case, for sentences begin with
+# Lines of the languages that models write most: Python, C and its kin, JavaScript. Lower case, as sentences begin with
 # a capital: "If it is even:".
 _CODE_LINE = re.compile(
     "|".join(
@@ -43,7 +43,7 @@ _CODE_LINE = re.compile(
         )
     )
 )
-# What may stand between these, and in formulas too: x = 5, f(3).
+# Lines that may be code or formulas, and count between lines of code: x = 5, f(3).
 _PERHAPS_CODE = re.compile(r"[\w.\[\]]+ ?(?:[-+*/|&%]|//|\*\*)?= ?[^\\]+|[\w.]+\([^\\]*\);?|[^\\]+;|#.*")
 
 
@@ -52,7 +52,7 @@ class Reason(NamedTuple):
 
     Attributes:
         name: a key of the stage's checks, or one of `SELECTION_REASONS`.
-        detail: the finding in words, say the share of repeated words.
+        detail: the finding as a phrase, for example the share of repeated words.
     """
 
     name: str
@@ -101,7 +101,7 @@ def low_score(score: float, verdict: str, least: float) -> str | None:
 
 
 def other_language(question: str, text: str, language: str, least: float) -> str | None:
-    """A text of which less than `least` of the words are in a language. One without words, say of equations, passes.
+    """A text of which less than `least` of the words are in a language. A text without words (equations) passes.
 
     Args:
         language: "": unknown, and not checked.
@@ -198,7 +198,7 @@ COLD_START_CHECKS: Mapping[str, Callable[[ThoughtAndSummary, "ReadableConfig"], 
 
 
 def rejection_reason(rollout: Rollout, cfg: "FilterConfig") -> Reason | None:
-    """Why a sample of rejection sampling is dropped, whatever the others are; None: it may be kept.
+    """Why a sample of rejection sampling is dropped for its own content; None: it may be kept.
 
     Args:
         rollout: graded, its accuracy in `parts`.
@@ -212,7 +212,7 @@ def rejection_reasons(rollouts: Sequence[Rollout], cfg: "FilterConfig") -> list[
 
 
 def cold_start_reason(parts: ThoughtAndSummary, cfg: "ReadableConfig") -> Reason | None:
-    """Why a sample of the cold start is dropped, whatever the others are; None: it may be kept."""
+    """Why a sample of the cold start is dropped for its own content; None: it may be kept."""
     return _first_reason(COLD_START_CHECKS, parts, cfg)
 
 

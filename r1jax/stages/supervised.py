@@ -1,7 +1,7 @@
 """The supervised loop: next-token cross-entropy. Pretraining of the mini base, and fine-tuning on instructions.
 
 Fine-tuning is the recipe's SFT, and distillation into a student (arXiv 2501.12948, sections 2.3.3 and 2.4). A teacher's
-distribution of each target may be learnt beside the target itself.
+distribution over each target may be learnt beside the target itself.
 """
 
 import dataclasses
@@ -40,16 +40,16 @@ Take = Callable[[int, int], list[Example]]  # (first position, count) -> example
 
 
 class Batches:
-    """A run's batches: each is a pure function of the seed and its step, so a resumed run needs no reader's position.
+    """A run's batches, each a pure function of the seed and its step: a resumed run needs no position in a file.
 
     Attributes:
         num_steps: of the run; `at` goes on with more where the config says how many documents a step takes.
-        size: of the run, in words.
-        soft: what the teacher said, None without one.
+        size: of the run, as a phrase for the console.
+        soft: the teacher's distributions, None without a teacher.
     """
 
     def __init__(self, cfg: SupervisedConfig, tokenizer: Tokenizer):
-        """Opens the run's instructions, else the corpus. Says what a file's lines were not fit for.
+        """Opens the run's instructions, else the corpus. Prints how many lines of a file were left out, and why.
 
         Raises:
             FileNotFoundError, ValueError: see `Instructions` and `SoftTargets`.
@@ -85,8 +85,8 @@ class Batches:
         return StepBatch(batch, int((batch.weights > 0).sum()), {"no_room": unplaced})
 
     def _plan(self, drawn: int | None) -> list[int]:
-        """At which example each step begins, and at last the one after the run, of `drawn` or else of `num_steps`."""
-        chunk = 4096  # to take one by one would order the files anew each time
+        """The first example of each step, and last the one after the run of `drawn` examples, else of `num_steps`."""
+        chunk = 4096  # taking examples one by one would order the files again for each
         stream = itertools.chain.from_iterable(self._take(start, chunk) for start in itertools.count(0, chunk))
         sizes = (size(example, self._cfg.seq_len) for example in itertools.islice(stream, drawn))
         starts = fill(sizes, self._cfg.batch_size, self._cfg.seq_len)
@@ -117,7 +117,7 @@ def starting_point(
 
 
 def prompt_format_of(cfg: SupervisedConfig) -> PromptFormat | None:
-    """How to ask what is trained so; None: nothing teaches it a form."""
+    """The prompt format that this run trains on; None: it trains on none."""
     if cfg.data:
         return PromptFormat.of(cfg.data)
     return R1_ZERO if cfg.corpus.template else None
@@ -136,6 +136,7 @@ def run(
         base: the model folder that `cfg.base` stands for, where it names one.
         vocabulary: the model folder that `cfg.tokenizer` stands for, where it names one.
     """
+    # What the run starts from: the base or new weights, and the examples.
     context_length.check_length(base and read_hf_config(base), cfg.base, cfg.seq_len, "seq_len")
     start_from = starting_point(cfg, mesh, base, vocabulary)
     if cfg.data:
@@ -154,9 +155,11 @@ def run(
     )
     say(f"{training.summary}; {batches.size}")
     say_plan(cfg, training)
+    # Training.
     loss = make_loss(cfg, training.model, batches.soft)
     update = training.compile_update(loss, cfg.microbatches, cfg.auxiliary.bias_rate)
     loop.train(training, update, batches.at)
+    # The model folder, with the prompt format for those who sample from it.
     form = prompt_format_of(cfg)
     return training.close({prompt_format.FILE: form.content()} if form else {})
 
@@ -174,7 +177,7 @@ def make_loss(cfg: SupervisedConfig, model: ModelConfig, soft: SoftTargets | Non
 
 
 def say_plan(cfg: SupervisedConfig, training: TrainingRun) -> None:
-    """Prints what the run will need, see `plan`."""
+    """Prints the memory and computation that the run will need, see `plan`."""
     model, tokens = training.model, cfg.batch_size * cfg.seq_len
     rows = cfg.batch_size // cfg.microbatches
     work = (8 if model.remat else 6) * tokens * plan.used_parameters(model)

@@ -1,4 +1,4 @@
-"""The table of stages, and the reading of a run's config file: no JAX is loaded, so that an error comes at once."""
+"""The table of stages, and the reading of a run's config file: without JAX, so that an error comes at once."""
 
 import dataclasses
 import importlib
@@ -24,7 +24,7 @@ def check_base(cfg: Any) -> None:
     """Raises ConfigError where a config names nothing to start from."""
     if not cfg.base and not getattr(cfg, "model", None):
         raise ConfigError(
-            "config.base is empty: say what to start from by --config.base=..., a Hugging Face directory (config.json "
+            "config.base is empty: set where to start by --config.base=..., a Hugging Face directory (config.json "
             "and safetensors), a .gguf file, a model folder of r1jax, or the config of a run that makes one"
         )
 
@@ -41,7 +41,7 @@ class Stage:
     Attributes:
         config: the class of its configs.
         module: where its `run(cfg, workdir, mesh, *models)` is; returns the path of what it wrote, or None.
-        check: judges a config further than its class does; raises ConfigError.
+        check: validates a config beyond what its class checks; raises ConfigError.
         starts_from: fields of the config that name a model folder, or the config file that makes one. `run` gets a
             folder for each, None for a field that is empty.
         samples_from: a field of that kind that may also name a served model: it is set to the folder.
@@ -93,7 +93,7 @@ STAGES = {
 
 
 def read_config(spec: str, overrides: list[str]) -> Any:
-    """Loads a config file, sets the fields that the command line sets, and judges the result.
+    """Loads a config file, applies the command line's overrides, and validates the result.
 
     Raises:
         ConfigError: see `r1jax.config`; also an unknown stage, or nothing to start from.

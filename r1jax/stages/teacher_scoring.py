@@ -1,4 +1,4 @@
-"""Teacher's distribution of every target of the examples that it reads: what logit distillation learns from.
+"""A teacher's distribution over every target of its examples: the training data of logit distillation.
 
 An option beyond the paper, whose students learn from the teacher's texts alone (arXiv 2501.12948, section 2.4). The
 files are those that students are fine-tuned on; `r1jax.stages.supervised` takes the workdir as its `soft_targets`.
@@ -35,7 +35,7 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
         base: the model folder that `cfg.base` stands for.
 
     Raises:
-        ConfigError: the workdir holds another teacher's word, or on other examples.
+        ConfigError: the workdir holds another teacher's distributions, or those of other examples.
         FileNotFoundError, ValueError: see `load_model` and `Instructions`; also more tokens to be kept than
             there are.
     """
@@ -49,6 +49,7 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
     examples = instructions.examples
     if instructions.notice:
         say(instructions.notice)
+    # The shards that the workdir does not hold yet.
     left: list[int] = []
     if jax.process_index() == 0:
         teacher = {"path": str(base), "hash": model_identity.model_hash(base)}
@@ -70,18 +71,19 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
         )
 
     teach = jax.jit(teach, out_shardings=replicated(mesh))
+    # A shard at a time: the teacher reads packed rows, and the distributions go to disk.
     total = sum(min(SHARD, len(examples) - SHARD * index) for index in left)
     say(f"{total} of {len(examples)} examples to be read" if left else f"all {len(examples)} examples are read")
     progress, done = ProgressPrinter("teacher", "examples", every=0.0), 0
     for index in left:
         some = examples[SHARD * index : SHARD * (index + 1)]
-        words = []
+        distributions = []
         for first, last in itertools.pairwise(fill((size(e, cfg.seq_len) for e in some), cfg.batch_size, cfg.seq_len)):
             batch, _ = pack(some[first:last], cfg.batch_size, cfg.seq_len)
-            words += unpack(jax.device_get(teach(params, to_device(batch, mesh))), some[first:last])
+            distributions += unpack(jax.device_get(teach(params, to_device(batch, mesh))), some[first:last])
         if jax.process_index() == 0:
-            teacher_logits.write_shard(workdir, index, words)
+            teacher_logits.write_shard(workdir, index, distributions)
         done += len(some)
-        tail = np.exp(np.concatenate([logprobs[:, -1] for _, logprobs in words]).astype(np.float32)).mean()
+        tail = np.exp(np.concatenate([logprobs[:, -1] for _, logprobs in distributions]).astype(np.float32)).mean()
         outside = f"{tail:.2%} of the probability is not among the {cfg.top_k} likeliest tokens"
         progress(done, total, lambda outside=outside: outside)

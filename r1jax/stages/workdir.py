@@ -42,7 +42,7 @@ def claim(workdir: pathlib.Path, cfg: Any) -> None:
 
 
 def has_begun(workdir: pathlib.Path) -> bool:
-    """Whether a run has left steps or a state in its workdir, whichever of them somebody has deleted since."""
+    """Whether a run has left steps or a state in its workdir, even where one of the two was deleted since."""
     steps, states = workdir / "metrics.jsonl", workdir / "checkpoints"
     saved = states.is_dir() and any(state.name.isdigit() for state in states.iterdir())
     return saved or (steps.exists() and bool(steps.stat().st_size))
@@ -50,8 +50,8 @@ def has_begun(workdir: pathlib.Path) -> bool:
 
 @contextlib.contextmanager
 def owned(workdir: pathlib.Path) -> Iterator[None]:
-    """Within, the workdir is this run's alone: process 0 owns it for all. Raises as `ownership.owned` does."""
+    """Holds the workdir for this run alone: process 0 owns it for all processes. Raises as `ownership.owned` does."""
     with ownership.owned(workdir) if jax.process_index() == 0 else contextlib.nullcontext():
         processes.barrier()  # before any of them writes
         yield
-        processes.barrier()  # for process 0 may be done before the others
+        processes.barrier()  # process 0 may be done before the others

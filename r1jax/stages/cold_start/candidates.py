@@ -1,4 +1,4 @@
-"""Long chains of thought before they are chosen from: those in files, and what a run of R1-Zero left on disk."""
+"""Candidate chains of thought, from files and from the records of R1-Zero's runs, and the choice among them."""
 
 import dataclasses
 import pathlib
@@ -17,7 +17,7 @@ from r1jax.stages.sample_filter import INCOMPLETE, Selection, ThoughtAndSummary,
 from r1jax.text.chat import join_response
 from r1jax.text.reflection_and_scripts import words
 
-# The fields of a row that hold a thought, and those that hold what is said after it; the first there is counts.
+# The fields of a row that hold a thought, and those that hold the summary after it; the first that is present counts.
 THOUGHTS = ("thinking", "thought", "reasoning", "reasoning_content", "solution")
 SUMMARIES = ("summary", "response", "final", "output")
 
@@ -32,15 +32,15 @@ class Candidate:
     """A thought and a summary that may become a sample.
 
     Attributes:
-        id: unique in its collection, and the same whenever it is made anew.
+        id: unique in its collection, and the same in every run.
         prompt: the question, with its reference answer, "" where there is none.
-        thought, summary: as they would stand in the sample.
+        thought, summary: as they would be in the sample.
         language: of the question, an ISO 639-1 code; "": it is not recognised.
         provenance: where it is from, plain JSON.
-        check: the prompt that a changed summary is graded against; None: no rule can tell.
-        fault: why it is not kept; "": nothing speaks against it so far.
-        bare: the summary is what its file has for an answer, no summary of the thought; where that is the reference,
-            the thought's own end can be right or wrong, and nothing else.
+        check: the prompt that a changed summary is graded against; None: no rule can grade it.
+        fault: why it is not kept; "": no reason so far.
+        bare: the summary is the file's answer and no summary of the thought; where that is the reference, only the end
+            of the thought can be graded.
     """
 
     id: str
@@ -54,23 +54,23 @@ class Candidate:
     bare: bool = False
 
     def rollout(self) -> Rollout:
-        """What a grader is shown."""
+        """The response to grade."""
         return as_rollout(self.check, self.thought, self.thought if self.bare else self.summary)
 
 
 def as_rollout(prompt: Prompt, thought: str, summary: str) -> Rollout:
-    """A response in the tags that has come to its end."""
+    """A complete response in the tags."""
     bare = dataclasses.replace(prompt, text="", marker="")
     return Rollout.of_text(bare, join_response(thought, summary))
 
 
 def from_file(folder: pathlib.Path, name: str) -> list[Candidate]:
-    """The chains of thought of a JSONL file, as they are.
+    """The chains of thought of a JSONL file, unfiltered.
 
     A row has a `prompt`, a thought in one of `THOUGHTS`, and a summary in one of `SUMMARIES`, or else in `answer`.
     Beside a summary of its own, `answer` is the reference that the summary is graded against; beside a `solution` as
-    the thought, the solution's own end is. The row's `grader` does it. Where there is none, only numbers and boxed
-    answers are compared, as mathematics: that "Cefaclor." is what some prose comes to, no rule can tell.
+    the thought, the solution's own end is. The row's `grader` grades. Without one, only numbers and boxed answers
+    are compared, as mathematics: no rule can grade prose that concludes "Cefaclor.".
 
     Args:
         folder: where `name` is; the latter alone is part of ids.
@@ -92,7 +92,7 @@ def _from_row(row: jsonl.Row, line: int, name: str) -> Candidate:
     thought, summary, answer = _text(row, *THOUGHTS), _text(row, *SUMMARIES), _text(row, "answer")
     provenance = {"way": "file", "file": name, "line": line, "row": str(row.get("id", line))}
     fault = "" if question and thought and (summary or answer) else INCOMPLETE
-    # A solution's own end is what can be right or wrong where no summary follows it.
+    # Where no summary follows a solution, its own end is graded.
     graded = bool(answer and (summary or thought == _text(row, "solution")))
     grader = "open"
     comparable = number(answer) or ("\\boxed" in (summary or thought) and not words(answer))
@@ -115,15 +115,15 @@ def _text(row: jsonl.Row, *names: str) -> str:
 
 
 def from_record(record: pathlib.Path, from_step: int = 0) -> list[Candidate]:
-    """What R1-Zero answered, with the grades that it got then.
+    """R1-Zero's recorded responses, with their recorded grades.
 
     Args:
         record: a workdir of `stages.rl` with `rollouts/step_*.jsonl`, or else `evals/step_*.jsonl`; or a folder that
             `stages.collect` or an evaluation filled.
-        from_step: rollouts of earlier steps are passed over.
+        from_step: rollouts of earlier steps are left out.
 
     Raises:
-        FileNotFoundError: no such folder, or it holds none of these; names what was looked for.
+        FileNotFoundError: no such folder, or it holds none of these files, which the error names.
         ValueError: a line that cannot be read, by file and line.
     """
     if not record.is_dir():
@@ -189,12 +189,12 @@ def _from_zero(
 
 
 def fault_of_grade(score: float | None) -> str:
-    """What a grade says against a response."""
+    """The fault that a grade stands for, "" for none."""
     return UNGRADABLE if score is None else "" if score == 1.0 else WRONG
 
 
 def choose(candidates: Sequence[Candidate], marker: str, cfg: ReadableConfig) -> list[Candidate]:
-    """The same candidates in the same order, each that is not to be kept with its fault.
+    """The same candidates in the same order, those that are dropped with their faults.
 
     Of those that answer the same question with the same thought, white space aside, the first is kept.
     """

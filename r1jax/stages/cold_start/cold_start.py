@@ -2,10 +2,10 @@
 
 The paper's ways: few-shot prompting with a long chain of thought as the example; direct prompting for a detailed answer
 with reflection and verification; R1-Zero's outputs in a readable form; post-processing by human annotators. Besides,
-chains of thought that are there already, in files. What comes out is for `stages.supervised`, as it is.
+existing chains of thought, from files. `stages.supervised` reads the samples as they are.
 
-Departures: the paper does not print its prompts, filters or counts; r1jax's stand in `text.cold_start_prompts` and
-`stages.sample_filter`. R1-Zero's outputs are rewritten by rule or by a teacher, and a person may follow.
+Departures: the paper does not print its prompts, filters or counts; r1jax's are in `text.cold_start_prompts` and
+`stages.sample_filter`. R1-Zero's outputs are rewritten by rule or by a teacher, and may then be edited by a person.
 """
 
 import contextlib
@@ -34,45 +34,47 @@ from r1jax.io.files import write_json
 from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.grader_pool import GraderPool
 from r1jax.stages.cold_start import candidates, review, rewriting
-from r1jax.stages.cold_start.asking import Asking, Request, direct_request, few_shot_request
 from r1jax.stages.cold_start.candidates import HELD_OUT, Candidate, fault_of_grade
 from r1jax.stages.cold_start.config import ColdStartConfig, check_coldstart
+from r1jax.stages.cold_start.sample_requests import Request, SampleCollector, direct_request, few_shot_request
 from r1jax.text import prompt_format
 from r1jax.text.chat import join_response, render
 
-_LIMIT_KEY = "questions.max_prompt_tokens"  # of whatever is asked about a question, examples and all
+_LIMIT_KEY = "questions.max_prompt_tokens"  # of a whole prompt, with its few-shot examples
 
 
 def run(cfg: ColdStartConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path:
-    """Collects, going on where `workdir` stops. Returns the file of samples, `workdir/samples.jsonl`.
+    """Collects samples, adding to what `workdir` holds. Returns the file of samples, `workdir/samples.jsonl`.
 
-    Beside it: `table.json`, how many were found, kept and dropped, and why; `review_out.jsonl`, for editors;
-    `usage.json`, what a server cost; and the record of what was drawn, a folder for each way.
+    Beside it: `table.json`, the numbers of candidates found, kept and dropped, by reason; `review_out.jsonl`, for
+    editors; `usage.json`, a server's cost; and the record of samples, a folder for each way.
 
     Raises:
-        ConfigError: see `check_coldstart`, `Record` and `review.read_back`.
-        FileNotFoundError, ValueError: a model, a file or a record cannot be read, or answers not be graded here.
+        ConfigError: see `check_coldstart`, `Record` and `review.read_review_file`.
+        FileNotFoundError, ValueError: a model, a file or a record cannot be read, or answers cannot be graded here.
     """
+    # The questions, and the candidates that exist already, in files and in records of R1-Zero.
     check_coldstart(cfg)
     few = cfg.few_shot and few_shot_request(cfg.few_shot, cfg.chat, cfg.seed)
     direct = cfg.direct and direct_request(cfg.direct, cfg.chat)
     prompts, names = _questions(cfg)
     files = [each for name in cfg.files for each in candidates.from_file(pathlib.Path(cfg.data), name)]
     zero = candidates.from_record(pathlib.Path(cfg.zero.record), cfg.zero.from_step) if _has_record(cfg) else []
-    files, zero = ([_unless_held_out(each, cfg.held_out_share) for each in collected] for collected in (files, zero))
+    files, zero = ([_mark_held_out(each, cfg.held_out_share) for each in collected] for collected in (files, zero))
     names |= {each.prompt.grader for each in files} | ({"maths", "exact"} if cfg.zero else set())
     collected: dict[str, list[Candidate]] = {}
+    # Each source in turn, its samples graded as they are drawn.
     with _graders(cfg, names) as pool:
-        asking = Asking(workdir, _setup(cfg), cfg.seed, frozenset(names), cfg.graders, pool)
+        collector = SampleCollector(workdir, _setup(cfg), cfg.seed, frozenset(names), cfg.graders, pool)
         if cfg.zero and cfg.zero.model:
-            zero = _sampled_zero(cfg, prompts, asking, mesh)
+            zero = _sampled_zero(cfg, prompts, collector, mesh)
         teacher = _teacher(cfg, workdir, mesh) if cfg.needs_teacher else None
         if few:
-            collected["few_shot"] = asking.collect(few, prompts, cfg.few_shot.samples, teacher)
+            collected["few_shot"] = collector.collect(few, prompts, cfg.few_shot.samples, teacher)
         if direct:
-            collected["direct"] = asking.collect(direct, prompts, cfg.direct.samples, teacher)
+            collected["direct"] = collector.collect(direct, prompts, cfg.direct.samples, teacher)
         if cfg.zero:
-            collected["zero"] = _rewritten(cfg, zero, asking, teacher)
+            collected["zero"] = _rewritten(cfg, zero, collector, teacher)
         if files:
             collected["file"] = _graded_files(files, pool) if pool else []
         if pool:
@@ -89,7 +91,7 @@ def _has_record(cfg: ColdStartConfig) -> bool:
 
 def _questions(cfg: ColdStartConfig) -> tuple[list[Prompt], set[str]]:
     """The questions, not rendered for any model yet, and the names of their graders."""
-    if not cfg.asks:
+    if not cfg.needs_questions:
         return [], set()
     data = dataclasses.replace(
         cfg.questions, template="plain", chat=False, marker="", template_arguments={}, max_prompt_tokens=0
@@ -102,7 +104,7 @@ def _questions(cfg: ColdStartConfig) -> tuple[list[Prompt], set[str]]:
 
 
 def _setup(cfg: ColdStartConfig) -> dict[str, Any]:
-    """What all samples depend on beside who is asked and how."""
+    """The settings that all samples depend on, beside the model and the prompt."""
     sampling, truncation = cfg.sampling, cfg.sampling.truncation
     questions = config.to_dict(cfg.questions) if cfg.questions else {}
     if questions.get("path"):
@@ -147,13 +149,15 @@ def _teacher(cfg: ColdStartConfig, workdir: pathlib.Path, mesh: Mesh) -> Sampler
         _LIMIT_KEY,
     )
     check_chat(teacher.tokenizer, cfg.chat, "config.chat")
-    # Only these: what it is asked is written by each way, in no template.
+    # Only these fields: each request writes its prompt by itself, without a template.
     warn_otherwise(SimpleNamespace(chat=cfg.chat, template_arguments=cfg.template_arguments), cfg.model)
     return teacher
 
 
-def _sampled_zero(cfg: ColdStartConfig, prompts: Sequence[Prompt], asking: Asking, mesh: Mesh) -> list[Candidate]:
-    """Outputs of the R1-Zero checkpoint, which is let go of before a teacher is opened."""
+def _sampled_zero(
+    cfg: ColdStartConfig, prompts: Sequence[Prompt], collector: SampleCollector, mesh: Mesh
+) -> list[Candidate]:
+    """Outputs of the R1-Zero checkpoint, which is freed before a teacher is opened."""
     zero = sampler.open_sampler(
         cfg.zero.model,
         EndpointConfig(),
@@ -169,30 +173,30 @@ def _sampled_zero(cfg: ColdStartConfig, prompts: Sequence[Prompt], asking: Askin
     request = Request(
         "zero", form.template, lambda prompt: render(form.template, prompt.question), form.chat, tags=True, ends=True
     )
-    return asking.collect(request, prompts, cfg.zero.samples, zero)
+    return collector.collect(request, prompts, cfg.zero.samples, zero)
 
 
-def _unless_held_out(each: Candidate, share: float) -> Candidate:
+def _mark_held_out(each: Candidate, share: float) -> Candidate:
     return dataclasses.replace(each, fault=HELD_OUT) if is_held_out(each.prompt.question, share) else each
 
 
 def _rewritten(
-    cfg: ColdStartConfig, collected: Sequence[Candidate], asking: Asking, teacher: Sampler | None
+    cfg: ColdStartConfig, collected: Sequence[Candidate], collector: SampleCollector, teacher: Sampler | None
 ) -> list[Candidate]:
-    """R1-Zero's outputs in the readable form, of those that are worth it."""
-    # All of a question's: rewriting may make one of those chosen here wrong.
+    """R1-Zero's outputs, those that pass the filters rewritten in the readable form."""
+    # All samples of a question: rewriting may make one of those chosen here wrong.
     chosen = candidates.choose(collected, cfg.marker, dataclasses.replace(cfg.readable, per_question=0))
     faultless = [each for each in chosen if not each.fault]
     if cfg.zero.rewrite == "teacher":
-        better = rewriting.by_teacher(faultless, asking, teacher, cfg.chat)
+        better = rewriting.by_teacher(faultless, collector, teacher, cfg.chat)
     else:
-        better = rewriting.by_rule(faultless, asking.pool, cfg.boxed) if asking.pool else []
+        better = rewriting.by_rule(faultless, collector.pool, cfg.boxed) if collector.pool else []
     by_id = {each.id: each for each in better}
     return [by_id.get(each.id, each) for each in chosen]
 
 
 def _graded_files(collected: Sequence[Candidate], pool: GraderPool) -> list[Candidate]:
-    """Chains of thought of files, with a fault where a rule finds them wrong."""
+    """Chains of thought from files, those that a rule grades as wrong with that fault."""
     checked = [each for each in collected if each.check and not each.fault]
     graded = pool.score([each.rollout() for each in checked])
     faults = {each.id: fault_of_grade(rollout.parts["accuracy"]) for each, rollout in zip(checked, graded, strict=True)}
@@ -200,7 +204,7 @@ def _graded_files(collected: Sequence[Candidate], pool: GraderPool) -> list[Cand
 
 
 def _in_sentences(collected: Sequence[Candidate], pool: GraderPool, boxed: bool) -> list[Candidate]:
-    """Bare answers put in sentences, where the grader, if there is one, takes the sentence too."""
+    """Bare answers put in sentences, where the grader, if there is one, accepts the sentence too."""
     changed = {}
     for each in collected:
         summary = rewriting.summary_of(each.summary, each.language, boxed)
@@ -216,19 +220,21 @@ def _in_sentences(collected: Sequence[Candidate], pool: GraderPool, boxed: bool)
 def _finish(
     cfg: ColdStartConfig, workdir: pathlib.Path, collected: Mapping[str, Sequence[Candidate]], pool: GraderPool
 ) -> None:
-    """Chooses, sends out for review or takes it back, and writes what is left, with the table."""
+    """Filters all candidates, writes or reads the review file, and writes the samples and the table."""
     everything = _in_sentences([each for way in collected.values() for each in way], pool, cfg.boxed)
     chosen = candidates.choose(everything, cfg.marker, cfg.readable)
     faultless = [each for each in chosen if not each.fault]
+    # Human review: verdicts that came back, else a file for the editors.
     reviewed: dict[str, int] = {}
     if cfg.review:
         path = pathlib.Path(cfg.review)
-        reviews = review.read_back(path, faultless, cfg.marker, cfg.readable)
+        reviews = review.read_review_file(path, faultless, cfg.marker, cfg.readable)
         faultless, reviewed = review.apply(faultless, reviews)
-        review.refuse(path, _wrong_edits(path, faultless, reviews, pool))
+        review.raise_faults(path, _wrong_edits(path, faultless, reviews, pool))
         say(f"review {path}: " + ", ".join(f"{count} {name}" for name, count in reviewed.items()))
     else:
-        review.send_out(workdir / "review_out.jsonl", faultless)
+        review.write_review_file(workdir / "review_out.jsonl", faultless)
+    # The samples, and the table of all candidates.
     judged = {each.id: each for each in faultless}
     chosen = [judged.get(each.id, each) for each in chosen]
     samples = [each for each in chosen if not each.fault]
@@ -250,7 +256,7 @@ def _finish(
 def _wrong_edits(
     path: pathlib.Path, judged: Sequence[Candidate], reviews: Mapping[str, review.Review], pool: GraderPool
 ) -> list[str]:
-    """What is to be said of edited texts that no longer give the right answer."""
+    """Faults of edited texts that no longer give the right answer, as lines of an error message."""
     edited = [each for each in judged if each.provenance.get("verdict") == "edit" and each.check]
     graded = zip(edited, pool.score([each.rollout() for each in edited]), strict=True)
     return [
@@ -262,7 +268,7 @@ def _wrong_edits(
 
 
 def _origin(each: Candidate) -> str:
-    """Its way, or the file that it is from."""
+    """The candidate's way, or the file it is from."""
     return each.provenance.get("file", each.provenance["way"])
 
 

@@ -1,4 +1,4 @@
-"""Settings of the cold start: its sources, what is asked, and what is readable."""
+"""Settings of the cold start: its sources, prompts and filters."""
 
 import dataclasses
 import pathlib
@@ -21,7 +21,7 @@ class FewShotConfig:
 
     Attributes:
         samples: drawn for each question.
-        shots: examples shown, drawn for each question from those in its language.
+        shots: examples in the prompt, drawn for each question from those in its language.
         examples: a JSONL file of `{"prompt", "thought", "summary"}`; "": r1jax's, one a language.
     """
 
@@ -39,7 +39,7 @@ class DirectConfig:
 
     Attributes:
         samples: drawn for each question.
-        instruction: how it is asked, {prompt} being the question; the reply is to be in the R1-Zero tags. "":
+        instruction: the prompt, {prompt} being the question; it should ask for a reply in the R1-Zero tags. "":
             r1jax's, in the question's language.
     """
 
@@ -49,12 +49,12 @@ class DirectConfig:
     def __post_init__(self):
         at_least(1, self, "samples")
         if self.instruction and "{prompt}" not in self.instruction:
-            raise ValueError("instruction has no {prompt}: the question would not be asked")
+            raise ValueError("instruction has no {prompt}: the question would be missing")
 
 
 @dataclasses.dataclass(frozen=True)
 class ReadableConfig:
-    """What is kept.
+    """Filters of the samples.
 
     Attributes:
         language: the least share of a thought's words, and of a summary's, that are in the question's language.
@@ -86,10 +86,10 @@ class ZeroConfig:
     """R1-Zero's outputs, rewritten.
 
     Attributes:
-        record: what a run left on disk, see `candidates.from_record`; or else
-        model: the checkpoint to sample from, asked as `questions` says.
+        record: samples of a run on disk, see `candidates.from_record`; or else
+        model: the checkpoint to sample from, with prompts as in `questions`.
         samples: drawn for each question from that checkpoint.
-        from_step: rollouts of the record's earlier steps are passed over.
+        from_step: rollouts of the record's earlier steps are left out.
         rewrite: by "rule", see `stages.rewriting`, or by the "teacher".
     """
 
@@ -110,24 +110,24 @@ class ColdStartConfig:
 
     Attributes:
         stage: names the loop.
-        questions: what teacher and R1-Zero checkpoint are asked; template and chat are for the latter alone.
-        count: questions asked, the first of a seeded order; 0: all of a file.
+        questions: for the teacher and the R1-Zero checkpoint; template and chat are for the latter alone.
+        count: number of questions, the first of a seeded order; 0: all of a file.
         model: the teacher: a model folder of r1jax, a Hugging Face folder or a .gguf file; "": the endpoint.
         endpoint: the teacher behind an OpenAI-compatible server.
-        chat: speak to the teacher, through its chat template; else it is a base model and continues plain text.
-        template_arguments: what else the teacher's chat template reads, say `{"enable_thinking": False}`.
-        few_shot, direct, zero: the ways, each where it is wanted.
+        chat: prompt the teacher through its chat template; else it is a base model and continues plain text.
+        template_arguments: further variables of the teacher's chat template, for example `{"enable_thinking": False}`.
+        few_shot, direct, zero: the sources to use; None: not used.
         data: the folder of `files`.
-        files: chains of thought that are there, see `candidates.from_file`.
-        review: the file that came back from human review; "": `review_out.jsonl` goes out.
+        files: existing chains of thought, see `candidates.from_file`.
+        review: the file that editors have filled in; "": `review_out.jsonl` is written for them.
         marker: of the form `<marker>thought<marker>summary`; "": the form of the tags.
-        boxed: summaries made by rule of a bare answer put it in a box, as graders like it best.
-        held_out_share: leave out what asks a question that `is_held_out`; of files and records, and of `questions`.
-        readable: what is kept.
-        sampling: how teacher and R1-Zero checkpoint are drawn from.
+        boxed: summaries made by rule of a bare answer put it in a box, the form that graders read best.
+        held_out_share: of questions that are left out (`is_held_out`), in files, records and `questions`.
+        readable: filters of the samples.
+        sampling: from the teacher and the R1-Zero checkpoint.
         graders: how answers are graded.
-        compute: how the teacher is computed, where that is not to be as its folder says.
-        seed: of the questions' order, the examples shown and sampling.
+        compute: overrides of how the teacher is computed; None: as its folder has it.
+        seed: of the questions' order, the few-shot examples and sampling.
     """
 
     stage: Literal["coldstart"]
@@ -170,17 +170,17 @@ class ColdStartConfig:
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether a teacher is asked."""
+        """Whether a teacher generates or rewrites samples."""
         return bool(self.few_shot or self.direct or (self.zero and self.zero.rewrite == "teacher"))
 
     @property
-    def asks(self) -> bool:
-        """Whether questions are asked, of a teacher or of an R1-Zero checkpoint."""
+    def needs_questions(self) -> bool:
+        """Whether samples are drawn for questions, from a teacher or from an R1-Zero checkpoint."""
         return bool(self.few_shot or self.direct or (self.zero and self.zero.model))
 
 
 def check_coldstart(cfg: ColdStartConfig) -> None:
-    """Checks what only a config with the command line's fields in it can be asked.
+    """Checks a config after the command line's overrides.
 
     Raises:
         ConfigError: no teacher, or two, where one is needed; no questions; no record and no checkpoint, or both.
@@ -190,10 +190,10 @@ def check_coldstart(cfg: ColdStartConfig) -> None:
         check_model(cfg.model, cfg.endpoint)
     if cfg.zero and bool(cfg.zero.record) == bool(cfg.zero.model):
         raise ConfigError(
-            "say where R1-Zero's outputs are from: config.zero.record, a folder of an RL run or of "
+            "name the source of R1-Zero's outputs: config.zero.record, a folder of an RL run or of "
             "samples, or config.zero.model, a checkpoint to sample from"
         )
-    if cfg.asks and not cfg.questions:
-        raise ConfigError("config.questions is missing: say what is asked, by its path or tasks")
+    if cfg.needs_questions and not cfg.questions:
+        raise ConfigError("config.questions is missing: set its path or its tasks")
     if cfg.review and not pathlib.Path(cfg.review).is_file():
         raise FileNotFoundError(missing_file(pathlib.Path(cfg.review)))

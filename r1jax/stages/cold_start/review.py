@@ -1,4 +1,4 @@
-"""Human review of what was collected (arXiv 2501.12948, section 2.3.1): a file goes out, and comes back judged."""
+"""Human review of collected samples (arXiv 2501.12948, section 2.3.1): a file for editors, and its verdicts."""
 
 import dataclasses
 import io
@@ -22,12 +22,12 @@ _MOST_REPORTED = 20  # faults at a time
 
 @dataclasses.dataclass(frozen=True)
 class Review:
-    """One line that came back.
+    """One line of a reviewed file.
 
     Attributes:
         line: its number, from 1.
-        verdict: one of `VERDICTS`; "": nobody has looked yet.
-        editor, note: who has, and what they say.
+        verdict: one of `VERDICTS`; "": not reviewed yet.
+        editor, note: the reviewer's name and remark.
         thought, summary: as edited.
     """
 
@@ -39,14 +39,14 @@ class Review:
     summary: str
 
 
-def send_out(path: pathlib.Path, candidates: Sequence[Candidate]) -> None:
-    """Writes what is to be reviewed: a line each, of which an editor fills in `verdict`, `editor` and `note`.
+def write_review_file(path: pathlib.Path, candidates: Sequence[Candidate]) -> None:
+    """Writes the samples to review, a line each, of which an editor fills in `verdict`, `editor` and `note`.
 
     Raises:
-        ConfigError: the file there holds work of an editor's, which would be lost.
+        ConfigError: the file there holds an editor's work, which would be lost.
     """
     if path.exists() and any(_is_touched(line) for _, line in jsonl.numbered_lines(io.BytesIO(path.read_bytes()))):
-        raise ConfigError(f"{path} holds verdicts: hand them in by --config.review, or move the file away")
+        raise ConfigError(f"{path} holds verdicts: read them by --config.review, or move the file away")
     jsonl.write(
         path,
         (
@@ -63,7 +63,7 @@ def send_out(path: pathlib.Path, candidates: Sequence[Candidate]) -> None:
 
 
 def _is_touched(line: bytes) -> bool:
-    """Whether an editor has been at a line: it is not as `send_out` writes them."""
+    """Whether an editor has changed a line after `write_review_file` wrote it."""
     try:
         row = jsonl.parse(line)
     except ValueError:
@@ -71,13 +71,13 @@ def _is_touched(line: bytes) -> bool:
     return any(row.get(key) for key in _TO_FILL_IN)
 
 
-def read_back(
+def read_review_file(
     path: pathlib.Path, candidates: Sequence[Candidate], marker: str, cfg: ReadableConfig
 ) -> dict[str, Review]:
-    """The lines of a reviewed file by id, those without a verdict among them.
+    """The lines of a reviewed file by id, including those without a verdict.
 
-    An `accept` or a `reject` with a changed text is refused, for an edit might be lost; so is an `edit` without one.
-    White space is no change there. An edited text has to be as readable as any other.
+    An `accept` or a `reject` with a changed text is an error, as an edit might be lost; so is an `edit` without one.
+    White space does not count as a change. An edited text has to pass the same filters as any other.
 
     Raises:
         FileNotFoundError: no such file; names the nearest.
@@ -101,12 +101,12 @@ def read_back(
             faults.append(f"{path}:{number}: {error}")
         else:
             reviews[row["id"]] = review
-    refuse(path, faults)
+    raise_faults(path, faults)
     return reviews
 
 
-def refuse(path: pathlib.Path, faults: Sequence[str]) -> None:
-    """Raises ConfigError that tells these faults, the first of many; none: does nothing."""
+def raise_faults(path: pathlib.Path, faults: Sequence[str]) -> None:
+    """Raises ConfigError that lists the first faults; does nothing where there are none."""
     if faults:
         more = [f"and {len(faults) - _MOST_REPORTED} more"] if len(faults) > _MOST_REPORTED else []
         raise ConfigError(
@@ -131,21 +131,19 @@ def _check(review: Review, row: Mapping[str, str], sent: Candidate, marker: str,
     if review.verdict not in ("", *VERDICTS):
         raise ValueError(f"verdict {review.verdict!r}, should be one of: {', '.join(VERDICTS)}")
     if review.verdict and not review.editor:
-        raise ValueError(f"verdict {review.verdict!r} of no editor: say who, in 'editor'")
+        raise ValueError(f"verdict {review.verdict!r} without an editor: put the reviewer's name in 'editor'")
     if _words(row["prompt"]) != _words(sent.prompt.question):
         raise ValueError("the prompt is changed: it is not to be edited")
     changed = [key for key in ("thought", "summary") if _words(row[key]) != _words(getattr(sent, key))]
     if review.verdict == "edit":
         if (review.thought, review.summary) == (sent.thought.strip(), sent.summary.strip()):
-            raise ValueError("verdict 'edit', and neither thought nor summary is changed: say accept, or change it")
+            raise ValueError("verdict 'edit', and neither thought nor summary is changed: write accept, or edit it")
         parts = ThoughtAndSummary(sent.prompt.question, review.thought, review.summary, sent.language, marker)
         if reason := cold_start_reason(parts, cfg):
             raise ValueError(f"the edited text cannot be used: {reason.name}")
     elif changed:
         verdict = f"verdict {review.verdict!r}" if review.verdict else "no verdict"
-        raise ValueError(
-            f"{verdict}, and the {' and the '.join(changed)} is changed: say edit, or put back what was sent"
-        )
+        raise ValueError(f"{verdict}, and the {' and the '.join(changed)} is changed: write edit, or restore the text")
 
 
 def _words(text: str) -> list[str]:
@@ -153,9 +151,9 @@ def _words(text: str) -> list[str]:
 
 
 def apply(candidates: Sequence[Candidate], reviews: Mapping[str, Review]) -> tuple[list[Candidate], dict[str, int]]:
-    """The candidates as they were judged, verdict, editor and note in their provenance, and how many of each verdict.
+    """The reviewed candidates, verdict, editor and note in their provenance, and the number of each verdict.
 
-    What has no verdict, or no line at all, stays as it is.
+    A candidate without a verdict, or without a line, stays as it is.
     """
     judged, count = [], Counter()
     for each in candidates:

@@ -1,4 +1,4 @@
-"""R1-Zero's outputs brought to the readable form, by rule or by a teacher; each has to keep its answer.
+"""R1-Zero's outputs brought to the readable form, by rule or by a teacher; each keeping its answer.
 
 By rule the thought is cleaned, and a summary made of the answer.
 """
@@ -16,8 +16,8 @@ from r1jax.graders.math.final_answer import final_answer, stated_answer
 from r1jax.inference.sampler import Sampler
 from r1jax.io.provenance import fingerprint
 from r1jax.rewards.grader_pool import GraderPool
-from r1jax.stages.cold_start.asking import Asking, Request
 from r1jax.stages.cold_start.candidates import WRONG, Candidate
+from r1jax.stages.cold_start.sample_requests import Request, SampleCollector
 from r1jax.text.chat import Response
 from r1jax.text.cold_start_prompts import REWRITE, SUMMARY, fill, in_language
 from r1jax.text.reflection_and_scripts import scripts
@@ -34,10 +34,10 @@ _BOX = "\\boxed{{answer}}"
 
 
 def clean(thought: str, language: str) -> str:
-    """A thought as its author would have written it with more care; what it says is left alone.
+    """A thought with careful punctuation and without repeated lines; its content is left alone.
 
-    Control characters and blanks at the ends of lines go, and so does what says word for word the same as what stands
-    just before it, a line or a sentence. At most one empty line stands between two. Outside code, English sentences
+    Control characters and blanks at the ends of lines go, and so does a line or sentence that repeats the one
+    just before it. At most one empty line separates two lines. Outside code, English sentences
     begin with a capital, unless with what may be a variable, and the last one ends in a full stop.
     """
     text = _CONTROLS.sub("", thought.replace("\r\n", "\n").replace("\r", "\n"))
@@ -70,9 +70,9 @@ def _clean_line(line: str, language: str) -> str:
 
 
 def summary_of(final: str, language: str, boxed: bool = True) -> str:
-    r"""What R1-Zero gave for an answer as a sentence in the question's language, the answer in a box if asked for.
+    r"""R1-Zero's answer as a sentence in the question's language, the answer in a box where `boxed`.
 
-    A final part that is a sentence, says more than the answer or has several, stays as it is. In other languages than
+    A final part that is a sentence, holds more than the answer or has several, stays as it is. In other languages than
     English and Chinese the box stands alone.
     """
     answer = final_answer(Response("", final, (), True))
@@ -109,12 +109,14 @@ def by_rule(candidates: Sequence[Candidate], pool: GraderPool, boxed: bool) -> l
     ]
 
 
-def by_teacher(candidates: Sequence[Candidate], asking: Asking, teacher: Sampler, chat: bool) -> list[Candidate]:
-    """Each candidate as the teacher rewrites it; all processes take part, and the first one has the candidates."""
+def by_teacher(
+    candidates: Sequence[Candidate], collector: SampleCollector, teacher: Sampler, chat: bool
+) -> list[Candidate]:
+    """Each candidate as the teacher rewrites it; all processes take part, and process 0 has the candidates."""
     candidates = [_with_check(each) for each in candidates]
     prompts = from_process_0([_rewriting(each) for each in candidates])
     request = Request("rewrite", "", lambda prompt: prompt.text, chat, tags=True)
-    replies = {each.prompt.id: each for each in asking.collect(request, prompts, 1, teacher)}
+    replies = {each.prompt.id: each for each in collector.collect(request, prompts, 1, teacher)}
     better = []
     for each, prompt in zip(candidates, prompts, strict=False):  # the other processes have none
         reply = replies.get(prompt.id)
@@ -130,7 +132,7 @@ def by_teacher(candidates: Sequence[Candidate], asking: Asking, teacher: Sampler
 
 
 def _with_check(each: Candidate) -> Candidate:
-    """With the answer that was right, to be graded against: what graded it then may need more than a record keeps."""
+    """The candidate with its right answer as the reference: its first grader may need more than a record keeps."""
     answer = final_answer(Response("", each.summary, (), True)) or each.summary
     try:
         math_grader.check({"answer": answer})
@@ -142,7 +144,7 @@ def _with_check(each: Candidate) -> Candidate:
 
 
 def _rewriting(each: Candidate) -> Prompt:
-    """What the teacher is asked. Its id changes with its text: another text's reply does not count for it."""
+    """The prompt to the teacher. Its id changes with its text, so that no reply to another text counts for it."""
     form = in_language(REWRITE, each.language)
     text = fill(form, prompt=each.prompt.question, thought=each.thought, answer=each.check.answer)
     metadata = {"language": each.language}

@@ -15,7 +15,7 @@ from r1jax.models.config import ComputeConfig, Truncation
 
 @dataclasses.dataclass(frozen=True)
 class FilterConfig:
-    """What a sample has to be to be kept. A threshold at 0 turns its filter off.
+    """Filters of the samples. A threshold at 0 turns its filter off.
 
     Attributes:
         form: "strict": exactly the form that its prompt asks for; "parts": a thought and a summary that can be
@@ -32,8 +32,8 @@ class FilterConfig:
         near_duplicate: how much of their runs of five words and symbols two samples of one question may share, 0 to 1,
             see `text.normalized_overlap.similarity`; equal ones are duplicates in any case.
         keep_per_prompt: samples kept of one question; 0: all.
-        prefer: which of a question's samples these are, and stay of near-duplicates: "first" drawn, which is as good as
-            drawing lots; "shortest", in tokens.
+        prefer: which of a question's samples these are, and stay of near-duplicates: "first" drawn, which is a random
+            choice; "shortest", in tokens.
     """
 
     form: Literal["strict", "parts", "any"] = "strict"
@@ -59,23 +59,23 @@ class FilterConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RejectionConfig:
-    """One policy, some questions, and what of its answers is kept.
+    """Settings of one run of rejection sampling: policy, questions, graders and filters.
 
     Attributes:
         stage: names the loop.
-        data: the questions; held-out ones are never asked. A row of a file is graded by rule, or by the judge: see
-            `who_grades`.
+        data: the questions; held-out ones are left out. A row of a file is graded by rule, or by the judge: see
+            `grader_chooser`.
         model: a model folder of r1jax, a Hugging Face folder or a .gguf file; "": the endpoint.
         endpoint: a model behind an OpenAI-compatible server.
-        num_prompts: questions asked, the first of a seeded order, each once; 0: all of a file.
+        num_prompts: number of questions, the first of a seeded order, each once; 0: all of a file.
         samples: drawn for each.
         sampling: how they are drawn.
         graders: how rules grade.
-        judge: who grades what no rule can; its weight means nothing here.
+        judge: grades the rows that no rule can; its weight is not used here.
         judged: graders whose rows the judge grades in the rule's place.
-        filters: what is kept of the samples.
-        decontaminate: evaluations whose questions are not asked.
-        compute: how the model is computed, where that is not to be as its folder says.
+        filters: of the samples.
+        decontaminate: evaluations whose questions are left out.
+        compute: overrides of how the model is computed; None: as its folder has it.
         seed: of the questions' order and of sampling.
     """
 
@@ -100,7 +100,7 @@ class RejectionConfig:
         seed_fits(self)
         at_least(1, self, "samples")
         if not self.num_prompts and not self.data.path:
-            raise ValueError("num_prompts=0 takes all questions of a file, and tasks have no end: say how many")
+            raise ValueError("num_prompts=0 takes all questions of a file, and tasks have no end: set a number")
         if self.judged:
             from r1jax.graders.grader_table import grader  # which loads them all
 

@@ -1,14 +1,14 @@
-"""Rejection sampling: several responses of a policy to each question, the good ones as examples for SFT.
+"""Rejection sampling: several responses of a policy to each question, the best kept as examples for SFT.
 
 The reasoning data of DeepSeek-R1's second fine-tuning (arXiv 2501.12948, section 2.3.3): samples of the RL checkpoint,
 kept where they are right by rule, or by a generative judge where no rule fits, and where the thought is readable.
 
-The workdir holds `record/`, every sample and grade as it came, to which a run started again adds what is missing; and,
-made anew from it at each run's end, `samples.jsonl`, the examples; `dropped.jsonl`, a line for each sample that is not
-among them; `table.json`, the counts. Other filters or graders need no new samples.
+The workdir holds `record/`, every sample and grade, to which a run started again adds the missing ones; and,
+written from it at the end of each run, `samples.jsonl`, the examples; `dropped.jsonl`, a line for each other
+sample; `table.json`, the counts. Other filters or graders need no new samples.
 
-Departures: how many samples, at what temperature, the thresholds and the judge's words are r1jax's, for the paper
-gives none; questions of evaluations are left out by their words (`r1jax.data.decontaminate`) before anything is asked.
+Departures: the number of samples, the temperature, the thresholds and the judge's prompt are r1jax's, as the paper
+gives none; questions that overlap with evaluations (`r1jax.data.decontaminate`) are left out before sampling.
 """
 
 import collections
@@ -39,23 +39,24 @@ from r1jax.rewards.workers import Workers
 from r1jax.stages import sample_filter
 from r1jax.stages.rejection import rejection_table
 from r1jax.stages.rejection.config import RejectionConfig
-from r1jax.stages.rejection.rejection_table import Chosen
+from r1jax.stages.rejection.rejection_table import FilterResult
 from r1jax.stages.sample_filter import Reason
 from r1jax.text import prompt_format
 from r1jax.text.chat import join_response
 
-# Keeps this stage's noise apart from an evaluation's, see `held_out.EVAL_STREAM`.
+# Separates this stage's random numbers from an evaluation's, see `held_out.EVAL_STREAM`.
 REJECTION_STREAM = 2**31 - 2
 _CHUNK = 64  # samples that a process filters at a time
 
 
 def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path:
-    """Asks, grades, filters and writes, going on where `workdir` stops. Returns the file of examples.
+    """Samples, grades, filters and writes, adding to the record in `workdir`. Returns the file of examples.
 
     Raises:
-        ConfigError: the workdir's samples were drawn otherwise, or an evaluation's questions cannot be found.
-        FileNotFoundError, ValueError: the model or the questions cannot be read, or not graded here.
+        ConfigError: the workdir's samples are of other settings, or an evaluation's questions cannot be found.
+        FileNotFoundError, ValueError: the model or the questions cannot be read, or cannot be graded here.
     """
+    # The policy, and the questions that no evaluation has.
     model = sampler.open_sampler(
         cfg.model,
         cfg.endpoint,
@@ -68,17 +69,20 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
     )
     data = as_trained(cfg.data, cfg.model, model.tokenizer, prompt_format.R1_ZERO, "config.data")
     cfg = dataclasses.replace(cfg, data=data)
-    questions = Questions(cfg.data, cfg.seed, model.tokenizer, examine=who_grades(cfg), prompt_limit=model.prompt_limit)
+    questions = Questions(
+        cfg.data, cfg.seed, model.tokenizer, examine=grader_chooser(cfg), prompt_limit=model.prompt_limit
+    )
     questions_taken = questions.training(cfg.num_prompts)
     if left_out := questions.left_out():
         say(f"{cfg.data.path or 'tasks'}: {left_out}")
-    prompts, contaminated = keep_clear(cfg.decontaminate, questions_taken)
+    prompts, contaminated = split_contaminated(cfg.decontaminate, questions_taken)
     by_grader = collections.Counter(prompt.grader for prompt in prompts)
     say(
         f"{len(prompts)} questions, {cfg.samples} samples each, graded by "
         + ", ".join(f"{name} ({count})" for name, count in sorted(by_grader.items()))
         + (f"; {len(contaminated)} questions are those of evaluations and not asked" if contaminated else "")
     )
+    # Samples and their grades; the record holds those of earlier runs.
     setup = {
         "model": model.stamp,
         "questions": _stamp(cfg.data),
@@ -107,6 +111,7 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
             model.draw,
             grade,
         )
+    # The filters, and what they keep.
     out = workdir / "samples.jsonl"
     if record is not None:
         chosen = choose(cfg, record, prompts, contaminated)
@@ -125,8 +130,8 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
     return out
 
 
-def who_grades(cfg: RejectionConfig) -> Callable[[jsonl.Row], str]:
-    """Names the grader of a question's row, for `Questions`.
+def grader_chooser(cfg: RejectionConfig) -> Callable[[jsonl.Row], str]:
+    """The function that names the grader of a question's row, for `Questions`.
 
     A rule, as in RL, but for rows of the grader "open" and of those in `cfg.judged`, and, where there is a judge, for
     rows that name no grader and whose reference no rule can read. These the judge grades: by the facts of the reference
@@ -159,15 +164,15 @@ def _protocol(row: jsonl.Row) -> str:
         judge_protocols.PROTOCOLS["preference"].check(row)
         return "preference"
     raise ValueError(
-        "no rule grades it, and a judge has nothing to go by: give it an 'answer', or a "
+        "no rule grades it, and a judge has no reference: give it an 'answer', or a "
         "'reference_output' to compare with, or the 'grader' of a rule"
     )
 
 
-def keep_clear(
+def split_contaminated(
     cfg: DecontaminateConfig, prompts: Sequence[Prompt]
 ) -> tuple[list[Prompt], list[tuple[Prompt, Collision]]]:
-    """The questions that no evaluation asks, and the others.
+    """The questions that no evaluation has, and the contaminated ones.
 
     Raises:
         ConfigError, FileNotFoundError, ValueError: see `reading.questions`.
@@ -188,7 +193,7 @@ def keep_clear(
 
 def choose(
     cfg: RejectionConfig, record: Record, prompts: Sequence[Prompt], contaminated: Sequence[tuple[Prompt, Collision]]
-) -> Chosen:
+) -> FilterResult:
     """Filters all samples that have a grade, in the questions' order."""
     graded = [
         (prompt, sample)
@@ -207,7 +212,7 @@ def choose(
                 dropped.append((rollout, reason))
             else:
                 kept_rollouts.append(rollout)
-    return Chosen(prompts, contaminated, kept_rollouts, dropped, len(prompts) * cfg.samples - len(graded))
+    return FilterResult(prompts, contaminated, kept_rollouts, dropped, len(prompts) * cfg.samples - len(graded))
 
 
 def _graded(record: Record, prompt: Prompt, sample: int) -> Rollout:
@@ -219,7 +224,7 @@ def _graded(record: Record, prompt: Prompt, sample: int) -> Rollout:
 def _with_reasons(
     rollouts: Iterable[Rollout], total: int, cfg: RejectionConfig
 ) -> Iterator[tuple[Rollout, Reason | None]]:
-    """Each with the reason, if any, for which it is dropped whatever the others are; found in processes."""
+    """Each rollout with the reason, if any, for which its own content drops it; checked in worker processes."""
     progress, done = ProgressPrinter("filters", "samples"), 0
     waiting: collections.deque = collections.deque()
     source = iter(rollouts)
@@ -237,7 +242,7 @@ def _with_reasons(
 
 
 def _stamp(data: DataConfig) -> dict[str, Any]:
-    """What tells the questions, and who stands at which position, from others."""
+    """The settings that decide which questions there are, and in which order."""
     if data.path:
         path = pathlib.Path(data.path)
         return {
@@ -274,7 +279,7 @@ def _example(cfg: RejectionConfig, model: Any, rollout: Rollout) -> jsonl.Row:
     }
 
 
-def _dropped(chosen: Chosen) -> Iterator[jsonl.Row]:
+def _dropped(chosen: FilterResult) -> Iterator[jsonl.Row]:
     for prompt, collision in chosen.contaminated:
         yield {
             "id": prompt.id,

@@ -1,4 +1,4 @@
-"""Table of rejection sampling: what was kept, what was dropped and why, in `table.json` and on the console."""
+"""Table of rejection sampling: samples kept, and samples dropped by reason, in `table.json` and on the console."""
 
 import collections
 import dataclasses
@@ -18,15 +18,15 @@ _MOST_SOURCES = 5  # that have a column of their own on the console
 
 
 @dataclasses.dataclass(frozen=True)
-class Chosen:
-    """What became of the samples.
+class FilterResult:
+    """The outcome of the filters.
 
     Attributes:
-        prompts: the questions that were asked.
-        contaminated: those that were not, and what they share with an evaluation.
-        kept_rollouts: fit samples, in order.
+        prompts: the questions that were sampled.
+        contaminated: those left out, each with its overlap with an evaluation.
+        kept_rollouts: samples that pass the filters, in order.
         dropped: (sample, reason) of the others, in order.
-        missing: samples that were not drawn, say because a server failed, or not graded.
+        missing: samples that were not drawn or not graded, for example because a server failed.
     """
 
     prompts: Sequence[Prompt]
@@ -36,8 +36,8 @@ class Chosen:
     missing: int
 
 
-def count(chosen: Chosen, samples: int) -> dict[str, Any]:
-    """The counts, of plain JSON.
+def count(chosen: FilterResult, samples: int) -> dict[str, Any]:
+    """The counts, as plain JSON.
 
     Args:
         samples: drawn for each question.
@@ -45,7 +45,7 @@ def count(chosen: Chosen, samples: int) -> dict[str, Any]:
     Returns:
         questions: asked, contaminated, and with a sample that is kept.
         samples: drawn and graded, kept, missing.
-        reasons: in the filters' order, how many samples fell to each, their share of the drawn ones, and by source.
+        reasons: in the filters' order, the number of samples dropped for each, their share of all, and by source.
         sources: of each source questions, samples, kept ones, the share of these (acceptance) and questions kept.
         kept_per_question: number of kept samples -> number of questions, from 0 to `samples`.
     """
@@ -97,7 +97,7 @@ def count(chosen: Chosen, samples: int) -> dict[str, Any]:
 
 
 def show(table: dict[str, Any]) -> None:
-    """Prints what `count` found."""
+    """Prints the table that `count` made."""
     console = rich.console.Console(width=None if sys.stdout.isatty() else 120)
     most = sorted(table["sources"], key=lambda source: -table["sources"][source]["drawn"])[:_MOST_SOURCES]
     columns = most if len(most) > 1 else []

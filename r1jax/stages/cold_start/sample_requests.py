@@ -1,4 +1,4 @@
-"""Requests to a model for thoughts and summaries: each sample on record, graded, and read as a candidate."""
+"""Requests to a model for thoughts and summaries; samples are recorded, graded and read as candidates."""
 
 import dataclasses
 import pathlib
@@ -24,20 +24,20 @@ from r1jax.stages.sample_filter import language_for
 from r1jax.text.chat import find_response
 from r1jax.text.cold_start_prompts import DIRECT, EXAMPLES, FEW_SHOT, Example, few_shot, fill, in_language
 
-WAYS = ("few_shot", "direct", "zero", "rewrite")  # in this order: each has randomness of its own
+WAYS = ("few_shot", "direct", "zero", "rewrite")  # the position is part of each way's seed
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """How something is asked.
+    """One kind of prompt, and the form of its replies.
 
     Attributes:
         way: its name, one of `WAYS`, and its record's folder.
-        write_version: of what `write` depends on beside the prompt, for the record.
+        write_version: fingerprint of the settings of `write`, for the record.
         write: a prompt as text, before any chat template.
-        chat: speak to the model through its chat template; else it continues the text.
-        tags: a reply has to be in the R1-Zero tags; else a thought that the model keeps apart will do.
-        ends: a reply has to end with the tags; else what a model that continues texts says after them is left out.
+        chat: prompt the model through its chat template; else it continues the text.
+        tags: a reply has to be in the R1-Zero tags; else a thought that the model marks in its own way is accepted.
+        ends: a reply has to end with the tags; else what a base model writes after them is left out.
     """
 
     way: str
@@ -48,7 +48,7 @@ class Request:
     ends: bool = False
 
     def read(self, rollout: Rollout) -> tuple[str, str, str]:
-        """A reply's thought and summary, and what is wrong with its form, "" for nothing."""
+        """A reply's thought and summary, and the fault of its form, "" for none."""
         response = rollout.response if self.ends else find_response(rollout.whole, continued=not self.chat)
         closed = response.well_formed and not self.chat and not self.ends
         if rollout.finish != "stop" and not closed:
@@ -58,7 +58,7 @@ class Request:
 
 
 def few_shot_request(cfg: FewShotConfig, chat: bool, seed: int) -> Request:
-    """How it is asked with examples, a draw of them for each question, never that question's own.
+    """Few-shot prompting, with examples drawn for each question, never that question itself.
 
     Raises:
         FileNotFoundError, ValueError: see `jsonl.read_objects`.
@@ -95,7 +95,7 @@ def _examples(path: str) -> dict[str, tuple[Example, ...]]:
 
 
 def direct_request(cfg: DirectConfig, chat: bool) -> Request:
-    """How it is asked without examples."""
+    """Direct prompting, without examples."""
 
     def write(prompt: Prompt) -> str:
         built_in = in_language(DIRECT, language_for(prompt.question, prompt.metadata))
@@ -105,16 +105,16 @@ def direct_request(cfg: DirectConfig, chat: bool) -> Request:
 
 
 @dataclasses.dataclass(frozen=True)
-class Asking:
-    """What all requests of a collection share.
+class SampleCollector:
+    """The collection of samples, graded and recorded, for any request.
 
     Attributes:
         workdir: a folder in it holds the record of each way.
-        setup: what samples depend on beside the model and how it is asked.
+        setup: the settings that samples depend on, beside the model and the request.
         seed: of sampling.
-        names: who grades, of `r1jax.graders.grader_table`.
-        cfg: how they grade.
-        pool: where they work; None in all processes but the first.
+        names: of the graders, in `r1jax.graders.grader_table`.
+        cfg: their settings.
+        pool: the grader processes; None in all processes but the first.
     """
 
     workdir: pathlib.Path
@@ -125,16 +125,16 @@ class Asking:
     pool: GraderPool | None
 
     def collect(self, request: Request, prompts: Sequence[Prompt], samples: int, model: Sampler) -> list[Candidate]:
-        """Draws and grades what the record does not hold yet. Candidates in the order of prompts and samples.
+        """Draws and grades the samples that the record lacks. Candidates in the order of prompts and samples.
 
-        What a server did not answer is missing, and drawn when the run is started again. Prompts that the model cannot
-        hold with a response are left out, and counted on the console.
+        Samples that a server did not answer are missing, and drawn when the run is started again. Prompts too long for
+        the model's context with a response are left out, and counted on the console.
 
         Returns:
             in all processes but the first, none.
 
         Raises:
-            ConfigError: the record holds samples drawn otherwise.
+            ConfigError: the record holds samples of other settings.
         """
         prompts = [self._rendered(prompt, request, model) for prompt in prompts]
         if model.prompt_limit is not None:
@@ -170,7 +170,7 @@ class Asking:
         return dataclasses.replace(prompt, text=text, ids=tuple(model.tokenizer.encode(text)))
 
     def _grader(self) -> str:
-        """The stamp of who grades."""
+        """The stamp of the graders: names, versions and limits."""
         limits = [fingerprint(self.cfg.code)] if {"code", "unittests"} & self.names else []
         return " ".join([*(f"{name} {grader_table.version(name)}" for name in sorted(self.names)), *limits])
 
