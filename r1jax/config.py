@@ -1,7 +1,7 @@
-"""Configuration: ConfigDict files parsed into frozen dataclasses, with one clear error for whatever is wrong.
+"""Configuration: ConfigDict files parsed into frozen dataclasses, with one clear error for each fault.
 
 `config_files` reads a config file, `overrides` applies the command line, `parse` turns the result into typed
-dataclasses, and nothing further in ever sees a ConfigDict.
+dataclasses, and no other module sees a ConfigDict.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _JOINERS = "\u200c\u200d"  # within words of Persian and figures of several part
 
 
 class ConfigError(ValueError):
-    """A config that cannot be used: says which key or file, what is wrong, and what would be right."""
+    """A config that cannot be used; the message names the key or file, the fault, and what would be right."""
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
@@ -55,7 +55,7 @@ def within(interval: str, obj: Any, *names: str) -> None:
     low, high = (float(end) for end in interval[1:-1].split(","))
     for name in names:
         value = getattr(obj, name)
-        # Asked in this direction, NaN fails.
+        # In this direction of the comparison NaN fails.
         above = value >= low if interval[0] == "[" else value > low
         below = value <= high if interval[-1] == "]" else value < high
         if not (above and below):
@@ -69,7 +69,7 @@ def _in_words(interval: str, value: float) -> str:
     words = [] if low == "-inf" else [f"{'at least' if interval[0] == '[' else 'above'} {low}"]
     if high != "inf":
         words.append(f"{'at most' if interval[-1] == ']' else 'below'} {high}")
-    elif isinstance(value, float) and not math.isfinite(value):  # an int may be too large to ask
+    elif isinstance(value, float) and not math.isfinite(value):  # an int may be too large for a float
         words.append("finite")
     return " and ".join(words)
 
@@ -96,10 +96,10 @@ def seed_fits(obj: Any) -> None:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came, as a cluster sends it before it takes a machine away; handled as Ctrl-C is."""
+    """SIGTERM, which a cluster sends before it reclaims a machine; handled like Ctrl-C."""
 
 
-# What a shell says of a command that SIGINT or SIGTERM ended.
+# A shell's exit status for a command that SIGINT or SIGTERM ended.
 STOPPED = {130: KeyboardInterrupt, 143: Terminated}
 
 
@@ -112,7 +112,7 @@ def status_of(error: BaseException) -> int:
 
 @contextlib.contextmanager
 def doing(action: str) -> Iterator[None]:
-    """Within, an error of the operating system names the action under way, say "writing runs/x/report.html"."""
+    """Within, an error of the operating system names the action under way, for example "writing runs/x/report.html"."""
     try:
         yield
     except OSError as error:
@@ -193,7 +193,7 @@ def path_given(text: str) -> pathlib.Path:
 
 
 def missing_file(path: pathlib.Path) -> str:
-    """What to say of a file that is not there, or is a folder."""
+    """The error message for a file that is missing or is a folder."""
     if path.is_dir():
         return f"{path} is a folder, where a file is needed"
     if not path.parent.is_dir():
@@ -286,7 +286,7 @@ def parse(cls: type[T], tree: Mapping[str, Any] | ConfigDict, where: str = "conf
 
 
 def to_dict(obj: Any) -> Any:
-    """Dataclasses, mappings and tuples as what JSON gives back: dicts and lists."""
+    """Dataclasses, mappings and tuples as JSON's dicts and lists."""
     if dataclasses.is_dataclass(obj):
         return {field.name: to_dict(getattr(obj, field.name)) for field in dataclasses.fields(obj)}
     if isinstance(obj, Mapping | ConfigDict):

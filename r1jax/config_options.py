@@ -22,7 +22,7 @@ _LONGEST_VALUE = 100
 
 
 def descriptions(cls: type) -> dict[str, str]:
-    """What the docstring of a dataclass, or of one that it inherits from, says of each field, on one line.
+    """The description of each field in the docstring of a dataclass, or of one that it inherits from, on one line.
 
     Fields that share an entry share its text. A section that has none gets the first line of its class; any other
     field without one is left out.

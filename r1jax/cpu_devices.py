@@ -31,7 +31,7 @@ def _cores() -> int:
 
 
 def _on_cpu(platforms: str) -> bool:
-    """Whether JAX will run on the CPU: asked to, or without a plugin for anything else."""
+    """Whether JAX will run on the CPU: by its settings, or for lack of a plugin for another device."""
     if platforms:
         return platforms == "cpu"
     has_plugin = importlib.util.find_spec("jax_plugins") or importlib.metadata.entry_points(group="jax_plugins")

@@ -1,7 +1,7 @@
 """Fields of a config file that the command line sets: `--config.section.field=value`.
 
-They are set before the config is judged: what a page says itself matters only where nothing on the command line takes
-its place. A value is read as the type that its field has.
+They are set before the config is validated: a value in the config file counts only where the command line has none.
+A value is read as the type that its field has.
 """
 
 import ast
@@ -35,10 +35,10 @@ def overrides_from(arguments: Sequence[str]) -> list[str]:
 
 
 def override(cls: type, tree: Mapping[str, Any] | ConfigDict, overrides: Sequence[str]) -> dict[str, Any]:
-    """A config's tree with fields set, and those that it leaves out at their defaults; `config.parse` judges it.
+    """A config's tree with fields set, and those that it leaves out at their defaults; `config.parse` validates it.
 
     Args:
-        cls: the dataclass that will be made of it, whose fields say how values are read. Strings are taken as they
+        cls: the dataclass that will be made of it, whose fields decide how values are read. Strings are taken as they
             are; elsewhere `None` is read as None, whether or not the field may be.
         overrides: `section.field=value`, see `overrides_from`; of a list's sections the number is a part of the key.
 
@@ -74,12 +74,12 @@ def _set(root: type, hint: Any, node: Any, names: Sequence[str], text: str, wher
     if not isinstance(node, dict):
         raise ConfigError(f"{where} is a value, not a section: there is no {'.'.join([below, *rest])}")
     hints = typing.get_type_hints(part) if dataclasses.is_dataclass(part) else {}
-    is_open = typing.get_origin(part) is Mapping  # its keys are another library's, say a task's options
+    is_open = typing.get_origin(part) is Mapping  # keys of another library
     if name not in node and name not in hints and not is_open:
         near = f"{nearest(name, {*node, *hints})}{elsewhere(rest[-1] if rest else name, root, where)}"
         raise ConfigError(f"unknown key {'.'.join([below, *rest])}; nearest in {where}: {near}")
     inner = hints.get(name, Any)
-    # A field without a default, which the page leaves to the command line; or one of its fields, where it is a section.
+    # A field without a default that the config file leaves out, or a field of such a section.
     absent = {} if rest and dataclasses.is_dataclass(inner) else None
     return {**node, name: _set(root, inner, node.get(name, absent), rest, text, below)}
 

@@ -23,7 +23,7 @@ from r1jax.training import stopping
 
 
 def keep_compiled(folder: pathlib.Path) -> None:
-    """Keeps compiled programs in this folder, or in that of JAX_COMPILATION_CACHE_DIR in the environment."""
+    """Caches compiled programs in this folder, or in that of JAX_COMPILATION_CACHE_DIR in the environment."""
     jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 

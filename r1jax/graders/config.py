@@ -8,7 +8,7 @@ from r1jax.sandbox.config import CodeConfig
 
 @dataclasses.dataclass(frozen=True)
 class GraderConfig:
-    """How answers are graded.
+    """Settings of graders and their processes.
 
     Attributes:
         partial_credit: score reasoning-gym's partial solutions and programs that pass some tests between 0 and 1; else
@@ -38,7 +38,7 @@ class JudgeConfig:
 
     Attributes:
         weight: of the judge's preference, 0 to 1, for the response over the prompt's reference answer; 0.0: no judge.
-        base_url: of the endpoint, say http://localhost:8000/v1.
+        base_url: of the endpoint, for example http://localhost:8000/v1.
         model: as the endpoint names it.
         api_key_env: the environment variable that holds the key; "" where none is needed.
         in_flight: requests at a time.

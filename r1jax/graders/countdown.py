@@ -149,7 +149,7 @@ def check(row: Mapping[str, Any]) -> None:
     if type(target) is not int:
         raise ValueError(f"Countdown needs target, an integer, got {target!r}")
     if type(use_all) is not bool:
-        raise ValueError(f"use_all says whether every number is to be used, true or false, got {use_all!r}")
+        raise ValueError(f"use_all should be true (every number is used) or false, got {use_all!r}")
 
 
 def grade(rollout: Rollout, cfg: GraderConfig) -> Grade:

@@ -55,8 +55,8 @@ def check_row(row: Mapping[str, Any]) -> str:
     """The name of a dataset row's grader: its field `grader`, or the one that its other fields call for.
 
     Raises:
-        ValueError: there is no grader of that name, or it cannot grade against the row, say because a field is missing
-            or the reference answer cannot be parsed.
+        ValueError: there is no grader of that name, or it cannot grade against the row, for example because a field is
+            missing or the reference answer cannot be parsed.
     """
     default = "code" if code_grader.is_code(row) else "countdown" if countdown.is_countdown(row) else "maths"
     name = row.get("grader", default)

@@ -79,7 +79,7 @@ class PendingGrade:
             score, verdict = None, "ungradable"
             _log.warning("cannot grade prompt %s: %s", printable(prompt.id), printable(str(error)))
         parts = self._pool._bounded_parts(self._rollout)
-        if prompt.grader == "open":  # it has no answer to be graded
+        if prompt.grader == "open":  # it has no answer to grade
             return parts, Grade(None, "open")
         return {"accuracy": score, **parts}, Grade(score, verdict)
 

@@ -16,11 +16,11 @@ def run_all(
     """Runs a function on every tuple of arguments, and returns the futures in order, all of them done.
 
     Args:
-        subject: of the lines of progress, say "gsm8k: grading".
+        subject: of the lines of progress, for example "gsm8k: grading".
         timeout_s: seconds that a call may take.
 
     Raises:
-        WorkersFailed: no call is run any more, which says nothing of the rows.
+        WorkersFailed: no more calls can be run; this is no fault of the rows.
     """
     report = ProgressPrinter(subject, "rows", file=sys.stderr)
     futures = [workers.submit(function, *call, timeout_s=timeout_s) for call in calls]

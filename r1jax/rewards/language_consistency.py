@@ -1,7 +1,7 @@
 """Language-consistency reward: the share of a thought's words that are in the target language.
 
-Most languages are distinguished by a word's script, those that share one by py3langid. What a word is decides
-`r1jax.text.reflection_and_scripts`: code, formulas and numerals are not.
+Most languages are distinguished by a word's script, those that share one by py3langid. Words are those of
+`r1jax.text.reflection_and_scripts`: code, formulas and numerals are not counted.
 """
 
 import functools
@@ -79,7 +79,7 @@ def consistency(rollout: Rollout, target: str) -> float | None:
     spelt out letter by letter; and the limits of `r1jax.text.reflection_and_scripts.words` concerning code.
 
     Args:
-        target: one of `LANGUAGES`, say "en"; "": the language of the question.
+        target: one of `LANGUAGES`, for example "en"; "": the language of the question.
 
     Returns:
         0.0 for a thought without words, or none at all, so that an empty thought gains nothing; 1.0 where none is

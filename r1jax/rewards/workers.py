@@ -49,7 +49,7 @@ class WorkerDied(RuntimeError):
 
 
 class WorkersFailed(RuntimeError):
-    """No more jobs can be run, say because no worker can be started; the message says what failed."""
+    """No more jobs can be run, for example because no worker can be started; the message names the cause."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -223,7 +223,7 @@ class Workers:
         """A new process, not yet ready.
 
         Raises:
-            WorkersFailed: every attempt fails, say because the fork server dies of its imports.
+            WorkersFailed: every attempt fails, for example because the fork server's imports fail.
         """
         for _ in range(_FAILED_STARTS):
             parent_end, child_end = multiprocessing.connection.Pipe()

@@ -41,7 +41,7 @@ _INIT = 'echo; read -r _ || exit 1; "$@" </stdin; exit $?'
 
 
 class SandboxError(OSError):
-    """Programs cannot be run; the message says what to install, or which setting to change."""
+    """Programs cannot be run; the message names what to install, or which setting to change."""
 
 
 def command_line(
@@ -193,7 +193,7 @@ def _as_unused_user(uid: int) -> list[str]:
 
 @functools.cache
 def _is_interpreter_private() -> bool:
-    """Whether only root can reach the interpreter, say in /root/.pyenv; it is then mounted at `_MOUNT_POINT`."""
+    """Whether only root can reach the interpreter, as in /root/.pyenv; it is then mounted at `_MOUNT_POINT`."""
     return _is_real_root() and not all(path.stat().st_mode & stat.S_IXOTH for path in (_PREFIX, *_PREFIX.parents))
 
 

@@ -3,11 +3,11 @@ r"""Audit of a dataset: how far a grader can be trusted on it, measured before a
     r1jax audit --data FILE [FILE ...] [--grader NAME] [--task NAME ...] [--workdir runs/audit]
 
 FILE is JSONL of `{"prompt", "answer"}` and what else its grader needs; --task takes reasoning-gym's own entries. Every
-row is graded against itself and near itself:
+row's reference, and answers close to it, are graded:
 - its reference must be readable, and must score 1 when it is fed back in the form that the grader asks for;
-- what a grader keeps of it, where it says that, must have all its numbers, letters and signs and no others
-  (`r1jax.audit.reading`): a part that is cut off is cut off both sides, and feeding it back cannot see that;
-- answers that are close and wrong must not (`r1jax.audit.cases` says how they are made): a sign, a digit, an
+- what a grader parses of it, where the grader reports that, must have all its numbers, letters and signs and no others
+  (`r1jax.audit.reading`): a part lost in parsing is lost on both sides, which grading it against itself cannot detect;
+- answers that are close and wrong must not (made by `r1jax.audit.cases`): a sign, a digit, an
   element left out, the next choice; another operator or number; mutants of a reference program;
 - responses that the dataset lists with a verdict (objects of `text` and `correct`) should get that verdict.
 
@@ -41,7 +41,7 @@ _ENTRIES = 20  # of a task, where no limit is given
 
 
 def run(args: argparse.Namespace) -> bool:
-    """Whether all is well.
+    """Runs the audit, and returns whether no check failed.
 
     Raises:
         FileNotFoundError, ValueError: a file, grader or task that does not exist; a line that is no question.

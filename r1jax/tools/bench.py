@@ -257,7 +257,7 @@ def bench_decode(
             params = engine._to_decode_layout(core.init(param_specs(model), TRAIN_RULES, mesh, args.seed))
         start = args.context - args.window * (args.steps + 3)
         if start < 0:
-            raise SystemExit(f"--context={args.context} has no room for {args.steps + 3} windows of {args.window}")
+            raise SystemExit(f"--context={args.context} is too short for {args.steps + 3} windows of {args.window}")
         full = jnp.full(rows, args.context, jnp.int32)
         slots = dataclasses.replace(
             engine._idle(args.context), position=jnp.full(rows, start, jnp.int32), remaining=full
@@ -289,7 +289,7 @@ def bench_decode(
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result in some lines for a reader."""
+    """The result as text for the terminal."""
     lines = [
         f"{result['model']}: {result['parameters']:,} parameters, {result['dtype']}, {result['devices']} x "
         f"{result['device']}; ceilings {result['ceilings']['flop/s'] / 1e9:,.0f} GFLOP/s, "

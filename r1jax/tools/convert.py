@@ -1,4 +1,4 @@
-"""Converts a model of another make to r1jax's folder, or an r1jax model to a Hugging Face folder.
+"""Conversion of a model in another format to r1jax's folder, or of an r1jax model to a Hugging Face folder.
 
     r1jax convert SRC DST [--to r1jax|hf] [--dtype bfloat16] [--max-shard-size 5GB] [--overwrite]
 
@@ -6,7 +6,7 @@ SRC is a Hugging Face folder (config.json and safetensors), a .gguf file, or an 
 an r1jax model folder, the last a Hugging Face folder that `transformers` opens, unless --to says otherwise. Weights
 keep their type unless --dtype says otherwise; fp8 becomes bfloat16, and what GGUF quantises float32.
 
-Training reads all three kinds as they are: converting is for handing a model on. The weights go through the memory of
+Training reads all three kinds as they are: converting is for sharing a model. The weights go through the memory of
 JAX's devices; JAX_PLATFORMS=cpu takes the host's, where a model is too large for an accelerator. DST appears when it is
 whole.
 Errors are one line; with R1JAX_DEBUG=1 in the environment they keep their traceback.

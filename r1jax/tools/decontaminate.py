@@ -3,8 +3,9 @@
     r1jax decontaminate train.jsonl --against gsm8k mine/test.jsonl --data DATA --out clean.jsonl
 
 A row is known by its `prompt`, or by the user's messages; rows that are kept are written as they are. `--against` names
-benchmarks, whose files lie in DATA, or files. The table says how many rows collide with each; `--dropped FILE` gets a
-line for each row left out: its id, or line, what it collides with, words that both have, and how much of the question.
+benchmarks, whose files lie in DATA, or files. The table has the number of rows that collide with each;
+`--dropped FILE` gets a line for each row left out: its id, or line, the question it collides with, words that both
+have, and their share of the question.
 """
 
 import argparse
@@ -25,7 +26,7 @@ _COPY = 0.5  # share of a question's runs from which on it is hardly a set phras
 
 
 def text_of(row: jsonl.Row) -> str:
-    """What a row asks.
+    """The question of a row.
 
     Raises:
         ValueError: neither a prompt nor messages.
@@ -39,7 +40,7 @@ def text_of(row: jsonl.Row) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Reads, looks up, writes and tells.
+    """Reads the rows, finds those that collide, writes the others, and prints the table.
 
     Raises:
         FileNotFoundError, ValueError: a file that is not there, or a row that cannot be read.

@@ -17,7 +17,7 @@ Each row of graded.jsonl has all keys of its row and, in the order of the file,
     error          only where score is null: why
 
 A row is graded by its own `grader`, or by what its other fields call for, as in training files: `tests`, `test` or
-`test_list` by running the program, `nums` and `target` as Countdown, else as mathematics. docs/rewards.md says what
+`test_list` by running the program, `nums` and `target` as Countdown, else as mathematics. docs/rewards.md lists what
 each grader needs; they are: GRADERS.
 
 All grading is done in processes that are killed at the time limit. A row that cannot be graded (no JSON object, no
@@ -59,7 +59,7 @@ COLUMNS = ("grader", "rows", "right", "wrong", "not gradable", "mean score", "ve
 _ADDED = ("score", "verdict", "final_answer", "error")
 _NOT_FOR_GRADERS = ("id", "prompt", "answer", "grader", "response", *_ADDED)
 _VERDICTS = {TimeoutError: "timeout", MemoryError: "memory", WorkerDied: "crash"}
-# Why a grader that went through gives no score; by name.
+# Why a grader that ran without an error gives no score; by name.
 _NO_SCORE = {
     "open": "an open request has no right answer",
     "patch": "a patch is tested by a harness elsewhere, not here",
@@ -70,7 +70,7 @@ _NO_GRADER = "(none)"  # of rows for which no grader was found
 
 @dataclasses.dataclass
 class Row:
-    """One line of the file on its way to its grade.
+    """One line of the file, with its grade once there is one.
 
     Attributes:
         fields: its own keys and values.

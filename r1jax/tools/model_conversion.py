@@ -23,7 +23,7 @@ GENERATION = "generation_config.json"
 
 
 def check_target(source: pathlib.Path, target: pathlib.Path, overwrite: bool) -> None:
-    """Raises ValueError where writing `target` would destroy what should stay."""
+    """Raises ValueError where writing `target` would overwrite other files."""
     source, target = source.resolve(), target.resolve()
     if source == target or target in source.parents:
         raise ValueError(f"{target} holds what is to be converted; choose another folder")
@@ -82,7 +82,7 @@ def save_hf(
     max_shard_bytes: int,
     beside: Mapping[str, bytes] = MappingProxyType({}),
 ) -> None:
-    """Writes a Hugging Face folder: the tokenizer, how to end a text, the weights, config.json and, last, checksums."""
+    """Writes a Hugging Face folder: tokenizer, end-of-text ids, weights, config.json and, last, checksums."""
     if isinstance(tokenizer, SentencePieceTokenizer):
         if not tokenizer.export(folder):
             say("no tokenizer.json, as this SentencePiece model changes texts: transformers needs sentencepiece for it")

@@ -1,4 +1,4 @@
-"""Compares the logits and greedy tokens of a Hugging Face model in r1jax with those in `transformers`.
+"""Comparison of a Hugging Face model's logits and greedy tokens in r1jax with those in `transformers`.
 
     r1jax parity FOLDER
 

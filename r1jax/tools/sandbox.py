@@ -1,4 +1,4 @@
-"""Checks that this machine can run untrusted programs, as the graders of code do, by running a small one.
+"""Check that this machine can run untrusted programs, as the graders of code do, by running a small one.
 
     r1jax sandbox
 

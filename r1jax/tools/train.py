@@ -1,4 +1,4 @@
-"""Run of one stage of the recipe, as a config file says.
+"""Run of one stage of the recipe, by its config file.
 
     r1jax train --config=zero:mini --workdir=runs/zero-mini
     r1jax train --config=zero:mini --workdir=runs/other --config.grpo.beta=0.01 --config.seed=1
@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def help_text(spec: str, overrides: Sequence[str]) -> str:
-    """What `--help` prints.
+    """The text of `--help`.
 
     Args:
         spec: the config whose fields it lists; "": none, and it lists the configs that ship.
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         if getattr(args, name) is None:
             raise ConfigError(f"--{name} is missing; `r1jax train --help` says what it is")
     if not args.workdir.strip():
-        raise ConfigError("--workdir is empty; give the folder that the run is to live in")
+        raise ConfigError("--workdir is empty; give the folder of the run")
     if "://" in args.workdir or ":/" in args.workdir:
         raise ConfigError(f"--workdir={args.workdir} is an address; give a folder, on several hosts one that all share")
     joining = (args.coordinator, args.num_processes, args.process_id)
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         # First, so that what one process finds wrong ends the others too.
         processes.join(*joining)
     cfg = read_config(args.config, overrides)
-    from r1jax import running  # and with it JAX and all else: an error in the config has not waited for them
+    from r1jax import running  # loads JAX, which an error in the config need not wait for
 
     running.run(cfg, pathlib.Path(args.workdir))
 

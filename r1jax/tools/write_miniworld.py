@@ -34,7 +34,7 @@ RESPONSES = 3000
 
 
 def problem_rows(seed: int, count: int, held_out: bool) -> list[Row]:
-    """So many different problems of one side of the split."""
+    """`count` different problems of one side of the split."""
     rows: dict[str, Row] = {}
     side = "test" if held_out else "training"
     for index in itertools.count():

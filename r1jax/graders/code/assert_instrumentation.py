@@ -56,7 +56,7 @@ def program_names(tests: str, preamble: str, test_globals: frozenset[str]) -> tu
     if check_calls:
         from_program = {name for call in check_calls for name in _names_in(call) if name != "check"} - defined
     else:
-        from_program = undefined or used & _BUILTINS  # a function may have the name of a builtin: sum, say
+        from_program = undefined or used & _BUILTINS  # a function may have the name of a builtin, such as sum
     if undefined_helpers := sorted(undefined - from_program):
         raise ValueError(f"the tests use {', '.join(undefined_helpers)}, which they do not define")
     if not from_program:

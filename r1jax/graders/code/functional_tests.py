@@ -2,7 +2,7 @@
 
 The tests and their expected values are never where the program is. The program is called for one value at a time and
 replies with plain data, from which the tests' side builds objects of exactly Python's own types and compares them. The
-program can choose its answers and nothing else. Not prevented: it sees the arguments, so it may have memorised the
+program controls only its answers. Not prevented: it sees the arguments, so it may have memorised the
 answers; and an assert that compares two of its answers passes with any constant.
 
 Pipes instead of a socket, which would belong to the host's network namespace: by it the program could list the host's

@@ -8,7 +8,7 @@ from r1jax.graders.math.numerals import number
 from r1jax.graders.math.statement import Statement
 
 _LETTERS = re.compile(r"\\text\s*\{[^{}]*\}|\\[A-Za-z]+|[A-Za-z]")
-_INTEGERS = frozenset("kmnltjp")  # letters that stand for integers where nothing is said
+_INTEGERS = frozenset("kmnltjp")  # letters that stand for integers where no domain is given
 
 
 def conditions_agree(gold: Statement, answer: Statement) -> bool:
@@ -37,7 +37,7 @@ def with_bound_names_of(gold: Statement, answer: Statement) -> str | None:
         return renamed(answer.formula, dict(zip(stated, required, strict=True)))
     if not stated:
         return answer.formula
-    # The reference leaves its domain to be understood: k of 2k\\pi, as an integer.
+    # The reference leaves its domain implicit: k of 2k\\pi, as an integer.
     if not _INTEGERS.issuperset(stated):
         return None
     known = {letter for letter in _LETTERS.findall(gold.formula) if letter in _INTEGERS}

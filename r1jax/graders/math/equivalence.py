@@ -37,7 +37,7 @@ _UNIT = re.compile(
     r"(?:\s*\^\s*(?:-?\d|\{-?\d\}))?$"
 )
 _FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
-# Units that change what an expression is worth: of the reference, of the answer. Without one it is in radians.
+# Pairs of units, of the reference and of the answer, that change an expression's value. Without one it is in radians.
 _OTHER_ANGLES = frozenset({("", "degree^1")})
 _NEGATED_NAME = re.compile(rf"-\s*{NAME.pattern}")
 _EMPTY = Leaf(r"\emptyset")
@@ -68,7 +68,7 @@ def _trees(text: str, symbols: bool = False) -> Iterator[Node]:
 
 
 def same(gold: Statement, answer: Statement) -> bool:
-    """Whether an answer states what the reference does.
+    """Whether an answer states the same as the reference.
 
     Raises:
         ValueError: something in the answer cannot be read.
@@ -99,7 +99,7 @@ def same(gold: Statement, answer: Statement) -> bool:
 
 
 def _known(gold: str, grouped: bool) -> Formula:
-    """A reference taken apart; of an equation of numbers, 0.56 = 56\\%, or an approximation, its exact value."""
+    """The structure of a reference; of an equation of numbers, 0.56 = 56\\%, or an approximation, its exact value."""
     parsed = structure(gold, grouped)
     if isinstance(parsed, Relation) and all(_plain_value(side) is not None for side in parsed.sides):
         values = _settled(parsed, plain=False)
@@ -201,7 +201,7 @@ def _as_relation(part: Named | Relation) -> Relation:
 
 
 def _same_relation(gold: Relation, answer: Relation) -> bool:
-    r"""Whether two relations say the same: one equation or inequality in another form, a chain side by side."""
+    r"""Whether two relations are equivalent: one equation or inequality in another form, a chain side by side."""
     flipped = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
     if len(gold.sides) == len(answer.sides) == 2:
         order, relation = gold.relations[0], answer.relations[0]
@@ -221,11 +221,11 @@ def _same_relation(gold: Relation, answer: Relation) -> bool:
 
 
 def _settled(chain: Relation, plain: bool, has_symbols: bool = False) -> list[str]:
-    """What an equation or approximation comes down to; nothing where its sides disagree, or it solves nothing.
+    """The values that an equation or approximation ends in; none where its sides disagree, or it is unsolved.
 
     Args:
-        plain: a plain number is wanted: the last side will do; else the first that is exact.
-        has_symbols: what is wanted has symbols, so that a number beside it is an equation that is still to be solved.
+        plain: the reference is a plain number: the last side is accepted; else the first that is exact.
+        has_symbols: the reference has symbols, so that a number beside them is an equation still to be solved.
     """
     if not _EQUAL.issuperset(chain.relations) or any(_NEGATED_NAME.fullmatch(side) for side in chain.sides):
         return []
@@ -249,7 +249,7 @@ def _settled(chain: Relation, plain: bool, has_symbols: bool = False) -> list[st
 
 
 def _names_another(left: str, right: str) -> bool:
-    """Whether one side of an equation is what is asked for, in symbols that the other does without: a + b = 2k."""
+    """Whether the sides of an equation share no symbol, so that one only names the other: a + b = 2k."""
     return not expression_equivalence.symbols(expression_parser.parse(left)) & expression_equivalence.symbols(
         expression_parser.parse(right)
     )
@@ -309,7 +309,7 @@ def _same_parts(gold: Listed, answer: Listed) -> bool:
 
 
 def _as_vector(listed: Listed) -> Listed:
-    """A column as the tuple of its elements, which is how else a vector is written."""
+    """A column as the tuple of its elements, the other notation of a vector."""
     return Listed("(", ")", listed.elements) if listed.opening == "matrix 1" else listed
 
 
@@ -328,7 +328,7 @@ def _same_leaf(gold: str, answer: str) -> bool:
         value = number(answer, symbols=True)
         return value is not None and numerals.same_number(target, value)
     if based := _based(gold):
-        own = _BASED.fullmatch(without_spaces(answer))  # the digits alone will do, another base will not
+        own = _BASED.fullmatch(without_spaces(answer))  # the digits alone are accepted, another base is not
         digits = [match[1].lstrip("0") for match in (own, based) if match]
         return bool(own) and digits[0] == digits[1] and (own[2] or based[2]).strip("{}") == based[2].strip("{}")
     (gold, unit), (answer, other) = _unit_cut(gold), _unit_cut(answer)
@@ -343,7 +343,7 @@ def _based(text: str) -> re.Match[str] | None:
 
 
 def _value_in_base(based: re.Match[str]) -> Fraction | None:
-    """What a number in a base of its own is worth; None where its digits are not of that base."""
+    """The value of a number written in another base; None where its digits are not of that base."""
     base = int(based[2].strip("{}"))
     whole, _, behind = based[1].lstrip("-").partition(".")
     digits = [int(digit, 16) for digit in whole + behind]
@@ -354,12 +354,12 @@ def _value_in_base(based: re.Match[str]) -> Fraction | None:
 
 
 def without_unit(text: str) -> str:
-    """Without a unit at the end of an expression."""
+    """An expression without the unit at its end."""
     return _unit_cut(text)[0]
 
 
 def _unit_cut(text: str) -> tuple[str, str]:
-    """An expression, and the unit that stood at its end."""
+    """An expression without its unit, and the unit."""
     match = _UNIT.search(text)
     if match and match.start() > 0:
         words = match["text"] if match["text"] is not None else match["words"]

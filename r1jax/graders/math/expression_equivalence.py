@@ -1,9 +1,9 @@
-r"""Equality of expressions by their values, and the work that they leave undone; with bounds on size.
+r"""Equality of expressions by their values, and unevaluated arithmetic in them; with bounds on size.
 
 Equal is exactly equal: 3.464102 is not 2\sqrt{3}. Two expressions are compared by their values at points where every
 symbol has a number of its own: exactly where they are rational, else to 60 digits. Symbols stand for positive numbers,
-as lengths and constants do: \sqrt{ab} is \sqrt{a}\sqrt{b}. Where a bar or a floor is in one of them, negative ones
-are tried too.
+as lengths and constants do: \sqrt{ab} is \sqrt{a}\sqrt{b}. Where one of them has an absolute value or a floor,
+negative ones are tried too.
 """
 
 import functools
@@ -30,7 +30,7 @@ _UNEVEN = frozenset({"abs", "floor", "ceil", "max", "min", "gcd", "lcm"})
 
 
 def same_expression(gold: str, answer: str) -> bool:
-    """Whether an answer is the reference in another form, with no more work left undone.
+    """Whether an answer is the reference in another form, without further unevaluated arithmetic.
 
     Raises:
         TooComplexError: a number in one of them, or on the way to its value, is too large.
@@ -58,7 +58,7 @@ def proportion(gold: Sequence[str], answer: Sequence[str]) -> float | None:
     ratios = []
     for point in _points(golds + answers):
         left, right = (_difference(sides, point) for sides in (golds, answers))
-        if not left or not right:  # none, or zero, where a ratio says nothing
+        if not left or not right:  # none, or zero, where there is no ratio
             return None
         ratios.append(
             right / left
@@ -72,7 +72,7 @@ def proportion(gold: Sequence[str], answer: Sequence[str]) -> float | None:
 
 
 def signature(formula: str) -> str | None:
-    """What equal expressions have in common: their values at two points, to 12 digits; None where there is no value.
+    """A key that equal expressions share: their values at two points, to 12 digits; None where there is no value.
 
     Raises:
         TooComplexError, UnreadableError: as for `same_expression`.
@@ -92,12 +92,12 @@ def plain_value(formula: str) -> Any | None:
 
 
 def rounds_to(value: Any, printed: Any, places: int) -> bool:
-    """Whether a value is the one shown, rounded to so many decimal places."""
+    """Whether a value, rounded to so many decimal places, is the rounded one."""
     return bool(abs(to_mp(value) - to_mp(printed)) <= to_mp(Fraction(1, 2)) / context.mpf(10) ** places * (1 + AGREE))
 
 
 def agree(left: str, right: str) -> bool:
-    """Whether two expressions have the same values, whatever work they leave undone.
+    """Whether two expressions have the same values, evaluated or not.
 
     Raises:
         TooComplexError, UnreadableError: as for `same_expression`.
@@ -116,7 +116,7 @@ def symbols(tree: Node) -> frozenset[str]:
 
 
 def _may_stand_for(golds: Sequence[Node], answers: Sequence[Node]) -> bool:
-    """Whether answers use no symbol and no function that the references do without, and leave no more work undone."""
+    """Whether answers use no symbol and no function that the references lack, and no further unevaluated arithmetic."""
     return _speaks_of(golds, answers) and _union(undone, answers) <= _union(undone, golds)
 
 
@@ -146,12 +146,12 @@ def _nodes(tree: Node) -> Iterator[Node]:
         yield from _nodes(arg)
 
 
-# Work left undone.
+# Unevaluated arithmetic.
 
 
 @functools.lru_cache(maxsize=4096)
 def undone(tree: Node) -> frozenset[str]:
-    """The kinds of arithmetic in an expression that would come to a plain number, by the operations' names."""
+    """The operations in an expression whose value would be a plain number, by name."""
     return frozenset(_kind(node) for node in _nodes(tree) if _is_undone(node))
 
 
@@ -169,7 +169,7 @@ def _is_undone(node: Node) -> bool:
 
 
 def _is_spelled(node: Node) -> bool:
-    """Whether a node is how a plain number is written: 3, -3, 2/3, 42%, 90 degrees; no work in it."""
+    """Whether a node is a plain number as written: 3, -3, 2/3, 42%, 90 degrees; not unevaluated arithmetic."""
     if node.op == "-":
         return node.args[0].op != "-" and _is_spelled(node.args[0])
     if node.op == "/":
@@ -180,13 +180,13 @@ def _is_spelled(node: Node) -> bool:
 
 
 def _has_plain_terms(node: Node) -> bool:
-    """Whether terms of a sum are numbers that could be put together."""
+    """Whether terms of a sum are numbers that could be added."""
     plain = [term for term in node.args if _is_spelled(term)]
     return len(plain) > 1 or any(term.op == "number" and not term.data for term in plain)
 
 
 def _has_plain_factors(node: Node) -> bool:
-    """Whether factors of a product are numbers that could be put together; it may hold one fraction: -3/4 x."""
+    """Whether factors of a product are numbers that could be multiplied; it may hold one fraction: -3/4 x."""
     over, under = _factors(node)
     if len(over) > 1 or len(under) > 1:
         return True
@@ -213,7 +213,7 @@ def _factors(node: Node) -> tuple[list[Fraction], list[Fraction]]:
 
 
 def _is_rational(node: Node) -> bool:
-    """Whether a node without symbols comes to a plain number: exactly, or to 40 digits a ratio of small integers."""
+    """Whether a node without symbols has a plain number as its value: exactly, or to 40 digits a small ratio."""
     value = value_at(node, 0)
     if value is None or isinstance(value, Fraction):
         return value is not None
@@ -231,7 +231,7 @@ def _ratio(value: Any) -> tuple[int, int]:
 
 
 def _points(trees: Sequence[Node]) -> Iterator[int]:
-    """The points at which trees are compared; negative ones only where they decide."""
+    """The points at which trees are compared; negative ones only where the sign matters."""
     if not _union(symbols, trees):
         return iter((0,))
     uneven = _union(_operations, trees) & _UNEVEN

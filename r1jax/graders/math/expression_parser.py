@@ -15,11 +15,11 @@ from r1jax.graders.math.words_and_units import is_short_word, is_word
 
 
 class UnreadableError(ValueError):
-    """A formula that the grammar does not read; the message says what it stopped at."""
+    """A formula outside the grammar; the message names the part at which parsing stopped."""
 
 
 class Node(NamedTuple):
-    """An operation and what it is applied to.
+    """An operation and its operands.
 
     Attributes:
         op: `number`, `symbol`, `constant` (pi, e, i), `+`, `-` (of one), `*`, `/`, `^`, `root` (radicand, degree),
@@ -89,7 +89,7 @@ def parse(text: str) -> Node:
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:
-    """The tokens of a text as (kind, text), every letter one of its own; all of the text is in them."""
+    """The tokens of a text as (kind, text), every letter one token; together they are all of the text."""
     text = _DIFFERENTIAL.sub(r"\\text{d\1}", text)
     tokens, position = [], 0
     while position < len(text):
@@ -349,7 +349,7 @@ class _Reader:
         return Node("^", (node, power)) if power else node
 
     def _bare_argument(self) -> Node:
-        """What a function without brackets takes: a product up to the next sign or function."""
+        """The argument of a function without brackets: a product up to the next sign or function."""
         minus = self._take("-")
         factors = [self._power()]
         while self._starts_factor() and self.text[1:] not in FUNCTIONS and self.text not in ("(", "[", "|"):

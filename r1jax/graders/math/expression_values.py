@@ -46,7 +46,7 @@ def close(a: Any, b: Any) -> bool:
 
 
 def _number_for(name: str, point: int) -> Fraction:
-    """The same number for the same name in every expression, below and above 1 in turn; some negative, later."""
+    """The same number for the same name in every expression, alternately below and above 1, and later negative."""
     share = zlib.crc32(f"{name} {point}".encode()) % 9973
     value = Fraction(share + 3001, 13001) if point % 2 else Fraction(share + 14009, 12007)
     return -value if point >= POSITIVE_POINTS and share % 2 else value
@@ -213,7 +213,7 @@ def _series(node: Node, point: int, bound: dict[str, Any]) -> Any:
 
 
 def _unknown(name: str, args: list[Any], point: int) -> Any:
-    """The value of a function that nobody knows: a number that only the same arguments give."""
+    """The value of an unknown function: a number that only the same arguments give."""
     weights = [to_mp(_number_for(f"{name} {place}", point)) for place in range(len(args))]
     total = sum(
         (weight * to_mp(arg) for weight, arg in zip(weights, args, strict=True)), to_mp(_number_for(name, point))

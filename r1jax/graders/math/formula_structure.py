@@ -1,7 +1,7 @@
-r"""Formulas taken apart: lists, sets, intervals, unions, matrices, equations, inequalities and named values.
+r"""Structure of formulas: lists, sets, intervals, unions, matrices, equations, inequalities and named values.
 
-The leaves are numbers and expressions, as text; what they say, `numerals` and `expression` read. Nothing is dropped:
-all of a formula stands in its parts.
+The leaves are numbers and expressions, as text, which `numerals` and `expression_parser` parse. Nothing is dropped:
+every part of a formula is in its structure.
 """
 
 import functools
@@ -88,7 +88,7 @@ _REALS = re.compile(r"\\mathbb\s*\{\s*R\s*\}")
 
 @functools.lru_cache(maxsize=4096)
 def structure(text: str, grouped: bool = True) -> Formula:
-    r"""Takes a formula apart.
+    r"""The structure of a formula.
 
     Args:
         text: tidied, without conditions.
@@ -130,7 +130,7 @@ def structure(text: str, grouped: bool = True) -> Formula:
 
 
 def _bare_list(text: str, elements: tuple[Formula, ...]) -> Listed:
-    """A list without brackets, or what "and" and "or" make of its elements where the two differ."""
+    """A list without brackets, or of elements joined by "and" or "or" where the two differ."""
     if all(isinstance(element, Named) and isinstance(element.value, Listed) for element in elements):
         return Listed("" if not _AND.search(text) or _OR.search(text) else r"\wedge", "", elements)
     names = {element.name for element in elements if isinstance(element, Named)}
@@ -155,7 +155,7 @@ def leaves(formula: Formula) -> Iterator[str]:
 
 
 def spelled(formula: Formula) -> str:
-    """A formula's own text again, in one spelling."""
+    """The text of a formula in canonical spelling."""
     match formula:
         case Leaf(text):
             return text
@@ -264,7 +264,7 @@ def _but_for_points(text: str) -> Named | None:
 
 
 def _name_of(relation: Relation) -> str | None:
-    """The name that an equation gives its one value to."""
+    """The name to which an equation assigns its one value."""
     if relation.relations != ("=",) or not (name := NAME.fullmatch(relation.sides[0])):
         return None
     return spelled_name(name)
@@ -288,7 +288,7 @@ def _relation(text: str) -> Relation | None:
 
 
 def _related(relation: Relation, grouped: bool) -> Formula:
-    """What a relation says: a named value, an interval of a name, or only itself."""
+    """The meaning of a relation: a named value, an interval of a name, or only itself."""
     sides, relations = relation
     if interval := _interval(relation):
         return interval

@@ -4,11 +4,11 @@ r"""Mathematics grader: whether the final answer equals the reference, of which 
 lists and relations, `numerals` plain numbers, `expression_parser` the rest. A reference is parsed whole, or
 its row is refused when it is loaded. A part of an answer that cannot be parsed makes the answer wrong.
 
-**Unevaluated arithmetic is no answer.** "85 + 61" has the value 146, and a policy that is asked for it learns within
-ten steps to repeat the question and stop. So where the reference is a plain number, the answer must be one, or end in
-one ("85 + 61 = 146"). Elsewhere no part of the answer may be arithmetic with the value of a plain number (2*3, 2^{10},
-\sqrt{16}, 5!, \frac{84}{2}), unless the reference has the same kind of it; and no function (\log, \binom, \gcd ...) may
-occur that the reference does not have.
+**Unevaluated arithmetic is no answer.** "85 + 61" has the value 146, and a policy trained on such questions learns
+within ten steps to repeat the question and stop. So where the reference is a plain number, the answer must be one, or
+end in one ("85 + 61 = 146"). Elsewhere no part of the answer may be arithmetic with the value of a plain number (2*3,
+2^{10}, \sqrt{16}, 5!, \frac{84}{2}), unless the reference has the same kind of it; and no function (\log, \binom, \gcd
+...) may occur that the reference does not have.
 """
 
 import functools

@@ -164,7 +164,7 @@ def reference_of(value: Any) -> str | int | list[str]:
 
 
 class UnsendableError(Exception):
-    """A test passes an argument that cannot be sent, say a function of its own."""
+    """A test passes an argument that cannot be sent, such as a function of its own."""
 
 
 def call_for_effect(function: Any, *args: Any, **kwargs: Any) -> None:
