@@ -23,9 +23,10 @@ from r1jax.training import stopping
 
 
 def keep_compiled(folder: pathlib.Path) -> None:
-    """Caches compiled programs in this folder, or in that of JAX_COMPILATION_CACHE_DIR in the environment."""
+    """Caches programs that take half a second to compile in this folder, unless JAX's variables say otherwise."""
     jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def run(cfg: Any, workdir: pathlib.Path) -> None:

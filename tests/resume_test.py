@@ -27,7 +27,13 @@ RL = merged(
     grpo__inner_epochs=2,
     evaluation__every=2,
 )
-ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags(2)}
+# Every program is kept, however fast it compiles: runs beside each other, and those resumed, share what is compiled.
+ENVIRONMENT = {
+    **os.environ,
+    "JAX_PLATFORMS": "cpu",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "XLA_FLAGS": xla_flags(2),
+}
 
 
 def start(spec: str, workdir: pathlib.Path, *overrides: str) -> subprocess.Popen:
