@@ -262,7 +262,7 @@ def test_a_base_that_is_a_folder_without_a_model_says_so_and_one_that_is_not_the
     (tmp_path / "Qwen2.5-7B").mkdir()
     spec = write_config(tmp_path / "zero.py", tree)
     message = fails(capsys, spec, tmp_path / "run", f"base={tmp_path / 'Qwen2.5-7B'}")
-    assert "Qwen2.5-7B is a folder without a model: it has neither a model.json" in message
+    assert "Qwen2.5-7B is a folder without a model: it has neither r1jax's model.json nor" in message
     assert "nearest in" in (message := fails(capsys, spec, tmp_path / "run", f"base={tmp_path / 'Qwen2.5-8B'}"))
     assert message.endswith("Qwen2.5-7B")
 
