@@ -215,13 +215,16 @@ def test_an_r1jax_model_is_asked_as_it_was_trained_and_by_no_missing_template(da
         )
 
     assert evaluate("told", MODEL) == 0
-    assert f"{MODEL} is asked as it was trained: template='r1_zero', chat=False" in capsys.readouterr().out
+    assert (
+        f"{MODEL} uses the prompt format that its folder records: template='r1_zero', chat=False"
+        in capsys.readouterr().out
+    )
     assert "conversation between User" in lines(tmp_path / "told/gsm8k/questions.jsonl")[0]["text"]
     assert evaluate("otherwise", MODEL, "--config.chat=true") == 2
     assert "config.chat=true, and the model has no chat template: set config.chat=false" in capsys.readouterr().err
     silent = shutil.copytree(MODEL, tmp_path / "silent", ignore=shutil.ignore_patterns("prompt_form*", "checksums*"))
     assert evaluate("silent_results", silent) == 0
-    assert f"{silent} does not say how it was trained: it is asked with config.template" in capsys.readouterr().out
+    assert f"{silent} records no prompt format: the run uses config.template" in capsys.readouterr().out
     assert "conversation" not in lines(tmp_path / "silent_results/gsm8k/questions.jsonl")[0]["text"]
 
 

@@ -18,7 +18,7 @@ from r1jax.evaluation.config import EvaluateConfig
 from r1jax.evaluation.in_training import EVAL_STREAM
 from r1jax.inference import model_identity, sampler
 from r1jax.inference.sampler import Sampler
-from r1jax.inference.trained_prompts import as_trained
+from r1jax.inference.trained_prompts import fill_prompt_format
 from r1jax.io.console import say
 from r1jax.io.files import write_json
 from r1jax.text.prompt_format import PromptFormat
@@ -54,7 +54,7 @@ def run(cfg: EvaluateConfig, workdir: pathlib.Path, mesh: Mesh) -> list[dict[str
         "max_prompt_tokens",
     )
     has_template = model.tokenizer is None or model.tokenizer.has_chat_template
-    cfg = as_trained(cfg, cfg.model, model.tokenizer, PromptFormat("plain", has_template, ""))
+    cfg = fill_prompt_format(cfg, cfg.model, model.tokenizer, PromptFormat("plain", has_template, ""))
     sets = [from_benchmark(cfg, each, model.tokenizer, model.prompt_limit) for each in cfg.benchmarks]
     sets += [from_task(cfg, task, model.tokenizer, model.prompt_limit) for task in cfg.tasks]
     say(f"{label}: {', '.join(f'{s.name} ({s.size})' for s in sets)}")

@@ -1,4 +1,4 @@
-"""Prompts as a policy was trained on them, where a stage's config leaves that open; a warning where it differs."""
+"""The prompt format of a run: unset keys are filled in from the model folder, and differences cause a warning."""
 
 import pathlib
 from typing import Any, TypeVar
@@ -12,54 +12,54 @@ from r1jax.text.tokenizer import Tokenizer
 T = TypeVar("T")
 
 
-def as_trained(
+def fill_prompt_format(
     cfg: T, model: pathlib.Path | str, tokenizer: Tokenizer | None, otherwise: PromptFormat, where: str = "config"
 ) -> T:
-    """The config in which template, chat, marker and template arguments, where it leaves them open, are filled in.
+    """The config with its unset template, chat, marker and template arguments filled in.
 
     Args:
         cfg: with the fields of a `PromptFormat`.
-        model: of the policy, whose folder says how it was trained; "": a server's.
-        tokenizer: the policy's; None: a server has it.
-        otherwise: how it is asked where no folder says.
-        where: the config's own key, for messages.
+        model: the policy's folder, which may record its prompt format; "": the policy is behind a server.
+        tokenizer: the policy's; None: the policy is behind a server.
+        otherwise: the format to use where no folder records one.
+        where: the key of `cfg` in the config file, for messages.
 
     Raises:
-        ConfigError: it is to be asked through a chat template that it does not have.
+        ConfigError: `chat` is set, and the model has no chat template.
     """
     trained = prompt_format.read(pathlib.Path(model)) if model else None
     filled = otherwise.fill(trained.fill(cfg) if trained else cfg)
     open_keys = [name for name in prompt_format.left_open(cfg) if name != "template_arguments"]
     if open_keys and trained:
-        say(f"{model} is asked as it was trained: {_words(filled, open_keys)}")
+        say(f"{model} uses the prompt format that its folder records: {_words(filled, open_keys)}")
     elif open_keys and model:
-        say(f"{model} does not say how it was trained: it is asked with {_words(filled, open_keys, f'{where}.')}")
+        say(f"{model} records no prompt format: the run uses {_words(filled, open_keys, f'{where}.')}")
     check_chat(tokenizer, filled.chat, f"{where}.chat")
-    warn_otherwise(filled, model, where)
+    warn_of_other_format(filled, model, where)
     return filled
 
 
-def warn_otherwise(cfg: Any, model: pathlib.Path | str, where: str = "config") -> None:
-    """Says so where a config asks a policy otherwise than its folder says that it was trained.
+def warn_of_other_format(cfg: Any, model: pathlib.Path | str, where: str = "config") -> None:
+    """Prints a warning where a config's prompt format differs from the one that the policy was trained with.
 
     Args:
-        cfg: with fields of a `PromptFormat`, not all of them perhaps.
+        cfg: with some or all fields of a `PromptFormat`.
     """
     trained = prompt_format.read(pathlib.Path(model)) if model else None
     if trained and (names := trained.differences(cfg)):
         say(
-            f"warning: {model} was trained with {_words(trained, names)}, and is asked with "
-            f"{_words(cfg, names, f'{where}.')}: leave these keys out, or set them as it was trained, unless that is "
-            f"meant"
+            f"warning: {model} was trained with {_words(trained, names)}, and this run uses "
+            f"{_words(cfg, names, f'{where}.')}: remove these keys, or set them as in training, unless the "
+            f"difference is intended"
         )
 
 
 def check_chat(tokenizer: Tokenizer | None, chat: bool, key: str) -> None:
-    """Raises ConfigError where a model is to be asked through a chat template that it does not have.
+    """Raises ConfigError where `chat` is set and the model has no chat template.
 
     Args:
-        tokenizer: the model's; None: a server has it.
-        key: of the config that says so.
+        tokenizer: the model's; None: the model is behind a server.
+        key: of the config that sets `chat`.
     """
     if chat and tokenizer is not None and not tokenizer.has_chat_template:
         raise ConfigError(

@@ -26,7 +26,7 @@ from r1jax.graders.grader_table import check_row_for_reward
 from r1jax.inference import context_length
 from r1jax.inference.engine import Engine
 from r1jax.inference.reward_scoring import RewardModel
-from r1jax.inference.trained_prompts import as_trained
+from r1jax.inference.trained_prompts import fill_prompt_format
 from r1jax.io.console import say, under_way
 from r1jax.losses.grpo import grpo_loss
 from r1jax.models.config import ModelConfig
@@ -145,7 +145,7 @@ def open_questions(
     Raises:
         FileNotFoundError, ValueError: see `Questions`; also a file that has none to train on.
     """
-    data = as_trained(cfg.data, base, start_from.tokenizer, prompt_format.R1_ZERO, "config.data")
+    data = fill_prompt_format(cfg.data, base, start_from.tokenizer, prompt_format.R1_ZERO, "config.data")
     cfg = dataclasses.replace(cfg, data=data)
     questions = Questions(data, cfg.seed, start_from.tokenizer, examine=check_row_for_reward, prompt_limit=limit)
     questions.take(0, 1)  # a file without training questions is an error now, not after an evaluation

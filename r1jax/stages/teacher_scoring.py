@@ -20,7 +20,7 @@ from r1jax.data.sft import Instructions
 from r1jax.data.teacher_logits import SHARD
 from r1jax.evaluation.rollouts import from_process_0
 from r1jax.inference import context_length, model_identity
-from r1jax.inference.trained_prompts import check_chat, warn_otherwise
+from r1jax.inference.trained_prompts import check_chat, warn_of_other_format
 from r1jax.io.console import ProgressPrinter, say
 from r1jax.losses import distillation
 from r1jax.models.io import load_model, read_hf_config
@@ -44,7 +44,7 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
     if cfg.top_k > tokenizer.vocab_size:
         raise ValueError(f"config.top_k={cfg.top_k} is more than the {tokenizer.vocab_size} tokens that there are")
     check_chat(tokenizer, cfg.data.chat, "config.data.chat")
-    warn_otherwise(cfg.data, base, "config.data")
+    warn_of_other_format(cfg.data, base, "config.data")
     instructions = Instructions(cfg.data, 0, tokenizer, cfg.seq_len)
     examples = instructions.examples
     if instructions.notice:

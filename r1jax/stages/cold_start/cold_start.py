@@ -27,7 +27,7 @@ from r1jax.graders.grader_table import check_row
 from r1jax.inference import sampler
 from r1jax.inference.sampler import Sampler
 from r1jax.inference.served_model import EndpointConfig
-from r1jax.inference.trained_prompts import as_trained, check_chat, warn_otherwise
+from r1jax.inference.trained_prompts import check_chat, fill_prompt_format, warn_of_other_format
 from r1jax.io import jsonl
 from r1jax.io.console import say
 from r1jax.io.files import write_json
@@ -150,7 +150,7 @@ def _teacher(cfg: ColdStartConfig, workdir: pathlib.Path, mesh: Mesh) -> Sampler
     )
     check_chat(teacher.tokenizer, cfg.chat, "config.chat")
     # Only these fields: each request writes its prompt by itself, without a template.
-    warn_otherwise(SimpleNamespace(chat=cfg.chat, template_arguments=cfg.template_arguments), cfg.model)
+    warn_of_other_format(SimpleNamespace(chat=cfg.chat, template_arguments=cfg.template_arguments), cfg.model)
     return teacher
 
 
@@ -168,7 +168,7 @@ def _sampled_zero(
         max_prompt_tokens=_prompt_limit(cfg),
         limit_key=_LIMIT_KEY,
     )
-    form = as_trained(cfg.questions, cfg.zero.model, zero.tokenizer, prompt_format.R1_ZERO, "config.questions")
+    form = fill_prompt_format(cfg.questions, cfg.zero.model, zero.tokenizer, prompt_format.R1_ZERO, "config.questions")
     zero = dataclasses.replace(zero, template_arguments=form.template_arguments)
     request = Request(
         "zero", form.template, lambda prompt: render(form.template, prompt.question), form.chat, tags=True, ends=True

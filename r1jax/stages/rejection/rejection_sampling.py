@@ -31,7 +31,7 @@ from r1jax.evaluation.record import Record
 from r1jax.graders import judge_protocols
 from r1jax.graders.grader_table import check_row_for_reward
 from r1jax.inference import sampler
-from r1jax.inference.trained_prompts import as_trained
+from r1jax.inference.trained_prompts import fill_prompt_format
 from r1jax.io import jsonl
 from r1jax.io.console import ProgressPrinter, say
 from r1jax.io.files import write_json
@@ -67,7 +67,7 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
         template_arguments=cfg.data.template_arguments,
         max_prompt_tokens=cfg.data.max_prompt_tokens,
     )
-    data = as_trained(cfg.data, cfg.model, model.tokenizer, prompt_format.R1_ZERO, "config.data")
+    data = fill_prompt_format(cfg.data, cfg.model, model.tokenizer, prompt_format.R1_ZERO, "config.data")
     cfg = dataclasses.replace(cfg, data=data)
     questions = Questions(
         cfg.data, cfg.seed, model.tokenizer, examine=grader_chooser(cfg), prompt_limit=model.prompt_limit
