@@ -1,4 +1,4 @@
-"""Number of CPU devices that JAX divides this machine into.
+"""Number of CPU devices, set before JAX is loaded: one for each core, at most eight.
 
 One device a core, a power of two so that batches divide, at most 8: element-wise work runs on one core a device, and
 two devices on two cores measured a third faster than one. launch_local.sh chooses the same for any other command.

@@ -1,4 +1,4 @@
-"""Mutants of a reference program, made wrong on purpose: tests that one passes would pass a wrong program."""
+"""Mutants of a reference program, made wrong on purpose: tests that a mutant passes are too weak."""
 
 import ast
 import copy

@@ -1,4 +1,4 @@
-"""Host records -> the arrays an update trains on: pad, pack, split."""
+"""Batches: rollouts and examples padded, packed and split into the arrays that an update trains on."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""The config of the engine, without JAX."""
+"""Configs of the sampling engine, and of the inputs that a reward model reads; importable without JAX."""
 
 import dataclasses
 from collections.abc import Mapping

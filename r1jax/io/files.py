@@ -1,4 +1,4 @@
-"""Whole files: written in one step, by way of a temporary file; read within limits where the author is unknown.
+"""Whole files: written atomically, by way of a temporary file; read within limits where they are untrusted.
 
 The checks of `exists` and `read_bytes` are for model folders of any origin: regular files, inside the folder, of a
 size that is read quickly.

@@ -1,4 +1,4 @@
-"""The shape of a model, the shapes that have names, and the truncation of its logits. No jax."""
+"""Config of a model: its sizes, named presets, and the truncation of its logits in sampling; free of JAX."""
 
 import dataclasses
 from typing import Literal

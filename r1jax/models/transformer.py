@@ -1,7 +1,8 @@
-"""The decoder: a tree of ParamSpec and functions of it. Axes as in layers.py and attention.py; stacked layers.
+"""The decoder (a transformer): declarations of its weights, and its forward pass with and without a cache.
 
-Layers of one kind are one stack, scanned: `layers` have an ordinary MLP, `moe_layers`, which follow them, experts.
-`mtp` holds the blocks of multi-token prediction, which take no part in `forward`.
+Axes are named as in layers.py and attention.py. Layers of one kind are one stack, scanned: `layers` have an ordinary
+MLP, `moe_layers`, which follow them, experts. `mtp` holds the blocks of multi-token prediction, which take no part in
+`forward`.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Archive of the scripts of `r1jax.graders.code.guest`, from which Python in a sandbox imports them."""
+"""Zip archive of the scripts that run inside the sandbox, from which Python there imports them."""
 
 import functools
 import io

@@ -1,4 +1,4 @@
-r"""Equality of expressions by their values, and unevaluated arithmetic in them; with bounds on size.
+r"""Equality of expressions by their values, and arithmetic left undone (2 + 3 for 5); with bounds on size.
 
 Equal is exactly equal: 3.464102 is not 2\sqrt{3}. Two expressions are compared by their values at points where every
 symbol has a number of its own: exactly where they are rational, else to 60 digits. Symbols stand for positive numbers,

@@ -1,4 +1,4 @@
-"""Checker of one output of a program that has ended, by the task's own function.
+"""Output checker in the sandbox: a task's own function, applied to the output of a program that has ended.
 
 check.py in the working directory defines `check(input, expected, output)`; the three are on standard input, as JSON.
 Prints true or false.
