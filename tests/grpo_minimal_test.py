@@ -37,7 +37,7 @@ def test_the_examples_settings_are_those_of_the_main_job(example) -> None:
 def test_the_examples_first_step_is_the_full_loops(example, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     changes = ("num_steps=1", "grpo.prompts_per_step=4", "sampling.max_new_tokens=48", "sampling.slots=16")
-    quick = ("microbatches=1", "evaluation.questions=1", "evaluation.samples=1", "rewards.graders.workers=1")
+    quick = ("microbatches=1", "data.held_out_share=0", "rewards.graders.workers=1")  # without an evaluation
     cfg = read_config("zero:mini", [*changes, *quick])
     mesh = make_mesh(MeshConfig(data=1), jax.devices()[:1])
     with jax.set_mesh(mesh):
@@ -46,7 +46,9 @@ def test_the_examples_first_step_is_the_full_loops(example, tmp_path, monkeypatc
         start, _, _ = load_model(base, mesh)
         trained, _, _ = load_model(folder, mesh)
     [full] = rows(tmp_path / "full" / "metrics.jsonl")
-    settings = example.Settings(base=str(base), steps=1, sampling=cfg.sampling, grpo=cfg.grpo, optimizer=cfg.optimizer)
+    settings = example.Settings(
+        base=str(base), steps=1, data=cfg.data, sampling=cfg.sampling, grpo=cfg.grpo, optimizer=cfg.optimizer
+    )
     params, [row] = example.train(settings)
 
     # The same samples with the same rewards, so the same advantages; the loss's sums only in another order.
