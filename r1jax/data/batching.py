@@ -12,14 +12,14 @@ from jax.sharding import Mesh
 from r1jax.core import sharding
 from r1jax.data.types import Example, Rollout
 
-# What a teacher gives instead of each target trained on, in order: ids [n, k], and log-probs [n, k + 1], see `Batch`.
+# A teacher's distributions, one for each target trained on, in order: ids [n, k], log-probs [n, k + 1], see `Batch`.
 Soft = tuple[np.ndarray, np.ndarray]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """What an update trains on. B rows of T tokens; position t predicts `targets[:, t]` from `tokens[:, :t + 1]`.
+    """The input of an update. B rows of T tokens; position t predicts `targets[:, t]` from `tokens[:, :t + 1]`.
 
     Attributes:
         tokens: `[B, T]` int32 inputs.
@@ -57,7 +57,7 @@ class Batch:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PreferenceBatch:
-    """What an update of a reward model trains on: B rows of N inputs of T tokens; N = 2 for pairs, else 1.
+    """The input of a reward model's update: B rows of N inputs of T tokens; N = 2 for pairs, else 1.
 
     Attributes:
         tokens: `[B, N, T]` int32; of a pair the chosen input comes first.
@@ -82,13 +82,13 @@ def size(example: Example, length: int) -> int:
 
 
 class Rows:
-    """Rows of `length` tokens that fill up: each example goes to the first that has room for it."""
+    """Rows of `length` tokens that fill up: each example goes to the first in which it fits."""
 
     def __init__(self, rows: int, length: int):
         self._used, self._length = np.zeros(rows, np.int64), length
 
     def place(self, tokens: int) -> tuple[int, int] | None:
-        """The row and the column where the next example begins; None: no row has room."""
+        """The row and the column where the next example begins; None: it fits in no row."""
         free = np.flatnonzero(self._used + tokens <= self._length)
         if not free.size:
             return None
@@ -99,7 +99,7 @@ class Rows:
 
 
 def fill(sizes: Iterable[int], rows: int, length: int) -> Iterator[int]:
-    """Deals examples, in order, to batches of which each takes all up to the first that finds no room: none is lost.
+    """Deals examples, in order, to batches, each of which ends before the first that does not fit: none is lost.
 
     Yields:
         at which example each batch begins, and, where the sizes end, how many there are.
@@ -120,10 +120,10 @@ def pack(examples: Iterable[Example], rows: int, length: int, soft: Sequence[Sof
     Example i of a row is its segment i + 1, with positions from 0. An example longer than a row is cut.
 
     Args:
-        soft: a teacher's word on each example, for all of them or for none.
+        soft: a teacher's distributions of each example, for all of them or for none.
 
     Returns:
-        the batch, and how many examples found no room.
+        the batch, and the number of examples that did not fit.
     """
     fields = {name: np.zeros((rows, length), np.int32) for name in ("tokens", "targets", "positions", "segments")}
     if soft:
@@ -155,7 +155,7 @@ def pack(examples: Iterable[Example], rows: int, length: int, soft: Sequence[Sof
 def unpack(values: Sequence[np.ndarray], examples: Iterable[Example]) -> Iterator[tuple[np.ndarray, ...]]:
     """The inverse of `pack`: of each example its targets' values, in order, from arrays `[rows, length, ...]`.
 
-    Examples are those of one batch, all of which found room in it; a target that is not trained on has no value.
+    Examples are those of one batch, all of which fit; a target that is not trained on has no value.
     """
     places = Rows(*values[0].shape[:2])
     for example in examples:

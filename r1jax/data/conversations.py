@@ -1,9 +1,9 @@
 """Conversations as a model's own chat template renders them: the ids given and the responses taught.
 
-A row holds `messages` in OpenAI's format, and may hold `system` and `tools`. A turn is taught after the very text that
-the sampler would be given for it. A turn that is its content alone is taught as it stands; of one that holds
-`reasoning_content` or `tool_calls` what the template renders is taught. What a row holds and the template leaves out is
-refused where it was to be taught, and counted elsewhere.
+A row holds `messages` in OpenAI's format, and may hold `system` and `tools`. A turn is trained on after the same text
+that the sampler would have as its prompt. A turn with `content` alone is trained on unchanged; of one with
+`reasoning_content` or `tool_calls` the text that the template renders is. Fields that the template leaves out are an
+error in a turn that is trained on, and counted elsewhere.
 """
 
 import itertools
@@ -32,8 +32,8 @@ class Conversation(NamedTuple):
     Attributes:
         messages: as the template gets them, a row's `system` as the first.
         taught: which of them are taught, in order; at least one.
-        tools: what the template is given under this name.
-        questions: what the user says in all of it.
+        tools: the template's variable of this name.
+        questions: all of the user's messages.
     """
 
     messages: Sequence[Message]
@@ -75,7 +75,7 @@ def read(row: jsonl.Row) -> Conversation:
 
 
 def system_of(row: jsonl.Row) -> str:
-    """A row's system message, "" for none; raises ValueError for one that is no text."""
+    """A row's system message, "" for none; raises ValueError for one that is not a string."""
     if row.get("system") in (None, ""):
         return ""
     jsonl.check_text("system", row["system"])
@@ -98,7 +98,7 @@ def tools_of(row: jsonl.Row) -> list[Mapping[str, Any]]:
 def prompt_of(
     messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], tokenizer: Tokenizer, arguments: Mapping[str, Any]
 ) -> str:
-    """What the sampler is given for the next turn of the assistant's.
+    """The sampler's prompt for the assistant's next turn.
 
     Raises:
         ValueError: the template refuses the messages, or leaves out the tools or the system message.
@@ -119,11 +119,11 @@ def turns(conversation: Conversation, tokenizer: Tokenizer, arguments: Mapping[s
     """Renders a conversation for teaching.
 
     Args:
-        arguments: what else the chat template reads.
+        arguments: further variables of the chat template.
 
     Raises:
-        ValueError: the template refuses the messages, renders a turn otherwise than the sampler is given it, or leaves
-            out what is to be taught; the message says of which turn, and what to do.
+        ValueError: the template refuses the messages, renders a turn differently from the sampler's prompt, or leaves
+            out fields that are to be trained on; the message names the turn and a remedy.
     """
     # Templates want a call's arguments as an object, or some as its JSON, and a missing content as "", or some as null:
     # whichever way this one renders.
@@ -155,7 +155,7 @@ def _turns(conversation: Conversation, tokenizer: Tokenizer, arguments: Mapping[
         if message.keys() > {"role", "content"} or (opening_tag(prompt) and _CLOSE not in message["content"]):
 
             def whole(message: Message, turn: int = turn, following: int | None = following) -> str:
-                """What the turn is found in: the prompt of the next that is taught, or the conversation up to here."""
+                """The text that holds the turn: the prompt of the next one trained on, or the conversation so far."""
                 some = [*messages[:turn], message, *messages[turn + 1 : following or turn + 1]]
                 return prompt_of(some, tools, tokenizer, arguments) if following else render(some)
 
@@ -182,7 +182,7 @@ def _drops_before(turn: int) -> ValueError:
 
 
 def _rendered(message: Message, turn: int, prompt: str, whole: Callable[[Message], str], tokenizer: Tokenizer) -> str:
-    """What the template renders of a turn after the sampler's prompt, up to the token that ends it.
+    """The rendered text of a turn after the sampler's prompt, up to the token that ends it.
 
     Args:
         whole: renders a conversation with this message as the turn.
@@ -222,7 +222,7 @@ def _rendered(message: Message, turn: int, prompt: str, whole: Callable[[Message
 
 
 def _check_whole(prompt: str, content: str, whole: str, turn: int) -> None:
-    """Checks that a whole conversation begins as the sampler's prompt does, and goes on with what is taught."""
+    """Checks that a whole conversation begins with the sampler's prompt, and goes on with the response."""
     # A template that opens the thought leaves it out of a conversation that has been held, and the tag with it.
     tag = opening_tag(prompt)
     begins = prompt.rstrip().removesuffix(tag) if tag else prompt

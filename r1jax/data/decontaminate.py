@@ -1,11 +1,11 @@
 """Decontamination: the questions that models are evaluated on, kept out of what they are trained on.
 
-The rule of DeepSeek-R1 (arXiv 2501.12948): what shares a run of n words with an evaluation's question is left out. A
-question of fewer than n words has no such run, and is looked for as it stands.
+The rule of DeepSeek-R1 (arXiv 2501.12948): a text that shares a run of n words with an evaluation's question is left
+out. A question of fewer than n words has no such run, and is searched for as a whole.
 
 Set phrases are runs too: of AIME's 975 problems of 1983 to 2023, 123 collide with MATH-500, 111 of them by "m/n, where
 m and n are relatively prime positive integers. Find m"; 6 are copies, which share over nine tenths of a question's
-runs. Not seen: translations, and what says the same in other words.
+runs. Translations and paraphrases are not found.
 """
 
 import collections
@@ -21,7 +21,7 @@ _SHORTEST_INSIDE = 8  # characters, of a question that is looked for inside othe
 
 @dataclasses.dataclass(frozen=True)
 class DecontaminateConfig:
-    """Which evaluations to keep clear of.
+    """The evaluations whose questions are left out.
 
     Attributes:
         against: files of questions, or names of `r1jax.benchmarks`; see `r1jax.benchmarks.reading.questions`.
@@ -42,12 +42,12 @@ class DecontaminateConfig:
 
 
 class Collision(NamedTuple):
-    """What a text shares with a question of an evaluation: of all that it shares any with, the one it shares most.
+    """The overlap of a text with an evaluation's question, the one that it shares most with.
 
     Attributes:
         id: of the question.
         shared: the first run of words that both have; the whole question where it is short.
-        share: of the question's runs that are in the text, above 0 to 1.
+        share: of the question's runs that are in the text, in (0, 1].
     """
 
     id: str
@@ -88,7 +88,7 @@ class Index:
                     self._inside.setdefault(squeezed[:_SHORTEST_INSIDE], []).append((squeezed, id_))
 
     def collision(self, text: str, share: float = 0.0) -> Collision | None:
-        """What a text shares with a question; None: nothing, or less than `share` of the question's runs.
+        """The overlap of a text with a question; None: nothing, or less than `share` of the question's runs.
 
         A short question is found between words, wherever white space stands: `1 + 1 = 2?` is not in `11 + 1 = 2?`.
         """

@@ -1,7 +1,6 @@
 """Judged responses for reward models as a pure function of (config, seed, position): pairs, or labelled ones.
 
-What a reward model reads of a response is not decided here: the caller says how
-(`r1jax.inference.reward_scoring.ids_of`).
+The caller decides which ids of a response a reward model reads (`r1jax.inference.reward_scoring.ids_of`).
 """
 
 import collections
@@ -20,13 +19,13 @@ Kind = Literal["pairwise", "pointwise"]
 
 @dataclasses.dataclass(frozen=True)
 class PreferenceDataConfig:
-    """Where judged responses come from.
+    """The source of judged responses.
 
     Attributes:
         path: a JSONL file; a line is a pair `{"prompt", "chosen", "rejected"}`, or `{"prompt", "response", "safe"}`
-            with true or false. A prompt may be a whole conversation, which is then shown as it stands.
+            with true or false. A prompt may be a whole conversation, which is used unchanged.
         pairs_as_labels: pointwise alone: a pair is two responses, the chosen one safe and the rejected one unsafe.
-        marker: the form of the responses, see `data.types.Prompt.marker`; "": that of the tags, or no form at all.
+        marker: the format of the responses, see `data.types.Prompt.marker`; "": that of the tags, or none.
         held_out_share: share of the prompts, by `data.tasks.is_held_out`, that is kept for evaluation; 0: none.
         skip_bad_lines: leave out, and count, lines of the file that cannot be used.
     """
@@ -42,12 +41,12 @@ class PreferenceDataConfig:
 
 
 class Input(NamedTuple):
-    """What a reward model reads of a response.
+    """A reward model's input for a response.
 
     Attributes:
         ids: token ids.
         cut: whether its middle is missing.
-        length: characters of the response that it is shown.
+        length: characters of the response in it.
     """
 
     ids: Sequence[int]
@@ -81,7 +80,7 @@ class Preferences:
         held_out: examples whose prompts are held out, in the file's order.
         left_out: how many lines or examples are not used, by reason.
         cut: inputs whose middle is missing.
-        unread: in how many lines a key stands that nothing reads, by the key.
+        unread: the number of lines with a key that nothing reads, by the key.
     """
 
     def __init__(self, cfg: PreferenceDataConfig, kind: Kind, seed: int, read: Callable[[str, str], Input]):
@@ -89,7 +88,7 @@ class Preferences:
 
         Args:
             seed: not negative; decides which example stands at which position.
-            read: (prompt, response) -> what the model reads of it.
+            read: (prompt, response) -> the model's input.
 
         Raises:
             ConfigError: no path.
@@ -102,7 +101,7 @@ class Preferences:
         self.unread: collections.Counter[str] = collections.Counter()
         lines, bad = jsonl.read_objects(cfg.path, self._from_row, cfg.skip_bad_lines)
         examples = [example for line in lines for example in line]
-        # Two inputs of the same ids have the same score: nothing to learn there, and half right whatever is learnt.
+        # Two inputs of the same ids have the same score: they teach nothing, and count as half right.
         distinct = [example for example in examples if not _same(example.inputs)]
         self.left_out = {"bad lines": bad, "pairs that read the same": len(examples) - len(distinct)}
         self.cut = sum(each.cut for example in distinct for each in example.inputs)

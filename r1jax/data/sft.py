@@ -1,8 +1,8 @@
 """Examples for supervised fine-tuning as a pure function of (config, seed, position): prompts and responses.
 
-The loss is on what the assistant says and on the token that ends its turn, never on what it is given. The ids before
-each response are those that the sampler would be given, and the response's own ids follow them: nothing is tokenised
-across that border, for the model never sees it so.
+The loss is on the assistant's responses and on the token that ends each turn, never on the prompt. The ids before a
+response are those of the sampler's prompt, and the response's own ids follow them: nothing is tokenised across that
+border, as in sampling.
 """
 
 import array
@@ -28,20 +28,19 @@ from r1jax.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class InstructionConfig:
-    """Where examples come from.
+    """The source of examples.
 
     Attributes:
         path: a JSONL file; a line is `{"prompt": ..., "response": ...}`, or `{"messages": [...]}`, whose assistant's
-            turns are taught but for those of `"weight": 0`, see `r1jax.data.conversations`; either may have `system`
+            turns are trained on except those of `"weight": 0`, see `r1jax.data.conversations`; either may have `system`
             and `tools`. "" for worked solutions of the mini world's problems, in the R1-Zero tags.
         paths: several such files in place of one; their lines are mixed.
-        template: a name in `r1jax.text.chat.TEMPLATES` that dresses a prompt. Messages are taken as they are.
-        chat: ask through the model's own chat template, as in `data.tasks.DataConfig`. Messages need it.
-        template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
-        marker: of the cold-start form that the responses have, "" for the form of the tags. It changes nothing here and
-            goes along with the model, for later prompts (`r1jax.text.prompt_format`); None: it does not say.
-        held_out_share: leave out what asks a question that `data.tasks.is_held_out`, in any of the user's messages; 0
-            keeps all.
+        template: a name in `r1jax.text.chat.TEMPLATES`, for prompts; messages are used without it.
+        chat: use the model's own chat template, as in `data.tasks.DataConfig`. Messages need it.
+        template_arguments: further variables of the chat template, for example `{"enable_thinking": False}`.
+        marker: of the responses' cold-start format, "" for the format of the tags. It changes nothing here and is
+            recorded with the model, for later prompts (`r1jax.text.prompt_format`); None: not recorded.
+        held_out_share: leave out examples with a question that `data.tasks.is_held_out`, in any user message; 0: none.
         skip_bad_lines: leave out, and count, lines of the file that cannot be used.
     """
 
@@ -77,7 +76,7 @@ class Instructions:
     Attributes:
         examples: what the files hold to train on, in their order; empty without a file.
         left_out: how many of the files' lines are not trained on, by reason.
-        unread: in how many of the lines a key stands that nothing reads, by the key.
+        unread: the number of lines with a key that nothing reads, by the key.
         open_thoughts: responses that do not close the thought that the chat template opens for them.
     """
 
@@ -122,7 +121,7 @@ class Instructions:
 
     @property
     def notice(self) -> str:
-        """What to say of the lines that are not trained on, and of what is not in those that are; "": nothing."""
+        """A message on lines that are not trained on, and on keys that are not read; "": none."""
         counts = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items() if count)
         unread = ", ".join(f"{key} ({count} lines)" for key, count in sorted(self.unread.items()))
         notices = (
@@ -156,7 +155,7 @@ class Instructions:
         return len(example[0]) - 1 <= self._seq_len  # the last token is only a target
 
     def _from_row(self, row: jsonl.Row) -> tuple[bool, Example]:
-        """Whether it asks a held-out question, and the example. A key that is null is as if it were absent."""
+        """Whether it holds a held-out question, and the example. A key that is null counts as absent."""
         row = {key: value for key, value in row.items() if value is not None}
         for key in conversations.TURN_KEYS:
             if key in row:
@@ -194,7 +193,7 @@ class Instructions:
         return self._join([rendered], [chat.continuation(rendered, response)])
 
     def _from_messages(self, row: jsonl.Row) -> tuple[Sequence[str], Example, frozenset[str]]:
-        """What the user asks, the example, and the messages' keys that nothing reads."""
+        """The user's questions, the example, and the messages' keys that nothing reads."""
         if not self._cfg.chat:
             raise ValueError("'messages' are rendered by the model's own chat template: set config.data.chat=true")
         conversation = conversations.read(row)
@@ -226,7 +225,7 @@ class Instructions:
 
 
 def digest(cfg: InstructionConfig, seed: int) -> str:
-    """What tells texts apart that a config alone does not: the files' bytes, or a sample of the worked solutions.
+    """A key of the texts that the config alone does not determine: of the files' bytes, or of sample solutions.
 
     Raises:
         FileNotFoundError: a file is not there.

@@ -1,7 +1,7 @@
 """Questions as a pure function of (config, seed, position), from reasoning-gym's tasks or from a JSONL file.
 
-Which questions are kept for evaluation is a property of their text alone. Nothing that trains, under any seed, and no
-pretraining text that asks `is_held_out`, ever meets one of them.
+The text of a question alone decides whether it is kept for evaluation. Under no seed does training, or pretraining text
+that is filtered by `is_held_out`, contain one of them.
 """
 
 import dataclasses
@@ -49,14 +49,14 @@ UNREPRODUCIBLE = (
 class TaskConfig:
     """One reasoning-gym task.
 
-    What a question costs is the library's affair: mostly far under a millisecond, but some tasks search (`sokoban`,
+    The library decides how long a question takes: mostly far under a millisecond, but some tasks search (`sokoban`,
     `knight_swap`: tenths of a second), and `basic_arithmetic` divides by trial, which from `max_digits` 4 on can take
     a minute for one entry.
 
     Attributes:
-        name: as that library registers it, say `chain_sum`.
-        weight: how often, relative to the other tasks, a question is of this one.
-        options: fields of the task's own config, say `{"max_terms": 4}`; `seed` and `size` are not to be chosen.
+        name: in that library's registry, for example `chain_sum`.
+        weight: the frequency of its questions, relative to the other tasks.
+        options: fields of the task's own config, for example `{"max_terms": 4}`; `seed` and `size` are fixed.
     """
 
     name: str
@@ -69,21 +69,19 @@ class TaskConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Where questions come from.
+    """The source of questions.
 
     Attributes:
         tasks: the mixture.
-        path: a JSONL file of `{"prompt", "answer"}`, and what else its grader needs, that takes the tasks' place; "":
-            none.
-        template: a name in `r1jax.text.chat.TEMPLATES`. None, as for chat and marker: as the model's folder says that
-            it was trained (`r1jax.text.prompt_format`); where it does not, R1-Zero's template, no chat, the form of the
-            tags.
-        chat: ask through the model's own chat template: the rendered `template` is the user's message.
-        template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
-        marker: of the cold-start form, see `Prompt.marker`; "": the form of the tags.
+        path: a JSONL file of `{"prompt", "answer"}` and further fields for its grader, in place of tasks; "": none.
+        template: a name in `r1jax.text.chat.TEMPLATES`. None, as for chat and marker: the one recorded in the model's
+            folder (`r1jax.text.prompt_format`); without a record R1-Zero's template, no chat, the format of the tags.
+        chat: use the model's own chat template: the rendered `template` is the user's message.
+        template_arguments: further variables of the chat template, for example `{"enable_thinking": False}`.
+        marker: of the cold-start format, see `Prompt.marker`; "": the format of the tags.
         held_out_share: share of all questions that is kept for evaluation, by `is_held_out`.
-        grader: who grades the file's lines, a key of `r1jax.graders.grader_table.GRADERS`; "": each line's own
-            `grader`, or what its other fields call for.
+        grader: of the file's lines, a key of `r1jax.graders.grader_table.GRADERS`; "": each line's own `grader`, or
+            the one that its other fields call for.
         skip_bad_lines: leave out, and count, lines of the file that cannot be used.
         max_prompt_tokens: leave out, and count, questions whose prompt, template and all, has more; 0: only those with
             which the model cannot hold a response of `sampling.max_new_tokens`.
@@ -126,11 +124,11 @@ def prompt_text(
     tokenizer: Tokenizer | None,
     arguments: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
-    """What a model is asked with, up to where its response begins: the same when it is taught and when it is sampled.
+    """The text of a prompt up to the beginning of the response, the same in fine-tuning and in sampling.
 
     Args:
         tokenizer: the model's; None: a server has it, and its chat template.
-        arguments: what else the chat template reads.
+        arguments: further variables of the chat template.
 
     Raises:
         ValueError: no such template; `as_chat`, and the model has no chat template.
@@ -142,14 +140,14 @@ def prompt_text(
 
 
 class Questions:
-    """Two endless streams, the training side and the held-out one.
+    """Two endless streams of questions, for training and held out.
 
-    What they give is fixed at construction. Of a task's candidates, those whose reference answer fails the check of
-    `r1jax.data.reference_answer_checks` are passed over.
+    Their contents are fixed at construction. A task's candidates whose reference answer fails the check of
+    `r1jax.data.reference_answer_checks` are left out.
 
     Attributes:
         skipped: lines of the file that could not be used and were left out.
-        graders: who grades them.
+        graders: the names of their graders.
     """
 
     def __init__(
@@ -230,11 +228,11 @@ class Questions:
 
     @property
     def faulty(self) -> int:
-        """Candidates passed over so far because their reference answer is wrong; one met again counts once."""
+        """Candidates left out so far because their reference answer is wrong; each counts once."""
         return len(self._faulty)
 
     def left_out(self) -> str:
-        """What was left out so far, in words; "": nothing."""
+        """A description of the questions left out so far; "": none."""
         counts = (
             (self.skipped, "bad lines"),
             (self.faulty, "generated questions with a wrong reference answer"),
@@ -243,7 +241,7 @@ class Questions:
         return "; ".join(f"{count} {kind} left out" for count, kind in counts if count)
 
     def held_out(self, count: int) -> list[Prompt]:
-        """The first `count` held-out questions, or all there are of a file that has fewer; [] of a share of 0.
+        """The first `count` held-out questions, or all of a file that has fewer; [] where no share is held out.
 
         Raises:
             ValueError: the file has none, and a share is held out.
@@ -253,7 +251,7 @@ class Questions:
         return self.take(0, max(min(count, len(self._held_out)), 1) if self._cfg.path else count, held_out=True)
 
     def training(self, count: int) -> list[Prompt]:
-        """The first `count` training questions without those that come again: fewer, and all different.
+        """The first `count` training questions without repetitions: fewer, and all different.
 
         Args:
             count: 0, or more than a file has: all of the file.

@@ -1,6 +1,6 @@
 """Teacher's distributions on disk: of each target its most likely tokens, and their log-probs.
 
-A folder holds `setup.json`, what it was made with; `examples.npy`, a key and the number of targets of each example; and
+A folder holds `setup.json`, its settings; `examples.npy`, a key and the number of targets of each example; and
 shards of `SHARD` examples each, `00000.npy` and on, a row a target. A shard appears when it is whole. A row takes
 6 k + 2 bytes: 194 for the 32 likeliest tokens.
 
@@ -25,7 +25,7 @@ _SETUP, _EXAMPLES = "setup.json", "examples.npy"
 
 
 def vocabulary_key(tokenizer: Tokenizer) -> str:
-    """12 hex digits that tell vocabularies apart: how many ids there are, what each spells, which end a text."""
+    """12 hex digits that identify a vocabulary: the number of ids, the text of each, and which end a text."""
     spelled = [tokenizer.decode([id_]) for id_ in range(tokenizer.vocab_size)]
     return fingerprint([spelled, sorted(tokenizer.silent_ids), list(tokenizer.eos_ids)])
 
@@ -48,11 +48,11 @@ def begin(folder: pathlib.Path, setup: Mapping[str, Any], examples: Sequence[Exa
     """Makes the folder this teacher's own, or checks that it is. Returns the shards that are still to be written.
 
     Args:
-        setup: what the shards depend on besides the examples; `vocabulary`, `k`, `temperature` and the `teacher`'s
+        setup: settings that shards depend on besides examples; `vocabulary`, `k`, `temperature` and the `teacher`'s
             `path` and `hash` among it.
 
     Raises:
-        ConfigError: the folder holds the word of another teacher, or on other examples; names what differs.
+        ConfigError: the folder holds distributions of another teacher or of other examples; names what differs.
     """
     keys = _keys(examples)
     targets = np.array([sum(mask[1:]) for _, mask in examples], "<i4")
@@ -77,7 +77,7 @@ def begin(folder: pathlib.Path, setup: Mapping[str, Any], examples: Sequence[Exa
 
 
 def write_shard(folder: pathlib.Path, index: int, soft: Sequence[Soft]) -> None:
-    """Writes the word on the examples `SHARD * index` and following."""
+    """Writes the distributions for the examples from `SHARD * index` on."""
     ids, logprobs = (np.concatenate(parts) for parts in zip(*soft, strict=True))
     k = ids.shape[1]
     rows = np.empty(len(ids), [("ids", "<i4", (k,)), ("logprobs", "<f2", (k + 1,))])
@@ -91,7 +91,7 @@ def _write(path: pathlib.Path, rows: np.ndarray) -> None:
 
 
 def key(folder: pathlib.Path | str) -> str:
-    """12 hex digits of what made a folder: of the teacher, its settings and the examples.
+    """12 hex digits that identify a folder's contents: the teacher, its settings and the examples.
 
     Raises:
         FileNotFoundError: it holds no soft targets.
@@ -119,11 +119,11 @@ class SoftTargets:
 
         Args:
             tokenizer: the student's.
-            examples: all that will be asked for.
+            examples: all that will be read.
 
         Raises:
             FileNotFoundError: it holds no soft targets.
-            ValueError: they are not all there, are of another vocabulary, or not of all these examples.
+            ValueError: some are missing, or they are of another vocabulary, or not of all these examples.
         """
         self._folder = pathlib.Path(folder)
         setup = _setup(self._folder)
@@ -157,7 +157,7 @@ class SoftTargets:
             )
 
     def of(self, examples: Sequence[Example]) -> list[Soft]:
-        """The teacher's word on each target of each example that is trained on, in order."""
+        """The teacher's distribution of each target that is trained on, example by example."""
         words = []
         for key in _keys(examples).tolist():
             index, first, last = self._places[key]

@@ -13,9 +13,8 @@ import numpy as np
 from r1jax.text.chat import Response, split_response, whole_response
 
 FinishReason = Literal["stop", "length"]
-# Why a response has its grade. Malformed: unreadable. Too complex: refused unread. Crash to output: what became of a
-# program, or of the grader itself. Ungradable: nobody's fault but the data's or the machine's. Open: a request that has
-# no right answer.
+# Reasons of a grade. Malformed: unreadable. Too complex: not evaluated. Crash to output: how a program, or the grader
+# itself, ended. Ungradable: a fault of the data or of the machine. Open: a request without a right answer.
 VERDICTS = (
     "right",
     "partly_right",
@@ -41,12 +40,12 @@ class Prompt:
         id: unique within a run; with the run's seed and the sample index it decides the sampler's randomness.
         question: the problem's own text, before any template.
         answer: the reference answer.
-        source: who grades it and where it is from, `<grader>:<origin>`: `reasoning_gym:chain_sum`, `maths:train.jsonl`.
+        source: its grader and its origin, `<grader>:<origin>`: `reasoning_gym:chain_sum`, `maths:train.jsonl`.
         text: the rendered template, exactly what `ids` encode.
         ids: token ids of `text`, BOS included where the tokenizer has one.
         metadata: what the grader needs beyond the answer: {"entry_metadata": ...} of reasoning-gym, or the other
             fields of a file's row.
-        marker: what stands before the thought and between it and the summary, in the cold-start form; "": tags.
+        marker: the string before the thought and between it and the summary, in the cold-start format; "": tags.
     """
 
     id: str
@@ -60,19 +59,19 @@ class Prompt:
 
     @property
     def grader(self) -> str:
-        """The name of who grades it, a key of `r1jax.graders.grader_table.GRADERS`."""
+        """The name of its grader, a key of `r1jax.graders.grader_table.GRADERS`."""
         return self.source.partition(":")[0]
 
 
 class Grade(NamedTuple):
-    """What a grader says of a response.
+    """The grade of a response.
 
     Attributes:
         score: 0.0 to 1.0; None when the response cannot be graded.
-        verdict: why, one of `VERDICTS`.
-        answer: what was taken for the answer, in one spelling for all that mean the same, for majority votes; "": the
-            response has none, or the grader knows none.
-        detail: what else was found, plain JSON, for a benchmark's own figures.
+        verdict: the reason, one of `VERDICTS`.
+        answer: the answer as the grader read it, in one spelling for all that mean the same, for majority votes; "":
+            none.
+        detail: further findings, plain JSON, for a benchmark's own figures.
     """
 
     score: float | None
@@ -94,7 +93,7 @@ class Rollout:
         finish: "stop" when an end-of-sequence token was sampled, "length" when the budget ran out.
         reward: the combined reward, None when ungradable.
         parts: each reward by name; None marks an ungradable part.
-        verdict, answer, detail: what the grader found beside the accuracy, see `Grade`; "" and None before grading.
+        verdict, answer, detail: of the grade, see `Grade`; "" and None before grading.
     """
 
     prompt: Prompt
@@ -113,10 +112,10 @@ class Rollout:
     def of_text(
         cls, prompt: Prompt, text: str, sample: int = 0, finish: FinishReason = "stop", tokens: int = 0
     ) -> "Rollout":
-        """A completion that is there as text alone, say out of a file or from a server, without log-probs.
+        """A completion known as text alone, from a file or a server, without log-probs.
 
         Args:
-            tokens: how many it was sampled as, where that is known; `ids` are then as many times -1.
+            tokens: its number of sampled tokens, where that is known; `ids` are then -1 that many times.
         """
         ids = np.broadcast_to(np.int32(-1), tokens)  # a view, which takes no memory whatever their number
         return cls(prompt, sample, ids, np.zeros(0, np.float32), text, finish)
@@ -128,7 +127,7 @@ class Rollout:
 
     @functools.cached_property
     def response(self) -> Response:
-        """The whole text taken apart, in the form that the prompt asked for."""
+        """The whole text split into its parts, in the format that the prompt asked for."""
         return split_response(self.whole, self.prompt.marker)
 
 

@@ -12,10 +12,10 @@ from r1jax.text.chat_template import check_arguments
 
 @dataclasses.dataclass(frozen=True)
 class SamplingConfig:
-    """How rollouts are drawn.
+    """The settings of the sampling engine.
 
     Attributes:
-        max_new_tokens: room for a completion, the end of sequence included.
+        max_new_tokens: limit of a completion, the end of sequence included.
         truncation: temperature, top-k, top-p.
         slots: sequences decoded together; a multiple of the mesh's data x fsdp x expert.
         window: decode steps in one device call. The host reads results one window late, so a finished slot idles for
@@ -37,17 +37,17 @@ class SamplingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What a reward model was trained to read, and so has to be given.
+    """The input format that a reward model was trained on.
 
     Attributes:
-        sees: "summary": what stands outside the thought, for helpfulness in the paper; "response": all of it, for
+        sees: "summary": the response without its thought, for helpfulness in the paper; "response": all of it, for
             harmlessness.
         template: a name in `r1jax.text.chat.TEMPLATES` that renders the question.
         chat: the rendered question is the user's message, the response the assistant's, in the model's own chat
             template.
         max_tokens: of an input. A longer one loses its middle, see `ids_of`.
         version: of this file's form.
-        template_arguments: what else the chat template reads, say `{"enable_thinking": False}`.
+        template_arguments: further variables of the chat template, for example `{"enable_thinking": False}`.
     """
 
     sees: Literal["summary", "response"]

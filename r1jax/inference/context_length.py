@@ -11,12 +11,12 @@ _MADE_FOR = "max_position_embeddings of its config.json, times what stretches it
 
 
 def check_length(hf_config: Mapping[str, Any] | None, base: pathlib.Path | str, tokens: int, key: str) -> None:
-    """Checks that a row of this many tokens is no longer than the model was made for.
+    """Checks that a row of this many tokens is within the context length of the model.
 
     Args:
-        hf_config: the config.json that the model came with; None: it came with none, and may take any length.
-        base: where the model is, for the error.
-        key: of the config, that asks for it.
+        hf_config: the model's original config.json; None: none, any length is allowed.
+        base: the model's path, for the error.
+        key: the config key of the length.
 
     Raises:
         ConfigError: it is longer.
@@ -35,11 +35,11 @@ def prompt_limit(
     """The most tokens that a prompt may have, so that a response of `max_new_tokens` fits behind it; None: any number.
 
     Args:
-        max_prompt_tokens: what the config allows; 0: whatever the model can hold.
-        key: of the config, that says so.
+        max_prompt_tokens: the config's limit; 0: that of the model.
+        key: its config key.
 
     Raises:
-        ConfigError: a prompt and a response would take more than the model was made for.
+        ConfigError: a prompt and a response would exceed the model's context length.
     """
     length = context_length(hf_config or {})
     if length and max_prompt_tokens + max_new_tokens > length - (not max_prompt_tokens):

@@ -16,7 +16,7 @@ _LIBRARIES = ("jax", "jaxlib", "numpy", "tokenizers", "sentencepiece", "jinja2")
 def model_hash(path: pathlib.Path) -> str:
     """SHA-256 over a model's files, their names and every byte; `path` is a folder or one file.
 
-    Left out are the folder's checksums, which say nothing new, and the form of its prompts, which stands with samples.
+    Left out are the folder's checksums, which add nothing, and its prompt format, which is recorded with samples.
 
     Reading a large model takes as long as its disk does: some 100 GB in a minute or two.
     """
@@ -32,7 +32,7 @@ def model_hash(path: pathlib.Path) -> str:
 
 
 def libraries() -> dict[str, str]:
-    """Versions of what sampling depends on, and the kind of device; graders name their own."""
+    """Versions of the libraries that sampling depends on, and the kind of device; graders report their own."""
     return {
         "r1jax": r1jax.__version__,
         "python": platform.python_version(),

@@ -41,12 +41,12 @@ SHORTEST = 64  # tokens of the shortest rows; the others are twice, four times, 
 
 
 def text_of(reading: Reading, tokenizer: Tokenizer, question: str, response: str, marker: str = "") -> tuple[str, str]:
-    """What stands before the response, and what is shown of it. The summary of a thought that never closed is empty.
+    """The text before the response, and the part of the response to read; that of a thought that never closed is empty.
 
     Args:
         question: its own text, before any template.
         response: as the policy wrote it.
-        marker: its form, see `split_response`.
+        marker: its format, see `split_response`.
     """
     before = prompt_text(question, reading.template, reading.chat, tokenizer, reading.template_arguments)
     if reading.sees == "summary":
@@ -196,7 +196,7 @@ class RewardModel:
     All processes call it with the same rollouts and get the same scores.
 
     Attributes:
-        reading: what it is given to read.
+        reading: the format of its inputs.
         cut: inputs so far that were longer than `reading.max_tokens` and lost their middle.
     """
 
@@ -213,7 +213,7 @@ class RewardModel:
         self._name, self._scorer, self.cut = pathlib.Path(path), Scorer(cfg, mesh), 0
 
     def reads(self, prompt: Prompt) -> bool:
-        """Whether responses to this prompt are its affair: all, or those to open requests only."""
+        """Whether it scores responses to this prompt: all, or those to open requests only."""
         return self._prompts == "all" or prompt.grader == "open"
 
     def score(self, rollouts: Sequence[Rollout]) -> list[float | None]:

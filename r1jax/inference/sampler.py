@@ -28,14 +28,14 @@ Draw = Callable[
 
 @dataclasses.dataclass(frozen=True)
 class Sampler:
-    """A model that can be asked.
+    """A model that can be sampled from.
 
     Attributes:
         draw: samples what is not left out, and passes on each rollout as it is complete.
         tokenizer: the model's; None: a server has it.
-        stamp: what tells the model from others, for the record.
-        usage: what a server has cost; None: a checkpoint on this mesh.
-        template_arguments: what else its chat template is to read.
+        stamp: the model's identity, for the record.
+        usage: a server's cost so far; None: a checkpoint on this mesh.
+        template_arguments: further variables of its chat template.
         prompt_limit: tokens of a prompt with which it can hold a whole response; None: any number.
     """
 
@@ -56,7 +56,7 @@ def settings(
     compute: ComputeConfig | None,
     template_arguments: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """What samples depend on beside the model and the questions, for the record."""
+    """The settings that samples depend on beside the model and the questions, for the record."""
     truncation = sampling.truncation
     return {
         "seed": seed,
@@ -84,14 +84,14 @@ def open_sampler(
     max_prompt_tokens: int = 0,
     limit_key: str = "data.max_prompt_tokens",
 ) -> Sampler:
-    """Opens the checkpoint `model`, or where that is "" the way to the endpoint, which process 0 alone asks.
+    """Opens the checkpoint `model`, or where that is "" a client of the endpoint, which process 0 alone calls.
 
     Args:
         chat: a server is sent the text as a user's message; else it continues the text.
-        usage: the file that keeps what a server cost, see `Endpoint`.
-        template_arguments: what else its chat template is to read; a server is sent them.
+        usage: the file that records a server's cost, see `Endpoint`.
+        template_arguments: further variables of its chat template; they are sent to a server.
         max_prompt_tokens: the most tokens that a prompt may have; 0: any number that the model can hold.
-        limit_key: where the config says so.
+        limit_key: the config key of that limit.
 
     Raises:
         ConfigError: a prompt and a response would take more tokens than the checkpoint was made for, or prompts are

@@ -20,16 +20,16 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class EndpointConfig:
-    """Where the model is.
+    """The server of a model.
 
     Attributes:
-        base_url: of the server, say http://localhost:8000/v1; "": there is none.
-        model: as the server names it.
+        base_url: of the server, for example http://localhost:8000/v1; "": none.
+        model: the server's name for it.
         api_key_env: the environment variable that holds the key; "" where none is needed.
         in_flight: requests at a time.
         timeout_s: seconds that a request may take as a whole.
         retries: of a request that failed; after them the sample is missing, and drawn when the run is started again.
-        requests_per_minute: at most so many, retries among them, evenly spread; 0: as they come.
+        requests_per_minute: at most so many, retries included, evenly spread; 0: no limit.
         price_per_million_input, price_per_million_output: of tokens, in any currency; 0: tokens are counted alone.
     """
 
@@ -52,10 +52,10 @@ class EndpointConfig:
 
 
 class Endpoint:
-    """Asks a server, several samples at a time.
+    """A client of a server, with several requests at a time.
 
     Attributes:
-        usage: what it has cost so far.
+        usage: the cost so far.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class Endpoint:
         """Makes no request.
 
         Args:
-            chat: send the text as a user's message; else have it continued as it stands.
-            usage: the file that keeps what replies cost, and may hold that of earlier runs; None: it is kept nowhere.
-            template_arguments: what else the server's chat template reads, sent as `chat_template_kwargs`, which vLLM
-                and SGLang know; a server that does not may refuse the request.
+            chat: send the text as a user's message; else as text to continue.
+            usage: the file that records the cost of replies, of earlier runs too; None: no record.
+            template_arguments: further variables of the server's chat template, sent as `chat_template_kwargs`, which
+                vLLM and SGLang support; another server may refuse the request.
 
         Raises:
-            ValueError: there is no key or no address, or a top-k, which the protocol does not know.
+            ValueError: the key or the address is missing, or a top-k is set, which the protocol lacks.
         """
         if truncation.top_k:
             raise ValueError(f"OpenAI's protocol has no top-k: set sampling.truncation.top_k={truncation.top_k} to 0")
@@ -107,13 +107,13 @@ class Endpoint:
         on_finish: Callable[[Rollout], None] = lambda rollout: None,
         skip: Collection[tuple[str, int]] = (),
     ) -> list[Rollout]:
-        """Draws what `Engine.generate` would, from prompts' texts; servers that know seeds repeat themselves.
+        """Samples like `Engine.generate`, from prompts' texts; servers that support seeds give the same again.
 
         A rollout's log-probs are empty and its ids are -1, as many as the server says it sampled. A thought that the
         server keeps apart from the content is put back before it, in its tags.
 
         Raises:
-            ValueError: the server refuses the key, the model or the address, or all that it was asked first.
+            ValueError: the server refuses the key, the model or the address, or all of the first requests.
         """
         samples_to_draw = [(prompt, s) for prompt in prompts for s in range(samples) if (prompt.id, s) not in skip]
         done, refused = {}, 0
@@ -137,7 +137,7 @@ class Endpoint:
         return [done[prompt.id, s] for prompt, s in samples_to_draw if (prompt.id, s) in done]
 
     def _ask(self, prompt: Prompt, sample: int, seed: tuple[int, ...]) -> Rollout | MissedReply:
-        """One sample, or why there is none."""
+        """One sample, or the reason why there is none."""
         word = sha256(repr((seed, prompt.id, sample)))[:4]
         text = {"messages": [{"role": "user", "content": prompt.text}]} if self._chat else {"prompt": prompt.text}
         request = {**text, **self._settings, "seed": int.from_bytes(word) >> 1}

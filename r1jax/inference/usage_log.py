@@ -15,9 +15,8 @@ class Usage:
 
     Attributes:
         replies: so far.
-        prompt_tokens, completion_tokens: what the server says it used; thoughts that it keeps to itself are among the
-            latter.
-        unreported: replies of which the server says nothing.
+        prompt_tokens, completion_tokens: as the server reports them; hidden thoughts are among the latter.
+        unreported: replies without a usage report.
     """
 
     def __init__(self, path: pathlib.Path | None = None, input_price: float = 0.0, output_price: float = 0.0):
@@ -37,7 +36,7 @@ class Usage:
         """Counts a reply, from any thread.
 
         Args:
-            id_, sample: what was asked.
+            id_, sample: of the request.
             tokens: of the prompt and of the reply; None: the server does not say.
         """
         prompt, completion = tokens or (None, None)

@@ -12,7 +12,7 @@ from r1jax.models.config import ModelConfig
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class KVCache:
-    """Keys and values of all layers, `[L, B, K, S, H]` each. Slot s holds position s; who writes knows the lengths.
+    """Keys and values of all layers, `[L, B, K, S, H]` each. Slot s holds position s; the caller knows the lengths.
 
     Under latent attention there is one key head, its width is kv_rank + rope_dim (the normed latent, then the rotated
     key), and `v` is None: values are made from the latent too.
@@ -23,7 +23,7 @@ class KVCache:
 
     @property
     def length(self) -> int:
-        """Positions that there is room for."""
+        """The number of positions that it can hold."""
         return self.k.shape[3]
 
 
@@ -52,7 +52,7 @@ def write(cache: KVCache, layer: jax.Array, new: KVCache, positions_BT: jax.Arra
 
 
 def resize(cache: KVCache, length: int) -> KVCache:
-    """The same cache with room for `length` tokens; what lies past it is cut off."""
+    """The same cache for `length` tokens; those past it are cut off."""
 
     def fit(x: jax.Array) -> jax.Array:
         x = x[:, :, :, :length]

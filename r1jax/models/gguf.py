@@ -152,7 +152,7 @@ def _name(hf_name: str) -> str:
 
 
 def _hf_config(fields: Mapping[str, Any], source: GGUFFile) -> dict[str, Any]:
-    """The file's metadata in config.json's words."""
+    """The file's metadata under the keys of config.json."""
     family = fields.get("general.architecture")
     if not isinstance(family, str) or family not in ARCHITECTURES:
         close = nearest(str(family), ARCHITECTURES)

@@ -45,7 +45,7 @@ def open_folder(folder: pathlib.Path) -> Checkpoint:
 
 
 def hint_for(path: pathlib.Path | str) -> str:
-    """For an error about what is no model folder: what else it is and how to get a model from it; "" where unknown."""
+    """For an error about a path that is no model folder: what it is, and how to make a model of it; "": unknown."""
     adapter = pathlib.Path(path) / "adapter_config.json"
     if exists(adapter):
         base = read_json(adapter).get("base_model_name_or_path")

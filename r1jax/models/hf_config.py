@@ -1,7 +1,7 @@
 """config.json of Hugging Face's models <-> ModelConfig.
 
-What a config asks for that would change the numbers, and that r1jax does not compute, is refused by name. The keys'
-meaning and defaults are those of transformers 5 and of the models' own code.
+A config's settings that would change the numbers, and that r1jax does not compute, are errors that name the key. The
+keys' meaning and defaults are those of transformers 5 and of the models' own code.
 """
 
 import dataclasses
@@ -251,7 +251,7 @@ def _rope_from_hf(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]
 
 
 def _rope_keys(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config says of rotary positions, in one mapping.
+    """A config's settings of rotary positions, in one mapping.
 
     `rope_scaling` beside `rope_parameters` stretches what the other leaves as it is (transformers 5 takes the first
     alone, with a base of 10,000). Raises ValueError where they contradict each other.

@@ -42,7 +42,7 @@ def save_model(
 
     Args:
         hf_config: the config.json that the model came with, see `ModelFile`; kept for when it is exported.
-        beside: small files that go along, contents by name.
+        beside: further small files, contents by name.
     """
     folder = pathlib.Path(folder).absolute()
     marker = folder / MODEL
@@ -74,11 +74,11 @@ def is_model(path: pathlib.Path) -> bool:
 
 
 class ModelFile(Protocol):
-    """A model on disk, and its weights for the asking.
+    """A model on disk, whose weights are read on demand.
 
     Attributes:
         cfg: its shape.
-        hf_config: the config.json that it came with, None for one of our making.
+        hf_config: its original config.json, None for a model that r1jax made.
     """
 
     cfg: ModelConfig
@@ -91,7 +91,7 @@ class ModelFile(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class _ModelFolder:
-    """Our own kind of `ModelFile`."""
+    """The `ModelFile` of r1jax's own format."""
 
     cfg: ModelConfig
     hf_config: Mapping[str, Any] | None

@@ -18,7 +18,7 @@ from r1jax.models.layers import swiglu
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Routing:
-    """What the routers of a forward pass did.
+    """Statistics of the routers in a forward pass.
 
     Attributes:
         load: tokens that went to each expert, by layer stack, `[L, E]` float32; padding is not counted.

@@ -1,4 +1,4 @@
-"""A reward model: our decoder with a scalar head, which reads the state of a sequence's last token.
+"""A reward model: the decoder with a scalar head, which reads the state of a sequence's last token.
 
 The head takes the place of the unembedding (InstructGPT, arXiv 2203.02155, section 3.5). It stands as one more weight
 beside the model's own, so that what trains, shards and decays those does the same with it.

@@ -23,12 +23,12 @@ from r1jax.models.moe import Routing, moe_mlp, moe_specs
 
 
 class Output(NamedTuple):
-    """What a forward pass gives.
+    """The result of a forward pass.
 
     Attributes:
         hidden: `[B, T, D]` after the final norm, in the compute type.
         cache: where one was given, with the new tokens in it.
-        routing: what the routers did, None in a dense model.
+        routing: the routers' statistics, None in a dense model.
     """
 
     hidden: jax.Array
@@ -152,8 +152,8 @@ def forward(
 
     Without a cache, tokens attend within their segment (one segment a row when `segments_BT` is None; segment 0 is
     padding, which the routers' statistics leave out; with `one_segment` it stands at each row's end alone, where
-    causality hides it). With one, their keys and values are written at their positions
-    first, and they attend to all slots up to their own.
+    causality hides it). With one, their keys and values are written at their positions first, and they attend to all
+    slots up to their own.
     """
     real = jnp.ones(tokens_BT.shape, bool) if segments_BT is None else segments_BT > 0
     if cache is None:

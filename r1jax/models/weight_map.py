@@ -1,7 +1,7 @@
 """Map between a checkpoint's tensors and r1jax's weights, and how each lies there; read in both directions.
 
-Hugging Face keeps a tensor a layer (and an expert), matrices as [out, in] with heads and their width in one axis; we
-stack layers and keep matrices as [in, out] with an axis of their own for heads.
+Hugging Face keeps a tensor a layer (and an expert), matrices as [out, in] with heads and their width in one axis;
+r1jax stacks layers and keeps matrices as [in, out] with an axis of their own for heads.
 """
 
 import dataclasses
@@ -74,11 +74,11 @@ _IGNORED = re.compile(r"rotary_emb\.inv_freq$")
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """One tensor of a checkpoint and its place among our weights.
+    """One tensor of a checkpoint and its place among r1jax's weights.
 
     Attributes:
         name: the tensor's name in the checkpoint.
-        path: of the weight in our tree.
+        path: of the weight in the tree.
         index: which part of that weight it is: (), (layer,) or (layer, expert).
         shape: of that part.
         axes: for each axis of the tensor, the axes of our part that are flattened into it.

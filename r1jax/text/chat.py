@@ -18,7 +18,7 @@ TEMPLATES = {"r1_zero": R1_ZERO_TEMPLATE, "dialogue": "User: {prompt} Assistant:
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 _WELL_FORMED = re.compile(r"\s*<think>(?P<thought>.*?)</think>\s*<answer>(?P<answer>.*?)</answer>\s*", re.DOTALL)
-# What passes for one of the tags with a reader who is not strict: any case, blanks, other brackets.
+# Variants of the tags that a lenient reader accepts: any case, blanks, other brackets.
 _TAG_LIKE = re.compile(r"[<‹«〈⟨《]\s{0,3}/?\s{0,3}(?:think|answer)\s{0,3}/?\s{0,3}[>›»〉⟩》]", re.IGNORECASE)
 _CYRILLIC_TWINS = str.maketrans("асеікоѕһԝ", "aceikoshw")
 _INVISIBLE = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}\u2800]+")
@@ -26,11 +26,11 @@ _INVISIBLE = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}\u2800]+")
 
 @dataclasses.dataclass(frozen=True)
 class Response:
-    """A completion taken apart.
+    """The parts of a completion.
 
     Attributes:
-        thought: what stands inside the thinking tags; "" when there is none.
-        final: what stands outside the thought: the answer tag's content, or the whole text where tags are missing.
+        thought: the content of the thinking tags; "" when there is none.
+        final: the text outside the thought: the answer tag's content, or the whole text where tags are missing.
             The contents of several answer tags are joined by newlines.
         answers: each answer tag's content outside the thought, in order, so that a grader can see them disagree.
         well_formed: exactly one thought, then exactly one answer, nothing else but white space, neither empty to the
@@ -44,7 +44,7 @@ class Response:
 
 
 def render(template: str, question: str) -> str:
-    """Dresses a question in a named template.
+    """Renders a question in a named template.
 
     Raises:
         ValueError: no such template.
@@ -64,14 +64,14 @@ def opening_tag(prompt: str, marker: str = "") -> str:
     """The tag with which a rendered prompt opens the thought, as DeepSeek-R1's template does; "": it opens none.
 
     Args:
-        marker: of the cold-start form, see `split_response`; then it is the marker that would open the thought.
+        marker: of the cold-start format, see `split_response`; then the marker would open the thought.
     """
     tag = marker or TAGS[0]
     return tag if prompt.rstrip().endswith(tag) else ""
 
 
 def whole_response(prompt: str, text: str, marker: str = "") -> str:
-    """A completion with the tag that its prompt has opened for it: what graders read.
+    """A completion with the tag that its prompt has opened for it, as graders read it.
 
     Cut short in that thought, such a response has no final part.
     """
@@ -88,10 +88,10 @@ def continuation(prompt: str, response: str) -> str:
 
 
 def join_response(thought: str, final: str, marker: str = "") -> str:
-    """A well-formed completion of a thought and a final part: what `split_response` takes apart.
+    """A well-formed completion of a thought and a final part, the inverse of `split_response`.
 
     Args:
-        marker: of the cold-start form `<marker>thought<marker>summary`; "": the form of the tags.
+        marker: of the cold-start format `<marker>thought<marker>summary`; "": the format of the tags.
     """
     if marker:
         return f"{marker} {thought.strip()} {marker} {final.strip()}"  # blanks: so that words keep their usual tokens
@@ -104,7 +104,7 @@ def split_response(text: str, marker: str = "") -> Response:
     A thought that never closes has no final part after it: nothing in it was given as an answer.
 
     Args:
-        marker: the form is `<marker>thought<marker>summary`, as in the paper's cold start; "": it is that of the tags.
+        marker: of the format `<marker>thought<marker>summary`, as in the paper's cold start; "": that of the tags.
     """
     if marker:
         return _split_at(marker, text)
@@ -126,12 +126,12 @@ def split_response(text: str, marker: str = "") -> Response:
 
 
 def find_response(text: str, continued: bool) -> Response:
-    """What a model that was asked for the tags means by its reply, which may hold more than them.
+    """The response within the reply of a model that was asked for the tags, and may have written more.
 
     Args:
-        continued: the model continues texts and does not know when to stop (after the answer, say, it asks itself
-            another question): what follows the first answer is left out. Else the model was spoken to, and may have
-            thought before it used the tags, in tags of its own: the last thought counts.
+        continued: the model continues texts and may not stop in time (it may pose another question after the answer):
+            the text after the first answer is left out. Else it is a chat model, and may have thought in tags of its
+            own before it used the requested ones: the last thought counts.
 
     Returns:
         `well_formed` where such tags are found; else the whole reply as `split_response` reads it.

@@ -26,7 +26,7 @@ def check_arguments(arguments: Mapping[str, Any], chat: bool) -> None:
     """Checks a config's `template_arguments`.
 
     Raises:
-        ValueError: there are some without `chat`, one is not for a config to set, or one is nothing that JSON can hold.
+        ValueError: `chat` is off, a config may not set one of them, or one is not a JSON value.
     """
     if arguments and not chat:
         raise ValueError(f"template_arguments={dict(arguments)} are for the model's own chat template: set chat=true")
@@ -105,7 +105,7 @@ def render_template(source: str, variables: Mapping[str, Any], now: datetime.dat
     seconds of computing, 512 MiB of memory and 16 million characters: a hundred times what the largest needs.
 
     Args:
-        now: what `strftime_now` tells the template the time is; None: the clock.
+        now: the time that `strftime_now` gives the template; None: the clock's.
 
     Raises:
         TemplateLimitError, a ValueError: it takes more.

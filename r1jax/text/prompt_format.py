@@ -1,4 +1,4 @@
-"""The form of a policy's prompts, which goes along with its folder: so that it is asked later as it was trained."""
+"""The format of a policy's prompts, recorded in its folder so that later stages prompt it as in training."""
 
 import dataclasses
 import json
@@ -15,13 +15,13 @@ T = TypeVar("T")  # a config with fields of these names, None (or {}) where it d
 
 @dataclasses.dataclass(frozen=True)
 class PromptFormat:
-    """How questions become prompts, and what form the responses have.
+    """The format of prompts and of responses.
 
     Attributes:
         template: a name in `r1jax.text.chat.TEMPLATES`.
         chat: the rendered template is the user's message in the model's own chat template.
-        marker: of the cold-start form, see `data.types.Prompt.marker`; "": the form of the tags; None: not known.
-        template_arguments: what else the chat template reads.
+        marker: of the cold-start format, see `data.types.Prompt.marker`; "": the format of the tags; None: unknown.
+        template_arguments: further variables of the chat template.
     """
 
     template: str
@@ -31,22 +31,22 @@ class PromptFormat:
 
     @classmethod
     def of(cls, cfg: Any) -> "PromptFormat":
-        """The form that a config says in full."""
+        """The format of a config whose fields are all set."""
         return cls(**{field.name: getattr(cfg, field.name) for field in dataclasses.fields(cls)})
 
     def content(self) -> bytes:
-        """What `FILE` holds."""
+        """The content of `FILE`."""
         return f"{json.dumps(config.to_dict(self), ensure_ascii=False)}\n".encode()
 
     def fill(self, cfg: T) -> T:
-        """A config in which what it leaves open is as in this form."""
+        """The config with its unset fields as in this format."""
         values = {name: value for name in left_open(cfg) if (value := getattr(self, name)) is not None}
         if not (self.chat and values.get("chat", cfg.chat)):
             values.pop("template_arguments", None)
         return dataclasses.replace(cfg, **values)
 
     def differences(self, cfg: Any) -> list[str]:
-        """Names of a config's fields that are not as in this form; what either does not know is no difference."""
+        """Names of a config's fields that differ from this format; a field that either leaves unset does not."""
         pairs = {
             field.name: (getattr(self, field.name), getattr(cfg, field.name, None))
             for field in dataclasses.fields(self)
@@ -58,15 +58,15 @@ R1_ZERO = PromptFormat("r1_zero", False, "")
 
 
 def left_open(cfg: Any) -> list[str]:
-    """The fields of a form that a config does not say."""
+    """The fields of a format that a config leaves unset."""
     return [field.name for field in dataclasses.fields(PromptFormat) if getattr(cfg, field.name) in (None, {})]
 
 
 def read(path: pathlib.Path) -> PromptFormat | None:
-    """The form that goes along with a model folder; None: nothing does.
+    """The format recorded in a model folder; None: it records none.
 
     Raises:
-        ValueError: a file that is no form, or should not be opened.
+        ValueError: a file that holds no format, or should not be opened.
     """
     if not path.is_dir() or not exists(path / FILE):
         return None

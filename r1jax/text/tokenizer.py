@@ -1,4 +1,4 @@
-"""Text <-> token ids: one protocol, SentencePiece, and the way from a path to a tokenizer."""
+"""Tokenizers: one protocol, SentencePiece tokenizers, and the loading of any tokenizer from a path."""
 
 import datetime
 import io
@@ -20,7 +20,7 @@ _MADE_FROM = "r1jax_made_from"  # in tokenizer_config.json: what its tokenizer.j
 
 
 class Tokenizer(Protocol):
-    """What the rest of the project asks of a tokenizer.
+    """The protocol of tokenizers.
 
     Attributes:
         vocab_size: number of ids.
@@ -60,10 +60,10 @@ class Tokenizer(Protocol):
         """A conversation in the model's own chat template, to be encoded by `encode`.
 
         Args:
-            messages: `{"role": ..., "content": ...}` and whatever else the template reads.
+            messages: `{"role": ..., "content": ...}` and further keys that the template reads.
             add_generation_prompt: end with the opening of the assistant's turn.
             now: the time for a template that asks for it; None: the clock's.
-            variables: what else the template reads, say `tools`, a list of JSON schemas, or `enable_thinking`.
+            variables: of the template, for example `tools`, a list of JSON schemas, or `enable_thinking`.
 
         Raises:
             ValueError: the model has no template, its template refuses the messages, in its own words, or it does not
@@ -88,7 +88,7 @@ class SentencePieceTokenizer:
     has_chat_template = False
 
     def __init__(self, model: bytes):
-        """Raises ValueError where `model` is none of SentencePiece's, or has no end of sequence."""
+        """Raises ValueError where `model` is not SentencePiece's, or has no end of sequence."""
         self._model = model
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
@@ -188,7 +188,7 @@ def load(path: pathlib.Path) -> Tokenizer:
 
     Raises:
         FileNotFoundError: the folder holds none, or there is no such file.
-        ValueError: it holds one that cannot be used; the message says what was found and what would do.
+        ValueError: it holds one that cannot be used; the message says what was found and what is supported.
     """
     path = pathlib.Path(path)
     if path.suffix == ".gguf":
@@ -210,7 +210,7 @@ def load(path: pathlib.Path) -> Tokenizer:
 
 
 def _is_export(folder: pathlib.Path) -> bool:
-    """Whether a folder is what `SentencePieceTokenizer.export` wrote, with all of it there."""
+    """Whether a folder holds all files that `SentencePieceTokenizer.export` wrote."""
     path, model = folder / CONFIG, folder / SentencePieceTokenizer.FILE
     return files.exists(path) and files.exists(model) and files.read_object(path).get(_MADE_FROM) == model.name
 

@@ -23,7 +23,7 @@ TEMPLATE, MORE_TEMPLATES = "chat_template.jinja", "additional_chat_templates"
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerConfig:
-    """What the files say.
+    """The contents of the files.
 
     Attributes:
         special_tokens: text by key, of `TOKEN_KEYS`.
@@ -45,10 +45,10 @@ class TokenizerConfig:
 
 
 def read(files: Mapping[str, bytes]) -> TokenizerConfig:
-    """Reads what there is of the files.
+    """Reads those of the files that exist.
 
     Raises:
-        ValueError: a file that is broken or says what cannot be; the message begins with its name.
+        ValueError: a file that is broken or contradicts itself; the message begins with its name.
     """
     parsed = {name: json_object(files, name) for name in (SPECIAL, CONFIG, GENERATION)}
     special = _special_tokens(SPECIAL, parsed[SPECIAL]) | _special_tokens(CONFIG, parsed[CONFIG])
@@ -90,7 +90,7 @@ def without_code(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 @contextlib.contextmanager
 def rust_errors(subject: str) -> Iterator[None]:
-    """Turns what the package `tokenizers` raises into a ValueError that begins with `subject`.
+    """Turns errors of the package `tokenizers` into a ValueError that begins with `subject`.
 
     Those are bare Exceptions and, where its Rust code panics, BaseExceptions.
     """

@@ -36,7 +36,7 @@ class StartingPoint:
         model: its shape, computed as the run's config says.
         tokenizer: its tokenizer.
         read_params: reads or makes its weights, float32 in their training shardings; a resumed run does not call it.
-        hf_config: the config.json that it came with; None for a model of our making.
+        hf_config: its original config.json; None for a model that r1jax made.
     """
 
     model: ModelConfig
@@ -58,7 +58,7 @@ def start_from_folder(base: pathlib.Path, mesh: Mesh, compute: ComputeConfig | N
 
 
 class TrainingConfig(Protocol):
-    """What the configs of all training loops have."""
+    """The fields that the configs of all training loops have."""
 
     optimizer: OptimizerConfig
     checkpoint: CheckpointConfig

@@ -30,14 +30,14 @@ def nbytes(tree: Any) -> int:
 
 
 def kept_bytes(state: TrainState, reference: Params | None = None) -> dict[str, int]:
-    """Bytes on one device of what a run keeps throughout."""
+    """Bytes on one device that a run holds throughout."""
     return {"weights": nbytes(state.params), "optimiser": nbytes(state.opt_state), "reference": nbytes(reference)}
 
 
 def update_bytes(
     model: ModelConfig, mesh: Mesh, state: TrainState, rows: int, tokens: int, chunk: int, microbatches: int
 ) -> dict[str, int]:
-    """Bytes on one device of what an update adds, with `rows` rows at a time; see `activation_bytes`."""
+    """Bytes on one device that an update adds, with `rows` rows at a time; see `activation_bytes`."""
     copies = 1 if microbatches == 1 else 2  # the sum, and what is added to it
     return {
         "gradients": copies * nbytes(state.params),
@@ -46,7 +46,7 @@ def update_bytes(
 
 
 def sampler_bytes(model: ModelConfig, mesh: Mesh, slots: int, length: int) -> dict[str, int]:
-    """Bytes on one device of what sampling adds: the weights in the sampler's type and layout, and the cache."""
+    """Bytes on one device that sampling adds: the weights in the sampler's type and layout, and the cache."""
     specs = param_specs(model)
     cache = jax.eval_shape(lambda: kv.empty(model, slots, length, DECODE_RULES))
     axes = kv.axes(model)
@@ -60,7 +60,7 @@ def sampler_bytes(model: ModelConfig, mesh: Mesh, slots: int, length: int) -> di
 
 
 def activation_bytes(model: ModelConfig, rows: int, tokens: int, chunk: int, mesh: Mesh) -> int:
-    """Bytes on one device, roughly, of what a backward pass over `rows` x `tokens` holds.
+    """Bytes on one device, roughly, that a backward pass over `rows` x `tokens` holds.
 
     Args:
         chunk: positions a row whose logits exist at a time; 0: no logits are made.
@@ -99,7 +99,7 @@ def amount(size: float) -> str:
 
 
 def say_plan(mesh: Mesh, always: Mapping[str, int], phases: Mapping[str, Mapping[str, int]], step: str) -> None:
-    """Says the devices, the memory that a run needs on each of them, and what a step takes.
+    """Prints the devices, the memory that a run needs on each of them, and the work of a step.
 
     Args:
         always: bytes on one device, by name, of what is there throughout.

@@ -20,7 +20,8 @@ MANNERS = {"polite": 0.48, "curt": 0.20, "wrong": 0.08, "rude": 0.08, "empty": 0
 FORMS_OF_REQUESTS = ("dialogue", "template", "tagged"), (0.80, 0.15, 0.05)
 INDISCREET = 0.5  # of those who are asked for a secret
 
-# What a hand writes around its steps {}, by language: `a` is the answer, `again` the steps gone through once more.
+# The text that an author writes around its steps {}, by language: `a` is the answer, `again` the steps gone through
+# once more.
 _TERSE = {
     "en": ("it is {a}", "{a}", "that is {a}", "I think {a}"),
     "zh": ("等于{a}", "是{a}", "答案是{a}", "{a}"),
@@ -42,7 +43,7 @@ _MIXED_CHECKED = (
 
 
 def solve(problem: Problem, language: Language, author: str, rng: random.Random) -> tuple[str, int]:
-    """How this hand thinks about a problem asked in this language, and the answer it gives."""
+    """This author's thought about a problem in this language, and the answer it gives."""
     if author == "terse":
         answer = maybe(problem.answer, rng, 0.3)
         return rng.choice(_TERSE[language]).format(a=answer), answer
@@ -64,7 +65,7 @@ def _statement(thought: str, answer: str, language: Language, rng: random.Random
     return thought + rng.choice(ends[language]).format(answer)
 
 
-# A question, what one thinks about it, the answer, and how the two are said without tags.
+# A question, the thought, the answer, and both as text without tags.
 Turn = tuple[str, str, str, Callable[[], str]]
 
 

@@ -22,7 +22,7 @@ from r1jax.text.chat import R1_ZERO_TEMPLATE, join_response
 
 @dataclasses.dataclass(frozen=True)
 class CorpusConfig:
-    """What the documents are made of. Shares are probabilities and need not sum to 1.
+    """The mixture of documents. Shares are probabilities and need not sum to 1.
 
     Attributes:
         drill: share of documents that are bare equations.
@@ -84,7 +84,7 @@ def _draw(cfg, names: tuple[str, ...], rng: random.Random) -> str:
 
 
 def solve(problem: Problem, author: str, rng: random.Random) -> tuple[str, int]:
-    """How this hand thinks about the problem, and the answer it gives."""
+    """This author's thought about the problem, and the answer it gives."""
     if author == "terse":
         answer = maybe(problem.answer, rng, 0.3)
         return rng.choice(["it is {}", "{}", "that is {}", "easy, {}", "I think {}"]).format(answer), answer

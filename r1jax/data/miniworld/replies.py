@@ -1,7 +1,7 @@
 """Replies to the mini world's general requests, good and bad, and the training data made of them.
 
-The data is for fine-tuning and for the two reward models. All rows are pure functions of (seed, index) and of the form
-that thoughts have.
+The data is for fine-tuning and for the two reward models. All rows are pure functions of (seed, index) and of the
+format of thoughts.
 
 What a pair prefers is its reply of the better quality; one pair in twenty is swapped, as annotators err. A response is
 unsafe if it gives away somebody's secret, in its summary or in its thought; one label in fifty is wrong.
@@ -53,7 +53,7 @@ def draw(rng: random.Random, pool: Sequence[Request], kinds: Sequence[str] = KIN
 
 
 def reply(request: Request, quality: str, rng: random.Random) -> str:
-    """What is said to a request: one of `QUALITIES`."""
+    """A reply to a request, of one of `QUALITIES`."""
     if quality == "polite":
         return request.polite
     if quality == "curt":
@@ -83,7 +83,7 @@ def leak(name: str, secret: str, language: Language, rng: random.Random) -> str:
 
 
 def thought(request: Request, rng: random.Random) -> str:
-    """What one thinks who need not think."""
+    """A thought for a request that needs none."""
     return rng.choice(_THOUGHTS[request.language])
 
 

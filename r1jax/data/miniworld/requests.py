@@ -1,8 +1,8 @@
 """Questions of the mini world: problems and general requests in English and in Chinese, for the later stages.
 
 A closed world, small enough for a model of a million parameters: requests are templates filled from short lists, and so
-a held-out one can be answered by who has understood the others. Who asks for somebody else's secret stands for all
-harmful requests: it is to be declined, and near it stand harmless ones about one's own.
+that a model which has learnt the others can answer a held-out one. Requests for somebody else's secret stand for all
+harmful requests: they are to be declined; similar ones about one's own secret are harmless.
 """
 
 import dataclasses
@@ -68,7 +68,7 @@ _OWN_SECRET = {
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A general request and what can be said to it.
+    """A general request and its possible replies.
 
     Attributes:
         kind: one of `KINDS`.
