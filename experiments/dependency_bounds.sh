@@ -35,7 +35,7 @@ tests=(
   config layers                                     # ml-collections
   step state decode checkpoint hf                   # jax, optax, orbax, numpy
   tokenizer hf_tokenizer gguf gguf_tokenizer        # sentencepiece, tokenizers, gguf
-  chat_template traits language ifeval              # jinja2, regex, py3langid
+  chat_template reflection_and_scripts language ifeval  # jinja2, regex, py3langid
   maths maths_properties                            # mpmath, hypothesis
   tasks logic functional                            # reasoning-gym, sortedcontainers
   estimators agreement drop judging                 # scipy

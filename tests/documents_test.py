@@ -260,3 +260,11 @@ def test_every_config_file_has_its_line_in_the_tables_of_the_recipe_and_of_the_q
     cells = " ".join(row[0] for row in table_of(page, heading))
     named = set(re.findall(r"`(?:configs/)?(\w+\.py)[`:]", cells))
     assert named == {f"{name}.py" for name in config_files.shipped_names()}
+
+
+def test_the_test_files_that_the_script_of_dependency_bounds_runs_exist() -> None:
+    script = (ROOT / "experiments" / "dependency_bounds.sh").read_text("utf-8")
+    block = re.search(r"^tests=\(\n(.*?)^\)", script, re.MULTILINE | re.DOTALL)[1]
+    names = [name for line in block.splitlines() for name in line.partition("#")[0].split()]
+    assert len(names) > 20
+    assert not [name for name in names if not (ROOT / "tests" / f"{name}_test.py").exists()]
