@@ -190,12 +190,15 @@ def test_modules_define_what_documents_name_of_them() -> None:
     assert not [each for each in named if each[2] not in names_of(each[1])]
 
 
+def without_code(text: str) -> str:
+    """A page in Markdown without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
 def anchors(text: str) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     names = set()
-    for heading in re.findall(
-        r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
-    ):
+    for heading in re.findall(r"^#+ (.*)$", without_code(text), re.MULTILINE):
         kept_characters = (c for c in heading.lower() if c in " -_" or unicodedata.category(c)[0] in "LN")
         names.add("".join(kept_characters).replace(" ", "-"))
     return names
@@ -204,9 +207,7 @@ def anchors(text: str) -> set[str]:
 def wrong_links(path: pathlib.Path, text: str) -> list[str]:
     """The relative links of a page in Markdown that lead to no file, or to no heading of one."""
     wrong = []
-    for link in re.findall(
-        r"\]\((?!\w+:)([^)\s]+)\)", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-    ):
+    for link in re.findall(r"\]\((?!\w+:)([^)\s]+)\)", without_code(text)):
         name, _, anchor = link.partition("#")
         target = path.parent / name if name else path
         if not target.exists() or (anchor and anchor not in anchors(target.read_text("utf-8"))):
