@@ -147,13 +147,13 @@ def test_trap03_tokens_do_not_depend_on_slots_windows_or_buckets(drawn, tiny, en
 
 def test_a_prompt_is_prefilled_once_for_its_whole_group(engine, mesh1, params, prompts, monkeypatch):
     """Seven prompts, four at a time, six samples each in eight slots: two prefills, whenever the slots come free."""
-    rows, prefill = [], engine._prefill
+    rows, prefill = [], engine.programs.prefill
 
     def count(params, tokens):
         rows.append(tokens.shape[0])
         return prefill(params, tokens)
 
-    monkeypatch.setattr(engine, "_prefill", count)
+    monkeypatch.setattr(engine.programs, "prefill", count)
     draw(engine, mesh1, params, prompts)
     assert rows == [CONFIG.prefill_rows] * 2
 

@@ -106,7 +106,7 @@ def test_decoding_deepseek_v3_fits_512_chips(chips):
     )
     rows = DECODE_RULES.sharding(mesh, ("batch",))
     with jax.set_mesh(mesh):
-        shapes = jax.eval_shape(lambda: decode.idle(model, 2048, 8192))
+        shapes = jax.eval_shape(lambda: decode.idle(model, 2048, 8192, 9))
     axes = dataclasses.replace(
         shapes,
         cache=kv.KVCache(DECODE_RULES.sharding(mesh, kv.axes(model).k), None),
@@ -114,14 +114,15 @@ def test_decoding_deepseek_v3_fits_512_chips(chips):
         position=rows,
         remaining=rows,
         key=rows,
+        limits=decode.Limits(rows, rows, rows, DECODE_RULES.sharding(mesh, ("batch", None))),
     )
     slots = jax.tree.map(lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes, axes)
     whole = replicated(mesh)
     with jax.set_mesh(mesh):
         run = jax.jit(
-            lambda params, slots: decode.decode_window(params, model, slots, Truncation(0.6, 0, 0.95), (1,), 16),
+            lambda params, slots: decode.decode_window(params, model, slots, 16),
             donate_argnums=1,
-            out_shardings=(axes, decode.Sampled(whole, whole, whole)),
+            out_shardings=(axes, whole),
         )
         compiled = run.lower(layout, slots).compile()
     used = bytes_a_chip(compiled)

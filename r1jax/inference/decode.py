@@ -10,8 +10,29 @@ from r1jax.core.sharding import DECODE_RULES, constrain
 from r1jax.models import cache as kv
 from r1jax.models.cache import KVCache
 from r1jax.models.config import ModelConfig
-from r1jax.models.logits import Truncation, process
+from r1jax.models.logits import RowTruncation, process_rows
 from r1jax.models.transformer import forward, unembed_table
+
+MAX_KEY_WORDS = 8  # of a sequence's randomness
+NO_TOKEN = -1  # in a list of stop ids
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Settings of B sequences: how each is drawn, and where it ends.
+
+    Attributes:
+        temperature: `[B]` float32; 0 is greedy.
+        top_k: `[B]` int32; 0 keeps all tokens.
+        top_p: `[B]` float32; 1 keeps all tokens.
+        stop_ids: `[B, E]` int32; a sequence ends with the first of them. `NO_TOKEN` fills the row up.
+    """
+
+    temperature: jax.Array
+    top_k: jax.Array
+    top_p: jax.Array
+    stop_ids: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -25,6 +46,7 @@ class Slots:
         position: `[B]` int32, where `token` stands.
         remaining: `[B]` int32, how many tokens may still be sampled; 0 is an idle slot.
         key: `[B]` keys; a token's noise depends on its slot's key and its position, and on nothing else in the batch.
+        limits: of each sequence.
     """
 
     cache: KVCache
@@ -32,23 +54,53 @@ class Slots:
     position: jax.Array
     remaining: jax.Array
     key: jax.Array
+    limits: Limits
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """Log-probs of the model itself, at temperature 1 and without truncation.
+
+    Attributes:
+        chosen: `[...]` float32, of a given token.
+        top_ids, top: `[..., N]`, the N likeliest tokens and their log-probs, in descending order.
+    """
+
+    chosen: jax.Array
+    top_ids: jax.Array
+    top: jax.Array
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Sampled:
-    """What a window of W steps drew: tokens and their log-probs `[W, B]`; `active` is False where a slot was idle."""
+    """Tokens that a window of W steps drew.
+
+    Attributes:
+        tokens: `[W, B]` int32.
+        logprobs: `[W, B]` float32, under the distribution that was drawn from.
+        active: `[W, B]` bool, False where a slot was idle.
+        likelihood: `[W, B]`, of the tokens; None where it was not asked for.
+    """
 
     tokens: jax.Array
     logprobs: jax.Array
     active: jax.Array
+    likelihood: Likelihood | None
 
 
-def idle(cfg: ModelConfig, rows: int, length: int) -> Slots:
-    """Slots with nothing in them."""
+def idle(cfg: ModelConfig, rows: int, length: int, stop_ids: int) -> Slots:
+    """Empty slots.
+
+    Args:
+        stop_ids: the most that a sequence may have.
+    """
     zeros = jnp.zeros(rows, jnp.int32)
+    ones = jnp.ones(rows, jnp.float32)
+    limits = Limits(ones, zeros, ones, jnp.full((rows, stop_ids), NO_TOKEN, jnp.int32))
     keys = jax.random.split(jax.random.key(0), rows)
-    return Slots(kv.empty(cfg, rows, length, DECODE_RULES), zeros, zeros, zeros, keys)
+    return Slots(kv.empty(cfg, rows, length, DECODE_RULES), zeros, zeros, zeros, keys, limits)
 
 
 def prefill(params: Params, cfg: ModelConfig, tokens_RP: jax.Array) -> KVCache:
@@ -67,7 +119,8 @@ def fork(
     position: jax.Array,
     remaining: jax.Array,
     key_words: jax.Array,
-    key: jax.Array,
+    num_key_words: jax.Array,
+    limits: Limits,
 ) -> Slots:
     """Starts a sequence in each of F slots from a prefilled prompt.
 
@@ -78,57 +131,109 @@ def fork(
         slot: `[F]` int32; an index past the end marks an unused entry.
         row: `[F]` which prompt each is forked from.
         token, position, remaining: `[F]`, see Slots.
-        key_words: `[F, 3]` uint32, folded into `key` one after the other.
+        key_words: `[F, MAX_KEY_WORDS]` uint32, folded into `jax.random.key(0)` one after the other.
+        num_key_words: `[F]` int32, how many of them count.
+        limits: `[F]`.
     """
 
     def put(all_LBKSH, new_LRKPH):
         return all_LBKSH.at[:, slot, :, : new_LRKPH.shape[3]].set(new_LRKPH[:, row], mode="drop")
 
-    def derive(words):
-        return jax.lax.fori_loop(0, words.shape[0], lambda i, k: jax.random.fold_in(k, words[i]), key)
+    def derive(words, n):
+        return jax.lax.fori_loop(0, n, lambda i, k: jax.random.fold_in(k, words[i]), jax.random.key(0))
+
+    def put_row(all_B, new_F):
+        return all_B.at[slot].set(new_F, mode="drop")
 
     return Slots(
         jax.tree.map(put, slots.cache, prompts),
-        slots.token.at[slot].set(token, mode="drop"),
-        slots.position.at[slot].set(position, mode="drop"),
-        slots.remaining.at[slot].set(remaining, mode="drop"),
-        slots.key.at[slot].set(jax.vmap(derive)(key_words), mode="drop"),
+        put_row(slots.token, token),
+        put_row(slots.position, position),
+        put_row(slots.remaining, remaining),
+        put_row(slots.key, jax.vmap(derive)(key_words, num_key_words)),
+        jax.tree.map(put_row, slots.limits, limits),
     )
 
 
-def sample(logits_BV: jax.Array, keys_B: jax.Array, truncation: Truncation) -> tuple[jax.Array, jax.Array]:
-    """Draws a token a row by the Gumbel-max rule. Returns tokens and their log-probs under what was drawn from."""
-    if truncation.temperature == 0:
-        return jnp.argmax(logits_BV, axis=-1), jnp.zeros(logits_BV.shape[0], jnp.float32)
-    logits = process(logits_BV, truncation)
+def sample(
+    logits_BV: jax.Array, keys_B: jax.Array, limits: Limits, truncates: bool = True
+) -> tuple[jax.Array, jax.Array]:
+    """Draws a token a row by the Gumbel-max rule. Returns tokens and their log-probs under what was drawn from.
+
+    Args:
+        truncates: False: the caller knows that no row has a top-k or a top-p.
+    """
+    greedy = limits.temperature == 0
+    temperature = jnp.where(greedy, 1.0, limits.temperature)
+    top_k, top_p = (limits.top_k, limits.top_p) if truncates else (None, None)
+    logits = process_rows(logits_BV, RowTruncation(temperature, top_k, top_p))
     noise = jax.vmap(lambda k: jax.random.gumbel(k, logits.shape[1:], jnp.float32))(keys_B)
-    tokens = jnp.argmax(logits + noise, axis=-1)
+    tokens = jnp.argmax(jnp.where(greedy[:, None], logits_BV.astype(jnp.float32), logits + noise), axis=-1)
     chosen = jnp.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0]
-    return tokens, chosen - jax.nn.logsumexp(logits, axis=-1)
+    return tokens, jnp.where(greedy, 0.0, chosen - jax.nn.logsumexp(logits, axis=-1))
+
+
+def likelihood(logits: jax.Array, tokens: jax.Array, top: int) -> Likelihood:
+    """The model's own log-probs of tokens `[...]` under logits `[..., V]`, with those of the `top` likeliest."""
+    logprobs = jax.nn.log_softmax(logits.astype(jnp.float32))
+    best, ids = jax.lax.top_k(logprobs, min(top, logits.shape[-1]))
+    return Likelihood(jnp.take_along_axis(logprobs, tokens[..., None], axis=-1)[..., 0], ids, best)
+
+
+def unembed(params: Params, cfg: ModelConfig, hidden: jax.Array) -> jax.Array:
+    """Logits `[B, V]` float32 of hidden states `[B, D]`."""
+    table = unembed_table(params).astype(cfg.dtype)
+    logits = jnp.einsum("bd,vd->bv", hidden, table, preferred_element_type=jnp.float32)
+    return constrain(logits, DECODE_RULES, "batch", "vocab")
 
 
 def decode_window(
-    params: Params, cfg: ModelConfig, slots: Slots, truncation: Truncation, eos_ids: tuple[int, ...], steps: int
+    params: Params, cfg: ModelConfig, slots: Slots, steps: int, truncates: bool = True, top: int = 0
 ) -> tuple[Slots, Sampled]:
-    """Advances busy slots by up to `steps` tokens; one stops at an end-of-sequence id or at its limit of tokens."""
-    table = unembed_table(params).astype(cfg.dtype)
+    """Advances busy slots by up to `steps` tokens; one stops at a stop id or at its limit of tokens.
+
+    Args:
+        truncates: False: the caller knows that no busy slot has a top-k or a top-p.
+        top: with how many of the likeliest tokens to report the model's own log-probs; 0: not at all.
+    """
 
     def step(slots: Slots, _):
         hidden, cache, _ = forward(
             params, cfg, slots.token[:, None], slots.position[:, None], cache=slots.cache, rules=DECODE_RULES
         )
-        logits = jnp.einsum("bd,vd->bv", hidden[:, 0], table, preferred_element_type=jnp.float32)
-        logits = constrain(logits, DECODE_RULES, "batch", "vocab")
-        tokens, logprobs = sample(logits, jax.vmap(jax.random.fold_in)(slots.key, slots.position), truncation)
+        logits = unembed(params, cfg, hidden[:, 0])
+        keys = jax.vmap(jax.random.fold_in)(slots.key, slots.position)
+        tokens, logprobs = sample(logits, keys, slots.limits, truncates)
         active = slots.remaining > 0
-        ended = jnp.isin(tokens, jnp.array(eos_ids))
-        new = Slots(
-            cache,
-            jnp.where(active, tokens, slots.token),
-            jnp.where(active, slots.position + 1, slots.position),
-            jnp.where(active & ~ended, slots.remaining - 1, 0),
-            slots.key,
+        ended = jnp.any(tokens[:, None] == slots.limits.stop_ids, axis=-1)
+        new = dataclasses.replace(
+            slots,
+            cache=cache,
+            token=jnp.where(active, tokens, slots.token),
+            position=jnp.where(active, slots.position + 1, slots.position),
+            remaining=jnp.where(active & ~ended, slots.remaining - 1, 0),
         )
-        return new, Sampled(tokens, logprobs, active)
+        return new, Sampled(tokens, logprobs, active, likelihood(logits, tokens, top) if top else None)
 
     return jax.lax.scan(step, slots, length=steps)
+
+
+def score(params: Params, cfg: ModelConfig, tokens_RP: jax.Array, top: int, chunk: int = 32) -> Likelihood:
+    """The model's own log-probs `[R, P - 1]` of each token after the first, given those before it.
+
+    Logits `[R, P, V]` never exist: `chunk` positions at a time are unembedded.
+    """
+    R, P = tokens_RP.shape
+    positions = jnp.broadcast_to(jnp.arange(P), tokens_RP.shape)
+    hidden = forward(params, cfg, tokens_RP, positions, rules=DECODE_RULES).hidden[:, :-1]
+    pad = -(P - 1) % chunk
+    hidden_CRD = jnp.moveaxis(jnp.pad(hidden, ((0, 0), (0, pad), (0, 0))).reshape(R, -1, chunk, hidden.shape[-1]), 1, 0)
+    tokens_CRT = jnp.moveaxis(jnp.pad(tokens_RP[:, 1:], ((0, 0), (0, pad))).reshape(R, -1, chunk), 1, 0)
+
+    def of_chunk(args):
+        hidden_RTD, tokens_RT = args
+        logits = unembed(params, cfg, hidden_RTD.reshape(-1, hidden.shape[-1]))
+        return jax.tree.map(lambda x: x.reshape(R, chunk, *x.shape[1:]), likelihood(logits, tokens_RT.reshape(-1), top))
+
+    found = jax.lax.map(of_chunk, (hidden_CRD, tokens_CRT))
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(R, -1, *x.shape[3:])[:, : P - 1], found)

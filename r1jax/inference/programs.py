@@ -1,0 +1,88 @@
+"""The compiled programs of sampling on a mesh: prefill, fork, decode and score, with the layouts of their arrays."""
+
+import dataclasses
+import functools
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from r1jax.core import params as core
+from r1jax.core.params import Params
+from r1jax.core.sharding import BATCH, DECODE_RULES, batch_shards, replicated
+from r1jax.inference import decode
+from r1jax.inference.config import SamplingConfig
+from r1jax.models import cache as kv
+from r1jax.models.config import ModelConfig
+from r1jax.models.transformer import param_specs, split_stacks
+
+TOP_LOGPROBS = 20  # of the likeliest tokens, the most that OpenAI's protocol asks for
+_FREE_STOP_IDS = 8  # that a sequence may have beside the model's own
+
+
+class Programs:
+    """Jitted functions for one model, mesh and sampling config; no weights and no randomness.
+
+    Attributes:
+        to_decode_layout: weights in any layout -> those for decoding.
+        idle: cache length -> empty slots.
+        resize: slots, length -> the same with a cache of that length.
+        prefill, fork, score: see `r1jax.inference.decode`.
+        decode: weights, slots, truncates, likelihood -> a window of steps; the last two choose one of four programs.
+        max_stop_ids: of a sequence.
+        fork_size: sequences that one `fork` starts.
+    """
+
+    def __init__(self, model: ModelConfig, cfg: SamplingConfig, num_eos_ids: int, mesh: Mesh):
+        """Compiles nothing yet.
+
+        Raises:
+            ValueError: slots or rows that do not divide over the mesh.
+        """
+        ways = batch_shards(mesh)
+        if cfg.slots % ways or cfg.prefill_rows % ways:
+            raise ValueError(
+                f"sampling.slots={cfg.slots} and sampling.prefill_rows={cfg.prefill_rows} must be multiples of "
+                f"the mesh's {' x '.join(BATCH)} = {ways}"
+            )
+        self.cfg, self.mesh = cfg, mesh
+        self.max_stop_ids, self.fork_size = num_eos_ids + _FREE_STOP_IDS, min(cfg.slots, 16)
+        layout = functools.partial(DECODE_RULES.sharding, mesh)
+        rows, axes = layout(("batch",)), kv.axes(model)
+        cache = kv.KVCache(layout(axes.k), axes.v and layout(axes.v))
+        limits = decode.Limits(rows, rows, rows, layout(("batch", None)))
+        slots = decode.Slots(cache, rows, rows, rows, rows, limits)
+        whole = replicated(mesh)
+        specs = param_specs(dataclasses.replace(model, mtp_depth=0))  # those blocks take no part
+        weights = core.shardings(specs, DECODE_RULES, mesh)
+        split = model.scan_unroll >= model.num_layers or mesh.devices.flat[0].platform == "gpu"
+        if split:
+            weights = split_stacks(model, weights, lambda x, i: NamedSharding(mesh, PartitionSpec(*x.spec[1:])))
+
+        def to_decode_layout(params: Params) -> Params:
+            params = core.cast({name: params[name] for name in specs}, specs, model.dtype)
+            return split_stacks(model, params) if split else params
+
+        self.to_decode_layout = jax.jit(to_decode_layout, out_shardings=weights)
+        self.idle = jax.jit(
+            lambda length: decode.idle(model, cfg.slots, length, self.max_stop_ids),
+            static_argnums=0,
+            out_shardings=slots,
+        )
+        self.resize = jax.jit(
+            lambda slots, length: dataclasses.replace(slots, cache=kv.resize(slots.cache, length)),
+            static_argnums=1,
+            out_shardings=slots,
+        )
+        self.prefill = jax.jit(lambda params, tokens: decode.prefill(params, model, tokens), out_shardings=cache)
+        self.fork = jax.jit(decode.fork, donate_argnums=0, out_shardings=slots)
+        self.decode = jax.jit(
+            lambda params, slots, truncates, likelihood: decode.decode_window(
+                params, model, slots, cfg.window, truncates, TOP_LOGPROBS if likelihood else 0
+            ),
+            static_argnums=(2, 3),
+            donate_argnums=1,
+            out_shardings=(slots, whole),
+        )
+        self.score = jax.jit(
+            lambda params, tokens: decode.score(params, model, tokens, TOP_LOGPROBS), out_shardings=whole
+        )

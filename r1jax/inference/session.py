@@ -1,0 +1,256 @@
+"""A sampling session: sequences join and leave while others run, one window of decode steps at a time."""
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from r1jax.core.params import Params
+from r1jax.core.sharding import DECODE_RULES, place, replicated
+from r1jax.data.types import FinishReason
+from r1jax.inference import decode
+from r1jax.inference.programs import Programs
+from r1jax.models import cache as kv
+from r1jax.models.config import Truncation
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One sequence to be sampled.
+
+    Attributes:
+        ids: the prompt, at least one token.
+        key_words: of the randomness: the same prompt and words give the same tokens, whatever else is in the session
+            (up to floating-point ties: batched matrix products of other shapes round differently in the last bit).
+            At most `decode.MAX_KEY_WORDS`, each of 32 bits.
+        max_tokens: that it may have, a stop id included.
+        truncation: temperature, top-k, top-p.
+        stop_ids: token ids that end it, at most `Programs.max_stop_ids`.
+        likelihood: report the model's own log-probs too, with those of the likeliest tokens.
+    """
+
+    ids: tuple[int, ...]
+    key_words: tuple[int, ...]
+    max_tokens: int
+    truncation: Truncation
+    stop_ids: tuple[int, ...]
+    likelihood: bool = False
+
+
+class Piece(NamedTuple):
+    """Tokens of one sequence that a window brought.
+
+    Attributes:
+        handle: of the sequence, from `Session.add`.
+        ids: T sampled tokens, at least one; a stop id included.
+        logprobs: `[T]` float32 under the distribution that was drawn from.
+        likelihood: `[T]`, the model's own log-probs as numpy arrays; None where the request asks for none.
+        finish: None: more will come.
+    """
+
+    handle: int
+    ids: list[int]
+    logprobs: np.ndarray
+    likelihood: decode.Likelihood | None
+    finish: FinishReason | None
+
+
+@dataclasses.dataclass
+class _Sequence:
+    """What the host knows of a sequence under way."""
+
+    handle: int
+    request: Request
+    tokens: int = 0  # read so far
+    windows: int = 0  # dispatched since it was forked
+    dropped: bool = False
+
+
+class Session:
+    """Sequences in slots, and those that wait for one. Not for several threads at a time.
+
+    A window is dispatched before the one before it is read, so that the device does not wait for the host.
+    """
+
+    def __init__(self, programs: Programs, params: Params):
+        """Takes weights in any layout; they are resharded for decoding here."""
+        self._programs, self._cfg = programs, programs.cfg
+        self._params = programs.to_decode_layout(params)
+        self._waiting: collections.deque[_Sequence] = collections.deque()
+        self._running: list[_Sequence | None] = [None] * self._cfg.slots
+        self._slots: decode.Slots | None = None
+        self._prefilled: dict[tuple[int, ...], int] = {}  # the prompts prefilled last -> their rows
+        self._prompts: kv.KVCache | None = None
+        self._unread: collections.deque[tuple[list[_Sequence | None], decode.Sampled]] = collections.deque()
+        self._handles = 0
+
+    @property
+    def waiting(self) -> int:
+        """The number of sequences without a slot."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        """The number of sequences in slots."""
+        return sum(sequence is not None for sequence in self._running)
+
+    @property
+    def busy(self) -> bool:
+        """Whether `advance` has anything to do."""
+        return bool(self._waiting or self.running or self._unread)
+
+    def add(self, request: Request) -> int:
+        """Queues a sequence, and returns its handle.
+
+        Raises:
+            ValueError: a prompt without tokens, no token to sample, or too many stop ids or key words.
+        """
+        for problem, is_so in (
+            ("the prompt has no tokens", not request.ids),
+            (f"max_tokens={request.max_tokens} is less than 1", request.max_tokens < 1),
+            (
+                f"{len(request.stop_ids)} stop ids are more than the {self._programs.max_stop_ids} of this engine",
+                len(request.stop_ids) > self._programs.max_stop_ids,
+            ),
+            (
+                f"{len(request.key_words)} words of randomness are more than {decode.MAX_KEY_WORDS}",
+                len(request.key_words) > decode.MAX_KEY_WORDS,
+            ),
+        ):
+            if is_so:
+                raise ValueError(problem)
+        self._handles += 1
+        self._waiting.append(_Sequence(self._handles, request))
+        return self._handles
+
+    def drop(self, handle: int) -> None:
+        """Ends a sequence: no piece of it comes any more, and its slot is free for the next window."""
+        for sequence in (*self._waiting, *filter(None, self._running)):
+            if sequence.handle == handle:
+                sequence.dropped = True
+        self._waiting = collections.deque(sequence for sequence in self._waiting if not sequence.dropped)
+        self._running = [sequence if sequence and not sequence.dropped else None for sequence in self._running]
+
+    def advance(self) -> list[Piece]:
+        """Fills free slots, dispatches a window of steps, and returns the tokens of the window before it."""
+        self._fill()
+        if self.running:
+            self._slots = self._resized(self._needed())
+            requests = [sequence.request for sequence in self._running if sequence]
+            truncates = any(r.truncation.top_k or r.truncation.top_p < 1 for r in requests)
+            likelihood = any(r.likelihood for r in requests)
+            self._slots, sampled = self._programs.decode(self._params, self._slots, truncates, likelihood)
+            self._unread.append((list(self._running), sampled))
+            for sequence in filter(None, self._running):
+                sequence.windows += 1
+        if self._unread and (len(self._unread) > 1 or not self.running):
+            return self._read(*self._unread.popleft())
+        return []
+
+    def score(self, prompts: Sequence[tuple[int, ...]]) -> list[decode.Likelihood]:
+        """The model's own log-probs `[P - 1]` of each prompt's tokens after the first, as numpy arrays.
+
+        Args:
+            prompts: of at least two tokens each.
+        """
+        rows, results = self._cfg.prefill_rows, []
+        for first in range(0, len(prompts), rows):
+            batch = prompts[first : first + rows]
+            found = jax.device_get(self._programs.score(self._params, self._padded(batch)))
+            for row, ids in enumerate(batch):
+                results.append(jax.tree.map(lambda x, row=row, ids=ids: x[row, : len(ids) - 1], found))
+        return results
+
+    def _fill(self) -> None:
+        """Forks waiting sequences into free slots; a prompt is prefilled once for all that wait with it."""
+        free = [i for i, sequence in enumerate(self._running) if sequence is None]
+        while free and self._waiting:
+            if self._waiting[0].request.ids not in self._prefilled:
+                self._prefill()
+            batch = []
+            while (
+                free
+                and self._waiting
+                and self._waiting[0].request.ids in self._prefilled
+                and len(batch) < self._programs.fork_size
+            ):
+                batch.append((free.pop(0), self._waiting.popleft()))
+            for i, sequence in batch:
+                self._running[i] = sequence
+            self._slots = self._resized(max(self._needed(), self._prompts.length))
+            self._slots = self._fork(batch)
+
+    def _needed(self) -> int:
+        """Cache length that the next window may touch; what the host has not read yet counts as sampled."""
+        window = self._cfg.window
+        ends = [len(s.request.ids) + min(window * (s.windows + 1), s.request.max_tokens) for s in self._running if s]
+        return self._round(max(ends))
+
+    def _round(self, length: int) -> int:
+        return -(-length // self._cfg.bucket) * self._cfg.bucket
+
+    def _resized(self, length: int) -> decode.Slots:
+        """The slots with a cache of at least `length`; it only grows, for some slot is nearly always long."""
+        if self._slots is None:
+            return self._programs.idle(length)
+        return self._programs.resize(self._slots, length) if self._slots.cache.length < length else self._slots
+
+    def _prefill(self) -> None:
+        """Prefills the next `prefill_rows` different prompts that wait."""
+        prompts = dict.fromkeys(sequence.request.ids for sequence in self._waiting)
+        prompts = list(prompts)[: self._cfg.prefill_rows]
+        self._prompts = self._programs.prefill(self._params, self._padded(prompts))
+        self._prefilled = {ids: row for row, ids in enumerate(prompts)}
+
+    def _padded(self, prompts: Sequence[tuple[int, ...]]) -> jax.Array:
+        """`[prefill_rows, P]` int32, zeros behind each prompt."""
+        tokens = np.zeros((self._cfg.prefill_rows, self._round(max(map(len, prompts)))), np.int32)
+        for row, ids in enumerate(prompts):
+            tokens[row, : len(ids)] = ids
+        sharding = DECODE_RULES.sharding(self._programs.mesh, ("batch", None))
+        return place(tokens, lambda _: sharding)
+
+    def _fork(self, batch: list[tuple[int, _Sequence]]) -> decode.Slots:
+        F = self._programs.fork_size
+        columns = np.zeros((F, 6), np.int32)
+        columns[:, 0] = self._cfg.slots  # out of range: unused
+        words = np.zeros((F, decode.MAX_KEY_WORDS), np.uint32)
+        settings = np.ones((F, 2), np.float32)
+        top_k = np.zeros(F, np.int32)
+        stop_ids = np.full((F, self._programs.max_stop_ids), decode.NO_TOKEN, np.int32)
+        for f, (slot, sequence) in enumerate(batch):
+            request = sequence.request
+            ids, n = request.ids, len(request.key_words)
+            columns[f] = slot, self._prefilled[ids], ids[-1], len(ids) - 1, request.max_tokens, n
+            words[f, :n] = request.key_words
+            settings[f] = request.truncation.temperature, request.truncation.top_p
+            top_k[f] = request.truncation.top_k
+            stop_ids[f, : len(request.stop_ids)] = request.stop_ids
+        slot, row, token, position, remaining, num_words = columns.T
+        limits = decode.Limits(settings[:, 0], top_k, settings[:, 1], stop_ids)
+        arguments = (slot, row, token, position, remaining, words, num_words, limits)
+        return self._programs.fork(
+            self._slots, self._prompts, *place(arguments, lambda _: replicated(self._programs.mesh))
+        )
+
+    def _read(self, owners: list[_Sequence | None], sampled: decode.Sampled) -> list[Piece]:
+        """A window's tokens, by sequence; the slots of those that ended in it are free."""
+        tokens, logprobs, active = (np.asarray(x) for x in (sampled.tokens, sampled.logprobs, sampled.active))
+        likelihood = jax.device_get(sampled.likelihood)
+        pieces = []
+        for i, sequence in enumerate(owners):
+            if sequence is None or sequence.dropped or not active[0, i]:
+                continue  # idle, or it ended in an earlier window and was read then
+            request, n = sequence.request, int(active[:, i].sum())
+            ids = tokens[:n, i].tolist()
+            sequence.tokens += n
+            stopped = ids[-1] in request.stop_ids
+            finish = "stop" if stopped else "length" if sequence.tokens == request.max_tokens else None
+            own = jax.tree.map(lambda x, i=i, n=n: x[:n, i], likelihood) if request.likelihood else None
+            if finish:
+                self._running[i] = None
+            pieces.append(Piece(sequence.handle, ids, logprobs[:n, i], own, finish))
+        return pieces
