@@ -12,6 +12,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "r1jax/__init__.py").read
 # experiments/dependency_bounds.sh tests the lower bounds and the newest versions; beside a bound stands why older ones
 # fail. jax 0.11 and later need Python 3.12: on 3.11 pip settles on 0.10.
 JAX_RANGE = ">=0.10,<0.13"
+SERVE = ["fastapi>=0.115,<1", "uvicorn>=0.30,<1", "prometheus-client>=0.20,<1"]
 PYARROW = "pyarrow>=16,<28"  # earlier ones were built for numpy 1
 
 setup(
@@ -55,6 +56,8 @@ setup(
     extras_require={
         "cuda": [f"jax[cuda12]{JAX_RANGE}"],
         "tpu": [f"jax[tpu]{JAX_RANGE}"],
+        # The server and its page.
+        "serve": SERVE,
         # For benchmarks in the public originals' parquet files.
         "eval": [PYARROW],
         # A new minor version of ruff brings new complaints: it is raised on purpose, not by the calendar.
@@ -66,6 +69,9 @@ setup(
             "hypothesis>=6.100,<7",
             "math-verify>=0.9,<0.10",
             PYARROW,
+            *SERVE,
+            "openai>=1.50,<4",
+            "httpx>=0.27,<1",
             "ruff>=0.17,<0.18",
         ],
         # The reference that models and tokenizers are compared with; without it those tests skip. On Linux PyPI's torch

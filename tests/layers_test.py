@@ -73,6 +73,18 @@ MAY_IMPORT = {
         "benchmarks",
         "evaluation",
     ),
+    "serve": (
+        "config",
+        "io",
+        "core",
+        "models",
+        "text",
+        "data",
+        "inference",
+        "graders",
+        "rewards",
+        "evaluation",
+    ),
 }
 # Packages for the host: graders start as processes of their own, and each would pay for jax with seconds and memory.
 WITHOUT_JAX = ("config", "config_files", "overrides", "io", "text", "sandbox", "graders", "rewards", "benchmarks")

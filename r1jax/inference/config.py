@@ -22,6 +22,7 @@ class SamplingConfig:
             up to two windows before it is refilled.
         prefill_rows: prompts prefilled together.
         bucket: cache and prompt lengths are rounded up to multiples of this; each multiple is compiled once.
+        prompt_bucket: the multiple for prompts, where it is another; 0: `bucket`.
     """
 
     max_new_tokens: int = 128
@@ -30,9 +31,11 @@ class SamplingConfig:
     window: int = 8
     prefill_rows: int = 8
     bucket: int = 64
+    prompt_bucket: int = 0
 
     def __post_init__(self):
         at_least(1, self, "max_new_tokens", "slots", "window", "prefill_rows", "bucket")
+        at_least(0, self, "prompt_bucket")
 
 
 @dataclasses.dataclass(frozen=True)

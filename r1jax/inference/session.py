@@ -69,6 +69,10 @@ class _Sequence:
     dropped: bool = False
 
 
+def _round_up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
+
+
 class Session:
     """Sequences in slots, and those that wait for one. Not for several threads at a time.
 
@@ -180,17 +184,14 @@ class Session:
                 batch.append((free.pop(0), self._waiting.popleft()))
             for i, sequence in batch:
                 self._running[i] = sequence
-            self._slots = self._resized(max(self._needed(), self._prompts.length))
+            self._slots = self._resized(max(self._needed(), _round_up(self._prompts.length, self._cfg.bucket)))
             self._slots = self._fork(batch)
 
     def _needed(self) -> int:
         """Cache length that the next window may touch; what the host has not read yet counts as sampled."""
         window = self._cfg.window
         ends = [len(s.request.ids) + min(window * (s.windows + 1), s.request.max_tokens) for s in self._running if s]
-        return self._round(max(ends))
-
-    def _round(self, length: int) -> int:
-        return -(-length // self._cfg.bucket) * self._cfg.bucket
+        return _round_up(max(ends), self._cfg.bucket)
 
     def _resized(self, length: int) -> decode.Slots:
         """The slots with a cache of at least `length`; it only grows, for some slot is nearly always long."""
@@ -207,7 +208,8 @@ class Session:
 
     def _padded(self, prompts: Sequence[tuple[int, ...]]) -> jax.Array:
         """`[prefill_rows, P]` int32, zeros behind each prompt."""
-        tokens = np.zeros((self._cfg.prefill_rows, self._round(max(map(len, prompts)))), np.int32)
+        width = _round_up(max(map(len, prompts)), self._cfg.prompt_bucket or self._cfg.bucket)
+        tokens = np.zeros((self._cfg.prefill_rows, width), np.int32)
         for row, ids in enumerate(prompts):
             tokens[row, : len(ids)] = ids
         sharding = DECODE_RULES.sharding(self._programs.mesh, ("batch", None))
