@@ -39,6 +39,7 @@ setup(
         "scipy>=1.14,<2",
         "sentencepiece>=0.2.0,<1",
         "tokenizers>=0.20,<1",
+        "huggingface_hub>=0.34,<3",  # tokenizers needs it too; before 0.34 no command `hf`
         "gguf>=0.16,<1",  # 0.11 fails on numpy 2; before 0.16 no ReaderField.contents
         "ml-collections>=1.0,<2",
         "mpmath>=1.3,<2",  # values of expressions to 60 digits

@@ -13,10 +13,12 @@ from r1jax import config as configs
 from r1jax import config_files
 from r1jax.core import processes
 from r1jax.core.sharding import make_mesh
+from r1jax.io import hub
 from r1jax.io.console import say
 from r1jax.stages.base_keys import check_split
 from r1jax.stages.bases import find_base, starting_models
 from r1jax.stages.config import RLConfig
+from r1jax.stages.hub_revisions import pin
 from r1jax.stages.table import STAGES
 from r1jax.stages.workdir import claim, owned
 from r1jax.training import stopping
@@ -41,6 +43,7 @@ def run(cfg: Any, workdir: pathlib.Path) -> None:
     with stopping.sigterm_as_ctrl_c(), jax.set_mesh(mesh), errors_named, owned(workdir):
         if isinstance(cfg, RLConfig):
             check_split(cfg)
+        cfg = pin(cfg, workdir)
         if trains:
             claim(workdir, cfg)
         # Other stages keep their records line by line, and stop at once.
@@ -58,7 +61,8 @@ def run_stage(cfg: Any, workdir: pathlib.Path, mesh: Mesh) -> None:
         FileNotFoundError, ValueError: see the stage.
     """
     stage, runs = STAGES[cfg.stage], workdir.parent
-    if stage.samples_from and config_files.is_spec(spec := getattr(cfg, stage.samples_from)):
+    spec = getattr(cfg, stage.samples_from) if stage.samples_from else ""
+    if config_files.is_spec(spec) or hub.model_id(spec):
         cfg = dataclasses.replace(cfg, **{stage.samples_from: str(find_base(spec, runs, mesh))})
     path = stage.run(cfg, workdir, mesh, *starting_models(cfg, runs, mesh))
     if stage.output:

@@ -48,6 +48,26 @@ def in_this_process():
         yield
 
 
+@pytest.fixture
+def hub_server(tmp_path, monkeypatch):
+    """A stand-in of the Hugging Face hub that `huggingface_hub` talks to, with an empty cache."""
+    import hub_server
+    from huggingface_hub import constants
+
+    from r1jax.io import hub
+
+    with hub_server.serving() as server:
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + template)
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.chdir(tmp_path)  # where no folder is called as an owner is
+        hub._snapshot.cache_clear()
+        yield server
+    hub._snapshot.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     """A SentencePiece tokenizer of the mini world."""

@@ -1,4 +1,4 @@
-"""Model folders as people have them: shards that repeat a tensor, another head, adapters, names instead of folders."""
+"""Model folders as people have them: shards that repeat a tensor, another head, adapters."""
 
 import json
 import shutil
@@ -135,18 +135,6 @@ def test_an_export_names_no_code_that_it_lacks_and_keeps_every_chat_template(tmp
     assert (tokenizer.render_chat(chat), tokenizer.render_chat(chat, tools=[{"name": "add"}])) == ("plain", "add")
     theirs = pytest.importorskip("transformers").AutoTokenizer.from_pretrained(tmp_path / "out")
     assert theirs.chat_template == {"default": "plain", "tool_use": "{{ tools[0].name }}"}
-
-
-@pytest.mark.parametrize("name", ["Qwen/Qwen2.5-0.5B", "https://huggingface.co/Qwen/Qwen2.5-0.5B"])
-def test_a_name_on_the_hub_gets_the_command_that_downloads_it(name):
-    for read in (open_model, base_keys.base_name):
-        with pytest.raises((FileNotFoundError, ValueError), match=r"`hf download Qwen/Qwen2\.5-0\.5B --local-dir"):
-            read(name)
-
-
-@pytest.mark.parametrize("name", ["configs/nowhere.py", "models/nowhere.gguf", "nowhere", "a/b/c"])
-def test_other_names_of_nothing_are_not_taken_for_one_on_the_hub(name):
-    assert hf.hint_for(name) == ""
 
 
 def test_an_adapter_is_named_with_its_base_and_how_to_merge_it(tmp_path):

@@ -77,7 +77,7 @@ class EvaluateConfig:
 
     Attributes:
         stage: names the loop.
-        model: an r1jax model folder, a Hugging Face folder or a .gguf file; "": the endpoint.
+        model: an r1jax model folder, a Hugging Face folder, a .gguf file or an id of the hub; "": the endpoint.
         endpoint: a model behind an OpenAI-compatible server.
         label: the model's name in tables; "": the workdir's name.
         data: the folder that holds the benchmarks' files, each where its adapter says.

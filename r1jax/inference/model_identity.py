@@ -7,7 +7,7 @@ import jax
 
 import r1jax
 from r1jax.core import checksums
-from r1jax.io import provenance
+from r1jax.io import hub, provenance
 from r1jax.text import prompt_format
 
 _LIBRARIES = ("jax", "jaxlib", "numpy", "tokenizers", "sentencepiece", "jinja2")
@@ -20,7 +20,7 @@ def model_hash(path: pathlib.Path) -> str:
 
     Reading a large model takes as long as its disk does: some 100 GB in a minute or two.
     """
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    files = [path] if path.is_file() else hub.model_files(path)
     folder = path.parent if path.is_file() else path
     return provenance.named_files_hash(
         {

@@ -24,6 +24,7 @@ from r1jax.core.sharding import TRAIN_RULES, replicated
 from r1jax.data.tasks import prompt_text
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.config import Reading
+from r1jax.io import hub
 from r1jax.io.console import reporter, say
 from r1jax.io.files import write_bytes
 from r1jax.models.config import ModelConfig
@@ -122,7 +123,7 @@ def load(
         FileNotFoundError: no such folder, a model without a reward head, or a file of it is missing.
         ValueError: a head that is not the model's, a reading that is not understood, and as `load_model`.
     """
-    path = pathlib.Path(path).absolute()
+    path = hub.model_path(path).absolute()
     if not path.exists():
         raise FileNotFoundError(config.missing_file(path))
     if not (path / READING).exists():

@@ -153,6 +153,7 @@ def check_model(model: str, endpoint: EndpointConfig) -> None:
     """Raises ConfigError unless exactly one of the two is given."""
     if bool(model) == bool(endpoint.base_url):
         raise ConfigError(
-            "say which one model to ask: config.model, a Hugging Face directory (config.json, safetensors), a .gguf "
-            "file or our own folder; or config.endpoint.base_url and config.endpoint.model"
+            "say which one model to ask: config.model, an id of the Hugging Face hub, a Hugging Face directory "
+            "(config.json, safetensors), a .gguf file or a model folder of r1jax; or config.endpoint.base_url and "
+            "config.endpoint.model"
         )

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import pathlib
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,13 +51,6 @@ def hint_for(path: pathlib.Path | str) -> str:
         return (
             f" but an adapter (LoRA) of {base}: merge it into that, peft.AutoPeftModelForCausalLM.from_pretrained("
             f"folder).merge_and_unload().save_pretrained(other_folder), and give the other folder"
-        )
-    name = re.sub(r"^(https?://)?(huggingface\.co|hf\.co)/|^hf://", "", str(path))
-    is_file_name = name.endswith((".py", ".gguf"))
-    if not pathlib.Path(path).exists() and not is_file_name and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
-        return (
-            f"; if that is a name on the Hugging Face hub, download the model with `hf download {name} --local-dir "
-            f"FOLDER` and give the folder"
         )
     return ""
 

@@ -7,7 +7,7 @@ from r1jax import config as configs
 from r1jax.config import ConfigError
 from r1jax.data import sft, teacher_logits
 from r1jax.data.miniworld.documents import document
-from r1jax.io import run_record
+from r1jax.io import hub, run_record
 from r1jax.io.provenance import fingerprint
 from r1jax.models import hf
 from r1jax.models.io import MODEL, is_model
@@ -16,12 +16,17 @@ from r1jax.stages.table import read_config
 
 
 def base_name(spec: str) -> str:
-    """The name that distinguishes a base: a model folder's path, or the key of the config that makes one.
+    """The name that distinguishes a base: a model folder's path, an id of the hub, or the key of its config.
 
     Raises:
         ConfigError: neither a model folder nor the config of a supervised run.
     """
-    return spec if is_model(pathlib.Path(spec)) else f"base-{base_key(read_supervised(spec))}"
+    return f"base-{base_key(read_supervised(spec))}" if is_made(spec) else spec
+
+
+def is_made(spec: str) -> bool:
+    """Whether a text names no model but the config of a run that makes one."""
+    return not (is_model(pathlib.Path(spec)) or hub.model_id(spec))
 
 
 def base_key(cfg: SupervisedConfig) -> str:
@@ -67,7 +72,7 @@ def check_split(cfg: RLConfig) -> None:
         ConfigError: the run holds out more than the base did.
     """
     spec = cfg.base
-    while not cfg.data.path and spec and not is_model(pathlib.Path(spec)):
+    while not cfg.data.path and spec and is_made(spec):
         base = read_supervised(spec)
         if cfg.data.held_out_share > base.held_out_share:
             raise ConfigError(

@@ -5,9 +5,11 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from r1jax.io import hub
 from r1jax.io.console import say
 from r1jax.models.io import is_model
-from r1jax.stages.base_keys import base_name, read_supervised
+from r1jax.stages.base_keys import base_name, is_made, read_supervised
+from r1jax.stages.hub_revisions import pin
 from r1jax.stages.table import STAGES
 from r1jax.stages.workdir import claim, owned
 
@@ -15,16 +17,19 @@ SHIPPED = pathlib.Path(__file__).parent.parent / "shipped_models"
 
 
 def find_base(spec: str, runs: pathlib.Path, mesh: Mesh) -> pathlib.Path:
-    """The model folder that `spec` names: itself, or the one its config makes: shipped, made before, or made now.
+    """The model folder that `spec` names: itself, in the hub's cache, or the one that its config makes.
+
+    One that a config makes is shipped, was made before, or is made now.
 
     Args:
         runs: the folder of workdirs; a run that makes a base works in its `base-KEY`.
 
     Raises:
         ConfigError: neither a model folder nor the config of a supervised run.
+        FileNotFoundError: a model of the hub that cannot be fetched, see `hub.model_path`.
     """
-    if is_model(pathlib.Path(spec)):
-        return pathlib.Path(spec)
+    if not is_made(spec):
+        return hub.model_path(spec)
     name = base_name(spec)
     workdir = runs / name
     for folder in (SHIPPED / name, workdir / "model"):
@@ -34,6 +39,7 @@ def find_base(spec: str, runs: pathlib.Path, mesh: Mesh) -> pathlib.Path:
     say(f"making the base model of {spec} in {workdir}")
     cfg = read_supervised(spec)
     with owned(workdir):
+        cfg = pin(cfg, workdir)
         claim(workdir, cfg)
         return STAGES["supervised"].run(cfg, workdir, mesh, *starting_models(cfg, runs, mesh))
 

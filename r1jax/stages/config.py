@@ -24,8 +24,8 @@ class RLConfig:
 
     Attributes:
         stage: names the loop.
-        base: where it starts: a model folder, or the config of a run that makes one (`configs/base.py:mini`), which is
-            made when it is not there yet.
+        base: where it starts: a model folder, an id of the Hugging Face hub (`Qwen/Qwen2.5-0.5B`), or the config of a
+            run that makes one (`configs/base.py:mini`), which is made when it is not there yet.
         num_steps: rollouts.
         seed: of questions, sampling and the random reward.
         auxiliary: what a mixture of experts adds to the loss.
@@ -88,9 +88,9 @@ class SupervisedConfig:
         stage: names the loop.
         seed: of weights and examples.
         model: the model's shape, for one that starts from nothing.
-        base: where to start instead: a model folder, or the config of a run that makes one.
-        tokenizer: for a start from nothing, whose vocabulary to take: a model folder, or the config of a run that makes
-            one. A student of its teacher's vocabulary can learn from its logits.
+        base: where to start instead, as `RLConfig.base`.
+        tokenizer: for a start from nothing, whose vocabulary to take, named as `base`. A student of its teacher's
+            vocabulary can learn from its logits.
         vocab_size: without one, of the SentencePiece tokenizer that is trained on the first `tokenizer_documents`
             documents.
         tokenizer_documents: documents that such a tokenizer is trained on.
@@ -191,7 +191,7 @@ class PreferenceConfig:
         stage: names the loop.
         kind: "pairwise": which of two responses is better (helpfulness); "pointwise": whether a response is safe
             (harmlessness).
-        base: where it starts: a model folder, or the config of a run that makes one. The head is always new.
+        base: where it starts, as `RLConfig.base`. The head is always new.
         reading: how a prompt and a response are rendered for it; saved in its folder.
         batch_size: pairs, or single responses, an update.
         epochs: passes over the training examples, the last batch with what is left of them; 0: `num_steps` counts.
@@ -250,7 +250,7 @@ class TeachConfig:
         stage: names the loop.
         data: the files, read as students will read them.
         batch_size, seq_len: rows read at a time, tokens a row.
-        base: the teacher: a model folder, or the config of a run that makes one.
+        base: the teacher, as `RLConfig.base`.
         top_k: tokens kept of each distribution; all others are kept as one. Disk: 6 k + 2 bytes a target.
         temperature: divides the teacher's logits, and later the student's: above 1 the unlikely tokens count for more.
         compute: overrides of how the teacher is computed; None: as its folder has it.

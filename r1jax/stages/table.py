@@ -24,8 +24,9 @@ def check_base(cfg: Any) -> None:
     """Raises ConfigError where a config names nothing to start from."""
     if not cfg.base and not getattr(cfg, "model", None):
         raise ConfigError(
-            "config.base is empty: set where to start by --config.base=..., a Hugging Face directory (config.json "
-            "and safetensors), a .gguf file, a model folder of r1jax, or the config of a run that makes one"
+            "config.base is empty: set where to start by --config.base=..., an id of the Hugging Face hub "
+            "(Qwen/Qwen2.5-0.5B), a Hugging Face directory (config.json and safetensors), a .gguf file, a model folder "
+            "of r1jax, or the config of a run that makes one"
         )
 
 

@@ -2,8 +2,9 @@
 
     r1jax convert SRC DST [--to r1jax|hf] [--dtype bfloat16] [--max-shard-size 5GB] [--overwrite]
 
-SRC is a Hugging Face folder (config.json and safetensors), a .gguf file, or an r1jax model folder. The first two become
-an r1jax model folder, the last a Hugging Face folder that `transformers` opens, unless --to says otherwise. Weights
+SRC is a Hugging Face folder (config.json and safetensors), a .gguf file, an r1jax model folder, or any of these on the
+Hugging Face hub (`Qwen/Qwen2.5-0.5B`). The first two become an r1jax model folder, the last a Hugging Face folder that
+`transformers` opens, unless --to says otherwise. Weights
 keep their type unless --dtype says otherwise; fp8 becomes bfloat16, and what GGUF quantises float32.
 
 Training reads all three kinds as they are: converting is for sharing a model. The weights go through the memory of
@@ -36,13 +37,15 @@ def run(args: argparse.Namespace) -> None:
     """
     max_shard_bytes = size_in_bytes(args.max_shard_size)
     from r1jax.core import params  # and JAX with it, which `--help` does without
+    from r1jax.io import hub
     from r1jax.io.console import clock, say
     from r1jax.models.transformer import param_specs
     from r1jax.tools import model_conversion
 
-    model_conversion.check_target(args.source, args.target, args.overwrite)
+    source = hub.model_path(args.source)
+    model_conversion.check_target(source, args.target, args.overwrite)
     began = time.monotonic()
-    cfg = model_conversion.convert(args.source, args.target, args.to, args.dtype, max_shard_bytes)
+    cfg = model_conversion.convert(source, args.target, args.to, args.dtype, max_shard_bytes)
     say(f"{args.target}: {params.count(param_specs(cfg)):,} parameters, {clock(time.monotonic() - began)}")
 
 

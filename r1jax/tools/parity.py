@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from r1jax.config import exit_status, path_given
+from r1jax.io import hub
 
 MOST = 1e-4
 
@@ -26,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", metavar="FOLDER", type=path_given, help="a Hugging Face folder")
+    parser.add_argument("folder", metavar="FOLDER", type=path_given, help="a Hugging Face folder, or an id of the hub")
     parser.add_argument("--length", type=int, default=64, help="tokens of a sequence; %(default)s")
     return parser
 
@@ -44,6 +45,7 @@ def largest_deviation(folder: pathlib.Path, length: int) -> float:
         raise ValueError(f"{error}: the comparison needs torch and transformers, pip install -e '.[parity]'") from error
     from r1jax.tools.transformers_comparison import R1jaxModel, compare, compare_greedy
 
+    folder = hub.model_path(folder)
     reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     model = R1jaxModel.load(folder)
     ids = np.random.default_rng(0).integers(0, model.cfg.vocab_size, (3, length)).astype(np.int32)

@@ -28,7 +28,7 @@ from r1jax.inference import sampler
 from r1jax.inference.sampler import Sampler
 from r1jax.inference.served_model import EndpointConfig
 from r1jax.inference.trained_prompts import check_chat, fill_prompt_format, warn_of_other_format
-from r1jax.io import jsonl
+from r1jax.io import hub, jsonl
 from r1jax.io.console import say
 from r1jax.io.files import write_json
 from r1jax.rewards.config import RewardConfig
@@ -158,8 +158,9 @@ def _sampled_zero(
     cfg: ColdStartConfig, prompts: Sequence[Prompt], collector: SampleCollector, mesh: Mesh
 ) -> list[Candidate]:
     """Outputs of the R1-Zero checkpoint, which is freed before a teacher is opened."""
+    model = str(hub.model_path(cfg.zero.model))
     zero = sampler.open_sampler(
-        cfg.zero.model,
+        model,
         EndpointConfig(),
         cfg.sampling,
         bool(cfg.questions.chat),
@@ -168,7 +169,7 @@ def _sampled_zero(
         max_prompt_tokens=_prompt_limit(cfg),
         limit_key=_LIMIT_KEY,
     )
-    form = fill_prompt_format(cfg.questions, cfg.zero.model, zero.tokenizer, prompt_format.R1_ZERO, "config.questions")
+    form = fill_prompt_format(cfg.questions, model, zero.tokenizer, prompt_format.R1_ZERO, "config.questions")
     zero = dataclasses.replace(zero, template_arguments=form.template_arguments)
     request = Request(
         "zero", form.template, lambda prompt: render(form.template, prompt.question), form.chat, tags=True, ends=True

@@ -112,7 +112,7 @@ class ColdStartConfig:
         stage: names the loop.
         questions: for the teacher and the R1-Zero checkpoint; template and chat are for the latter alone.
         count: number of questions, the first of a seeded order; 0: all of a file.
-        model: the teacher: a model folder of r1jax, a Hugging Face folder or a .gguf file; "": the endpoint.
+        model: the teacher: a model folder, a .gguf file or an id of the Hugging Face hub; "": the endpoint.
         endpoint: the teacher behind an OpenAI-compatible server.
         chat: prompt the teacher through its chat template; else it is a base model and continues plain text.
         template_arguments: further variables of the teacher's chat template, for example `{"enable_thinking": False}`.

@@ -65,7 +65,7 @@ class RejectionConfig:
         stage: names the loop.
         data: the questions; held-out ones are left out. A row of a file is graded by rule, or by the judge: see
             `grader_chooser`.
-        model: a model folder of r1jax, a Hugging Face folder or a .gguf file; "": the endpoint.
+        model: a model folder of r1jax, a Hugging Face folder, a .gguf file or an id of the hub; "": the endpoint.
         endpoint: a model behind an OpenAI-compatible server.
         num_prompts: number of questions, the first of a seeded order, each once; 0: all of a file.
         samples: drawn for each.

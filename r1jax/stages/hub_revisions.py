@@ -1,0 +1,68 @@
+"""Ids of the Hugging Face hub in a config, pinned to the commits that its workdir began with."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+
+from r1jax.core import processes
+from r1jax.io import hub
+from r1jax.io.console import say
+from r1jax.io.files import read_json, write_json
+from r1jax.io.hub import HubId
+
+T = TypeVar("T")
+
+FILE = "hub_revisions.json"  # in a workdir: the commit of each id that names none
+# The fields that may hold an id, by their keys in the configs of all stages.
+MODELS = ("base", "tokenizer", "model", "zero.model", "rewards.models.path")
+DATA = ("data.path", "data.paths", "questions.path", "benchmarks.path")
+
+
+def pin(cfg: T, workdir: pathlib.Path) -> T:
+    """The config with each id of the hub at a commit, the one of the workdir's first run; all of them are fetched.
+
+    Process 0 decides on the commits and fetches first; the others follow, each on its own machine.
+
+    Raises:
+        FileNotFoundError, ValueError: see `hub.pinned`.
+    """
+    ids: dict[str, HubId] = {}
+
+    def note(key: str, text: str) -> str:
+        if named := hub.model_id(text) if key in MODELS else hub.data_id(text) if key in DATA else None:
+            ids[text] = named
+        return text
+
+    _changed(cfg, "", note)
+    if not ids:
+        return cfg
+    record = workdir / FILE
+    if jax.process_index() == 0:
+        recorded = read_json(record) if record.exists() else {}
+        commits = {text: recorded.get(text) or hub.pinned(named).revision for text, named in ids.items()}
+        if commits != recorded:
+            write_json(record, recorded | commits)
+    processes.barrier()
+    commits = read_json(record)
+    pins = {text: hub.pinned(dataclasses.replace(named, revision=commits[text])) for text, named in ids.items()}
+    processes.barrier()
+    for named in pins.values():
+        say(f"from the Hugging Face hub: {named}")
+    return _changed(cfg, "", lambda key, text: str(pins[text]) if key in (*MODELS, *DATA) and text in pins else text)
+
+
+def _changed(node: Any, key: str, change: Callable[[str, str], str]) -> Any:
+    """A config with the result of `change(key, text)` in place of each text in it."""
+    if isinstance(node, str):
+        return change(key, node)
+    if isinstance(node, tuple):
+        return tuple(_changed(each, key, change) for each in node)
+    if dataclasses.is_dataclass(node):
+        fields = {field.name: getattr(node, field.name) for field in dataclasses.fields(node)}
+        below = f"{key}." if key else ""
+        changes = {name: _changed(value, f"{below}{name}", change) for name, value in fields.items()}
+        return dataclasses.replace(node, **{name: changes[name] for name in fields if changes[name] != fields[name]})
+    return node
