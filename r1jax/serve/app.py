@@ -87,6 +87,7 @@ def make_app(
     app = FastAPI(
         title="r1jax", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
     )
+    app.state.server = server
     _add_routes(app, server)
     _add_errors(app)
     app.add_middleware(_Checks, server=server)
@@ -179,7 +180,8 @@ class _Checks:
         if not self._key or request.url.path in _OPEN_PATHS or request.url.path.startswith(_OPEN_PREFIX):
             return True
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._key)
+        # Headers are read as Latin-1: encoded so again they are the bytes that were sent.
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), self._key)
 
 
 def _error(error: ApiError) -> Response:
