@@ -59,8 +59,8 @@ setup(
         "tpu": [f"jax[tpu]{JAX_RANGE}"],
         # The server and its page.
         "serve": SERVE,
-        # For benchmarks in the public originals' parquet files.
-        "eval": [PYARROW],
+        # Reads data in parquet files, and in folders that `datasets` saved.
+        "parquet": [PYARROW],
         # A new minor version of ruff brings new complaints: it is raised on purpose, not by the calendar.
         # math-verify is what the tests compare plain numbers with.
         "dev": [

@@ -27,7 +27,7 @@ cd "$(dirname "$0")/.."
 rm -rf "${folder:?}/$which"
 "${PYTHON:-python3}" -m venv --without-pip "$folder/$which"
 "$folder/uv/bin/uv" pip install --quiet --python "$folder/$which/bin/python" --resolution "$resolution" \
-  -r setup.py --extra dev --extra eval
+  -r setup.py --extra dev --extra parquet
 "$folder/uv/bin/uv" pip freeze --python "$folder/$which/bin/python" | tee "$folder/$which.txt"
 
 # What each dependency does, and a run of each kind.

@@ -25,7 +25,7 @@ from r1jax.data.types import Prompt, Rollout
 from r1jax.graders.config import GraderConfig
 from r1jax.graders.math.math_grader import grade
 from r1jax.inference.engine import Engine, SamplingConfig
-from r1jax.io import jsonl
+from r1jax.io import row_files
 from r1jax.models.config import ComputeConfig
 from r1jax.models.io import load_model
 from r1jax.models.logits import Truncation
@@ -140,7 +140,7 @@ def main() -> None:
         same, parts = agreement(r1jax_ids, reference_ids)
         print(f"greedy: {same} of {len(chats)} texts the same; the others part at token {parts}", flush=True)
 
-        rows = jsonl.read(questions)[0][:QUESTIONS]
+        rows = row_files.read_questions(questions)[0][:QUESTIONS]
         prompts_gsm8k = [prompt(row["id"], row["prompt"] + INSTRUCTION, row["answer"]) for row in rows]
         long = engine(TOKENS)
         r1jax_gsm8k = [r.ids.tolist() for r in long.generate(params, prompts_gsm8k, 1, (0,))]

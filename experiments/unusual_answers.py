@@ -18,7 +18,7 @@ from typing import Any
 from r1jax.data.types import VERDICTS, Prompt, Rollout
 from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
-from r1jax.io import jsonl
+from r1jax.io import jsonl, row_files
 from r1jax.io.tables import markdown_cell, markdown_code, markdown_row
 
 HERE = pathlib.Path(__file__).parent
@@ -33,7 +33,7 @@ def out_of_time(*_: Any) -> None:
 @functools.cache
 def rows(path: pathlib.Path) -> dict[str, jsonl.Row]:
     """A data set's rows by their ids."""
-    return {row["id"]: row for row in jsonl.read(path)[0]}
+    return {row["id"]: row for row in row_files.read_questions(path)[0]}
 
 
 def verdict(row: jsonl.Row, answer: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from r1jax.io import jsonl
+from r1jax.io.row_files import read_questions
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 GOOD = b'{"prompt": "1 + 1?", "answer": "2"}\n'
@@ -28,21 +29,21 @@ def test_rows_come_back_as_they_were_written(tmp_path):
     path = tmp_path / "new" / "rows.jsonl"
     jsonl.write(path, rows)
     jsonl.append(path, {"id": "c", "prompt": "q", "answer": "3"})
-    assert jsonl.read(path) == ([*rows, {"id": "c", "prompt": "q", "answer": "3"}], 0)
+    assert read_questions(path) == ([*rows, {"id": "c", "prompt": "q", "answer": "3"}], 0)
     assert path.read_bytes().count(b"\n") == 3
     assert "甲".encode() in path.read_bytes()
 
 
 def test_blank_lines_byte_order_marks_and_carriage_returns_do_no_harm(tmp_path):
     path = file_of(tmp_path, b"\xef\xbb\xbf" + GOOD, b"\r\n", b"  \n", GOOD.replace(b"\n", b"\r\n"), GOOD.strip())
-    rows, skipped = jsonl.read(path)
+    rows, skipped = read_questions(path)
     assert skipped == 0
     assert [row["id"] for row in rows] == ["questions-1", "questions-4", "questions-5"]
 
 
 def test_numbers_are_answers_and_ids_too(tmp_path):
     path = file_of(tmp_path, b'{"id": 7, "prompt": "q", "answer": 18}\n{"prompt": "q", "answer": 0.5}\n')
-    assert [(row["id"], row["answer"]) for row in jsonl.read(path)[0]] == [("7", "18"), ("questions-2", "0.5")]
+    assert [(row["id"], row["answer"]) for row in read_questions(path)[0]] == [("7", "18"), ("questions-2", "0.5")]
 
 
 def test_only_a_newline_ends_a_line_for_every_reader(tmp_path):
@@ -109,22 +110,22 @@ BAD_LINES = {
 def test_a_bad_line_is_named_by_file_and_line_and_can_be_skipped(tmp_path, complaint):
     path = file_of(tmp_path, GOOD, b"\n", BAD_LINES[complaint] + b"\n", GOOD)
     with pytest.raises(ValueError) as caught:
-        jsonl.read(path)
+        read_questions(path)
     message = str(caught.value)
     assert message.startswith(f"{path}:3: ") and complaint in message and "data.skip_bad_lines=true" in message
-    rows, skipped = jsonl.read(path, skip_bad=True)
+    rows, skipped = read_questions(path, skip_bad=True)
     assert [row["id"] for row in rows] == ["questions-1", "questions-4"] and skipped == 1
 
 
 def test_a_missing_key_is_told_with_the_nearest_one(tmp_path):
     with pytest.raises(ValueError, match="anser"):
-        jsonl.read(file_of(tmp_path, b'{"prompt": "q", "anser": "2"}'))
+        read_questions(file_of(tmp_path, b'{"prompt": "q", "anser": "2"}'))
 
 
 def test_two_rows_of_one_id_are_an_error_that_names_both_lines(tmp_path):
     row = b'{"id": "a", "prompt": "q", "answer": "2"}\n'
     with pytest.raises(ValueError, match=r":3: id 'a' is already that of line 1"):
-        jsonl.read(file_of(tmp_path, row, GOOD, row))
+        read_questions(file_of(tmp_path, row, GOOD, row))
 
 
 def test_a_row_that_the_callers_check_refuses_is_a_bad_line(tmp_path):
@@ -134,22 +135,22 @@ def test_a_row_that_the_callers_check_refuses_is_a_bad_line(tmp_path):
 
     path = file_of(tmp_path, b'{"prompt": "q", "answer": "3"}\n', GOOD)
     with pytest.raises(ValueError, match=r":2: two is no answer"):
-        jsonl.read(path, check=check)
-    assert jsonl.read(path, skip_bad=True, check=check)[1] == 1
+        read_questions(path, check=check)
+    assert read_questions(path, skip_bad=True, check=check)[1] == 1
 
 
 @pytest.mark.parametrize("lines, skip_bad", [([], False), ([b"\n\n"], False), ([b"{\n"], True)])
 def test_a_file_without_a_usable_line_is_an_error(tmp_path, lines, skip_bad):
     with pytest.raises(ValueError, match="no usable line"):
-        jsonl.read(file_of(tmp_path, *lines), skip_bad=skip_bad)
+        read_questions(file_of(tmp_path, *lines), skip_bad=skip_bad)
 
 
 def test_a_missing_file_names_the_nearest(tmp_path):
     file_of(tmp_path, GOOD)
     with pytest.raises(FileNotFoundError, match=r"questions\.jsonl"):
-        jsonl.read(tmp_path / "question.jsonl")
+        read_questions(tmp_path / "question.jsonl")
     with pytest.raises(FileNotFoundError, match="no folder"):
-        jsonl.read(tmp_path / "none" / "questions.jsonl")
+        read_questions(tmp_path / "none" / "questions.jsonl")
 
 
 def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_litter(tmp_path):
@@ -163,7 +164,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_litter(tmp_path)
 def test_trap33_a_line_cut_by_a_kill_does_not_spoil_the_next_one(tmp_path):
     path = file_of(tmp_path, GOOD, b'{"prompt": "hal')
     jsonl.append(path, {"prompt": "q", "answer": "3"})
-    rows, skipped = jsonl.read(path, skip_bad=True)
+    rows, skipped = read_questions(path, skip_bad=True)
     assert [row["answer"] for row in rows] == ["2", "3"] and skipped == 1
 
 
@@ -214,4 +215,4 @@ def test_real_files_are_read_whole(name):
     path = DATA / name
     for file in [path] if path.is_file() else sorted(path.glob("*.jsonl")):
         lines = sum(bool(line.strip()) for line in file.open("rb"))
-        assert len(jsonl.read(file)[0]) == lines
+        assert len(read_questions(file)[0]) == lines

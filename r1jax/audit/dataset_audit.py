@@ -111,7 +111,7 @@ def audit_rows(
     mutants_each: int | None = None,
     reader: Reader | None = None,
 ) -> Audit:
-    """Audits a dataset's rows, as `jsonl.read` gives them.
+    """Audits a dataset's rows, as `row_files.read_questions` gives them.
 
     Args:
         mutants_each: gross and subtle mutants of each reference program; None: all.

@@ -1,21 +1,15 @@
-"""Benchmark data files, in r1jax's layout or the public original's: JSONL, JSON, CSV or parquet."""
+"""Benchmark data, in r1jax's layout or the public original's, from files or the Hugging Face hub."""
 
-import csv
 import dataclasses
-import gzip
 import pathlib
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from r1jax.benchmarks.benchmark import Benchmark, Row, find, names
-from r1jax.config import ConfigError, missing_file, nearest
+from r1jax.config import ConfigError, nearest
 from r1jax.graders import grader_table, judge_protocols
-from r1jax.io import jsonl
-from r1jax.io.files import one_line, parse_json
-from r1jax.io.provenance import joined_hash
+from r1jax.io import jsonl, row_files
+from r1jax.io.row_files import Source
 
-_KINDS = (".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet")
 _QUESTION = ("prompt", "question", "problem")  # where files that have no adapter keep it
 
 
@@ -34,28 +28,28 @@ class Data:
     left_out: int
 
 
-def read(benchmark: Benchmark, path: pathlib.Path, grader: str, references: Mapping[str, str]) -> Data:
+def read(benchmark: Benchmark, source: Source, grader: str, references: Mapping[str, str]) -> Data:
     """Reads, adapts and checks every row.
 
     Args:
-        path: a file, or a folder: then all its files of a kind that is known here, by name.
+        source: a file, a folder of files or a split of the Hugging Face hub, see `row_files`.
         grader: the name of the grader or judge protocol.
         references: answers to be compared with, by question's id, which become a row's `reference_output`.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, or it cannot be fetched.
         ValueError: a row that cannot be used, by file and row; two rows of one id; nothing to ask.
     """
     rows: list[Row] = []
     places: dict[str, str] = {}
     left_out = 0
-    for place, row in _rows(path):
+    for place, row in row_files.rows(source):
         try:
             made = _adapted(benchmark, row)
             if made is None:
                 left_out += 1
                 continue
-            made["id"] = str(made.get("id") or f"{path.stem}-{len(rows) + left_out}")
+            made["id"] = str(made.get("id") or f"{row_files.stem_of(source)}-{len(rows) + left_out}")
             if references:
                 made["reference_output"] = _reference(references, made["id"])
             if made["id"] in places:
@@ -72,7 +66,7 @@ def read(benchmark: Benchmark, path: pathlib.Path, grader: str, references: Mapp
         places[made["id"]] = place
         rows.append(made)
     if len(rows) <= benchmark.shots:
-        raise ValueError(f"{path} has nothing to ask: {len(rows)} questions, {left_out} rows left out")
+        raise ValueError(f"{source} has nothing to ask: {len(rows)} questions, {left_out} rows left out")
     return Data(rows[benchmark.shots :], rows[: benchmark.shots], left_out)
 
 
@@ -99,7 +93,7 @@ def questions(name: str, data: str) -> Iterator[tuple[str, str]]:
     if not benchmark and not path.exists():
         raise ConfigError(f"no file {name}, and no benchmark of that name; nearest benchmark: {nearest(name, names())}")
     called = name if benchmark else f"{path.resolve().parent.name}/{path.stem}"
-    for number, (place, row) in enumerate(_rows(path)):
+    for number, (place, row) in enumerate(row_files.rows(path)):
         try:
             made = _adapted(benchmark, row) if benchmark else row
         except (KeyError, ValueError, TypeError) as error:
@@ -112,9 +106,9 @@ def questions(name: str, data: str) -> Iterator[tuple[str, str]]:
         yield f"{called}/{made.get('id') or number}", question
 
 
-def data_hash(path: pathlib.Path) -> str:
-    """SHA-256, 16 digits of it, of a file's bytes, or of all files that `read` reads of a folder."""
-    return joined_hash(_files(path))[:16]
+def data_hash(source: Source) -> str:
+    """SHA-256, 16 digits of it, of the bytes of a file, or of all files that `read` reads."""
+    return row_files.content_hash(source)[:16]
 
 
 def _adapted(benchmark: Benchmark, row: Row) -> Row | None:
@@ -133,52 +127,3 @@ def _reference(references: Mapping[str, str], id_: str) -> str:
     if id_ not in references:
         raise ValueError(f"the baseline has no answer to question {id_!r}")
     return references[id_]
-
-
-def _files(path: pathlib.Path) -> list[pathlib.Path]:
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.name.endswith(_KINDS))
-        if not files:
-            raise FileNotFoundError(f"{path} holds no file of a kind that is read here: {', '.join(_KINDS)}")
-        return files
-    if not path.is_file():
-        raise FileNotFoundError(missing_file(path))
-    return [path]
-
-
-def _rows(path: pathlib.Path) -> Iterator[tuple[str, Row]]:
-    """Each row with its place, for errors."""
-    for file in _files(path):
-        try:
-            yield from _rows_of(file)
-        except (EOFError, zlib.error, gzip.BadGzipFile, csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{file} cannot be read, or was cut short ({error}); download it again") from error
-
-
-def _rows_of(file: pathlib.Path) -> Iterator[tuple[str, Row]]:
-    if file.suffix == ".parquet":
-        yield from ((f"{file}, row {i}", row) for i, row in enumerate(_parquet(file), 1))
-    elif file.suffix == ".csv":
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            yield from ((f"{file}, row {i}", dict(row)) for i, row in enumerate(csv.DictReader(lines), 1))
-    elif file.suffix == ".json":
-        content = parse_json(file.read_bytes(), file)
-        if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-            raise ValueError(f"{file} should be a list of objects")
-        yield from ((f"{file}, object {i}", row) for i, row in enumerate(content, 1))
-    elif file.name.endswith((".jsonl", ".jsonl.gz")):
-        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
-            yield from ((f"{file}:{i}", row) for i, row in jsonl.objects(lines, file))
-    else:
-        raise ValueError(f"{file}: not of a kind that is read here: {', '.join(_KINDS)}")
-
-
-def _parquet(file: pathlib.Path) -> list[dict[str, Any]]:
-    try:
-        import pyarrow.parquet  # only where such a file is read: the extra `eval`
-    except ImportError as error:
-        raise ValueError(f"{file} needs the package pyarrow: pip install -e '.[eval]' in r1jax's folder") from error
-    try:
-        return pyarrow.parquet.read_table(file).to_pylist()
-    except (pyarrow.ArrowException, ValueError, OSError) as error:
-        raise ValueError(f"{file} cannot be read, or was cut short ({one_line(error)}); download it again") from error

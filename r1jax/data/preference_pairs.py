@@ -5,14 +5,14 @@ The caller decides which ids of a response a reward model reads (`r1jax.inferenc
 
 import collections
 import dataclasses
-import pathlib
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from r1jax import config
 from r1jax.config import within
+from r1jax.data import columns
 from r1jax.data.tasks import is_held_out
-from r1jax.io import jsonl
+from r1jax.io import jsonl, row_files
 
 Kind = Literal["pairwise", "pointwise"]
 
@@ -22,8 +22,11 @@ class PreferenceDataConfig:
     """The source of judged responses.
 
     Attributes:
-        path: a JSONL file; a line is a pair `{"prompt", "chosen", "rejected"}`, or `{"prompt", "response", "safe"}`
-            with true or false. A prompt may be a whole conversation, which is used unchanged.
+        path: a JSONL, CSV or parquet file, a folder that `datasets` saved, or a split of the Hugging Face hub, see
+            `r1jax.io.row_files`. A row is a pair `{"prompt", "chosen", "rejected"}`, or `{"prompt", "response",
+            "safe"}` with true or false. A prompt may be a whole conversation, which is used unchanged.
+        columns: where these fields are in rows of another layout, see `r1jax.data.columns`: a ready mapping by its name
+            (`ultrafeedback`), or the column of each field; "": as they are called.
         pairs_as_labels: pointwise alone: a pair is two responses, the chosen one safe and the rejected one unsafe.
         marker: the format of the responses, see `data.types.Prompt.marker`; "": that of the tags, or none.
         held_out_share: share of the prompts, by `data.tasks.is_held_out`, that is kept for evaluation; 0: none.
@@ -35,9 +38,11 @@ class PreferenceDataConfig:
     marker: str = ""
     held_out_share: float = 0.1
     skip_bad_lines: bool = False
+    columns: Any = ""
 
     def __post_init__(self):
         within("[0, 1)", self, "held_out_share")
+        columns.reader(self.columns, "pairs")  # Raises for a mapping that does not exist.
 
 
 class Input(NamedTuple):
@@ -92,14 +97,15 @@ class Preferences:
 
         Raises:
             ConfigError: no path.
-            FileNotFoundError, ValueError: see `jsonl.read_objects`; also a file of which no example is left to train
-                on, or none to evaluate on where a share is held out.
+            FileNotFoundError, ValueError: see `row_files.read_records`; also a file of which no example is left to
+                train on, or none to evaluate on where a share is held out.
         """
         if not cfg.path:
-            raise config.ConfigError("config.data.path is empty: name a JSONL file of pairs or of labelled responses")
+            raise config.ConfigError("config.data.path is empty: name a file of pairs or of labelled responses")
         self._cfg, self._kind, self._seed, self._read = cfg, kind, seed, read
         self.unread: collections.Counter[str] = collections.Counter()
-        lines, bad = jsonl.read_objects(cfg.path, self._from_row, cfg.skip_bad_lines)
+        mapped = columns.reader(cfg.columns, "pairs")
+        lines, bad = row_files.read_records(cfg.path, self._from_row, cfg.skip_bad_lines, mapped)
         examples = [example for line in lines for example in line]
         # Two inputs of the same ids have the same score: they teach nothing, and count as half right.
         distinct = [example for example in examples if not _same(example.inputs)]
@@ -128,7 +134,7 @@ class Preferences:
     def _from_row(self, row: jsonl.Row, line: int) -> list[Example]:
         row = {key: value for key, value in row.items() if value is not None}
         jsonl.check_prompt_alone(row)
-        id_ = str(row.get("id", f"{pathlib.Path(self._cfg.path).stem}-{line}"))
+        id_ = str(row.get("id", f"{row_files.stem_of(self._cfg.path)}-{line}"))
         is_pair = "chosen" in row and "rejected" in row
         texts = ("chosen", "rejected") if is_pair else ("response",)
         if not is_pair and not {"response", "safe"} <= row.keys():

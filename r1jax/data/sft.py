@@ -15,12 +15,12 @@ from typing import Any
 
 from r1jax import config
 from r1jax.config import within
-from r1jax.data import conversations
+from r1jax.data import columns, conversations
 from r1jax.data.miniworld import documents
 from r1jax.data.tasks import is_held_out, prompt_text
 from r1jax.data.types import Example
-from r1jax.io import jsonl
-from r1jax.io.provenance import file_hash, fingerprint
+from r1jax.io import jsonl, row_files
+from r1jax.io.provenance import fingerprint
 from r1jax.text import chat
 from r1jax.text.chat_template import check_arguments
 from r1jax.text.tokenizer import Tokenizer
@@ -31,10 +31,14 @@ class InstructionConfig:
     """The source of examples.
 
     Attributes:
-        path: a JSONL file; a line is `{"prompt": ..., "response": ...}`, or `{"messages": [...]}`, whose assistant's
-            turns are trained on except those of `"weight": 0`, see `r1jax.data.conversations`; either may have `system`
-            and `tools`. "" for worked solutions of the mini world's problems, in the R1-Zero tags.
-        paths: several such files in place of one; their lines are mixed.
+        path: a JSONL, CSV or parquet file, a folder that `datasets` saved, or a split of the Hugging Face hub
+            (`allenai/tulu-3-sft-mixture:train`), see `r1jax.io.row_files`. A row is `{"prompt": ..., "response": ...}`,
+            or `{"messages": [...]}`, whose assistant's turns are trained on except those of `"weight": 0`, see
+            `r1jax.data.conversations`; either may have `system` and `tools`. "" for worked solutions of the mini
+            world's problems, in the R1-Zero tags.
+        paths: several such sources in place of one; their rows are mixed.
+        columns: where these fields are in rows of another layout, see `r1jax.data.columns`: a ready mapping by its name
+            (`openr1_math`), or the column of each field; "": as they are called.
         template: a name in `r1jax.text.chat.TEMPLATES`, for prompts; messages are used without it.
         chat: use the model's own chat template, as in `data.tasks.DataConfig`. Messages need it.
         template_arguments: further variables of the chat template, for example `{"enable_thinking": False}`.
@@ -52,6 +56,7 @@ class InstructionConfig:
     paths: tuple[str, ...] = ()
     template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     marker: str | None = None
+    columns: Any = ""
 
     def __post_init__(self):
         check_arguments(self.template_arguments, self.chat)
@@ -60,6 +65,7 @@ class InstructionConfig:
                 f"path={self.path!r} and paths={self.paths} are both given: name all files in paths, and set path to ''"
             )
         within("[0, 1)", self, "held_out_share")
+        columns.reader(self.columns, "examples")  # Raises for a mapping that does not exist.
         chat.render(self.template, "")  # Raises for a template that does not exist.
 
     @property
@@ -89,7 +95,7 @@ class Instructions:
                 in the middle.
 
         Raises:
-            FileNotFoundError, ValueError: see `jsonl.read_objects`; also files of which no example is left, or
+            FileNotFoundError, ValueError: see `row_files.read_records`; also files of which no example is left, or
                 `chat` for a model that has no chat template.
         """
         self._cfg, self._seed, self._tokenizer, self._seq_len = cfg, seed, tokenizer, seq_len
@@ -103,8 +109,11 @@ class Instructions:
         if not cfg.files:
             return
         read, bad = [], 0
+        mapped = columns.reader(cfg.columns, "examples")
         for path in cfg.files:
-            rows, unreadable = jsonl.read_objects(path, lambda row, line: self._from_row(row), cfg.skip_bad_lines)
+            rows, unreadable = row_files.read_records(
+                path, lambda row, _: self._from_row(row), cfg.skip_bad_lines, mapped
+            )
             read += rows
             bad += unreadable
         allowed = [example for held_out, example in read if not held_out]
@@ -231,7 +240,7 @@ def digest(cfg: InstructionConfig, seed: int) -> str:
         FileNotFoundError: a file is not there.
     """
     if cfg.files:
-        hashes = [file_hash(path) for path in cfg.files]
+        hashes = [row_files.content_hash(path) for path in cfg.files]
         return hashes[0] if len(hashes) == 1 else fingerprint(hashes)
     return fingerprint([next(_solutions(cfg, seed, position)) for position in range(200)])
 

@@ -1,4 +1,4 @@
-"""Questions as a pure function of (config, seed, position), from reasoning-gym's tasks or from a JSONL file.
+"""Questions as a pure function of (config, seed, position), from reasoning-gym's tasks or from a file.
 
 The text of a question alone decides whether it is kept for evaluation. Under no seed does training, or pretraining text
 that is filtered by `is_held_out`, contain one of them.
@@ -7,7 +7,6 @@ that is filtered by `is_held_out`, contain one of them.
 import dataclasses
 import datetime
 import decimal
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -15,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from r1jax.config import ConfigError, above, at_least, nearest, within
-from r1jax.data import reference_answer_checks
+from r1jax.data import columns, reference_answer_checks
 from r1jax.data.types import Prompt
-from r1jax.io import jsonl
+from r1jax.io import jsonl, row_files
 from r1jax.io.provenance import sha256
 from r1jax.text import chat
 from r1jax.text.chat_template import check_arguments
@@ -73,7 +72,11 @@ class DataConfig:
 
     Attributes:
         tasks: the mixture.
-        path: a JSONL file of `{"prompt", "answer"}` and further fields for its grader, in place of tasks; "": none.
+        path: rows of `{"prompt", "answer"}` and further fields for their grader, in place of tasks: a JSONL, CSV or
+            parquet file, a folder that `datasets` saved, or a split of the Hugging Face hub
+            (`openai/gsm8k:main:train`), see `r1jax.io.row_files`; "": none.
+        columns: where these fields are in rows of another layout, see `r1jax.data.columns`: a ready mapping by its name
+            (`gsm8k`), or the column of each field (`{"prompt": "question"}`); "": as they are called.
         template: a name in `r1jax.text.chat.TEMPLATES`. None, as for chat and marker: the one recorded in the model's
             folder (`r1jax.text.prompt_format`); without a record R1-Zero's template, no chat, the format of the tags.
         chat: use the model's own chat template: the rendered `template` is the user's message.
@@ -97,11 +100,13 @@ class DataConfig:
     skip_bad_lines: bool = False
     template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     max_prompt_tokens: int = 0
+    columns: Any = ""
 
     def __post_init__(self):
         at_least(0, self, "max_prompt_tokens")
         if not self.tasks and not self.path:
-            raise ValueError("no questions: give tasks, or the path of a JSONL file")
+            raise ValueError("no questions: give tasks, or the path of a file of them")
+        columns.reader(self.columns, "questions")  # Raises for a mapping that does not exist.
         within("[0, 1]", self, "held_out_share")
         check_arguments(self.template_arguments, self.chat is not False)
         if self.template is not None:
@@ -169,7 +174,8 @@ class Questions:
 
         Raises:
             ConfigError: an unknown task, or options that it refuses; a limit of tokens, and nothing to count them by.
-            FileNotFoundError, ValueError: see `jsonl.read`; also a file of which no prompt is short enough.
+            FileNotFoundError, ValueError: see `row_files.read_questions`; also a file of which no prompt is short
+                enough.
         """
         if cfg.max_prompt_tokens and tokenizer is None:
             raise ConfigError(
@@ -188,7 +194,8 @@ class Questions:
                 jsonl.check_prompt_alone(row)
                 row["grader"] = examine({**row, "grader": cfg.grader} if cfg.grader else row)
 
-            rows, self.skipped = jsonl.read(cfg.path, cfg.skip_bad_lines, examine_row)
+            mapped = columns.reader(cfg.columns, "questions")
+            rows, self.skipped = row_files.read_questions(cfg.path, cfg.skip_bad_lines, examine_row, mapped)
             rows = self._short_enough(rows)
             self.graders = frozenset(row["grader"] for row in rows)
             held_out = [row for row in rows if is_held_out(row["prompt"], cfg.held_out_share)]
@@ -294,7 +301,7 @@ class Questions:
         prompts = []
         for position, index in enumerate(jsonl.order(self._seed, len(rows), start, count), start):
             row = rows[index]
-            source = f"{row['grader']}:{pathlib.Path(self._cfg.path).name}"
+            source = f"{row['grader']}:{row_files.name_of(self._cfg.path)}"
             metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer", "grader")}
             prompts.append(self._prompt(f"{row['id']}-{position}", row["prompt"], row["answer"], source, metadata))
         return prompts

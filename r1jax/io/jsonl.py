@@ -1,8 +1,8 @@
 """JSONL files: read, written and appended to; and the order in which a run sees a file's examples.
 
 A line that cannot be used has two answers. In a finished file, such as a data set, it is an error that names file and
-line (`objects`, `read_objects`, `read`). In a log that r1jax appends to, such as metrics.jsonl, it is what a kill left
-of a row: `read_log` leaves it out, `keep_rows_before` removes it, and `append` begins a new line after it.
+line (`objects`, `read_objects`). In a log that r1jax appends to, such as metrics.jsonl, it is what a kill left of a
+row: `read_log` leaves it out, `keep_rows_before` removes it, and `append` begins a new line after it.
 
 Only "\\n" ends a line: str.splitlines breaks at U+2028 too, which JSON may hold.
 """
@@ -20,39 +20,6 @@ from r1jax.io import files
 
 Row = dict[str, Any]
 T = TypeVar("T")
-
-
-def read(
-    path: str | os.PathLike[str], skip_bad: bool = False, check: Callable[[Row], None] | None = None
-) -> tuple[list[Row], int]:
-    """Reads questions with reference answers.
-
-    Args:
-        path: a UTF-8 file; each object has a string `prompt` and an `answer`, a string or a number. The answer may be
-            empty where something else, say tests, takes its place: that is for `check` to judge.
-        skip_bad: leave bad lines out, and count them, rather than raise.
-        check: raises ValueError for a row that is to be taken for bad, say for an answer that cannot be graded.
-
-    Returns:
-        rows: with whatever other keys they have. A number given as an answer becomes a string, and a row without an
-            `id` gets `<file name>-<line>`.
-        skipped: the number of bad lines left out.
-
-    Raises:
-        FileNotFoundError, ValueError: see `read_objects`; also two rows of one id.
-    """
-    stem, lines_of = pathlib.Path(path).stem, {}
-
-    def question(row: Row, line: int) -> Row:
-        row = check_question(row, default_id=f"{stem}-{line}")
-        if row["id"] in lines_of:
-            raise ValueError(f"id {row['id']!r} is already that of line {lines_of[row['id']]}")
-        if check:
-            check(row)
-        lines_of[row["id"]] = line
-        return row
-
-    return read_objects(path, question, skip_bad)
 
 
 def read_objects(
@@ -78,18 +45,31 @@ def read_objects(
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(config.missing_file(path))
-    records: list[T] = []
-    skipped = 0
     with path.open("rb") as file:
-        for number, line in numbered_lines(file):
-            try:
-                records.append(make(parse(line), number))
-            except ValueError as error:
-                if not skip_bad:
-                    raise ValueError(f"{path}:{number}: {error} ({remedy})") from error
-                skipped += 1
+        items = ((f"{path}:{i}", i, lambda line=line: parse(line)) for i, line in numbered_lines(file))
+        records, skipped = make_records(items, make, skip_bad, remedy)
     if not records:
         raise ValueError(f"{path} holds no usable line ({skipped} bad ones were skipped)")
+    return records, skipped
+
+
+def make_records(
+    rows: Iterable[tuple[str, int, Callable[[], Row]]], make: Callable[[Row, int], T], skip_bad: bool, remedy: str
+) -> tuple[list[T], int]:
+    """The records of rows and the number of bad ones left out, see `read_objects`.
+
+    Args:
+        rows: place, number, and a function that gives the row or raises ValueError.
+    """
+    records: list[T] = []
+    skipped = 0
+    for place, number, parse_row in rows:
+        try:
+            records.append(make(parse_row(), number))
+        except ValueError as error:
+            if not skip_bad:
+                raise ValueError(f"{place}: {error} ({remedy})") from error
+            skipped += 1
     return records, skipped
 
 
@@ -216,7 +196,9 @@ def parse(line: bytes, strict: bool = True, kind: str = 'an object like {"prompt
 
 
 def check_question(row: Row, default_id: str) -> Row:
-    """The row of a question as `read` gives it: numbers given as answer or id become strings, a missing id the default.
+    """The row of a question as `row_files.read_questions` gives it.
+
+    Numbers given as answer or id become strings, a missing id the default.
 
     Raises:
         ValueError: no prompt or answer, or one that is no text.

@@ -13,6 +13,8 @@ from typing import Any
 
 from r1jax import __version__, config
 
+_PIECE = 2**22  # bytes of a file in memory at a time
+
 
 def sha256(content: bytes | str) -> bytes:
     """The 32 bytes of SHA-256; text is taken as UTF-8."""
@@ -44,7 +46,9 @@ def joined_hash(paths: Iterable[pathlib.Path]) -> str:
     """SHA-256 of the files' bytes one after the other, 64 hex digits."""
     joined = hashlib.sha256()
     for path in paths:
-        joined.update(path.read_bytes())
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                joined.update(piece)
     return joined.hexdigest()
 
 

@@ -9,8 +9,7 @@ import jax
 
 from r1jax.core import processes
 from r1jax.data import teacher_logits
-from r1jax.io import ownership, run_record
-from r1jax.io.provenance import file_hash
+from r1jax.io import hub, ownership, row_files, run_record
 from r1jax.stages.base_keys import base_name
 from r1jax.training import state
 
@@ -26,9 +25,9 @@ def claim(workdir: pathlib.Path, cfg: Any) -> None:
     if getattr(cfg, "soft_targets", ""):
         keys["soft_targets_key"] = teacher_logits.key(cfg.soft_targets)
     files = getattr(cfg.data, "files", (cfg.data.path,)) if cfg.data else ()
-    files = [path for path in files if pathlib.Path(path).is_file()]  # a missing one is an error where it is read
-    if files:
-        keys["data_key"] = " ".join(file_hash(path)[:12] for path in files)
+    files = [path for path in files if path and (hub.data_id(path) or pathlib.Path(path).exists())]
+    if files:  # a missing one is an error where it is read
+        keys["data_key"] = " ".join(row_files.content_hash(path)[:12] for path in files)
     run_record.claim(
         workdir / "config.json",
         cfg,

@@ -33,7 +33,7 @@ from r1jax.audit.dataset_audit import Audit, audit_rows, audit_task
 from r1jax.config import exit_status, nearest, path_given
 from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
-from r1jax.io import jsonl, tables
+from r1jax.io import row_files, tables
 from r1jax.rewards.workers import Workers
 from r1jax.sandbox.config import CodeConfig
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> bool:
 
         if unknown := [task for task in args.task if task not in DATASETS]:
             raise ValueError(f"reasoning-gym has no task {unknown[0]!r}; nearest: {nearest(unknown[0], DATASETS)}")
-    files = {path: jsonl.read(path)[0][: args.limit] for path in args.data}  # all errors before any work
+    files = {path: row_files.read_questions(path)[0][: args.limit] for path in args.data}  # all errors before any work
     chosen = {"grader": args.grader} if args.grader else {}
     code = CodeConfig(time_s=min(args.timeout, CodeConfig().time_s), total_s=args.timeout)
     cfg = GraderConfig(workers=args.workers, timeout_s=args.timeout, code=code)

@@ -28,7 +28,7 @@ from r1jax.inference import sampler
 from r1jax.inference.sampler import Sampler
 from r1jax.inference.served_model import EndpointConfig
 from r1jax.inference.trained_prompts import check_chat, fill_prompt_format, warn_of_other_format
-from r1jax.io import hub, jsonl
+from r1jax.io import hub, jsonl, row_files
 from r1jax.io.console import say
 from r1jax.io.files import write_json
 from r1jax.rewards.config import RewardConfig
@@ -108,8 +108,8 @@ def _setup(cfg: ColdStartConfig) -> dict[str, Any]:
     sampling, truncation = cfg.sampling, cfg.sampling.truncation
     questions = config.to_dict(cfg.questions) if cfg.questions else {}
     if questions.get("path"):
-        path = pathlib.Path(questions["path"])
-        questions |= {"path": path.name, "hash": data_hash(path)}
+        path = questions["path"]
+        questions |= {"path": row_files.name_of(path), "hash": data_hash(path)}
     return {
         "questions": questions,
         "seed": cfg.seed,

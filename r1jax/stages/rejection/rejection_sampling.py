@@ -32,7 +32,7 @@ from r1jax.graders import judge_protocols
 from r1jax.graders.grader_table import check_row_for_reward
 from r1jax.inference import sampler
 from r1jax.inference.trained_prompts import fill_prompt_format
-from r1jax.io import jsonl
+from r1jax.io import jsonl, row_files
 from r1jax.io.console import ProgressPrinter, say
 from r1jax.io.files import write_json
 from r1jax.rewards.workers import Workers
@@ -244,10 +244,10 @@ def _with_reasons(
 def _stamp(data: DataConfig) -> dict[str, Any]:
     """The settings that decide which questions there are, and in which order."""
     if data.path:
-        path = pathlib.Path(data.path)
         return {
-            "path": path.name,
-            "hash": reading.data_hash(path),
+            "path": row_files.name_of(data.path),
+            "hash": reading.data_hash(data.path),
+            "columns": data.columns,
             "held_out_share": data.held_out_share,
             "skip_bad_lines": data.skip_bad_lines,
         }

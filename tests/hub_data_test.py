@@ -1,0 +1,152 @@
+"""Data sets of the Hugging Face hub, from a stand-in of it: the files of a split, as training data, and its commit."""
+
+import json
+import pathlib
+
+import pytest
+from huggingface_hub import constants
+from tiny_run import SFT, merged, write_config
+
+from r1jax.data.tasks import DataConfig, Questions
+from r1jax.graders.grader_table import check_row
+from r1jax.io import hub, row_files
+from r1jax.io.hub import HubId
+from r1jax.stages.hub_revisions import FILE
+from r1jax.tools import train
+
+GSM8K = [{"question": f"{i} + 1?", "answer": f"It is {i + 1}.\n#### {i + 1}"} for i in range(12)]
+CARD = """---
+license: mit
+configs:
+- config_name: main
+  data_files:
+  - split: train
+    path: main/train-*
+  - split: test
+    path: main/test-*
+- config_name: socratic
+  data_files:
+  - split: train
+    path: socratic/train-*
+---
+# A set
+"""
+
+
+def parquet(rows: list[dict], folder: pathlib.Path) -> bytes:
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.Table.from_pylist(rows), folder / "rows.parquet")
+    return (folder / "rows.parquet").read_bytes()
+
+
+def lines(rows: list[dict]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+@pytest.fixture
+def gsm8k(hub_server, tmp_path) -> str:
+    """A set with configs in its card, its training split in two files; the commit."""
+    files = {
+        "README.md": CARD.encode(),
+        "main/train-00000-of-00002.parquet": parquet(GSM8K[:5], tmp_path),
+        "main/train-00001-of-00002.parquet": parquet(GSM8K[5:10], tmp_path),
+        "main/test-00000-of-00001.parquet": parquet(GSM8K[10:], tmp_path),
+        "socratic/train-00000-of-00001.parquet": parquet(GSM8K[:1], tmp_path),
+    }
+    return hub_server.push("datasets", "someone/gsm8k", files)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("openai/gsm8k:main:train", HubId("dataset", "openai/gsm8k", config="main", split="train")),
+        ("a/b:train_sft@v1", HubId("dataset", "a/b", split="train_sft", revision="v1")),
+        ("https://huggingface.co/datasets/a/b:test", HubId("dataset", "a/b", split="test")),
+        *((text, None) for text in ("data/train.jsonl", "openai/gsm8k", "zero:mini", "C:/a/b", "a/b/c:train")),
+    ],
+)
+def test_a_split_of_the_hub_is_named_by_owner_name_config_and_split(text, named, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert hub.data_id(text) == named
+    assert not named or hub.data_id(str(named)) == named
+
+
+def test_a_split_is_the_files_that_the_card_names(hub_server, gsm8k, monkeypatch):
+    questions = Questions(
+        DataConfig(path="someone/gsm8k:main:train", columns="gsm8k", held_out_share=0.0), 0, None, examine=check_row
+    )
+    asked = questions.take(0, 10)
+    assert {prompt.question for prompt in asked} == {row["question"] for row in GSM8K[:10]}
+    assert asked[0].answer == str(int(asked[0].question.split()[0]) + 1)
+    assert {prompt.id.rpartition("-")[0] for prompt in asked} == {f"gsm8k-train-{i}" for i in range(1, 11)}
+    assert not [request for request in hub_server.requests if "socratic" in request or "test-0" in request]
+    hub._snapshot.cache_clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert len(row_files.read_records("someone/gsm8k:main:train", lambda row, _: row)[0]) == 10
+    with pytest.raises(FileNotFoundError, match=r"`hf download someone/gsm8k --repo-type dataset --revision"):
+        row_files.files_of("someone/gsm8k:main:test")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("someone/gsm8k:train", "several configs; name one of: main, socratic"),
+        ("someone/gsm8k:mian:train", "no config 'mian'; name one of: main, socratic"),
+        ("someone/gsm8k:socratic:test", "no split 'test'; someone/gsm8k:socratic has train"),
+        ("someone/gsm8k", r"no file someone/gsm8k.*named with its split, someone/gsm8k:train"),
+        ("someone/none:train", "nor on the Hugging Face hub the data set someone/none"),
+    ],
+)
+def test_what_a_set_does_not_have_is_said_with_what_it_has(gsm8k, text, message):
+    with pytest.raises((FileNotFoundError, ValueError), match=message):
+        row_files.files_of(text)
+
+
+def test_without_configs_in_the_card_a_split_is_found_by_the_files_names(hub_server, tmp_path):
+    names = (
+        "data/train-00000-of-00001.jsonl",
+        "data/train_sft-00000.jsonl",
+        "test.jsonl",
+        "zh/test.jsonl",
+        "latest.csv",
+    )
+    hub_server.push("datasets", "a/plain", {name: lines(GSM8K[:1]) for name in names})
+
+    def found(split: str) -> list[str]:
+        return [
+            str(path).partition("/snapshots/")[2].partition("/")[2] for path in row_files.files_of(f"a/plain:{split}")
+        ]
+
+    assert found("train") == ["data/train-00000-of-00001.jsonl"]
+    assert found("train_sft") == ["data/train_sft-00000.jsonl"]
+    assert found("zh:test") == ["zh/test.jsonl"]
+    assert found("test") == ["test.jsonl", "zh/test.jsonl"]
+    with pytest.raises(FileNotFoundError, match=r"no files of that split; it has data/train-00000.*latest\.csv"):
+        found("validation")
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_run_keeps_the_commit_of_its_data(hub_server, gsm8k, tmp_path, capsys):
+    spec = write_config(
+        tmp_path / "sft.py",
+        merged(
+            SFT,
+            base=str(pathlib.Path(__file__).parents[1] / "configs/base.py:world"),
+            data__path="someone/gsm8k:main:train",
+            data__columns="gsm8k",
+            data__held_out_share=0.0,
+            num_steps=1,
+            batch_size=2,
+            documents_per_step=2,
+            optimizer={"learning_rate": 1e-3},
+        ),
+    )
+    assert train.main([f"--config={spec}", "--workdir=runs/a"]) == 0, capsys.readouterr().err
+    assert json.loads(pathlib.Path("runs/a", FILE).read_text()) == {"someone/gsm8k:main:train": gsm8k}
+    record = json.loads(pathlib.Path("runs/a/config.json").read_text())
+    assert record["data"]["path"] == f"someone/gsm8k:main:train@{gsm8k}"
+    hub_server.push("datasets", "someone/gsm8k", {"README.md": b"", "train.jsonl": lines(GSM8K)})
+    hub._snapshot.cache_clear()
+    assert train.main([f"--config={spec}", "--workdir=runs/a", "--config.num_steps=2"]) == 0
+    assert train.main([f"--config={spec}", "--workdir=runs/a", "--config.data.columns=math"]) == 2
+    assert "data.columns: 'gsm8k' -> 'math'" in capsys.readouterr().err
