@@ -13,10 +13,10 @@ import pytest
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
+from r1jax.graders.grade_row import final_text
 from r1jax.sandbox import runner as sandbox
 from r1jax.sandbox.config import CodeConfig
 from r1jax.tools import grade
-from r1jax.tools.grade_row import final_text
 
 SUM = {"prompt": "1 + 1?", "answer": "2"}
 

@@ -47,13 +47,13 @@ from r1jax.config import exit_status, listed, missing_file, nearest, path_given,
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
+from r1jax.graders.grade_row import grade_row
 from r1jax.io import jsonl
 from r1jax.io.tables import console_cell
 from r1jax.rewards.job_batches import run_all
 from r1jax.rewards.workers import WorkerDied, Workers
 from r1jax.sandbox.config import CodeConfig
 from r1jax.sandbox.runner import check_available
-from r1jax.tools.grade_row import grade_row
 
 COLUMNS = ("grader", "rows", "right", "wrong", "not gradable", "mean score", "verdicts")
 _ADDED = ("score", "verdict", "final_answer", "error")

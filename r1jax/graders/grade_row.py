@@ -1,4 +1,4 @@
-"""The grade of one row of `r1jax.tools.grade`, with the text of its final answer: what a grader process runs."""
+"""Grade of one response with the text of its final answer, as a grader process runs it."""
 
 from collections.abc import Callable
 
