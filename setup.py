@@ -27,6 +27,7 @@ setup(
         "r1jax": ["shipped_models/**"],
         "r1jax.configs": ["*.jsonl"],
         "r1jax.report": ["*.css", "*.j2", "*.json"],
+        "r1jax.serve": ["page/*"],
     },
     entry_points={"console_scripts": ["r1jax = r1jax.cli:run"]},
     install_requires=[
@@ -73,6 +74,7 @@ setup(
             *SERVE,
             "openai>=1.50,<4",
             "httpx>=0.27,<1",
+            "playwright>=1.45,<2",  # drives a Chromium that is installed already; it fetches none
             "ruff>=0.17,<0.18",
         ],
         # The reference that models and tokenizers are compared with; without it those tests skip. On Linux PyPI's torch

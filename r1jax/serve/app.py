@@ -16,9 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from r1jax import __version__
 from r1jax.models.config import Truncation
-from r1jax.serve import chat_completions, text_completions
+from r1jax.serve import chat_completions, demo, text_completions
 from r1jax.serve.completion import Completions, Job
 from r1jax.serve.config import ServeConfig
+from r1jax.serve.demo_examples import held_out_examples
 from r1jax.serve.errors import ApiError
 from r1jax.serve.metrics import CONTENT_TYPE, Metrics
 from r1jax.serve.protocol import ChatRequest, CompletionRequest, json_text, read_request
@@ -89,6 +90,7 @@ def make_app(
     )
     app.state.server = server
     _add_routes(app, server)
+    app.include_router(demo.router([model.card for model in models], held_out_examples()))
     _add_errors(app)
     app.add_middleware(_Checks, server=server)
     return app
