@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from r1jax.serve.completion import Completions, Job, Step
+from r1jax.serve.completion import Completions, Job, Step, chat_job
 from r1jax.serve.config import ServeConfig
 from r1jax.serve.protocol import ChatRequest, json_text
 from r1jax.serve.response_text import Delta
@@ -16,20 +16,17 @@ def job(request: ChatRequest, model: Served, cfg: ServeConfig) -> Job:
     Raises:
         ApiError: a conversation that the model's format cannot hold, or that is too long.
     """
-    messages = [message.rendered() for message in request.messages]
-    text = model.chat_prompt(messages, request.template, request.chat_template_kwargs or {})
-    ids, n = tuple(model.tokenizer.encode(text)), request.n or 1
-    wanted = request.max_completion_tokens or request.max_tokens or None
-    return Job(
+    return chat_job(
         model,
-        [ids],
-        n,
-        [model.max_tokens(len(ids), wanted)],
+        [message.rendered() for message in request.messages],
         request.truncation(cfg),
-        request.stop or (),
-        request.seed,
-        bool(request.logprobs),
-        [model.splitter(text) for _ in range(n)],
+        template=request.template,
+        arguments=request.chat_template_kwargs or {},
+        n=request.n or 1,
+        max_tokens=request.max_completion_tokens or request.max_tokens or None,
+        stops=request.stop or (),
+        seed=request.seed,
+        likelihood=bool(request.logprobs),
     )
 
 

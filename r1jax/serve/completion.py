@@ -4,8 +4,9 @@ import dataclasses
 import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import jax
 
@@ -13,10 +14,12 @@ from r1jax.data.types import FinishReason
 from r1jax.inference.decode import Likelihood
 from r1jax.inference.session import Request
 from r1jax.models.config import Truncation
-from r1jax.serve.metrics import Metrics
 from r1jax.serve.response_text import Delta, ResponseText, ThoughtSplitter
 from r1jax.serve.sampling_thread import SamplingThread
 from r1jax.serve.served import Served
+
+if TYPE_CHECKING:
+    from r1jax.serve.metrics import Metrics  # the chat in the terminal does without prometheus-client
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +46,56 @@ class Job:
     seed: int | None
     likelihood: bool
     splitters: Sequence[ThoughtSplitter] | None = None
+
+    def sequences(self) -> list[tuple[Request, ResponseText]]:
+        """The sequences to be sampled, prompt by prompt, each with the reader of its text.
+
+        There are none with max_tokens=0, which only scores the prompts.
+        """
+        seed = secrets.randbits(64) if self.seed is None else self.seed
+        eos_ids = self.model.tokenizer.eos_ids
+        requests = [
+            Request(ids, key_words(seed, i), most, self.truncation, eos_ids, self.likelihood)
+            for (ids, most), i in itertools.product(zip(self.prompts, self.max_tokens, strict=True), range(self.n))
+            if most
+        ]
+        splitters = self.splitters or [None] * len(requests)
+        texts = [ResponseText(self.model.tokenizer, eos_ids, self.stops, splitter) for splitter in splitters]
+        return list(zip(requests, texts, strict=True))
+
+
+def key_words(seed: int, index: int) -> tuple[int, int, int]:
+    """The words of the randomness of a request's completion: of its seed, and of its index among those of a prompt."""
+    low, high = seed & 0xFFFF_FFFF, (seed >> 32) & 0xFFFF_FFFF
+    return low, high, index
+
+
+def chat_job(
+    model: Served,
+    messages: Sequence[Mapping[str, Any]],
+    truncation: Truncation,
+    *,
+    template: str | None = None,
+    arguments: Mapping[str, Any] = MappingProxyType({}),
+    n: int = 1,
+    max_tokens: int | None = None,
+    stops: Sequence[str] = (),
+    seed: int | None = None,
+    likelihood: bool = False,
+) -> Job:
+    """The sampling of the next message of a conversation; for the arguments see `Served.chat_prompt` and `Job`.
+
+    Args:
+        max_tokens: None: all that the model's context leaves.
+
+    Raises:
+        ApiError: a conversation that the model's format cannot hold, or that is too long.
+    """
+    text = model.chat_prompt(messages, template, arguments)
+    ids = tuple(model.tokenizer.encode(text))
+    most = model.max_tokens(len(ids), max_tokens)
+    splitters = [model.splitter(text) for _ in range(n)]
+    return Job(model, [ids], n, [most], truncation, stops, seed, likelihood, splitters)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +135,6 @@ class Usage:
         }
 
 
-def key_words(seed: int, index: int) -> tuple[int, int, int]:
-    """The words of the randomness of a request's completion: of its seed, and of its index among those of a prompt."""
-    low, high = seed & 0xFFFF_FFFF, (seed >> 32) & 0xFFFF_FFFF
-    return low, high, index
-
-
 class Completions:
     """The completions of one request.
 
@@ -97,21 +144,14 @@ class Completions:
         id: of the request.
     """
 
-    def __init__(self, job: Job, thread: SamplingThread, metrics: Metrics):
+    def __init__(self, job: Job, thread: SamplingThread, metrics: "Metrics"):
         """Queues the sequences; raises `ApiError` as `SamplingThread.sample` does."""
         self._job, self._metrics, self._began = job, metrics, time.monotonic()
         self.created, self.id = int(time.time()), secrets.token_hex(12)
         self.usage = Usage(sum(map(len, job.prompts)))
-        seed = secrets.randbits(64) if job.seed is None else job.seed
-        eos_ids = job.model.tokenizer.eos_ids
-        requests = [  # none with max_tokens=0, which only scores the prompts
-            Request(ids, key_words(seed, i), most, job.truncation, eos_ids, job.likelihood)
-            for (ids, most), i in itertools.product(zip(job.prompts, job.max_tokens, strict=True), range(job.n))
-            if most
-        ]
-        splitters = job.splitters or [None] * len(requests)
-        self._texts = [ResponseText(job.model.tokenizer, eos_ids, job.stops, splitter) for splitter in splitters]
-        self._stream = thread.sample(job.model.id, requests)
+        sequences = job.sequences()
+        self._texts = [text for _, text in sequences]
+        self._stream = thread.sample(job.model.id, [request for request, _ in sequences])
 
     def close(self) -> None:
         """Drops what still runs; for a response that was not read to its end, or not at all."""
