@@ -3,11 +3,15 @@
 import re
 import shutil
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
+import served_tiny
 from demo_server import DemoServer, Script, serve
 
+from r1jax.serve import served
 from r1jax.serve.cards import ModelCard
+from r1jax.serve.config import ServeConfig
 from r1jax.serve.demo_examples import Example
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -299,12 +303,26 @@ def test_the_keyboard_suffices(page, server: DemoServer) -> None:
     expect(column(page, "R1").locator(".thought-text")).to_be_hidden()
 
 
-def test_models_that_are_left_out_are_not_asked(page, server: DemoServer) -> None:
+def test_a_model_that_is_left_out_is_not_asked_and_shows_no_earlier_response(page, server: DemoServer) -> None:
+    ask(page, "First?")
+    finished(page)
     page.get_by_role("checkbox", name="Base").uncheck()
-    ask(page, "Hm?")
+    expect(column(page, "Base")).to_be_hidden()
+    server.asked.clear()
+    ask(page, "Second?")
     finished(page)
     assert sorted(body["model"] for body in server.asked) == ["r1", "zero"]
-    expect(column(page, "Base")).to_be_hidden()
+    page.get_by_role("checkbox", name="Base").check()
+    expect(column(page, "Base")).to_contain_text("Not asked.")
+    expect(column(page, "Base")).not_to_contain_text("It is 20.")
+
+
+def test_without_a_thought_the_answer_is_marked(page, server: DemoServer) -> None:
+    server.scripts["base"] = Script([("", "Wait, 再算 one.")])
+    ask(page, "Hm?")
+    finished(page)
+    assert column(page, "Base").locator(".answer mark.reflection").all_text_contents() == ["Wait", "再算"]
+    assert column(page, "R1-Zero").locator(".answer mark").count() == 0
 
 
 def test_the_notes_present_each_model(page) -> None:
@@ -342,3 +360,23 @@ def test_one_served_model_has_no_comparison(browser) -> None:
             ask(page, "Hello?")
             expect(column(page, "own/model").locator(".answer")).to_have_text("Hi.")
             finished(page)
+
+
+def test_a_shipped_model_answers_and_is_sampled_sixteen_times(browser, mesh1) -> None:
+    cfg = ServeConfig(port=0, slots=16, max_length=256)
+    with served_tiny.serve(served.load(["mini-base"], cfg, mesh1), mesh1, cfg) as running:
+        server = SimpleNamespace(url=running.url.removesuffix("v1"))
+        for page in opened(browser, server):
+            page.get_by_role("button", name="Settings").click()
+            page.get_by_label("Most tokens").fill("100")
+            page.get_by_role("button", name=re.compile(r"^\d+ [+-] \d+")).first.click()
+            finished(page)
+            response = column(page, "Base model")
+            expect(response).to_have_attribute("data-outcome", "done")
+            expect(response).to_contain_text(re.compile(r"✓ correct|✗ wrong|✗ no answer"))
+            expect(response).to_contain_text(re.compile(r"\d+\s+tokens?"))
+            page.get_by_role("tab", name="Sample 16").click()
+            page.get_by_role("button", name="Ask", exact=True).click()
+            finished(page)
+            expect(page.locator(".card .badge:visible")).to_have_count(16)
+            expect(page.locator(".figures").first).to_contain_text(re.compile(r"pass@1: \d+% \(\d+ of 16 samples\)"))

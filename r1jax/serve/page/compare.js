@@ -47,7 +47,10 @@ export class Compare {
 
   ask(question, example) {
     this.asked = { question, example };
-    for (const column of this.shown) column.attempt = 0;
+    for (const column of this.columns) {
+      column.attempt = 0;
+      if (!column.box.checked) column.response.reset(); // or it would show a response to an earlier question
+    }
     return this.run((signal) => Promise.all(this.shown.map((column) => this.askOne(column, signal))));
   }
 

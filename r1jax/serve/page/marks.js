@@ -93,6 +93,6 @@ export function findings({ reflections, language }) {
 export function legend() {
   const script = el("mark", { class: "script" }, "词");
   return el("p", { class: "soft legend" },
-    "Marked in thoughts: ", el("mark", { class: "reflection" }, "wait"), " words of reflection; ",
-    script, " words in another script than most of the thought.");
+    "Marked where a model reasons: ", el("mark", { class: "reflection" }, "wait"), " words of reflection; ",
+    script, " words in another script than most of the text.");
 }

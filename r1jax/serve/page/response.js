@@ -31,6 +31,18 @@ export function showGrade(badge, result) {
 
 export const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
 
+/**
+ * Puts thought and answer into their elements. Marks are for where a model reasons: its thought, else its answer.
+ * @returns what `showMarked` returns.
+ */
+export function showResponse(elements, thought, answer, pattern, question) {
+  elements.thought.textContent = thought;
+  elements.answer.textContent = answer;
+  return thought
+    ? showMarked(elements.thought, thought, pattern, question)
+    : showMarked(elements.answer, answer, pattern, question);
+}
+
 /** Parts of a line, which breaks between them only. */
 const joined = (parts) => parts.filter(Boolean).map((part) => part.replaceAll(" ", "\u00a0")).join(" · ");
 
@@ -46,7 +58,7 @@ export class ResponseView {
     this.panel = el("details", { class: "thought", open: true, hidden: true },
       el("summary", {}, "Thought", this.length), this.thought);
     this.answer = el("div", { class: "text answer", dir: "auto" });
-    this.state = el("p", { class: "state soft" }, "No question asked yet.");
+    this.state = el("p", { class: "state soft" }, "Not asked yet.");
     this.badge = el("span", { class: "badge", hidden: true });
     this.problem = el("p", { class: "problem", role: "alert", hidden: true });
     this.copy = button("Copy", () => copy(this.copyText(), this.copy), { class: "quiet" });
@@ -64,6 +76,14 @@ export class ResponseView {
     this.thought.replaceChildren();
     this.answer.replaceChildren();
     this.element.removeAttribute("data-outcome");
+  }
+
+  /** As before any question. */
+  reset() {
+    this.request = null;
+    this.clear();
+    this.buttons.hidden = true;
+    this.say("Not asked.");
   }
 
   copyText() {
@@ -117,12 +137,13 @@ export class ResponseView {
   draw(whole = false) {
     clearTimeout(this.redraw);
     this.redraw = null;
-    if (whole || this.thoughtText.length <= MARKED_WHILE_STREAMING) {
-      this.marks = showMarked(this.thought, this.thoughtText, this.pattern, this.question);
+    const [thought, answer] = [this.thoughtText, this.answerText.trim()];
+    if (whole || thought.length + answer.length <= MARKED_WHILE_STREAMING) {
+      this.marks = showResponse(this, thought, answer, this.pattern, this.question);
     } else {
-      this.thought.textContent = this.thoughtText;
+      this.thought.textContent = thought;
+      this.answer.textContent = answer;
     }
-    this.answer.textContent = this.answerText.trim();
     const thinks = this.thoughtText && !this.answerText;
     this.length.textContent = seconds((this.thoughtEnd ?? performance.now()) - this.started);
     this.say(this.thoughtText || this.answerText ? (thinks ? "Thinking …" : "Answering …") : "");

@@ -2,10 +2,9 @@
 
 import { explain, streamChat } from "./api.js";
 import { announce, el, plural } from "./dom.js";
-import { showMarked } from "./marks.js";
 import { modelChoice } from "./models.js";
 import { requestBody } from "./question.js";
-import { grade, seconds, showGrade, wholeText } from "./response.js";
+import { grade, seconds, showGrade, showResponse, wholeText } from "./response.js";
 
 const SAMPLES = 16;
 const REDRAW_MS = 120;
@@ -101,8 +100,7 @@ export class Sample {
   draw(sample) {
     clearTimeout(sample.redraw);
     sample.redraw = null;
-    showMarked(sample.thought, sample.thoughtText, this.pattern, sample.question);
-    sample.answer.textContent = sample.answerText.trim();
+    showResponse(sample, sample.thoughtText, sample.answerText.trim(), this.pattern, sample.question);
   }
 
   async finish(sample, example, signal) {
