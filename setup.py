@@ -71,6 +71,7 @@ setup(
             "hypothesis>=6.100,<7",
             "math-verify>=0.9,<0.10",
             PYARROW,
+            "datasets>=3,<6",  # writes folders that tests read
             *SERVE,
             "openai>=1.50,<4",
             "httpx>=0.27,<1",

@@ -1,4 +1,4 @@
-"""Rows of data files: JSONL, JSON, CSV, parquet, folders that `datasets` saved, and splits of the Hugging Face hub.
+"""Rows of data files: JSONL, JSON, CSV, parquet, folders of `datasets`, and splits of the Hugging Face hub.
 
 A source is a file; a folder of files, which are read in the order of their names; a folder of `Dataset.save_to_disk`;
 or an id of the hub (`openai/gsm8k:main:train`, see `r1jax.io.hub`). A file of any other name is taken for JSONL.
