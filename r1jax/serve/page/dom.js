@@ -54,6 +54,9 @@ function copyBySelection(text) {
   if (!copied) throw new Error("not copied");
 }
 
+/** Whether the page is as wide as a phone: the width that page.css changes at. */
+export const isNarrow = () => matchMedia("(max-width: 40rem)").matches;
+
 export function plural(count, noun) {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }

@@ -3,7 +3,7 @@
 import { explain, getJson, keepKey, onKeyNeeded } from "./api.js";
 import { Chat } from "./chat.js";
 import { Compare } from "./compare.js";
-import { byId } from "./dom.js";
+import { byId, isNarrow } from "./dom.js";
 import { reflectionPattern } from "./marks.js";
 import { servedModels } from "./models.js";
 import { showNotes } from "./notes.js";
@@ -110,6 +110,7 @@ async function start() {
     stop();
     if (!ASKING.includes(view)) select(models.length > 1 ? "compare" : "chat");
     views[view].ask(question.text, question.example);
+    if (isNarrow()) byId("tabs").scrollIntoView(); // there the responses are below the screen
   });
   showNotes(byId("notes"), models);
   const present = models.length > 1 ? VIEWS : VIEWS.filter((name) => name !== "compare");

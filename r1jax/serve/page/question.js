@@ -1,6 +1,6 @@
 // The question field, the examples to try, the settings, and what is being asked.
 
-import { button, byId, el } from "./dom.js";
+import { button, byId, el, isNarrow } from "./dom.js";
 
 const SHOWN = { wide: 6, narrow: 4 };
 
@@ -68,7 +68,7 @@ export class Question {
   }
 
   showExamples() {
-    this.shown = Math.min(matchMedia("(max-width: 40rem)").matches ? SHOWN.narrow : SHOWN.wide, this.examples.length);
+    this.shown = Math.min(isNarrow() ? SHOWN.narrow : SHOWN.wide, this.examples.length);
     const shown = Array.from({ length: this.shown }, (_, i) => this.examples[(this.first + i) % this.examples.length]);
     byId("more-examples").hidden = this.shown === this.examples.length;
     byId("examples").replaceChildren(...shown.map((example) => el("li", {},

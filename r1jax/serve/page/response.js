@@ -10,12 +10,11 @@ const MARKED_WHILE_STREAMING = 20_000; // characters; longer thoughts are marked
 /** The whole response as graders read it. */
 export const wholeText = (thought, answer) => (thought ? `<think>${thought}</think>\n${answer}` : answer);
 
-/** A response's grade, null where the server has none; a grade that cannot be had is no error of the response. */
+/** A response's grade; null where it cannot be had, or the reader stops: the response is whole all the same. */
 export async function grade(example, text, signal) {
   try {
     return await postJson("demo/grade", { example: example?.id ?? null, text }, signal);
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
+  } catch {
     return null;
   }
 }
@@ -42,6 +41,8 @@ export function showResponse(elements, thought, answer, pattern, question) {
     ? showMarked(elements.thought, thought, pattern, question)
     : showMarked(elements.answer, answer, pattern, question);
 }
+
+const isAtEnd = (element) => element.scrollHeight - element.scrollTop - element.clientHeight < 40;
 
 /** Parts of a line, which breaks between them only. */
 const joined = (parts) => parts.filter(Boolean).map((part) => part.replaceAll(" ", "\u00a0")).join(" · ");
@@ -138,12 +139,15 @@ export class ResponseView {
     clearTimeout(this.redraw);
     this.redraw = null;
     const [thought, answer] = [this.thoughtText, this.answerText.trim()];
+    const follows = isAtEnd(this.thought);
     if (whole || thought.length + answer.length <= MARKED_WHILE_STREAMING) {
       this.marks = showResponse(this, thought, answer, this.pattern, this.question);
     } else {
       this.thought.textContent = thought;
       this.answer.textContent = answer;
     }
+    if (follows) this.thought.scrollTop = this.thought.scrollHeight;
+    if (this.thought.scrollHeight > this.thought.clientHeight) this.thought.tabIndex = 0; // for the keyboard
     const thinks = this.thoughtText && !this.answerText;
     this.length.textContent = seconds((this.thoughtEnd ?? performance.now()) - this.started);
     this.say(this.thoughtText || this.answerText ? (thinks ? "Thinking …" : "Answering …") : "");

@@ -105,7 +105,7 @@ export class Sample {
 
   async finish(sample, example, signal) {
     sample.graded = true;
-    sample.result = await grade(example, wholeText(sample.thoughtText, sample.answerText), signal).catch(() => null);
+    sample.result = await grade(example, wholeText(sample.thoughtText, sample.answerText), signal);
     if (example) showGrade(sample.badge, sample.result);
     sample.element.removeAttribute("aria-busy");
     this.tally();
