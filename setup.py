@@ -76,6 +76,7 @@ setup(
             "openai>=1.50,<4",
             "httpx>=0.27,<1",
             "playwright>=1.45,<2",  # drives a Chromium that is installed already; it fetches none
+            "pexpect>=4.8,<5",  # types into a terminal
             "ruff>=0.17,<0.18",
         ],
         # The reference that models and tokenizers are compared with; without it those tests skip. On Linux PyPI's torch

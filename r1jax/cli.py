@@ -32,6 +32,7 @@ COMMANDS = {
     "convert": Command("r1jax.tools.convert", "convert a model from or to a Hugging Face folder, or from GGUF"),
     "parity": Command("r1jax.tools.parity", "compare a model's numbers with those of transformers"),
     "serve": Command("r1jax.tools.serve", "serve models behind OpenAI's protocol, with a page to try them"),
+    "chat": Command("r1jax.tools.chat", "chat with a model in the terminal"),
     "demo": Command("r1jax.tools.demo", "open a page on the shipped models: what RL did to the base"),
     "bench": Command("r1jax.tools.bench", "measure one GRPO step on fixed work, against what the machine can do"),
     "write-miniworld": Command("r1jax.tools.write_miniworld", "write the generated data that the mini recipe reads"),
