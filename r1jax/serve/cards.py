@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 
 from r1jax.config import listed
+from r1jax.io import hub
 from r1jax.models.io import is_model
 
 SHIPPED = pathlib.Path(__file__).parent.parent / "shipped_models"
@@ -38,18 +39,19 @@ def read_cards() -> dict[str, tuple[pathlib.Path, ModelCard]]:
 
 
 def find(name: str) -> tuple[pathlib.Path, ModelCard]:
-    """The folder or file of a model and its card: a shipped model's by name, another by its path.
+    """The folder or file of a model and its card: a shipped model's by name, another by its path or hub id.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is none, or it cannot be fetched from the hub.
     """
     cards = read_cards()
     if name in cards:
         return cards[name]
-    path = pathlib.Path(name)
+    path = hub.model_path(name)
     if not is_model(path) and is_model(path / "model"):  # the workdir of a training
         path = path / "model"
     if not path.exists():
         raise FileNotFoundError(f"no model {name}: give a path, or the name of a shipped model: {listed(cards)}")
+    named = hub.model_id(name)
     parts = [part for part in path.resolve().parts if part != "model"]
-    return path, ModelCard(parts[-1].removesuffix(".gguf"), f"{path}")
+    return path, ModelCard(named.repository if named else parts[-1].removesuffix(".gguf"), name)
