@@ -75,6 +75,7 @@ setup(
             *SERVE,
             "openai>=1.50,<4",
             "httpx>=0.27,<1",
+        "psutil>=5.9,<8",
             "playwright>=1.45,<2",  # drives a Chromium that is installed already; it fetches none
             "pexpect>=4.8,<5",  # types into a terminal
             "ruff>=0.17,<0.18",

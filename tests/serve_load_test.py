@@ -1,0 +1,41 @@
+"""The server under many clients at once: every request is answered rightly or refused clearly, and nothing is kept."""
+
+import asyncio
+import collections
+import pathlib
+import runpy
+import time
+
+import httpx
+import psutil
+import pytest
+from engine_test import loud
+from served_tiny import Running, serve, tiny_model
+
+LOAD = runpy.run_path(str(pathlib.Path(__file__).parents[1] / "experiments" / "serving_load.py"))
+
+
+@pytest.fixture(scope="module")
+def running(tiny, tiny_params, tokenizer, mesh1) -> Running:
+    with serve([tiny_model(tiny, loud(tiny_params), tokenizer, mesh1, max_length=320)], mesh1) as running:
+        yield running
+
+
+def test_many_clients_get_right_answers_or_clear_refusals_and_leave_nothing_behind(running):
+    expected = LOAD["answers"](running.url, "tiny", 8)
+    process, seen = psutil.Process(), None
+    files = []
+    for seconds in (1.0, 4.0):  # in the first, pools reach their size
+        seen = asyncio.run(LOAD["Load"](running.url, "tiny", expected).run(20, seconds))
+        until = time.monotonic() + 10
+        while running.server.thread.sequences("tiny") != (0, 0) and time.monotonic() < until:
+            time.sleep(0.01)
+        files.append(process.num_fds())
+    assert seen.wrong == []
+    results = collections.Counter()
+    for (_, result), count in seen.counts.items():
+        results[result] += count
+    assert min(results[result] for result in ("right", "left", "refused (400)", "refused (429)")) > 0
+    assert running.server.thread.sequences("tiny") == (0, 0) and not running.server.thread._streams
+    assert files[1] <= files[0] + 2
+    assert httpx.get(running.url + "/models").status_code == 200
