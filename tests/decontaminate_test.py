@@ -204,7 +204,7 @@ def test_the_command_writes_what_is_clean_and_says_what_is_not(files, capsys):
     "against, data, said",
     [
         ("gsm8", "", "no file gsm8, and no benchmark of that name; nearest benchmark: gsm8k"),
-        ("gsm8k", "", "nothing says where the questions of gsm8k are"),
+        ("ceval", "", "no data for ceval, which is not fetched from the Hugging Face hub"),
         ("math500", "FILES", "no file FILES/math500/test.jsonl"),
         ("FILES/other.jsonl", "", "FILES/other.jsonl:1: no prompt, question, problem; the row has: text"),
     ],

@@ -12,6 +12,7 @@ import pytest
 from layers_test import FILES, MAY_IMPORT, TREES, WITHOUT_JAX
 
 from r1jax import config_files
+from r1jax.benchmarks.benchmark import find, names
 from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES
 from r1jax.graders.grader_table import GRADERS
 from r1jax.stages.table import STAGES
@@ -122,6 +123,15 @@ def test_the_table_of_benchmarks_lists_the_files_of_benchmarks() -> None:
         and re.search(r"^BENCHMARK\b", path.read_text("utf-8"), re.MULTILINE)
     }
     assert files and listed == {name for name in files if not name.startswith("world_")}
+
+
+def test_the_table_of_sources_says_what_the_files_of_benchmarks_say() -> None:
+    rows = {row[0].strip("`"): row[1:] for row in table_of("evaluation.md", "| set | from | licence |")}
+    assert set(rows) == {name for name in names() if not name.startswith("world_")}
+    for name, (where, licence) in rows.items():
+        benchmark = find(name)
+        assert licence == (benchmark.licence or "–"), name
+        assert where == f"`{benchmark.hub}`" if benchmark.hub else not re.fullmatch("`[^`]+`", where), name
 
 
 def test_the_readme_has_a_line_for_each_package() -> None:

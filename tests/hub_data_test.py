@@ -7,12 +7,14 @@ import pytest
 from huggingface_hub import constants
 from tiny_run import SFT, merged, write_config
 
+from r1jax.benchmarks import benchmark, reading
+from r1jax.config import ConfigError
 from r1jax.data.tasks import DataConfig, Questions
 from r1jax.graders.grader_table import check_row
 from r1jax.io import hub, row_files
 from r1jax.io.hub import HubId
 from r1jax.stages.hub_revisions import FILE
-from r1jax.tools import train
+from r1jax.tools import audit, train
 
 GSM8K = [{"question": f"{i} + 1?", "answer": f"It is {i + 1}.\n#### {i + 1}"} for i in range(12)]
 CARD = """---
@@ -103,26 +105,58 @@ def test_what_a_set_does_not_have_is_said_with_what_it_has(gsm8k, text, message)
 
 
 def test_without_configs_in_the_card_a_split_is_found_by_the_files_names(hub_server, tmp_path):
-    names = (
-        "data/train-00000-of-00001.jsonl",
-        "data/train_sft-00000.jsonl",
-        "test.jsonl",
-        "zh/test.jsonl",
-        "latest.csv",
-    )
-    hub_server.push("datasets", "a/plain", {name: lines(GSM8K[:1]) for name in names})
+    def found(split: str, *names: str) -> list[str]:
+        hub_server.push("datasets", "a/plain", {name: lines(GSM8K[:1]) for name in names})
+        hub._snapshot.cache_clear()
+        files = map(str, row_files.files_of(f"a/plain:{split}"))
+        return [file.partition("/snapshots/")[2].partition("/")[2] for file in files]
 
-    def found(split: str) -> list[str]:
-        return [
-            str(path).partition("/snapshots/")[2].partition("/")[2] for path in row_files.files_of(f"a/plain:{split}")
-        ]
+    names = ("data/train-0.jsonl", "data/train_sft-0.jsonl", "test.jsonl", "test.csv", "zh/test.jsonl", "latest.csv")
+    assert found("train", *names) == ["data/train-0.jsonl"]
+    assert found("train_sft", *names) == ["data/train_sft-0.jsonl"]
+    assert found("zh:test", *names) == ["zh/test.jsonl"]
+    assert found("test", *names) == ["test.jsonl", "zh/test.jsonl"]
+    assert found("test", "a_test_set.csv", "attest.csv") == ["a_test_set.csv"]
+    assert found("train", "problems.jsonl", "problems.csv", "notes.md") == ["problems.jsonl"]
+    with pytest.raises(FileNotFoundError, match=r"no files of that split; it has data/train-0.*latest\.csv"):
+        found("validation", *names)
 
-    assert found("train") == ["data/train-00000-of-00001.jsonl"]
-    assert found("train_sft") == ["data/train_sft-00000.jsonl"]
-    assert found("zh:test") == ["zh/test.jsonl"]
-    assert found("test") == ["test.jsonl", "zh/test.jsonl"]
-    with pytest.raises(FileNotFoundError, match=r"no files of that split; it has data/train-00000.*latest\.csv"):
-        found("validation")
+
+@pytest.fixture
+def original(hub_server, tmp_path) -> str:
+    """The set under the name of GSM8K itself; the commit."""
+    files = {"README.md": CARD.encode(), "main/test-00000-of-00001.parquet": parquet(GSM8K, tmp_path)}
+    return hub_server.push("datasets", "openai/gsm8k", files)
+
+
+def test_benchmarks_are_fetched_where_no_folder_of_data_is_named(original):
+    assert [text for _, text in reading.questions("gsm8k", "")] == [row["question"] for row in GSM8K]
+    name, rows = audit.read("gsm8k", 2)
+    assert name == "openai/gsm8k:main:test" and [row["answer"] for row in rows] == ["1", "2"]
+    assert audit.read("gsm8k=openai/gsm8k:main:test", 2)[1] == rows
+    with pytest.raises(
+        ConfigError, match=r"no data for ceval, which is not fetched .* name the folder that holds ceval/"
+    ):
+        benchmark.source("ceval", "")
+    assert benchmark.source("gsm8k", "data") == "data/gsm8k/test.jsonl"
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_an_evaluation_asks_a_benchmark_from_the_hub_and_keeps_its_commit(hub_server, original, capsys):
+    model = next((pathlib.Path(__file__).parents[1] / "r1jax/shipped_models").glob("base-*/model.json")).parent
+    fields = {"model": model, "questions": 1, "samples": 1, "sampling.max_new_tokens": 4, "sampling.slots": 1}
+    command = [
+        "--config=evaluate:gsm8k",
+        "--workdir=runs/e",
+        *(f"--config.{key}={value}" for key, value in fields.items()),
+    ]
+    assert train.main(command) == 0, capsys.readouterr().err
+    assert json.loads(pathlib.Path("runs/e", FILE).read_text()) == {"openai/gsm8k:main:test": original}
+    result = json.loads(pathlib.Path("runs/e/gsm8k/result.json").read_text())
+    assert result["stamp"]["data"]["path"] == "gsm8k-test"
+    hub_server.push("datasets", "openai/gsm8k", {"test.jsonl": lines(GSM8K[:3])})
+    hub._snapshot.cache_clear()
+    assert train.main(command) == 0, capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("in_this_process")

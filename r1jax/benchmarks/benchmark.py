@@ -76,6 +76,8 @@ class Benchmark:
         group: the part of the tables where it stands.
         grader: a key of `r1jax.graders.grader_table.GRADERS`, or of `r1jax.graders.judge_protocols.PROTOCOLS`.
         file: where it lies below the folder of data, if no path is given.
+        hub: the original's split on the Hugging Face hub, which is fetched where no folder of data is named; "": none.
+        licence: of the data, as far as its authors state one.
         adapt: a row of the public original -> `prompt`, `answer` and what else the grader needs; None: this row
             is left out. A row that has both already, as strings, does not come here. Raises KeyError or ValueError for
             a row it cannot use.
@@ -100,6 +102,8 @@ class Benchmark:
     votes: bool = False
     summarize: Callable[[Mapping[str, Row], Sequence[Outcome]], Mapping[str, Figure]] | None = None
     write: Callable[[pathlib.Path, Mapping[str, Row], Sequence[Outcome], str], None] | None = None
+    hub: str = ""
+    licence: str = ""
 
 
 def find(name: str) -> Benchmark:
@@ -124,6 +128,26 @@ def find(name: str) -> Benchmark:
     if name not in names():
         raise ConfigError(f"no benchmark named {name!r}; nearest: {nearest(name, names())}")
     return importlib.import_module(f"r1jax.benchmarks.sets.{name}").BENCHMARK
+
+
+def source(name: str, data: str) -> str:
+    """Where a benchmark's rows are: its file below a folder of data, else its split of the Hugging Face hub.
+
+    Args:
+        data: the folder; "": none.
+
+    Raises:
+        ConfigError: see `find`; also a benchmark that needs the folder and has none, or has no file.
+    """
+    benchmark = find(name)
+    if data and benchmark.file:
+        return str(pathlib.Path(data) / benchmark.file)
+    if not benchmark.hub:
+        raise ConfigError(
+            f"no data for {name}, which is not fetched from the Hugging Face hub: name the folder that holds "
+            f"{benchmark.file or 'its file'}, or the file itself"
+        )
+    return benchmark.hub
 
 
 def names() -> list[str]:

@@ -4,10 +4,11 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
+from r1jax.benchmarks import benchmark as benchmarks
 from r1jax.benchmarks.benchmark import Benchmark, Row, find, names
 from r1jax.config import ConfigError, nearest
 from r1jax.graders import grader_table, judge_protocols
-from r1jax.io import jsonl, row_files
+from r1jax.io import hub, jsonl, row_files
 from r1jax.io.row_files import Source
 
 _QUESTION = ("prompt", "question", "problem")  # where files that have no adapter keep it
@@ -74,26 +75,22 @@ def questions(name: str, data: str) -> Iterator[tuple[str, str]]:
     """(id, question) of a set, for what is to keep clear of it; an id begins with the set's name.
 
     Args:
-        name: a benchmark, whose file lies in `data`; or a file, or a folder of files, whose rows have a prompt, a
+        name: a benchmark; or a file, a folder of files or a split of the Hugging Face hub, whose rows have a prompt, a
             question or a problem.
-        data: the folder of benchmarks' files.
+        data: the folder of benchmarks' files; "": they are fetched from the hub.
 
     Raises:
-        ConfigError: neither a file nor a benchmark; a benchmark, and no folder to look in.
+        ConfigError: neither a file nor a benchmark; a benchmark that is not fetched, and no folder to look in.
         FileNotFoundError: the benchmark's file is not there.
         ValueError: a row without a question, by file and row.
     """
     benchmark = find(name) if name in names() else None
-    path = pathlib.Path(data, benchmark.file) if benchmark else pathlib.Path(name)
-    if benchmark and not data:
-        raise ConfigError(
-            f"nothing says where the questions of {name} are: name the folder that holds "
-            f"{benchmark.file or 'its file'}, or give the file's path in place of the name"
-        )
-    if not benchmark and not path.exists():
+    is_on_hub = not benchmark and bool(hub.data_id(name))
+    if not benchmark and not is_on_hub and not pathlib.Path(name).exists():
         raise ConfigError(f"no file {name}, and no benchmark of that name; nearest benchmark: {nearest(name, names())}")
-    called = name if benchmark else f"{path.resolve().parent.name}/{path.stem}"
-    for number, (place, row) in enumerate(row_files.rows(path)):
+    source = benchmarks.source(name, data) if benchmark else name
+    called = name if benchmark or is_on_hub else row_files.split_name(name)
+    for number, (place, row) in enumerate(row_files.rows(source)):
         try:
             made = _adapted(benchmark, row) if benchmark else row
         except (KeyError, ValueError, TypeError) as error:

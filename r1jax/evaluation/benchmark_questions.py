@@ -7,14 +7,14 @@ from typing import Any
 
 from r1jax import config
 from r1jax.benchmarks import arena, reading
-from r1jax.benchmarks.benchmark import Benchmark, Row, find, render
+from r1jax.benchmarks.benchmark import Benchmark, Row, find, render, source
 from r1jax.config import ConfigError
 from r1jax.data.tasks import DataConfig, Questions, TaskConfig, prompt_text
 from r1jax.data.types import Prompt
 from r1jax.evaluation.config import BenchmarkConfig, EvaluateConfig
 from r1jax.graders.grader_table import check_row
 from r1jax.inference import sampler
-from r1jax.io import jsonl
+from r1jax.io import jsonl, row_files
 from r1jax.io.provenance import fingerprint
 from r1jax.text.tokenizer import Tokenizer
 
@@ -69,17 +69,12 @@ def from_benchmark(
         prompt_limit: the most tokens of a prompt; None: any number.
 
     Raises:
-        ConfigError: no such benchmark, its data's path is not given, or a prompt is longer than the model can hold
+        ConfigError: no such benchmark, its data are nowhere, or a prompt is longer than the model can hold
             and the config does not say to leave it out.
         FileNotFoundError, ValueError: see `reading.read`.
     """
     benchmark = find(each.name)
-    if not each.path and not (cfg.data and benchmark.file):
-        raise ConfigError(
-            f"no data for {each.name}: set config.data to the folder that holds "
-            f"{benchmark.file or 'its file'}, or the benchmark's own path"
-        )
-    path = pathlib.Path(each.path) if each.path else pathlib.Path(cfg.data) / benchmark.file
+    path = each.path or source(each.name, cfg.data)
     grader = each.grader or benchmark.grader
     answers = arena.read_baseline(pathlib.Path(each.baseline)) if each.baseline else {}
     loaded = reading.read(benchmark, path, grader, answers)
@@ -103,7 +98,7 @@ def from_benchmark(
                 cfg.marker,
             )
         )
-    data = {"path": path.name, "hash": reading.data_hash(path)}
+    data = {"path": row_files.name_of(path), "hash": reading.data_hash(path)}
     if prompt_limit is not None and (too_long := [p for p in prompts if len(p.ids) > prompt_limit]):
         longest = max(len(prompt.ids) for prompt in too_long)
         if len(too_long) == len(prompts):

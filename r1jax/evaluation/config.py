@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from r1jax.benchmarks.benchmark import source
 from r1jax.config import at_least, seed_fits
 from r1jax.core.config import MeshConfig
 from r1jax.data.tasks import TaskConfig
@@ -44,7 +45,8 @@ class BenchmarkConfig:
 
     Attributes:
         name: a file of `r1jax/benchmarks/sets`, say gsm8k; or path/mine.py, another file with a `BENCHMARK`.
-        path: its data, a file or a folder of files; "": where the adapter says, below `data`.
+        path: its data, a file, a folder of files or a split of the Hugging Face hub; "": where the adapter says, below
+            `data` or on the hub.
         samples: k; 0: the evaluation's.
         questions: how many are asked; 0: the evaluation's.
         instruction: how they are asked, in the adapter's place; {prompt} is the question.
@@ -80,7 +82,8 @@ class EvaluateConfig:
         model: an r1jax model folder, a Hugging Face folder, a .gguf file or an id of the hub; "": the endpoint.
         endpoint: a model behind an OpenAI-compatible server.
         label: the model's name in tables; "": the workdir's name.
-        data: the folder that holds the benchmarks' files, each where its adapter says.
+        data: the folder that holds the benchmarks' files, each where its adapter says; "": they are fetched from the
+            Hugging Face hub, those that are there.
         benchmarks: which; see `r1jax.benchmarks`.
         tasks: reasoning-gym's tasks, each a benchmark of `task_questions` questions.
         task_questions: see `tasks`.
@@ -133,3 +136,15 @@ class EvaluateConfig:
             raise ValueError("nothing to evaluate on: name benchmarks or tasks")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"benchmarks named twice: {', '.join(twice)}")
+
+    def with_sources(self) -> "EvaluateConfig":
+        """The config with the path of each benchmark's data.
+
+        Raises:
+            ConfigError: no such benchmark, or its data are nowhere.
+        """
+        benchmarks = tuple(
+            each if each.path else dataclasses.replace(each, path=source(each.name, self.data))
+            for each in self.benchmarks
+        )
+        return dataclasses.replace(self, benchmarks=benchmarks)

@@ -41,6 +41,8 @@ MODEL_FILES = (
     "reward.json",
     "reward_head.npy",
 )
+# Endings of data files, of which a repository may hold the same rows: the first that it has is taken.
+KINDS = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".csv", ".tsv", ".arrow")
 _CARD = "README.md"  # its metadata name a data set's configs and splits
 _ADDRESS = re.compile(r"hf:/+(datasets/)?|(https?:/+)?(huggingface\.co|hf\.co)/(datasets/)?")
 _REPOSITORY = r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)"
@@ -48,7 +50,7 @@ _REVISION = r"(@(?P<revision>[\w./-]+))?"
 _MODEL = re.compile(rf"{_REPOSITORY}(/(?P<file>[\w./-]+\.gguf))?{_REVISION}")
 _DATA = re.compile(rf"{_REPOSITORY}(:(?P<config>[\w.-]+))?:(?P<split>[\w.-]+){_REVISION}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_NOT_NAMES = (".py", ".gguf", ".jsonl", ".json", ".csv", ".parquet")  # endings of files, not of repositories
+_NOT_NAMES = (".py", ".gguf", *KINDS)  # endings of files, not of repositories
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,8 +135,8 @@ def model_path(text: str | os.PathLike[str]) -> pathlib.Path:
 def data_files(named: HubId) -> list[pathlib.Path]:
     """The local files of a split, fetched where they are not there, in the order of their names.
 
-    The metadata of the repository's card say which files these are. Where they do not, it is those with the split as a
-    word in their path, in the folder of the config if there is one: `main/train-00000-of-00001.parquet`.
+    The metadata of the repository's card say which files these are. Where they do not, it is those named after the
+    split, in the folder of the config if there is one: `main/train-00000-of-00001.parquet`.
 
     Raises:
         FileNotFoundError: they cannot be fetched, or there are none.
@@ -142,19 +144,43 @@ def data_files(named: HubId) -> list[pathlib.Path]:
     """
     folder = _fetch(named, (_CARD,))
     named = dataclasses.replace(named, revision=folder.name)
-    patterns = _card_patterns(named, folder)
-    by_name = re.compile(rf"(?<![A-Za-z0-9]){re.escape(named.split)}(?![A-Za-z0-9_])")
-    below = f"{named.config}/" if named.config else ""
-    folder = _fetch(named, tuple(patterns) or (f"{below}*{named.split}*",))
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    if patterns:
+    if patterns := _card_patterns(named, folder):
+        names = _names(_fetch(named, tuple(patterns)))
         names = list(dict.fromkeys(name for each in patterns for name in fnmatch.filter(names, each)))
     else:
-        names = [name for name in names if name.startswith(below) and by_name.search(name.removeprefix(below))]
+        names = _named_after_split(named)
     if not names:
         there = config.listed(_files_on_hub(named))
         raise FileNotFoundError(f"{named} on the Hugging Face hub has no files of that split; it has {there}")
     return [folder / name for name in names]
+
+
+def _named_after_split(named: HubId) -> list[str]:
+    """The data files in whose path the split is a word, of one kind.
+
+    Where there is none: those with the split beside digits or underscores; of `train`, all.
+    """
+    below = f"{named.config}/" if named.config else ""
+    names = _names(_fetch(named, (f"{below}*{named.split}*",)))
+    choices = [
+        [name for name in names if name.startswith(below) and re.search(pattern, name.removeprefix(below))]
+        for pattern in (
+            rf"(?<![A-Za-z0-9]){re.escape(named.split)}(?![A-Za-z0-9_])",
+            rf"(?<![A-Za-z]){re.escape(named.split)}(?![A-Za-z])",
+        )
+    ]
+    if named.split == "train" and not any(choices):
+        names = _names(_fetch(named, tuple(f"{below}*{kind}" for kind in KINDS)))
+        choices.append([name for name in names if name.startswith(below)])
+    for chosen in choices:
+        for kind in KINDS:
+            if files := [name for name in chosen if name.endswith(kind)]:
+                return files
+    return []
+
+
+def _names(folder: pathlib.Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def pinned(named: HubId) -> HubId:

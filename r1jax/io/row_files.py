@@ -23,7 +23,7 @@ from r1jax.io.provenance import joined_hash
 T = TypeVar("T")
 Source = str | os.PathLike[str]
 
-KINDS = (".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet", ".arrow")
+KINDS = (".jsonl", ".jsonl.gz", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 _REMEDY = "data.skip_bad_lines=true leaves such lines out"
 _MOST_CHARACTERS = 2**31 - 1  # of a CSV field; by default 131,072, which a long solution exceeds
 _BATCH = 1000  # rows of parquet that are Python objects at a time
@@ -159,6 +159,12 @@ def stem_of(source: Source) -> str:
     return name_of(source) if hub.data_id(source) else pathlib.Path(source).stem
 
 
+def split_name(source: Source) -> str:
+    """math500/test.jsonl -> math500/test: public sets come as a folder of splits. Of one of the hub its id."""
+    path = pathlib.Path(source)
+    return str(source) if hub.data_id(source) else f"{path.resolve().parent.name}/{path.stem}"
+
+
 def content_hash(source: Source) -> str:
     """SHA-256 of the bytes of a source's files, one after the other, 64 hex digits."""
     return joined_hash(files_of(source))
@@ -185,7 +191,7 @@ def _is_jsonl(file: pathlib.Path) -> bool:
     if file.suffix == ".json":
         with file.open("rb") as content:
             return not content.read(1000).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
-    return not file.name.endswith((".csv", ".parquet", ".arrow"))
+    return not file.name.endswith((".csv", ".tsv", ".parquet", ".arrow"))
 
 
 def _opened(file: pathlib.Path) -> Any:
@@ -203,10 +209,10 @@ def _errors_named(file: pathlib.Path) -> Iterator[None]:
 
 def _table(file: pathlib.Path) -> Iterator[Row]:
     with _errors_named(file):
-        if file.suffix == ".csv":
+        if file.suffix in (".csv", ".tsv"):
             csv.field_size_limit(_MOST_CHARACTERS)
             with file.open(encoding="utf-8-sig", newline="") as lines:
-                yield from map(dict, csv.DictReader(lines))
+                yield from map(dict, csv.DictReader(lines, delimiter="," if file.suffix == ".csv" else "\t"))
         elif file.suffix == ".json":
             content = parse_json(file.read_bytes(), file)
             if not all(isinstance(row, dict) for row in content):

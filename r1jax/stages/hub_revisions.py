@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import jax
 
 from r1jax.core import processes
+from r1jax.evaluation.config import EvaluateConfig
 from r1jax.io import hub
 from r1jax.io.console import say
 from r1jax.io.files import read_json, write_json
@@ -29,6 +30,8 @@ def pin(cfg: T, workdir: pathlib.Path) -> T:
     Raises:
         FileNotFoundError, ValueError: see `hub.pinned`.
     """
+    if isinstance(cfg, EvaluateConfig):
+        cfg = cfg.with_sources()
     ids: dict[str, HubId] = {}
 
     def note(key: str, text: str) -> str:

@@ -1,9 +1,11 @@
 r"""Audit of a dataset: how far a grader can be trusted on it, measured before anything is trained on it.
 
-    r1jax audit --data FILE [FILE ...] [--grader NAME] [--task NAME ...] [--workdir runs/audit]
+    r1jax audit --data DATA [DATA ...] [--grader NAME] [--task NAME ...] [--workdir runs/audit]
 
-FILE is JSONL of `{"prompt", "answer"}` and what else its grader needs; --task takes reasoning-gym's own entries. Every
-row's reference, and answers close to it, are graded:
+DATA is a file (JSONL, CSV, parquet) of `{"prompt", "answer"}` and what else its grader needs, or a split of the Hugging
+Face hub. Of another layout it is LAYOUT=DATA, with the name of a benchmark or of a ready mapping of `data.columns`:
+`gsm8k=mine.parquet`, `math=OWNER/NAME:train`. A benchmark's name alone fetches its data from the hub. --task takes
+reasoning-gym's own entries. Every row's reference, and answers close to it, are graded:
 - its reference must be readable, and must score 1 when it is fed back in the form that the grader asks for;
 - what a grader parses of it, where the grader reports that, must have all its numbers, letters and signs and no others
   (`r1jax.audit.reading`): a part lost in parsing is lost on both sides, which grading it against itself cannot detect;
@@ -30,10 +32,12 @@ import rich.table
 
 from r1jax.audit import summary
 from r1jax.audit.dataset_audit import Audit, audit_rows, audit_task
+from r1jax.benchmarks import benchmark, reading
 from r1jax.config import exit_status, nearest, path_given
+from r1jax.data import columns
 from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
-from r1jax.io import row_files, tables
+from r1jax.io import jsonl, row_files, tables
 from r1jax.rewards.workers import Workers
 from r1jax.sandbox.config import CodeConfig
 
@@ -59,15 +63,15 @@ def run(args: argparse.Namespace) -> bool:
 
         if unknown := [task for task in args.task if task not in DATASETS]:
             raise ValueError(f"reasoning-gym has no task {unknown[0]!r}; nearest: {nearest(unknown[0], DATASETS)}")
-    files = {path: row_files.read_questions(path)[0][: args.limit] for path in args.data}  # all errors before any work
+    files = [read(text, args.limit) for text in args.data]  # all errors before any work
     chosen = {"grader": args.grader} if args.grader else {}
     code = CodeConfig(time_s=min(args.timeout, CodeConfig().time_s), total_s=args.timeout)
     cfg = GraderConfig(workers=args.workers, timeout_s=args.timeout, code=code)
     audits: list[Audit] = []
     with Workers(cfg.workers, cfg.memory_mb, languages=True) as workers:
         jobs = [
-            functools.partial(audit_rows, _name(path), [row | chosen for row in rows], workers, cfg, args.mutants)
-            for path, rows in files.items()
+            functools.partial(audit_rows, name, [row | chosen for row in rows], workers, cfg, args.mutants)
+            for name, rows in files
         ]
         jobs += [functools.partial(audit_task, task, args.limit or _ENTRIES, workers, cfg) for task in args.task]
         for job in jobs:
@@ -82,9 +86,21 @@ def run(args: argparse.Namespace) -> bool:
     return not any(audit.faulty() for audit in audits)
 
 
-def _name(path: pathlib.Path) -> str:
-    """math500/test.jsonl -> math500/test: public sets come as a folder of splits."""
-    return f"{path.resolve().parent.name}/{path.stem}"
+def read(text: str, limit: int | None) -> tuple[str, list[jsonl.Row]]:
+    """The name and the first rows of what `--data` names, see the module.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such data, or a row is no question.
+    """
+    layout, _, source = ("", "", text) if pathlib.Path(text).exists() else text.rpartition("=")
+    if text in benchmark.names():
+        layout, source = text, benchmark.source(text, "")
+    if layout in benchmark.names():
+        chosen = benchmark.find(layout)
+        rows = list(reading.read(chosen, source, chosen.grader, {}).rows)
+    else:
+        rows, _ = row_files.read_questions(source, columns=columns.reader(layout, "questions"))
+    return row_files.split_name(source), rows[:limit]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -95,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", nargs="+", default=[], type=path_given, metavar="FILE", help="datasets")
+    parser.add_argument("--data", nargs="+", default=[], metavar="DATA", help="files, splits of the hub, benchmarks")
     parser.add_argument("--grader", help="of all rows; by default each row's own, or what its fields call for")
     parser.add_argument("--task", nargs="+", default=[], metavar="NAME", help="tasks of reasoning-gym")
     parser.add_argument("--workdir", default="runs/audit", type=path_given, help="where to write; %(default)s")

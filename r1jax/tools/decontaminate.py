@@ -3,9 +3,9 @@
     r1jax decontaminate train.jsonl --against gsm8k mine/test.jsonl --data DATA --out clean.jsonl
 
 A row is known by its `prompt`, or by the user's messages; rows that are kept are written as they are. `--against` names
-benchmarks, whose files lie in DATA, or files. The table has the number of rows that collide with each;
-`--dropped FILE` gets a line for each row left out: its id, or line, the question it collides with, words that both
-have, and their share of the question.
+benchmarks, whose files lie in DATA or are fetched from the Hugging Face hub, files, or splits of the hub. The table has
+the number of rows that collide with each; `--dropped FILE` gets a line for each row left out: its id, or line, the
+question it collides with, words that both have, and their share of the question.
 """
 
 import argparse
@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("file", type=path_given, metavar="FILE", help="JSONL")
     parser.add_argument("--against", required=True, nargs="+", metavar="NAME|FILE", help="evaluations to keep clear of")
-    parser.add_argument("--data", default="", help="the folder of the benchmarks' files")
+    parser.add_argument("--data", default="", help="the folder of the benchmarks' files; by default the hub")
     parser.add_argument("--out", required=True, type=path_given, help="what is kept")
     parser.add_argument("--dropped", type=path_given, help="what is not, and why")
     parser.add_argument("--ngram", type=int, default=13, help="words in a row that are too many to share; %(default)s")

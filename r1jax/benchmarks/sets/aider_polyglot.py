@@ -18,5 +18,12 @@ def prepare(row: Row) -> Row | None:
 
 
 BENCHMARK = Benchmark(
-    "Aider-Polyglot (Python)", "code", "unittests", "aider_polyglot/test.jsonl", None, prepare, INSTRUCTION
+    "Aider-Polyglot (Python)",
+    "code",
+    "unittests",
+    "aider_polyglot/test.jsonl",
+    None,
+    prepare,
+    INSTRUCTION,
+    licence="MIT",
 )

@@ -11,4 +11,13 @@ def adapt(row: Row) -> Row:
     return {"id": row.get("id"), "prompt": row["problem"], "answer": str(row["answer"])}
 
 
-BENCHMARK = Benchmark("AIME 2024", "maths", "maths", "aime2024/test.jsonl", adapt, instruction=BOXED, votes=True)
+BENCHMARK = Benchmark(
+    "AIME 2024",
+    "maths",
+    "maths",
+    "aime2024/test.jsonl",
+    adapt,
+    instruction=BOXED,
+    votes=True,
+    hub="HuggingFaceH4/aime_2024:train",
+)

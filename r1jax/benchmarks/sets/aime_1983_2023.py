@@ -13,5 +13,12 @@ def adapt(row: Row) -> Row | None:
 
 
 BENCHMARK = Benchmark(
-    "AIME 1983-2023", "maths", "maths", "aime_1983_2023/train.jsonl", adapt, instruction=BOXED, votes=True
+    "AIME 1983-2023",
+    "maths",
+    "maths",
+    "aime_1983_2023/train.jsonl",
+    adapt,
+    instruction=BOXED,
+    votes=True,
+    hub="di-zhang-fdu/AIME_1983_2024:train",
 )

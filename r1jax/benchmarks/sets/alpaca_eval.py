@@ -13,5 +13,12 @@ def adapt(row: Row) -> Row:
 
 
 BENCHMARK = Benchmark(
-    "AlpacaEval 2.0", "judged", "preference", "alpaca_eval/eval.jsonl", adapt, metric="lc_win_rate", summarize=figures
+    "AlpacaEval 2.0",
+    "judged",
+    "preference",
+    "alpaca_eval/eval.jsonl",
+    adapt,
+    metric="lc_win_rate",
+    summarize=figures,
+    licence="CC BY-NC 4.0",
 )

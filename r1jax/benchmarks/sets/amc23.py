@@ -16,4 +16,6 @@ def adapt(row: Row) -> Row:
     }
 
 
-BENCHMARK = Benchmark("AMC 23", "maths", "maths", "amc23/test.jsonl", adapt, instruction=BOXED, votes=True)
+BENCHMARK = Benchmark(
+    "AMC 23", "maths", "maths", "amc23/test.jsonl", adapt, instruction=BOXED, votes=True, hub="math-ai/amc23:test"
+)

@@ -18,5 +18,12 @@ def adapt(row: Row) -> Row:
 
 
 BENCHMARK = Benchmark(
-    "Arena-Hard", "judged", "degrees", "arena_hard/v0.1.jsonl", adapt, metric="win_rate", summarize=figures
+    "Arena-Hard",
+    "judged",
+    "degrees",
+    "arena_hard/v0.1.jsonl",
+    adapt,
+    metric="win_rate",
+    summarize=figures,
+    licence="Apache-2.0",
 )

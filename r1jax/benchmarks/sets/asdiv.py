@@ -15,4 +15,15 @@ def prepare(row: Row) -> Row | None:
     return None if row["answer"] == "-" else row
 
 
-BENCHMARK = Benchmark("ASDiv", "maths", "maths", "asdiv/test.jsonl", adapt, prepare, instruction=BOXED, votes=True)
+BENCHMARK = Benchmark(
+    "ASDiv",
+    "maths",
+    "maths",
+    "asdiv/test.jsonl",
+    adapt,
+    prepare,
+    instruction=BOXED,
+    votes=True,
+    hub="EleutherAI/asdiv:asdiv:validation@refs/convert/parquet",
+    licence="CC BY-NC 4.0",
+)

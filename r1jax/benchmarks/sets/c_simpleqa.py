@@ -19,5 +19,12 @@ def adapt(row: Row) -> Row:
 
 
 BENCHMARK = Benchmark(
-    "C-SimpleQA", "chinese", "exact", "c_simpleqa/test.jsonl", adapt, instruction=INSTRUCTION, votes=True
+    "C-SimpleQA",
+    "chinese",
+    "exact",
+    "c_simpleqa/test.jsonl",
+    adapt,
+    instruction=INSTRUCTION,
+    votes=True,
+    hub="OpenStellarTeam/Chinese-SimpleQA:train",
 )

@@ -14,4 +14,13 @@ def adapt(row: Row) -> Row:
     }
 
 
-BENCHMARK = Benchmark("C-Eval", "chinese", "choice", "ceval/val.jsonl", adapt, instruction=LETTER_ZH, votes=True)
+BENCHMARK = Benchmark(
+    "C-Eval",
+    "chinese",
+    "choice",
+    "ceval/val.jsonl",
+    adapt,
+    instruction=LETTER_ZH,
+    votes=True,
+    licence="CC BY-NC-SA 4.0",
+)

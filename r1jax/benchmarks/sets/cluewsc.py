@@ -20,5 +20,12 @@ def adapt(row: Row) -> Row:
 
 
 BENCHMARK = Benchmark(
-    "CLUEWSC", "chinese", "choice", "cluewsc2020/dev.jsonl", adapt, instruction=INSTRUCTION, votes=True
+    "CLUEWSC",
+    "chinese",
+    "choice",
+    "cluewsc2020/dev.jsonl",
+    adapt,
+    instruction=INSTRUCTION,
+    votes=True,
+    hub="clue/clue:cluewsc2020:validation",
 )

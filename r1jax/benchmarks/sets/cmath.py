@@ -10,4 +10,14 @@ def adapt(row: Row) -> Row:
     return {"prompt": row["question"], "answer": str(row["golden"]), "subject": f"grade {row['grade']}"}
 
 
-BENCHMARK = Benchmark("CMATH", "maths", "maths", "cmath/test.jsonl", adapt, instruction=BOXED_ZH, votes=True)
+BENCHMARK = Benchmark(
+    "CMATH",
+    "maths",
+    "maths",
+    "cmath/test.jsonl",
+    adapt,
+    instruction=BOXED_ZH,
+    votes=True,
+    hub="weitianwen/cmath:test",
+    licence="CC BY 4.0",
+)

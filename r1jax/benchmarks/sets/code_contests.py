@@ -26,4 +26,13 @@ def adapt(row: Row) -> Row:
     }
 
 
-BENCHMARK = Benchmark("CodeContests", "code", "code", "code_contests/test.jsonl", adapt, instruction=INSTRUCTION)
+BENCHMARK = Benchmark(
+    "CodeContests",
+    "code",
+    "code",
+    "code_contests/test.jsonl",
+    adapt,
+    instruction=INSTRUCTION,
+    hub="deepmind/code_contests:test",
+    licence="CC BY 4.0",
+)

@@ -44,4 +44,6 @@ BENCHMARK = Benchmark(
     INSTRUCTION,
     metric="rating",
     summarize=figures,
+    hub="open-r1/codeforces:default:test",
+    licence="CC BY 4.0",
 )

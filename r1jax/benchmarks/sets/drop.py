@@ -45,4 +45,6 @@ BENCHMARK = Benchmark(
     metric="f1",
     shots=3,
     summarize=figures,
+    hub="ucinlp/drop:validation",
+    licence="CC BY-SA 4.0",
 )

@@ -11,4 +11,14 @@ def adapt(row: Row) -> Row:
     return {"prompt": row["Prompt"], "answer": row["Answer"], "subject": row.get("reasoning_types", "")}
 
 
-BENCHMARK = Benchmark("FRAMES", "knowledge", "facts", "frames/test.jsonl", adapt, metric="correct", summarize=figures)
+BENCHMARK = Benchmark(
+    "FRAMES",
+    "knowledge",
+    "facts",
+    "frames/test.jsonl",
+    adapt,
+    metric="correct",
+    summarize=figures,
+    hub="google/frames-benchmark:test",
+    licence="Apache-2.0",
+)

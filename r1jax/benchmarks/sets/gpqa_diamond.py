@@ -22,5 +22,13 @@ def adapt(row: Row) -> Row:
 
 
 BENCHMARK = Benchmark(
-    "GPQA Diamond", "knowledge", "choice", "gpqa_diamond/gpqa_diamond.csv", adapt, instruction=LETTER, votes=True
+    "GPQA Diamond",
+    "knowledge",
+    "choice",
+    "gpqa_diamond/gpqa_diamond.csv",
+    adapt,
+    instruction=LETTER,
+    votes=True,
+    hub="Idavidrein/gpqa:gpqa_diamond:train",
+    licence="CC BY 4.0",
 )

@@ -10,4 +10,14 @@ def adapt(row: Row) -> Row:
     return {"prompt": row["question"], "answer": row["answer"].rpartition("####")[2].replace(",", "").strip()}
 
 
-BENCHMARK = Benchmark("GSM8K", "maths", "maths", "gsm8k/test.jsonl", adapt, instruction=BOXED, votes=True)
+BENCHMARK = Benchmark(
+    "GSM8K",
+    "maths",
+    "maths",
+    "gsm8k/test.jsonl",
+    adapt,
+    instruction=BOXED,
+    votes=True,
+    hub="openai/gsm8k:main:test",
+    licence="MIT",
+)

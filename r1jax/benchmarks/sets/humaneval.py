@@ -21,4 +21,13 @@ def adapt(row: Row) -> Row:
     }
 
 
-BENCHMARK = Benchmark("HumanEval", "code", "code", "humaneval/test.jsonl", adapt, instruction=INSTRUCTION)
+BENCHMARK = Benchmark(
+    "HumanEval",
+    "code",
+    "code",
+    "humaneval/test.jsonl",
+    adapt,
+    instruction=INSTRUCTION,
+    hub="openai/openai_humaneval:test",
+    licence="MIT",
+)

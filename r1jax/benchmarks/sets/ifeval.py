@@ -41,5 +41,13 @@ def figures(rows: Mapping[str, Row], outcomes: Sequence[Outcome]) -> dict[str, F
 
 
 BENCHMARK = Benchmark(
-    "IFEval", "knowledge", "ifeval", "ifeval/test.jsonl", adapt, metric="prompt_strict", summarize=figures
+    "IFEval",
+    "knowledge",
+    "ifeval",
+    "ifeval/test.jsonl",
+    adapt,
+    metric="prompt_strict",
+    summarize=figures,
+    hub="google/IFEval:train",
+    licence="Apache-2.0",
 )

@@ -20,4 +20,13 @@ def adapt(row: Row) -> Row:
     }
 
 
-BENCHMARK = Benchmark("LeetCode", "code", "code", "leetcode/train.jsonl", adapt, instruction=INSTRUCTION)
+BENCHMARK = Benchmark(
+    "LeetCode",
+    "code",
+    "code",
+    "leetcode/train.jsonl",
+    adapt,
+    instruction=INSTRUCTION,
+    hub="newfacade/LeetCodeDataset:test",
+    licence="Apache-2.0",
+)

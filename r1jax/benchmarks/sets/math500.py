@@ -10,4 +10,14 @@ def adapt(row: Row) -> Row:
     return {"id": row.get("unique_id"), "prompt": row["problem"], "answer": row["answer"], "subject": row["subject"]}
 
 
-BENCHMARK = Benchmark("MATH-500", "maths", "maths", "math500/test.jsonl", adapt, instruction=BOXED, votes=True)
+BENCHMARK = Benchmark(
+    "MATH-500",
+    "maths",
+    "maths",
+    "math500/test.jsonl",
+    adapt,
+    instruction=BOXED,
+    votes=True,
+    hub="HuggingFaceH4/MATH-500:test",
+    licence="MIT",
+)

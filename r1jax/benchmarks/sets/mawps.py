@@ -10,4 +10,14 @@ def adapt(row: Row) -> Row:
     return {"prompt": row["question"], "answer": str(row["result"])}
 
 
-BENCHMARK = Benchmark("MAWPS", "maths", "maths", "mawps/test.jsonl", adapt, instruction=BOXED, votes=True)
+BENCHMARK = Benchmark(
+    "MAWPS",
+    "maths",
+    "maths",
+    "mawps/test.jsonl",
+    adapt,
+    instruction=BOXED,
+    votes=True,
+    hub="MU-NLPC/Calc-mawps:test",
+    licence="MIT",
+)

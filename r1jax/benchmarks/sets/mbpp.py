@@ -26,4 +26,14 @@ def prepare(row: Row) -> Row | None:
     return {**row, "prompt": f"{row['prompt']}\n\nYour code should pass these tests:\n\n" + "\n".join(row["test_list"])}
 
 
-BENCHMARK = Benchmark("MBPP", "code", "code", "mbpp/all.jsonl", adapt, prepare, INSTRUCTION)
+BENCHMARK = Benchmark(
+    "MBPP",
+    "code",
+    "code",
+    "mbpp/all.jsonl",
+    adapt,
+    prepare,
+    INSTRUCTION,
+    hub="google-research-datasets/mbpp:full:test",
+    licence="CC BY 4.0",
+)

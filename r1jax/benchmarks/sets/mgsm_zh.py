@@ -13,4 +13,14 @@ def adapt(row: Row) -> Row:
     }
 
 
-BENCHMARK = Benchmark("MGSM-zh", "maths", "maths", "mgsm_zh/test.jsonl", adapt, instruction=BOXED_ZH, votes=True)
+BENCHMARK = Benchmark(
+    "MGSM-zh",
+    "maths",
+    "maths",
+    "mgsm_zh/test.jsonl",
+    adapt,
+    instruction=BOXED_ZH,
+    votes=True,
+    hub="juletxara/mgsm:zh:test@refs/convert/parquet",
+    licence="CC BY-SA 4.0",
+)

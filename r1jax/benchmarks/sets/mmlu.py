@@ -14,4 +14,14 @@ def adapt(row: Row) -> Row:
     }
 
 
-BENCHMARK = Benchmark("MMLU", "knowledge", "choice", "mmlu/test.jsonl", adapt, instruction=LETTER, votes=True)
+BENCHMARK = Benchmark(
+    "MMLU",
+    "knowledge",
+    "choice",
+    "mmlu/test.jsonl",
+    adapt,
+    instruction=LETTER,
+    votes=True,
+    hub="cais/mmlu:all:test",
+    licence="MIT",
+)

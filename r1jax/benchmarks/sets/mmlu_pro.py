@@ -15,4 +15,14 @@ def adapt(row: Row) -> Row:
     }
 
 
-BENCHMARK = Benchmark("MMLU-Pro", "knowledge", "choice", "mmlu_pro/test.jsonl", adapt, instruction=LETTER, votes=True)
+BENCHMARK = Benchmark(
+    "MMLU-Pro",
+    "knowledge",
+    "choice",
+    "mmlu_pro/test.jsonl",
+    adapt,
+    instruction=LETTER,
+    votes=True,
+    hub="TIGER-Lab/MMLU-Pro:test",
+    licence="MIT",
+)

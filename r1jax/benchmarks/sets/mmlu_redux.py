@@ -32,5 +32,12 @@ def _corrected(key: str, choices: list[str]) -> str:
 
 
 BENCHMARK = Benchmark(
-    "MMLU-Redux", "knowledge", "choice", "mmlu_redux/test.jsonl", adapt, instruction=LETTER, votes=True
+    "MMLU-Redux",
+    "knowledge",
+    "choice",
+    "mmlu_redux/test.jsonl",
+    adapt,
+    instruction=LETTER,
+    votes=True,
+    licence="CC BY 4.0",
 )

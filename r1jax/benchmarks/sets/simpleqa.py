@@ -12,5 +12,13 @@ def adapt(row: Row) -> Row:
 
 
 BENCHMARK = Benchmark(
-    "SimpleQA", "knowledge", "facts", "simpleqa/test.jsonl", adapt, metric="correct", summarize=figures
+    "SimpleQA",
+    "knowledge",
+    "facts",
+    "simpleqa/test.jsonl",
+    adapt,
+    metric="correct",
+    summarize=figures,
+    hub="basicv8vc/SimpleQA:test",
+    licence="MIT",
 )

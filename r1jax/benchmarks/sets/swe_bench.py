@@ -37,5 +37,12 @@ def write(folder: pathlib.Path, rows: Mapping[str, Row], outcomes: Sequence[Outc
 
 
 BENCHMARK = Benchmark(
-    "SWE-bench Verified", "code", "patch", "swe_bench/test.jsonl", adapt, instruction=INSTRUCTION, write=write
+    "SWE-bench Verified",
+    "code",
+    "patch",
+    "swe_bench/test.jsonl",
+    adapt,
+    instruction=INSTRUCTION,
+    write=write,
+    hub="princeton-nlp/SWE-bench_Verified:test",
 )
