@@ -59,7 +59,7 @@ setup(
         "cuda": [f"jax[cuda12]{JAX_RANGE}"],
         "tpu": [f"jax[tpu]{JAX_RANGE}"],
         # The server and its page.
-        "serve": SERVE,
+        "serve": [*SERVE],
         # Reads data in parquet files, and in folders that `datasets` saved.
         "parquet": [PYARROW],
         # A new minor version of ruff brings new complaints: it is raised on purpose, not by the calendar.
@@ -75,7 +75,7 @@ setup(
             *SERVE,
             "openai>=1.50,<4",
             "httpx>=0.27,<1",
-        "psutil>=5.9,<8",
+            "psutil>=5.9,<8",
             "playwright>=1.45,<2",  # drives a Chromium that is installed already; it fetches none
             "pexpect>=4.8,<5",  # types into a terminal
             "ruff>=0.17,<0.18",

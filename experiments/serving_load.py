@@ -158,10 +158,10 @@ def started(model: str, slots: int) -> tuple[subprocess.Popen, str, str]:
     """A server, the address of its API and the name of its model."""
     command = [sys.executable, "-m", "r1jax", "serve", model, "--port=0", f"--slots={slots}", "--queue=64"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    found = re.match(r"serving (\S+): page \S+ API (\S+)", process.stdout.readline())
-    if not found:
+    announced = re.match(r"serving (\S+): page \S+ API (\S+)", process.stdout.readline())
+    if not announced:
         raise SystemExit("the server did not start")
-    return process, found[2], found[1]
+    return process, announced[2], announced[1]
 
 
 def engine_rate(model: str, slots: int) -> float:

@@ -31,4 +31,4 @@ def test_trap53_commands_that_install_an_extra_name_this_folder_in_quotes(where:
 
 
 def test_there_are_such_commands():
-    assert len(commands()) > 3 and {"eval", "parity", "dev"} <= set(EXTRAS)
+    assert len(commands()) > 3 and {"parquet", "parity", "dev"} <= set(EXTRAS)

@@ -72,7 +72,7 @@ def test_other_machines_need_a_key(capsys):
 def test_a_missing_package_is_said_with_the_command_that_installs_it(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "fastapi", None)
     assert serve.main(["mini-base", "--port=0"]) == 2
-    assert "pip install 'r1jax[serve]'" in capsys.readouterr().err
+    assert "pip install -e '.[serve]'" in capsys.readouterr().err
 
 
 def test_shipped_models_are_there_and_say_how_they_were_made():

@@ -235,5 +235,5 @@ def score(params: Params, cfg: ModelConfig, tokens_RP: jax.Array, top: int, chun
         logits = unembed(params, cfg, hidden_RTD.reshape(-1, hidden.shape[-1]))
         return jax.tree.map(lambda x: x.reshape(R, chunk, *x.shape[1:]), likelihood(logits, tokens_RT.reshape(-1), top))
 
-    found = jax.lax.map(of_chunk, (hidden_CRD, tokens_CRT))
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(R, -1, *x.shape[3:])[:, : P - 1], found)
+    chunks = jax.lax.map(of_chunk, (hidden_CRD, tokens_CRT))
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(R, -1, *x.shape[3:])[:, : P - 1], chunks)

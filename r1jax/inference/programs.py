@@ -1,4 +1,4 @@
-"""The compiled programs of sampling on a mesh: prefill, fork, decode and score, with the layouts of their arrays."""
+"""The compiled programs of sampling on a mesh: prefill, fork, decode, score, and their arrays' layouts."""
 
 import dataclasses
 import functools

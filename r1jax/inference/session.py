@@ -163,9 +163,9 @@ class Session:
         rows, results = self._cfg.prefill_rows, []
         for first in range(0, len(prompts), rows):
             batch = prompts[first : first + rows]
-            found = jax.device_get(self._programs.score(self._params, self._padded(batch)))
+            likelihood = jax.device_get(self._programs.score(self._params, self._padded(batch)))
             for row, ids in enumerate(batch):
-                results.append(jax.tree.map(lambda x, row=row, ids=ids: x[row, : len(ids) - 1], found))
+                results.append(jax.tree.map(lambda x, row=row, ids=ids: x[row, : len(ids) - 1], likelihood))
         return results
 
     def _fill(self) -> None:

@@ -181,9 +181,9 @@ class _Checks:
     def _allows(self, request: Request) -> bool:
         if not self._key or request.url.path in _OPEN_PATHS or request.url.path.startswith(_OPEN_PREFIX):
             return True
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
         # Headers are read as Latin-1: encoded so again they are the bytes that were sent.
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), self._key)
+        return scheme.lower() == "bearer" and hmac.compare_digest(key.strip().encode("latin-1"), self._key)
 
 
 def _error(error: ApiError) -> Response:

@@ -5,7 +5,7 @@ import ipaddress
 
 from r1jax.config import ConfigError, at_least, within
 
-INSTALL = "the server needs packages that are not installed: pip install 'r1jax[serve]'"
+INSTALL = "the server needs packages that are not installed: pip install -e '.[serve]'"
 
 
 @dataclasses.dataclass(frozen=True)

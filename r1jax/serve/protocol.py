@@ -184,7 +184,7 @@ def parse(kind: type[R], content: dict[str, Any]) -> R:
     Raises:
         ApiError: see `read_request`.
     """
-    kept = {}
+    values = {}
     for name, value in content.items():
         if name == "response_format" and value not in (None, _PLAIN[name]):
             raise ApiError(
@@ -193,13 +193,13 @@ def parse(kind: type[R], content: dict[str, Any]) -> R:
         if name in _NOT_SUPPORTED and value and value != _PLAIN.get(name):
             raise ApiError(400, f"{name} is not supported: this server has no {_NOT_SUPPORTED[name]}", name)
         if name in kind.model_fields:
-            kept[name] = value
+            values[name] = value
         elif name not in (*_WITHOUT_EFFECT, *_NOT_SUPPORTED, "response_format"):
             raise ApiError(
                 400, f"unrecognized request argument: {name[:80]}; nearest: {nearest(name, kind.model_fields)}", name
             )
     try:
-        return kind.model_validate(kept)
+        return kind.model_validate(values)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -1,4 +1,4 @@
-"""A completion as text while it is sampled: stop strings found, the thought split from the answer, tokens counted."""
+"""Text of a completion while it is sampled: stop strings, the thought apart from the answer, token counts."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -82,12 +82,12 @@ class ThoughtSplitter:
         """The settled text before a tag, and past the tag into the following part."""
         if not self._begun:
             self._held = self._held.lstrip()
-        text, found, rest = self._held.partition(tag) if tag else (self._held, "", "")
-        if found:
+        text, separator, rest = self._held.partition(tag) if tag else (self._held, "", "")
+        if separator:
             self._enter(following, rest)
             return text.rstrip()
-        kept = 0 if last else held_back(text, [tag] if tag else [])
-        settled = text[: len(text) - kept]
+        held = 0 if last else held_back(text, [tag] if tag else [])
+        settled = text[: len(text) - held]
         settled = settled.rstrip()  # white space waits for what follows it
         self._begun = self._begun or bool(settled)
         self._held = "" if last else text[len(settled) :]

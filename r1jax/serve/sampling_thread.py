@@ -1,4 +1,4 @@
-"""The thread that advances the sessions of all served models, and the streams of tokens that requests read from it."""
+"""The thread that advances the sessions of all served models, and the streams that requests read from it."""
 
 import asyncio
 import collections

@@ -13,7 +13,6 @@ from r1jax.data.tasks import DATE
 from r1jax.inference.config import SamplingConfig
 from r1jax.inference.engine import Engine
 from r1jax.inference.session import Session
-from r1jax.io.files import read_object
 from r1jax.models.hf_config import context_length
 from r1jax.models.io import load_model, read_hf_config
 from r1jax.serve.cards import ModelCard, find
@@ -26,6 +25,7 @@ from r1jax.text.tokenizer import Tokenizer
 
 _PREFILL_ROWS = 4
 _LONGEST = 4096  # by default, of models that are made for more
+_UNKNOWN = 512  # of a model of r1jax's making, which records no length; the mini stages train on less
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,15 +89,15 @@ class Served:
         marker = self.prompt_format.marker or ""
         return ThoughtSplitter(bool(chat.opening_tag(prompt, marker)), marker)
 
-    def max_tokens(self, prompt_tokens: int, wanted: int | None) -> int:
+    def max_tokens(self, prompt_tokens: int, requested: int | None) -> int:
         """The most tokens that a completion may have.
 
         Raises:
             ApiError: the prompt is too long, alone or with the tokens that the request wants.
         """
         left = self.max_length - prompt_tokens
-        if left < 1 or (wanted or 0) > left:
-            completion = f" and {wanted} in the completion" if wanted else ""
+        if left < 1 or (requested or 0) > left:
+            completion = f" and {requested} in the completion" if requested else ""
             raise ApiError(
                 400,
                 f"this model's context is {self.max_length} tokens here: you asked for {prompt_tokens} in the "
@@ -105,7 +105,7 @@ class Served:
                 "messages",
                 "context_length_exceeded",
             )
-        return left if wanted is None else wanted
+        return left if requested is None else requested
 
 
 def load(names: Sequence[str], cfg: ServeConfig, mesh: Mesh) -> list[Served]:
@@ -115,18 +115,18 @@ def load(names: Sequence[str], cfg: ServeConfig, mesh: Mesh) -> list[Served]:
         FileNotFoundError, ValueError: see `find` and `r1jax.models.io.load_model`.
         ConfigError: two of them would have one name, or `max_length` is more than a model was made for.
     """
-    found = [find(name) for name in names]
-    ids = [card.id for _, card in found]
+    entries = [find(name) for name in names]
+    ids = [card.id for _, card in entries]
     if twice := {id_ for id_ in ids if ids.count(id_) > 1}:
         raise ConfigError(f"two models would be named {listed(sorted(twice))}: rename a folder")
-    return [_load(path, card, cfg, mesh) for path, card in found]
+    return [_load(path, card, cfg, mesh) for path, card in entries]
 
 
 def _load(path: pathlib.Path, card: ModelCard, cfg: ServeConfig, mesh: Mesh) -> Served:
     made_for = context_length(read_hf_config(path) or {})
     if made_for and cfg.max_length > made_for:
         raise ConfigError(f"--max-length={cfg.max_length} is more than the {made_for} tokens that {path} was made for")
-    max_length = cfg.max_length or min(made_for or _context_of(path), _LONGEST)
+    max_length = cfg.max_length or min(made_for or _UNKNOWN, _LONGEST)
     params, shape, tokenizer = load_model(path, mesh, dtype=None)
     # A cache grows in few steps, for each is a program to compile; a prompt's width costs work, and its program little.
     ways = batch_shards(mesh)
@@ -142,9 +142,3 @@ def _load(path: pathlib.Path, card: ModelCard, cfg: ServeConfig, mesh: Mesh) -> 
     recorded = prompt_format.read(path)
     form = recorded or (PromptFormat("plain", True) if tokenizer.has_chat_template else R1_ZERO)
     return Served(card, tokenizer, form, max_length, TokenTexts(tokenizer), lambda: engine.open(params))
-
-
-def _context_of(path: pathlib.Path) -> int:
-    """Tokens that a model without a config.json of its own was trained for, as its folder records it."""
-    card = path / "context.json"
-    return read_object(card)["tokens"] if card.exists() else 512

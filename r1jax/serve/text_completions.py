@@ -26,12 +26,12 @@ def job(request: CompletionRequest, model: Served, cfg: ServeConfig) -> Job:
         ApiError: a prompt that is empty, too long, or holds ids that the model does not have.
     """
     prompts = prompt_ids(request.prompt, model)
-    wanted = _DEFAULT_TOKENS if request.max_tokens is None else request.max_tokens
+    requested = _DEFAULT_TOKENS if request.max_tokens is None else request.max_tokens
     return Job(
         model,
         prompts,
         request.n or 1,
-        [model.max_tokens(len(ids), wanted) for ids in prompts],
+        [model.max_tokens(len(ids), requested) for ids in prompts],
         request.truncation(cfg),
         request.stop or (),
         request.seed,
