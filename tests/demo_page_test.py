@@ -16,6 +16,7 @@ from r1jax.serve.demo_examples import Example
 
 sync_api = pytest.importorskip("playwright.sync_api")
 expect = sync_api.expect
+expect.set_options(timeout=20_000)  # a busy machine is no fault of the page
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(
     not CHROMIUM, reason="no chromium: on Debian or Ubuntu, 'apt install chromium' brings it"
@@ -72,7 +73,7 @@ def opened(browser, server: DemoServer, expected_errors: int = 0, **options) -> 
     """The page, which must ask no other host, log no error and open no dialog of the browser."""
     context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}} | options)
     page, requests, errors = context.new_page(), [], []
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(20_000)
     page.on("request", lambda request: requests.append(request.url))
     page.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
