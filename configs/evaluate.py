@@ -1,11 +1,11 @@
 """Evaluation in the paper's protocol: temperature 0.6, top-p 0.95, at most 32,768 tokens, zero-shot.
 
-    r1jax train --config=evaluate:gsm8k,math500 --workdir=results/my-model \\
-        --config.model=/path/to/model --config.data=/path/to/data
+    r1jax train --config=evaluate:gsm8k,math500 --workdir=results/my-model --config.model=/path/to/model
 
 The names after the colon are benchmarks (files of `r1jax/benchmarks/sets`), or groups of them: maths, code, knowledge,
-chinese, judged, and `paper`: the rows of the paper's table. A benchmark's file is at a fixed path in the data folder;
-another path is given as `name=path`: `gsm8k=~/gsm8k/main/test-00000-of-00001.parquet`.
+chinese, judged, and `paper`: the rows of the paper's table. They are fetched from the Hugging Face hub, those that are
+there; with --config.data=FOLDER each is a file at a fixed path in that folder. Another path, or split of the hub, is
+given as `name=path`: `gsm8k=~/gsm8k/main/test-00000-of-00001.parquet`.
 
 A model trained by r1jax gets the prompt format that it was trained with, which its folder records (prompt_form.json);
 any other its chat template if it has one, else plain text. --config.chat, --config.template (plain, dialogue, r1_zero)

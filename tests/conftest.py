@@ -57,6 +57,7 @@ def hub_server(tmp_path, monkeypatch):
     from r1jax.io import hub
 
     with hub_server.serving() as server:
+        # Versions before 1.0 copy these when they are imported: tests of the hub need a newer one.
         template = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + template)
         monkeypatch.setattr(constants, "ENDPOINT", server.url)

@@ -1,7 +1,11 @@
 """Models of the Hugging Face hub, from a stand-in of it: ids, files fetched, commits kept, offline, what is refused."""
 
 import json
+import os
 import pathlib
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -153,3 +157,38 @@ def test_a_run_without_a_network_ends_with_one_line(hub_server, tmp_path, capsys
     assert train.main([f"--config={spec}", "--workdir=runs/a"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and f"`hf download {NAME}`" in error and error.startswith("error: ")
+
+
+PIN = """
+import dataclasses, pathlib, sys
+from r1jax.core import processes
+processes.join(sys.argv[1], 2, int(sys.argv[2]))
+from r1jax.stages.hub_revisions import pin
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    base: str
+
+pinned = pin(Config(sys.argv[3]), pathlib.Path("runs"))
+print("pinned", pinned.base, flush=True)
+processes.finish()
+"""
+
+
+def test_two_processes_with_a_cache_each_fetch_the_same_commit(hub_server, folder, tmp_path):
+    commit = hub_server.push("models", NAME, folder)
+    (tmp_path / "runs").mkdir()
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    root = str(pathlib.Path(__file__).resolve().parents[1])
+    processes = []
+    for i in range(2):
+        own = {"HF_ENDPOINT": hub_server.url, "HF_HOME": str(tmp_path / f"home{i}"), "PYTHONPATH": root}
+        command = [sys.executable, "-c", PIN, address, str(i), NAME]
+        processes.append(subprocess.Popen(command, env=os.environ | own, stdout=subprocess.PIPE, text=True))
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [f"pinned {NAME}@{commit}\n" in output for output in outputs] == [True, True], outputs
+    assert ["from the Hugging Face hub" in output for output in outputs] == [True, False]  # process 0 alone prints
+    for i in range(2):
+        assert list((tmp_path / f"home{i}").rglob(f"snapshots/{commit}/config.json"))
