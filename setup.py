@@ -14,6 +14,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "r1jax/__init__.py").read
 JAX_RANGE = ">=0.10,<0.13"
 SERVE = ["fastapi>=0.115,<1", "uvicorn>=0.30,<1", "prometheus-client>=0.20,<1"]
 PYARROW = "pyarrow>=16,<28"  # earlier ones were built for numpy 1
+TRACK = ["tensorboard>=2.18,<3", "wandb>=0.21,<1"]  # of earlier ones nothing is known
 
 setup(
     name="r1jax",
@@ -62,6 +63,8 @@ setup(
         "serve": [*SERVE],
         # Reads data in parquet files, and in folders that `datasets` saved.
         "parquet": [PYARROW],
+        # Curves beside metrics.jsonl: config.track.
+        "track": [*TRACK],
         # A new minor version of ruff brings new complaints: it is raised on purpose, not by the calendar.
         # math-verify is what the tests compare plain numbers with.
         "dev": [
@@ -78,6 +81,7 @@ setup(
             "psutil>=5.9,<8",
             "playwright>=1.45,<2",  # drives a Chromium that is installed already; it fetches none
             "pexpect>=4.8,<5",  # types into a terminal
+            *TRACK,
             "ruff>=0.17,<0.18",
         ],
         # The reference that models and tokenizers are compared with; without it those tests skip. On Linux PyPI's torch

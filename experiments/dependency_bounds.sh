@@ -41,6 +41,7 @@ tests=(
   estimators agreement drop judging                 # scipy
   adapters endpoint judge                           # pyarrow
   metrics report results_report                     # rich, matplotlib
+  tracking                                          # tensorboard; wandb with -m slow
   train
 )
 tests=("${tests[@]/#/tests/}")

@@ -4,8 +4,10 @@ import json
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
 from tiny_run import BASE, ZERO, merged, rows, timeless, write_config
+from tracking_test import event_files
 
 from r1jax import config
 from r1jax.models.io import is_model
@@ -126,13 +128,19 @@ def test_trap38_a_finished_run_goes_on_for_longer_by_other_means(finished, spec,
     workdir = shutil.copytree(finished, tmp_path / "zero")
     shutil.copytree(next(finished.parent.glob("base-*")), tmp_path / next(finished.parent.glob("base-*")).name)
     means = ["microbatches=2", "sampling.slots=4", "batch_bucket=32", "checkpoint.every=1", "keep_rollouts=0"]
+    means.append("track.tensorboard=true")
     assert main(spec, workdir, "num_steps=4", *means) == 0
     said = capsys.readouterr().out
     assert "resuming at step 3" in said and "num_steps 3 -> 4" in said and "sampling.slots 8 -> 4" in said
     metrics = rows(workdir / "metrics.jsonl")
     assert metrics[:3] == rows(finished / "metrics.jsonl") and metrics[3]["step"] == 3 and metrics[3]["grad_norm"] > 0
     assert [row["step"] for row in rows(workdir / "evals.jsonl")] == [0, 2, 4]
-    assert len(rows(workdir / "config_changes.jsonl")[0]["changed"]) == 6
+    assert len(rows(workdir / "config_changes.jsonl")[0]["changed"]) == 7
+    scalars, tables, _ = event_files(workdir)  # the steps before it was switched on, too
+    assert sorted(scalars) == [0, 1, 2, 3, 4] and sorted(tables) == [0, 1, 2, 4]
+    for row in metrics:
+        step = row.pop("step")
+        assert {name: scalars[step][name] for name in row} == {name: float(np.float32(v)) for name, v in row.items()}
     assert "num_steps: 4 -> 3" in fails(capsys, spec, workdir)  # the record is that of now
 
 

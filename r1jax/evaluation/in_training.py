@@ -5,7 +5,7 @@ Benchmarks are evaluated by `r1jax.evaluation.evaluate`.
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -23,7 +23,6 @@ from r1jax.inference.engine import Engine
 from r1jax.inference.reward_scoring import RewardModel
 from r1jax.io import jsonl
 from r1jax.io.console import say
-from r1jax.io.jsonl import keep_rows_before
 from r1jax.models.logits import Truncation
 from r1jax.rewards.grader_pool import GraderPool
 
@@ -97,9 +96,10 @@ def evaluate(
 
 @dataclasses.dataclass(frozen=True)
 class HeldOutEvaluator:
-    """Evaluates a policy on its held-out questions during training, and writes evals.jsonl and evals/.
+    """Evaluates a policy on its held-out questions during training, and writes evals/.
 
     Attributes:
+        log: writes the row of a step to evals.jsonl.
         engine: samples by the evaluation's own truncation.
         graders: the grader processes; None in processes other than 0.
         prompts: the questions; none of them: nothing is evaluated.
@@ -108,17 +108,13 @@ class HeldOutEvaluator:
 
     cfg: EvalConfig
     workdir: pathlib.Path
+    log: Callable[[int, Mapping[str, Any]], None]
     engine: Engine
     graders: GraderPool | None
     prompts: Sequence[Prompt]
     models: Mapping[str, RewardModel]
     seed: int
     num_steps: int
-
-    def resume(self, start: int) -> None:
-        """Drops the rows of evals.jsonl from step `start` on, which the resumed run writes again."""
-        if jax.process_index() == 0:
-            keep_rows_before(self.workdir / "evals.jsonl", start)
 
     def is_due(self, step: int) -> bool:
         """Whether to evaluate before this step: the first, and each that `cfg.every` divides."""
@@ -134,7 +130,7 @@ class HeldOutEvaluator:
         )
         if jax.process_index() == 0:
             write_samples(self.workdir / "evals" / f"step_{step:06d}.jsonl", rollouts)
-            jsonl.append(self.workdir / "evals.jsonl", {"step": step, **row})
+            self.log(step, row)
             say(
                 f"held-out after {step} steps: pass@1 {row['pass@1']:.1%} ± {row['stderr']:.1%}, cons@{samples} "
                 f"{row['cons@k']:.1%}, format {row['format']:.1%}, {row['length']:.0f} tokens"

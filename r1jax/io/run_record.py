@@ -40,6 +40,7 @@ CHANGEABLE = (
     "evaluation.every",
     "keep_rollouts",
     "log_every",
+    "track",
     "profile_at",
     "optimizer.max_skipped",
     "model.path",  # of a record of samples, where the model's hash stands beside it

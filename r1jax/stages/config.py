@@ -15,7 +15,7 @@ from r1jax.inference.config import Reading, SamplingConfig
 from r1jax.losses.config import AuxiliaryConfig, DistillationConfig, GRPOConfig
 from r1jax.models.config import ComputeConfig, ModelConfig
 from r1jax.rewards.config import RewardConfig
-from r1jax.training.config import CheckpointConfig, OptimizerConfig
+from r1jax.training.config import CheckpointConfig, OptimizerConfig, TrackConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +57,7 @@ class RLConfig:
     profile_at: int = -1
     mesh: MeshConfig = MeshConfig()
     checkpoint: CheckpointConfig = CheckpointConfig(every=25)
+    track: TrackConfig = TrackConfig()
 
     def __post_init__(self):
         at_least(1, self, "num_steps", "microbatches", "logprob_chunk", "batch_bucket")
@@ -134,6 +135,7 @@ class SupervisedConfig:
     log_every: int = 20
     mesh: MeshConfig = MeshConfig()
     checkpoint: CheckpointConfig = CheckpointConfig(every=200)
+    track: TrackConfig = TrackConfig()
 
     def __post_init__(self):
         at_least(1, self, "batch_size", "seq_len", "microbatches", "logprob_chunk", "log_every")
@@ -223,6 +225,7 @@ class PreferenceConfig:
     log_every: int = 10
     mesh: MeshConfig = MeshConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    track: TrackConfig = TrackConfig()
 
     def __post_init__(self):
         at_least(1, self, "batch_size", "microbatches", "batch_bucket", "log_every")

@@ -14,7 +14,7 @@ model, even odds, stays where it is.
 import array
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -31,7 +31,6 @@ from r1jax.inference.reward_scoring import Reading, Scorer, ids_of, text_of
 from r1jax.inference.trained_prompts import check_chat
 from r1jax.io import jsonl
 from r1jax.io.console import say
-from r1jax.io.jsonl import keep_rows_before
 from r1jax.losses.preference import preference_loss
 from r1jax.models.config import ModelConfig
 from r1jax.models.io import read_hf_config
@@ -108,8 +107,7 @@ def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
         frozen=UNUSED,
         log_every=cfg.log_every,
     )
-    evaluator = HeldOutEvaluator(cfg, data.held_out, workdir, Scorer(model, mesh))
-    evaluator.resume(training.start)
+    evaluator = HeldOutEvaluator(cfg, data.held_out, workdir, training.log_evaluation, Scorer(model, mesh))
     say_start(cfg, training, data, len(evaluator.examples))
     update = training.compile_update(make_loss(model), cfg.microbatches)
     loop.train(
@@ -155,26 +153,23 @@ def starting_point(base: pathlib.Path, mesh: Mesh, cfg: PreferenceConfig) -> Sta
 
 @dataclasses.dataclass
 class HeldOutEvaluator:
-    """Scores held-out examples before, during and after training, and writes evals.jsonl and evals/.
+    """Scores held-out examples before, during and after training, and writes evals/.
 
     Attributes:
         examples: those that are scored; all, and then as many as the config says.
+        log: writes the row of a step to evals.jsonl.
     """
 
     cfg: PreferenceConfig
     examples: Sequence[Example]
     workdir: pathlib.Path
+    log: Callable[[int, Mapping[str, Any]], None]
     scorer: Scorer
 
     def __post_init__(self):
         limit = self.cfg.evaluation.examples
         if limit and len(self.examples) > limit:
             self.examples = [self.examples[i] for i in jsonl.order(self.cfg.seed, len(self.examples), 0, limit)]
-
-    def resume(self, start: int) -> None:
-        """Drops the rows of evals.jsonl from step `start` on, which the resumed run writes again."""
-        if jax.process_index() == 0:
-            keep_rows_before(self.workdir / "evals.jsonl", start)
 
     def evaluate_if_due(self, params: Params, step: int) -> None:
         """Evaluates before the first step, and every `evaluation.every` steps."""
@@ -192,7 +187,7 @@ class HeldOutEvaluator:
             return
         rows = (score_row(example, each) for example, each in zip(self.examples, scores, strict=True))
         jsonl.write(self.workdir / "evals" / f"step_{step:06d}.jsonl", rows)
-        jsonl.append(self.workdir / "evals.jsonl", {"step": step, **row})
+        self.log(step, row)
         baseline = "longer_wins" if self.cfg.kind == "pairwise" else "safe_share"
         say(
             f"held-out after {step} steps: accuracy {row['accuracy']:.1%} ± {row['stderr']:.1%} "

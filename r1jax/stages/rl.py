@@ -201,14 +201,13 @@ def make_evaluator(
     graders: GraderPool | None,
     models: Mapping[str, RewardModel],
 ) -> HeldOutEvaluator:
-    """The evaluation on held-out questions; rows of evals.jsonl that the run will write again are dropped."""
+    """The evaluation on held-out questions."""
     sampling = dataclasses.replace(cfg.sampling, truncation=cfg.evaluation.truncation)
     engine = Engine(training.model, sampling, training.tokenizer, training.mesh)
-    evaluator = HeldOutEvaluator(
-        cfg.evaluation, training.workdir, engine, graders, held_out, models, cfg.seed, cfg.num_steps
+    log = training.log_evaluation
+    return HeldOutEvaluator(
+        cfg.evaluation, training.workdir, log, engine, graders, held_out, models, cfg.seed, cfg.num_steps
     )
-    evaluator.resume(training.start)
-    return evaluator
 
 
 def keep_rollouts(cfg: RLConfig, workdir: pathlib.Path, step: int, rollouts: Sequence[Rollout]) -> None:

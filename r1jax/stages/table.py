@@ -15,6 +15,7 @@ from r1jax.overrides import override
 from r1jax.stages.cold_start.config import ColdStartConfig, check_coldstart
 from r1jax.stages.config import JudgePairsConfig, PreferenceConfig, RLConfig, SupervisedConfig, TeachConfig
 from r1jax.stages.rejection.config import RejectionConfig
+from r1jax.training.config import check_trackers
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -28,6 +29,12 @@ def check_base(cfg: Any) -> None:
             "(Qwen/Qwen2.5-0.5B), a Hugging Face directory (config.json and safetensors), a .gguf file, a model folder "
             "of r1jax, or the config of a run that makes one"
         )
+
+
+def check_training(cfg: Any) -> None:
+    """Raises ConfigError where a config names nothing to start from, or a tracker's library is not installed."""
+    check_base(cfg)
+    check_trackers(cfg.track)
 
 
 def check_sampled_model(cfg: Any) -> None:
@@ -66,13 +73,13 @@ class Stage:
 # By the value of `config.stage`. A new stage is a line here, and a module with `run`.
 STAGES = {
     "supervised": Stage(
-        SupervisedConfig, "r1jax.stages.supervised", check_base, ("base", "tokenizer"), output="model", trains=True
+        SupervisedConfig, "r1jax.stages.supervised", check_training, ("base", "tokenizer"), output="model", trains=True
     ),
-    "rl": Stage(RLConfig, "r1jax.stages.rl", check_base, ("base",), trains=True),
+    "rl": Stage(RLConfig, "r1jax.stages.rl", check_training, ("base",), trains=True),
     "preference": Stage(
         PreferenceConfig,
         "r1jax.stages.reward_model_training",
-        check_base,
+        check_training,
         ("base",),
         output="reward model",
         trains=True,

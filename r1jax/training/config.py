@@ -1,9 +1,10 @@
-"""The configs of the optimiser and of states, without JAX."""
+"""The configs of the optimiser, of states and of trackers, without JAX."""
 
 import dataclasses
+import importlib.util
 from typing import Literal
 
-from r1jax.config import at_least, within
+from r1jax.config import ConfigError, at_least, within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,3 +56,34 @@ class CheckpointConfig:
     def __post_init__(self):
         at_least(0, self, "every")
         at_least(1, self, "keep")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackConfig:
+    """Curves and sample texts for TensorBoard and Weights & Biases, beside metrics.jsonl.
+
+    Attributes:
+        tensorboard: write event files to `WORKDIR/tensorboard`.
+        wandb: "offline" writes a run to `WORKDIR/wandb`, which `wandb sync` uploads; "online" uploads it as it goes.
+        project: of Weights & Biases.
+        name: of the run there; "": the workdir's.
+        samples: texts in a table, the first of each evaluation and of each step whose rollouts are kept; 0: none.
+    """
+
+    tensorboard: bool = False
+    wandb: Literal["off", "offline", "online"] = "off"
+    project: str = "r1jax"
+    name: str = ""
+    samples: int = 4
+
+    def __post_init__(self):
+        at_least(0, self, "samples")
+
+
+def check_trackers(cfg: TrackConfig) -> None:
+    """Raises ConfigError where the library of a tracker that is switched on is not installed."""
+    for name, on in (("tensorboard", cfg.tensorboard), ("wandb", cfg.wandb != "off")):
+        if on and importlib.util.find_spec(name) is None:
+            raise ConfigError(
+                f"config.track.{name} needs the package {name}: pip install -e '.[track]' in r1jax's folder"
+            )

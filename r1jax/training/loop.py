@@ -21,7 +21,7 @@ from r1jax.models.io import load_tokenizer, open_model, save_model
 from r1jax.text.tokenizer import Tokenizer
 from r1jax.training import state
 from r1jax.training.checkpoint import Checkpoints
-from r1jax.training.config import CheckpointConfig, OptimizerConfig
+from r1jax.training.config import CheckpointConfig, OptimizerConfig, TrackConfig
 from r1jax.training.metrics import MetricsWriter
 from r1jax.training.skipped import SkippedUpdates
 from r1jax.training.state import TrainState
@@ -62,6 +62,7 @@ class TrainingConfig(Protocol):
 
     optimizer: OptimizerConfig
     checkpoint: CheckpointConfig
+    track: TrackConfig
 
 
 @dataclasses.dataclass
@@ -111,6 +112,10 @@ class TrainingRun:
             skipped: 1 for each update of the step that was skipped, else 0.
         """
         self._metrics.write(step, {**row, **self._skipped.count(skipped, row["loss"])})
+
+    def log_evaluation(self, step: int, row: Mapping[str, Any], log: str = "evals") -> None:
+        """Writes a row of evals.jsonl, see `MetricsWriter.write_evaluation`."""
+        self._metrics.write_evaluation(step, row, log)
 
     @property
     def too_many_skipped(self) -> bool:
@@ -175,7 +180,7 @@ def open_run(
         profile_at: step at which a profile begins, -1 for none.
 
     Raises:
-        ValueError: a state cannot be read, or all are damaged.
+        ValueError: a state cannot be read, or all are damaged; or a tracker refuses the run.
     """
     updates = num_steps * updates_per_step
     optimizer = state.make_optimizer(cfg.optimizer, specs, updates, frozen)
@@ -204,7 +209,7 @@ def open_run(
         train_state,
         reference,
         checkpoints,
-        MetricsWriter(workdir, start, num_steps, console, log_every, profile_at),
+        MetricsWriter(workdir, start, num_steps, console, log_every, profile_at, cfg.track, cfg),
         SkippedUpdates(workdir, cfg.optimizer, start),
     )
 

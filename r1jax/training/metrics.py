@@ -1,15 +1,18 @@
-"""Metrics of training steps: rows of metrics.jsonl, console lines, seconds by phase, and the profiler's window."""
+"""Metrics of a training run: its files of rows, console lines, trackers, seconds by phase, the profiler's window."""
 
 import contextlib
 import math
 import pathlib
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 
 from r1jax.io import jsonl
 from r1jax.io.console import clock, say
+from r1jax.training.config import TrackConfig
+from r1jax.training.tracking import LOGS, Trackers
 
 # In a row of metrics.jsonl, where it is not 0: skipped updates up to then. A resumed run goes on counting from it.
 SKIPPED_IN_A_ROW = "skipped_in_a_row"
@@ -30,18 +33,25 @@ class Stopwatch(dict[str, float]):
 
 
 class MetricsWriter:
-    """Writes a row of `metrics.jsonl` each step and, now and then, a line to the console. Process 0 writes, others not.
+    """Writes a row of `metrics.jsonl` each step, those of evaluations, and now and then a line to the console.
+
+    Process 0 writes, others not. Trackers get the same rows, after the files.
 
     The console has a line for each step with a skipped update. The time left is computed without the first step of the
     process, which compiles.
 
     Args:
         workdir: where the file lies.
-        start: first step of this process; rows from there on are dropped first.
+        start: first step of this process; rows from there on, of evaluations too, are dropped first.
         total: steps of the whole run, for the time left.
         show: metrics the console line names, in order, as name -> format.
         every: steps between console lines.
         profile_at: step at which a three-step `jax.profiler` trace begins, -1 for none; it goes to `workdir/profile`.
+        track: the trackers; None: none.
+        settings: the run's config, for the trackers.
+
+    Raises:
+        ConfigError: see `Trackers`.
     """
 
     def __init__(
@@ -52,15 +62,20 @@ class MetricsWriter:
         show: Mapping[str, str],
         every: int = 1,
         profile_at: int = -1,
+        track: TrackConfig | None = None,
+        settings: Any = None,
     ):
-        self._path, self._total, self._show, self._every = workdir / "metrics.jsonl", total, show, every
+        self._total, self._show, self._every = total, show, every
         self._profile_at, self._workdir = profile_at, workdir
         self._start, self._began, self._second_began = start, time.monotonic(), 0.0
         self._active, self._tracing = jax.process_index() == 0, False
         if profile_at == start:
             self._start_trace()
+        self._trackers = None
         if self._active:
-            jsonl.keep_rows_before(self._path, start)
+            for log in LOGS:
+                jsonl.keep_rows_before(workdir / f"{log}.jsonl", start)
+            self._trackers = Trackers(workdir, track or TrackConfig(), settings)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Records one step's metrics; non-finite values, which JSON lacks, become null."""
@@ -71,7 +86,7 @@ class MetricsWriter:
         if not self._active:
             return
         row = {name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in metrics.items()}
-        jsonl.append(self._path, {"step": step, **row})
+        self._append("metrics", {"step": step, **row})
         done, now = step + 1 - self._start, time.monotonic()
         if done == 1:
             self._second_began, pace = now, f"{now - self._began:.2f} s with compilation"
@@ -89,6 +104,19 @@ class MetricsWriter:
                 )
             say(f"step {step + 1}/{self._total}  {columns}  {pace}")
 
+    def write_evaluation(self, step: int, row: Mapping[str, Any], log: str = "evals") -> None:
+        """Records an evaluation of the weights after `step` steps.
+
+        Args:
+            log: the file of rows, "evals" or "benchmarks".
+        """
+        if self._active:
+            self._append(log, {"step": step, **row})
+
+    def _append(self, log: str, row: Mapping[str, Any]) -> None:
+        jsonl.append(self._workdir / f"{log}.jsonl", row)
+        self._trackers.write(log, row)
+
     def _start_trace(self) -> None:
         jax.profiler.start_trace(str(self._workdir / "profile"))
         self._tracing = True
@@ -99,5 +127,7 @@ class MetricsWriter:
             self._tracing = False
 
     def close(self) -> None:
-        """Ends a profiler trace that the last step left open."""
+        """Ends the trackers, and a profiler trace that the last step left open."""
         self._stop_trace()
+        if self._trackers:
+            self._trackers.close()
