@@ -1,7 +1,7 @@
 """The report of a finished or unfinished run, one HTML page: WORKDIR/report.html.
 
-Reads only files of the run: config.json, metrics.jsonl, evals.jsonl and evals/step_NNNNNN.jsonl. Missing files are
-named in the page; a malformed line is an error that names file and line.
+Reads only files of the run: config.json, metrics.jsonl, evals.jsonl, evals/step_NNNNNN.jsonl and, of a run under way,
+rollouts/step_NNNNNN.jsonl. Missing files are named in the page; a malformed line is an error that names file and line.
 """
 
 import itertools
@@ -80,7 +80,17 @@ def headline(workdir: Path, base_title: str = BASE_TITLE) -> rich.table.Table:
 
 
 def write_report(workdir: Path, base_title: str = BASE_TITLE) -> Path:
-    """Writes WORKDIR/report.html, one file that needs no other and no network, and returns its path.
+    """Writes WORKDIR/report.html, see `page`, and returns its path; raises as `load_run`."""
+    path = workdir / "report.html"
+    files.write_text(path, page(workdir, base_title))
+    return path
+
+
+def page(workdir: Path, base_title: str = BASE_TITLE, newest: bool = False) -> str:
+    """The report as HTML, one page that needs no other file and no network.
+
+    Args:
+        newest: with the newest rollouts of RL, for a run under way.
 
     Raises:
         FileNotFoundError, ValueError: as `load_run`.
@@ -94,7 +104,7 @@ def write_report(workdir: Path, base_title: str = BASE_TITLE) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("run.html.j2").render(
+    return environment.get_template("run.html.j2").render(
         name=workdir.resolve().name,
         stage=run.stage,
         titles=(base_title, TRAINED_TITLE),
@@ -103,17 +113,25 @@ def write_report(workdir: Path, base_title: str = BASE_TITLE) -> Path:
         comparison=comparison(run, base_title),
         tasks=tasks(run),
         plots=draw_plots(run.stage, run.metrics, run.evals),
+        newest=_newest(workdir) if newest else None,
         questions=_questions(run) if run.stage == "rl" else [],
         settings=settings(run.config),
     )
-    path = workdir / "report.html"
-    files.write_text(path, page)
-    return path
+
+
+def _newest(workdir: Path) -> dict[str, Any] | None:
+    """The newest step whose rollouts are kept, and the first sample of its first questions; None without any."""
+    paths = sorted((workdir / "rollouts").glob("step_*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    if not paths:
+        return None
+    rows = list(_first_samples(paths[-1]).values())[:QUESTIONS_SHOWN]
+    return {"step": int(paths[-1].stem.removeprefix("step_")), "samples": [(row, _response(row)) for row in rows]}
 
 
 def _questions(run: Run) -> list[dict[str, Any]]:
     """The questions shown, chosen without a look at any outcome: see the template for the rule, in words."""
-    sides = [_first_samples(run, row) for row in (run.base, run.trained)]
+    folder = run.workdir / "evals"
+    sides = [_first_samples(folder / f"step_{row['step']:06d}.jsonl") if row else {} for row in (run.base, run.trained)]
     everything = {**sides[1], **sides[0]}
     shared = [id for id in everything if all(id in side for side in sides if side)]
     by_source: dict[str, list[str]] = {}
@@ -133,11 +151,8 @@ def _questions(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _first_samples(run: Run, evaluation: Row | None) -> dict[str, Row]:
+def _first_samples(path: Path) -> dict[str, Row]:
     """The lowest-numbered sample of each question, in the file's order; {} when there is no such file."""
-    if evaluation is None:
-        return {}
-    path = run.workdir / "evals" / f"step_{evaluation['step']:06d}.jsonl"
     first: dict[str, Row] = {}
     for row in read_jsonl(path, "id", str) if path.exists() else ():
         id = row["id"]
