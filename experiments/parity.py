@@ -16,8 +16,8 @@ sys.path.insert(0, str(ROOT / "tests"))  # the random models are the tests'
 
 import reference  # noqa: E402
 
+from r1jax.conversion import transformers_comparison as comparison  # noqa: E402
 from r1jax.io.files import write_text  # noqa: E402
-from r1jax.tools import transformers_comparison as comparison  # noqa: E402
 
 WAYS = ("full", "cached", "right-padded", "left-padded", "packed")
 

@@ -11,8 +11,8 @@ pytest.importorskip("transformers", reason="parity needs transformers: pip insta
 
 from reference import FAMILIES, draw, load, their_ahead
 
+from r1jax.conversion import transformers_comparison as comparison
 from r1jax.tools import parity
-from r1jax.tools import transformers_comparison as comparison
 
 DENSE = ("llama", "qwen2", "qwen3")
 # Two orders of the same float32 sums: what the issue of parity allows.

@@ -45,7 +45,7 @@ def test_r1_zero_runs_on_a_downloaded_folder_and_its_export_gives_transformers_t
     import torch
     import transformers
 
-    from r1jax.tools.transformers_comparison import R1jaxModel, relative, their_logits
+    from r1jax.conversion.transformers_comparison import R1jaxModel, relative, their_logits
 
     spec = write_config(tmp_path / "zero.py", merged(ZERO, base="", num_steps=1, data__chat=True, evaluation__every=0))
     assert train.main([f"--config={spec}", f"--workdir={tmp_path / 'run'}", f"--config.base={downloaded}"]) == 0

@@ -15,7 +15,7 @@ import transformers
 from safetensors.torch import save_file
 from transformers.modeling_layers import MtpLayer
 
-from r1jax.tools.transformers_comparison import R1jaxModel
+from r1jax.conversion.transformers_comparison import R1jaxModel
 
 FAMILIES = ("llama", "qwen2", "qwen3", "deepseek_v2", "deepseek_v3")
 

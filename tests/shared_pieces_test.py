@@ -26,7 +26,7 @@ RULES: dict[str, tuple[str, dict[str, str]]] = {
         "files.replacing",
         {
             "training/checkpoint.py": "moves a damaged state's folder out of the way",
-            "tools/model_conversion.py": "puts a finished folder in the place of the old one",
+            "conversion/model_conversion.py": "puts a finished folder in the place of the old one",
         },
     ),
     "json.loads": (
@@ -51,7 +51,7 @@ RULES: dict[str, tuple[str, dict[str, str]]] = {
         "provenance",
         {"cpu_devices.py": "looks for an installed plug-in of JAX, no version"},
     ),
-    "network": ("openai_client", {}),
+    "network": ("openai_client", {"tools/watch.py": "serves a page to this machine's browser"}),
     "print": (
         "console.say, ProgressPrinter",
         {

@@ -36,11 +36,11 @@ def run(args: argparse.Namespace) -> None:
         FileNotFoundError, ValueError: see `model_conversion.convert`; also a DST that should stay as it is.
     """
     max_shard_bytes = size_in_bytes(args.max_shard_size)
+    from r1jax.conversion import model_conversion
     from r1jax.core import params  # and JAX with it, which `--help` does without
     from r1jax.io import hub
     from r1jax.io.console import clock, say
     from r1jax.models.transformer import param_specs
-    from r1jax.tools import model_conversion
 
     source = hub.model_path(args.source)
     model_conversion.check_target(source, args.target, args.overwrite)

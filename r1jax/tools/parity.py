@@ -43,7 +43,7 @@ def largest_deviation(folder: pathlib.Path, length: int) -> float:
         from transformers import AutoModelForCausalLM
     except ImportError as error:
         raise ValueError(f"{error}: the comparison needs torch and transformers, pip install -e '.[parity]'") from error
-    from r1jax.tools.transformers_comparison import R1jaxModel, compare, compare_greedy
+    from r1jax.conversion.transformers_comparison import R1jaxModel, compare, compare_greedy
 
     folder = hub.model_path(folder)
     reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()

@@ -1,4 +1,4 @@
-"""Metrics of a training run: its files of rows, console lines, trackers, seconds by phase, the profiler's window."""
+"""Metrics of a training run: its files of rows, console lines, trackers, seconds by phase, profiler window."""
 
 import contextlib
 import math
