@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+import forked
 import jax
 import numpy as np
 import pytest
@@ -36,6 +37,27 @@ def together(command: list[str]) -> None:
     assert statuses == [0, 0], "\n".join(outputs)
 
 
+def train_together(spec: str, workdir: pathlib.Path) -> None:
+    """Trains in two forked processes of four devices each, to a good end."""
+    logs = [workdir.parent / f"{workdir.name}-{i}.log" for i in range(2)]
+    commands = cluster(["train", f"--config={spec}", f"--workdir={workdir}"])
+    processes = [forked.start(command, 4, log) for command, log in zip(commands, logs, strict=True)]
+    try:
+        statuses = [process.wait(300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert statuses == [0, 0], "\n".join(log.read_text() for log in logs)
+
+
+def cluster(command: list[str]) -> list[list[str]]:
+    """The command of the coordinator and that of the process behind it."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    return [[*command, f"--coordinator=localhost:{port}", "--num-processes=2", f"--process-id={i}"] for i in range(2)]
+
+
 def both(command: list[str], second: Sequence[str] = ()) -> tuple[list[int], list[str]]:
     """Runs a command in two processes of four devices each: the coordinator and the process behind it.
 
@@ -45,27 +67,17 @@ def both(command: list[str], second: Sequence[str] = ()) -> tuple[list[int], lis
     Returns:
         exit statuses and outputs.
     """
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
     environment = {**os.environ, "XLA_FLAGS": xla_flags(4)}
     processes = [
         subprocess.Popen(
-            [
-                *(second if i else ()),
-                sys.executable,
-                *command,
-                f"--coordinator=localhost:{port}",
-                "--num-processes=2",
-                f"--process-id={i}",
-            ],
+            [*(second if i else ()), sys.executable, *words],
             cwd=ROOT,
             env=environment,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        for i in range(2)
+        for i, words in enumerate(cluster(command))
     ]
     try:
         outputs = [process.communicate(timeout=300)[0] for process in processes]
@@ -81,7 +93,7 @@ def runs(tmp_path_factory) -> tuple[pathlib.Path, pathlib.Path]:
     folder = tmp_path_factory.mktemp("multiprocess")
     base = write_config(folder / "base.py", merged(BASE, mesh={"data": 8}))
     spec = write_config(folder / "zero.py", merged(RL, base=base))
-    together(["-m", "r1jax", "train", f"--config={spec}", f"--workdir={folder / 'two'}"])
+    train_together(spec, folder / "two")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "keep_compiled", lambda folder: None)  # this process is set up
         assert train.main([f"--config={spec}", f"--workdir={folder / 'one'}"]) == 0
@@ -164,7 +176,7 @@ def test_two_processes_read_a_hugging_face_folder_and_train_as_one(tmp_path, tok
             compute={"dtype": "float32"},
         ),
     )
-    together(["-m", "r1jax", "train", f"--config={spec}", f"--workdir={tmp_path / 'two'}"])
+    train_together(spec, tmp_path / "two")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "keep_compiled", lambda folder: None)
         assert train.main([f"--config={spec}", f"--workdir={tmp_path / 'one'}"]) == 0

@@ -9,14 +9,13 @@ import sys
 import time
 from collections.abc import Callable
 
+import forked
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from tiny_run import BASE, ZERO, merged, rows, timeless, write_config
-from xla_flags import xla_flags
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 STEPS, BASE_STEPS = 7, 5
 RL = merged(
     ZERO,
@@ -27,45 +26,45 @@ RL = merged(
     grpo__inner_epochs=2,
     evaluation__every=2,
 )
-# Every program is kept, however fast it compiles: runs beside each other, and those resumed, share what is compiled.
-ENVIRONMENT = {
-    **os.environ,
-    "JAX_PLATFORMS": "cpu",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "XLA_FLAGS": xla_flags(2),
-}
 
 
-def start(spec: str, workdir: pathlib.Path, *overrides: str) -> subprocess.Popen:
+def start(spec: str, workdir: pathlib.Path, *overrides: str) -> forked.Process:
     """The training entry on two devices, in a process of its own."""
+    return forked.start(arguments_of(spec, workdir, *overrides), 2, log_of(workdir))
+
+
+def arguments_of(spec: str, workdir: pathlib.Path, *overrides: str) -> list[str]:
+    return ["train", f"--config={spec}", f"--workdir={workdir}", *(f"--config.{each}" for each in overrides)]
+
+
+def log_of(workdir: pathlib.Path) -> pathlib.Path:
     workdir.parent.mkdir(exist_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "r1jax",
-        "train",
-        f"--config={spec}",
-        f"--workdir={workdir}",
-        *(f"--config.{each}" for each in overrides),
-    ]
-    with (workdir.parent / f"{workdir.name}.log").open("a") as log:
-        return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True)
+    return workdir.parent / f"{workdir.name}.log"
 
 
 def finish(spec: str, workdir: pathlib.Path, *overrides: str) -> pathlib.Path:
     """Runs to the end."""
-    assert start(spec, workdir, *overrides).wait(300) == 0, (workdir.parent / f"{workdir.name}.log").read_text()
+    assert start(spec, workdir, *overrides).wait(300) == 0, log_of(workdir).read_text()
     return workdir
 
 
-def kill_when(process: subprocess.Popen, happens: Callable[[], bool]) -> None:
+def finish_afresh(spec: str, workdir: pathlib.Path) -> pathlib.Path:
+    """Runs to the end in a process that is started as a user starts it."""
+    command = [sys.executable, "-m", "r1jax", *arguments_of(spec, workdir)]
+    with log_of(workdir).open("a") as log:
+        done = subprocess.run(command, cwd=forked.ROOT, env=forked.environment(2), stdout=log, stderr=log, timeout=300)
+    assert done.returncode == 0, log_of(workdir).read_text()
+    return workdir
+
+
+def kill_when(process: forked.Process, happens: Callable[[], bool]) -> None:
     """SIGKILL to the process and its graders, at the first moment that something is seen."""
     limit = time.monotonic() + 300
     while not happens():
         assert process.poll() is None and time.monotonic() < limit, "the run ended before it could be killed"
         time.sleep(0.0005)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.wait(300)
 
 
 def saving(workdir: pathlib.Path, step: int) -> bool:
@@ -108,7 +107,7 @@ def runs(tmp_path_factory) -> tuple[pathlib.Path, pathlib.Path]:
     folder = tmp_path_factory.mktemp("resume")
     base = write_config(folder / "base.py", merged(BASE, num_steps=BASE_STEPS, checkpoint={"every": 2, "keep": 2}))
     spec = write_config(folder / "zero.py", merged(RL, base=base))
-    whole, killed = finish(spec, folder / "runs" / "whole"), folder / "runs" / "killed"
+    whole, killed = finish_afresh(spec, folder / "runs" / "whole"), folder / "runs" / "killed"
     # The state after 3 steps is there, the fourth is done and not saved.
     kill_when(start(spec, killed), lambda: saved(killed, 3) and lines(killed / "metrics.jsonl") >= 4)
     assert not saved(killed, 6)
