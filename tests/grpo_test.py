@@ -27,6 +27,7 @@ from r1jax.training.step import accumulate, make_update
 MODEL = ModelConfig(vocab_size=12, embed_dim=8, num_layers=1, num_heads=2, num_kv_heads=2, head_dim=4, mlp_dim=8)
 PLAIN = Truncation()
 SMALL = {"prompts_per_step": 2, "group_size": 2, "minibatches": 1}
+scored = jax.jit(batch_logprobs, static_argnums=(1, 3, 4))
 
 
 # --- the loss
@@ -65,8 +66,8 @@ def with_weights(batch: Batch, aggregation: str) -> Batch:
     return dataclasses.replace(batch, weights=token_weights(batch.weights > 0, aggregation, MAX_TOKENS))
 
 
-def by_token(logprobs, entropy, batch: Batch, cfg: GRPOConfig, aggregation: str, xp):
-    """The loss, sequence by sequence and token by token, as DeepSeekMath's eq. 3 and its variants are written."""
+def by_token(logprobs, entropy, batch: Batch, cfg: GRPOConfig, xp) -> dict:
+    """The loss by each aggregation, sequence by sequence and token by token: DeepSeekMath's eq. 3 and its variants."""
     sequences = []
     for i, mask in enumerate(np.asarray(batch.weights) > 0):
         tokens = []
@@ -87,10 +88,12 @@ def by_token(logprobs, entropy, batch: Batch, cfg: GRPOConfig, aggregation: str,
             tokens.append(value)
         if tokens:
             sequences.append(tokens)
-    if aggregation == "sequence":
-        return -sum(sum(tokens) / len(tokens) for tokens in sequences) / len(sequences)
-    total = sum(sum(tokens) for tokens in sequences)
-    return -total / (sum(map(len, sequences)) if aggregation == "token" else len(sequences) * MAX_TOKENS)
+    sums, lengths = [sum(tokens) for tokens in sequences], [len(tokens) for tokens in sequences]
+    return {
+        "sequence": -sum(each / length for each, length in zip(sums, lengths, strict=True)) / len(sequences),
+        "token": -sum(sums) / sum(lengths),
+        "dr_grpo": -sum(sums) / (len(sequences) * MAX_TOKENS),
+    }
 
 
 CONFIGS = {
@@ -126,20 +129,13 @@ def assert_close(ours, theirs, rtol=1e-4):
 def test_loss_and_gradient_equal_the_token_by_token_form(weights, gradients, name):
     batch, cfg = make_batch(weights, 6), CONFIGS[name]
 
-    @jax.jit
-    def by_token_gradients(params):
-        outputs, pull = jax.vjp(lambda params: naive_logprobs(params, batch), params)
-
-        def gradient(aggregation):
-            return pull(jax.grad(lambda outputs: by_token(*outputs, batch, cfg, aggregation, jnp))(outputs))[0]
-
-        return {aggregation: gradient(aggregation) for aggregation in AGGREGATIONS}
-
-    expected = by_token_gradients(weights)
+    expected = jax.jit(jax.jacrev(lambda params: by_token(*naive_logprobs(params, batch), batch, cfg, jnp)))(weights)
     logprobs, entropy = (np.asarray(x, np.float64) for x in naive_logprobs(weights, batch))
+    losses = by_token(logprobs, entropy, batch, cfg, np)
+    assert losses.keys() == set(AGGREGATIONS)
     for aggregation in AGGREGATIONS:
         (value, metrics), gradient = gradients[name](weights, with_weights(batch, aggregation))
-        assert float(value) == pytest.approx(by_token(logprobs, entropy, batch, cfg, aggregation, np), rel=1e-4)
+        assert float(value) == pytest.approx(losses[aggregation], rel=1e-4)
         assert_close(gradient, expected[aggregation])
         # Not a test of nothing: in all but the paper's config the clips bind somewhere, and not everywhere.
         assert name == "paper" or 0 < metrics["clip/rate"] < metrics["weight"]
@@ -184,7 +180,7 @@ def test_trap12_on_policy_the_gradient_is_reinforce_with_a_group_baseline(weight
 
     expected = jax.jit(jax.grad(reinforce))(weights)
     gradient = jax.jit(jax.grad(loss_of(cfg), has_aux=True))
-    old = np.asarray(batch_logprobs(weights, MODEL, batch, Truncation(), 3)[0])
+    old = np.asarray(scored(weights, MODEL, batch, Truncation(), 3)[0])
     for candidate in (batch, dataclasses.replace(batch, old_logprobs=old)):
         ours, metrics = gradient(weights, candidate)
         assert_close(ours, expected)
@@ -224,22 +220,29 @@ def test_trap13_k3_is_an_estimate_of_the_kl_that_pulls_towards_the_reference():
         p = jax.lax.stop_gradient(jax.nn.softmax(logits))
         return jax.grad(lambda logits: jnp.sum(p * estimate(jax.nn.log_softmax(logits))))(logits)
 
-    for seed in range(20):
+    @jax.jit
+    def at(seed):
+        """k3 of each token, its mean, the exact KL before and after a step against k3's pull, the pulls of all."""
         logits, ref = jax.random.normal(jax.random.key(seed), (2, 5))
         ref_log_p = jax.nn.log_softmax(ref)
 
-        def exact(logits, ref_log_p=ref_log_p):
+        def exact(logits):
             log_p = jax.nn.log_softmax(logits)
             return jnp.sum(jnp.exp(log_p) * (log_p - ref_log_p))
 
         log_p = jax.nn.log_softmax(logits)
         each = k3(log_p, ref_log_p)
+        pull = mean_gradient(logits, lambda lp: k3(lp, ref_log_p))
+        k1 = mean_gradient(logits, lambda lp: lp - ref_log_p)
+        before, after = exact(logits), exact(logits - 0.1 * pull)
+        return each, jnp.sum(jnp.exp(log_p) * each), before, after, pull, jax.grad(exact)(logits), k1
+
+    for seed in range(20):
+        each, mean, before, after, pull, exact_pull, k1 = jax.device_get(at(seed))
         assert (each >= 0).all()
-        assert float(jnp.sum(jnp.exp(log_p) * each)) == pytest.approx(float(exact(logits)), rel=1e-4)
-        pull = mean_gradient(logits, lambda lp, ref=ref_log_p: k3(lp, ref))
-        assert float(jnp.vdot(pull, jax.grad(exact)(logits))) > 0
-        assert exact(logits - 0.1 * pull) < exact(logits)
-        k1 = mean_gradient(logits, lambda lp, ref=ref_log_p: lp - ref)
+        assert float(mean) == pytest.approx(float(before), rel=1e-4)
+        assert np.vdot(pull, exact_pull) > 0
+        assert after < before
         np.testing.assert_allclose(k1, 0.0, atol=1e-6)
         assert np.abs(pull).max() > 0.01
 
@@ -304,10 +307,12 @@ def test_trap04_the_loss_covers_what_was_sampled_end_of_sequence_included_and_no
     batch = with_weights(pad_rollouts(rollouts, np.ones(4), 8), "token")
     now = np.asarray(naive_logprobs(weights, batch)[0])
 
-    def loss(old, batch):
+    @jax.jit
+    @jax.grad
+    def gradient(old, batch):
         return loss_of(CONFIGS["paper"])(weights, dataclasses.replace(batch, old_logprobs=old))[0]
 
-    felt = np.asarray(jax.grad(loss)(now, batch))
+    felt = np.asarray(gradient(now, batch))
     expected = np.zeros((4, 8), bool)
     expected[0, 1:3] = expected[1, 0] = expected[2, 2:5] = expected[3, 2] = True
     np.testing.assert_array_equal(felt != 0, expected)
@@ -315,16 +320,16 @@ def test_trap04_the_loss_covers_what_was_sampled_end_of_sequence_included_and_no
     filled = dataclasses.replace(
         batch, tokens=np.where(batch.segments, batch.tokens, 11), targets=np.where(batch.segments, batch.targets, 11)
     )
-    np.testing.assert_array_equal(jax.grad(loss)(now, filled), felt)
+    np.testing.assert_array_equal(gradient(now, filled), felt)
 
 
 def test_on_the_truncated_distribution_the_ratio_of_unmoved_weights_is_one(weights):
     """Scored as it is sampled: with top-k and a temperature, against log-probs scored the same way."""
     truncation = Truncation(0.7, 4, 0.9)
     batch = dataclasses.replace(with_weights(make_batch(weights, 6), "token"), ref_logprobs=None)
-    scored = np.asarray(batch_logprobs(weights, MODEL, batch, truncation, 3)[0])
-    batch = dataclasses.replace(batch, old_logprobs=scored, sampler_logprobs=scored)
-    _, metrics = loss_of(GRPOConfig(**SMALL), truncation)(weights, batch)
+    now = np.asarray(scored(weights, MODEL, batch, truncation, 3)[0])
+    batch = dataclasses.replace(batch, old_logprobs=now, sampler_logprobs=now)
+    _, metrics = jax.jit(loss_of(GRPOConfig(**SMALL), truncation))(weights, batch)
     assert float(metrics["ratio"]) == pytest.approx(1.0, abs=1e-5) and float(metrics["sampler_gap/max"]) < 1e-5
 
 
