@@ -82,6 +82,9 @@ setup(
             "playwright>=1.45,<2",  # drives a Chromium that is installed already; it fetches none
             "pexpect>=4.8,<5",  # types into a terminal
             *TRACK,
+            "nbclient>=0.10,<1",  # executes the notebooks
+            "nbformat>=5.9,<6",
+            "ipykernel>=6.29,<8",
             "ruff>=0.17,<0.18",
         ],
         # The reference that models and tokenizers are compared with; without it those tests skip. On Linux PyPI's torch

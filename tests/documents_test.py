@@ -22,7 +22,8 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 PAGES = [*DOCUMENTS, *sorted((ROOT / "experiments").glob("*.md"))]
 SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
 SHELL = sorted([*(ROOT / "experiments").glob("*.sh"), *ROOT.glob("*.sh")])
-TEXTS = [*DOCUMENTS, *sorted((ROOT / "configs").glob("*.py")), *SCRIPTS, *SHELL, *FILES.values()]
+NOTEBOOKS = sorted((ROOT / "examples" / "notebooks").glob("*.ipynb"))
+TEXTS = [*DOCUMENTS, *sorted((ROOT / "configs").glob("*.py")), *SCRIPTS, *SHELL, *FILES.values(), *NOTEBOOKS]
 # Config files are modules too: r1jax/configs is a link to configs/.
 MODULES = FILES | {f"r1jax.configs.{path.stem}": path for path in (ROOT / "configs").glob("*.py")}
 # What runs leave, and a reader's own files.

@@ -57,6 +57,7 @@ RULES: dict[str, tuple[str, dict[str, str]]] = {
         {
             "config.py": "the one line of an error that ends a command",
             "core/processes.py": "the message of the process that fails, whichever it is",
+            "report/live.py": "below a notebook's cell; say() would start JAX's backend in the notebook's process",
             "running.py": "the report's place, printed by process 0 with its table",
             "tools/": "a command's own output",
         },
