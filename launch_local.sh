@@ -53,15 +53,15 @@ case $JAX_PLATFORMS in
   *cuda* | *gpu*)
     has_gpu || fail "JAX is asked to run on $JAX_PLATFORMS (R1JAX_PLATFORM or JAX_PLATFORMS), and this machine has no GPU" \
       "that nvidia-smi lists; without these variables it runs on the CPU"
-    extras=dev,cuda ;;
-  *tpu*) extras=dev,tpu ;;
-  *) extras=dev ;;
+    extras=serve,cuda ;;
+  *tpu*) extras=serve,tpu ;;
+  *) extras=serve ;;
 esac
-# The tests compare models with those of transformers, which is too much to install for anything else.
-command=${1:-}
+# Developers' tools are too much to install for a run, and what the tests compare with, transformers and torch, for lint.
+command=${1:-} runs_tests=no
 case "${command##*/} ${2:-} ${3:-} " in
-  pytest\ * | python*" -m pytest ") runs_tests=yes extras+=,parity ;;
-  *) runs_tests=no ;;
+  pytest\ * | python*" -m pytest ") runs_tests=yes extras+=,dev,parity ;;
+  ruff\ * | mkdocs\ *) extras+=,dev ;;
 esac
 
 if [[ $runs_tests == yes ]] && ! command -v bwrap >/dev/null; then
@@ -86,7 +86,11 @@ find_python() {
 stamp=$venv/.r1jax-installed-$extras
 key() { echo "$venv $("$venv/bin/python" -V 2>&1) $(cat setup.py pyproject.toml | cksum)"; }
 has() { [[ -f $1 && $(<"$1") == "$(key)" ]]; }
-is_current() { has "$stamp" || has "$stamp,parity"; }
+is_current() {
+  local more
+  for more in '' ,dev ,parity ,dev,parity; do ! has "$stamp$more" || return 0; done
+  return 1
+}
 
 # uv does in seconds what takes pip a minute or two, and does not read pip's settings: where those choose an index, or it
 # cannot be had, pip installs.

@@ -87,8 +87,8 @@ setup(
             "ipykernel>=6.29,<8",
             "ruff>=0.17,<0.18",
         ],
-        # The references that models, tokenizers and the server are compared with; without them those tests skip. On Linux
-        # PyPI's torch brings CUDA along: several gigabytes, unless pip is told of PyTorch's own index of CPU builds.
+        # The references that models, tokenizers and the server are compared with; without them those tests skip.
+        # On Linux PyPI's torch brings CUDA along: gigabytes, unless pip is told of PyTorch's own index of CPU builds.
         "parity": ["torch>=2.13,<2.14", "transformers>=5.23,<6", "lm-eval[api]>=0.4.8,<0.5"],
     },
 )

@@ -16,7 +16,9 @@ def test_the_first_python_that_works_and_is_new_enough_makes_the_environment(mac
     machine.python("python3.12", "3.12 without venv")
     machine.python("python3.11", "3.11")
     done = machine.launch("show")
-    assert machine.made() == ["python3.11"] and machine.installed() == ["--quiet --disable-pip-version-check -e .[dev]"]
+    assert machine.made() == ["python3.11"] and machine.installed() == [
+        "--quiet --disable-pip-version-check -e .[serve]"
+    ]
     assert "making" in done.stderr and "Python 3.11" in done.stderr and "installing" in done.stderr
     assert json.loads(done.stdout), "stdout belongs to the command"
 
@@ -35,18 +37,18 @@ def test_a_python_without_venv_names_the_package_to_install(machine: Machine):
     assert not (machine.repo / ".venv").exists()
 
 
-PIP = "--quiet --disable-pip-version-check -e .[dev]"
+PIP = "--quiet --disable-pip-version-check -e .[serve]"
 
 
 @pytest.mark.parametrize(
     ("files", "installed"),
     [
-        ({"uv": ""}, ["uv .[dev]"]),
+        ({"uv": ""}, ["uv .[serve]"]),
         ({}, [PIP]),  # it cannot be had
-        ({"uv": "", "uv-fails": ""}, ["uv .[dev]", PIP]),
+        ({"uv": "", "uv-fails": ""}, ["uv .[serve]", PIP]),
         ({"uv": "", "pip-settings": "global.index-url='https://mirror'"}, [PIP]),  # which uv would not read
         ({"uv": "", "pip-settings": ":env:.constraint='c.txt'"}, [PIP]),
-        ({"uv": "", "pip-settings": "global.timeout='60'"}, ["uv .[dev]"]),
+        ({"uv": "", "pip-settings": "global.timeout='60'"}, ["uv .[serve]"]),
     ],
 )
 def test_uv_installs_where_it_can_be_had_and_pip_where_not_or_where_its_settings_count(
@@ -214,11 +216,11 @@ def test_a_running_command_does_not_hold_the_lock(machine: Machine):
     assert machine.launch("flock", "--nonblock", ".venv.lock", "bash", "-c", ":").returncode == 0
 
 
-def test_the_tests_alone_bring_the_reference_and_others_are_content_with_it(machine: Machine):
+def test_lint_brings_the_developers_tools_tests_the_reference_too_and_others_are_content_with_them(machine: Machine):
     machine.launch("show")
-    for name in ("pytest", "show"):
+    for name in ("pytest", "ruff", "show"):
         shutil.copy(machine.bin / "python3", machine.repo / ".venv/bin" / name)
         (machine.repo / ".venv/bin" / f"{name}.kind").write_text("3.11")
-    for command in (["pytest", "-q"], ["show"], ["python", "-m", "pytest"]):
+    for command in (["ruff", "check"], ["pytest", "-q"], ["show"], ["ruff", "check"], ["python", "-m", "pytest"]):
         assert machine.launch(*command).returncode == 0
-    assert [words.split()[-1] for words in machine.installed()] == [".[dev]", ".[dev,parity]"]
+    assert [words.split()[-1] for words in machine.installed()] == [".[serve]", ".[serve,dev]", ".[serve,dev,parity]"]

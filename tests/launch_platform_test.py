@@ -12,10 +12,10 @@ pytestmark = NEEDS_TOOLS
 @pytest.mark.parametrize(
     ("env", "platform", "extras"),
     [
-        ({}, "cpu", "dev"),
-        ({"R1JAX_PLATFORM": "cuda"}, "cuda", "dev,cuda"),
-        ({"JAX_PLATFORMS": "tpu,cpu"}, "tpu,cpu", "dev,tpu"),
-        ({"R1JAX_PLATFORM": "cpu", "JAX_PLATFORMS": "tpu"}, "cpu", "dev"),
+        ({}, "cpu", "serve"),
+        ({"R1JAX_PLATFORM": "cuda"}, "cuda", "serve,cuda"),
+        ({"JAX_PLATFORMS": "tpu,cpu"}, "tpu,cpu", "serve,tpu"),
+        ({"R1JAX_PLATFORM": "cpu", "JAX_PLATFORMS": "tpu"}, "cpu", "serve"),
     ],
 )
 def test_jax_runs_on_the_cpu_unless_told_otherwise(machine: Machine, env: dict, platform: str, extras: str):
