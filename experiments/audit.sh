@@ -6,8 +6,8 @@
 #
 # DATA holds a folder a dataset, with JSONL files of {"id", "prompt", "answer"} and what else the grader needs, made from
 # the files below (repository@commit/path on GitHub). Of each reference program one gross and one subtle mutant is run.
-# Without DATA the sets come from the
-# splits that docs/evaluation.md lists: other copies, with other rows, so that the tables of the page stay as they are.
+# Without DATA the sets come from the splits that docs/evaluation.md lists: other copies, with other rows, so that the
+# tables of the page stay as they are.
 #
 #   math500                       hkust-nlp/simpleRL-reason@cf1c785/examples/simplelr_math_eval/data/math500/test.jsonl
 #   math                          agentica-project/rllm@874daa4/rllm/data/train/math/math.json (train);
