@@ -1,12 +1,14 @@
 """Declarations of weights: a tree of ParamSpec gives initial values, abstract shapes, shardings and decay masks."""
 
 import dataclasses
+import functools
 import math
 import zlib
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from r1jax.core.sharding import AxisRules
@@ -95,16 +97,32 @@ def decay_mask(specs: Any) -> Any:
 def init(specs: Any, rules: AxisRules, mesh: Mesh, seed: int, dtype: str = "float32") -> Params:
     """Draws initial weights straight into their shardings; the same values on any mesh.
 
-    Each weight's random key is derived from its path, so that adding a weight does not change the others.
+    Each weight's random key is derived from its path, so that adding a weight does not change the others. Weights of
+    the same shape and sharding share one compiled program.
     """
 
-    def draw(path, spec: ParamSpec) -> jax.Array:
+    def draw(path, spec: ParamSpec, sharding: NamedSharding) -> jax.Array:
         if spec.init == "normal":
-            key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(jax.tree_util.keystr(path).encode()))
-            return (spec.std * jax.random.normal(key, spec.shape, jnp.float32)).astype(dtype)
-        return jnp.full(spec.shape, 1 if spec.init == "ones" else 0, dtype)
+            key = _key(np.uint32(seed), np.uint32(zlib.crc32(jax.tree_util.keystr(path).encode())))
+            # As a NumPy array, which every process of a run may put on all devices.
+            return _normal(spec.shape, spec.std, dtype, sharding)(np.asarray(key))
+        value = np.full(spec.shape, 1 if spec.init == "ones" else 0, jnp.dtype(dtype))
+        return jax.make_array_from_callback(spec.shape, sharding, lambda index: value[index])
 
-    def draw_all():
-        return jax.tree_util.tree_map_with_path(draw, specs, is_leaf=_is_spec)
+    return jax.tree_util.tree_map_with_path(draw, specs, shardings(specs, rules, mesh), is_leaf=_is_spec)
 
-    return jax.jit(draw_all, out_shardings=shardings(specs, rules, mesh))()
+
+@jax.jit
+def _key(seed: jax.Array, number: jax.Array) -> jax.Array:
+    """The random key of a weight, as uint32 numbers."""
+    return jax.random.key_data(jax.random.fold_in(jax.random.key(seed), number))
+
+
+@functools.cache
+def _normal(shape: tuple[int, ...], std: float, dtype: str, sharding: NamedSharding) -> Any:
+    """A compiled function from a key to draws from N(0, std^2)."""
+
+    def draw(key: jax.Array) -> jax.Array:
+        return (std * jax.random.normal(jax.random.wrap_key_data(key), shape, jnp.float32)).astype(dtype)
+
+    return jax.jit(draw, out_shardings=sharding)
