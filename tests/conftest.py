@@ -39,10 +39,15 @@ def compilation_cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def in_this_process():
-    """The training entry as a function: JAX is set up, and one of its devices is enough."""
+    """The training entry as a function: JAX is set up, and one of its devices is enough.
+
+    Its report has blank images: drawing one takes a tenth of a second, and the tests of reports draw them.
+    """
     from r1jax import running
+    from r1jax.report import plots
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "_data_uri", lambda figure: "data:image/svg+xml,")
         patch.setattr(running, "keep_compiled", lambda folder: None)
         patch.setattr(running, "make_mesh", lambda cfg: make_mesh(cfg, jax.devices()[:1]))
         yield
