@@ -51,7 +51,13 @@ RULES: dict[str, tuple[str, dict[str, str]]] = {
         "provenance",
         {"cpu_devices.py": "looks for an installed plug-in of JAX, no version"},
     ),
-    "network": ("openai_client", {"tools/watch.py": "serves a page to this machine's browser"}),
+    "network": (
+        "openai_client",
+        {
+            "tools/serve.py": "listens; it asks no server",
+            "tools/watch.py": "serves a page to this machine's browser",
+        },
+    ),
     "print": (
         "console.say, ProgressPrinter",
         {

@@ -1,12 +1,12 @@
 """Model cards: which models ship, what a model is for people, and where a served model lies."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping
 
 from r1jax.config import listed
 from r1jax.io import hub
+from r1jax.io.files import read_json
 from r1jax.models.io import is_model
 
 SHIPPED = pathlib.Path(__file__).parent.parent / "shipped_models"
@@ -34,7 +34,7 @@ class ModelCard:
 
 def read_cards() -> dict[str, tuple[pathlib.Path, ModelCard]]:
     """The shipped models by name: their folders and cards, in the order in which they are shown."""
-    content = json.loads(CARDS.read_text("utf-8"))
+    content = read_json(CARDS)
     return {name: (SHIPPED / card.pop("folder"), ModelCard(name, **card)) for name, card in content.items()}
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 
 from r1jax.config import nearest
+from r1jax.io.files import parse_object
 from r1jax.models.config import Truncation
 from r1jax.serve.config import ServeConfig
 from r1jax.serve.errors import ApiError
@@ -170,11 +171,9 @@ async def read_request(kind: type[R], request: Request, cfg: ServeConfig) -> R:
         if len(body) > cfg.max_body_bytes:
             raise ApiError(413, f"the request is larger than {cfg.max_body_bytes:,} bytes")
     try:
-        content = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, "the request is not JSON in UTF-8") from error
-    if not isinstance(content, dict):
-        raise ApiError(400, "the request is not a JSON object")
+        content = parse_object(body, "the request")
+    except ValueError as error:
+        raise ApiError(400, str(error)) from error
     return parse(kind, content)
 
 
