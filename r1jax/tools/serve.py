@@ -85,6 +85,7 @@ def run(models: Sequence[str], args: argparse.Namespace, browser: bool = False) 
     url = f"http://{host}:{listener.getsockname()[1]}"
 
     def announce() -> None:
+        listener.listen()  # from here on connections wait for the server, which accepts them next
         print(f"serving {', '.join(model.id for model in loaded)}: page {url}/, API {url}/v1", flush=True)
         if browser:
             webbrowser.open(f"{url}/")
