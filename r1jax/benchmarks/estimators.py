@@ -136,7 +136,8 @@ def paired(a: Mapping[str, float], b: Mapping[str, float]) -> Paired:
     """Compares two models question by question, with a sign-flip permutation test (10,000 flips, seeded).
 
     Args:
-        a, b: question id -> mean score.
+        a: question id -> mean score of one model.
+        b: the same of the other.
 
     Raises:
         ValueError: no question is in both.

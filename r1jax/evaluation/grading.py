@@ -27,7 +27,8 @@ def open_graders(
     Args:
         judge: its weight is not used.
         work: (grader or protocol, name of the set that it grades) of all samples to come.
-        seed, max_tokens: see `GraderPool`.
+        seed: see `GraderPool`.
+        max_tokens: see `GraderPool`.
 
     Raises:
         ValueError: a judge is called for and there is none, or no sandbox where programs are to run.

@@ -130,7 +130,9 @@ def fork(
         prompts: `[L, R, K, P, H]` of R prompts, P at most the slots' length.
         slot: `[F]` int32; an index past the end marks an unused entry.
         row: `[F]` which prompt each is forked from.
-        token, position, remaining: `[F]`, see Slots.
+        token: `[F]`, see Slots.
+        position: `[F]`, see Slots.
+        remaining: `[F]`, see Slots.
         key_words: `[F, MAX_KEY_WORDS]` uint32, folded into `jax.random.key(0)` one after the other.
         num_key_words: `[F]` int32, how many of them count.
         limits: `[F]`.

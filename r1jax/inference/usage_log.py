@@ -36,7 +36,8 @@ class Usage:
         """Counts a reply, from any thread.
 
         Args:
-            id_, sample: of the request.
+            id_: of the request's prompt.
+            sample: of the request, which of its prompt's.
             tokens: of the prompt and of the reply; None: the server does not say.
         """
         prompt, completion = tokens or (None, None)

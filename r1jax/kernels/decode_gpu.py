@@ -59,10 +59,14 @@ def decode_attention(
     """softmax(q k^T scale) v over the first `lengths` slots of one layer's cache, `[B, N, H]`.
 
     Args:
-        k_LBKSH, v_LBKSV: the whole cache; H a power of two from 16 on.
+        k_LBKSH: keys of the whole cache; H a power of two from 16 on.
+        v_LBKSV: its values.
         layer: int32 scalar.
         lengths_B: `[B]` int32, at least 1.
-        block, programs, warps, stages: keys of a tile; about how many programs to cut the work into; of each.
+        block: keys of a tile.
+        programs: about how many to cut the work into.
+        warps: of each program.
+        stages: of each program's pipeline.
 
     Raises:
         ValueError: more than `MOST_HEADS` query heads to a key head.

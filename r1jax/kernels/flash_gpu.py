@@ -228,7 +228,9 @@ def flash_attention(
     """softmax(q k^T scale) v over each query's segment up to itself, `[B, T, N, H]`.
 
     Args:
-        q_BTNH, k_BTKH, v_BTKH: one type; H a power of two from 16 on; N a multiple of K.
+        q_BTNH: queries; H a power of two from 16 on; N a multiple of K.
+        k_BTKH: keys, of the queries' dtype.
+        v_BTKH: values, of the same dtype.
         segments_BT: int32, equal ones side by side; None: a row is one segment.
         blocks: tile sizes, all of which divide a common multiple of at most 128 tokens.
         interpret: run as plain JAX, on any machine.

@@ -76,8 +76,9 @@ def divergence(
     Args:
         hidden_BTD: the student's hidden states after the final norm.
         table_VD: its unembedding table, in the dtype that its gradient is to be summed in.
-        ids_BTk, logprobs_BTk: the teacher's, see `soft_targets`; normalised here, as float16 has rounded them. An
-            outcome of probability 0 (an empty tail) is left out.
+        ids_BTk: the teacher's outcomes, see `soft_targets`.
+        logprobs_BTk: their log-probs; normalised here, as float16 has rounded them. An outcome of probability 0 (an
+            empty tail) is left out.
         temperature: divides the student's logits, as it divided the teacher's.
         chunk: positions of every row that are computed at a time; `[B, chunk, V]` float32 is the largest array,
             recomputed in the backward pass.

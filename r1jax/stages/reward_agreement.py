@@ -16,7 +16,8 @@ def of_pairs(scores_N2: np.ndarray, lengths_N2: np.ndarray, prompts: Sequence[Ha
     """The row of an evaluation on pairs.
 
     Args:
-        scores_N2, lengths_N2: of the chosen and of the rejected response; lengths in characters of the text read.
+        scores_N2: of the chosen and of the rejected response.
+        lengths_N2: of the same, in characters of the text read.
         prompts: of each pair.
 
     Returns:
