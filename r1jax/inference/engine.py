@@ -10,7 +10,7 @@ from r1jax.core.params import Params
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.config import SamplingConfig
 from r1jax.inference.programs import Programs
-from r1jax.inference.session import Piece, Request, Session
+from r1jax.inference.session import Piece, Request, Session, join_pieces
 from r1jax.io.provenance import sha256
 from r1jax.models.config import ModelConfig
 from r1jax.text.tokenizer import Tokenizer
@@ -94,8 +94,6 @@ class Engine:
         return [done[handle] for handle in samples_of]
 
     def _rollout(self, prompt: Prompt, sample: int, pieces: list[Piece]) -> Rollout:
-        ids = np.array([i for piece in pieces for i in piece.ids], np.int32)
-        logprobs = np.concatenate([piece.logprobs for piece in pieces])
-        finish = pieces[-1].finish
-        text = self._tokenizer.decode(ids[:-1].tolist() if finish == "stop" else ids.tolist())
-        return Rollout(prompt, sample, ids, logprobs, text, finish)
+        whole = join_pieces(pieces)
+        text = self._tokenizer.decode(whole.ids[:-1] if whole.finish == "stop" else whole.ids)
+        return Rollout(prompt, sample, np.array(whole.ids, np.int32), whole.logprobs, text, whole.finish)

@@ -58,6 +58,18 @@ class Piece(NamedTuple):
     finish: FinishReason | None
 
 
+def join_pieces(pieces: Sequence[Piece]) -> Piece:
+    """Consecutive pieces of one sequence as one."""
+    if len(pieces) == 1:
+        return pieces[0]
+    likelihood = None
+    if pieces[0].likelihood is not None:
+        likelihood = jax.tree.map(lambda *parts: np.concatenate(parts), *(piece.likelihood for piece in pieces))
+    ids = [i for piece in pieces for i in piece.ids]
+    logprobs = np.concatenate([piece.logprobs for piece in pieces])
+    return Piece(pieces[0].handle, ids, logprobs, likelihood, pieces[-1].finish)
+
+
 @dataclasses.dataclass
 class _Sequence:
     """What the host knows of a sequence under way."""

@@ -11,7 +11,7 @@ import jax
 from jax.sharding import Mesh
 
 from r1jax.inference.decode import Likelihood
-from r1jax.inference.session import Piece, Request, Session
+from r1jax.inference.session import Piece, Request, Session, join_pieces
 from r1jax.serve.errors import ApiError
 
 _log = logging.getLogger(__name__)
@@ -235,11 +235,19 @@ class Stream:
     async def __aiter__(self) -> AsyncIterator[tuple[int, Piece]]:
         """Pairs of a completion's index and a piece, until all have ended or were dropped.
 
+        Pieces that came while the reader was busy are joined to one: a busy server sends fewer, longer chunks.
+
         Raises:
             ApiError: sampling failed.
         """
         while self._running or not self._arrived.empty():
-            arrived = await self._arrived.get()
-            if isinstance(arrived, ApiError):
-                raise arrived
-            yield arrived
+            arrivals = [await self._arrived.get()]
+            while not self._arrived.empty():
+                arrivals.append(self._arrived.get_nowait())
+            by_index: dict[int, list[Piece]] = {}
+            for arrived in arrivals:
+                if isinstance(arrived, ApiError):
+                    raise arrived
+                by_index.setdefault(arrived[0], []).append(arrived[1])
+            for index, pieces in by_index.items():
+                yield index, join_pieces(pieces)

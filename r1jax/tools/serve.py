@@ -93,9 +93,10 @@ def run(models: Sequence[str], args: argparse.Namespace, browser: bool = False) 
     # uvicorn raises the signals that it took again when it is done.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    server = uvicorn.Server(
-        uvicorn.Config(app.make_app(loaded, cfg, mesh, announce), log_level="warning", access_log=False, lifespan="on")
-    )
+    application = app.make_app(loaded, cfg, mesh, announce)
+    # Longer than clients keep an idle connection: a request that is sent as the server closes it would be lost.
+    settings = {"access_log": False, "lifespan": "on", "log_level": "warning", "timeout_keep_alive": 75}
+    server = uvicorn.Server(uvicorn.Config(application, **settings))
     server.run(sockets=[listener])
 
 
