@@ -37,6 +37,7 @@ def execute(path: pathlib.Path, folder: pathlib.Path, quick: bool = False, times
         timeout=3600,
         kernel_name="python3",
         record_timing=False,
+        coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},
     )
     env = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "R1JAX_NOTEBOOK_QUICK")}

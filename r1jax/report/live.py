@@ -4,6 +4,7 @@ The notebook's process does not touch the accelerator: TPUs belong to one proces
 """
 
 import io
+import os
 import pathlib
 import queue
 import signal
@@ -17,7 +18,7 @@ from matplotlib.figure import Figure
 
 from r1jax.config import printable
 from r1jax.io.jsonl import read_log
-from r1jax.report.panels import number
+from r1jax.report.panels import Row, number
 from r1jax.report.plots import COLOURS, STYLE
 from r1jax.report.run import load_run
 from r1jax.report.summary import Run
@@ -59,9 +60,16 @@ def train(
     from IPython.display import Image, display
 
     picture = display(Image(draw(workdir, curves)), display_id=True)
+    drawn = _rows(workdir)
+
+    def redraw() -> None:
+        nonlocal drawn
+        if (rows := _rows(workdir)) != drawn:
+            drawn = rows
+            picture.update(Image(draw(workdir, curves)))
+
     fields = [f"--config.{override}" for override in overrides]
-    arguments = ["train", f"--config={config}", f"--workdir={workdir}", *fields]
-    _run(arguments, lambda: picture.update(Image(draw(workdir, curves))), every)
+    _run(["train", f"--config={config}", f"--workdir={workdir}", *fields], redraw, every)
     return load_run(workdir)
 
 
@@ -78,8 +86,11 @@ def _run(arguments: Sequence[str], show: Callable[[], None], every: float) -> No
         show()
 
     # A session of its own: an interrupted cell's SIGINT reaches it once, from here.
+    # A kernel's environment asks for colours, which are escape sequences.
+    env = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "CLICOLOR_FORCE")}
     with subprocess.Popen(
         [sys.executable, "-m", "r1jax", *arguments],
+        env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -103,7 +114,7 @@ def _run(arguments: Sequence[str], show: Callable[[], None], every: float) -> No
 
 def draw(workdir: pathlib.Path, curves: Curves) -> bytes:
     """The curves of a run's files so far, beside each other, as a PNG."""
-    rows = [row for name in ("metrics.jsonl", "evals.jsonl") for row in read_log(workdir / name)[0]]
+    rows = _rows(workdir)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.7 * len(curves), 2.7), layout="constrained")
         for ax, (title, keys) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
@@ -116,3 +127,8 @@ def draw(workdir: pathlib.Path, curves: Curves) -> bytes:
         content = io.BytesIO()
         figure.savefig(content, format="png", dpi=80)
     return content.getvalue()
+
+
+def _rows(workdir: pathlib.Path) -> list[Row]:
+    """The rows of training and of evaluations so far."""
+    return [row for name in ("metrics.jsonl", "evals.jsonl") for row in read_log(workdir / name)[0]]
