@@ -205,8 +205,8 @@ class _WeightsAndBiases:
 
     def write(self, step: int, values: Mapping[str, float], tables: Mapping[str, Table], complete: bool) -> None:
         columns = [*TEXTS, *MARKS]
-        shown = {name: self._wandb.Table(columns=columns, data=table) for name, table in tables.items()}
-        self._step, self._row = step, {**self._row, **values, **shown}
+        wandb_tables = {name: self._wandb.Table(columns=columns, data=table) for name, table in tables.items()}
+        self._step, self._row = step, {**self._row, **values, **wandb_tables}
         if complete:
             self._log()
 
