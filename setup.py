@@ -14,6 +14,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "r1jax/__init__.py").read
 JAX_RANGE = ">=0.10,<0.13"
 SERVE = ["fastapi>=0.115,<1", "uvicorn>=0.30,<1", "prometheus-client>=0.20,<1"]
 PYARROW = "pyarrow>=16,<28"  # earlier ones were built for numpy 1
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1.0,<2", "pymdown-extensions>=10.7,<14"]
 TRACK = ["tensorboard>=2.18,<3", "wandb>=0.21,<1"]  # of earlier ones nothing is known
 
 setup(
@@ -65,6 +66,8 @@ setup(
         "parquet": [PYARROW],
         # Curves beside metrics.jsonl: config.track.
         "track": [*TRACK],
+        # The documentation as a site: mkdocs.yml.
+        "docs": [*DOCS],
         # A new minor version of ruff brings new complaints: it is raised on purpose, not by the calendar.
         # math-verify is what the tests compare plain numbers with.
         "dev": [
@@ -85,6 +88,7 @@ setup(
             "nbclient>=0.10,<1",  # executes the notebooks
             "nbformat>=5.9,<6",
             "ipykernel>=6.29,<8",
+            *DOCS,
             "ruff>=0.17,<0.18",
         ],
         # The references that models, tokenizers and the server are compared with; without them those tests skip.
