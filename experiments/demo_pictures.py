@@ -1,7 +1,7 @@
 """Pictures of the demonstration page with the models that a running server has: docs/pictures/demo-*.png.
 
     r1jax demo --no-browser
-    pip install 'r1jax[dev]' && apt install chromium fonts-noto-cjk
+    pip install -e '.[dev]' && apt install chromium fonts-noto-cjk
     python experiments/demo_pictures.py [--url http://127.0.0.1:8000/] [--example 4] [--seed 0] [--out docs/pictures]
 
 Models answer what they answer: the seed is fixed before the pictures are seen, and is not chosen by them.
@@ -40,7 +40,7 @@ def main() -> None:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
-        raise SystemExit("pictures need playwright: pip install 'r1jax[dev]'") from error
+        raise SystemExit("pictures need playwright: pip install -e '.[dev]'") from error
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium:
         raise SystemExit("pictures need a browser: on Debian or Ubuntu, 'apt install chromium' brings it")
