@@ -16,7 +16,7 @@ from r1jax.serve.demo_examples import Example
 
 sync_api = pytest.importorskip("playwright.sync_api")
 expect = sync_api.expect
-expect.set_options(timeout=20_000)  # a busy machine is no fault of the page
+expect.set_options(timeout=60_000)  # a busy machine is no fault of the page
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(
     not CHROMIUM, reason="no chromium: on Debian or Ubuntu, 'apt install chromium' brings it"
@@ -73,7 +73,7 @@ def opened(browser, server: DemoServer, expected_errors: int = 0, **options) -> 
     """The page, which must ask no other host, log no error and open no dialog of the browser."""
     context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}} | options)
     page, requests, errors = context.new_page(), [], []
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     page.on("request", lambda request: requests.append(request.url))
     page.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -236,7 +236,7 @@ def test_settings_reach_the_server_and_wrong_ones_do_not(page, server: DemoServe
     assert (body["temperature"], body["top_p"], body["template"]) == (0.6, 0.95, None)
     assert body["stream"] and "seed" not in body and "max_tokens" not in body
     page.get_by_role("button", name="Settings").click()
-    for label, value in (("Temperature", "1"), ("Top-p", "0.5"), ("Seed", "3"), ("Most tokens", "50")):
+    for label, value in (("Temperature", "1"), ("Top-p", "0.5"), ("Seed", "3"), ("Max tokens", "50")):
         page.get_by_label(label).fill(value)
     page.get_by_label("Template").select_option("dialogue")
     ask(page, "Hm?")
@@ -368,19 +368,20 @@ def test_one_served_model_has_no_comparison(browser) -> None:
             finished(page)
 
 
-def test_a_shipped_model_answers_and_is_sampled_sixteen_times(browser, mesh1) -> None:
+def test_the_shipped_models_answer_side_by_side_and_are_sampled_sixteen_times(browser, mesh1) -> None:
     cfg = ServeConfig(port=0, slots=16, max_length=256)
-    with served_tiny.serve(served.load(["mini-base"], cfg, mesh1), mesh1, cfg) as running:
+    with served_tiny.serve(served.load(["mini-base", "mini-r1-zero"], cfg, mesh1), mesh1, cfg) as running:
         server = SimpleNamespace(url=running.url.removesuffix("v1"))
         for page in opened(browser, server):
             page.get_by_role("button", name="Settings").click()
-            page.get_by_label("Most tokens").fill("100")
+            page.get_by_label("Max tokens").fill("100")
             page.get_by_role("button", name=re.compile(r"^\d+ [+-] \d+")).first.click()
             finished(page)
-            response = column(page, "Base model")
-            expect(response).to_have_attribute("data-outcome", "done")
-            expect(response).to_contain_text(re.compile(r"✓ correct|✗ wrong|✗ no answer"))
-            expect(response).to_contain_text(re.compile(r"\d+\s+tokens?"))
+            for title in ("Base model", "R1-Zero"):
+                response = column(page, title)
+                expect(response).to_have_attribute("data-outcome", "done")
+                expect(response).to_contain_text(re.compile(r"✓ correct|✗ wrong|✗ no answer"))
+                expect(response).to_contain_text(re.compile(r"\d+\s+tokens?"))
             page.get_by_role("tab", name="Sample 16").click()
             page.get_by_role("button", name="Ask", exact=True).click()
             finished(page)

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from r1jax.data.tasks import is_held_out
 from r1jax.serve import demo
 from r1jax.serve.cards import ModelCard
+from r1jax.serve.config import ServeConfig
 from r1jax.serve.demo_examples import Example, held_out_examples
 from r1jax.serve.errors import ApiError
 from r1jax.text.chat import TEMPLATES
@@ -23,7 +24,7 @@ CARD = ModelCard("m", "Model", figures={"pass@1": "1%"})
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
     app = FastAPI()
-    app.include_router(demo.router([CARD], EXAMPLES))
+    app.include_router(demo.router([CARD], EXAMPLES, ServeConfig()))
 
     @app.exception_handler(ApiError)
     async def refuse(_, error: ApiError) -> JSONResponse:
@@ -111,13 +112,20 @@ def test_a_hostile_response_has_a_grade_in_time(client: TestClient, text: str) -
 
 def test_bad_requests_are_refused(client: TestClient) -> None:
     assert client.post("/demo/grade", json={"example": "nothing", "text": "1"}).status_code == 404
-    assert client.post("/demo/grade", json={"example": None, "text": "1" * (demo.MAX_TEXT + 1)}).status_code == 422
-    assert client.post("/demo/grade", json={"text": 1}).status_code == 422
+    assert client.post("/demo/grade", json={"example": None, "text": "1" * (demo.MAX_TEXT + 1)}).status_code == 400
+    assert client.post("/demo/grade", json={"text": 1}).status_code == 400
+    assert client.post("/demo/grade", content=b"1" * (ServeConfig().max_body_bytes + 1)).status_code == 413
+
+
+def test_more_grades_than_can_wait_are_refused_for_a_while(client: TestClient, monkeypatch) -> None:
+    monkeypatch.setattr(demo, "MAX_WAITING", 0)
+    refused = client.post("/demo/grade", json={"text": "1"})
+    assert refused.status_code == 429 and "wait for their grades" in refused.json()["error"]["message"]
 
 
 def test_faulty_examples_are_an_error() -> None:
     example = Example("a", "1 + 1?", "2", "maths", "1 + 1?")
     with pytest.raises(ValueError, match="same id"):
-        demo.router([], [example, example])
+        demo.router([], [example, example], ServeConfig())
     with pytest.raises(ValueError, match="no grader named 'mahts'"):
-        demo.router([], [Example("a", "1 + 1?", "2", "mahts", "1 + 1?")])
+        demo.router([], [Example("a", "1 + 1?", "2", "mahts", "1 + 1?")], ServeConfig())

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from r1jax.serve import demo
 from r1jax.serve.cards import ModelCard
+from r1jax.serve.config import ServeConfig
 from r1jax.serve.demo_examples import Example
 from r1jax.serve.errors import ApiError
 
@@ -86,7 +87,7 @@ class DemoServer:
 
     def app(self, cards: Sequence[ModelCard], examples: Sequence[Example]) -> FastAPI:
         app = FastAPI()
-        app.include_router(demo.router(cards, examples))
+        app.include_router(demo.router(cards, examples, ServeConfig()))
 
         @app.exception_handler(ApiError)
         async def refuse(_: Request, error: ApiError) -> JSONResponse:

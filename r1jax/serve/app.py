@@ -90,7 +90,7 @@ def make_app(
     )
     app.state.server = server
     _add_routes(app, server)
-    app.include_router(demo.router([model.card for model in models], held_out_examples()))
+    app.include_router(demo.router([model.card for model in models], held_out_examples(), cfg))
     _add_errors(app)
     app.add_middleware(_Checks, server=server)
     return app

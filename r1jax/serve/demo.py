@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pydantic
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders import grader_table
@@ -27,15 +27,18 @@ from r1jax.graders.config import GraderConfig
 from r1jax.graders.grade_row import grade_row
 from r1jax.rewards.workers import JobError, WorkerDied, Workers, WorkersFailed
 from r1jax.serve.cards import ModelCard
+from r1jax.serve.config import ServeConfig
 from r1jax.serve.demo_examples import Example
 from r1jax.serve.errors import ApiError
+from r1jax.serve.protocol import read_request
 from r1jax.text.chat import TEMPLATES
 from r1jax.text.reflection_and_scripts import REFLECTION_WORDS
 
 FOLDER = pathlib.Path(__file__).parent / "page"
 MAX_TEXT = 400_000  # characters of a response that is graded; more is refused
-_GRADERS = GraderConfig(workers=1, timeout_s=5.0)
-_DEMOTE_AFTER_S = 0.1  # an ordinary answer takes a thousandth of a second
+MAX_WAITING = 64  # responses that wait for their grade; more are refused for a while
+_GRADERS = GraderConfig(workers=1, timeout_s=30.0)  # a busy machine is no wrong answer
+_DEMOTE_AFTER_S = 1.0  # an ordinary answer takes a thousandth of it
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -60,11 +63,12 @@ class Answer(pydantic.BaseModel):
     text: str = pydantic.Field(max_length=MAX_TEXT)
 
 
-def router(models: Sequence[ModelCard], examples: Sequence[Example]) -> APIRouter:
+def router(models: Sequence[ModelCard], examples: Sequence[Example], cfg: ServeConfig) -> APIRouter:
     """The page's routes. The process that grades lives as long as the application that includes them.
 
     Args:
         models: in the order in which they are shown.
+        cfg: of the server; its limit on the size of requests holds here too.
 
     Raises:
         ValueError: two examples of one id, or one without a known grader.
@@ -82,6 +86,7 @@ def router(models: Sequence[ModelCard], examples: Sequence[Example]) -> APIRoute
         "reflection_words": list(REFLECTION_WORDS),
     }
     workers = Workers(_GRADERS.workers, _GRADERS.memory_mb)
+    waiting = 0
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
@@ -110,10 +115,18 @@ def router(models: Sequence[ModelCard], examples: Sequence[Example]) -> APIRoute
         return info
 
     @routes.post("/demo/grade")
-    async def demo_grade(answer: Answer) -> dict[str, Any]:
+    async def demo_grade(request: Request) -> dict[str, Any]:
+        nonlocal waiting
+        answer = await read_request(Answer, request, cfg)
         if answer.example is not None and answer.example not in by_id:
             raise ApiError(404, f"no example {answer.example[:200]!r}: /demo/info lists them", "example")
-        return await _graded(workers, by_id.get(answer.example), answer.text)
+        if waiting >= MAX_WAITING:
+            raise ApiError(429, f"{waiting} responses wait for their grades already", retry_after_s=1)
+        waiting += 1
+        try:
+            return await _graded(workers, by_id.get(answer.example), answer.text)
+        finally:
+            waiting -= 1
 
     return routes
 

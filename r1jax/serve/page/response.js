@@ -169,7 +169,7 @@ export class ResponseView {
       seconds(this.thoughtEnd - this.started),
     ]);
     const parts = [tokens ? plural(tokens, "token") : "", seconds(total), ...findings(this.marks)];
-    if (this.finish === "length") parts.push("cut off at the most tokens");
+    if (this.finish === "length") parts.push("cut off at the token limit");
     if (!this.answerText.trim()) parts.unshift(this.thoughtText ? "no answer after the thought" : "an empty response");
     this.say(joined(parts));
     const result = await grade(example, wholeText(this.thoughtText, this.answerText), signal);
