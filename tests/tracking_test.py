@@ -52,8 +52,8 @@ def assert_same(a: History, b: History) -> None:
         np.testing.assert_array_equal(list(a[step].values()), [b[step][name] for name in a[step]])
 
 
-def event_files(workdir: pathlib.Path) -> tuple[History, dict[int, list[list[str]]], dict[int, float]]:
-    """Scalars, tables of samples and times by step, of all event files; a value that is there twice fails."""
+def event_files(workdir: pathlib.Path) -> tuple[History, dict[str, dict[int, list[list[str]]]], dict[int, float]]:
+    """Scalars by step, tables by tag and step, times by step, of all event files; a value that is twice there fails."""
     loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader").LegacyEventFileLoader
     from tensorboard.util.tensor_util import make_ndarray
 
@@ -63,7 +63,8 @@ def event_files(workdir: pathlib.Path) -> tuple[History, dict[int, list[list[str
             for value in event.summary.value:
                 times.setdefault(event.step, event.wall_time)
                 if value.metadata.plugin_data.plugin_name == "text":
-                    assert tables.setdefault(event.step, (table := make_ndarray(value.tensor).tolist())) is table
+                    assert event.step not in tables.setdefault(value.tag, {})
+                    tables[value.tag][event.step] = make_ndarray(value.tensor).tolist()
                 else:
                     assert value.tag not in scalars.setdefault(event.step, {})
                     scalars[event.step][value.tag] = value.simple_value
@@ -115,8 +116,8 @@ def test_event_files_of_an_interrupted_run_hold_each_row_of_its_files_once(tmp_p
     scalars, tables, times = event_files(broken)
     assert_same(scalars, rows_of(broken))
     assert_same(scalars, event_files(whole)[0])
-    assert tables == event_files(whole)[1] and sorted(tables) == [0, 2, 4]
-    header, *samples = tables[0]
+    assert tables == event_files(whole)[1] and sorted(tables["samples/evals"]) == [0, 2, 4]
+    header, *samples = tables["samples/evals"][0]
     assert header[:3] == [b"question", b"answer", b"text"] and len(samples) == 2
     assert "\n".join(line[4:] for line in samples[0][2].decode().split("\n")) == TEXT
     assert all(times[step] == before[step] for step in (0, 1))  # the curve keeps its times
