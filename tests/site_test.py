@@ -64,4 +64,4 @@ def test_links_of_the_repository_become_links_of_the_site(here: str, text: str, 
 
 def test_continuous_integration_builds_the_site_before_the_tests() -> None:
     script = (ROOT / ".ci" / "run").read_text("utf-8")
-    assert 0 < script.index("mkdocs build --strict") < script.index("launch_local.sh pytest")
+    assert 0 < script.index("launch_local.sh mkdocs build --strict <") < script.index("launch_local.sh pytest")
