@@ -19,6 +19,7 @@ from nbclient import NotebookClient
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "examples" / "notebooks"
 TIMES = re.compile(r"\d[\d.,]* ?s(?=/step| with compilation)|(?<=, )\d[\dhms]+ left")
+UNDER_WAY = re.compile(r"^  [a-z ]+: (?:.*, )?\d[\dhms]*\n", re.MULTILINE)  # lines of io.console.under_way
 
 
 def execute(path: pathlib.Path, folder: pathlib.Path, quick: bool = False, times: int = 1) -> nbformat.NotebookNode:
@@ -56,7 +57,7 @@ def clean(notebook: nbformat.NotebookNode, folder: pathlib.Path) -> None:
         for output in cell.get("outputs", ()):
             if "text" in output:
                 text = output.text.replace(f"{folder}/", "").replace(f"{ROOT}/", "")
-                output.text = TIMES.sub("...", text)
+                output.text = TIMES.sub("...", UNDER_WAY.sub("", text))
     notebook.metadata.pop("widgets", None)
     notebook.metadata.language_info = {"name": "python"}
 

@@ -69,7 +69,8 @@ def test_a_notebook_installs_looks_for_accelerators_and_has_reduced_sizes(path):
 
 
 def test_paths_and_times_of_a_machine_are_left_out(notebooks, tmp_path):
-    text = f"base: {ROOT}/r1jax/x in {tmp_path}/runs\nkl 0.1  78.17 s with compilation\n15.67 s/step, 1m05s left\n"
+    text = f"base: {ROOT}/r1jax/x in {tmp_path}/runs\n  updating: 1m30s\n"
+    text += "kl 0.1  78.17 s with compilation\n15.67 s/step, 1m05s left\n"
     cell = nbformat.v4.new_code_cell("", outputs=[nbformat.v4.new_output("stream", text=text)])
     notebook = nbformat.v4.new_notebook(cells=[cell])
     notebooks.clean(notebook, tmp_path)
