@@ -42,6 +42,7 @@ tests=(
   adapters endpoint judge                           # pyarrow
   metrics report results_report                     # rich, matplotlib
   tracking                                          # tensorboard; wandb with -m slow
+  site                                              # mkdocs
   train
 )
 tests=("${tests[@]/#/tests/}")
