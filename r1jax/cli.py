@@ -26,6 +26,9 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("r1jax.tools.train", "run a stage: RL, SFT, a reward model, sampling of data, an evaluation"),
     "report": Command("r1jax.tools.report", "write tables and plots of a run, of evaluations or of the whole recipe"),
+    "replay": Command(
+        "r1jax.tools.replay", "compute an RL update again from saved rollouts, to debug a loss or reward"
+    ),
     "watch": Command("r1jax.tools.watch", "show a run that is under way in the browser: curves and newest samples"),
     "grade": Command("r1jax.tools.grade", "grade the responses of a JSONL file"),
     "audit": Command("r1jax.tools.audit", "measure how far graders can be trusted on a dataset"),

@@ -7,7 +7,8 @@ import pytest
 
 from r1jax.data.types import Prompt, Rollout
 from r1jax.evaluation import in_training
-from r1jax.evaluation.in_training import scores, write_samples
+from r1jax.evaluation.in_training import scores
+from r1jax.evaluation.rollout_files import write_samples
 from r1jax.models.logits import Truncation
 
 

@@ -15,28 +15,8 @@ from r1jax.inference.served_model import EndpointConfig
 from r1jax.models.config import ComputeConfig, Truncation
 from r1jax.text.chat_template import check_arguments
 
-
-@dataclasses.dataclass(frozen=True)
-class EvalConfig:
-    """The paper's protocol at any size.
-
-    Attributes:
-        questions: held-out questions asked.
-        samples: k, drawn for each before and after training.
-        samples_during: k while training.
-        every: steps between evaluations during training; 0: only before and after.
-        truncation: the paper's temperature 0.6 and top-p 0.95. Not greedy: that repeats itself.
-    """
-
-    questions: int = 128
-    samples: int = 16
-    samples_during: int = 4
-    every: int = 0
-    truncation: Truncation = Truncation(temperature=0.6, top_p=0.95)
-
-    def __post_init__(self):
-        at_least(1, self, "questions", "samples", "samples_during")
-        at_least(0, self, "every")
+# Keeps an evaluation's noise apart from training's; training seeds are (seed, step, round).
+EVAL_STREAM = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +51,72 @@ class BenchmarkConfig:
     def folder(self) -> str:
         """Where its samples lie, below the workdir."""
         return pathlib.Path(self.name).stem
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkSchedule:
+    """Benchmarks that a model is evaluated on while it is trained, as `EvaluateConfig` does when it is finished.
+
+    Attributes:
+        names: which, each a name or `NAME=DATA`; see `BenchmarkConfig`. None: nothing is evaluated.
+        every: steps between evaluations; 0: only before and after training.
+        data: the folder that holds their files, as in `EvaluateConfig`.
+        questions, samples: of each benchmark, as in `EvaluateConfig`.
+        sampling: how samples are drawn.
+        graders, judge: as in `EvaluateConfig`.
+    """
+
+    names: tuple[str, ...] = ()
+    every: int = 0
+    data: str = ""
+    questions: int = 0
+    samples: int = 0
+    sampling: SamplingConfig = SamplingConfig(max_new_tokens=2048, truncation=Truncation(0.6, top_p=0.95))
+    graders: GraderConfig = GraderConfig()
+    judge: JudgeConfig = JudgeConfig()
+
+    def __post_init__(self):
+        at_least(0, self, "every", "questions", "samples")
+
+    def is_due(self, step: int) -> bool:
+        """Whether to evaluate before this step: the first, and each that `every` divides."""
+        return bool(self.names) and (step == 0 or bool(self.every and step % self.every == 0))
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """The paper's protocol at any size.
+
+    Attributes:
+        questions: held-out questions asked.
+        samples: k, drawn for each before and after training.
+        samples_during: k while training.
+        every: steps between evaluations during training; 0: only before and after.
+        truncation: the paper's temperature 0.6 and top-p 0.95. Not greedy: that repeats itself.
+        benchmarks: further questions, by the code that evaluates finished models.
+    """
+
+    questions: int = 128
+    samples: int = 16
+    samples_during: int = 4
+    every: int = 0
+    truncation: Truncation = Truncation(temperature=0.6, top_p=0.95)
+    benchmarks: BenchmarkSchedule = BenchmarkSchedule()
+
+    def __post_init__(self):
+        at_least(1, self, "questions", "samples", "samples_during")
+        at_least(0, self, "every")
+
+
+@dataclasses.dataclass(frozen=True)
+class SupervisedEvalConfig:
+    """Evaluation while a model is fine-tuned.
+
+    Attributes:
+        benchmarks: what it is asked.
+    """
+
+    benchmarks: BenchmarkSchedule = BenchmarkSchedule()
 
 
 @dataclasses.dataclass(frozen=True)

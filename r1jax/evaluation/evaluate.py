@@ -14,8 +14,7 @@ from jax.sharding import Mesh
 from r1jax.evaluation import grading, result
 from r1jax.evaluation.benchmark_questions import QuestionSet, from_benchmark, from_task
 from r1jax.evaluation.collect import Grader, collect
-from r1jax.evaluation.config import EvaluateConfig
-from r1jax.evaluation.in_training import EVAL_STREAM
+from r1jax.evaluation.config import EVAL_STREAM, EvaluateConfig
 from r1jax.inference import model_identity, sampler
 from r1jax.inference.sampler import Sampler
 from r1jax.inference.trained_prompts import fill_prompt_format
@@ -55,6 +54,23 @@ def run(cfg: EvaluateConfig, workdir: pathlib.Path, mesh: Mesh) -> list[dict[str
     )
     has_template = model.tokenizer is None or model.tokenizer.has_chat_template
     cfg = fill_prompt_format(cfg, cfg.model, model.tokenizer, PromptFormat("plain", has_template, ""))
+    results = evaluate_sampler(cfg, model, label, workdir)
+    if model.usage and jax.process_index() == 0:
+        write_json(workdir / "usage.json", model.usage.row())
+        say(f"{label}: {model.usage.line()}")
+    return results
+
+
+def evaluate_sampler(cfg: EvaluateConfig, model: Sampler, label: str, workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """Asks, grades and scores every benchmark in turn, going on where `workdir` stops. Returns the results.
+
+    Args:
+        cfg: with the prompt format set; what it says of the model is not read.
+        label: the model's name in tables.
+
+    Raises:
+        FileNotFoundError, ValueError: a benchmark's data cannot be read, or graded here.
+    """
     sets = [from_benchmark(cfg, each, model.tokenizer, model.prompt_limit) for each in cfg.benchmarks]
     sets += [from_task(cfg, task, model.tokenizer, model.prompt_limit) for task in cfg.tasks]
     say(f"{label}: {', '.join(f'{s.name} ({s.size})' for s in sets)}")
@@ -65,9 +81,6 @@ def run(cfg: EvaluateConfig, workdir: pathlib.Path, mesh: Mesh) -> list[dict[str
             row = _evaluate(cfg, each, model, grade, label, workdir / each.name)
             if row:
                 results.append(row)
-    if model.usage and jax.process_index() == 0:
-        write_json(workdir / "usage.json", model.usage.row())
-        say(f"{label}: {model.usage.line()}")
     return results
 
 

@@ -17,17 +17,15 @@ from r1jax.benchmarks.benchmark import Outcome
 from r1jax.benchmarks.estimators import standard_error
 from r1jax.core.params import Params
 from r1jax.data.types import Prompt, Rollout
-from r1jax.evaluation.config import EvalConfig
+from r1jax.evaluation.config import EVAL_STREAM, EvalConfig
+from r1jax.evaluation.rollout_files import write_samples
 from r1jax.evaluation.rollouts import describe, mean, sample_and_grade
+from r1jax.evaluation.scheduled_benchmarks import ScheduledBenchmarks
 from r1jax.inference.engine import Engine
 from r1jax.inference.reward_scoring import RewardModel
-from r1jax.io import jsonl
 from r1jax.io.console import say
 from r1jax.models.logits import Truncation
 from r1jax.rewards.grader_pool import GraderPool
-
-# Keeps an evaluation's noise apart from training's; training seeds are (seed, step, round).
-EVAL_STREAM = 2**31 - 1
 
 
 def scores(rollouts: Sequence[Rollout], samples: int) -> dict[str, Any]:
@@ -104,6 +102,7 @@ class HeldOutEvaluator:
         graders: the grader processes; None in processes other than 0.
         prompts: the questions; none of them: nothing is evaluated.
         models: reward models, by their parts.
+        benchmarks: are evaluated too, where they are due.
     """
 
     cfg: EvalConfig
@@ -115,12 +114,20 @@ class HeldOutEvaluator:
     models: Mapping[str, RewardModel]
     seed: int
     num_steps: int
+    benchmarks: ScheduledBenchmarks
 
-    def is_due(self, step: int) -> bool:
-        """Whether to evaluate before this step: the first, and each that `cfg.every` divides."""
-        return step == 0 or bool(self.cfg.every and step % self.cfg.every == 0)
+    def evaluate_if_due(self, params: Params, step: int) -> None:
+        """Evaluates before this step: the first, and each that `cfg.every` divides, and benchmarks where these are."""
+        if step == 0 or (self.cfg.every and step % self.cfg.every == 0):
+            self._evaluate(params, step)
+        self.benchmarks.evaluate_if_due(params, step)
 
-    def evaluate(self, params: Params, step: int) -> None:
+    def evaluate_last(self, params: Params) -> None:
+        """Evaluates the trained weights."""
+        self._evaluate(params, self.num_steps)
+        self.benchmarks.evaluate(params, self.num_steps)
+
+    def _evaluate(self, params: Params, step: int) -> None:
         """Evaluates the weights after `step` steps; before and after training with more samples a question."""
         if not self.prompts:
             return
@@ -135,29 +142,3 @@ class HeldOutEvaluator:
                 f"held-out after {step} steps: pass@1 {row['pass@1']:.1%} ± {row['stderr']:.1%}, cons@{samples} "
                 f"{row['cons@k']:.1%}, format {row['format']:.1%}, {row['length']:.0f} tokens"
             )
-
-
-def write_samples(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
-    """One JSON line a sample, with its grades: what the report shows, and what a look at the rewards needs."""
-
-    def row(r: Rollout) -> dict[str, Any]:
-        response = r.response
-        return {
-            "id": r.prompt.id,
-            "question": r.prompt.question,
-            "answer": r.prompt.answer,
-            "source": r.prompt.source,
-            "sample": r.sample,
-            "text": r.whole,
-            "thought": response.thought,
-            "final": response.final,
-            "correct": r.parts.get("accuracy"),
-            "verdict": r.verdict,
-            "reward": r.reward,
-            "parts": dict(r.parts),
-            "finish": r.finish,
-            "num_tokens": len(r.ids),
-            "well_formed": bool(r.parts["format"]),
-        }
-
-    jsonl.write(path, map(row, rollouts))

@@ -9,7 +9,7 @@ from r1jax.data.miniworld.documents import CorpusConfig
 from r1jax.data.preference_pairs import Kind, PreferenceDataConfig
 from r1jax.data.sft import InstructionConfig
 from r1jax.data.tasks import DataConfig
-from r1jax.evaluation.config import EvalConfig
+from r1jax.evaluation.config import EvalConfig, SupervisedEvalConfig
 from r1jax.graders.config import JudgeConfig
 from r1jax.inference.config import Reading, SamplingConfig
 from r1jax.losses.config import AuxiliaryConfig, DistillationConfig, GRPOConfig
@@ -34,7 +34,7 @@ class RLConfig:
         logprob_chunk: positions a row whose logits exist at a time.
         batch_bucket: rows are padded to a multiple of this many tokens; each multiple is compiled once.
         keep_rollouts: steps between those whose rollouts are kept in `rollouts/step_NNNNNN.jsonl`, each sample with its
-            text, reward, parts and verdict; 0: none.
+            text, reward, parts and verdict, and beside it in an .npz its tokens, for `r1jax replay`; 0: none.
         profile_at: step at which a profiler window opens; -1 for none.
     """
 
@@ -109,6 +109,7 @@ class SupervisedConfig:
         microbatches: pieces a batch is computed in.
         logprob_chunk: positions a row whose logits exist at a time.
         log_every: steps between console lines.
+        evaluation: benchmarks while it is trained.
     """
 
     stage: Literal["supervised"]
@@ -133,6 +134,7 @@ class SupervisedConfig:
     microbatches: int = 1
     logprob_chunk: int = 64
     log_every: int = 20
+    evaluation: SupervisedEvalConfig = SupervisedEvalConfig()
     mesh: MeshConfig = MeshConfig()
     checkpoint: CheckpointConfig = CheckpointConfig(every=200)
     track: TrackConfig = TrackConfig()

@@ -20,8 +20,10 @@ from r1jax.core.sharding import BATCH, batch_shards
 from r1jax.data.batching import Batch, to_device
 from r1jax.data.tasks import Questions
 from r1jax.data.types import Prompt, Rollout
-from r1jax.evaluation.in_training import HeldOutEvaluator, write_samples
+from r1jax.evaluation.in_training import HeldOutEvaluator
+from r1jax.evaluation.rollout_files import write_samples, write_tokens
 from r1jax.evaluation.rollouts import describe
+from r1jax.evaluation.scheduled_benchmarks import ScheduledBenchmarks
 from r1jax.graders.grader_table import check_row_for_reward
 from r1jax.inference import context_length
 from r1jax.inference.engine import Engine
@@ -76,9 +78,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         watch = Stopwatch(eval=0.0, save=0.0)
         for step in range(training.start, cfg.num_steps):
             # Evaluation on held-out questions, where it is due.
-            if evaluator.is_due(step):
-                with watch("eval"):
-                    evaluator.evaluate(training.state.params, step)
+            with watch("eval"):
+                evaluator.evaluate_if_due(training.state.params, step)
             # Rollouts of the current policy: sampled, graded, and with advantages.
             with watch("sample"):
                 rollouts, advantages, no_signal = sampler.draw(training.state.params, step)
@@ -109,7 +110,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             with watch("save"), under_way("saving"):  # counted in the next step's row
                 training.save(step + 1)
         training.finish()
-        evaluator.evaluate(training.state.params, cfg.num_steps)
+        evaluator.evaluate_last(training.state.params)
     if questions.faulty:  # at the start, only those on the held-out side were known
         say(questions.left_out())
     signal.at_end()
@@ -201,12 +202,13 @@ def make_evaluator(
     graders: GraderPool | None,
     models: Mapping[str, RewardModel],
 ) -> HeldOutEvaluator:
-    """The evaluation on held-out questions."""
+    """The evaluation on held-out questions and on benchmarks."""
     sampling = dataclasses.replace(cfg.sampling, truncation=cfg.evaluation.truncation)
     engine = Engine(training.model, sampling, training.tokenizer, training.mesh)
+    benchmarks = ScheduledBenchmarks(cfg.evaluation.benchmarks, training, PromptFormat.of(cfg.data), cfg.seed)
     log = training.log_evaluation
     return HeldOutEvaluator(
-        cfg.evaluation, training.workdir, log, engine, graders, held_out, models, cfg.seed, cfg.num_steps
+        cfg.evaluation, training.workdir, log, engine, graders, held_out, models, cfg.seed, cfg.num_steps, benchmarks
     )
 
 
@@ -225,7 +227,9 @@ def keep_rollouts(cfg: RLConfig, workdir: pathlib.Path, step: int, rollouts: Seq
 def write_step(folder: pathlib.Path, step: int, rollouts: Sequence[Rollout]) -> None:
     """Writes a step's rollouts into a folder, in process 0."""
     if jax.process_index() == 0:
-        write_samples(folder / f"step_{step:06d}.jsonl", rollouts)
+        path = folder / f"step_{step:06d}.jsonl"
+        write_samples(path, rollouts)
+        write_tokens(path.with_suffix(".npz"), rollouts)
 
 
 def update_on_minibatches(

@@ -19,6 +19,7 @@ from r1jax.data.batching import Batch, Example, fill, pack, size
 from r1jax.data.miniworld import documents as corpus
 from r1jax.data.sft import Instructions
 from r1jax.data.teacher_logits import SoftTargets
+from r1jax.evaluation.scheduled_benchmarks import ScheduledBenchmarks
 from r1jax.inference import context_length
 from r1jax.inference.trained_prompts import check_chat
 from r1jax.io.console import say
@@ -158,9 +159,16 @@ def run(
     # Training.
     loss = make_loss(cfg, training.model, batches.soft)
     update = training.compile_update(loss, cfg.microbatches, cfg.auxiliary.bias_rate)
-    loop.train(training, update, batches.at)
-    # The model folder, with the prompt format for those who sample from it.
     form = prompt_format_of(cfg)
+    benchmarks = ScheduledBenchmarks(cfg.evaluation.benchmarks, training, form or R1_ZERO, cfg.seed)
+    loop.train(
+        training,
+        update,
+        batches.at,
+        before_step=lambda step: benchmarks.evaluate_if_due(training.state.params, step),
+    )
+    benchmarks.evaluate(training.state.params, training.num_steps)
+    # The model folder, with the prompt format for those who sample from it.
     return training.close({prompt_format.FILE: form.content()} if form else {})
 
 

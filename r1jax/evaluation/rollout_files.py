@@ -1,0 +1,85 @@
+"""Files of graded rollouts: a JSON line a sample for readers, and its tokens for replays."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from r1jax.config import ConfigError
+from r1jax.data.types import Prompt, Rollout
+from r1jax.io import files, jsonl
+from r1jax.text.tokenizer import Tokenizer
+
+
+def write_samples(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
+    """One JSON line a sample, with its grades: what the report shows, and what a look at the rewards needs."""
+
+    def row(r: Rollout) -> dict[str, Any]:
+        response = r.response
+        return {
+            "id": r.prompt.id,
+            "question": r.prompt.question,
+            "answer": r.prompt.answer,
+            "source": r.prompt.source,
+            "sample": r.sample,
+            "text": r.whole,
+            "thought": response.thought,
+            "final": response.final,
+            "correct": r.parts.get("accuracy"),
+            "verdict": r.verdict,
+            "reward": r.reward,
+            "parts": dict(r.parts),
+            "finish": r.finish,
+            "num_tokens": len(r.ids),
+            "well_formed": bool(r.parts["format"]),
+        }
+
+    jsonl.write(path, map(row, rollouts))
+
+
+def write_tokens(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
+    """The sampled tokens of the rows that `write_samples` writes, in their order, with their log-probs.
+
+    A NumPy archive of `lengths [N]`, `ids [sum]` and `logprobs [sum]`: eight bytes a token, compressed.
+    """
+    lengths = np.array([len(rollout.ids) for rollout in rollouts], np.int32)
+    with files.replacing(path) as file:
+        np.savez_compressed(
+            file,
+            lengths=lengths,
+            ids=np.concatenate([rollout.ids for rollout in rollouts]),
+            logprobs=np.concatenate([rollout.logprobs for rollout in rollouts]),
+        )
+
+
+def read_rollouts(
+    folder: pathlib.Path, step: int, prompts: Mapping[str, Prompt], tokenizer: Tokenizer
+) -> list[Rollout]:
+    """The rollouts of a step, as they were trained on.
+
+    Args:
+        prompts: by id; the questions of that step.
+        tokenizer: the policy's.
+
+    Raises:
+        ConfigError: the step's files are not there, or are of other questions.
+    """
+    path = folder / f"step_{step:06d}.jsonl"
+    tokens = path.with_suffix(".npz")
+    if not (path.exists() and tokens.exists()):
+        raise ConfigError(f"{path} and {tokens.name} are not both there: rollouts of step {step} were not kept")
+    rows, _ = jsonl.read_log(path)
+    with np.load(tokens) as archive:
+        cuts = np.cumsum(archive["lengths"])[:-1]
+        ids, logprobs = np.split(archive["ids"], cuts), np.split(archive["logprobs"], cuts)
+    rollouts = []
+    for row, row_ids, row_logprobs in zip(rows, ids, logprobs, strict=True):
+        if row["id"] not in prompts or prompts[row["id"]].question != row["question"]:
+            raise ConfigError(f"{path} has the question {row['id']!r}, which the run's data do not give at that step")
+        prompt = prompts[row["id"]]
+        text = tokenizer.decode(row_ids[:-1].tolist() if row["finish"] == "stop" else row_ids.tolist())
+        rollout = Rollout(prompt, row["sample"], row_ids, row_logprobs, text, row["finish"])
+        rollouts.append(dataclasses.replace(rollout, reward=row["reward"], parts=row["parts"], verdict=row["verdict"]))
+    return rollouts
