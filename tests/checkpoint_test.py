@@ -1,5 +1,6 @@
 """What a run leaves on disk: whole, or said to be broken and where."""
 
+import asyncio
 import json
 import shutil
 import time
@@ -279,3 +280,16 @@ def test_a_long_read_is_told_every_few_seconds_and_a_short_one_not(monkeypatch, 
     now[0] = 13.0
     report(8, 8)
     assert capsys.readouterr().out == ""
+
+
+def test_models_and_states_are_saved_and_read_where_an_event_loop_runs(tmp_path, tiny, tiny_params, tokenizer, target):
+    """As in a notebook's kernel: Orbax cannot run its own event loop in that thread."""
+
+    async def as_in_a_notebook():
+        save_model(tmp_path / "model", tiny_params, tiny, tokenizer)
+        save(tmp_path)
+        return load_model(tmp_path / "model", tiny_params["embed"].sharding.mesh)[0], restore(tmp_path, target)
+
+    params, (step, _) = asyncio.run(as_in_a_notebook())
+    jax.tree.map(np.testing.assert_array_equal, params, tiny_params)
+    assert step == 5

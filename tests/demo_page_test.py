@@ -3,7 +3,6 @@
 import re
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -371,9 +370,7 @@ def test_one_served_model_has_no_comparison(browser) -> None:
 
 def test_the_shipped_models_answer_side_by_side_and_are_sampled_sixteen_times(browser, mesh1) -> None:
     cfg = ServeConfig(port=0, slots=16, max_length=256)
-    # In a thread: playwright has an event loop in this one, and Orbax wants its own.
-    with ThreadPoolExecutor(1) as executor:
-        models = executor.submit(served.load, ["mini-base", "mini-r1-zero"], cfg, mesh1).result()
+    models = served.load(["mini-base", "mini-r1-zero"], cfg, mesh1)
     with served_tiny.serve(models, mesh1, cfg) as running:
         server = SimpleNamespace(url=running.url.removesuffix("v1"))
         for page in opened(browser, server):

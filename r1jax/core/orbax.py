@@ -1,11 +1,15 @@
-"""Orbax, imported on first use, and a barrier for its saves that waits for this run's processes."""
+"""Orbax, imported on first use and kept out of event loops, with a barrier that waits for this run's processes."""
 
+import asyncio
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from r1jax.core import processes
 
+T = TypeVar("T")
 _TIMEOUT_S = 24 * 3600  # of a process for the slowest one's disk
 
 
@@ -14,6 +18,17 @@ def load() -> ModuleType:
     import orbax.checkpoint
 
     return orbax.checkpoint
+
+
+def outside_event_loop(call: Callable[[], T]) -> T:
+    """The result of a call of Orbax, which runs event loops of its own: in another thread where this one runs a loop.
+
+    A notebook's kernel runs one.
+    """
+    if asyncio._get_running_loop() is None:  # the public function raises, and `barrier` would take that for a failure
+        return call()
+    with ThreadPoolExecutor(1, thread_name_prefix="orbax") as thread:
+        return thread.submit(call).result()
 
 
 def async_options() -> Any:

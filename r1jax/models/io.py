@@ -54,8 +54,12 @@ def save_model(
             write_text(folder / HF_CONFIG, json.dumps(hf_config, indent=2) + "\n")
         for name, content in beside.items():
             write_bytes(folder / name, content)
-    with orbax.load().StandardCheckpointer(async_options=orbax.async_options()) as checkpointer:
-        checkpointer.save(folder / PARAMS, params)
+
+    def save() -> None:
+        with orbax.load().StandardCheckpointer(async_options=orbax.async_options()) as checkpointer:
+            checkpointer.save(folder / PARAMS, params)
+
+    orbax.outside_event_loop(save)
     if jax.process_index() == 0:
         content = f"{json.dumps(dataclasses.asdict(cfg), indent=1)}\n".encode()
         checksums.write(folder, {MODEL: content})
@@ -98,6 +102,9 @@ class _ModelFolder:
     folder: pathlib.Path
 
     def read(self, mesh: Mesh, dtype: str | None = None, progress: Progress | None = None) -> Params:
+        return orbax.outside_event_loop(lambda: self._read(mesh, dtype))
+
+    def _read(self, mesh: Mesh, dtype: str | None) -> Params:
         specs, folder = param_specs(self.cfg), self.folder / PARAMS
         for file in (folder, *folder.rglob("*")):
             if file.is_symlink() or not file.is_dir():

@@ -46,6 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--slots", type=int, default=default.slots, help="sequences of a model decoded together")
     parser.add_argument("--queue", type=int, default=default.queue, help="sequences of a model that may wait")
+    parser.add_argument("--tensor", type=int, default=1, help="devices that share a model's weights; by default 1")
     parser.add_argument(
         "--max-length",
         type=int,
@@ -79,7 +80,7 @@ def run(models: Sequence[str], args: argparse.Namespace, browser: bool = False) 
     from r1jax.serve import app, served
 
     running.keep_compiled(pathlib.Path.home() / ".cache" / "r1jax" / "xla")
-    mesh = make_mesh(MeshConfig())
+    mesh = make_mesh(MeshConfig(tensor=args.tensor))
     loaded = served.load(models, cfg, mesh)
     host = f"[{cfg.host}]" if ":" in cfg.host else cfg.host
     url = f"http://{host}:{listener.getsockname()[1]}"

@@ -39,7 +39,7 @@ class Checkpoints:
         _set_damaged_aside(folder)
         async_options = orbax.async_options()
         options = orbax.load().CheckpointManagerOptions(max_to_keep=cfg.keep, create=True, async_options=async_options)
-        self._manager = orbax.load().CheckpointManager(folder, options=options)
+        self._manager = orbax.outside_event_loop(lambda: orbax.load().CheckpointManager(folder, options=options))
         self._finishing: threading.Thread | None = None
         self._failure: BaseException | None = None
 
@@ -58,7 +58,7 @@ class Checkpoints:
         args = orbax.load().args
         trees = args.Composite(**{name: args.StandardRestore(tree) for name, tree in target.items()})
         try:
-            restored = self._manager.restore(step, args=trees)
+            restored = orbax.outside_event_loop(lambda: self._manager.restore(step, args=trees))
         except jax.errors.JaxRuntimeError:  # of a device, say for want of memory: the state is good
             raise
         except Exception as error:
@@ -82,7 +82,7 @@ class Checkpoints:
             self._wait()
             args = orbax.load().args
             saves = args.Composite(**{name: args.StandardSave(tree) for name, tree in trees.items()})
-            self._manager.save(finished, args=saves)
+            orbax.outside_event_loop(lambda: self._manager.save(finished, args=saves))
             self._finishing = threading.Thread(target=self._finish, args=(finished,), name="checksums", daemon=True)
             self._finishing.start()
         if signal_number:
