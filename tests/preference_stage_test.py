@@ -25,7 +25,7 @@ from r1jax.models.reward import HEAD
 from r1jax.stages import reward_model_training
 from r1jax.stages.judge_pairs import JudgePairsConfig
 from r1jax.stages.reward_model_training import PreferenceConfig, batch_at, reader
-from r1jax.training import loop
+from r1jax.training import loop, state
 
 # What Orbax leaves behind of a read that it broke off.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -52,6 +52,28 @@ def response(rng: random.Random, good: bool) -> str:
     words = rng.choices(WORDS, k=4)
     words[rng.randrange(4)] = "please" if good else "kindly"
     return f"<think> {rng.choice(WORDS)} please kindly </think> <answer> {' '.join(words)} </answer>"
+
+
+def shared(make):
+    """A function that makes once what it is asked for with the same arguments."""
+    made = {}
+
+    def get(*args):
+        if (key := repr(args)) not in made:
+            made[key] = make(*args)
+        return made[key]
+
+    return get
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_programs():
+    """Runs with the same model, optimizer and number of steps share their update; with the same model, the scorer."""
+    makers = (state, "make_optimizer"), (loop, "make_update")
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in (*makers, (reward_model_training, "make_loss"), (reward_model_training, "Scorer")):
+            patch.setattr(module, name, shared(getattr(module, name)))
+        yield
 
 
 @pytest.fixture(scope="module")
