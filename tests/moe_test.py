@@ -1,6 +1,7 @@
 """Experts: sorted, grouped and sharded, they give what a plain loop over tokens gives; their loads even out."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -181,7 +182,8 @@ def test_groups_compete_and_the_bias_selects_without_weighing_by_hand():
     moe = MoEConfig(6, top_k=2, expert_dim=1, num_groups=3, top_groups=1, scale=3.0)
 
     def chosen(bias=None, **changes):
-        experts, w = choose(scores, None if bias is None else jnp.array(bias), dataclasses.replace(moe, **changes))
+        program = jax.jit(lambda bias: choose(scores, bias, dataclasses.replace(moe, **changes)))
+        experts, w = program(None if bias is None else np.float32(bias))
         return dict(zip(experts.tolist(), [round(float(x), 4) for x in w], strict=True))
 
     # Pairs sum to 1.0, 1.2, 0.9: the second wins, though the best expert is in the first.
@@ -200,10 +202,15 @@ def test_balance_loss_by_hand():
     # First token: shares 1/2 1/4 1/8 1/8, its two best are 0 and 1; second: 1/10 3/10 5/10 1/10, 2 and 1.
     # f = 4 / (2 * 2) * (1, 2, 1, 0); P = (0.3, 0.275, 0.3125, 0.1125); the third token and the second row are padding.
     moe = MoEConfig(4, top_k=2, expert_dim=1)
-    scores = jnp.array([[0.8, 0.4, 0.2, 0.2], [0.1, 0.3, 0.5, 0.1], [0.9, 0.1, 0.1, 0.1]])
-    real = jnp.array([[True, True, False], [False] * 3])
-    np.testing.assert_allclose(balance_loss(jnp.stack([scores] * 2), real, moe), [0.3 + 0.55 + 0.3125, 0], rtol=1e-6)
-    gradient = jax.grad(lambda s: balance_loss(s[None], real[:1], moe)[0])(scores)
+    scores = np.float32([[0.8, 0.4, 0.2, 0.2], [0.1, 0.3, 0.5, 0.1], [0.9, 0.1, 0.1, 0.1]])
+    real = np.array([[True, True, False], [False] * 3])
+
+    def value(scores):
+        found = balance_loss(jnp.stack([scores] * 2), real, moe)
+        return found[0], found
+
+    gradient, found = jax.jit(jax.grad(value, has_aux=True))(scores)
+    np.testing.assert_allclose(found, [0.3 + 0.55 + 0.3125, 0], rtol=1e-6)
     assert not np.any(gradient[2]) and np.all(np.isfinite(gradient))
 
 
@@ -211,26 +218,29 @@ def test_balance_loss_is_least_where_the_load_is_even_and_adds_up_over_rows():
     moe = MoEConfig(4, top_k=1, expert_dim=1)
     turns = 4.0 * np.eye(4)  # each token prefers another expert
 
+    @jax.jit
     def value(skew):
         return balance_loss(jax.nn.sigmoid(turns + skew * np.array([2.0, 1.0, 0, 0]))[None], np.ones((1, 4), bool), moe)
 
-    losses = [float(value(skew)[0]) for skew in (0, 1, 2, 4)]
+    losses = [float(value(skew)[0]) for skew in (0.0, 1.0, 2.0, 4.0)]
     # While the loads are even, f = 1 and the shares sum to 1, whatever they are.
     assert losses[:2] == pytest.approx([1.0, 1.0], rel=1e-5) and 1.1 < losses[2] < losses[3]
-    scores = jax.nn.sigmoid(np.float32(RNG.normal(size=(3, 5, 4))))
+    scores = np.float32(1 / (1 + np.exp(-RNG.normal(size=(3, 5, 4)))))
     real = RNG.random((3, 5)) > 0.3
-    rows = [balance_loss(scores[b : b + 1], real[b : b + 1], moe)[0] for b in range(3)]
-    np.testing.assert_allclose(balance_loss(scores, real, moe), rows, rtol=1e-6)
+    loss = jax.jit(lambda scores, real: balance_loss(scores, real, moe))
+    rows = [loss(scores[b : b + 1], real[b : b + 1])[0] for b in range(3)]
+    np.testing.assert_allclose(loss(scores, real), rows, rtol=1e-6)
 
 
 def test_a_bias_moves_by_the_rate_against_its_load():
-    bias = jnp.array([[0.5, -0.5, 0.0, 1.0], [0.0] * 4])
-    load = jnp.array([[5.0, 1.0, 3.0, 3.0], [0.0, 0.0, 0.0, 8.0]])
+    bias = np.float32([[0.5, -0.5, 0.0, 1.0], [0.0] * 4])
+    load = np.float32([[5.0, 1.0, 3.0, 3.0], [0.0, 0.0, 0.0, 8.0]])
     expected = [[0.375, -0.375, 0.0, 1.0], [0.125, 0.125, 0.125, -0.125]]
-    np.testing.assert_array_equal(rebalance(bias, load, 0.125), expected)
-    metrics = load_metrics(load)  # the second layer is the worse: 8 over a mean of 2, three of four idle
+    np.testing.assert_array_equal(jax.jit(rebalance)(bias, load, 0.125), expected)
+    summary = jax.jit(load_metrics)
+    metrics = summary(load)  # the second layer is the worse: 8 over a mean of 2, three of four idle
     assert {name: float(x) for name, x in metrics.items()} == {"moe/violation/max": 3.0, "moe/idle/max": 0.75}
-    assert all(np.isfinite(float(x)) for x in load_metrics(jnp.zeros((1, 4))).values())
+    assert all(np.isfinite(float(x)) for x in summary(np.zeros((1, 4), np.float32)).values())
 
 
 def test_trap09_the_router_is_float32_when_computing_in_bfloat16(mesh1):
@@ -297,17 +307,24 @@ def make_batch(weight=1.0) -> Batch:
     return Batch(TOKENS, TOKENS, TOKENS, np.ones_like(TOKENS), np.full(TOKENS.shape, weight / TOKENS.size, np.float32))
 
 
+TX = make_optimizer(OptimizerConfig(learning_rate=1e-4, weight_decay=0.1), SPECS, 100)
+
+
+@functools.cache
+def compiled_update(mesh, **options):
+    return make_update(loss, TX, SPECS, mesh, **options)
+
+
 def updates(mesh, steps=1, batch=None, **options):
     """The weights and the metrics after each update of a router that sends nearly everything to two experts."""
-    tx = make_optimizer(OptimizerConfig(learning_rate=1e-4, weight_decay=0.1), SPECS, 100)
     rng = np.random.default_rng(4)
     drawn = {name: np.float32(rng.normal(size=s.shape) * s.std) for name, s in SPECS["moe_layers"].items()}
     drawn["router"][0, 0] = [2, 1.5] + [0] * 6
     drawn["router_bias"] *= 0
     with jax.set_mesh(mesh):
         params = jax.device_put({"moe_layers": drawn}, core.shardings(SPECS, TRAIN_RULES, mesh))
-        now, seen = state.create(params, SPECS, tx, mesh), []
-        update, batch = make_update(loss, tx, SPECS, mesh, **options), to_device(batch or make_batch(), mesh)
+        now, seen = state.create(params, SPECS, TX, mesh), []
+        update, batch = compiled_update(mesh, **options), to_device(batch or make_batch(), mesh)
         for _ in range(steps):
             now, metrics = update(now, batch)
             seen.append({name: float(x) for name, x in metrics.items()})
