@@ -3,6 +3,7 @@
 import json
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 from handmade import DEEPSEEK, QWEN2, read_folder, same_tensors, tensors, write_folder
@@ -43,7 +44,7 @@ def test_a_bfloat16_folder_trains_in_float32(theirs, tmp_path, mesh8):
     assert cfg == their_cfg and {str(x.dtype) for x in jax.tree.leaves(params)} == {"float32"}
 
     def rounded(path, x):
-        return np.asarray(x if "router_bias" in str(path) else x.astype("bfloat16"), np.float32)
+        return np.asarray(x if "router_bias" in str(path) else np.asarray(x).astype(ml_dtypes.bfloat16), np.float32)
 
     expected = jax.tree_util.tree_map_with_path(rounded, direct)
     assert jax.tree.all(jax.tree.map(np.array_equal, params, expected))

@@ -202,5 +202,7 @@ def part_on_host(weight: jax.Array, piece: Piece) -> np.ndarray:
         stack = index[:depth]
         if shard.replica_id == 0 and all(s.start <= i < s.stop for i, s in zip(piece.index, stack, strict=True)):
             here = tuple(i - s.start for i, s in zip(piece.index, stack, strict=True))
-            part[tuple(index[depth:])] = shard.data[here]
+            # A CPU's memory is the host's; of another device's only this part is copied, which compiles its slicing.
+            data = np.asarray(shard.data) if shard.device.platform == "cpu" else shard.data
+            part[tuple(index[depth:])] = data[here]
     return piece.to_file(part)
