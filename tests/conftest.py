@@ -1,5 +1,6 @@
 """Eight fake CPU devices, set before jax wakes up, and the small things that many tests share."""
 
+import functools
 import gc
 import os
 
@@ -35,6 +36,16 @@ def compilation_cache(tmp_path_factory):
     """Tests that compile the same program share it."""
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(scope="module")
+def shared_engines():
+    """Engines with the same model, settings and mesh share what they compile."""
+    from r1jax.inference import engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "Programs", functools.cache(engine.Programs))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ PAGE = ROOT / "configs" / "evaluate.py"
 MODEL = ROOT / "r1jax" / "shipped_models" / "base-83324bcaf08f"
 SUMS = [{"id": f"sum-{i}", "question": f"{i} + {i + 1} = ?", "answer": f"It is\n#### {2 * i + 1}"} for i in range(5)]
 
-pytestmark = pytest.mark.usefixtures("in_this_process")
+pytestmark = pytest.mark.usefixtures("in_this_process", "shared_engines")
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,9 @@ def test_tasks_of_reasoning_gym_are_benchmarks_without_data(data, tmp_path):
                 f"--config.model={MODEL}",
                 "--config.samples=2",
                 "--config.task_questions=4",
-                "--config.sampling.max_new_tokens=16",
+                "--config.sampling.max_new_tokens=24",
+                "--config.sampling.slots=8",
+                "--config.sampling.bucket=192",
             ]
         )
         == 0

@@ -19,6 +19,8 @@ from r1jax.stages.rejection.rejection_sampling import RejectionConfig
 from r1jax.stages.sample_filter import REJECTION_REASONS
 from r1jax.text.chat import split_response
 
+pytestmark = pytest.mark.usefixtures("shared_engines")
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MODEL = ROOT / "r1jax" / "shipped_models" / "base-83324bcaf08f"
 OUTPUTS = ("samples.jsonl", "dropped.jsonl", "table.json")
