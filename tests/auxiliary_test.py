@@ -68,7 +68,8 @@ def test_mtp_loss_by_hand_on_a_packed_batch():
     assert [at for at in counted if (0, 4) <= at[1:] < (1, 0)] == [(1, 0, 4)] and len(counted) == 3 + 1 + 4 + 2 + 4
     expected = total / sum(sum(mask) for _, mask in EXAMPLES) / 2
     with jax.default_matmul_precision("float32"):
-        found = mtp_loss({"embed": jnp.float32(table)}, PLAIN, packed(), list(jnp.float32(states)), 3)
+        program = jax.jit(lambda table, states: mtp_loss({"embed": table}, PLAIN, packed(), list(states), 3))
+        found = program(np.float32(table), np.float32(states))
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
