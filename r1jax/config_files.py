@@ -10,7 +10,7 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
-from r1jax.config import ConfigError, missing_file, nearest
+from r1jax.config import ConfigError, missing_file, module_spec, nearest
 
 # In a checkout a link to the top-level folder configs/, in an installed package a folder of its own.
 FOLDER = pathlib.Path(__file__).parent / "configs"
@@ -80,7 +80,7 @@ def sizes(path: pathlib.Path) -> list[str]:
 
 
 def _module(path: pathlib.Path) -> ModuleType:
-    source = importlib.util.spec_from_file_location(path.stem, path)
+    source = module_spec(path.stem, path)
     if source is None or source.loader is None:
         raise ConfigError(f"{path} is not a Python file (.py)")
     module = importlib.util.module_from_spec(source)

@@ -3,7 +3,9 @@
 import argparse
 import dataclasses
 import json
+import os
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -383,3 +385,13 @@ def test_what_stands_at_its_default_is_left_out_at_any_depth():
 
     assert config.without_defaults(Outer("x")) == {"name": "x"}
     assert config.without_defaults(Outer("x", Inner(b=3), (1,))) == {"name": "x", "inner": {"b": 3}, "more": [1]}
+
+
+def test_a_config_file_that_changes_within_a_second_is_read_anew(tmp_path, monkeypatch):
+    """Cached bytecode would be taken for its own: the size is the same, and so is the second."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "mine.py"
+    for steps in (1, 2):
+        path.write_text(PAGE.replace("seed=0", f"seed={steps}"))
+        os.utime(path, (1e9, 1e9))
+        assert config_files.load(str(path))["seed"] == steps

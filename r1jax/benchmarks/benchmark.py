@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from r1jax.config import ConfigError, missing_file, nearest
+from r1jax.config import ConfigError, missing_file, module_spec, nearest
 
 Row = dict[str, Any]
 Group = Literal["maths", "code", "knowledge", "chinese", "judged", "logic"]
@@ -116,7 +116,7 @@ def find(name: str) -> Benchmark:
         path = pathlib.Path(name)
         if not path.is_file():
             raise ConfigError(missing_file(path))
-        source = importlib.util.spec_from_file_location(path.stem, path)
+        source = module_spec(path.stem, path)
         module = importlib.util.module_from_spec(source)
         try:
             source.loader.exec_module(module)

@@ -21,7 +21,7 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from r1jax.config import ConfigError, missing_file, nearest, printable
+from r1jax.config import ConfigError, missing_file, module_spec, nearest, printable
 from r1jax.data.types import Rollout
 from r1jax.io.provenance import short_hash
 from r1jax.sandbox import process_tree
@@ -189,7 +189,7 @@ def _run(path: pathlib.Path) -> ModuleType:
         raise ConfigError(missing_file(path))
     # A unique name: two files may be called rewards.py.
     module_name = f"r1jax_custom_{path.stem}_{short_hash(str(path), 8)}"
-    source = importlib.util.spec_from_file_location(module_name, path)
+    source = module_spec(module_name, path)
     if source is None or source.loader is None:
         raise ConfigError(f"{path} is not a Python file (.py)")
     module = importlib.util.module_from_spec(source)
