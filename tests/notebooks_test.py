@@ -1,4 +1,4 @@
-"""Notebooks: executed twice in one kernel with reduced sizes; stored with outputs, without traces of a machine."""
+"""Notebooks: executed with reduced sizes, by slow tests twice; stored with outputs, without traces of a machine."""
 
 import importlib.util
 import json
@@ -30,15 +30,21 @@ def outputs(notebook) -> list:
     return [output for cell in notebook.cells for output in cell.get("outputs", ())]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, marks=() if path.name == QUICK else pytest.mark.slow) for path in PATHS],
-    ids=lambda path: path.name,
-)
-def test_a_notebook_can_be_run_twice(path, notebooks, tmp_path, monkeypatch):
+def execute(path, times: int, notebooks, folder: pathlib.Path, monkeypatch) -> None:
+    """Executes a notebook with reduced sizes; none of its cells may fail."""
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir)
-    executed = notebooks.execute(path, tmp_path, quick=True, times=2)
+    executed = notebooks.execute(path, folder, quick=True, times=times)
     assert not [output for output in outputs(executed) if output.output_type == "error"]
+
+
+def test_the_quickest_notebook_runs(notebooks, tmp_path, monkeypatch):
+    execute(ROOT / "examples" / "notebooks" / QUICK, 1, notebooks, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
+def test_a_notebook_can_be_run_twice(path, notebooks, tmp_path, monkeypatch):
+    execute(path, 2, notebooks, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
