@@ -39,13 +39,13 @@ def write_samples(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
     jsonl.write(path, map(row, rollouts))
 
 
-def write_tokens(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
-    """The sampled tokens of the rows that `write_samples` writes, in their order, with their log-probs.
+def write_tokens(workdir: pathlib.Path, step: int, rollouts: Sequence[Rollout]) -> None:
+    """The sampled tokens of a step's rows in rollouts/, in their order, with their log-probs, in rollout_tokens/.
 
     A NumPy archive of `lengths [N]`, `ids [sum]` and `logprobs [sum]`: eight bytes a token, compressed.
     """
     lengths = np.array([len(rollout.ids) for rollout in rollouts], np.int32)
-    with files.replacing(path) as file:
+    with files.replacing(_tokens_path(workdir, step)) as file:
         np.savez_compressed(
             file,
             lengths=lengths,
@@ -54,8 +54,12 @@ def write_tokens(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
         )
 
 
+def _tokens_path(workdir: pathlib.Path, step: int) -> pathlib.Path:
+    return workdir / "rollout_tokens" / f"step_{step:06d}.npz"
+
+
 def read_rollouts(
-    folder: pathlib.Path, step: int, prompts: Mapping[str, Prompt], tokenizer: Tokenizer
+    workdir: pathlib.Path, step: int, prompts: Mapping[str, Prompt], tokenizer: Tokenizer
 ) -> list[Rollout]:
     """The rollouts of a step, as they were trained on.
 
@@ -66,10 +70,9 @@ def read_rollouts(
     Raises:
         ConfigError: the step's files are not there, or are of other questions.
     """
-    path = folder / f"step_{step:06d}.jsonl"
-    tokens = path.with_suffix(".npz")
+    path, tokens = workdir / "rollouts" / f"step_{step:06d}.jsonl", _tokens_path(workdir, step)
     if not (path.exists() and tokens.exists()):
-        raise ConfigError(f"{path} and {tokens.name} are not both there: rollouts of step {step} were not kept")
+        raise ConfigError(f"{path} and {tokens} are not both there: rollouts of step {step} were not kept")
     rows, _ = jsonl.read_log(path)
     with np.load(tokens) as archive:
         cuts = np.cumsum(archive["lengths"])[:-1]

@@ -34,7 +34,7 @@ class RLConfig:
         logprob_chunk: positions a row whose logits exist at a time.
         batch_bucket: rows are padded to a multiple of this many tokens; each multiple is compiled once.
         keep_rollouts: steps between those whose rollouts are kept in `rollouts/step_NNNNNN.jsonl`, each sample with its
-            text, reward, parts and verdict, and beside it in an .npz its tokens, for `r1jax replay`; 0: none.
+            text, reward, parts and verdict, and its tokens in `rollout_tokens/`, for `r1jax replay`; 0: none.
         profile_at: step at which a profiler window opens; -1 for none.
     """
 

@@ -213,7 +213,7 @@ def make_evaluator(
 
 
 def keep_rollouts(cfg: RLConfig, workdir: pathlib.Path, step: int, rollouts: Sequence[Rollout]) -> None:
-    """Writes a step's rollouts to rollouts/step_NNNNNN.jsonl, every `keep_rollouts` steps.
+    """Writes a step's rollouts to rollouts/ and their tokens to rollout_tokens/, every `keep_rollouts` steps.
 
     Raises:
         ValueError: none of them could be graded.
@@ -222,14 +222,14 @@ def keep_rollouts(cfg: RLConfig, workdir: pathlib.Path, step: int, rollouts: Seq
         raise ValueError(f"step {step}: none of {len(rollouts)} samples could be graded; see the warnings")
     if cfg.keep_rollouts and step % cfg.keep_rollouts == 0:
         write_step(workdir / "rollouts", step, rollouts)
+        if jax.process_index() == 0:
+            write_tokens(workdir, step, rollouts)
 
 
 def write_step(folder: pathlib.Path, step: int, rollouts: Sequence[Rollout]) -> None:
     """Writes a step's rollouts into a folder, in process 0."""
     if jax.process_index() == 0:
-        path = folder / f"step_{step:06d}.jsonl"
-        write_samples(path, rollouts)
-        write_tokens(path.with_suffix(".npz"), rollouts)
+        write_samples(folder / f"step_{step:06d}.jsonl", rollouts)
 
 
 def update_on_minibatches(

@@ -107,7 +107,7 @@ def replay(cfg: RLConfig, run: pathlib.Path, step: int, regrade: bool, out: path
         drawn = cfg.grpo.prompts_per_step * (1 + cfg.grpo.dynamic_sampling_rounds)  # a step's block of questions
         for at in range(training.start, step + 1):
             prompts = {prompt.id: prompt for prompt in questions.take(at * drawn, drawn)}
-            rollouts = read_rollouts(run / "rollouts", at, prompts, training.tokenizer)
+            rollouts = read_rollouts(run, at, prompts, training.tokenizer)
             if graders:
                 model_parts = [reward.part for reward in cfg.rewards.models]
                 scores = [{part: r.parts[part] for part in model_parts if part in r.parts} for r in rollouts]
