@@ -213,10 +213,12 @@ class Session:
 
     def _prefill(self) -> None:
         """Prefills the next `prefill_rows` different prompts that wait."""
-        prompts = dict.fromkeys(sequence.request.ids for sequence in self._waiting)
-        prompts = list(prompts)[: self._cfg.prefill_rows]
-        self._prompts = self._programs.prefill(self._params, self._padded(prompts))
-        self._prefilled = {ids: row for row, ids in enumerate(prompts)}
+        self._prefilled = {}
+        for sequence in self._waiting:  # a group's samples stand together: few are looked at, of many that wait
+            self._prefilled.setdefault(sequence.request.ids, len(self._prefilled))
+            if len(self._prefilled) == self._cfg.prefill_rows:
+                break
+        self._prompts = self._programs.prefill(self._params, self._padded(list(self._prefilled)))
 
     def _padded(self, prompts: Sequence[tuple[int, ...]]) -> jax.Array:
         """`[prefill_rows, P]` int32, zeros behind each prompt."""
