@@ -19,6 +19,11 @@ from r1jax.text.chat_template import check_arguments
 EVAL_STREAM = 2**31 - 1
 
 
+def is_due(step: int, every: int) -> bool:
+    """Whether to evaluate before a step: the first, and each that `every` divides; 0 divides none."""
+    return step == 0 or bool(every and step % every == 0)
+
+
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig:
     """One benchmark.
@@ -80,7 +85,7 @@ class BenchmarkSchedule:
 
     def is_due(self, step: int) -> bool:
         """Whether to evaluate before this step: the first, and each that `every` divides."""
-        return bool(self.names) and (step == 0 or bool(self.every and step % self.every == 0))
+        return bool(self.names) and is_due(step, self.every)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from r1jax.benchmarks.benchmark import Outcome
 from r1jax.benchmarks.estimators import standard_error
 from r1jax.core.params import Params
 from r1jax.data.types import Prompt, Rollout
-from r1jax.evaluation.config import EVAL_STREAM, EvalConfig
+from r1jax.evaluation.config import EVAL_STREAM, EvalConfig, is_due
 from r1jax.evaluation.rollout_files import write_samples
 from r1jax.evaluation.rollouts import describe, mean, sample_and_grade
 from r1jax.evaluation.scheduled_benchmarks import ScheduledBenchmarks
@@ -118,7 +118,7 @@ class HeldOutEvaluator:
 
     def evaluate_if_due(self, params: Params, step: int) -> None:
         """Evaluates before this step: the first, and each that `cfg.every` divides, and benchmarks where these are."""
-        if step == 0 or (self.cfg.every and step % self.cfg.every == 0):
+        if is_due(step, self.cfg.every):
             self._evaluate(params, step)
         self.benchmarks.evaluate_if_due(params, step)
 

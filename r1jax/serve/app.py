@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from r1jax import __version__
 from r1jax.models.config import Truncation
 from r1jax.serve import chat_completions, demo, text_completions
-from r1jax.serve.completion import Completions, Job
+from r1jax.serve.completion import Completions, Job, warm_up_job
 from r1jax.serve.config import ServeConfig
 from r1jax.serve.demo_examples import held_out_examples
 from r1jax.serve.errors import ApiError
@@ -56,7 +56,7 @@ class Server:
     async def warm_up(self, model: Served) -> None:
         """Samples a few tokens, so that the first request need not wait for the compiler."""
         truncation = Truncation(self.cfg.temperature, 0, self.cfg.top_p)
-        completions = self.completions(Job(model, [(0,)], 1, [self.cfg.window + 1], truncation, (), 0, False))
+        completions = self.completions(warm_up_job(model, truncation, self.cfg.window))
         async for _ in completions.steps():
             pass
         completions.close()

@@ -70,6 +70,15 @@ def key_words(seed: int, index: int) -> tuple[int, int, int]:
     return low, high, index
 
 
+def warm_up_job(model: Served, truncation: Truncation, window: int) -> Job:
+    """A few tokens, sampled so that the first request need not wait for the compiler.
+
+    Args:
+        window: decode steps in one device call.
+    """
+    return Job(model, [(0,)], 1, [window + 1], truncation, (), 0, False)
+
+
 def chat_job(
     model: Served,
     messages: Sequence[Mapping[str, Any]],

@@ -21,7 +21,7 @@ from r1jax.config import ConfigError, at_least, nearest, parse, printable, to_di
 from r1jax.data.types import FinishReason
 from r1jax.inference.session import Request
 from r1jax.models.config import Truncation
-from r1jax.serve.completion import Job, chat_job
+from r1jax.serve.completion import chat_job, warm_up_job
 from r1jax.serve.config import ServeConfig
 from r1jax.serve.errors import ApiError
 from r1jax.serve.response_text import Delta, ResponseText
@@ -39,7 +39,6 @@ question, which may begin with /.'''
 _COMMANDS = ("/help", "/settings", "/clear", "/retry", "/quit")
 _PROMPT, _PROMPT_OF_NEXT_LINES, _QUOTES = "> ", ". ", '"""'
 _HISTORY_LINES = 1000
-_WARM_UP_TOKENS = ServeConfig.window + 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,9 +133,7 @@ class Conversation:
 
     def warm_up(self) -> None:
         """Samples a few tokens, so that the first answer need not wait for the compiler."""
-        [(request, text)] = Job(
-            self._model, [(0,)], 1, [_WARM_UP_TOKENS], self.settings.truncation, (), 0, False
-        ).sequences()
+        [(request, text)] = warm_up_job(self._model, self.settings.truncation, ServeConfig.window).sequences()
         self._sample(request, text, lambda delta: None, lambda: False)
 
     def take_back(self) -> None:

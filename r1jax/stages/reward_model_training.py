@@ -26,6 +26,7 @@ from r1jax.core.params import Params
 from r1jax.core.sharding import BATCH, TRAIN_RULES, batch_shards
 from r1jax.data.batching import pad_inputs
 from r1jax.data.preference_pairs import Example, Input, Preferences
+from r1jax.evaluation.config import is_due
 from r1jax.inference import context_length, reward_scoring
 from r1jax.inference.reward_scoring import Reading, Scorer, ids_of, text_of
 from r1jax.inference.trained_prompts import check_chat
@@ -173,8 +174,7 @@ class HeldOutEvaluator:
 
     def evaluate_if_due(self, params: Params, step: int) -> None:
         """Evaluates before the first step, and every `evaluation.every` steps."""
-        every = self.cfg.evaluation.every
-        if step == 0 or (every and step % every == 0):
+        if is_due(step, self.cfg.evaluation.every):
             self.evaluate(params, step)
 
     def evaluate(self, params: Params, step: int) -> None:
