@@ -5,6 +5,7 @@ import collections
 import pathlib
 import runpy
 import time
+from collections.abc import Callable
 
 import httpx
 import psutil
@@ -21,21 +22,28 @@ def running(tiny, tiny_params, tokenizer, mesh1) -> Running:
         yield running
 
 
+def waited(holds: Callable[[], bool], seconds: float = 30) -> bool:
+    """Whether something comes to hold within some time."""
+    until = time.monotonic() + seconds
+    while not (held := holds()) and time.monotonic() < until:
+        time.sleep(0.01)
+    return held
+
+
 def test_many_clients_get_right_answers_or_clear_refusals_and_leave_nothing_behind(running):
     expected = LOAD["answers"](running.url, "tiny", 8)
-    process, seen = psutil.Process(), None
-    files = []
-    for seconds in (1.0, 4.0):  # in the first, pools reach their size
-        seen = asyncio.run(LOAD["Load"](running.url, "tiny", expected).run(20, seconds))
-        until = time.monotonic() + 10
-        while running.server.thread.sequences("tiny") != (0, 0) and time.monotonic() < until:
-            time.sleep(0.01)
-        files.append(process.num_fds())
+    process = psutil.Process()
+    asyncio.run(LOAD["Load"](running.url, "tiny", expected).run(20, 1.0))  # pools reach their size
+    sampled = waited(lambda: running.server.thread.sequences("tiny") == (0, 0))
+    files = process.num_fds()
+    seen = asyncio.run(LOAD["Load"](running.url, "tiny", expected).run(20, 4.0))
     assert seen.wrong == []
     results = collections.Counter()
     for (_, result), count in seen.counts.items():
         results[result] += count
     assert min(results[result] for result in ("right", "left", "refused (400)", "refused (429)")) > 0
-    assert running.server.thread.sequences("tiny") == (0, 0) and not running.server.thread._streams
-    assert files[1] <= files[0] + 2
+    assert sampled and waited(lambda: running.server.thread.sequences("tiny") == (0, 0))
+    assert not running.server.thread._streams
+    # The server closes a connection some time after its client has: on a busy machine, a while later.
+    assert waited(lambda: process.num_fds() <= files + 2)
     assert httpx.get(running.url + "/models").status_code == 200
