@@ -95,7 +95,7 @@ def leaves_a_daemon(rollout):
             jobs.note(rollout.prompt.metadata["log"], "daemon")
             time.sleep(1000)
         os._exit(0)
-    jobs.until(lambda: len(jobs.noted(rollout.prompt.metadata["log"])) > 0)
+    jobs.until(lambda: "daemon" in dict(jobs.noted(rollout.prompt.metadata["log"])))
     return 1.0
 
 
