@@ -31,6 +31,7 @@ from r1jax.losses.config import AuxiliaryConfig, GRPOConfig
 from r1jax.losses.grpo import grpo_loss
 from r1jax.models.config import ModelConfig, Truncation
 from r1jax.models.transformer import param_specs
+from r1jax.performance.work import EndlessTokenizer
 from r1jax.tools import bench
 
 
@@ -98,10 +99,10 @@ def parity(results: Results, tiny: bool) -> None:
                 params, jax.device_put(batch, device)
             )
             sampling = SamplingConfig(24, Truncation(0.0), slots=4, prefill_rows=4, bucket=64)
-            engine = Engine(model, sampling, bench.EndlessTokenizer(model.vocab_size), mesh)
+            engine = Engine(model, sampling, EndlessTokenizer(model.vocab_size), mesh)
             drawn = engine.generate(params, [r.prompt for r in rollouts], 1, (0,))
             sampled = dataclasses.replace(sampling, truncation=Truncation(1.0))
-            engine = Engine(model, sampled, bench.EndlessTokenizer(model.vocab_size), mesh)
+            engine = Engine(model, sampled, EndlessTokenizer(model.vocab_size), mesh)
             random = engine.generate(params, [r.prompt for r in rollouts], 1, (0,))
         host = {name: float(x) for name, x in metrics.items()}
         return jax.device_get((value, gradient)), host, *([r.ids for r in draws] for draws in (drawn, random))

@@ -14,8 +14,6 @@ from r1jax.tools import completion
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 HEAVY = {"jax", "matplotlib", "reasoning_gym", "scipy", "torch", "transformers", "orbax", "optax"}
-# These load JAX with their options, which are about devices and types.
-LOADS_JAX = {"bench"}
 
 
 def r1jax(*arguments: str, cwd: pathlib.Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -30,7 +28,7 @@ def test_help_lists_every_command(capsys) -> None:
         assert any(line.split() == [name, *command.summary.split()] for line in lines)
 
 
-@pytest.mark.parametrize("name", sorted(set(cli.COMMANDS) - LOADS_JAX))
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
 def test_help_of_a_command_is_usage_and_options(name: str, capsys) -> None:
     try:
         status = cli.main([name, "--help"])
@@ -51,7 +49,7 @@ for arguments in json.loads(sys.argv[1]):
     loaded[" ".join(arguments)] = sorted({HEAVY} & {{name.partition(".")[0] for name in sys.modules}})
 print(json.dumps(loaded))
 """
-    commands = [["--help"], *([name, "--help"] for name in cli.COMMANDS if name not in LOADS_JAX)]
+    commands = [["--help"], *([name, "--help"] for name in cli.COMMANDS)]
     command = [sys.executable, "-c", code, json.dumps([*commands, ["train", "--config=zero:mini", "--help"]])]
     done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -24,7 +24,7 @@ SIZED = sorted(
 )
 
 # Package -> the packages, or single modules of one, that it may import besides itself; a line names earlier packages
-# only. What is in none of these (tools, report, running) is at the top and may import all of them.
+# only. What is in none of these (tools, report, performance, running) is at the top and may import all of them.
 MAY_IMPORT = {
     "config": (),
     "config_files": ("config",),

@@ -1,16 +1,18 @@
-"""Measured ceilings of one device, and the clock and memory readings of benchmarks.
+"""Measured ceilings of a machine's devices, and the clock and memory readings of benchmarks.
 
-A ceiling is what the device reaches on the plainest work there is: a square matrix product, and a copy.
+A ceiling is what the devices reach on the plainest work there is: a square matrix product, and a copy.
 """
 
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 def timed(run: Callable[[], Any]) -> float:
@@ -26,26 +28,35 @@ def median_seconds(run: Callable[[], Any], times: int = 5) -> float:
     return statistics.median(timed(run) for _ in range(times))
 
 
-def measure_ceilings(dtype: str) -> dict[str, float]:
-    """What one device does at most: FLOP/s of a square matrix product, bytes/s (read and written) of a copy."""
-    accelerator = jax.default_backend() != "cpu"
-    size, words, times = (8192, 2**28, 20) if accelerator else (2048, 2**26, 3)
-    a, b = (jax.random.normal(jax.random.key(i), (size, size), dtype) for i in range(2))
-    x = jax.random.normal(jax.random.key(2), (words,), jnp.float32)
+def measure_ceilings(dtype: str, devices: Sequence[jax.Device]) -> dict[str, float]:
+    """What the devices do at most, all at once: FLOP/s of a square matrix product each, bytes/s (read and written).
 
-    def seconds_of(step, x):
-        step = jax.jit(step)
+    All at once, for CPU devices share the cores: alone, each would reach nearly what all of them reach together.
+    """
+    accelerator = devices[0].platform != "cpu"
+    size, words, times = (8192, 2**28, 20) if accelerator else (2048, 2**26, 1)
+    by_device = NamedSharding(Mesh(np.array(devices), ("device",)), PartitionSpec("device"))
+    D = len(devices)
+    a, b = (
+        jax.jit(lambda i: jax.random.normal(jax.random.key(i), (D, size, size), dtype), out_shardings=by_device)(i)
+        for i in range(2)
+    )
+    x = jax.jit(lambda: jnp.ones((D, words // D), jnp.float32), out_shardings=by_device)()
+
+    def seconds_of(step, x, *others):
+        step = jax.jit(jax.shard_map(step, mesh=by_device.mesh, in_specs=by_device.spec, out_specs=by_device.spec))
 
         def repeat():
             y = x
             for _ in range(times):  # each from the last one's result, dispatched ahead of the device
-                y = step(y)
+                y = step(y, *others)
             return y
 
         return median_seconds(repeat) / times
 
-    product, copy = seconds_of(lambda y: (y @ b) * 0.01, a), seconds_of(lambda y: y + 1.0, x)
-    return {"flop/s": 2 * size**3 / product, "byte/s": 2 * x.nbytes / copy}
+    product = seconds_of(lambda a, b: ((a[0] @ b[0]) * 0.01)[None], a, b)
+    copy = seconds_of(lambda x: x + 1.0, x)
+    return {"flop/s": 2 * D * size**3 / product, "byte/s": 2 * x.nbytes / copy}
 
 
 def peak_bytes() -> int:
