@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from r1jax.models.config import RopeScaling
-from r1jax.models.layers import rms_norm, rope, rope_frequencies, swiglu
+from r1jax.models.layers import rms_norm, rope, rope_frequencies, rotation, swiglu
 
 
 def test_rms_norm_by_hand():
@@ -27,10 +27,14 @@ def test_trap09_the_norm_of_bfloat16_is_taken_in_float32():
     np.testing.assert_allclose(np.asarray(out, np.float64), exact, rtol=2**-8)
 
 
+def roped(x, positions, theta, scaling=None):
+    return rope(x, rotation(positions, x.shape[-1], theta, scaling))
+
+
 def test_rope_by_hand():
     # Head width 4: frequencies 1 and theta^-1/2; dimension i turns with i + 2.
     x = jnp.array([1.0, 1.0, 0.0, 0.0]).reshape(1, 1, 1, 4)
-    out = rope(x, jnp.array([[3]]), theta=100.0)[0, 0, 0]
+    out = roped(x, jnp.array([[3]]), theta=100.0)[0, 0, 0]
     np.testing.assert_allclose(out, [np.cos(3), np.cos(0.3), np.sin(3), np.sin(0.3)], rtol=1e-6)
 
 
@@ -39,20 +43,20 @@ def test_rope_scores_depend_on_the_difference_of_positions_alone():
     positions = jnp.array([[0, 1, 5, 7, 20, 40]])
 
     def scores(shift):
-        return jnp.einsum("btnh,bsnh->bnts", rope(q, positions + shift, 10_000.0), rope(k, positions + shift, 10_000.0))
+        return jnp.einsum("btnh,bsnh->bnts", roped(q, positions + shift, 1e4), roped(k, positions + shift, 1e4))
 
     # A float32 angle near 1,000 is right to 6e-5.
     np.testing.assert_allclose(scores(0), scores(1000), atol=2e-3)
-    moved = jnp.einsum("btnh,bsnh->bnts", rope(q, positions + 1, 10_000.0), rope(k, positions, 10_000.0))
+    moved = jnp.einsum("btnh,bsnh->bnts", roped(q, positions + 1, 1e4), roped(k, positions, 1e4))
     assert np.abs(moved - scores(0)).max() > 0.1
-    lengths = jnp.linalg.norm(rope(q, positions, 10_000.0), axis=-1)
+    lengths = jnp.linalg.norm(roped(q, positions, 1e4), axis=-1)
     np.testing.assert_allclose(lengths, jnp.linalg.norm(q, axis=-1), rtol=1e-5)
 
 
 def test_rope_tells_neighbours_apart_in_bfloat16():
     """Positions held in bfloat16 would make 256 and 257, or 1,001 and 1,002, the same."""
     x = jnp.ones((1, 4, 1, 8), jnp.bfloat16)
-    out = np.asarray(rope(x, jnp.array([[256, 257, 1001, 1002]]), 10_000.0)[0, :, 0, 0], np.float32)
+    out = np.asarray(roped(x, jnp.array([[256, 257, 1001, 1002]]), 1e4)[0, :, 0, 0], np.float32)
     angles = np.array([256, 257, 1001, 1002.0])
     np.testing.assert_allclose(out, np.cos(angles) - np.sin(angles), atol=0.01)
 
@@ -148,7 +152,7 @@ def test_deepseeks_ramp_by_hand():
 def test_yarn_scales_rotated_vectors_by_its_temperature(change, length):
     scaling = RopeScaling("yarn", **{"factor": 40.0, "original_length": 4096, **change})
     x = jax.random.normal(jax.random.key(0), (1, 3, 2, 8))
-    rotated = rope(x, jnp.array([[0, 5, 900]]), 1e4, scaling)
+    rotated = roped(x, jnp.array([[0, 5, 900]]), 1e4, scaling)
     np.testing.assert_allclose(jnp.linalg.norm(rotated, axis=-1) / jnp.linalg.norm(x, axis=-1), length, rtol=1e-5)
     np.testing.assert_allclose(rotated[:, 0], x[:, 0] * length, rtol=1e-5)
 

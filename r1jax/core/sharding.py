@@ -49,6 +49,13 @@ def make_mesh(cfg: MeshConfig, devices: Sequence[jax.Device] | None = None) -> M
     return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes), devices=devices)
 
 
+def platform() -> str:
+    """What the code that is being traced will run on: "cpu", "gpu" or "tpu"; that of the mesh, where there is one."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    name = device.platform if device is not None else jax.default_backend()
+    return "gpu" if name in ("cuda", "rocm") else name
+
+
 @dataclasses.dataclass(frozen=True)
 class AxisRules:
     """Logical axis -> the mesh axes that shard it; () for none. A logical axis without a rule is an error."""

@@ -90,23 +90,24 @@ class Sampled:
     likelihood: Likelihood | None
 
 
-def idle(cfg: ModelConfig, rows: int, length: int, stop_ids: int) -> Slots:
+def idle(cfg: ModelConfig, rows: int, length: int, stop_ids: int, by_layer: bool = False) -> Slots:
     """Empty slots.
 
     Args:
         stop_ids: the most that a sequence may have.
+        by_layer: see `KVCache`.
     """
     zeros = jnp.zeros(rows, jnp.int32)
     ones = jnp.ones(rows, jnp.float32)
     limits = Limits(ones, zeros, ones, jnp.full((rows, stop_ids), NO_TOKEN, jnp.int32))
     keys = jax.random.split(jax.random.key(0), rows)
-    return Slots(kv.empty(cfg, rows, length, DECODE_RULES), zeros, zeros, zeros, keys, limits)
+    return Slots(kv.empty(cfg, rows, length, DECODE_RULES, by_layer), zeros, zeros, zeros, keys, limits)
 
 
-def prefill(params: Params, cfg: ModelConfig, tokens_RP: jax.Array) -> KVCache:
+def prefill(params: Params, cfg: ModelConfig, tokens_RP: jax.Array, by_layer: bool = False) -> KVCache:
     """Keys and values of R right-padded prompts. Slots past a prompt's end hold rubbish that decoding overwrites."""
     positions = jnp.broadcast_to(jnp.arange(tokens_RP.shape[1]), tokens_RP.shape)
-    cache = kv.empty(cfg, *tokens_RP.shape, DECODE_RULES)
+    cache = kv.empty(cfg, *tokens_RP.shape, DECODE_RULES, by_layer)
     return forward(params, cfg, tokens_RP, positions, cache=cache, rules=DECODE_RULES).cache
 
 
@@ -127,7 +128,7 @@ def fork(
     A slot begins at its prompt's last token, so that the first sampled token comes out of an ordinary decode step.
 
     Args:
-        prompts: `[L, R, K, P, H]` of R prompts, P at most the slots' length.
+        prompts: the cache of R prompts of up to P tokens, P at most the slots' length.
         slot: `[F]` int32; an index past the end marks an unused entry.
         row: `[F]` which prompt each is forked from.
         token: `[F]`, see Slots.
@@ -138,9 +139,6 @@ def fork(
         limits: `[F]`.
     """
 
-    def put(all_LBKSH, new_LRKPH):
-        return all_LBKSH.at[:, slot, :, : new_LRKPH.shape[3]].set(new_LRKPH[:, row], mode="drop")
-
     def derive(words, n):
         return jax.lax.fori_loop(0, n, lambda i, k: jax.random.fold_in(k, words[i]), jax.random.key(0))
 
@@ -148,7 +146,7 @@ def fork(
         return all_B.at[slot].set(new_F, mode="drop")
 
     return Slots(
-        jax.tree.map(put, slots.cache, prompts),
+        kv.copy_rows(slots.cache, slot, prompts, row),
         put_row(slots.token, token),
         put_row(slots.position, position),
         put_row(slots.remaining, remaining),

@@ -47,14 +47,15 @@ class Programs:
         self.cfg, self.mesh = cfg, mesh
         self.max_stop_ids, self.fork_size = num_eos_ids + _FREE_STOP_IDS, min(cfg.slots, 16)
         layout = functools.partial(DECODE_RULES.sharding, mesh)
-        rows, axes = layout(("batch",)), kv.axes(model)
-        cache = kv.KVCache(layout(axes.k), axes.v and layout(axes.v))
+        rows, platform = layout(("batch",)), mesh.devices.flat[0].platform
+        by_layer = platform == "cpu"
+        cache = jax.tree.map(layout, kv.axes(model, by_layer), is_leaf=lambda x: isinstance(x, tuple))
         limits = decode.Limits(rows, rows, rows, layout(("batch", None)))
         slots = decode.Slots(cache, rows, rows, rows, rows, limits)
         whole = replicated(mesh)
         specs = param_specs(dataclasses.replace(model, mtp_depth=0))  # those blocks take no part
         weights = core.shardings(specs, DECODE_RULES, mesh)
-        split = model.scan_unroll >= model.num_layers or mesh.devices.flat[0].platform == "gpu"
+        split = by_layer or model.scan_unroll >= model.num_layers or platform == "gpu"
         if split:
             weights = split_stacks(model, weights, lambda x, i: NamedSharding(mesh, PartitionSpec(*x.spec[1:])))
 
@@ -64,7 +65,7 @@ class Programs:
 
         self.to_decode_layout = jax.jit(to_decode_layout, out_shardings=weights)
         self.idle = jax.jit(
-            lambda length: decode.idle(model, cfg.slots, length, self.max_stop_ids),
+            lambda length: decode.idle(model, cfg.slots, length, self.max_stop_ids, by_layer),
             static_argnums=0,
             out_shardings=slots,
         )
@@ -73,7 +74,9 @@ class Programs:
             static_argnums=1,
             out_shardings=slots,
         )
-        self.prefill = jax.jit(lambda params, tokens: decode.prefill(params, model, tokens), out_shardings=cache)
+        self.prefill = jax.jit(
+            lambda params, tokens: decode.prefill(params, model, tokens, by_layer), out_shardings=cache
+        )
         self.fork = jax.jit(decode.fork, donate_argnums=0, out_shardings=slots)
         self.decode = jax.jit(
             lambda params, slots, truncates, likelihood: decode.decode_window(

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from r1jax.core.params import Params, ParamSpec
-from r1jax.core.sharding import BATCH
+from r1jax.core.sharding import BATCH, platform
 from r1jax.kernels.decode_gpu import MOST_HEADS, decode_attention
 from r1jax.kernels.flash_gpu import flash_attention
 from r1jax.models import cache as kv
 from r1jax.models.cache import KVCache
 from r1jax.models.config import ModelConfig
-from r1jax.models.layers import rms_norm, rope
+from r1jax.models.layers import Rotation, project, rms_norm, rope
 
 
 @jax.tree_util.register_dataclass
@@ -129,13 +129,6 @@ def _attend(q_BTNH, k_BKSH, v_BKSV, mask_BTS, scale: float) -> jax.Array:
     return out.astype(q_BTNH.dtype).reshape(B, N, T, v_BKSV.shape[-1]).transpose(0, 2, 1, 3)
 
 
-def platform() -> str:
-    """What the code that is being traced will run on: "cpu", "gpu" or "tpu"; that of the mesh, where there is one."""
-    device = jax.sharding.get_abstract_mesh().abstract_device
-    name = device.platform if device is not None else jax.default_backend()
-    return "gpu" if name in ("cuda", "rocm") else name
-
-
 def _has_kernel(q: jax.Array, key_heads: int) -> bool:
     """Whether the kernels for GPUs take queries of this type and width, and this many of them to a key head."""
     N, H = q.shape[-2:]
@@ -187,17 +180,19 @@ def self_attention(
     return attend(q_BTNH, k_BTKH.transpose(0, 2, 1, 3), v_BTKV.transpose(0, 2, 1, 3), visible, scale)
 
 
-def cache_attention(q_BTNH: jax.Array, cache: KVCache, layer: jax.Array, visible: Visible, scale: float) -> jax.Array:
+def cache_attention(
+    q_BTNH: jax.Array, cache: KVCache, layer: int | jax.Array, visible: Visible, scale: float
+) -> jax.Array:
     """Tokens attend to one layer of a cache, in which they are themselves."""
-    if q_BTNH.shape[1] == 1 and _has_kernel(q_BTNH, cache.k.shape[2]):
+    if not cache.by_layer and q_BTNH.shape[1] == 1 and _has_kernel(q_BTNH, cache.k.shape[2]):
         slots = (None, "rows", "heads", None, None)
         kernel = _on_each_device(
             lambda q, k, v, layer, lengths: decode_attention(q, k, v, layer, lengths, scale),
             [("rows", "heads", None), slots, slots, (), ("rows",)],
             ("rows", "heads", None),
         )
-        return kernel(q_BTNH[:, 0], cache.k, cache.v, layer, visible.positions[:, 0] + 1)[:, None]
-    return attend(q_BTNH, cache.k[layer], cache.v[layer], visible, scale)
+        return kernel(q_BTNH[:, 0], cache.k, cache.v, jnp.int32(layer), visible.positions[:, 0] + 1)[:, None]
+    return attend(q_BTNH, *cache.layer(layer), visible, scale)
 
 
 def gqa_specs(cfg: ModelConfig, L: int) -> Params:
@@ -226,23 +221,22 @@ def gqa(
     cfg: ModelConfig,
     h_BTD: jax.Array,
     positions_BT: jax.Array,
+    rotation: Rotation,
     visible: Visible,
     cache: KVCache | None,
-    layer: jax.Array,
+    layer: int | jax.Array,
 ) -> tuple[jax.Array, KVCache | None]:
     """One layer's attention and, where a cache is given, the cache with this layer's keys and values written to it."""
-    q = jnp.einsum("btd,dnh->btnh", h_BTD, p["q"])
-    k = jnp.einsum("btd,dkh->btkh", h_BTD, p["k"])
-    v = jnp.einsum("btd,dkh->btkh", h_BTD, p["v"])
+    q, k, v = (project(h_BTD, p[name]) for name in ("q", "k", "v"))
     if cfg.attention_bias:
         q, k, v = q + p["q_bias"], k + p["k_bias"], v + p["v_bias"]
     if cfg.qk_norm:
         q, k = rms_norm(q, p["q_norm"], cfg.norm_eps), rms_norm(k, p["k_norm"], cfg.norm_eps)
-    q, k = (rope(x, positions_BT, cfg.rope_theta, cfg.rope_scaling) for x in (q, k))
+    q, k = rope(q, rotation), rope(k, rotation)
     scale = cfg.head_dim**-0.5
     if cache is None:
         out = self_attention(q, k, v, visible, scale)
     else:
         cache = kv.write(cache, layer, KVCache(k, v), positions_BT)
         out = cache_attention(q, cache, layer, visible, scale)
-    return jnp.einsum("btnh,nhd->btd", out, p["o"]), cache
+    return project(out, p["o"], 2), cache

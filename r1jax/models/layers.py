@@ -1,10 +1,12 @@
 """The small parts of a block. Axes: B rows, T tokens, D model width, F MLP width, N heads, H head width."""
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from r1jax.core.sharding import platform
 from r1jax.models.config import RopeScaling
 
 
@@ -42,14 +44,20 @@ def rope_frequencies(half: int, theta: float, scaling: RopeScaling | None) -> ja
     return frequencies * kept_share + frequencies / scaling.factor * (1.0 - kept_share)
 
 
-def rope(x_BTNH: jax.Array, positions_BT: jax.Array, theta: float, scaling: RopeScaling | None = None) -> jax.Array:
-    """Rotary positions (Su et al. 2021), halves layout: dimension i turns together with i + H/2.
+class Rotation(NamedTuple):
+    """Sine and cosine of each rotated pair's angle, `[B, T, 1, H/2]` float32: made once for all layers."""
 
-    Angles are float32: bfloat16 positions above 256 would collide. Under YaRN the result is also scaled, see
-    `RopeScaling`.
+    sin: jax.Array
+    cos: jax.Array
+
+
+def rotation(positions_BT: jax.Array, width: int, theta: float, scaling: RopeScaling | None = None) -> Rotation:
+    """The rotation of `width` dimensions at each position.
+
+    Angles are float32: bfloat16 positions above 256 would collide. Under YaRN the result of a rotation is also scaled,
+    see `RopeScaling`.
     """
-    frequencies = rope_frequencies(x_BTNH.shape[-1] // 2, theta, scaling)
-    angles = positions_BT[..., None, None].astype(jnp.float32) * frequencies
+    angles = positions_BT[..., None, None].astype(jnp.float32) * rope_frequencies(width // 2, theta, scaling)
     sin, cos = jnp.sin(angles), jnp.cos(angles)
     if scaling and scaling.kind == "yarn":
         length = scaling.attention_factor
@@ -57,10 +65,27 @@ def rope(x_BTNH: jax.Array, positions_BT: jax.Array, theta: float, scaling: Rope
             length = mscale(scaling.factor, scaling.mscale) / mscale(scaling.factor, scaling.mscale_all_dim)
         length = length or mscale(scaling.factor, 1.0)
         sin, cos = sin * length, cos * length
+    return Rotation(sin, cos)
+
+
+def rope(x_BTNH: jax.Array, by: Rotation) -> jax.Array:
+    """Rotary positions (Su et al. 2021), halves layout: dimension i turns together with i + H/2."""
     x1, x2 = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
-    return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1).astype(x_BTNH.dtype)
+    return jnp.concatenate([x1 * by.cos - x2 * by.sin, x2 * by.cos + x1 * by.sin], axis=-1).astype(x_BTNH.dtype)
+
+
+def project(x: jax.Array, w: jax.Array, axes: int = 1) -> jax.Array:
+    """x's last `axes` axes contracted with w's first.
+
+    On a CPU all other axes of x are one: the gradient of w is then a product of two matrices as they lie, where XLA
+    would first write one of them transposed (a fifth of the backward pass).
+    """
+    if platform() != "cpu":
+        return jnp.tensordot(x, w, axes)
+    rows = x.reshape(-1, math.prod(w.shape[:axes]))
+    return (rows @ w.reshape(rows.shape[1], -1)).reshape(*x.shape[: x.ndim - axes], *w.shape[axes:])
 
 
 def swiglu(x: jax.Array, gate_DF: jax.Array, up_DF: jax.Array, down_FD: jax.Array) -> jax.Array:
     """down(silu(gate(x)) * up(x)) (Shazeer 2020)."""
-    return (jax.nn.silu(x @ gate_DF) * (x @ up_DF)) @ down_FD
+    return project(jax.nn.silu(project(x, gate_DF)) * project(x, up_DF), down_FD)

@@ -11,7 +11,7 @@ from r1jax.models import cache as kv
 from r1jax.models.attention import Visible, attend
 from r1jax.models.cache import KVCache
 from r1jax.models.config import ModelConfig
-from r1jax.models.layers import mscale, rms_norm, rope
+from r1jax.models.layers import Rotation, mscale, project, rms_norm, rope
 
 # DeepSeek's own code norms the latents with this epsilon, whatever the model's.
 LATENT_EPS = 1e-6
@@ -49,9 +49,10 @@ def mla(
     cfg: ModelConfig,
     h_BTD: jax.Array,
     positions_BT: jax.Array,
+    rotation: Rotation,
     visible: Visible,
     cache: KVCache | None,
-    layer: jax.Array,
+    layer: int | jax.Array,
 ) -> tuple[jax.Array, KVCache | None]:
     """One layer's attention and, where a cache is given, the cache with this layer's latents and keys written to it.
 
@@ -61,20 +62,20 @@ def mla(
     """
     m = cfg.mla
     if m.q_rank:
-        q = jnp.einsum("btr,rnh->btnh", rms_norm(h_BTD @ p["q_a"], p["q_a_norm"], LATENT_EPS), p["q_b"])
+        q = project(rms_norm(project(h_BTD, p["q_a"]), p["q_a_norm"], LATENT_EPS), p["q_b"])
     else:
-        q = jnp.einsum("btd,dnh->btnh", h_BTD, p["q"])
+        q = project(h_BTD, p["q"])
     q_nope, q_rope = jnp.split(q, [m.nope_dim], axis=-1)
-    q_rope = rope(q_rope, positions_BT, cfg.rope_theta, cfg.rope_scaling)
-    latent, k_rope = jnp.split(h_BTD @ p["kv_a"], [m.kv_rank], axis=-1)
+    q_rope = rope(q_rope, rotation)
+    latent, k_rope = jnp.split(project(h_BTD, p["kv_a"]), [m.kv_rank], axis=-1)
     latent = rms_norm(latent, p["kv_a_norm"], LATENT_EPS)[:, :, None]
-    k_rope = rope(k_rope[:, :, None], positions_BT, cfg.rope_theta, cfg.rope_scaling)
+    k_rope = rope(k_rope[:, :, None], rotation)
     keys_BSKH = jnp.concatenate([latent, k_rope], axis=-1)
     if cache is None:
         keys_BKSH = keys_BSKH.transpose(0, 2, 1, 3)
     else:
         cache = kv.write(cache, layer, KVCache(keys_BSKH, None), positions_BT)
-        keys_BKSH = cache.k[layer]
+        keys_BKSH, _ = cache.layer(layer)
     latent_BKSR = keys_BKSH[..., : m.kv_rank]
     k_b, v_b = jnp.split(p["kv_b"], [m.nope_dim], axis=-1)
     scale = _score_scale(cfg)
@@ -87,4 +88,4 @@ def mla(
         k_rope = jnp.broadcast_to(keys_BKSH[..., m.kv_rank :], (*k_nope.shape[:3], m.rope_dim))
         k = jnp.concatenate([k_nope, k_rope], axis=-1)
         out = attend(q, k, jnp.einsum("bsr,rnv->bnsv", latent_BKSR[:, 0], v_b), visible, scale)
-    return jnp.einsum("btnv,nvd->btd", out, p["o"]), cache
+    return project(out, p["o"], 2), cache

@@ -17,7 +17,7 @@ from r1jax.core.sharding import TRAIN_RULES, AxisRules, constrain
 from r1jax.models.attention import cached, causal, gqa, gqa_specs, is_attention_kernel
 from r1jax.models.cache import KVCache
 from r1jax.models.config import ModelConfig
-from r1jax.models.layers import rms_norm, swiglu
+from r1jax.models.layers import project, rms_norm, rotation, swiglu
 from r1jax.models.mla import mla, mla_specs
 from r1jax.models.moe import Routing, moe_mlp, moe_specs
 
@@ -107,13 +107,15 @@ def _run_stack(name, params, cfg: ModelConfig, x_BTD, cache, positions_BT, visib
     """Runs the stack `name`, whose first layer is the model's layer `first`. Returns x, the cache, and the routers'
     load `[L, E]` and balance `[L, B]` (None and None in a dense stack)."""
     specs, attention = param_specs(cfg)[name], mla if cfg.mla else gqa
+    width = cfg.mla.rope_dim if cfg.mla else cfg.head_dim
+    turned = rotation(positions_BT, width, cfg.rope_theta, cfg.rope_scaling)
 
     def block(carry, layer):
         x, cache = carry
         p, index = layer
         p = core.cast(p, specs, cfg.dtype)
         h = rms_norm(x, p["attn_norm"], cfg.norm_eps)
-        out, cache = attention(p, cfg, h, positions_BT, visible, cache, index)
+        out, cache = attention(p, cfg, h, positions_BT, turned, visible, cache, index)
         x = x + out
         h = rms_norm(x, p["mlp_norm"], cfg.norm_eps)
         if "router" in p:
@@ -122,12 +124,12 @@ def _run_stack(name, params, cfg: ModelConfig, x_BTD, cache, positions_BT, visib
             out, load, balance = swiglu(h, p["gate"], p["up"], p["down"]), None, None
         return (constrain(x + out, rules, "batch", "length", "act"), cache), (load, balance)
 
-    if cfg.remat:
+    if cfg.remat and cache is None:
         block = jax.checkpoint(block, prevent_cse=False, policy=is_attention_kernel)
     if isinstance(params, list):  # see `split_stacks`
         carry, outputs = (x_BTD, cache), []
         for index, layer in enumerate(params):
-            carry, output = block(carry, (layer, jnp.int32(first + index)))
+            carry, output = block(carry, (layer, first + index))
             outputs.append(output)
         load, balance = jax.tree.map(lambda *of_layers: jnp.stack(of_layers), *outputs)
         return *carry, load, balance
@@ -197,7 +199,7 @@ def look_ahead(
         p = {name: stack[name][0].astype(cfg.dtype) for name in ("embed_norm", "hidden_norm", "merge", "norm")}
         ahead = _embed(params, cfg, jnp.roll(next_BT, -depth, axis=1), TRAIN_RULES)
         pair = rms_norm(ahead, p["embed_norm"], cfg.norm_eps), rms_norm(hidden_BTD, p["hidden_norm"], cfg.norm_eps)
-        x = constrain(jnp.concatenate(pair, axis=-1) @ p["merge"], TRAIN_RULES, "batch", "length", "act")
+        x = constrain(project(jnp.concatenate(pair, axis=-1), p["merge"]), TRAIN_RULES, "batch", "length", "act")
         x, _, load, balance = _run_stack("mtp", stack, cfg, x, None, positions_BT, visible, real, TRAIN_RULES, depth)
         hidden_BTD = rms_norm(x, p["norm"], cfg.norm_eps)
         states.append(hidden_BTD)
