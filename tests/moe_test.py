@@ -28,9 +28,13 @@ CASES = {
     "all experts": MoEConfig(E, top_k=E, expert_dim=6, num_shared=0),
     "one expert": MoEConfig(E, top_k=1, expert_dim=6, num_shared=0),
 }
-REAL = np.arange(B * T).reshape(B, T) % 7 > 0
+# One or two sequences to a row, with padding after them or without.
+SEGMENTS = np.array(
+    [[1, 1, 1, 1], [1, 1, 2, 2], [1, 2, 2, 2], [1, 1, 1, 0], [1, 1, 2, 0], [1, 0, 0, 0]] + [[1] * 4] * 2
+)
+REAL = SEGMENTS > 0
 RNG = np.random.default_rng(0)
-X, PULL_Y, PULL_BALANCE = RNG.normal(size=(B, T, D)), RNG.normal(size=(B, T, D)), RNG.normal(size=B)
+X, PULL_Y, PULL_BALANCE = RNG.normal(size=(B, T, D)), RNG.normal(size=(B, T, D)), RNG.normal(size=(B, 3))
 
 
 def model(moe: MoEConfig, **changes) -> ModelConfig:
@@ -65,10 +69,10 @@ def silu(z):
 
 
 def by_loop(p, moe: MoEConfig, x) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Output, load and balance loss in float64, a token and an expert at a time."""
-    y, load, balance = np.zeros_like(x), np.zeros(E), np.zeros(B)
+    """Output, load and each segment's balance loss `[B, 3]` in float64, a token and an expert at a time."""
+    y, load, balance = np.zeros_like(x), np.zeros(E), np.zeros((B, 3))
     for b in range(B):
-        f, P = np.zeros(E), np.zeros(E)
+        f, P, sizes = np.zeros((3, E)), np.zeros((3, E)), np.bincount(SEGMENTS[b], minlength=3)
         for t in range(T):
             logits = x[b, t] @ p["router"]
             s = 1 / (1 + np.exp(-logits)) if moe.scoring == "sigmoid" else np.exp(logits) / np.exp(logits).sum()
@@ -85,10 +89,10 @@ def by_loop(p, moe: MoEConfig, x) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             if moe.num_shared:
                 h = silu(x[b, t] @ p["shared_gate"]) * (x[b, t] @ p["shared_up"])
                 y[b, t] += h @ p["shared_down"]
-            if REAL[b, t]:
-                f[np.argsort(-s)[: moe.top_k]] += E / moe.top_k / REAL[b].sum()
-                P += s / s.sum() / REAL[b].sum()
-        balance[b] = f @ P
+            if segment := SEGMENTS[b, t]:
+                f[segment, np.argsort(-s)[: moe.top_k]] += E / moe.top_k / sizes[segment]
+                P[segment] += s / s.sum() / sizes[segment]
+        balance[b] = (f * P).sum(axis=1)
     return y, load, balance
 
 
@@ -104,8 +108,11 @@ def run(case: str, mesh):
     params = {name: jax.device_put(np.float32(w)[None], layout[name]) for name, w in weights(case).items()}
 
     def value(params, x):
-        outputs = moe_mlp({name: w[0] for name, w in params.items()}, cfg, x, REAL)
-        return pulled(outputs[0], outputs[2]), outputs
+        y, load, balance = moe_mlp({name: w[0] for name, w in params.items()}, cfg, x, SEGMENTS)
+        of_segments = jnp.stack(
+            [jnp.where(segment == SEGMENTS, balance, 0).sum(axis=1) for segment in range(3)], axis=1
+        )
+        return pulled(y, of_segments), (y, load, of_segments)
 
     with jax.set_mesh(mesh):
         x = place(np.float32(X), lambda _: TRAIN_RULES.sharding(mesh, ("batch", None, None)))
@@ -206,7 +213,7 @@ def test_balance_loss_by_hand():
     real = np.array([[True, True, False], [False] * 3])
 
     def value(scores):
-        found = balance_loss(jnp.stack([scores] * 2), real, moe)
+        found = balance_loss(jnp.stack([scores] * 2), real, moe).sum(axis=1)
         return found[0], found
 
     gradient, found = jax.jit(jax.grad(value, has_aux=True))(scores)
@@ -220,7 +227,9 @@ def test_balance_loss_is_least_where_the_load_is_even_and_adds_up_over_rows():
 
     @jax.jit
     def value(skew):
-        return balance_loss(jax.nn.sigmoid(turns + skew * np.array([2.0, 1.0, 0, 0]))[None], np.ones((1, 4), bool), moe)
+        return balance_loss(
+            jax.nn.sigmoid(turns + skew * np.array([2.0, 1.0, 0, 0]))[None], np.ones((1, 4), bool), moe
+        ).sum(axis=1)
 
     losses = [float(value(skew)[0]) for skew in (0.0, 1.0, 2.0, 4.0)]
     # While the loads are even, f = 1 and the shares sum to 1, whatever they are.
@@ -251,7 +260,7 @@ def test_trap09_the_router_is_float32_when_computing_in_bfloat16(mesh1):
 
     def route(x, router, bias):
         scores = affinities(x, router, V3)
-        return choose(scores, bias, V3), balance_loss(scores, REAL, V3)
+        return choose(scores, bias, V3), balance_loss(scores, SEGMENTS, V3)
 
     def floats(equation):
         return {v.aval.dtype.name for v in equation.invars if jnp.issubdtype(v.aval.dtype, jnp.floating)}
@@ -299,8 +308,8 @@ RATE = 1 / 64  # the loads end up swinging by as much as two steps of the biases
 
 def loss(params, batch):
     p = {name: w[0] for name, w in params["moe_layers"].items()}
-    y, load, balance = moe_mlp(p, SMALL, jnp.asarray(FEATURES)[batch.tokens], batch.segments > 0)
-    return jnp.sum(jnp.square(y) * batch.weights[..., None]), {"load/moe_layers": load[None], "rows": balance.size}
+    y, load, balance = moe_mlp(p, SMALL, jnp.asarray(FEATURES)[batch.tokens], batch.segments)
+    return jnp.sum(jnp.square(y) * batch.weights[..., None]), {"load/moe_layers": load[None], "rows": len(balance)}
 
 
 def make_batch(weight=1.0) -> Batch:

@@ -8,6 +8,7 @@ from r1jax.data.batching import Batch
 from r1jax.losses.config import AuxiliaryConfig
 from r1jax.losses.logprobs import token_logprobs
 from r1jax.models.config import ModelConfig
+from r1jax.models.layers import segment_sums
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import Output, look_ahead, unembed_table
 
@@ -41,8 +42,8 @@ def auxiliary_loss(
 ) -> tuple[jax.Array | float, dict[str, jax.Array]]:
     """The sum of the auxiliary losses that `aux` weighs and the model has, and their values before weighting.
 
-    Additive over rows, as `batch.weights` are: a row's balance loss counts by its share of the weights. The metric
-    `load/<stack>` `[L, E]`, the number of tokens routed to each expert, is for the update of the selection biases.
+    Additive over segments, as `batch.weights` are: a segment's balance loss counts by its share of the weights. The
+    metric `load/<stack>` `[L, E]`, the number of tokens routed to each expert, is for the update of selection biases.
     """
     loss, metrics, routings = 0.0, {}, [output.routing]
     if cfg.mtp_depth and aux.mtp_weight:
@@ -51,7 +52,7 @@ def auxiliary_loss(
         metrics["mtp_loss"] = mtp_loss(params, cfg, batch, states, chunk)
         loss += aux.mtp_weight * metrics["mtp_loss"]
     for routing in filter(None, routings):
-        balance = jnp.sum(routing.balance * batch.weights.sum(axis=1))
+        balance = jnp.sum(routing.balance * segment_sums(batch.weights[..., None], batch.segments)[..., 0])
         metrics["balance_loss"] = metrics.get("balance_loss", 0.0) + balance
         loss += aux.balance_weight * balance
         metrics |= {f"load/{stack}": load for stack, load in routing.load.items()}

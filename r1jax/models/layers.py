@@ -89,3 +89,19 @@ def project(x: jax.Array, w: jax.Array, axes: int = 1) -> jax.Array:
 def swiglu(x: jax.Array, gate_DF: jax.Array, up_DF: jax.Array, down_FD: jax.Array) -> jax.Array:
     """down(silu(gate(x)) * up(x)) (Shazeer 2020)."""
     return project(jax.nn.silu(project(x, gate_DF)) * project(x, up_DF), down_FD)
+
+
+def segment_sums(x_BTC: jax.Array, segments_BT: jax.Array) -> jax.Array:
+    """At each token the sum of `x_BTC` over its segment, whose tokens stand side by side; `[B, T, C]`."""
+    changes = segments_BT[:, 1:] != segments_BT[:, :-1]
+    starts = jnp.pad(changes, ((0, 0), (1, 0)), constant_values=True)
+    ends = jnp.pad(changes, ((0, 0), (0, 1)), constant_values=True)
+
+    def add(left, right):
+        (sum_left, starts_left), (sum_right, starts_right) = left, right
+        return jnp.where(starts_right, sum_right, sum_left + sum_right), starts_left | starts_right
+
+    sums, _ = jax.lax.associative_scan(add, (x_BTC, starts[..., None]), axis=1)
+    T = segments_BT.shape[1]
+    end = jax.lax.cummin(jnp.where(ends, jnp.arange(T), T - 1), axis=1, reverse=True)
+    return jnp.take_along_axis(sums, end[..., None], axis=1)

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec
 from r1jax.core.params import Params, ParamSpec
 from r1jax.core.sharding import BATCH
 from r1jax.models.config import ModelConfig, MoEConfig
-from r1jax.models.layers import swiglu
+from r1jax.models.layers import segment_sums, swiglu
 
 
 @jax.tree_util.register_dataclass
@@ -22,8 +22,8 @@ class Routing:
 
     Attributes:
         load: tokens that went to each expert, by layer stack, `[L, E]` float32; padding is not counted.
-        balance: `[B]` float32, a row's sequence-wise balance loss (eqs. 17-20 with alpha = 1), summed over layers. A
-            row counts as one sequence, however many documents are packed into it.
+        balance: `[B, T]` float32, what a token adds to the sequence-wise balance loss of its segment (eqs. 17-20 with
+            alpha = 1), summed over layers; 0 in padding. A segment is a sequence, whatever shares its row.
     """
 
     load: dict[str, jax.Array]
@@ -74,15 +74,18 @@ def choose(scores: jax.Array, bias_E: jax.Array | None, moe: MoEConfig) -> tuple
     return experts, weights * moe.scale
 
 
-def balance_loss(scores_BTE: jax.Array, real_BT: jax.Array, moe: MoEConfig) -> jax.Array:
-    """sum_i f_i P_i of each row over its real tokens, `[B]` (eqs. 17-20; the top k there are the bare affinities')."""
-    real = real_BT[..., None].astype(jnp.float32)
-    count = jnp.maximum(real.sum(axis=1), 1.0)
+def balance_loss(scores_BTE: jax.Array, segments_BT: jax.Array, moe: MoEConfig) -> jax.Array:
+    """sum_i f_i P_i of each segment, `[B, T]`: what each of its tokens adds (eqs. 17-20), 0 in padding.
+
+    The top k there are the bare affinities'.
+    """
+    real = (segments_BT > 0).astype(jnp.float32)[..., None]
     top = jax.lax.top_k(jax.lax.stop_gradient(scores_BTE), moe.top_k)[1]
     chosen = jax.nn.one_hot(top, moe.num_experts).sum(axis=-2)
-    f = (chosen * real).sum(axis=1) / count * (moe.num_experts / moe.top_k)
+    count = jnp.maximum(segment_sums(real, segments_BT), 1.0)
+    f = segment_sums(chosen * real, segments_BT) / count * (moe.num_experts / moe.top_k)
     share = scores_BTE / (scores_BTE.sum(axis=-1, keepdims=True) + 1e-20)
-    return jnp.sum(f * (share * real).sum(axis=1) / count, axis=-1)
+    return jnp.sum(f * share * real / count, axis=-1)
 
 
 # Tokens that go through the experts at a time.
@@ -162,9 +165,9 @@ def _dispatch(x_BTD, experts_BTk, weights_BTk, gate_EDF, up_EDF, down_EFD) -> ja
 
 
 def moe_mlp(
-    p: Params, cfg: ModelConfig, x_BTD: jax.Array, real_BT: jax.Array
+    p: Params, cfg: ModelConfig, x_BTD: jax.Array, segments_BT: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """One layer's experts. Returns the output in x's type, the load `[E]` and the balance loss `[B]` (see Routing)."""
+    """One layer's experts. Returns the output in x's type, the load `[E]` and the balance `[B, T]` (see Routing)."""
     moe = cfg.moe
     scores = affinities(x_BTD, p["router"], moe)
     experts, weights = choose(scores, p.get("router_bias"), moe)
@@ -172,8 +175,8 @@ def moe_mlp(
     if moe.num_shared:
         y = y + swiglu(x_BTD, p["shared_gate"], p["shared_up"], p["shared_down"])
     chosen = jax.nn.one_hot(experts, moe.num_experts).sum(axis=-2)
-    load = jnp.sum(chosen * real_BT[..., None], axis=(0, 1))
-    return y, load, balance_loss(scores, real_BT, moe)
+    load = jnp.sum(chosen * (segments_BT > 0)[..., None], axis=(0, 1))
+    return y, load, balance_loss(scores, segments_BT, moe)
 
 
 def rebalance(bias_LE: jax.Array, load_LE: jax.Array, rate: float) -> jax.Array:

@@ -103,9 +103,9 @@ def _embed(params: Params, cfg: ModelConfig, tokens_BT: jax.Array, rules: AxisRu
     return constrain(table[tokens_BT], rules, "batch", "length", "act")
 
 
-def _run_stack(name, params, cfg: ModelConfig, x_BTD, cache, positions_BT, visible, real_BT, rules, first: int):
+def _run_stack(name, params, cfg: ModelConfig, x_BTD, cache, positions_BT, visible, segments_BT, rules, first: int):
     """Runs the stack `name`, whose first layer is the model's layer `first`. Returns x, the cache, and the routers'
-    load `[L, E]` and balance `[L, B]` (None and None in a dense stack)."""
+    load `[L, E]` and balance `[L, B, T]` (None and None in a dense stack)."""
     specs, attention = param_specs(cfg)[name], mla if cfg.mla else gqa
     width = cfg.mla.rope_dim if cfg.mla else cfg.head_dim
     turned = rotation(positions_BT, width, cfg.rope_theta, cfg.rope_scaling)
@@ -119,7 +119,7 @@ def _run_stack(name, params, cfg: ModelConfig, x_BTD, cache, positions_BT, visib
         x = x + out
         h = rms_norm(x, p["mlp_norm"], cfg.norm_eps)
         if "router" in p:
-            out, load, balance = moe_mlp(p, cfg, h, real_BT)
+            out, load, balance = moe_mlp(p, cfg, h, segments_BT)
         else:
             out, load, balance = swiglu(h, p["gate"], p["up"], p["down"]), None, None
         return (constrain(x + out, rules, "batch", "length", "act"), cache), (load, balance)
@@ -157,17 +157,18 @@ def forward(
     causality hides it). With one, their keys and values are written at their positions first, and they attend to all
     slots up to their own.
     """
-    real = jnp.ones(tokens_BT.shape, bool) if segments_BT is None else segments_BT > 0
     if cache is None:
         visible = causal(positions_BT, None if one_segment else segments_BT)
     else:
         visible = cached(positions_BT, cache.length)
+    if segments_BT is None:
+        segments_BT = jnp.ones(tokens_BT.shape, jnp.int32)
     x = _embed(params, cfg, tokens_BT, rules)
     routing = None
     for name, first in (("layers", 0), ("moe_layers", cfg.num_dense_layers)):
         if name in params:
             x, cache, load, balance = _run_stack(
-                name, params[name], cfg, x, cache, positions_BT, visible, real, rules, first
+                name, params[name], cfg, x, cache, positions_BT, visible, segments_BT, rules, first
             )
             routing = None if load is None else Routing({name: load}, balance.sum(axis=0))
     return Output(rms_norm(x, params["final_norm"].astype(cfg.dtype), cfg.norm_eps), cache, routing)
@@ -186,13 +187,13 @@ def look_ahead(
     Depth d joins, at position t, the embedding of token t + d with the state of depth d - 1, so its state predicts
     token t + d + 1. Depth 0 is the main model after its final norm, as the released weights have it. The last d - 1
     positions of a segment have no token t + d, `next_BT` being one further than its tokens: their states mean nothing,
-    and no earlier position sees them.
+    no earlier position sees them, and the routers' statistics leave them out.
 
     Args:
         hidden_BTD: the main model's `Output.hidden`.
         next_BT: token t + 1 at position t (a batch's targets).
     """
-    visible, real, states = causal(positions_BT, segments_BT), segments_BT > 0, []
+    visible, states = causal(positions_BT, segments_BT), []
     routing = None
     for depth in range(cfg.mtp_depth):
         stack = jax.tree.map(lambda w, depth=depth: w[depth : depth + 1], params["mtp"])
@@ -200,7 +201,9 @@ def look_ahead(
         ahead = _embed(params, cfg, jnp.roll(next_BT, -depth, axis=1), TRAIN_RULES)
         pair = rms_norm(ahead, p["embed_norm"], cfg.norm_eps), rms_norm(hidden_BTD, p["hidden_norm"], cfg.norm_eps)
         x = constrain(project(jnp.concatenate(pair, axis=-1), p["merge"]), TRAIN_RULES, "batch", "length", "act")
-        x, _, load, balance = _run_stack("mtp", stack, cfg, x, None, positions_BT, visible, real, TRAIN_RULES, depth)
+        has_next = jnp.pad(segments_BT, ((0, 0), (0, depth)))[:, depth:] == segments_BT
+        routed = jnp.where(has_next, segments_BT, 0)
+        x, _, load, balance = _run_stack("mtp", stack, cfg, x, None, positions_BT, visible, routed, TRAIN_RULES, depth)
         hidden_BTD = rms_norm(x, p["norm"], cfg.norm_eps)
         states.append(hidden_BTD)
         if load is not None:
