@@ -27,7 +27,7 @@ def loss(params, batch):
 
 
 def make_batch(rows=8, advantage=1.0):
-    ints = np.zeros((rows, 4), np.int32)
+    ints = np.ones((rows, 4), np.int32)
     weights = np.random.default_rng(0).standard_normal((rows, 4)).astype(np.float32)
     return Batch(ints, ints, ints, ints, weights, np.full(rows, advantage, np.float32))
 
@@ -113,3 +113,25 @@ def test_each_device_keeps_rows_of_each_part(mesh8):
         jax.block_until_ready(run(start(mesh8).params, to_device(rows, mesh8)))
         jax.effects_barrier()
     assert sorted(map(tuple, seen)) == [tuple(range(0, 16, 2)), tuple(range(1, 16, 2))]
+
+
+def test_trailing_parts_without_a_token_are_not_computed(mesh1):
+    """Part p of four is the rows p and p + 4; which of them hold a token is no constant of the program."""
+    params, computed = {"w": jnp.eye(4), "norm": jnp.ones(4)}, []
+
+    def spy(params, batch):
+        jax.debug.callback(lambda: computed.append(1))
+        return loss(params, batch)
+
+    run = jax.jit(lambda batch: accumulate(spy, params, batch, 4))
+    for parts in (0, 1, 3, 4):
+        filled = (np.arange(8) % 4 < parts)[:, None]
+        batch = make_batch()
+        batch = dataclasses.replace(batch, segments=batch.segments * filled, weights=batch.weights * filled)
+        cut, metrics = jax.block_until_ready(run(batch))
+        jax.effects_barrier()
+        assert len(computed) == parts and float(metrics["rows"]) == 2 * parts
+        computed.clear()
+        whole = jax.jit(accumulate, static_argnums=(0, 3))(loss, params, batch, 1)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), whole[0], cut)
+    assert run._cache_size() == 1

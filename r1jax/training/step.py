@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, constrain, replicated
+from r1jax.data import batching
 from r1jax.models.moe import load_metrics, rebalance
 from r1jax.training.state import TrainState, state_shardings
 
@@ -29,11 +30,20 @@ def _split(batch: Batch, parts: int) -> Batch:
     return jax.tree.map(deal, batch)
 
 
+def _parts_to_compute(pieces: Batch, parts: int) -> int | jax.Array:
+    """The number of parts up to the last one that holds a token, known when the program runs; all of other types."""
+    if not isinstance(pieces, batching.Batch):
+        return parts
+    has_tokens = jnp.any(pieces.segments > 0, axis=(1, 2))
+    return jnp.max(jnp.where(has_tokens, jnp.arange(1, parts + 1), 0))
+
+
 def accumulate(loss: Loss, params: Params, batch: Batch, parts: int) -> tuple[Params, Metrics]:
     """Gradient and metrics of the whole batch, `1/parts` of its rows at a time.
 
-    `loss` must be additive over rows (its weights made for the whole batch): then parts, devices and order do not
-    matter. Metrics named `.../max` are maxima, all others sums.
+    Part p is the rows p, p + parts, ...; of a `r1jax.data.batching.Batch` those after the last part with a token
+    cost nothing. `loss` must be additive over rows (its weights made for the whole batch): then parts, devices and
+    order do not matter. Metrics named `.../max` are maxima, all others sums.
     """
     gradient = jax.value_and_grad(loss, has_aux=True)
 
@@ -48,15 +58,16 @@ def accumulate(loss: Loss, params: Params, batch: Batch, parts: int) -> tuple[Pa
         is_max = isinstance(path[-1], jax.tree_util.DictKey) and str(path[-1].key).endswith("/max")
         return jnp.maximum(total, new) if is_max else total + new
 
-    def step(total, rows):
-        grads, metrics = one(rows)
-        summed = jax.tree.map(jnp.add, total[0], grads)
-        return (summed, jax.tree_util.tree_map_with_path(merge, total[1], metrics)), None
-
     pieces = _split(batch, parts)
+
+    def step(part, total):
+        grads, metrics = one(jax.tree.map(lambda x: x[part], pieces))
+        summed = jax.tree.map(jnp.add, total[0], grads)
+        return summed, jax.tree_util.tree_map_with_path(merge, total[1], metrics)
+
     shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], pieces))
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)  # maxima are of non-negative quantities
-    return jax.lax.scan(step, zeros, pieces)[0]
+    return jax.lax.fori_loop(0, _parts_to_compute(pieces, parts), step, zeros)
 
 
 def _balance(params: Params, metrics: Metrics, rate: float) -> tuple[Params, Metrics]:
