@@ -31,7 +31,7 @@ paper: the same with the paper's hyper-parameters. One rollout is 8,192 outputs,
 8,200: stop at --config.num_steps=512 and continue in another workdir from the first one's model with
 --config.sampling.max_new_tokens=65536 (which restarts Adam's moments and the reference model). The 512 rows of an
 update are sharded over at most 512 ways of data x fsdp x expert; the rest of a larger machine is for
-config.mesh.tensor. Not run.
+config.mesh.tensor. On fewer ways --config.microbatches up to 512 / ways leaves out what would be padding. Not run.
 
 Your own questions: --config.data.path=questions.jsonl, a line each of {"prompt": ..., "answer": ...}.
 """
@@ -70,7 +70,6 @@ def mini() -> dict[str, Any]:
             },
             "sampling": {"bucket": 272},  # the longest prompt and completion: one compiled shape
             "grpo": {"prompts_per_step": 16},
-            "microbatches": 4,  # a quarter of the memory; results differ from those of one by rounding
             "rewards": {
                 "language": 0.0,
                 "repetition": 0.0,
@@ -93,7 +92,6 @@ def world() -> dict[str, Any]:
             "num_steps": 30,
             "data": {"tasks": (), "path": f"{R1}/world/reasoning.jsonl"},
             "grpo": {"prompts_per_step": 12},
-            "microbatches": 1,
             "rewards": {"graders": PATIENT_GRADERS},
         },
     )

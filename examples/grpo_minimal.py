@@ -3,8 +3,8 @@
     ./launch_local.sh python examples/grpo_minimal.py [MODEL_FOLDER]
 
 The pieces are those of `r1jax train --config=zero:mini`, and the first step is that run's first step (arXiv 2501.12948,
-section 2.2). Left out here: the mesh, microbatches, processes that can kill a grader, evaluation, checkpoints, reports
-(`r1jax/stages/rl.py` has them all).
+section 2.2). Left out here: the mesh, packing, microbatches, processes that can kill a grader, evaluation, checkpoints,
+reports (`r1jax/stages/rl.py` has them all).
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ class Settings:
     Attributes:
         base: the base model: a model folder, a Hugging Face folder, or a config file that makes one.
         chunk: positions whose log-probs are computed at once, so that `[B, T, V]` never exists.
-        bucket: row lengths are rounded up to multiples of this, and each multiple is compiled once.
+        bucket: row lengths are rounded up to one of few multiples of this, see `row_length`; each is compiled once.
     """
 
     base: str = "configs/base.py:mini"

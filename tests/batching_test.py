@@ -70,6 +70,7 @@ def test_trap04_rollouts_by_hand_where_the_end_of_sequence_is_also_the_padding()
     np.testing.assert_array_equal(batch.segments, [[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]])
     np.testing.assert_array_equal(batch.sampler_logprobs, [[0, -1, -2, 0], [0, 0, -3, 0], [0, 0, 0, 0]])
     np.testing.assert_array_equal(batch.positions, [[0, 1, 2, 3]] * 3)
+    np.testing.assert_array_equal(batch.advantages, [[1, 1, 1, 0], [2, 2, 2, 0], [0, 0, 0, 0]])
     assert batch.advantages.dtype == batch.weights.dtype == np.float32
 
 
@@ -83,10 +84,11 @@ def test_taken_and_placed_rows_stay_whole(mesh8):
     rollouts = [rollout([i + 1], [10 * i], [-float(i)]) for i in range(8)]
     batch = take_rows(pad_rollouts(rollouts, np.arange(8.0), 2), np.array([7, 2, 0, 1, 3, 4, 5, 6]))
     placed = to_device(batch, mesh8)
-    assert np.asarray(placed.advantages)[:3].tolist() == [7, 2, 0]
-    np.testing.assert_array_equal(placed.tokens[:, 0], placed.advantages + 1)
-    np.testing.assert_array_equal(placed.targets[:, 0], 10 * placed.advantages)
-    np.testing.assert_array_equal(placed.sampler_logprobs[:, 0], -placed.advantages)
+    advantages = np.asarray(placed.advantages)[:, 0]
+    assert advantages[:3].tolist() == [7, 2, 0]
+    np.testing.assert_array_equal(placed.tokens[:, 0], advantages + 1)
+    np.testing.assert_array_equal(placed.targets[:, 0], 10 * advantages)
+    np.testing.assert_array_equal(placed.sampler_logprobs[:, 0], -advantages)
     assert placed.ref_logprobs is None
     with pytest.raises(ValueError, match="6 rows do not divide over data x fsdp x expert = 4; change the batch size"):
         to_device(take_rows(batch, np.arange(6)), mesh8)

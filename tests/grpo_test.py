@@ -72,7 +72,7 @@ def by_token(logprobs, entropy, batch: Batch, cfg: GRPOConfig, xp) -> dict:
     for i, mask in enumerate(np.asarray(batch.weights) > 0):
         tokens = []
         for t in np.flatnonzero(mask):
-            A = float(batch.advantages[i])
+            A = float(batch.advantages[i, t])
             ratio = xp.exp(logprobs[i, t] - batch.old_logprobs[i, t])
             if A >= 0:
                 value = A * xp.minimum(ratio, 1 + cfg.clip_high)
@@ -167,16 +167,17 @@ def test_trap12_on_policy_the_gradient_is_reinforce_with_a_group_baseline(weight
     cfg = GRPOConfig(**SMALL, clip_low=0.01, clip_high=0.01, beta=0.0)
     rewards = np.array([[1.0, 0.0, 0.25], [0.0, 0.0, 1.0]])
     batch = with_weights(make_batch(weights, 6), "sequence")
+    advantages = np.float32(rewards - rewards.mean(axis=1, keepdims=True)).reshape(-1)
+    np.testing.assert_allclose(group_advantages(rewards, False).reshape(-1), advantages, rtol=1e-6)
     batch = dataclasses.replace(
         batch,
-        advantages=np.float32(rewards - rewards.mean(axis=1, keepdims=True)).reshape(-1),
+        advantages=np.broadcast_to(advantages[:, None], batch.tokens.shape),
         ref_logprobs=None,
         old_logprobs=None,
     )
-    np.testing.assert_allclose(group_advantages(rewards, False).reshape(-1), batch.advantages, rtol=1e-6)
 
     def reinforce(params):
-        return -jnp.sum(batch.weights * batch.advantages[:, None] * naive_logprobs(params, batch)[0])
+        return -jnp.sum(batch.weights * batch.advantages * naive_logprobs(params, batch)[0])
 
     expected = jax.jit(jax.grad(reinforce))(weights)
     gradient = jax.jit(jax.grad(loss_of(cfg), has_aux=True))
@@ -194,7 +195,10 @@ def test_trap12_the_clip_acts_at_both_signs_once_weights_have_moved(weights, gra
     batch = with_weights(make_batch(weights, 6), "token")
     now = np.asarray(naive_logprobs(weights, batch)[0])
     batch = dataclasses.replace(
-        batch, advantages=np.full(6, advantage, np.float32), old_logprobs=now - np.float32(log_ratio), ref_logprobs=now
+        batch,
+        advantages=np.full(batch.tokens.shape, advantage, np.float32),
+        old_logprobs=now - np.float32(log_ratio),
+        ref_logprobs=now,
     )
     (_, metrics), gradient = gradients["clips"](weights, batch)
     pulls = max(np.abs(g).max() for g in jax.tree.leaves(gradient))

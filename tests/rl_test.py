@@ -125,13 +125,13 @@ def batch():
 
 def test_each_row_is_trained_on_once_in_each_inner_epoch(batch):
     cfg = GRPOConfig(prompts_per_step=4, group_size=3, minibatches=3, inner_epochs=2)
-    parts = [part.advantages.tolist() for part in minibatches(batch, cfg, 6, seed=0, step=0)]
+    parts = [part.advantages[:, 0].tolist() for part in minibatches(batch, cfg, 6, seed=0, step=0)]
     assert [len(part) for part in parts] == [4] * 6
     first, second = np.concatenate(parts[:3]).tolist(), np.concatenate(parts[3:]).tolist()
     assert sorted(first) == sorted(second) == list(range(12))
     assert first != second and first != list(range(12))
-    again = [part.advantages.tolist() for part in minibatches(batch, cfg, 6, seed=0, step=0)]
-    other = [part.advantages.tolist() for part in minibatches(batch, cfg, 6, seed=0, step=1)]
+    again = [part.advantages[:, 0].tolist() for part in minibatches(batch, cfg, 6, seed=0, step=0)]
+    other = [part.advantages[:, 0].tolist() for part in minibatches(batch, cfg, 6, seed=0, step=1)]
     assert parts == again != other
 
 
@@ -139,7 +139,7 @@ def test_each_row_is_trained_on_once_in_each_inner_epoch(batch):
 def test_trap11_a_minibatchs_weights_are_made_from_its_own_rows(batch, aggregation):
     cfg = GRPOConfig(prompts_per_step=4, group_size=3, minibatches=3, aggregation=aggregation)
     for part in minibatches(batch, cfg, 6, seed=0, step=0):
-        lengths = [1 + int(a) % 6 for a in part.advantages]
+        lengths = [1 + int(a) % 6 for a in part.advantages[:, 0]]
         np.testing.assert_array_equal((part.weights > 0).sum(axis=1), lengths)
         each = {"sequence": [1 / n / 4 for n in lengths], "token": [1 / sum(lengths)] * 4, "dr_grpo": [1 / 24] * 4}
         for row, weight in zip(part.weights, each[aggregation], strict=True):
@@ -153,7 +153,7 @@ def test_trap15_masked_rows_count_neither_above_nor_below_the_line(batch):
     masked = dataclasses.replace(batch, weights=batch.weights * complete)
     cfg = GRPOConfig(prompts_per_step=4, group_size=3, minibatches=1)
     [part] = minibatches(masked, cfg, 6, seed=0, step=0)
-    by_row = dict(zip(part.advantages.astype(int).tolist(), part.weights.sum(axis=1).tolist(), strict=True))
+    by_row = dict(zip(part.advantages[:, 0].astype(int).tolist(), part.weights.sum(axis=1).tolist(), strict=True))
     assert by_row == pytest.approx({i: (1 / 6 if i % 2 == 0 else 0.0) for i in range(12)})
 
 
@@ -292,7 +292,7 @@ def test_truncated_samples_are_left_out_of_the_loss_and_keep_their_place_in_the_
     for batch, row in zip(spied.batches, spied.metrics, strict=True):
         assert (batch.weights.sum(axis=1) > 0).tolist() == [True, False] * 8
         assert row["length/truncated"] == 0.5
-        np.testing.assert_allclose(batch.advantages, [-1, -1, 1, 1] * 4, atol=1e-6)  # of all four, masked or not
+        np.testing.assert_allclose(batch.advantages[:, 0], [-1, -1, 1, 1] * 4, atol=1e-6)  # of all four, masked or not
 
 
 def test_the_reference_is_the_base_until_it_is_replaced_by_the_policy(spied):

@@ -20,6 +20,7 @@ from r1jax.training.state import OptimizerConfig
 
 RL = merged(ZERO, base="", microbatches=1, compute={"dtype": "bfloat16"}, keep_rollouts=1, seed=0)
 OTHER_MEANS = {
+    "packing": False,
     "microbatches": 2,
     "logprob_chunk": 8,
     "batch_bucket": 32,

@@ -28,7 +28,7 @@ class Batch:
         segments: `[B, T]` int32; a token attends only within its segment; 0 is padding.
         weights: `[B, T]` float32, how much each target counts in the loss; 0 where it is not trained on. They are set
             for the whole batch, so any split of its rows sums to the same loss and the same gradient.
-        advantages: `[B]` float32, or None outside RL.
+        advantages: `[B, T]` float32, at each token that of its rollout; or None outside RL.
         sampler_logprobs: `[B, T]` float32 as the sampler reported them, or None outside RL.
         old_logprobs: `[B, T]` float32 of the policy that the ratio is taken against; None when that is the policy
             being differentiated (one update a rollout: the ratio is 1).
@@ -165,33 +165,84 @@ def unpack(values: Sequence[np.ndarray], examples: Iterable[Example]) -> Iterato
         yield tuple(value[row, where] for value in values)
 
 
+def row_length(tokens: int, bucket: int) -> int:
+    """The smallest of few lengths that holds `tokens`: `bucket` times 1 to 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, ...
+
+    A program is compiled for each length that occurs. From 16 buckets to 512 there are 21 of them, and none is more
+    than a quarter longer than it need be.
+    """
+    buckets = max(-(-tokens // bucket), 1)
+    step = 2 ** max((buckets - 1).bit_length() - 3, 0)
+    return -(-buckets // step) * step * bucket
+
+
 def pad_rollouts(rollouts: Sequence[Rollout], advantages: np.ndarray, bucket: int) -> Batch:
-    """One rollout a row, prompt then completion, right-padded to a multiple of `bucket` tokens.
+    """One rollout a row, prompt then completion, right-padded to the `row_length` of the longest.
 
     Weights are 1 on the sampled tokens, the end-of-sequence token included, and come from lengths, never from a pad
     id, which may equal the end of sequence; `losses.grpo.token_weights` turns them into the aggregation's.
+
+    Args:
+        advantages: `[B]`, of each rollout.
     """
     rows = len(rollouts)
-    longest = max(len(r.prompt.ids) + len(r.ids) - 1 for r in rollouts)
-    length = -(-longest // bucket) * bucket
+    length = row_length(max(len(r.prompt.ids) + len(r.ids) - 1 for r in rollouts), bucket)
     fields = {name: np.zeros((rows, length), np.int32) for name in ("tokens", "targets", "segments")}
-    weights, logprobs = np.zeros((rows, length), np.float32), np.zeros((rows, length), np.float32)
+    floats = {name: np.zeros((rows, length), np.float32) for name in ("weights", "advantages", "sampler_logprobs")}
     for row, rollout in enumerate(rollouts):
         prompt, n = len(rollout.prompt.ids), len(rollout.prompt.ids) + len(rollout.ids) - 1
         ids = np.concatenate([np.asarray(rollout.prompt.ids, np.int32), rollout.ids])
         fields["tokens"][row, :n], fields["targets"][row, :n] = ids[:-1], ids[1:]
         fields["segments"][row, :n] = 1
-        weights[row, prompt - 1 : n] = 1.0
-        logprobs[row, prompt - 1 : n] = rollout.logprobs
+        floats["weights"][row, prompt - 1 : n] = 1.0
+        floats["advantages"][row, :n] = advantages[row]
+        floats["sampler_logprobs"][row, prompt - 1 : n] = rollout.logprobs
     positions = np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length))
-    return Batch(
-        positions=positions,
-        weights=weights,
-        advantages=advantages.astype(np.float32),
-        sampler_logprobs=logprobs,
-        one_segment=True,
-        **fields,
-    )
+    return Batch(positions=positions, one_segment=True, **fields, **floats)
+
+
+# Where each row of a padded batch lies in a packed one: the source and the target of its tokens.
+Places = list[tuple[tuple[int, slice], tuple[int, slice]]]
+
+
+def _moved(values: np.ndarray, places: Places) -> np.ndarray:
+    moved = np.zeros_like(values)
+    for source, target in places:
+        moved[target] = values[source]
+    return moved
+
+
+def pack_rows(batch: Batch, parts: int) -> tuple[Batch, Places | None]:
+    """Packs the rows of a padded batch several to a row, if that leaves at least one of `parts` without a token.
+
+    The longest goes first, each to the first row with room for it. The shape stays, so that no number of filled rows
+    is compiled anew. Part p is the rows p, p + parts, ..., as `training.step.accumulate` has it; the parts are filled
+    one after the other, and an empty one is not computed.
+
+    Returns:
+        the packed batch, and where each row went, for `unpack_rows`; or the batch itself and None.
+    """
+    sizes = (np.asarray(batch.segments) > 0).sum(axis=1)
+    count, length = batch.tokens.shape
+    of_a_part = count // parts
+    rows, places, segments = Rows(count, length), [], np.zeros((count, length), np.int32)
+    used, segment = 0, [0] * count
+    for at in np.argsort(-sizes, kind="stable"):
+        row, column = rows.place(sizes[at])
+        used = max(used, row + 1)
+        target = row % of_a_part * parts + row // of_a_part, slice(column, column + sizes[at])
+        segment[row] += 1
+        segments[target] = segment[row]
+        places.append(((at, slice(sizes[at])), target))
+    if used > count - of_a_part:
+        return batch, None
+    packed = jax.tree.map(lambda x: _moved(x, places), batch)
+    return dataclasses.replace(packed, segments=segments, one_segment=False), places
+
+
+def unpack_rows(values: np.ndarray, places: Places) -> np.ndarray:
+    """The inverse of `pack_rows` for an array `[B, T, ...]` that belongs to the packed batch; 0 in padding."""
+    return _moved(values, [(target, source) for source, target in places])
 
 
 def pad_inputs(
@@ -214,7 +265,7 @@ def pad_inputs(
     return PreferenceBatch(tokens, lengths, weights, labels)
 
 
-def take_rows(batch: Batch, rows: np.ndarray) -> Batch:
+def take_rows(batch: Batch, rows: np.ndarray | slice) -> Batch:
     """The given rows of a host batch."""
     return jax.tree.map(lambda x: x[rows], batch)
 

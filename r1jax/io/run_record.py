@@ -20,6 +20,7 @@ from r1jax.io.files import read_json, write_json
 # By their keys in the configs of all stages; a section stands for all of its fields.
 CHANGEABLE = (
     "mesh",
+    "packing",
     "microbatches",
     "logprob_chunk",
     "batch_bucket",

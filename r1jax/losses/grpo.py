@@ -100,7 +100,7 @@ def grpo_loss(
     logprobs = jnp.where(w > 0, logprobs, 0.0)
     old = jax.lax.stop_gradient(logprobs) if batch.old_logprobs is None else jnp.where(w > 0, batch.old_logprobs, 0.0)
     ratio = jnp.exp(logprobs - old)
-    value, clipped = surrogate(ratio, batch.advantages[:, None], cfg)
+    value, clipped = surrogate(ratio, batch.advantages, cfg)
     gap = jnp.where(w > 0, old - batch.sampler_logprobs, 0.0)
     if cfg.importance_cap:
         value *= jnp.minimum(jnp.exp(gap), cfg.importance_cap)

@@ -33,7 +33,7 @@ from r1jax.performance.work import (
     random_rollouts,
 )
 from r1jax.stages.config import RLConfig
-from r1jax.stages.rl_batch import make_batch, make_scorer, minibatches
+from r1jax.stages.rl_batch import make_batch, make_scorer, minibatches, packed
 from r1jax.training import state
 from r1jax.training.config import OptimizerConfig
 from r1jax.training.metrics import Stopwatch
@@ -162,16 +162,18 @@ def measure(args: argparse.Namespace, model: ModelConfig, mesh: Mesh, ceilings: 
                 batch = make_batch(rollouts, advantages, cfg)
             with watch("log-probs"):
                 if args.beta:
-                    batch = dataclasses.replace(batch, ref_logprobs=score(reference, batch))
+                    [ref_logprobs] = score([reference], batch)
+                    batch = dataclasses.replace(batch, ref_logprobs=ref_logprobs)
             with watch("host"):
                 [minibatch] = minibatches(batch, cfg.grpo, args.new_tokens, args.seed, step)
+                rows_of_update, _ = packed(minibatch, cfg)
             with watch("update"):
-                train_state, metrics = jax.block_until_ready(update(train_state, to_device(minibatch, mesh)))
+                train_state, metrics = jax.block_until_ready(update(train_state, to_device(rows_of_update, mesh)))
         if step >= args.warmup:
             steps.append(watch)
     if args.trace:
         with jax.profiler.trace(args.trace):
-            train_state, metrics = jax.block_until_ready(update(train_state, to_device(minibatch, mesh)))
+            train_state, metrics = jax.block_until_ready(update(train_state, to_device(rows_of_update, mesh)))
     seconds = medians(steps)
     split = dict.fromkeys(PHASES, 0.0) | {name: seconds[name] for name in PHASES if name in seconds}
     if not args.no_sampling:

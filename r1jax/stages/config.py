@@ -30,9 +30,13 @@ class RLConfig:
         seed: of questions, sampling and the random reward.
         auxiliary: what a mixture of experts adds to the loss.
         compute: overrides of how the model is computed; None: as its folder has it.
-        microbatches: pieces a minibatch is computed in; changes memory, not results.
+        packing: pack several rollouts into a row, where that leaves microbatches of a minibatch empty, which then cost
+            nothing; changes time, not results. On GPUs rows of several rollouts have a slower attention kernel than
+            rows of one (r1jax's, not cuDNN's): where lengths differ little, false may be faster there.
+        microbatches: pieces a minibatch is computed in; changes memory and what packing can save, not results.
         logprob_chunk: positions a row whose logits exist at a time.
-        batch_bucket: rows are padded to a multiple of this many tokens; each multiple is compiled once.
+        batch_bucket: rows are as long as the step's longest rollout, rounded up to one of few multiples of this many
+            tokens (`r1jax.data.batching.row_length`); each of these lengths is compiled once.
         keep_rollouts: steps between those whose rollouts are kept in `rollouts/step_NNNNNN.jsonl`, each sample with its
             text, reward, parts and verdict, and its tokens in `rollout_tokens/`, for `r1jax replay`; 0: none.
         profile_at: step at which a profiler window opens; -1 for none.
@@ -50,6 +54,7 @@ class RLConfig:
     auxiliary: AuxiliaryConfig = AuxiliaryConfig()
     compute: ComputeConfig | None = None
     seed: int = 0
+    packing: bool = True
     microbatches: int = 1
     logprob_chunk: int = 64
     batch_bucket: int = 64

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from r1jax.core import processes
 from r1jax.core.params import Params
 from r1jax.core.sharding import BATCH, batch_shards
-from r1jax.data.batching import Batch, to_device
+from r1jax.data.batching import Batch, row_length, to_device
 from r1jax.data.tasks import Questions
 from r1jax.data.types import Prompt, Rollout
 from r1jax.evaluation.in_training import HeldOutEvaluator
@@ -38,7 +38,7 @@ from r1jax.rewards.grader_pool import GraderPool
 from r1jax.stages.config import RLConfig
 from r1jax.stages.groups import GroupSampler
 from r1jax.stages.learning_signal import SignalWatch
-from r1jax.stages.rl_batch import make_batch, make_scorer, minibatches, summarise, with_logprobs
+from r1jax.stages.rl_batch import make_batch, make_scorer, minibatches, packed, summarise, with_logprobs
 from r1jax.text import prompt_format
 from r1jax.text.prompt_format import PromptFormat
 from r1jax.training import loop, plan
@@ -242,7 +242,7 @@ def update_on_minibatches(
     """
     metrics, minibatch, every = [], batch, cfg.grpo.reference_every
     for minibatch in minibatches(batch, cfg.grpo, cfg.sampling.max_new_tokens, cfg.seed, step):
-        training.state, update_metrics = update(training.state, to_device(minibatch, training.mesh))
+        training.state, update_metrics = update(training.state, to_device(packed(minibatch, cfg)[0], training.mesh))
         metrics.append(update_metrics)
         if training.reference is not None and every and int(training.state.step) % every == 0:
             training.reference = jax.tree.map(lambda weight: weight.copy(), training.state.params)
@@ -267,7 +267,7 @@ def say_plan(cfg: RLConfig, training: TrainingRun, prompts: Sequence[Prompt]) ->
     """Prints the memory and computation that the run will need, see `plan`; `prompts` give the typical length."""
     grpo, new, model, mesh = cfg.grpo, cfg.sampling.max_new_tokens, training.model, training.mesh
     longest = max(len(prompt.ids) for prompt in prompts) + new
-    tokens = -(-(longest - 1) // cfg.batch_bucket) * cfg.batch_bucket
+    tokens = row_length(longest - 1, cfg.batch_bucket)
     cache_length = -(-longest // cfg.sampling.bucket) * cfg.sampling.bucket
     samples, rows = grpo.prompts_per_step * grpo.group_size, cfg.rows_at_a_time
     passes = 2 * samples * (longest + tokens * (bool(grpo.beta) + grpo.needs_old_logprobs))  # sampled, and scored

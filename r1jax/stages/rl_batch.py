@@ -1,4 +1,4 @@
-"""The batch of an RL step: padded rollouts, their log-probs under policy and reference, and its minibatches."""
+"""The batch of an RL step: rollouts padded and packed, their log-probs under policy and reference, minibatches."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from r1jax.core.params import Params
 from r1jax.core.sharding import replicated
-from r1jax.data.batching import Batch, pad_rollouts, take_rows, to_device
+from r1jax.data.batching import Batch, Places, pack_rows, pad_rollouts, take_rows, to_device, unpack_rows
 from r1jax.data.types import Rollout
 from r1jax.losses.config import GRPOConfig
 from r1jax.losses.grpo import token_weights
@@ -17,7 +17,7 @@ from r1jax.losses.logprobs import batch_logprobs
 from r1jax.models.config import ModelConfig
 from r1jax.stages.config import RLConfig
 
-ScoreFunction = Callable[[Params, Batch], np.ndarray]
+ScoreFunction = Callable[[Sequence[Params], Batch], list[np.ndarray]]
 
 
 def make_batch(rollouts: Sequence[Rollout], advantages_PG: np.ndarray, cfg: RLConfig) -> Batch:
@@ -40,17 +40,37 @@ def minibatches(batch: Batch, cfg: GRPOConfig, max_tokens: int, seed: int, step:
             yield dataclasses.replace(rows_of_part, weights=weights)
 
 
-def make_scorer(model: ModelConfig, cfg: RLConfig, mesh: Mesh) -> ScoreFunction:
-    """Teacher-forced log-probs `[B, T]` of a batch under given weights, on the host, a microbatch's rows at a time."""
+def packed(batch: Batch, cfg: RLConfig) -> tuple[Batch, Places | None]:
+    """The batch as it is computed: packed where `packing` asks for it and a microbatch is saved, see `pack_rows`."""
+    if not cfg.packing:
+        return batch, None
+    return pack_rows(batch, batch.tokens.shape[0] // cfg.rows_at_a_time)
 
-    def score(params: Params, batch: Batch):
-        return batch_logprobs(params, model, batch, cfg.sampling.truncation, cfg.logprob_chunk)[0]
+
+def make_scorer(model: ModelConfig, cfg: RLConfig, mesh: Mesh) -> ScoreFunction:
+    """Teacher-forced log-probs `[B, T]` of a padded batch under each of several weights, on the host.
+
+    The batch is packed, and a microbatch's rows are computed at a time.
+    """
+
+    def score(weights: Sequence[Params], batch: Batch):
+        return [batch_logprobs(each, model, batch, cfg.sampling.truncation, cfg.logprob_chunk)[0] for each in weights]
 
     jitted = jax.jit(score, out_shardings=replicated(mesh))
 
-    def score_all(params: Params, batch: Batch) -> np.ndarray:
-        parts = np.split(np.arange(batch.tokens.shape[0]), batch.tokens.shape[0] // cfg.rows_at_a_time)
-        return np.concatenate([jitted(params, to_device(take_rows(batch, rows), mesh)) for rows in parts])
+    def score_all(weights: Sequence[Params], batch: Batch) -> list[np.ndarray]:
+        rows, places = packed(batch, cfg)
+        parts = rows.tokens.shape[0] // cfg.rows_at_a_time
+        scored = {
+            part: jitted(weights, to_device(take_rows(rows, np.s_[part::parts]), mesh))
+            for part in range(parts)
+            if rows.segments[part::parts].any()
+        }
+        found = [np.zeros(rows.tokens.shape, np.float32) for _ in weights]
+        for part, values in scored.items():
+            for each, of_part in zip(found, values, strict=True):
+                each[part::parts] = of_part
+        return found if places is None else [unpack_rows(each, places) for each in found]
 
     return score_all
 
@@ -62,11 +82,12 @@ def with_logprobs(
 
     The reference's where the loss has a KL term; the policy's where it takes several updates on the same rollouts.
     """
-    if reference is not None:
-        batch = dataclasses.replace(batch, ref_logprobs=score(reference, batch))
+    weights = {} if reference is None else {"ref_logprobs": reference}
     if cfg.needs_old_logprobs:
-        batch = dataclasses.replace(batch, old_logprobs=score(policy, batch))
-    return batch
+        weights["old_logprobs"] = policy
+    if not weights:
+        return batch
+    return dataclasses.replace(batch, **dict(zip(weights, score(list(weights.values()), batch), strict=True)))
 
 
 def summarise(updates: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
