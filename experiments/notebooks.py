@@ -41,7 +41,7 @@ def execute(path: pathlib.Path, folder: pathlib.Path, quick: bool = False, times
         coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},
     )
-    env = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "R1JAX_NOTEBOOK_QUICK")}
+    env = {name: value for name, value in os.environ.items() if name != "R1JAX_NOTEBOOK_QUICK"}
     env |= {"PYTHONPATH": str(ROOT)} | ({"R1JAX_NOTEBOOK_QUICK": "1"} if quick else {})
     with client.setup_kernel(env=env):
         for _ in range(times):
