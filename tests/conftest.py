@@ -25,6 +25,12 @@ hypothesis.settings.register_profile("r1jax", deadline=None)
 hypothesis.settings.load_profile("r1jax")
 
 
+def pytest_xdist_auto_num_workers(config):
+    """Three processes for two cores: tests also wait, for time limits and for the processes that they start."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores * 3 // 2
+
+
 def pytest_collection_finish():
     """What all tests share need not be looked through at every collection of garbage, nor every 700 objects."""
     gc.freeze()
