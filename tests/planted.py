@@ -95,4 +95,4 @@ def grade_or_hang(rollout: Rollout, *args: object) -> object:
     jobs.note(rollout.prompt.metadata["log"], rollout.sample)
     if "hang" in rollout.text:
         hang()
-    return combine.grade(rollout, *args)
+    return combine.grade_and_count(rollout, *args)

@@ -18,7 +18,7 @@ from r1jax.data.types import Prompt, Rollout
 from r1jax.graders.config import GraderConfig
 from r1jax.rewards import grader_pool as pool_module
 from r1jax.rewards import workers as workers_module
-from r1jax.rewards.combine import combine, grade
+from r1jax.rewards.combine import combine, grade, grade_and_count
 from r1jax.rewards.config import CustomReward, RewardConfig
 from r1jax.rewards.grader_pool import GraderPool
 from r1jax.rewards.workers import Workers, WorkersFailed
@@ -71,7 +71,7 @@ def test_score_equals_grading_in_this_process_and_keeps_the_order(graders: Grade
 def test_trap18_trap35_what_becomes_of_a_grader_is_told_apart_and_the_rest_of_the_reward_stays(
     graders: GraderPool, monkeypatch: pytest.MonkeyPatch, fault: str, score: float | None, verdict: str
 ) -> None:
-    monkeypatch.setattr(pool_module, "grade", getattr(planted, fault, grade))
+    monkeypatch.setattr(pool_module, "grade_and_count", getattr(planted, fault, grade_and_count))
     if fault == "hang":
         monkeypatch.setattr(graders, "cfg", SHORT_TIMEOUT)
     rollout = _rollout("5", source="no_such_grader" if fault == "no_such" else "maths")
@@ -133,7 +133,7 @@ def test_trap18_what_hangs_in_earnest_costs_the_others_its_patience_and_a_new_pr
 ) -> None:
     clock, log, demoted = Clock(), tmp_path / "log", []
     monkeypatch.setattr(workers_module, "time", clock)
-    monkeypatch.setattr(pool_module, "grade", planted.grade_or_hang)
+    monkeypatch.setattr(pool_module, "grade_and_count", planted.grade_or_hang)
     handle_deadline = Workers._handle_deadline
 
     def counted(self: Workers, worker: object, now: float) -> None:
@@ -347,3 +347,12 @@ def test_trap35_what_a_custom_rewards_file_changes_when_it_is_loaded_stays_in_it
     assert [(r.parts["accuracy"], r.parts["format"]) for r in graded] == [(0.0, 1.0), (1.0, 1.0)] * 2
     assert {r.parts["custom/f"] for r in graded} == {0.25} and {r.parts["custom/letters"] for r in graded} == {1.0}
     assert not alive(helper)
+
+
+def test_the_counts_of_a_text_come_from_the_process_that_graded_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    rollout = _rollout("Wait, <think>让我 check</think> again: 4", source="maths:x")
+    with GraderPool(CFG, SEED, MAX_TOKENS) as pool:
+        [graded] = pool.score([rollout])
+    monkeypatch.setattr("r1jax.data.types.count_text", None)  # nothing is counted here any more
+    assert graded.counts == graded.text_counts()
+    assert graded.counts.reflections > 0 and set(graded.counts.scripts) == {"han", "latin"}

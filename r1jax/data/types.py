@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from r1jax.text.chat import Response, split_response, whole_response
+from r1jax.text.reflection_and_scripts import TextCounts, count_text
 
 FinishReason = Literal["stop", "length"]
 # Reasons of a grade. Malformed: unreadable. Too complex: not evaluated. Crash to output: how a program, or the grader
@@ -94,6 +95,7 @@ class Rollout:
         reward: the combined reward, None when ungradable.
         parts: each reward by name; None marks an ungradable part.
         verdict, answer, detail: of the grade, see `Grade`; "" and None before grading.
+        counts: of its text, from the process that graded it; None: not yet counted.
     """
 
     prompt: Prompt
@@ -107,6 +109,7 @@ class Rollout:
     verdict: str = ""
     answer: str = ""
     detail: Mapping[str, Any] | None = None
+    counts: TextCounts | None = None
 
     @classmethod
     def of_text(
@@ -129,6 +132,10 @@ class Rollout:
     def response(self) -> Response:
         """The whole text split into its parts, in the format that the prompt asked for."""
         return split_response(self.whole, self.prompt.marker)
+
+    def text_counts(self) -> TextCounts:
+        """`counts`, counted here where no other process has."""
+        return self.counts or count_text(self.text, self.response.thought, self.prompt.question)
 
 
 Example = tuple[Sequence[int], Sequence[int]]  # token ids, and 1 for each that is trained on

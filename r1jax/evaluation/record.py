@@ -10,7 +10,6 @@ from typing import Any
 
 from r1jax.benchmarks.benchmark import Outcome
 from r1jax.data.types import Grade, Prompt, Rollout
-from r1jax.evaluation.rollouts import thought_scripts
 from r1jax.io import jsonl, run_record
 
 Key = tuple[str, int]
@@ -90,7 +89,7 @@ class Record:
         """The share of them whose thought, or text where there is none, is written in more than one script."""
         by_id = {prompt.id: prompt for prompt in prompts}
         rollouts = [self.rollout(by_id[o.id], o.sample) for o in self.outcomes(prompts, samples)]
-        mixed = [len(thought_scripts(rollout)) > 1 for rollout in rollouts]
+        mixed = [len(rollout.text_counts().scripts) > 1 for rollout in rollouts]
         return sum(mixed) / len(mixed) if mixed else 0.0
 
     def _stamp(self, id_: str) -> str | None:

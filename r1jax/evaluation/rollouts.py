@@ -2,7 +2,6 @@
 
 import dataclasses
 import pickle
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +17,6 @@ from r1jax.inference.engine import Engine
 from r1jax.inference.reward_scoring import RewardModel
 from r1jax.io.console import under_way
 from r1jax.rewards.grader_pool import GraderPool
-from r1jax.text.reflection_and_scripts import count_reflections, scripts
 
 
 def sample_and_grade(
@@ -60,11 +58,9 @@ def sample_and_grade(
             ]
     if jax.process_count() == 1:
         return rollouts
-    verdicts = from_process_0([(r.reward, r.parts, r.verdict, r.answer) for r in rollouts])
-    return [
-        dataclasses.replace(rollout, reward=reward, parts=parts, verdict=verdict, answer=answer)
-        for rollout, (reward, parts, verdict, answer) in zip(rollouts, verdicts, strict=True)
-    ]
+    names = ("reward", "parts", "verdict", "answer", "counts")
+    graded = from_process_0([{name: getattr(rollout, name) for name in names} for rollout in rollouts])
+    return [dataclasses.replace(rollout, **fields) for rollout, fields in zip(rollouts, graded, strict=True)]
 
 
 def from_process_0(value: Any) -> Any:
@@ -82,20 +78,11 @@ def mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if len(values) else 0.0
 
 
-def thought_scripts(rollout: Rollout) -> Counter[str]:
-    """Words by script in a thought, or in the text where there is none.
-
-    Names and nouns of the question are left out: they may stand in any language's thought.
-    """
-    return scripts(rollout.response.thought or rollout.text, besides=rollout.prompt.question)
-
-
 def describe(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Means over responses: reward, its parts, verdicts, tokens, truncation, reflection, the thought's languages."""
     rewards = [r.reward for r in rollouts if r.reward is not None]
     lengths = [len(r.ids) for r in rollouts]
-    reflections = [count_reflections(r.text) for r in rollouts]
-    words = [thought_scripts(r) for r in rollouts]
+    reflections, words = zip(*(r.text_counts() for r in rollouts), strict=True)
     row = {
         "reward/total": mean(rewards),
         "grading/ungradable": 1.0 - len(rewards) / len(rollouts),

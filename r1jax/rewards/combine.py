@@ -7,6 +7,7 @@ from r1jax.graders import grader_table
 from r1jax.io.provenance import blake2b
 from r1jax.rewards import format_rewards, language_consistency
 from r1jax.rewards.config import RewardConfig
+from r1jax.text.reflection_and_scripts import TextCounts
 
 Parts = dict[str, float | None]
 
@@ -51,6 +52,11 @@ def grade(rollout: Rollout, cfg: RewardConfig, seed: int, max_tokens: int) -> tu
     if graded.verdict != "open":
         parts = {"accuracy": graded.score, **parts}
     return parts, graded
+
+
+def grade_and_count(rollout: Rollout, cfg: RewardConfig, seed: int, max_tokens: int) -> tuple[Parts, Grade, TextCounts]:
+    """`grade`, and the counts of the rollout's text, which take the process that trains as long as its grade."""
+    return *grade(rollout, cfg, seed, max_tokens), rollout.text_counts()
 
 
 def combine(parts: Mapping[str, float | None], cfg: RewardConfig) -> float | None:

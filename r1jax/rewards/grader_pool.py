@@ -17,14 +17,16 @@ from r1jax.data.types import Grade, Rollout
 from r1jax.graders.grader_table import PROGRAMS
 from r1jax.graders.judge_client import Judge
 from r1jax.rewards import custom_rewards, language_consistency
-from r1jax.rewards.combine import Parts, bounded_parts, combine, grade
+from r1jax.rewards.combine import Parts, bounded_parts, combine, grade_and_count
 from r1jax.rewards.config import CustomReward, RewardConfig
 from r1jax.rewards.workers import JobError, WorkerDied, Workers, WorkersFailed
 from r1jax.sandbox.runner import check_available
+from r1jax.text.reflection_and_scripts import TextCounts
 
 # An ordinary answer takes a thousandth of a second. Programs take long, and their workers are not demoted.
 _DEMOTE_AFTER_S = 0.1
 _CUSTOM_DEMOTE_SHARE = 0.1  # of its time limit
+Graded = tuple[Parts, Grade, TextCounts | None]
 _log = logging.getLogger(__name__)
 
 
@@ -42,14 +44,14 @@ class PendingGrade:
             scores: part name -> score of the reward models.
 
         Returns:
-            the rollout with its reward, parts, verdict, answer and detail. Accuracy is 0.0 where the grader ran out of
-            time or memory or crashed, None where it raised or was killed twice from outside. A custom reward that
-            returned no number, for whatever reason, is None, and changes no other part.
+            the rollout with its reward, parts, verdict, answer, detail and counts. Accuracy is 0.0 where the grader
+            ran out of time or memory or crashed, None where it raised or was killed twice from outside. A custom
+            reward that returned no number, for whatever reason, is None, and changes no other part.
 
         Raises:
             WorkersFailed: no grader process can be started.
         """
-        parts, grade = self._parts()
+        parts, grade, counts = self._parts()
         parts |= {part: self._custom_part(part, call) for part, call in self._custom.items()} | scores
         if self._judge_score is not None:
             parts["judge"] = self._judge_score.result()
@@ -61,9 +63,10 @@ class PendingGrade:
             verdict=grade.verdict,
             answer=grade.answer,
             detail=grade.detail,
+            counts=counts,
         )
 
-    def _parts(self) -> tuple[Parts, Grade]:
+    def _parts(self) -> Graded:
         prompt = self._rollout.prompt
         try:
             return self._grade.result()
@@ -80,8 +83,8 @@ class PendingGrade:
             _log.warning("cannot grade prompt %s: %s", printable(prompt.id), printable(str(error)))
         parts = self._pool._bounded_parts(self._rollout)
         if prompt.grader == "open":  # it has no answer to grade
-            return parts, Grade(None, "open")
-        return {"accuracy": score, **parts}, Grade(score, verdict)
+            return parts, Grade(None, "open"), None
+        return {"accuracy": score, **parts}, Grade(score, verdict), None
 
     def _custom_part(self, part: str, call: "Future[custom_rewards.Outcome]") -> float | None:
         try:
@@ -160,12 +163,12 @@ class GraderPool:
 
     def _submit_jobs(
         self, rollout: Rollout
-    ) -> "tuple[Future[tuple[Parts, Grade]], dict[str, Future[custom_rewards.Outcome]], Future[float | None] | None]":
+    ) -> "tuple[Future[Graded], dict[str, Future[custom_rewards.Outcome]], Future[float | None] | None]":
         # Graders do not need the log-probs, which are most of a rollout's bytes.
         without_logprobs = dataclasses.replace(rollout, logprobs=rollout.logprobs[:0])
         runs_programs = rollout.prompt.grader in PROGRAMS
         grade_future = self._workers.submit(
-            grade,
+            grade_and_count,
             without_logprobs,
             self.cfg,
             self._seed,

@@ -67,6 +67,23 @@ def count_reflections(text: str) -> int:
     return len(_REFLECTION.findall(text))
 
 
+class TextCounts(NamedTuple):
+    """What is counted in a response.
+
+    Attributes:
+        reflections: see `count_reflections`; in the whole text.
+        scripts: see `scripts`; in the thought, or in the text where there is none, without the question's words.
+    """
+
+    reflections: int
+    scripts: Counter[str]
+
+
+def count_text(text: str, thought: str, question: str) -> TextCounts:
+    """Counts in a response, some milliseconds for each thousand tokens."""
+    return TextCounts(count_reflections(text), scripts(thought or text, besides=question))
+
+
 class Word(NamedTuple):
     """A word of prose.
 
