@@ -120,7 +120,9 @@ MOST = 8.0
 
 def test_an_update_costs_no_more_than_a_few_times_the_matrix_product_of_its_flops(mesh1):
     model = bench.SHAPES["bench"]
-    args = bench.parser().parse_args(["--prompts=1", "--new-tokens=97", "--bucket=0", "--microbatches=1"])
+    args = bench.parser().parse_args(
+        ["--prompts=1", "--new-tokens=97", "--bucket=0", "--batch-bucket=32", "--microbatches=1"]
+    )
     cfg, specs, lengths = grpo_step.config_of(args), param_specs(model), np.full(8, 97)
     tx = state.make_optimizer(cfg.optimizer, specs, 10)
 

@@ -95,7 +95,9 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         help="of the cache's length; 0: prompt and completion; default: {} and {}".format(*BUCKETS),
     )
-    add("--batch-bucket", type=int, default=32)
+    add(
+        "--batch-bucket", type=int, help="of rows' length; default: an eighth of prompt and completion, so just as long"
+    )
     add("--microbatches", type=int, help=f"default: 1 and, with --long-tail, one for each {ROWS} completions")
     add("--chunk", type=int, default=64, help="positions a row whose logits exist at a time")
     add("--no-sampling", action="store_true", help="random completions: log-probs and update alone")
@@ -114,6 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     defaults = {
         "new_tokens": NEW_TOKENS[args.long_tail],
         "bucket": BUCKETS[args.long_tail],
+        "batch_bucket": -(-(args.prompt_tokens + (args.new_tokens or NEW_TOKENS[args.long_tail]) - 1) // 8),
         "microbatches": -(-rows // ROWS) if args.long_tail else 1,
     }
     vars(args).update({name: value for name, value in defaults.items() if getattr(args, name) is None})
