@@ -131,7 +131,7 @@ RL_PAPER = merge(
         "num_steps": 650,
         "sampling": PAPER_SAMPLING,
         "grpo": {"prompts_per_step": 512, "minibatches": 16},
-        "batch_bucket": 2048,
+        "batch_bucket": 4352,  # an eighth of the longest rollout with a prompt of 2,048 tokens
         "microbatches": 1,
         "optimizer": {"learning_rate": 3e-6, "warmup_steps": 0},
     },

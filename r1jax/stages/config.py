@@ -36,7 +36,8 @@ class RLConfig:
         microbatches: pieces a minibatch is computed in; changes memory and what packing can save, not results.
         logprob_chunk: positions a row whose logits exist at a time.
         batch_bucket: rows are as long as the step's longest rollout, rounded up to one of few multiples of this many
-            tokens (`r1jax.data.batching.row_length`); each of these lengths is compiled once.
+            tokens (`r1jax.data.batching.row_length`), each of which is compiled once: to any multiple up to the eighth,
+            beyond by at most a quarter of the length. An eighth of the longest that may come is a good choice.
         keep_rollouts: steps between those whose rollouts are kept in `rollouts/step_NNNNNN.jsonl`, each sample with its
             text, reward, parts and verdict, and its tokens in `rollout_tokens/`, for `r1jax replay`; 0: none.
         profile_at: step at which a profiler window opens; -1 for none.
