@@ -27,7 +27,7 @@ def mtp_loss(params: Params, cfg: ModelConfig, batch: Batch, states: list[jax.Ar
         states: hidden states `[B, T, D]` of each depth, see `look_ahead`.
         chunk: see `token_logprobs`.
     """
-    table, total = unembed_table(params).astype(cfg.dtype), 0.0
+    table, total = unembed_table(params), 0.0
     for depth, hidden in enumerate(states, 1):
         targets = _ahead(batch.targets, depth)
         same = _ahead(batch.segments, depth) == batch.segments

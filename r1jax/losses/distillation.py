@@ -19,15 +19,10 @@ from r1jax.core.params import Params
 from r1jax.data.batching import Batch
 from r1jax.losses.auxiliary import AuxiliaryConfig, auxiliary_loss
 from r1jax.losses.config import Direction, DistillationConfig
-from r1jax.losses.logprobs import batch_logprobs, from_chunks, to_chunks
+from r1jax.losses.logprobs import batch_logprobs, map_logits
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import unembed_table
-
-
-def _logits(hidden_BCD: jax.Array, table_VD: jax.Array, temperature: float) -> jax.Array:
-    table = table_VD.astype(hidden_BCD.dtype)
-    return jnp.einsum("bcd,vd->bcv", hidden_BCD, table, preferred_element_type=jnp.float32) / temperature
 
 
 def _log_shares(logits_BCV: jax.Array, ids_BCk: jax.Array) -> jax.Array:
@@ -35,7 +30,8 @@ def _log_shares(logits_BCV: jax.Array, ids_BCk: jax.Array) -> jax.Array:
     shares = jnp.take_along_axis(logits_BCV, ids_BCk, axis=-1)
     if ids_BCk.shape[-1] < logits_BCV.shape[-1]:
         # Not as 1 - the sum of the others: rounding would swamp a tail below 1e-7.
-        others = jnp.put_along_axis(logits_BCV, ids_BCk, -jnp.inf, axis=-1, inplace=False)
+        # By vmap, whose scatter stays on the rows' devices; that of put_along_axis gathers the logits of all rows.
+        others = jax.vmap(jax.vmap(lambda logits, ids: logits.at[ids].set(-jnp.inf)))(logits_BCV, ids_BCk)
         shares = jnp.concatenate([shares, jax.nn.logsumexp(others, axis=-1, keepdims=True)], axis=-1)
     return shares - jax.nn.logsumexp(logits_BCV, axis=-1, keepdims=True)
 
@@ -49,17 +45,14 @@ def soft_targets(
     are left out. Float16 moves a probability p by at most p |log p| / 2048 < 0.0002, in half of float32's bytes.
     """
 
-    def one(hidden):
-        logits = _logits(hidden, table_VD, temperature)
-        logits = jnp.where(jnp.arange(logits.shape[-1]) < vocab_size, logits, -jnp.inf)
+    def of_chunk(logits, _):
+        logits = jnp.where(jnp.arange(logits.shape[-1]) < vocab_size, logits / temperature, -jnp.inf)
         ids = jax.lax.top_k(logits, k)[1]
         shares = _log_shares(logits, ids)
         missing = k + 1 - shares.shape[-1]
         return ids, jnp.pad(shares, ((0, 0), (0, 0), (0, missing)), constant_values=-jnp.inf).astype(jnp.float16)
 
-    ids, logprobs = jax.lax.map(one, to_chunks(hidden_BTD, chunk))
-    length = hidden_BTD.shape[1]
-    return from_chunks(ids, length), from_chunks(logprobs, length)
+    return map_logits(of_chunk, hidden_BTD, table_VD, None, chunk)
 
 
 def divergence(
@@ -75,7 +68,7 @@ def divergence(
 
     Args:
         hidden_BTD: the student's hidden states after the final norm.
-        table_VD: its unembedding table, in the dtype that its gradient is to be summed in.
+        table_VD: its unembedding table, see `map_logits`.
         ids_BTk: the teacher's outcomes, see `soft_targets`.
         logprobs_BTk: their log-probs; normalised here, as float16 has rounded them. An outcome of probability 0 (an
             empty tail) is left out.
@@ -84,18 +77,16 @@ def divergence(
             recomputed in the backward pass.
     """
 
-    @jax.checkpoint
-    def one(args):
-        hidden, ids, log_p = args
-        log_q = _log_shares(_logits(hidden, table_VD, temperature), ids)
+    def of_chunk(logits, targets):
+        ids, log_p = targets
+        log_q = _log_shares(logits / temperature, ids)
         log_p = jax.nn.log_softmax(log_p.astype(jnp.float32)[..., : log_q.shape[-1]])
         possible = log_p > -jnp.inf
         gap = jnp.where(possible, log_p, 0.0) - log_q
         terms = jnp.exp(log_p) * gap if kl == "forward" else -jnp.exp(log_q) * gap
         return jnp.sum(jnp.where(possible, terms, 0.0), axis=-1)
 
-    pieces = tuple(to_chunks(x, chunk) for x in (hidden_BTD, ids_BTk, logprobs_BTk))
-    return from_chunks(jax.lax.map(one, pieces), hidden_BTD.shape[1])
+    return map_logits(of_chunk, hidden_BTD, table_VD, (ids_BTk, logprobs_BTk), chunk)
 
 
 def distillation_loss(

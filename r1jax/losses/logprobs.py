@@ -5,13 +5,17 @@ whole logits would be 17 GB a sequence in float32.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from r1jax.core.params import Params
+from r1jax.core.sharding import TRAIN_RULES, batch_shards, constrain
 from r1jax.data.batching import Batch
 from r1jax.models.config import ModelConfig
+from r1jax.models.layers import empty_like
 from r1jax.models.logits import Truncation, process
 from r1jax.models.transformer import Output, forward, unembed_table
 
@@ -29,23 +33,104 @@ def from_chunks(x: jax.Array, length: int) -> jax.Array:
     return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :length]
 
 
-def _chunk_logits(
-    hidden_BCD: jax.Array, table_VD: jax.Array, targets_BC: jax.Array, truncation: Truncation
-) -> jax.Array:
-    logits = jnp.einsum("bcd,vd->bcv", hidden_BCD, table_VD, preferred_element_type=jnp.float32)
-    return process(logits, truncation, keep=targets_BC)
+def _logits(hidden_BCD: jax.Array, table_VD: jax.Array) -> jax.Array:
+    return jnp.einsum("bcd,vd->bcv", hidden_BCD, table_VD, preferred_element_type=jnp.float32)
 
 
-def _statistics(logits_BCV: jax.Array, targets_BC: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Log-prob of the target, log of the normaliser, and entropy, each `[B, C]`."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 4))
+def map_logits(
+    function: Callable[..., Any], hidden_BTD: jax.Array, table_VD: jax.Array, of_tokens: Any, chunk: int
+) -> Any:
+    """`function(logits, of_tokens)` of all positions, `chunk` positions of every row at a time.
+
+    On a mesh the table is gathered once, and each device adds up its own rows' part of the table's gradient, `[V, D]`
+    float32 over all chunks, before the parts are summed over devices. Chunks are computed again in the backward pass.
+
+    Args:
+        function: from logits `[B, C, V]` float32 and a chunk of `of_tokens` to a tree of arrays `[B, C, ...]`; its
+            gradient in the logits is taken by autodiff.
+        hidden_BTD: hidden states after the final norm.
+        table_VD: the unembedding table, in its own type; multiplied in the type of the hidden states.
+        of_tokens: a tree of arrays `[B, T, ...]` that no gradient reaches.
+    """
+    return _map_forward(function, hidden_BTD, table_VD, of_tokens, chunk)[0]
+
+
+def _map_forward(function, hidden_BTD, table_VD, of_tokens, chunk):
+    # Whole along `embed`, for the chunks of both passes.
+    table = constrain(table_VD.astype(hidden_BTD.dtype), TRAIN_RULES, "vocab", "act")
+
+    def one(args):
+        hidden, of_chunk = args
+        return function(_logits(hidden, table), of_chunk)
+
+    outputs = jax.lax.map(one, jax.tree.map(lambda x: to_chunks(x, chunk), (hidden_BTD, of_tokens)))
+    length = hidden_BTD.shape[1]
+    return jax.tree.map(lambda x: from_chunks(x, length), outputs), (hidden_BTD, table, of_tokens, empty_like(table_VD))
+
+
+def _map_backward(function, chunk, residuals, cotangents):
+    hidden_BTD, table, of_tokens, like_table = residuals
+    B, T = hidden_BTD.shape[:2]
+    mesh = jax.sharding.get_abstract_mesh()
+    shards = 1 if mesh.empty else batch_shards(mesh)
+
+    def one(d_table_SVD, args):
+        hidden, of_chunk, d_outputs = args
+        _, pull = jax.vjp(lambda logits: function(logits, of_chunk), _logits(hidden, table))
+        d_logits = pull(d_outputs)[0].astype(hidden.dtype)
+        d_hidden = jnp.einsum("bcv,vd->bcd", d_logits, table)
+        of_shards = (x.reshape(shards, B // shards, *x.shape[1:]) for x in (d_logits, hidden))
+        d_table_SVD += jnp.einsum("sbcv,sbcd->svd", *of_shards, preferred_element_type=jnp.float32)
+        return constrain(d_table_SVD, TRAIN_RULES, "batch", "vocab", "act"), d_hidden
+
+    xs = jax.tree.map(lambda x: to_chunks(x, chunk), (hidden_BTD, of_tokens, cotangents))
+    zeros = constrain(jnp.zeros((shards, *table.shape), jnp.float32), TRAIN_RULES, "batch", "vocab", "act")
+    d_table_SVD, d_hidden = jax.lax.scan(one, zeros, xs)
+    d_table = constrain(d_table_SVD.sum(axis=0), TRAIN_RULES, "vocab", "embed")
+    return from_chunks(d_hidden, T), d_table.astype(like_table.dtype), None
+
+
+map_logits.defvjp(_map_forward, _map_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _statistics(logits_BCV: jax.Array, targets_BC: jax.Array, truncation: Truncation) -> tuple[jax.Array, jax.Array]:
+    """Log-prob of each target and entropy, both `[B, C]`; the gradient is written by hand."""
+    logprobs, _, entropy = _processed(logits_BCV, targets_BC, truncation)[1]
+    return logprobs, entropy
+
+
+def _processed(logits_BCV, targets_BC, truncation):
+    """The processed logits; and log-prob of the target, log of the normaliser, and entropy, each `[B, C]`."""
+    logits_BCV = process(logits_BCV, truncation, keep=targets_BC)
     log_z = jax.nn.logsumexp(logits_BCV, axis=-1)
     target = jnp.take_along_axis(logits_BCV, targets_BC[..., None], axis=-1)[..., 0]
     p = jnp.exp(logits_BCV - log_z[..., None])
     entropy = log_z - jnp.sum(jnp.where(p > 0, p * logits_BCV, 0.0), axis=-1)  # truncated tokens are 0 * -inf
-    return target - log_z, log_z, entropy
+    return logits_BCV, (target - log_z, log_z, entropy)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _statistics_forward(logits_BCV, targets_BC, truncation):
+    logits, (logprobs, log_z, entropy) = _processed(logits_BCV, targets_BC, truncation)
+    return (logprobs, entropy), (logits, targets_BC, log_z, entropy)
+
+
+def _statistics_backward(truncation, residuals, cotangents):
+    logits, targets, log_z, entropy = residuals
+    d_logprob, d_entropy = cotangents
+    log_p = logits - log_z[..., None]
+    p = jnp.exp(log_p)
+    hit = jnp.arange(logits.shape[-1]) == targets[..., None]
+    # d logp[y] / d z = 1[y] - p ;  d H / d z = -p (log p + H)
+    surprise = jnp.where(p > 0, p * (log_p + entropy[..., None]), 0.0)
+    d_logits = (d_logprob[..., None] * (hit - p) - d_entropy[..., None] * surprise) / truncation.temperature
+    return d_logits, None
+
+
+_statistics.defvjp(_statistics_forward, _statistics_backward)
+
+
 def token_logprobs(
     hidden_BTD: jax.Array, table_VD: jax.Array, targets_BT: jax.Array, truncation: Truncation, chunk: int
 ) -> tuple[jax.Array, jax.Array]:
@@ -53,50 +138,17 @@ def token_logprobs(
 
     Args:
         hidden_BTD: hidden states after the final norm.
-        table_VD: the unembedding table, in the same type.
+        table_VD: the unembedding table, see `map_logits`.
         targets_BT: int32 ids.
         truncation: the sampler's temperature, top-k and top-p; Truncation() for plain log-probs. Which tokens are
             truncated is taken as constant by the gradient, and a target never is.
         chunk: positions of every row that are treated at a time; `[B, chunk, V]` float32 is the largest array.
     """
-    return _forward(hidden_BTD, table_VD, targets_BT, truncation, chunk)[0]
 
+    def statistics(logits, targets):
+        return _statistics(logits, targets, truncation)
 
-def _forward(hidden_BTD, table_VD, targets_BT, truncation, chunk):
-    def one(args):
-        hidden, targets = args
-        logprobs, _, entropy = _statistics(_chunk_logits(hidden, table_VD, targets, truncation), targets)
-        return logprobs, entropy
-
-    outputs = jax.lax.map(one, (to_chunks(hidden_BTD, chunk), to_chunks(targets_BT, chunk)))
-    length = targets_BT.shape[1]
-    return tuple(from_chunks(x, length) for x in outputs), (hidden_BTD, table_VD, targets_BT)
-
-
-def _backward(truncation, chunk, residuals, cotangents):
-    hidden_BTD, table_VD, targets_BT = residuals
-
-    def one(d_table, args):
-        hidden, targets, d_logprob, d_entropy = args
-        logits = _chunk_logits(hidden, table_VD, targets, truncation)
-        _, log_z, entropy = _statistics(logits, targets)
-        log_p = logits - log_z[..., None]
-        p = jnp.exp(log_p)
-        hit = jnp.arange(logits.shape[-1]) == targets[..., None]
-        # d logp[y] / d z = 1[y] - p ;  d H / d z = -p (log p + H)
-        surprise = jnp.where(p > 0, p * (log_p + entropy[..., None]), 0.0)
-        d_logits = (d_logprob[..., None] * (hit - p) - d_entropy[..., None] * surprise) / truncation.temperature
-        d_logits = d_logits.astype(hidden.dtype)
-        d_hidden = jnp.einsum("bcv,vd->bcd", d_logits, table_VD)
-        d_table += jnp.einsum("bcv,bcd->vd", d_logits, hidden, preferred_element_type=jnp.float32)
-        return d_table, d_hidden
-
-    xs = tuple(to_chunks(x, chunk) for x in (hidden_BTD, targets_BT, *cotangents))
-    d_table, d_hidden = jax.lax.scan(one, jnp.zeros(table_VD.shape, jnp.float32), xs)
-    return from_chunks(d_hidden, targets_BT.shape[1]), d_table.astype(table_VD.dtype), None
-
-
-token_logprobs.defvjp(_forward, _backward)
+    return map_logits(statistics, hidden_BTD, table_VD, targets_BT, chunk)
 
 
 def batch_logprobs(
@@ -104,5 +156,4 @@ def batch_logprobs(
 ) -> tuple[jax.Array, jax.Array, Output]:
     """One teacher-forced forward pass: log-probs of the batch's targets and entropies, `[B, T]` float32, and it."""
     output = forward(params, cfg, batch.tokens, batch.positions, batch.segments, one_segment=batch.one_segment)
-    table = unembed_table(params).astype(cfg.dtype)
-    return *token_logprobs(output.hidden, table, batch.targets, truncation, chunk), output
+    return *token_logprobs(output.hidden, unembed_table(params), batch.targets, truncation, chunk), output

@@ -1,6 +1,8 @@
 """The small parts of a block. Axes: B rows, T tokens, D model width, F MLP width, N heads, H head width."""
 
+import functools
 import math
+import string
 from typing import NamedTuple
 
 import jax
@@ -8,6 +10,52 @@ import jax.numpy as jnp
 
 from r1jax.core.sharding import platform
 from r1jax.models.config import RopeScaling
+
+
+def product(equation: str, x: jax.Array, w: jax.Array) -> jax.Array:
+    """The einsum of activations with a weight, in x's type.
+
+    Where the weight is kept in float32 and x is bfloat16, the weight's gradient leaves the product in float32, so that
+    the sum over devices and over microbatches is of float32 numbers. Autodiff of a cast weight would round each
+    device's part to bfloat16 and add the parts up in bfloat16.
+
+    Args:
+        equation: two operands; each index of an operand stands in the other one or in the result.
+    """
+    if x.dtype == jnp.float32 or w.dtype != jnp.float32:
+        return jnp.einsum(equation, x, w.astype(x.dtype))
+    return _product(equation, x, w)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _product(equation: str, x: jax.Array, w: jax.Array) -> jax.Array:
+    return jnp.einsum(equation, x, w.astype(x.dtype))
+
+
+def _product_forward(equation, x, w):
+    w = w.astype(x.dtype)
+    return jnp.einsum(equation, x, w), (x, w)
+
+
+def _product_backward(equation, residuals, dy):
+    x, w = residuals
+    operands, result = equation.split("->")
+    of_x, of_w = operands.split(",")
+    dx = jnp.einsum(f"{result},{of_w}->{of_x}", dy, w)
+    return dx, jnp.einsum(f"{of_x},{result}->{of_w}", x, dy, preferred_element_type=jnp.float32)
+
+
+_product.defvjp(_product_forward, _product_backward)
+
+
+def empty_like(w: jax.Array) -> jax.Array:
+    """`[len(w), 0]` in w's type: tells the backward pass of a function which type the gradient of w must have."""
+    return jnp.empty((len(w), 0), w.dtype)
+
+
+def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """x + bias in x's type; the bias's gradient is summed in float32."""
+    return (x.astype(jnp.float32) + bias.astype(jnp.float32)).astype(x.dtype)
 
 
 def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
@@ -75,15 +123,18 @@ def rope(x_BTNH: jax.Array, by: Rotation) -> jax.Array:
 
 
 def project(x: jax.Array, w: jax.Array, axes: int = 1) -> jax.Array:
-    """x's last `axes` axes contracted with w's first.
+    """x's last `axes` axes contracted with w's first, in x's type, see `product`.
 
     On a CPU all other axes of x are one: the gradient of w is then a product of two matrices as they lie, where XLA
     would first write one of them transposed (a fifth of the backward pass).
     """
     if platform() != "cpu":
-        return jnp.tensordot(x, w, axes)
+        kept, rest = (string.ascii_lowercase[: x.ndim - axes], string.ascii_uppercase[: w.ndim - axes])
+        summed = string.ascii_lowercase[-axes:]
+        return product(f"{kept}{summed},{summed}{rest}->{kept}{rest}", x, w)
     rows = x.reshape(-1, math.prod(w.shape[:axes]))
-    return (rows @ w.reshape(rows.shape[1], -1)).reshape(*x.shape[: x.ndim - axes], *w.shape[axes:])
+    y = product("rd,df->rf", rows, w.reshape(rows.shape[1], -1))
+    return y.reshape(*x.shape[: x.ndim - axes], *w.shape[axes:])
 
 
 def swiglu(x: jax.Array, gate_DF: jax.Array, up_DF: jax.Array, down_FD: jax.Array) -> jax.Array:

@@ -65,9 +65,8 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
 
     def teach(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
         hidden = forward(params, model, batch.tokens, batch.positions, batch.segments).hidden
-        table = unembed_table(params).astype(model.dtype)
         return distillation.soft_targets(
-            hidden, table, cfg.top_k, tokenizer.vocab_size, cfg.temperature, cfg.logprob_chunk
+            hidden, unembed_table(params), cfg.top_k, tokenizer.vocab_size, cfg.temperature, cfg.logprob_chunk
         )
 
     teach = jax.jit(teach, out_shardings=replicated(mesh))
