@@ -60,6 +60,8 @@ setup(
     extras_require={
         "cuda": [f"jax[cuda12]{JAX_RANGE}"],
         "tpu": [f"jax[tpu]{JAX_RANGE}"],
+        # Grouped products of experts on NVIDIA's GPUs.
+        "experts": ["tokamax>=0.0.12,<0.1"],
         # The server and its page.
         "serve": [*SERVE],
         # Reads data in parquet files, and in folders that `datasets` saved.

@@ -77,7 +77,7 @@ def test_decode_attention_refuses_more_query_heads_than_a_tile_has() -> None:
 def test_kernels_run_on_each_devices_rows_and_heads(monkeypatch) -> None:
     """What a mesh of GPUs does, with the kernels interpreted: sharded equals unsharded."""
     monkeypatch.setattr(attention, "platform", lambda: "gpu")
-    monkeypatch.setattr(attention, "_has_cudnn", lambda: False)
+    monkeypatch.setattr(attention, "is_nvidia", lambda: False)
     monkeypatch.setattr(
         attention, "flash_attention", lambda q, k, v, s, scale: flash_attention(q, k, v, s, scale, SMALL, True)
     )

@@ -174,6 +174,19 @@ def test_eight_devices_give_the_values_and_gradients_of_one(on_one, case, sizes)
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=2e-6 * max(np.abs(want).max(), 1))
 
 
+@pytest.mark.parametrize("case, tokens", [("one expert", 8192), ("v3", 3)])
+def test_no_row_is_dropped_where_more_come_than_a_device_takes_at_a_time(on_one, case, tokens, monkeypatch):
+    """All 32 tokens go to one device, which takes 5 rows a round; and pieces of 3 of a device's 8 tokens."""
+    monkeypatch.setattr(moe, "FEW_ROWS", 1)
+    monkeypatch.setattr(moe, "TOKENS", tokens)
+    ways = 8 if case == "one expert" else 4
+    outputs, grads = run(case, make_mesh(MeshConfig(expert=ways, tensor=8 // ways, data=1)))
+    expected, expected_grads = on_one(case)
+    np.testing.assert_array_equal(outputs[1], expected[1])
+    for got, want in [*zip(outputs, expected, strict=True), *((grads[k], expected_grads[k]) for k in expected_grads)]:
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=2e-6 * max(np.abs(want).max(), 1))
+
+
 def test_tokens_that_go_through_the_experts_in_pieces_come_out_as_they_would_together(on_one, mesh1, monkeypatch):
     monkeypatch.setattr(moe, "TOKENS", 7)  # of B T in all, so that the last piece is padded
     assert B * T % 7

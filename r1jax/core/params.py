@@ -75,6 +75,13 @@ def cast(params: Params, specs: Any, dtype: str) -> Params:
     return _map(lambda spec, w: w.astype(jnp.float32 if spec.keep_float32 else dtype), specs, params)
 
 
+def cast_vectors(params: Params, specs: Any, dtype: str) -> Params:
+    """Norms and biases as `cast` has them. Matrices stay as they are: `layers.product` casts each where it is used, and
+    gives its gradient in float32.
+    """
+    return _map(lambda spec, w: w if spec.init == "normal" else cast(w, spec, dtype), specs, params)
+
+
 def abstract(specs: Any, rules: AxisRules, mesh: Mesh, dtype: str = "float32") -> Any:
     """Shapes, dtype and shardings without values: for ahead-of-time compilation and as a restore target."""
     return _map(

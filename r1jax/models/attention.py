@@ -12,10 +12,11 @@ from r1jax.core.params import Params, ParamSpec
 from r1jax.core.sharding import BATCH, platform
 from r1jax.kernels.decode_gpu import MOST_HEADS, decode_attention
 from r1jax.kernels.flash_gpu import flash_attention
+from r1jax.kernels.grouped import is_nvidia
 from r1jax.models import cache as kv
 from r1jax.models.cache import KVCache
 from r1jax.models.config import ModelConfig
-from r1jax.models.layers import Rotation, project, rms_norm, rope
+from r1jax.models.layers import Rotation, add_bias, project, rms_norm, rope
 
 
 @jax.tree_util.register_dataclass
@@ -136,14 +137,9 @@ def _has_kernel(q: jax.Array, key_heads: int) -> bool:
     return takes and platform() == "gpu"
 
 
-def _has_cudnn() -> bool:
-    """Whether the GPU is NVIDIA's, for which JAX brings cuDNN."""
-    return "cuda" in jax.devices()[0].client.platform_version
-
-
 def _one_segment_attention(q_BTNH: jax.Array, k_BTKH: jax.Array, v_BTKH: jax.Array, scale: float) -> jax.Array:
     """Causal attention of whole rows on a GPU: cuDNN's is half as fast again as r1jax's, which takes segments."""
-    if not _has_cudnn():
+    if not is_nvidia():  # for whose GPUs JAX brings cuDNN
         return flash_attention(q_BTNH, k_BTKH, v_BTKH, None, scale)
     return jax.nn.dot_product_attention(q_BTNH, k_BTKH, v_BTKH, scale=scale, is_causal=True, implementation="cudnn")
 
@@ -229,7 +225,7 @@ def gqa(
     """One layer's attention and, where a cache is given, the cache with this layer's keys and values written to it."""
     q, k, v = (project(h_BTD, p[name]) for name in ("q", "k", "v"))
     if cfg.attention_bias:
-        q, k, v = q + p["q_bias"], k + p["k_bias"], v + p["v_bias"]
+        q, k, v = (add_bias(x, p[f"{name}_bias"]) for name, x in (("q", q), ("k", k), ("v", v)))
     if cfg.qk_norm:
         q, k = rms_norm(q, p["q_norm"], cfg.norm_eps), rms_norm(k, p["k_norm"], cfg.norm_eps)
     q, k = rope(q, rotation), rope(k, rotation)

@@ -11,7 +11,7 @@ from r1jax.models import cache as kv
 from r1jax.models.attention import Visible, attend
 from r1jax.models.cache import KVCache
 from r1jax.models.config import ModelConfig
-from r1jax.models.layers import Rotation, mscale, project, rms_norm, rope
+from r1jax.models.layers import Rotation, mscale, product, project, rms_norm, rope
 
 # DeepSeek's own code norms the latents with this epsilon, whatever the model's.
 LATENT_EPS = 1e-6
@@ -80,12 +80,12 @@ def mla(
     k_b, v_b = jnp.split(p["kv_b"], [m.nope_dim], axis=-1)
     scale = _score_scale(cfg)
     if h_BTD.shape[1] == 1:
-        q = jnp.concatenate([jnp.einsum("btnp,rnp->btnr", q_nope, k_b), q_rope], axis=-1)
-        out = jnp.einsum("btnr,rnv->btnv", attend(q, keys_BKSH, latent_BKSR, visible, scale), v_b)
+        q = jnp.concatenate([product("btnp,rnp->btnr", q_nope, k_b), q_rope], axis=-1)
+        out = product("btnr,rnv->btnv", attend(q, keys_BKSH, latent_BKSR, visible, scale), v_b)
     else:
         q = jnp.concatenate([q_nope, q_rope], axis=-1)
-        k_nope = jnp.einsum("bsr,rnp->bnsp", latent_BKSR[:, 0], k_b)
+        k_nope = product("bsr,rnp->bnsp", latent_BKSR[:, 0], k_b)
         k_rope = jnp.broadcast_to(keys_BKSH[..., m.kv_rank :], (*k_nope.shape[:3], m.rope_dim))
         k = jnp.concatenate([k_nope, k_rope], axis=-1)
-        out = attend(q, k, jnp.einsum("bsr,rnv->bnsv", latent_BKSR[:, 0], v_b), visible, scale)
+        out = attend(q, k, product("bsr,rnv->bnsv", latent_BKSR[:, 0], v_b), visible, scale)
     return project(out, p["o"], 2), cache

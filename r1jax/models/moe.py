@@ -4,15 +4,20 @@ Axes: B rows, T tokens, M = tokens on one device, D model width, E experts, F ex
 """
 
 import dataclasses
+import functools
+import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
+from r1jax.core.exchange import Moves, exchange, moves_of_round
 from r1jax.core.params import Params, ParamSpec
-from r1jax.core.sharding import BATCH
+from r1jax.core.sharding import BATCH, TRAIN_RULES, AxisRules
+from r1jax.kernels.grouped import grouped_product
 from r1jax.models.config import ModelConfig, MoEConfig
-from r1jax.models.layers import segment_sums, swiglu
+from r1jax.models.layers import empty_like, segment_sums, swiglu
 
 
 @jax.tree_util.register_dataclass
@@ -98,20 +103,28 @@ def _experts(x_MD, experts_Mk, weights_Mk, gate_EDF, up_EDF, down_EFD) -> jax.Ar
     Many tokens go `TOKENS` at a time, and what is between is made again in the backward pass: k rows a token at once
     would be the largest arrays of a training step.
     """
-    M = x_MD.shape[0]
-    if M <= TOKENS:
+    if len(x_MD) <= TOKENS:
         return _grouped(x_MD, experts_Mk, weights_Mk, gate_EDF, up_EDF, down_EFD)
-
-    def pieces(x, fill):
-        x = jnp.pad(x, ((0, -M % TOKENS), (0, 0)), constant_values=fill)
-        return x.reshape(-1, TOKENS, x.shape[-1])
 
     @jax.checkpoint
     def some(piece):
         return _grouped(*piece, gate_EDF, up_EDF, down_EFD)
 
-    y = jax.lax.map(some, (pieces(x_MD, 0), pieces(experts_Mk, -1), pieces(weights_Mk, 0)))
-    return y.reshape(-1, y.shape[-1])[:M]
+    y = jax.lax.map(some, _pieces(x_MD, experts_Mk, weights_Mk))
+    return y.reshape(-1, y.shape[-1])[: len(x_MD)]
+
+
+def _pieces(*of_tokens: jax.Array) -> tuple[jax.Array, ...]:
+    """`[M, ...]` -> `[M / size, size, ...]` with up to `TOKENS` tokens each; padding has expert -1."""
+    M = len(of_tokens[0])
+    size = min(M, TOKENS)
+
+    def cut(x):
+        fill = -1 if jnp.issubdtype(x.dtype, jnp.integer) else 0
+        x = jnp.pad(x, ((0, -M % size), (0, 0)), constant_values=fill)
+        return x.reshape(-1, size, x.shape[-1])
+
+    return tuple(cut(x) for x in of_tokens)
 
 
 def _grouped(x_MD, experts_Mk, weights_Mk, gate_EDF, up_EDF, down_EFD) -> jax.Array:
@@ -128,50 +141,186 @@ def _grouped(x_MD, experts_Mk, weights_Mk, gate_EDF, up_EDF, down_EFD) -> jax.Ar
     sizes = jnp.bincount(expert, length=E + 1)[:E].astype(jnp.int32)
     # Rows past the last local one are zeros before and after: what a grouped product leaves there is undefined.
     x = jnp.where((jnp.arange(len(order)) < sizes.sum())[:, None], x_MD[order // k], 0)
-    h = jax.nn.silu(jax.lax.ragged_dot(x, gate_EDF, sizes)) * jax.lax.ragged_dot(x, up_EDF, sizes)
-    y = jax.lax.ragged_dot(h, down_EFD, sizes, preferred_element_type=jnp.float32)
+    h = jax.nn.silu(grouped_product(x, gate_EDF, sizes)) * grouped_product(x, up_EDF, sizes)
+    y = grouped_product(h, down_EFD, sizes, preferred_element_type=jnp.float32)
     # Back by the inverse permutation, a gather: a scatter-add's order of summation would be the hardware's affair.
     y = jnp.where(is_local[:, None], y[jnp.argsort(order)], 0.0)
     return jnp.sum(y.reshape(-1, k, y.shape[-1]) * weights_Mk[..., None], axis=1)
 
 
-def _dispatch(x_BTD, experts_BTk, weights_BTk, gate_EDF, up_EDF, down_EFD) -> jax.Array:
-    """`_experts` on a mesh: rows are gathered along the expert axis, each device does its own experts' share of them,
-    and the sums are scattered back to the rows' owners. `[B, T, D]` float32.
+# Rows that a device takes in a round: so many times those that it sends itself, or `FEW_ROWS` where that is more.
+CAPACITY = 1.25
+FEW_ROWS = 4096
+
+
+class _Route(NamedTuple):
+    """The way of a piece's rows, a token k times, to their experts.
+
+    Attributes:
+        order: `[M k]`, the rows sorted by expert.
+        inverse: `[M k]`, where each row stands in that order.
+        counts: `[S, D, E]`, rows of each source for each expert of each destination.
+        rounds: how often `capacity` rows are taken until all have come.
+        capacity: see `CAPACITY`.
     """
+
+    order: jax.Array
+    inverse: jax.Array
+    counts: jax.Array
+    rounds: jax.Array
+    capacity: int
+
+
+def _route(experts_Mk: jax.Array, local_experts: int) -> _Route:
+    """The route of tokens to `experts_Mk`, below 0 for none."""
+    ways = jax.lax.axis_size("expert")
+    E, expert = ways * local_experts, experts_Mk.reshape(-1)
+    expert = jnp.where(expert < 0, E, expert)
+    order = jnp.argsort(expert, stable=True)
+    counts = jax.lax.all_gather(jnp.bincount(expert, length=E + 1)[:E].astype(jnp.int32), "expert")
+    counts = counts.reshape(ways, ways, local_experts)
+    capacity = min(max(math.ceil(CAPACITY * len(order)), FEW_ROWS), ways * len(order))
+    rounds = -(-counts.sum(axis=(0, 2)).max() // capacity)
+    # Devices that exchange nothing with these would need fewer: all run the same program in step.
+    return _Route(order, jnp.argsort(order), counts, jax.lax.pmax(rounds, BATCH), capacity)
+
+
+def _received_experts(route: _Route, turn: jax.Array) -> jax.Array:
+    """The experts, counted on this device, of the rows that come in a round, `[capacity, 1]`; E for no row."""
+    ends = jnp.cumsum(route.counts[:, jax.lax.axis_index("expert")].reshape(-1))  # by source, then by expert
+    row, E = turn * route.capacity + jnp.arange(route.capacity), route.counts.shape[-1]
+    return jnp.where(row < ends[-1], jnp.searchsorted(ends, row, side="right") % E, E)[:, None]
+
+
+def _sent(route: _Route, turn: jax.Array, *rows: jax.Array) -> tuple[Moves, list[jax.Array]]:
+    """The moves that return a round's rows, and the rows as they came."""
+    moves = moves_of_round(route.counts.sum(axis=-1), turn, route.capacity)
+    empty = (jnp.zeros((route.capacity, *x.shape[1:]), x.dtype) for x in rows)
+    return moves.back(), [exchange(x, into, moves, "expert") for x, into in zip(rows, empty, strict=True)]
+
+
+def _piece(x_MD, experts_Mk, weights_Mk, gate_EDF, up_EDF, down_EFD) -> jax.Array:
+    """`_grouped` of experts on all devices of the axis `expert`: each row goes to its expert's device and back."""
+    k, route = experts_Mk.shape[1], _route(experts_Mk, len(gate_EDF))
+    rows, weights = x_MD[route.order // k], weights_Mk.reshape(-1, 1)[route.order]
+
+    def turn(index, y):
+        back, (x, w) = _sent(route, index, rows, weights)
+        of_experts = _grouped(x, _received_experts(route, index), w, gate_EDF, up_EDF, down_EFD)
+        return exchange(of_experts, y, back, "expert")
+
+    y = jax.lax.fori_loop(0, route.rounds, turn, jnp.zeros(rows.shape, jnp.float32))
+    return y[route.inverse].reshape(-1, k, y.shape[-1]).sum(axis=1)
+
+
+def _piece_gradients(x_MD, experts_Mk, weights_Mk, dy_MD, matrices, d_matrices):
+    """Gradients of `_piece` in x and in the weights of tokens, and `d_matrices` with those of the experts added."""
+    k, route = experts_Mk.shape[1], _route(experts_Mk, len(matrices[0]))
+    rows, weights = x_MD[route.order // k], weights_Mk.reshape(-1, 1)[route.order]
+    # Exact: the sum over experts is cast to x's type as soon as it is made, and so its gradient has that type's values.
+    dy_rows = dy_MD.astype(x_MD.dtype)[route.order // k]
+
+    def turn(index, sums):
+        d_rows, d_weights, d_matrices = sums
+        back, (x, w, dy) = _sent(route, index, rows, weights, dy_rows)
+        experts = _received_experts(route, index)
+        _, pull = jax.vjp(lambda x, w, matrices: _grouped(x, experts, w, *matrices), x, w, matrices)
+        dx, dw, here = pull(dy.astype(jnp.float32))
+        d_matrices = tuple(total + new.astype(jnp.float32) for total, new in zip(d_matrices, here, strict=True))
+        return exchange(dx, d_rows, back, "expert"), exchange(dw, d_weights, back, "expert"), d_matrices
+
+    start = (jnp.zeros_like(rows), jnp.zeros_like(weights), d_matrices)
+    d_rows, d_weights, d_matrices = jax.lax.fori_loop(0, route.rounds, turn, start)
+    dx = d_rows[route.inverse].reshape(-1, k, d_rows.shape[-1]).astype(jnp.float32).sum(axis=1)
+    return (dx.astype(x_MD.dtype), d_weights[route.inverse].reshape(-1, k)), d_matrices
+
+
+@jax.custom_vjp
+def _routed(x_MD, experts_Mk, weights_Mk, matrices) -> jax.Array:
+    """`_experts` of experts on all devices of the axis `expert`, `TOKENS` tokens of each device at a time.
+
+    A device holds what it sends, a token k times, and `CAPACITY` times as many rows that it gets. Where it is to get
+    more, because the load is uneven, the rest comes in further rounds: they take time, not memory, and drop no row. At
+    worst, all tokens of all devices to one device's experts, there are (devices / CAPACITY) rounds.
+    """
+    y = jax.lax.map(lambda piece: _piece(*piece, *matrices), _pieces(x_MD, experts_Mk, weights_Mk))
+    return y.reshape(-1, y.shape[-1])[: len(x_MD)]
+
+
+def _routed_forward(x_MD, experts_Mk, weights_Mk, matrices):
+    return _routed(x_MD, experts_Mk, weights_Mk, matrices), (x_MD, experts_Mk, weights_Mk, matrices)
+
+
+def _routed_backward(residuals, dy_MD):
+    x_MD, experts_Mk, weights_Mk, matrices = residuals
+
+    def one(d_matrices, piece):
+        (d_x, d_weights), d_matrices = _piece_gradients(*piece, matrices, d_matrices)
+        return d_matrices, (d_x, d_weights)
+
+    zeros = tuple(jnp.zeros(w.shape, jnp.float32) for w in matrices)
+    (x, experts, weights), (dy,) = _pieces(x_MD, experts_Mk, weights_Mk), _pieces(dy_MD)
+    d_matrices, of_tokens = jax.lax.scan(one, zeros, (x, experts, weights, dy))
+    d_x, d_weights = (x.reshape(-1, x.shape[-1])[: len(x_MD)] for x in of_tokens)
+    d_matrices = tuple(d.astype(w.dtype) for d, w in zip(d_matrices, matrices, strict=True))
+    return d_x, None, d_weights, d_matrices
+
+
+_routed.defvjp(_routed_forward, _routed_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _whole(w: jax.Array, dtype: str, mesh_axes: tuple[str, ...], axis: int) -> jax.Array:
+    """A weight in the compute type, gathered along `axis`; its gradient is summed over devices in float32."""
+    w = w.astype(dtype)
+    return jax.lax.all_gather(w, mesh_axes, axis=axis, tiled=True) if mesh_axes else w
+
+
+def _whole_forward(w, dtype, mesh_axes, axis):
+    return _whole(w, dtype, mesh_axes, axis), empty_like(w)
+
+
+def _whole_backward(dtype, mesh_axes, axis, like, d):
+    d = d.astype(jnp.float32)
+    d = jax.lax.psum_scatter(d, mesh_axes, scatter_dimension=axis, tiled=True) if mesh_axes else d
+    return (d.astype(like.dtype),)
+
+
+_whole.defvjp(_whole_forward, _whole_backward)
+
+
+def _dispatch(x_BTD, experts_BTk, weights_BTk, gate_EDF, up_EDF, down_EFD, rules: AxisRules) -> jax.Array:
+    """`_experts` on a mesh, `[B, T, D]` float32: a device keeps its own rows and has its share of the experts."""
     mesh = jax.sharding.get_abstract_mesh()
 
-    def flat(x):
-        return x.reshape(-1, x.shape[-1])
+    def local(x_BTD, experts_BTk, weights_BTk, gate, up, down):
+        tokens = [x.reshape(-1, x.shape[-1]) for x in (x_BTD, experts_BTk, weights_BTk)]
+        matrices = tuple(_whole(w, x_BTD.dtype.name, embed, axis) for w, axis in ((gate, 1), (up, 1), (down, 2)))
+        is_alone = mesh.empty or mesh.shape["expert"] == 1
+        y = _experts(*tokens, *matrices) if is_alone else _routed(*tokens, matrices)
+        y = y if mesh.empty else jax.lax.psum(y, "tensor")  # each device has a part of F
+        return y.reshape(x_BTD.shape)
 
+    arguments = (x_BTD, experts_BTk, weights_BTk, gate_EDF, up_EDF, down_EFD)
     if mesh.empty:  # a unit test of one layer
-        return _experts(flat(x_BTD), flat(experts_BTk), flat(weights_BTk), gate_EDF, up_EDF, down_EFD).reshape(
-            x_BTD.shape
-        )
-
-    def local(x, experts, weights, gate, up, down):
-        gathered = (jax.lax.all_gather(flat(each), "expert", tiled=True) for each in (x, experts, weights))
-        all_x, all_experts, all_weights = gathered
-        first = jax.lax.axis_index("expert") * gate.shape[0]
-        y = _experts(all_x, all_experts - first, all_weights, gate, up, down)
-        y = jax.lax.psum(y, "tensor")  # each device has a part of F
-        return jax.lax.psum_scatter(y, "expert", tiled=True).reshape(x.shape)
-
-    rows = PartitionSpec(BATCH)
-    cut = {"gate": PartitionSpec("expert", None, "tensor"), "down": PartitionSpec("expert", "tensor", None)}
-    return jax.shard_map(
-        local, in_specs=(rows, rows, rows, cut["gate"], cut["gate"], cut["down"]), out_specs=rows, check_vma=False
-    )(x_BTD, experts_BTk, weights_BTk, gate_EDF, up_EDF, down_EFD)
+        embed = ()
+        return local(*arguments)
+    (embed,), rows = rules.parts(("embed",)), PartitionSpec(BATCH)
+    cut, cut_down = rules.spec(("experts", "embed", "mlp")), rules.spec(("experts", "mlp", "embed"))
+    return jax.shard_map(local, in_specs=(rows, rows, rows, cut, cut, cut_down), out_specs=rows, check_vma=False)(
+        *arguments
+    )
 
 
 def moe_mlp(
-    p: Params, cfg: ModelConfig, x_BTD: jax.Array, segments_BT: jax.Array
+    p: Params, cfg: ModelConfig, x_BTD: jax.Array, segments_BT: jax.Array, rules: AxisRules = TRAIN_RULES
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """One layer's experts. Returns the output in x's type, the load `[E]` and the balance `[B, T]` (see Routing)."""
     moe = cfg.moe
     scores = affinities(x_BTD, p["router"], moe)
     experts, weights = choose(scores, p.get("router_bias"), moe)
-    y = _dispatch(x_BTD, experts, weights, p["expert_gate"], p["expert_up"], p["expert_down"]).astype(x_BTD.dtype)
+    matrices = (p[f"expert_{name}"] for name in ("gate", "up", "down"))
+    y = _dispatch(x_BTD, experts, weights, *matrices, rules).astype(x_BTD.dtype)
     if moe.num_shared:
         y = y + swiglu(x_BTD, p["shared_gate"], p["shared_up"], p["shared_down"])
     chosen = jax.nn.one_hot(experts, moe.num_experts).sum(axis=-2)

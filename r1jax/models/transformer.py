@@ -5,6 +5,7 @@ MLP, `moe_layers`, which follow them, experts. `mtp` holds the blocks of multi-t
 `forward`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from r1jax.core.sharding import TRAIN_RULES, AxisRules, constrain
 from r1jax.models.attention import cached, causal, gqa, gqa_specs, is_attention_kernel
 from r1jax.models.cache import KVCache
 from r1jax.models.config import ModelConfig
-from r1jax.models.layers import project, rms_norm, rotation, swiglu
+from r1jax.models.layers import empty_like, project, rms_norm, rotation, swiglu
 from r1jax.models.mla import mla, mla_specs
 from r1jax.models.moe import Routing, moe_mlp, moe_specs
 
@@ -96,11 +97,28 @@ def unembed_table(params: Params) -> jax.Array:
     return params["unembed"] if "unembed" in params else params["embed"]
 
 
-def _embed(params: Params, cfg: ModelConfig, tokens_BT: jax.Array, rules: AxisRules) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _embed(table_VD: jax.Array, tokens_BT: jax.Array, dtype: str, rules: AxisRules) -> jax.Array:
+    """The tokens' rows of the embedding, in the compute type. Their gradients are added up in float32, over tokens and
+    over devices: a frequent token has thousands in a batch, and a bfloat16 sum stops growing at 256 equal terms.
+    """
     # The table is made whole along `embed` first: a look-up in its parts would give every device all rows' parts.
-    # The gather's gradient is a scatter into [V, D]; measured on CPU it costs less than one layer.
-    table = constrain(params["embed"].astype(cfg.dtype), rules, "vocab", "act")
+    table = constrain(table_VD.astype(dtype), rules, "vocab", "act")
     return constrain(table[tokens_BT], rules, "batch", "length", "act")
+
+
+def _embed_forward(table_VD, tokens_BT, dtype, rules):
+    return _embed(table_VD, tokens_BT, dtype, rules), (tokens_BT, empty_like(table_VD))
+
+
+def _embed_backward(dtype, rules, residuals, dy_BTD):
+    tokens_BT, like_table = residuals
+    dy_BTD = constrain(dy_BTD.astype(jnp.float32), rules, "batch", "length", "act")
+    d_table = jnp.zeros((like_table.shape[0], dy_BTD.shape[-1]), jnp.float32).at[tokens_BT].add(dy_BTD)
+    return constrain(d_table, rules, "vocab", "embed").astype(like_table.dtype), None
+
+
+_embed.defvjp(_embed_forward, _embed_backward)
 
 
 def _run_stack(name, params, cfg: ModelConfig, x_BTD, cache, positions_BT, visible, segments_BT, rules, first: int):
@@ -113,13 +131,13 @@ def _run_stack(name, params, cfg: ModelConfig, x_BTD, cache, positions_BT, visib
     def block(carry, layer):
         x, cache = carry
         p, index = layer
-        p = core.cast(p, specs, cfg.dtype)
+        p = core.cast_vectors(p, specs, cfg.dtype)
         h = rms_norm(x, p["attn_norm"], cfg.norm_eps)
         out, cache = attention(p, cfg, h, positions_BT, turned, visible, cache, index)
         x = x + out
         h = rms_norm(x, p["mlp_norm"], cfg.norm_eps)
         if "router" in p:
-            out, load, balance = moe_mlp(p, cfg, h, segments_BT)
+            out, load, balance = moe_mlp(p, cfg, h, segments_BT, rules)
         else:
             out, load, balance = swiglu(h, p["gate"], p["up"], p["down"]), None, None
         return (constrain(x + out, rules, "batch", "length", "act"), cache), (load, balance)
@@ -163,7 +181,7 @@ def forward(
         visible = cached(positions_BT, cache.length)
     if segments_BT is None:
         segments_BT = jnp.ones(tokens_BT.shape, jnp.int32)
-    x = _embed(params, cfg, tokens_BT, rules)
+    x = _embed(params["embed"], tokens_BT, cfg.dtype, rules)
     routing = None
     for name, first in (("layers", 0), ("moe_layers", cfg.num_dense_layers)):
         if name in params:
@@ -197,10 +215,10 @@ def look_ahead(
     routing = None
     for depth in range(cfg.mtp_depth):
         stack = jax.tree.map(lambda w, depth=depth: w[depth : depth + 1], params["mtp"])
-        p = {name: stack[name][0].astype(cfg.dtype) for name in ("embed_norm", "hidden_norm", "merge", "norm")}
-        ahead = _embed(params, cfg, jnp.roll(next_BT, -depth, axis=1), TRAIN_RULES)
+        p = {name: stack[name][0].astype(cfg.dtype) for name in ("embed_norm", "hidden_norm", "norm")}
+        ahead = _embed(params["embed"], jnp.roll(next_BT, -depth, axis=1), cfg.dtype, TRAIN_RULES)
         pair = rms_norm(ahead, p["embed_norm"], cfg.norm_eps), rms_norm(hidden_BTD, p["hidden_norm"], cfg.norm_eps)
-        x = constrain(project(jnp.concatenate(pair, axis=-1), p["merge"]), TRAIN_RULES, "batch", "length", "act")
+        x = constrain(project(jnp.concatenate(pair, axis=-1), stack["merge"][0]), TRAIN_RULES, "batch", "length", "act")
         has_next = jnp.pad(segments_BT, ((0, 0), (0, depth)))[:, depth:] == segments_BT
         routed = jnp.where(has_next, segments_BT, 0)
         x, _, load, balance = _run_stack("mtp", stack, cfg, x, None, positions_BT, visible, routed, TRAIN_RULES, depth)

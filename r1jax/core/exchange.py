@@ -1,0 +1,61 @@
+"""Rows that change devices along a mesh axis, to each device another number of them (a ragged all-to-all)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from r1jax.core.sharding import platform
+
+
+class Moves(NamedTuple):
+    """Which rows go where, `[source, destination]` int32 each; the same on every device of the axis.
+
+    Attributes:
+        size: how many rows.
+        start: where they begin among the source's rows.
+        target: where they begin among the rows that the destination gets.
+    """
+
+    size: jax.Array
+    start: jax.Array
+    target: jax.Array
+
+    def back(self) -> "Moves":
+        """The moves that return them."""
+        return Moves(self.size.T, self.target.T, self.start.T)
+
+
+def moves_of_round(size: jax.Array, turn: jax.Array, capacity: int) -> Moves:
+    """The moves of one round, in which each destination gets up to `capacity` rows.
+
+    Args:
+        size: `[source, destination]`, rows in all. A source's rows lie in the order of their destinations; a
+            destination gets those of the first source first.
+        turn: the round's number, from 0.
+    """
+    first, start = (jnp.cumsum(size, axis) - size for axis in (0, 1))
+    low, high = (jnp.clip(x, turn * capacity, (turn + 1) * capacity) for x in (first, first + size))
+    return Moves(high - low, start + low - first, low - turn * capacity)
+
+
+def exchange(rows: jax.Array, into: jax.Array, moves: Moves, axis: str) -> jax.Array:
+    """`into`, with the rows that this device gets written to it; inside a shard_map.
+
+    Only the rows that move travel. XLA has no such collective for a CPU: there every device gets all rows of all.
+    Autodiff does not go through it.
+
+    Args:
+        rows: `[R, ...]`, this device's.
+        into: `[C, ...]` of the same type.
+        axis: the mesh axis.
+    """
+    me, (size, start, target) = jax.lax.axis_index(axis), moves
+    if platform() != "cpu":
+        return jax.lax.ragged_all_to_all(rows, into, start[me], size[me], target[me], size[:, me], axis_name=axis)
+    everywhere, place = jax.lax.all_gather(rows, axis), jnp.arange(len(into))
+    begin, end = target[:, me, None], (target + size)[:, me, None]
+    is_from = (begin <= place) & (place < end)
+    source = jnp.argmax(is_from, axis=0)
+    found = everywhere[source, start[source, me] + place - target[source, me]]
+    return jnp.where(is_from.any(axis=0).reshape(-1, *(1,) * (rows.ndim - 1)), found, into)
