@@ -1,4 +1,4 @@
-"""Memory and traffic between devices of training programs, compiled for TPU on a machine without one, as a table.
+"""Memory and traffic between devices of training programs compiled for TPU on any machine, as a table.
 
     pip install -e '.[tpu]'
     ./launch_local.sh python experiments/compiled.py            # all programs; or some, by name
@@ -89,6 +89,17 @@ def _computations(text: str) -> tuple[str, dict[str, list[str]]]:
     return entry, lines
 
 
+def _turns(line: str, computations: dict[str, list[str]]) -> int:
+    """How often the loop of a `while` line turns; 1 where only the run can tell."""
+    if known := re.search(r'known_trip_count":\{"n":"(\d+)"', line):
+        return int(known[1])
+    # A TPU's program does not say it: its loops count from 0 to the constant that their condition compares with.
+    condition = "\n".join(computations.get(re.search(r"condition=%?([\w.\-]+)", line)[1], ()))
+    bound = re.search(r"ROOT .* compare\(.*?(%?[\w.\-]+)\), direction=LT", condition)
+    constant = bound and re.search(rf"{re.escape(bound[1])} = \S+ constant\((\d+)\)", condition)
+    return int(constant[1]) if constant else 1
+
+
 @dataclasses.dataclass(frozen=True)
 class Collective:
     """A collective operation of a compiled program.
@@ -123,9 +134,9 @@ def collectives(text: str) -> Iterator[Collective]:
                 elif kind == "reduce-scatter":
                     size *= _group_size(line)
                 yield Collective(kind, re.search(r"[a-z]+\d+", types)[0], size, times)
-            turns = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
+            turns = _turns(line, computations) if kind == "while" else 1
             for called in re.findall(r"(?:calls|body|to_apply)=%?([\w.\-]+)", line):
-                yield from inside(called, times * int(turns[1]) if turns else times)
+                yield from inside(called, times * turns)
 
     yield from inside(entry, 1)
 

@@ -57,5 +57,5 @@ def exchange(rows: jax.Array, into: jax.Array, moves: Moves, axis: str) -> jax.A
     begin, end = target[:, me, None], (target + size)[:, me, None]
     is_from = (begin <= place) & (place < end)
     source = jnp.argmax(is_from, axis=0)
-    found = everywhere[source, start[source, me] + place - target[source, me]]
-    return jnp.where(is_from.any(axis=0).reshape(-1, *(1,) * (rows.ndim - 1)), found, into)
+    received = everywhere[source, start[source, me] + place - target[source, me]]
+    return jnp.where(is_from.any(axis=0).reshape(-1, *(1,) * (rows.ndim - 1)), received, into)

@@ -129,9 +129,9 @@ def project(x: jax.Array, w: jax.Array, axes: int = 1) -> jax.Array:
     would first write one of them transposed (a fifth of the backward pass).
     """
     if platform() != "cpu":
-        kept, rest = (string.ascii_lowercase[: x.ndim - axes], string.ascii_uppercase[: w.ndim - axes])
+        of_x, of_w = string.ascii_lowercase[: x.ndim - axes], string.ascii_uppercase[: w.ndim - axes]
         summed = string.ascii_lowercase[-axes:]
-        return product(f"{kept}{summed},{summed}{rest}->{kept}{rest}", x, w)
+        return product(f"{of_x}{summed},{summed}{of_w}->{of_x}{of_w}", x, w)
     rows = x.reshape(-1, math.prod(w.shape[:axes]))
     y = product("rd,df->rf", rows, w.reshape(rows.shape[1], -1))
     return y.reshape(*x.shape[: x.ndim - axes], *w.shape[axes:])
