@@ -147,7 +147,8 @@ def _batch(mesh: Mesh, rows: int, tokens: int) -> Batch:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=layout)
 
     ints, floats = array(jnp.int32, rows, tokens), array(jnp.float32, rows, tokens)
-    return Batch(ints, ints, ints, ints, floats, array(jnp.float32, rows), floats, floats)
+    integers = {name: ints for name in ("tokens", "targets", "positions", "segments")}
+    return Batch(**integers, weights=floats, advantages=floats, sampler_logprobs=floats, ref_logprobs=floats)
 
 
 def update(model: ModelConfig, mesh: Mesh, rows: int, tokens: int, microbatches: int) -> Any:
