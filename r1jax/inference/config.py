@@ -21,8 +21,9 @@ class SamplingConfig:
         window: decode steps in one device call. The host reads results one window late, so a finished slot idles for
             up to two windows before it is refilled.
         prefill_rows: prompts prefilled together.
-        bucket: cache and prompt lengths are rounded up to multiples of this; each multiple is compiled once.
-        prompt_bucket: the multiple for prompts, where it is another; 0: `bucket`.
+        bucket: cache and prompt lengths are rounded up to one of few multiples of this, see
+            `r1jax.data.batching.row_length`; each that occurs is compiled once.
+        prompt_bucket: the same for prompts, where it is another; 0: `bucket`.
     """
 
     max_new_tokens: int = 128

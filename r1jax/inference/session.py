@@ -10,6 +10,7 @@ import numpy as np
 
 from r1jax.core.params import Params
 from r1jax.core.sharding import DECODE_RULES, place, replicated
+from r1jax.data.batching import row_length
 from r1jax.data.types import FinishReason
 from r1jax.inference import decode
 from r1jax.inference.programs import Programs
@@ -79,10 +80,6 @@ class _Sequence:
     tokens: int = 0  # read so far
     windows: int = 0  # dispatched since it was forked
     dropped: bool = False
-
-
-def _round_up(length: int, multiple: int) -> int:
-    return -(-length // multiple) * multiple
 
 
 class Session:
@@ -196,14 +193,14 @@ class Session:
                 batch.append((free.pop(0), self._waiting.popleft()))
             for i, sequence in batch:
                 self._running[i] = sequence
-            self._slots = self._resized(max(self._needed(), _round_up(self._prompts.length, self._cfg.bucket)))
+            self._slots = self._resized(max(self._needed(), row_length(self._prompts.length, self._cfg.bucket)))
             self._slots = self._fork(batch)
 
     def _needed(self) -> int:
         """Cache length that the next window may touch; what the host has not read yet counts as sampled."""
         window = self._cfg.window
         ends = [len(s.request.ids) + min(window * (s.windows + 1), s.request.max_tokens) for s in self._running if s]
-        return _round_up(max(ends), self._cfg.bucket)
+        return row_length(max(ends), self._cfg.bucket)
 
     def _resized(self, length: int) -> decode.Slots:
         """The slots with a cache of at least `length`; it only grows, for some slot is nearly always long."""
@@ -222,7 +219,7 @@ class Session:
 
     def _padded(self, prompts: Sequence[tuple[int, ...]]) -> jax.Array:
         """`[prefill_rows, P]` int32, zeros behind each prompt."""
-        width = _round_up(max(map(len, prompts)), self._cfg.prompt_bucket or self._cfg.bucket)
+        width = row_length(max(map(len, prompts)), self._cfg.prompt_bucket or self._cfg.bucket)
         tokens = np.zeros((self._cfg.prefill_rows, width), np.int32)
         for row, ids in enumerate(prompts):
             tokens[row, : len(ids)] = ids
