@@ -1,9 +1,10 @@
 """Batches: rollouts and examples padded, packed and split into the arrays that an update trains on."""
 
+import collections
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -36,6 +37,8 @@ class Batch:
         soft_ids: `[B, T, k]` int32, a teacher's most likely tokens in the place of each target; or None.
         soft_logprobs: `[B, T, k + 1]` float16 log-probs that it gives them and, last, all other tokens together; or
             None.
+        contexts: `[B, T]` int32, a segment of the row that the token attends to besides its own, a prompt that several
+            completions share; its own where it has none. None: no token has one.
         one_segment: static; whether every row is one segment, padded on the right. Causality alone then hides from a
             token what it must not see, and attention needs no segments.
     """
@@ -51,6 +54,7 @@ class Batch:
     ref_logprobs: jax.Array | None = None
     soft_ids: jax.Array | None = None
     soft_logprobs: jax.Array | None = None
+    contexts: jax.Array | None = None
     one_segment: bool = dataclasses.field(default=False, metadata={"static": True})
 
 
@@ -87,10 +91,11 @@ class Rows:
     def __init__(self, rows: int, length: int):
         self._used, self._length = np.zeros(rows, np.int64), length
 
-    def place(self, tokens: int) -> tuple[int, int] | None:
-        """The row and the column where the next example begins; None: it fits in no row."""
-        free = np.flatnonzero(self._used + tokens <= self._length)
-        if not free.size:
+    def place(self, tokens: int, among: Sequence[int] | None = None) -> tuple[int, int] | None:
+        """The row, of all or of some, and the column where the next example begins; None: it fits in no row."""
+        fits = self._used + tokens <= self._length
+        free = np.flatnonzero(fits) if among is None else [row for row in among if fits[row]]
+        if not len(free):
             return None
         row = int(free[0])
         column = int(self._used[row])
@@ -212,12 +217,28 @@ def _moved(values: np.ndarray, places: Places) -> np.ndarray:
     return moved
 
 
-def pack_rows(batch: Batch, parts: int) -> tuple[Batch, Places | None]:
+def _shared_prompts(batch: Batch) -> tuple[list[bytes], np.ndarray]:
+    """A key of each row's prompt, the same for rows of the same, and how many tokens of it another row has too, `[B]`.
+
+    The prompt's last token is not among them: the first sampled token is its target, and differs.
+    """
+    trained = np.asarray(batch.weights) > 0
+    starts = np.where(trained.any(axis=1), trained.argmax(axis=1), 0)
+    keys = [tokens[:start].tobytes() for tokens, start in zip(np.asarray(batch.tokens), starts, strict=True)]
+    count = collections.Counter(keys)
+    return keys, np.array([start if count[key] > 1 else 0 for key, start in zip(keys, starts, strict=True)])
+
+
+def pack_rows(batch: Batch, parts: int, share_prompts: bool = False) -> tuple[Batch, Places | None]:
     """Packs the rows of a padded batch several to a row, if that leaves at least one of `parts` without a token.
 
     The longest goes first, each to the first row with room for it. The shape stays, so that no number of filled rows
     is compiled anew. Part p is the rows p, p + parts, ..., as `training.step.accumulate` has it; the parts are filled
     one after the other, and an empty one is not computed.
+
+    Args:
+        share_prompts: a group's completions that come to the same row have their prompt there once, as the context of
+            each; rows of one prompt are placed one after the other, and those without a weight left out.
 
     Returns:
         the packed batch, and where each row went, for `unpack_rows`; or the batch itself and None.
@@ -225,23 +246,46 @@ def pack_rows(batch: Batch, parts: int) -> tuple[Batch, Places | None]:
     sizes = (np.asarray(batch.segments) > 0).sum(axis=1)
     count, length = batch.tokens.shape
     of_a_part = count // parts
-    rows, places, segments = Rows(count, length), [], np.zeros((count, length), np.int32)
-    used, segment = 0, [0] * count
-    for at in np.argsort(-sizes, kind="stable"):
-        row, column = rows.place(sizes[at])
+    rows, places = Rows(count, length), []
+    segments, contexts = np.zeros((count, length), np.int32), np.zeros((count, length), np.int32)
+    used, last_segment = 0, [0] * count
+    keys, shared = list(range(count)), np.zeros(count, int)
+    if share_prompts:
+        keys, shared = _shared_prompts(batch)
+        sizes[~np.asarray(batch.weights).any(axis=1)] = 0
+    longest = {key: max(size for other, size in zip(keys, sizes, strict=True) if other == key) for key in set(keys)}
+    holders: dict[Any, dict[int, int]] = collections.defaultdict(dict)  # prompt -> row that holds it -> its segment
+
+    def put(at: int, piece: slice, row: int, column: int, context: int) -> int:
+        """Places a part of row `at` as the next segment of a row, whose number it returns."""
+        target = row % of_a_part * parts + row // of_a_part, slice(column, column + piece.stop - piece.start)
+        last_segment[row] += 1
+        segments[target], contexts[target] = last_segment[row], context or last_segment[row]
+        places.append(((at, piece), target))
+        return last_segment[row]
+
+    for at in sorted(range(count), key=lambda at: (-longest[keys[at]], keys[at], -sizes[at])):
+        prompt, size, held = int(shared[at]), int(sizes[at]), holders[keys[at]]
+        if not size:
+            continue
+        if (place := rows.place(size - prompt, among=list(held))) is None:
+            row, column = rows.place(size)
+            if prompt:
+                held[row] = put(at, slice(0, prompt), row, column, 0)
+            place = row, column + prompt
+        row, column = place
+        put(at, slice(prompt, size), row, column, held.get(row, 0))
         used = max(used, row + 1)
-        target = row % of_a_part * parts + row // of_a_part, slice(column, column + sizes[at])
-        segment[row] += 1
-        segments[target] = segment[row]
-        places.append(((at, slice(sizes[at])), target))
     if used > count - of_a_part:
         return batch, None
     packed = jax.tree.map(lambda x: _moved(x, places), batch)
-    return dataclasses.replace(packed, segments=segments, one_segment=False), places
+    shares = {"contexts": contexts} if share_prompts else {}
+    return dataclasses.replace(packed, segments=segments, one_segment=False, **shares), places
 
 
 def unpack_rows(values: np.ndarray, places: Places) -> np.ndarray:
-    """The inverse of `pack_rows` for an array `[B, T, ...]` that belongs to the packed batch; 0 in padding."""
+    """The inverse of `pack_rows` for an array `[B, T, ...]` of the packed batch; 0 in padding, and in a prompt that
+    another row has given."""
     return _moved(values, [(target, source) for source, target in places])
 
 

@@ -155,5 +155,13 @@ def batch_logprobs(
     params: Params, cfg: ModelConfig, batch: Batch, truncation: Truncation, chunk: int
 ) -> tuple[jax.Array, jax.Array, Output]:
     """One teacher-forced forward pass: log-probs of the batch's targets and entropies, `[B, T]` float32, and it."""
-    output = forward(params, cfg, batch.tokens, batch.positions, batch.segments, one_segment=batch.one_segment)
+    output = forward(
+        params,
+        cfg,
+        batch.tokens,
+        batch.positions,
+        batch.segments,
+        one_segment=batch.one_segment,
+        contexts_BT=batch.contexts,
+    )
     return *token_logprobs(output.hidden, unembed_table(params), batch.targets, truncation, chunk), output

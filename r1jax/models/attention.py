@@ -29,24 +29,29 @@ class Visible:
         segments: `[B, T]` int32 of the queries; None: a row is one segment.
         key_positions: `[B, S]`, or `[1, S]` where all rows have the same.
         key_segments: `[B, S]`, None with `segments`.
+        contexts: `[B, T]` int32, a segment that each query sees besides its own, or its own; None: no query has one.
     """
 
     positions: jax.Array
     segments: jax.Array | None
     key_positions: jax.Array
     key_segments: jax.Array | None
+    contexts: jax.Array | None = None
 
     def mask(self) -> jax.Array:
         """`[B, T, S]` bool."""
         ordered = self.positions[:, :, None] >= self.key_positions[:, None, :]
         if self.segments is None:
             return ordered
-        return (self.segments[:, :, None] == self.key_segments[:, None, :]) & ordered
+        seen = self.segments[:, :, None] == self.key_segments[:, None, :]
+        if self.contexts is not None:
+            seen |= self.contexts[:, :, None] == self.key_segments[:, None, :]
+        return seen & ordered
 
 
-def causal(positions_BT: jax.Array, segments_BT: jax.Array | None) -> Visible:
-    """Tokens that see each other: key s is seen by query t if it is in t's segment and not after it."""
-    return Visible(positions_BT, segments_BT, positions_BT, segments_BT)
+def causal(positions_BT: jax.Array, segments_BT: jax.Array | None, contexts_BT: jax.Array | None = None) -> Visible:
+    """Tokens that see each other: key s is seen by query t if it is in t's segment or context, and not after it."""
+    return Visible(positions_BT, segments_BT, positions_BT, segments_BT, contexts_BT)
 
 
 def cached(positions_BT: jax.Array, cache_length: int) -> Visible:
@@ -96,12 +101,15 @@ def attend(
     def some(piece):
         q, of_queries = piece
         if isinstance(visible, Visible):
-            mask = dataclasses.replace(visible, positions=of_queries[0], segments=of_queries[1]).mask()
+            positions, segments, contexts = of_queries
+            mask = dataclasses.replace(visible, positions=positions, segments=segments, contexts=contexts).mask()
         else:
             mask = of_queries
         return _attend(q, k_BKSH, v_BKSV, mask, scale)
 
-    of_queries = (visible.positions, visible.segments) if isinstance(visible, Visible) else visible
+    of_queries = visible
+    if isinstance(visible, Visible):
+        of_queries = (visible.positions, visible.segments, visible.contexts)
     out = jax.lax.map(some, jax.tree.map(pieces, (q_BTNH, of_queries)))
     return jnp.moveaxis(out, 0, 1).reshape(B, -1, N, v_BKSV.shape[-1])[:, :T]
 
@@ -166,7 +174,7 @@ def self_attention(
     q_BTNH: jax.Array, k_BTKH: jax.Array, v_BTKV: jax.Array, visible: Visible, scale: float
 ) -> jax.Array:
     """Tokens attend to each other. Kernels take a segment's tokens to stand side by side, in order of position."""
-    if _has_kernel(q_BTNH, k_BTKH.shape[2]) and v_BTKV.shape == k_BTKH.shape:
+    if visible.contexts is None and _has_kernel(q_BTNH, k_BTKH.shape[2]) and v_BTKV.shape == k_BTKH.shape:
         heads, rows = ("rows", None, "heads", None), ("rows", None)
         if visible.segments is None:
             kernel = _on_each_device(lambda q, k, v: _one_segment_attention(q, k, v, scale), [heads] * 3, heads)

@@ -167,16 +167,17 @@ def forward(
     rules: AxisRules = TRAIN_RULES,
     *,
     one_segment: bool = False,
+    contexts_BT: jax.Array | None = None,
 ) -> Output:
     """Hidden states of tokens.
 
     Without a cache, tokens attend within their segment (one segment a row when `segments_BT` is None; segment 0 is
     padding, which the routers' statistics leave out; with `one_segment` it stands at each row's end alone, where
-    causality hides it). With one, their keys and values are written at their positions first, and they attend to all
-    slots up to their own.
+    causality hides it), and to their context, see `Batch.contexts`. With one, their keys and values are written at
+    their positions first, and they attend to all slots up to their own.
     """
     if cache is None:
-        visible = causal(positions_BT, None if one_segment else segments_BT)
+        visible = causal(positions_BT, None if one_segment else segments_BT, contexts_BT)
     else:
         visible = cached(positions_BT, cache.length)
     if segments_BT is None:

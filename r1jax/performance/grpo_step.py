@@ -166,7 +166,7 @@ def measure(args: argparse.Namespace, model: ModelConfig, mesh: Mesh, ceilings: 
                     batch = dataclasses.replace(batch, ref_logprobs=ref_logprobs)
             with watch("host"):
                 [minibatch] = minibatches(batch, cfg.grpo, args.new_tokens, args.seed, step)
-                rows_of_update, _ = packed(minibatch, cfg)
+                rows_of_update, _ = packed(minibatch, cfg, model, mesh)
             with watch("update"):
                 train_state, metrics = jax.block_until_ready(update(train_state, to_device(rows_of_update, mesh)))
         if step >= args.warmup:

@@ -243,7 +243,8 @@ def update_on_minibatches(
     metrics, minibatch, every = [], batch, cfg.grpo.reference_every
     done = int(training.state.step)  # read once: to read it waits for the device
     for minibatch in minibatches(batch, cfg.grpo, cfg.sampling.max_new_tokens, cfg.seed, step):
-        training.state, update_metrics = update(training.state, to_device(packed(minibatch, cfg)[0], training.mesh))
+        rows, _ = packed(minibatch, cfg, training.model, training.mesh)
+        training.state, update_metrics = update(training.state, to_device(rows, training.mesh))
         metrics.append(update_metrics)
         if training.reference is not None and every and (done + len(metrics)) % every == 0:
             training.reference = jax.tree.map(lambda weight: weight.copy(), training.state.params)

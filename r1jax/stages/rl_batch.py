@@ -40,11 +40,16 @@ def minibatches(batch: Batch, cfg: GRPOConfig, max_tokens: int, seed: int, step:
             yield dataclasses.replace(rows_of_part, weights=weights)
 
 
-def packed(batch: Batch, cfg: RLConfig) -> tuple[Batch, Places | None]:
-    """The batch as it is computed: packed where `packing` asks for it and a microbatch is saved, see `pack_rows`."""
+def packed(batch: Batch, cfg: RLConfig, model: ModelConfig, mesh: Mesh) -> tuple[Batch, Places | None]:
+    """The batch as it is computed: packed where `packing` asks for it and a microbatch is saved, see `pack_rows`.
+
+    A group's prompt is shared where attention is plain (GPU kernels know segments alone) and nothing else looks at
+    whole rollouts: neither routers' statistics nor multi-token prediction.
+    """
     if not cfg.packing:
         return batch, None
-    return pack_rows(batch, batch.tokens.shape[0] // cfg.rows_at_a_time)
+    shares = mesh.devices.flat[0].platform != "gpu" and model.moe is None and not model.mtp_depth
+    return pack_rows(batch, batch.tokens.shape[0] // cfg.rows_at_a_time, share_prompts=shares)
 
 
 def make_scorer(model: ModelConfig, cfg: RLConfig, mesh: Mesh) -> ScoreFunction:
@@ -59,7 +64,7 @@ def make_scorer(model: ModelConfig, cfg: RLConfig, mesh: Mesh) -> ScoreFunction:
     jitted = jax.jit(score, out_shardings=replicated(mesh))
 
     def score_all(weights: Sequence[Params], batch: Batch) -> list[np.ndarray]:
-        rows, places = packed(batch, cfg)
+        rows, places = packed(batch, cfg, model, mesh)
         parts = rows.tokens.shape[0] // cfg.rows_at_a_time
         scored = {
             part: jitted(weights, to_device(take_rows(rows, np.s_[part::parts]), mesh))
