@@ -1,5 +1,7 @@
 """Sampling of a fixed list of prompts: a list of prompts in, a list of rollouts out."""
 
+import copy
+import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
@@ -12,7 +14,7 @@ from r1jax.inference.config import SamplingConfig
 from r1jax.inference.programs import Programs
 from r1jax.inference.session import Piece, Request, Session, join_pieces
 from r1jax.io.provenance import sha256
-from r1jax.models.config import ModelConfig
+from r1jax.models.config import ModelConfig, Truncation
 from r1jax.text.tokenizer import Tokenizer
 
 
@@ -33,6 +35,12 @@ class Engine:
         """Raises ValueError where slots or prefilled rows do not divide over the mesh."""
         self._cfg, self._tokenizer = cfg, tokenizer
         self.programs = Programs(model, cfg, len(tokenizer.eos_ids), mesh)
+
+    def with_truncation(self, truncation: Truncation) -> "Engine":
+        """An engine that draws by another truncation; it shares the compiled programs, which do not depend on it."""
+        other = copy.copy(self)
+        other._cfg = dataclasses.replace(self._cfg, truncation=truncation)
+        return other
 
     def open(self, params: Params) -> Session:
         """A session with these weights, which may be in any layout."""

@@ -73,8 +73,9 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     update = training.compile_update(make_loss(cfg, training.model), cfg.microbatches, cfg.auxiliary.bias_rate)
     signal = SignalWatch(workdir, training.start, accuracy=cfg.rewards.accuracy > 0)
     with open_graders(cfg, questions) as graders:
-        sampler = GroupSampler(cfg, make_engine(cfg, training), questions, graders, models)
-        evaluator = make_evaluator(cfg, training, held_out, graders, models)
+        engine = make_engine(cfg, training)
+        sampler = GroupSampler(cfg, engine, questions, graders, models)
+        evaluator = make_evaluator(cfg, training, engine, held_out, graders, models)
         watch = Stopwatch(eval=0.0, save=0.0)
         for step in range(training.start, cfg.num_steps):
             # Evaluation on held-out questions, where it is due.
@@ -198,13 +199,13 @@ def open_graders(cfg: RLConfig, questions: Questions) -> Iterator[GraderPool | N
 def make_evaluator(
     cfg: RLConfig,
     training: TrainingRun,
+    engine: Engine,
     held_out: Sequence[Prompt],
     graders: GraderPool | None,
     models: Mapping[str, RewardModel],
 ) -> HeldOutEvaluator:
-    """The evaluation on held-out questions and on benchmarks."""
-    sampling = dataclasses.replace(cfg.sampling, truncation=cfg.evaluation.truncation)
-    engine = Engine(training.model, sampling, training.tokenizer, training.mesh)
+    """The evaluation on held-out questions, with the engine of the rollouts, and on benchmarks."""
+    engine = engine.with_truncation(cfg.evaluation.truncation)
     benchmarks = ScheduledBenchmarks(cfg.evaluation.benchmarks, training, PromptFormat.of(cfg.data), cfg.seed)
     log = training.log_evaluation
     return HeldOutEvaluator(
