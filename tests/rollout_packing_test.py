@@ -96,15 +96,15 @@ def test_rows_that_share_their_prompt_by_hand():
 
 
 def test_a_groups_prompt_is_computed_once_a_row():
-    """As in `zero:mini`: 16 completions of some 30 tokens for each question of 130."""
+    """As in `zero:mini`: 8 completions of some 30 tokens for each question of 130; the longest has 112."""
     rng = np.random.default_rng(0)
     prompts = [rng.integers(0, 24, 130).tolist() for _ in range(16)]
-    rollouts = [rollout(prompt, [1] * int(rng.integers(10, 50))) for prompt in prompts for _ in range(16)]
-    batch = pad_rollouts([*rollouts, rollout(prompts[0], [1] * 112)][1:], np.zeros(256), 16)
-    (alone, _), (shared, _) = (pack_rows(batch, 64, share_prompts=share) for share in (False, True))
-    assert shared.tokens.shape == alone.tokens.shape == batch.tokens.shape
-    computed = [sum(rows.segments[part::64].any() for part in range(64)) for rows in (alone, shared)]
-    assert computed[1] <= 0.45 * computed[0]
+    rollouts = [rollout(prompt, [1] * int(rng.integers(10, 50))) for prompt in prompts for _ in range(8)]
+    rollouts[0] = rollout(prompts[0], [1] * 112)
+    batch = pad_rollouts(rollouts, np.zeros(128), 96)
+    (alone, _), (shared, _) = (pack_rows(batch, 16, share_prompts=share) for share in (False, True))
+    computed = [sum(rows.segments[part::16].any() for part in range(16)) for rows in (alone, shared)]
+    assert computed[1] <= computed[0] / 2
 
 
 def test_rows_that_packing_saves_no_part_of_stay_rows_of_one_segment():
