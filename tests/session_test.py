@@ -186,6 +186,24 @@ def test_likelihoods_are_the_models_own_log_probs(session, tiny, params, mesh1):
     assert short.chosen.shape == (1,) and short.top.shape == (1, 20)
 
 
+def test_a_long_sequence_alone_is_decoded_in_fewer_slots_and_gets_the_same_tokens(engine, session, params, mesh1):
+    long, *short = [request(0, max_tokens=64), *(request(i, max_tokens=3 + i) for i in range(1, 6))]
+    later = [request(i, max_tokens=20) for i in range(6, 9)]
+    expected = [finish(session, one)[0] for one in (long, *short, *later)]
+    shrinking, tokens, sizes = Session(engine.programs, params, shrinks=True), collections.defaultdict(list), []
+    handles = [shrinking.add(one) for one in (long, *short)]
+    while shrinking.busy:
+        for piece in shrinking.advance():
+            tokens[piece.handle] += piece.ids
+        if shrinking._slots.position.shape[0] not in sizes[-1:]:
+            sizes.append(shrinking._slots.position.shape[0])
+        if sizes == [4, 1]:  # others join where one slot is left
+            handles += [shrinking.add(one) for one in later]
+            sizes.append("joined")
+    assert [tokens[handle] for handle in handles] == expected
+    assert sizes == [4, 1, "joined", 4]
+
+
 def test_sharded_sessions_draw_what_one_device_draws(session, tiny, params, mesh8):
     requests = [request(i, truncation, likelihood=i == 1) for i, truncation in enumerate(SETTINGS)]
     expected = finish(session, *requests)

@@ -155,6 +155,15 @@ def fork(
     )
 
 
+def take_slots(slots: Slots, rows: jax.Array) -> Slots:
+    """Slots `[N]` that are rows `[N]` of others; a row that is out of range makes an idle one."""
+    is_row = (rows >= 0) & (rows < slots.position.shape[0])
+    rows = jnp.where(is_row, rows, 0)
+    taken = jax.tree.map(lambda x: jnp.take(x, rows, axis=0), dataclasses.replace(slots, cache=None))
+    remaining = jnp.where(is_row, taken.remaining, 0)
+    return dataclasses.replace(taken, cache=kv.take_rows(slots.cache, rows), remaining=remaining)
+
+
 def sample(
     logits_BV: jax.Array, keys_B: jax.Array, limits: Limits, truncates: bool = True
 ) -> tuple[jax.Array, jax.Array]:

@@ -80,7 +80,7 @@ class Engine:
             if not prompt.ids:
                 raise ValueError(f"prompt {prompt.id!r} has no tokens")
         cfg, eos_ids = self._cfg, self._tokenizer.eos_ids
-        session = self.open(params)
+        session = Session(self.programs, params, shrinks=True)
         pieces: dict[int, list[Piece]] = {}
         samples_of: dict[int, tuple[Prompt, int]] = {}
         for prompt in prompts:

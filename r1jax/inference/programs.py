@@ -26,7 +26,8 @@ class Programs:
         to_decode_layout: weights in any layout -> those for decoding.
         idle: cache length -> empty slots.
         resize: slots, length -> the same with a cache of that length.
-        prefill, fork, score: see `r1jax.inference.decode`.
+        prefill, fork, take_slots, score: see `r1jax.inference.decode`.
+        fewest_slots: that divide over the mesh.
         decode: weights, slots, truncates, likelihood -> a window of steps; the last two choose one of four programs.
         max_stop_ids: of a sequence.
         fork_size: sequences that one `fork` starts.
@@ -74,6 +75,8 @@ class Programs:
             static_argnums=1,
             out_shardings=slots,
         )
+        self.take_slots = jax.jit(decode.take_slots, out_shardings=slots)
+        self.fewest_slots = ways
         self.prefill = jax.jit(
             lambda params, tokens: decode.prefill(params, model, tokens, by_layer), out_shardings=cache
         )

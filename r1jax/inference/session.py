@@ -79,6 +79,7 @@ class _Sequence:
     request: Request
     tokens: int = 0  # read so far
     windows: int = 0  # dispatched since it was forked
+    slot: int = -1  # where it is
     dropped: bool = False
 
 
@@ -88,8 +89,13 @@ class Session:
     A window is dispatched before the one before it is read, so that the device does not wait for the host.
     """
 
-    def __init__(self, programs: Programs, params: Params):
-        """Takes weights in any layout; they are resharded for decoding here."""
+    def __init__(self, programs: Programs, params: Params, shrinks: bool = False):
+        """Takes weights in any layout; they are resharded for decoding here.
+
+        Args:
+            shrinks: decode in a quarter of the slots once no more are busy and nothing waits, again and again. Each
+                number of slots is another program: for long draws, not for a server.
+        """
         self._programs, self._cfg = programs, programs.cfg
         self._params = programs.to_decode_layout(params)
         self._waiting: collections.deque[_Sequence] = collections.deque()
@@ -98,7 +104,7 @@ class Session:
         self._prefilled: dict[tuple[int, ...], int] = {}  # the prompts prefilled last -> their rows
         self._prompts: kv.KVCache | None = None
         self._unread: collections.deque[tuple[list[_Sequence | None], decode.Sampled]] = collections.deque()
-        self._handles = 0
+        self._handles, self._shrinks = 0, shrinks
 
     @property
     def waiting(self) -> int:
@@ -151,6 +157,7 @@ class Session:
         """Fills free slots, dispatches a window of steps, and returns the tokens of the window before it."""
         self._fill()
         if self.running:
+            self._shrink()
             self._slots = self._resized(self._needed())
             requests = [sequence.request for sequence in self._running if sequence]
             truncates = any(r.truncation.top_k or r.truncation.top_p < 1 for r in requests)
@@ -179,6 +186,8 @@ class Session:
 
     def _fill(self) -> None:
         """Forks waiting sequences into free slots; a prompt is prefilled once for all that wait with it."""
+        if self._waiting and len(self._running) < self._cfg.slots:
+            self._move(self._cfg.slots)
         free = [i for i, sequence in enumerate(self._running) if sequence is None]
         while free and self._waiting:
             if self._waiting[0].request.ids not in self._prefilled:
@@ -192,9 +201,31 @@ class Session:
             ):
                 batch.append((free.pop(0), self._waiting.popleft()))
             for i, sequence in batch:
-                self._running[i] = sequence
+                self._running[i], sequence.slot = sequence, i
             self._slots = self._resized(max(self._needed(), row_length(self._prompts.length, self._cfg.bucket)))
             self._slots = self._fork(batch)
+
+    def _shrink(self) -> None:
+        """Leaves three quarters of the slots, where they are idle and the others have several windows to go."""
+        size = len(self._running)
+        while self._shrinks and not self._waiting and size % 4 == 0 and size // 4 >= max(self.running, 1):
+            if (size := size // 4) % self._programs.fewest_slots:
+                return
+            most = max(s.request.max_tokens - s.windows * self._cfg.window for s in self._running if s)
+            if most < 4 * self._cfg.window:
+                return
+            self._move(size)
+
+    def _move(self, size: int) -> None:
+        """Moves the busy slots to the front of so many."""
+        busy = [sequence for sequence in self._running if sequence]
+        rows = np.full(size, -1, np.int32)
+        rows[: len(busy)] = [sequence.slot for sequence in busy]
+        sharding = DECODE_RULES.sharding(self._programs.mesh, ("batch",))
+        self._slots = self._programs.take_slots(self._slots, place(rows, lambda _: sharding))
+        self._running = [*busy, *[None] * (size - len(busy))]
+        for slot, sequence in enumerate(busy):
+            sequence.slot = slot
 
     def _needed(self) -> int:
         """Cache length that the next window may touch; what the host has not read yet counts as sampled."""
@@ -264,6 +295,6 @@ class Session:
             finish = "stop" if stopped else "length" if sequence.tokens == request.max_tokens else None
             own = jax.tree.map(lambda x, i=i, n=n: x[:n, i], likelihood) if request.likelihood else None
             if finish:
-                self._running[i] = None
+                self._running[sequence.slot] = None
             pieces.append(Piece(sequence.handle, ids, logprobs[:n, i], own, finish))
         return pieces

@@ -110,3 +110,8 @@ def copy_rows(cache: KVCache, to: jax.Array, source: KVCache, rows: jax.Array) -
         return all_rows.at[tuple(where)].set(jnp.take(new, rows, axis=row_axis), mode="drop")
 
     return jax.tree.map(put, cache, source, _slot_axis(cache))
+
+
+def take_rows(cache: KVCache, rows: jax.Array) -> KVCache:
+    """The cache of some rows `[N]`."""
+    return jax.tree.map(lambda x: jnp.take(x, rows, axis=0 if cache.by_layer else 1), cache)
