@@ -46,6 +46,7 @@ PROGRAMS = {
     "prefill": "prefill",
     "idle": "fork",
     "resize": "fork",
+    "take_slots": "fork",
     "fork": "fork",
     "decode": "decode",
 }
