@@ -11,6 +11,7 @@ import sys
 
 import pytest
 from rich.console import Console
+from xla_flags import xla_flags
 
 from r1jax.config import ConfigError
 from r1jax.inference.session import Piece
@@ -269,7 +270,7 @@ LAST_LINE = r"\[\d+ tokens, [\d.]+ s, \d+ tokens/s\]"
 def test_the_shipped_base_chats_in_a_terminal(tmp_path):
     pexpect = pytest.importorskip("pexpect")
     env = os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "JAX_PLATFORMS": "cpu", "TERM": "xterm"}
-    env.pop("XLA_FLAGS", None)
+    env |= {"XLA_FLAGS": xla_flags(1)}
     chat = pexpect.spawn(sys.executable, ["-c", SLOW_CHAT], env=env, encoding="utf-8", timeout=120)
     chat.expect("no chat template.*> ")
     chat.sendline("/settings temperature=0")
