@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from r1jax.models import attention
 from r1jax.models.attention import attend, cache_mask, causal_mask
@@ -56,15 +57,26 @@ def test_a_query_that_sees_nothing_has_finite_gradients():
     assert all(np.isfinite(g).all() for g in gradients)
 
 
-def test_long_inputs_a_piece_at_a_time_are_the_whole_in_values_and_gradients(monkeypatch):
+@pytest.mark.parametrize("visible", ["mask", "ordered mask", "ordered ids", "ordered ids and contexts"])
+def test_long_inputs_a_piece_at_a_time_are_the_whole_in_values_and_gradients(monkeypatch, visible):
     q, k, v, mask = draw(T=11, S=11)
+    positions = jnp.array([[0, 1, 2, 2, 3, 2, 3, 4, 0, 1, 0]] * len(q))
+    segments = jnp.array([[1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 0]] * len(q))
+    contexts = jnp.where((segments == 2) | (segments == 3), 1, segments)
+    seen = {
+        "mask": jnp.asarray(mask),
+        "ordered mask": jnp.asarray(mask) & jnp.tri(11, dtype=bool) | jnp.eye(11, dtype=bool),
+        "ordered ids": attention.causal(positions, segments),
+        "ordered ids and contexts": attention.causal(positions, segments, contexts),
+    }[visible]
 
     def run(q, k, v):
-        out = attention.attend(q, k, v, jnp.asarray(mask))
+        out = attention.attend(q, k, v, seen, ordered=visible != "mask")
         return jnp.sum(out**3), out
 
     (_, whole), gradients = jax.value_and_grad(run, argnums=(0, 1, 2), has_aux=True)(q, k, v)
     monkeypatch.setattr(attention, "QUERIES", 4)  # two whole pieces and one of three
+    monkeypatch.setattr(attention, "ORDERED_QUERIES", 4)
     (_, pieces), others = jax.value_and_grad(run, argnums=(0, 1, 2), has_aux=True)(q, k, v)
     np.testing.assert_allclose(pieces, whole, rtol=1e-5, atol=1e-6)
     for a, b in zip(others, gradients, strict=True):

@@ -1,6 +1,7 @@
 """Grouped-query attention. Axes: B rows, T queries, S keys, N query, K key heads, H head width, D model width."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -69,8 +70,9 @@ def cache_mask(positions_BT: jax.Array, cache_length: int) -> jax.Array:
     return cached(positions_BT, cache_length).mask()
 
 
-# Queries whose scores against all keys exist at a time.
+# Queries whose scores against all keys exist at a time; and where keys behind them are left out, up to so many tokens.
 QUERIES = 512
+ORDERED_QUERIES, MOST_ORDERED = 256, 4096
 
 
 def attend(
@@ -79,14 +81,17 @@ def attend(
     v_BKSV: jax.Array,
     visible: Visible | jax.Array,
     scale: float | None = None,
+    ordered: bool = False,
 ) -> jax.Array:
     """softmax(q k^T scale) v with the softmax in float32; `[B, T, N, V]`; the default scale is H^-0.5.
 
     Long inputs go `QUERIES` at a time, and their scores are made again in the backward pass: nothing that grows with
-    T S is ever whole. Keys that a causal mask hides are computed all the same.
+    T S is ever whole. Hidden keys are computed all the same, but for those behind a piece's last query in `ordered`
+    inputs of few pieces, each of which is compiled.
 
     Args:
         visible: or, `[B, T, S]` bool, a mask.
+        ordered: T = S, and no query sees a key that stands after it.
     """
     B, T, N, H = q_BTNH.shape
     scale = scale or H**-0.5
@@ -97,20 +102,27 @@ def attend(
         x = jnp.pad(x, ((0, 0), (0, -T % QUERIES)) + ((0, 0),) * (x.ndim - 2))
         return jnp.moveaxis(x.reshape(B, -1, QUERIES, *x.shape[2:]), 1, 0)
 
-    @jax.checkpoint
-    def some(piece):
+    @functools.partial(jax.checkpoint, static_argnums=1)
+    def some(piece, keys):
         q, of_queries = piece
         if isinstance(visible, Visible):
             positions, segments, contexts = of_queries
             mask = dataclasses.replace(visible, positions=positions, segments=segments, contexts=contexts).mask()
         else:
             mask = of_queries
-        return _attend(q, k_BKSH, v_BKSV, mask, scale)
+        return _attend(q, k_BKSH[:, :, :keys], v_BKSV[:, :, :keys], mask[:, :, :keys], scale)
 
     of_queries = visible
     if isinstance(visible, Visible):
         of_queries = (visible.positions, visible.segments, visible.contexts)
-    out = jax.lax.map(some, jax.tree.map(pieces, (q_BTNH, of_queries)))
+    if ordered and T <= MOST_ORDERED:
+        outs = []
+        for start in range(0, T, ORDERED_QUERIES):
+            end = min(start + ORDERED_QUERIES, T)
+            piece = jax.tree.map(lambda x, start=start, end=end: x[:, start:end], (q_BTNH, of_queries))
+            outs.append(some(piece, end))
+        return jnp.concatenate(outs, axis=1)
+    out = jax.lax.map(lambda piece: some(piece, k_BKSH.shape[2]), jax.tree.map(pieces, (q_BTNH, of_queries)))
     return jnp.moveaxis(out, 0, 1).reshape(B, -1, N, v_BKSV.shape[-1])[:, :T]
 
 
@@ -181,7 +193,7 @@ def self_attention(
             return kernel(q_BTNH, k_BTKH, v_BTKV)
         kernel = _on_each_device(lambda q, k, v, s: flash_attention(q, k, v, s, scale), [heads] * 3 + [rows], heads)
         return kernel(q_BTNH, k_BTKH, v_BTKV, visible.segments)
-    return attend(q_BTNH, k_BTKH.transpose(0, 2, 1, 3), v_BTKV.transpose(0, 2, 1, 3), visible, scale)
+    return attend(q_BTNH, k_BTKH.transpose(0, 2, 1, 3), v_BTKV.transpose(0, 2, 1, 3), visible, scale, ordered=True)
 
 
 def cache_attention(

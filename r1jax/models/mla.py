@@ -87,5 +87,6 @@ def mla(
         k_nope = product("bsr,rnp->bnsp", latent_BKSR[:, 0], k_b)
         k_rope = jnp.broadcast_to(keys_BKSH[..., m.kv_rank :], (*k_nope.shape[:3], m.rope_dim))
         k = jnp.concatenate([k_nope, k_rope], axis=-1)
-        out = attend(q, k, product("bsr,rnv->bnsv", latent_BKSR[:, 0], v_b), visible, scale)
+        v = product("bsr,rnv->bnsv", latent_BKSR[:, 0], v_b)
+        out = attend(q, k, v, visible, scale, ordered=cache is None)
     return project(out, p["o"], 2), cache
