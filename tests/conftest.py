@@ -12,6 +12,7 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {xla_flags(8)}"
 import hypothesis
 import jax
 import pytest
+from made_once import made_once
 
 from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES, MeshConfig, make_mesh
@@ -44,19 +45,40 @@ def compilation_cache(tmp_path_factory):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+@pytest.fixture(scope="session")
+def programs():
+    """What engines compile, made once for each model, settings and mesh."""
+    from r1jax.inference import engine
+
+    return functools.cache(engine.Programs)
+
+
 @pytest.fixture(scope="module")
-def shared_engines():
+def shared_engines(programs):
     """Engines with the same model, settings and mesh share what they compile."""
     from r1jax.inference import engine
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "Programs", functools.cache(engine.Programs))
+        patch.setattr(engine, "Programs", programs)
         yield
 
 
 @pytest.fixture(scope="module")
-def in_this_process():
-    """The training entry as a function: JAX is set up, and one of its devices is enough.
+def shared_updates():
+    """Runs with the same config but for its checkpoints share their update, and RL its scorer."""
+    from r1jax.stages import rl, supervised
+    from r1jax.training import loop, state
+
+    makers = (state, "make_optimizer"), (loop, "make_update"), (supervised, "make_loss"), (rl, "make_loss")
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in (*makers, (rl, "make_scorer")):
+            patch.setattr(module, name, made_once(getattr(module, name)))
+        yield
+
+
+@pytest.fixture(scope="module")
+def in_this_process(shared_engines, shared_updates):
+    """The training entry as a function: JAX is set up, one of its devices is enough, and runs share their programs.
 
     Its report has blank images: drawing one takes a tenth of a second, and the tests of reports draw them.
     """

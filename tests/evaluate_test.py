@@ -18,7 +18,7 @@ PAGE = ROOT / "configs" / "evaluate.py"
 MODEL = ROOT / "r1jax" / "shipped_models" / "base-83324bcaf08f"
 SUMS = [{"id": f"sum-{i}", "question": f"{i} + {i + 1} = ?", "answer": f"It is\n#### {2 * i + 1}"} for i in range(5)]
 
-pytestmark = pytest.mark.usefixtures("in_this_process", "shared_engines")
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,9 @@ def _serve() -> None:
     import r1jax.running
     import r1jax.stages.rl
     import r1jax.stages.supervised  # noqa: F401
+    from r1jax.report import plots
 
+    plots._data_uri = lambda figure: "data:image/svg+xml,"  # as in the fixture in_this_process
     warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")  # JAX has no threads before its backend
     signal.signal(signal.SIGCHLD, _reap)
     for line in sys.stdin:
