@@ -368,7 +368,7 @@ def test_one_served_model_has_no_comparison(browser) -> None:
             finished(page)
 
 
-def test_the_shipped_models_answer_side_by_side_and_are_sampled_sixteen_times(browser, mesh1) -> None:
+def test_the_shipped_models_answer_side_by_side_and_are_sampled_sixteen_times(browser, mesh1, shared_engines) -> None:
     cfg = ServeConfig(port=0, slots=16, max_length=256)
     models = served.load(["mini-base", "mini-r1-zero"], cfg, mesh1)
     with served_tiny.serve(models, mesh1, cfg) as running:

@@ -8,6 +8,7 @@ import random
 import jax
 import numpy as np
 import pytest
+from made_once import made_once
 from multiprocess_test import together
 from tiny_run import merged, rows, timeless
 from transformer_test import CLOSE
@@ -54,25 +55,13 @@ def response(rng: random.Random, good: bool) -> str:
     return f"<think> {rng.choice(WORDS)} please kindly </think> <answer> {' '.join(words)} </answer>"
 
 
-def shared(make):
-    """A function that makes once what it is asked for with the same arguments."""
-    made = {}
-
-    def get(*args):
-        if (key := repr(args)) not in made:
-            made[key] = make(*args)
-        return made[key]
-
-    return get
-
-
 @pytest.fixture(scope="module", autouse=True)
 def shared_programs():
     """Runs with the same model, optimizer and number of steps share their update; with the same model, the scorer."""
     makers = (state, "make_optimizer"), (loop, "make_update")
     with pytest.MonkeyPatch.context() as patch:
         for module, name in (*makers, (reward_model_training, "make_loss"), (reward_model_training, "Scorer")):
-            patch.setattr(module, name, shared(getattr(module, name)))
+            patch.setattr(module, name, made_once(getattr(module, name)))
         yield
 
 
