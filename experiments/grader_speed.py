@@ -16,7 +16,7 @@ from collections.abc import Callable
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders.config import GraderConfig
 from r1jax.rewards import grader_pool as pool_module
-from r1jax.rewards.combine import grade
+from r1jax.rewards.combine import grade_and_count
 from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.grader_pool import GraderPool
 from r1jax.sandbox import runner
@@ -82,7 +82,7 @@ def grade_or_hang(sample: Rollout, *arguments: object) -> object:
     """A grader that an answer makes hang, with the interpreter lock held."""
     if "hang" in sample.text:
         9**9**9
-    return grade(sample, *arguments)
+    return grade_and_count(sample, *arguments)
 
 
 def seconds(work: Callable[[], object]) -> list[float]:
@@ -116,7 +116,7 @@ def main() -> None:
         print(row("512 plain numbers", seconds(lambda: graders.score(clean(512)))), flush=True)
         times = seconds(lambda: graders.score(mixed(512, PATHOLOGICAL)))
         print(row("512 answers, 26 of them pathological", times), flush=True)
-        pool_module.grade = grade_or_hang
+        pool_module.grade_and_count = grade_or_hang
         times = seconds(lambda: graders.score(mixed(512, ("hang",))))
         print(row("512 answers, 26 of which hang, with a limit of 2 s", times), flush=True)
     for label, command in (("true", ["true"]), ("Python, an empty program", [runner.PYTHON, "-I", "-S", "-c", ""])):

@@ -34,9 +34,16 @@ def test_the_examples_settings_are_those_of_the_main_job(example) -> None:
     assert cfg.rewards.accuracy == cfg.rewards.format == 1.0
 
 
+@pytest.mark.usefixtures("shared_engines")
 def test_the_examples_first_step_is_the_full_loops(example, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    changes = ("num_steps=1", "grpo.prompts_per_step=4", "sampling.max_new_tokens=48", "sampling.slots=16")
+    changes = (
+        "num_steps=1",
+        "grpo.prompts_per_step=4",
+        "grpo.group_size=4",
+        "sampling.max_new_tokens=48",
+        "sampling.slots=16",
+    )
     quick = ("microbatches=1", "data.held_out_share=0", "rewards.graders.workers=1")  # without an evaluation
     cfg = read_config("zero:mini", [*changes, *quick])
     mesh = make_mesh(MeshConfig(data=1), jax.devices()[:1])

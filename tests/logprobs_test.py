@@ -135,7 +135,7 @@ def assert_logits_never_whole(compiled):
 def big(mesh1):
     """Shapes alone, of weights and of a batch with every field."""
     ints, floats = (jax.ShapeDtypeStruct((ROWS, LENGTH), dtype) for dtype in ("int32", "float32"))
-    batch = Batch(ints, ints, ints, ints, floats, jax.ShapeDtypeStruct((ROWS,), "float32"), floats, floats, floats)
+    batch = Batch(ints, ints, ints, ints, floats, floats, floats, floats, floats)
     return core.abstract(param_specs(BIG), TRAIN_RULES, mesh1), batch
 
 

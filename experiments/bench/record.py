@@ -1,4 +1,4 @@
-"""A timed command of run.sh: its result, and how busy other processes kept the cores meanwhile, as a line of JSON.
+"""A timed command of run.sh: its result, and how busy others kept the cores meanwhile, as a line of JSON.
 
     python experiments/bench/record.py RESULTS ROUND WORK TRAINER -- COMMAND ...
 

@@ -1,4 +1,4 @@
-"""Work of one GRPO step for other trainers: model shape, prompts, completion lengths; and the line of the result.
+"""Work of one GRPO step for other trainers: model shape, prompts, completion lengths; the line of the result.
 
 They run in environments of their own (setup.sh), without r1jax: so the numbers of `r1jax bench` stand here again.
 """

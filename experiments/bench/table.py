@@ -1,4 +1,4 @@
-"""Tables of what run.sh measured: medians over the rounds, and how many times r1jax's seconds each trainer takes.
+"""Tables of what run.sh measured: medians over the rounds, and each trainer's seconds as multiples of r1jax's.
 
     python experiments/bench/table.py results.jsonl
 

@@ -71,11 +71,11 @@ def make_scorer(model: ModelConfig, cfg: RLConfig, mesh: Mesh) -> ScoreFunction:
             for part in range(parts)
             if rows.segments[part::parts].any()
         }
-        found = [np.zeros(rows.tokens.shape, np.float32) for _ in weights]
+        logprobs = [np.zeros(rows.tokens.shape, np.float32) for _ in weights]
         for part, values in scored.items():
-            for each, of_part in zip(found, values, strict=True):
+            for each, of_part in zip(logprobs, values, strict=True):
                 each[part::parts] = of_part
-        return found if places is None else [unpack_rows(each, places) for each in found]
+        return logprobs if places is None else [unpack_rows(each, places) for each in logprobs]
 
     return score_all
 
