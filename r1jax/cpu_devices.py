@@ -18,7 +18,7 @@ def choose(environment: MutableMapping[str, str] = os.environ) -> None:
     flags = environment.get("XLA_FLAGS", "")
     if FLAG in flags or "JAX_NUM_CPU_DEVICES" in environment or not _on_cpu(environment.get("JAX_PLATFORMS", "")):
         return
-    environment["XLA_FLAGS"] = f"{flags} {FLAG}={count(_cores())}".strip()
+    environment["XLA_FLAGS"] = f"{flags} {FLAG}={count(cores())}".strip()
 
 
 def count(cores: int) -> int:
@@ -26,7 +26,8 @@ def count(cores: int) -> int:
     return min(1 << (max(cores, 1).bit_length() - 1), MOST)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

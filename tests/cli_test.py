@@ -123,7 +123,7 @@ def test_the_cpu_is_a_power_of_two_of_devices_at_most_one_a_core_and_8(cores: in
 
 
 def test_the_number_of_devices_is_chosen_on_the_cpu_alone_and_where_the_environment_does_not(monkeypatch) -> None:
-    monkeypatch.setattr(cpu_devices, "_cores", lambda: 5)
+    monkeypatch.setattr(cpu_devices, "cores", lambda: 5)
 
     def chosen(**environment: str) -> str | None:
         cpu_devices.choose(environment)

@@ -14,6 +14,7 @@ import jax
 import pytest
 from made_once import made_once
 
+from r1jax import cpu_devices
 from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES, MeshConfig, make_mesh
 from r1jax.data.miniworld.documents import CorpusConfig, document
@@ -28,8 +29,7 @@ hypothesis.settings.load_profile("r1jax")
 
 def pytest_xdist_auto_num_workers(config):
     """Three processes for two cores: tests also wait, for time limits and for the processes that they start."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores * 3 // 2
+    return cpu_devices.cores() * 3 // 2
 
 
 def pytest_collection_finish():

@@ -55,11 +55,11 @@ def wait_for(log: pathlib.Path, name: object, path: pathlib.Path) -> object:
     return name
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Waits for an event, and fails where it never comes."""
-    deadline = time.monotonic() + GENEROUS_S
+def until(condition: Callable[[], bool], seconds: float = GENEROUS_S) -> None:
+    """Waits for an event, and fails where it does not come in time."""
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {GENEROUS_S} s"
+        assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.01)
 
 
