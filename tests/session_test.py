@@ -190,7 +190,7 @@ def test_a_long_sequence_alone_is_decoded_in_fewer_slots_and_gets_the_same_token
     long, *short = [request(0, max_tokens=64), *(request(i, max_tokens=3 + i) for i in range(1, 6))]
     later = [request(i, max_tokens=20) for i in range(6, 9)]
     expected = [finish(session, one)[0] for one in (long, *short, *later)]
-    shrinking, tokens, sizes = Session(engine.programs, params, shrinks=True), collections.defaultdict(list), []
+    shrinking, tokens, sizes = engine.open(params, shrinks=True), collections.defaultdict(list), []
     handles = [shrinking.add(one) for one in (long, *short)]
     while shrinking.busy:
         for piece in shrinking.advance():

@@ -253,7 +253,9 @@ def pack_rows(batch: Batch, parts: int, share_prompts: bool = False) -> tuple[Ba
     if share_prompts:
         keys, shared = _shared_prompts(batch)
         sizes[~np.asarray(batch.weights).any(axis=1)] = 0
-    longest = {key: max(size for other, size in zip(keys, sizes, strict=True) if other == key) for key in set(keys)}
+    longest: dict[Any, int] = collections.defaultdict(int)  # of the rows of a prompt
+    for key, size in zip(keys, sizes.tolist(), strict=True):
+        longest[key] = max(longest[key], size)
     holders: dict[Any, dict[int, int]] = collections.defaultdict(dict)  # prompt -> row that holds it -> its segment
 
     def put(at: int, piece: slice, row: int, column: int, context: int) -> int:

@@ -42,9 +42,9 @@ class Engine:
         other._cfg = dataclasses.replace(self._cfg, truncation=truncation)
         return other
 
-    def open(self, params: Params) -> Session:
-        """A session with these weights, which may be in any layout."""
-        return Session(self.programs, params)
+    def open(self, params: Params, shrinks: bool = False) -> Session:
+        """A session with these weights, which may be in any layout; `shrinks` as of `Session`."""
+        return Session(self.programs, params, shrinks)
 
     def generate(
         self,
@@ -80,7 +80,7 @@ class Engine:
             if not prompt.ids:
                 raise ValueError(f"prompt {prompt.id!r} has no tokens")
         cfg, eos_ids = self._cfg, self._tokenizer.eos_ids
-        session = Session(self.programs, params, shrinks=True)
+        session = self.open(params, shrinks=True)
         pieces: dict[int, list[Piece]] = {}
         samples_of: dict[int, tuple[Prompt, int]] = {}
         for prompt in prompts:

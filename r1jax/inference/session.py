@@ -206,14 +206,14 @@ class Session:
             self._slots = self._fork(batch)
 
     def _shrink(self) -> None:
-        """Leaves three quarters of the slots, where they are idle and the others have several windows to go."""
+        """Leaves idle slots, three quarters at a time, where a busy one has four windows to go."""
+        window, busy = self._cfg.window, [sequence for sequence in self._running if sequence]
+        if not self._shrinks or self._waiting or all(s.request.max_tokens < (s.windows + 4) * window for s in busy):
+            return
         size = len(self._running)
-        while self._shrinks and not self._waiting and size % 4 == 0 and size // 4 >= max(self.running, 1):
-            if (size := size // 4) % self._programs.fewest_slots:
-                return
-            most = max(s.request.max_tokens - s.windows * self._cfg.window for s in self._running if s)
-            if most < 4 * self._cfg.window:
-                return
+        while size % (4 * self._programs.fewest_slots) == 0 and size // 4 >= len(busy):
+            size //= 4
+        if size < len(self._running):
             self._move(size)
 
     def _move(self, size: int) -> None:

@@ -67,20 +67,15 @@ def write(cache: KVCache, layer: int | jax.Array, new: KVCache, positions_BT: ja
     """Writes one layer's new keys and values, `[B, T, K, H]`, at their positions; those past the end are dropped."""
     rows = jnp.arange(positions_BT.shape[0])[:, None]
 
-    def put(all_LBKSH, new_BTKH):
-        return all_LBKSH.at[layer, rows, :, positions_BT].set(new_BTKH, mode="drop")
-
     if not cache.by_layer:
-        return jax.tree.map(put, cache, new)
+        return jax.tree.map(lambda x, y: x.at[layer, rows, :, positions_BT].set(y, mode="drop"), cache, new)
 
-    def put_layer(layers, new_BTKH, where):
-        return [x.at[where].set(new_BTKH, mode="drop") if i == layer else x for i, x in enumerate(layers)]
+    def put(layers: list[jax.Array], new_BTKH: jax.Array, axes: list[int]) -> list[jax.Array]:
+        where = (rows, *(slice(None),) * (axes[layer] - 1), positions_BT)
+        return [*layers[:layer], layers[layer].at[where].set(new_BTKH, mode="drop"), *layers[layer + 1 :]]
 
-    slots = (rows, slice(None), positions_BT)
-    if cache.v is None:
-        return KVCache(put_layer(cache.k, new.k, slots), None)
-    turned = (rows, slice(None), slice(None), positions_BT)
-    return KVCache(put_layer(cache.k, new.k, turned), put_layer(cache.v, new.v, slots))
+    axes = _slot_axis(cache)
+    return KVCache(put(cache.k, new.k, axes.k), cache.v and put(cache.v, new.v, axes.v))
 
 
 def _slot_axis(cache: KVCache) -> KVCache:

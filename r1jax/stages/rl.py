@@ -271,7 +271,7 @@ def say_plan(cfg: RLConfig, training: TrainingRun, prompts: Sequence[Prompt]) ->
     grpo, new, model, mesh = cfg.grpo, cfg.sampling.max_new_tokens, training.model, training.mesh
     longest = max(len(prompt.ids) for prompt in prompts) + new
     tokens = row_length(longest - 1, cfg.batch_bucket)
-    cache_length = -(-longest // cfg.sampling.bucket) * cfg.sampling.bucket
+    cache_length = row_length(longest, cfg.sampling.bucket)
     samples, rows = grpo.prompts_per_step * grpo.group_size, cfg.rows_at_a_time
     passes = 2 * samples * (longest + tokens * (bool(grpo.beta) + grpo.needs_old_logprobs))  # sampled, and scored
     passes += (8 if model.remat else 6) * samples * tokens * grpo.inner_epochs
