@@ -78,12 +78,14 @@ class ScheduledBenchmarks:
 
 
 def row_of(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of benchmarks.jsonl from a benchmark's result: its figures with their standard errors, and rates."""
+    """The row of benchmarks.jsonl from a benchmark's result: its figures with their errors and units, and rates."""
     figures = {}
     for name, figure in result["figures"].items():
         figures |= {name: figure["value"], f"{name}_stderr": figure["stderr"]}
     return {
         "benchmark": result["benchmark"],
+        "title": result["title"],
+        "units": {name: figure["unit"] for name, figure in result["figures"].items()},
         "n": result["n"],
         "k": result["k"],
         **figures,

@@ -60,6 +60,12 @@ def draw_plots(stage: str, metrics: Sequence[Row], evals: Sequence[Row]) -> list
         return [plot for plot in (*plots, _phases(metrics)) if plot]
 
 
+def draw_evaluations(rows: Sequence[Row], panels: Sequence[Panel]) -> list[Plot]:
+    """Draws panels of evaluations, whose rows are ordered by their "step"."""
+    with matplotlib.rc_context(STYLE):
+        return [_lines(rows, panel) for panel in panels]
+
+
 def smooth(values: np.ndarray) -> np.ndarray:
     """Centred moving mean `[N]` over about a fifteenth of the values, the window cut short at both ends."""
     kernel = np.ones(len(values) // 15 | 1)

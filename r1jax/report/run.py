@@ -1,7 +1,8 @@
 """The report of a finished or unfinished run, one HTML page: WORKDIR/report.html.
 
-Reads only files of the run: config.json, metrics.jsonl, evals.jsonl, evals/step_NNNNNN.jsonl and, of a run under way,
-rollouts/step_NNNNNN.jsonl. Missing files are named in the page; a malformed line is an error that names file and line.
+Reads only files of the run: config.json, metrics.jsonl, evals.jsonl, benchmarks.jsonl, evals/step_NNNNNN.jsonl and, of
+a run under way, rollouts/step_NNNNNN.jsonl. Missing files are named in the page; a malformed line is an error that
+names file and line.
 """
 
 import itertools
@@ -16,6 +17,7 @@ import rich.table
 
 from r1jax.io import files, jsonl
 from r1jax.io.tables import console_cell
+from r1jax.report import benchmarks
 from r1jax.report.panels import PANELS, Row, number
 from r1jax.report.plots import draw_plots
 from r1jax.report.summary import TRAINED_TITLE, Run, cautions, comparison, summary, tasks
@@ -30,13 +32,14 @@ def load_run(workdir: Path) -> Run:
     """Reads a run's files.
 
     Raises:
-        FileNotFoundError: the workdir holds neither metrics nor evaluations.
+        FileNotFoundError: the workdir holds no metrics, evaluations or benchmarks.
         ValueError: a malformed line; the message names file and line.
     """
-    present = [name for name in ("config.json", "metrics.jsonl", "evals.jsonl") if (workdir / name).exists()]
+    names = ("config.json", "metrics.jsonl", "evals.jsonl", "benchmarks.jsonl")
+    present = [name for name in names if (workdir / name).exists()]
     if not set(present) - {"config.json"}:
         raise FileNotFoundError(
-            f"{workdir} holds neither metrics.jsonl nor evals.jsonl; give the workdir of a run of "
+            f"{workdir} holds none of metrics.jsonl, evals.jsonl and benchmarks.jsonl; give the workdir of a run of "
             f"stage {', '.join(PANELS)}, or folders of evaluations"
         )
     metrics, evals = (
@@ -50,7 +53,9 @@ def load_run(workdir: Path) -> Run:
     expected = ["config.json", "metrics.jsonl"]
     if stage != "supervised" and (config.get("data") or {}).get("held_out_share") != 0:
         expected.append("evals.jsonl")
-    return Run(workdir, stage, config, metrics, evals, tuple(name for name in expected if name not in present))
+    missing = tuple(name for name in expected if name not in present)
+    scheduled = [*read_jsonl(workdir / names[-1], "step", int)] if names[-1] in present else []
+    return Run(workdir, stage, config, metrics, evals, missing, scheduled)
 
 
 def _stage(metrics: Sequence[Row], evals: Sequence[Row]) -> str:
@@ -112,6 +117,7 @@ def page(workdir: Path, base_title: str = BASE_TITLE, newest: bool = False) -> s
         cautions=cautions(run),
         comparison=comparison(run, base_title),
         tasks=tasks(run),
+        benchmarks=benchmarks.sections(run.benchmarks),
         plots=draw_plots(run.stage, run.metrics, run.evals),
         newest=_newest(workdir) if newest else None,
         questions=_questions(run) if run.stage == "rl" else [],

@@ -26,6 +26,7 @@ class Run:
         metrics: one row per training step.
         evals: one row per evaluation.
         missing: names of the files that are not there and should be.
+        benchmarks: one row per benchmark and evaluation, as they were written.
     """
 
     workdir: Path
@@ -34,6 +35,7 @@ class Run:
     metrics: list[Row]
     evals: list[Row]
     missing: tuple[str, ...]
+    benchmarks: list[Row] = dataclasses.field(default_factory=list)
 
     @property
     def base(self) -> Row | None:
@@ -58,7 +60,11 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """One line of a comparison: where a row keeps it and how it is written ("%", "tokens", "decimal" or plain)."""
+    """One line of a comparison: where a row keeps it and how it is written.
+
+    Attributes:
+        unit: "%", "tokens", "rating", "decimal", or "" for a plain number.
+    """
 
     label: str
     key: str
@@ -331,7 +337,7 @@ def cell(row: Row | None, measure: Measure) -> str:
 
 
 def _digits(measure: Measure) -> int:
-    return 1 if measure.unit == "tokens" else 3
+    return 1 if measure.unit in ("tokens", "rating") else 3
 
 
 def steps(count: int) -> str:
