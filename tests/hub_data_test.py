@@ -3,9 +3,10 @@
 import json
 import pathlib
 
+import jax
 import pytest
 from huggingface_hub import constants
-from tiny_run import SFT, merged, write_config
+from tiny_run import BASE, SFT, merged, write_config
 
 from r1jax.benchmarks import benchmark, reading
 from r1jax.config import ConfigError
@@ -13,7 +14,8 @@ from r1jax.data.tasks import DataConfig, Questions
 from r1jax.graders.grader_table import check_row
 from r1jax.io import hub, row_files
 from r1jax.io.hub import HubId
-from r1jax.stages.hub_revisions import FILE
+from r1jax.stages.hub_revisions import FILE, pin
+from r1jax.stages.table import read_config
 from r1jax.tools import audit, train
 
 GSM8K = [{"question": f"{i} + 1?", "answer": f"It is {i + 1}.\n#### {i + 1}"} for i in range(12)]
@@ -184,3 +186,20 @@ def test_a_run_keeps_the_commit_of_its_data(hub_server, gsm8k, tmp_path, capsys)
     assert train.main([f"--config={spec}", "--workdir=runs/a", "--config.num_steps=2"]) == 0
     assert train.main([f"--config={spec}", "--workdir=runs/a", "--config.data.columns=math"]) == 2
     assert "data.columns: 'gsm8k' -> 'math'" in capsys.readouterr().err
+
+
+def test_benchmarks_while_training_keep_the_commit_that_process_0_found_first(
+    hub_server, original, tmp_path, monkeypatch
+):
+    (tmp_path / "mine.jsonl").write_text(json.dumps({"prompt": "1 + 1?", "answer": "2"}) + "\n")
+    names = ("gsm8k", f"math500={tmp_path}/mine.jsonl")
+    tree = merged(BASE, num_steps=2, evaluation={"benchmarks": {"names": names}})
+    cfg = read_config(write_config(tmp_path / "sft.py", tree), [])
+    expected = (f"gsm8k=openai/gsm8k:main:test@{original}", names[1])
+    assert pin(cfg, tmp_path).evaluation.benchmarks.names == expected
+    hub_server.push("datasets", "openai/gsm8k", {"test.jsonl": lines(GSM8K[:3])})
+    for process in (1, 0):  # another host, on the same workdir; a run that is resumed
+        hub._snapshot.cache_clear()
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        assert pin(cfg, tmp_path).evaluation.benchmarks.names == expected
+    assert len(list(row_files.rows(expected[0].partition("=")[2]))) == len(GSM8K)

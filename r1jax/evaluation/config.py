@@ -87,6 +87,17 @@ class BenchmarkSchedule:
         """Whether to evaluate before this step: the first, and each that `every` divides."""
         return bool(self.names) and is_due(step, self.every)
 
+    def with_sources(self) -> "BenchmarkSchedule":
+        """The schedule with the data of each benchmark, `NAME=DATA`.
+
+        Raises:
+            ConfigError: no such benchmark, or its data are nowhere.
+        """
+        named = (each.partition("=") for each in self.names)
+        return dataclasses.replace(
+            self, names=tuple(f"{name}={path or source(name, self.data)}" for name, _, path in named)
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:

@@ -33,10 +33,9 @@ class ScheduledBenchmarks:
         self._schedule, self._training = schedule, training
         if not schedule.names:
             return
-        sets = (name.partition("=") for name in schedule.names)
+        sets = (name.partition("=") for name in schedule.with_sources().names)
         self._cfg = EvaluateConfig(
             "evaluate",
-            data=schedule.data,
             benchmarks=tuple(BenchmarkConfig(name, path) for name, _, path in sets),
             questions=schedule.questions,
             samples=schedule.samples,
@@ -48,7 +47,7 @@ class ScheduledBenchmarks:
             judge=schedule.judge,
             seed=seed,
             template_arguments=prompt_format.template_arguments,
-        ).with_sources()
+        )
         new, key = schedule.sampling.max_new_tokens, "evaluation.benchmarks.sampling.max_new_tokens"
         self._limit = context_length.prompt_limit(training.hf_config, training.workdir, new, 0, key)
         self._engine = Engine(training.model, schedule.sampling, training.tokenizer, training.mesh)

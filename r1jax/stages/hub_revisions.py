@@ -13,6 +13,7 @@ from r1jax.io import hub
 from r1jax.io.console import say
 from r1jax.io.files import read_json, write_json
 from r1jax.io.hub import HubId
+from r1jax.stages.config import RLConfig, SupervisedConfig
 
 T = TypeVar("T")
 
@@ -20,6 +21,7 @@ FILE = "hub_revisions.json"  # in a workdir: the commit of each id that names no
 # The fields that may hold an id, by their keys in the configs of all stages.
 MODELS = ("base", "tokenizer", "model", "zero.model", "rewards.models.path")
 DATA = ("data.path", "data.paths", "questions.path", "benchmarks.path")
+SCHEDULED = "evaluation.benchmarks.names"  # NAME=DATA
 
 
 def pin(cfg: T, workdir: pathlib.Path) -> T:
@@ -32,11 +34,15 @@ def pin(cfg: T, workdir: pathlib.Path) -> T:
     """
     if isinstance(cfg, EvaluateConfig):
         cfg = cfg.with_sources()
+    elif isinstance(cfg, RLConfig | SupervisedConfig):
+        scheduled = dataclasses.replace(cfg.evaluation, benchmarks=cfg.evaluation.benchmarks.with_sources())
+        cfg = dataclasses.replace(cfg, evaluation=scheduled)
     ids: dict[str, HubId] = {}
 
     def note(key: str, text: str) -> str:
-        if named := hub.model_id(text) if key in MODELS else hub.data_id(text) if key in DATA else None:
-            ids[text] = named
+        _, id_ = _split(key, text)
+        if named := hub.model_id(id_) if key in MODELS else hub.data_id(id_) if key in (*DATA, SCHEDULED) else None:
+            ids[id_] = named
         return text
 
     _changed(cfg, "", note)
@@ -54,7 +60,18 @@ def pin(cfg: T, workdir: pathlib.Path) -> T:
     processes.barrier()
     for named in pins.values():
         say(f"from the Hugging Face hub: {named}")
-    return _changed(cfg, "", lambda key, text: str(pins[text]) if key in (*MODELS, *DATA) and text in pins else text)
+
+    def at_commit(key: str, text: str) -> str:
+        name, id_ = _split(key, text)
+        return name + str(pins[id_]) if key in (*MODELS, *DATA, SCHEDULED) and id_ in pins else text
+
+    return _changed(cfg, "", at_commit)
+
+
+def _split(key: str, text: str) -> tuple[str, str]:
+    """What stands before the id or path in a field, and that."""
+    name, equals, data = text.partition("=") if key == SCHEDULED else ("", "", text)
+    return name + equals, data
 
 
 def _changed(node: Any, key: str, change: Callable[[str, str], str]) -> Any:
