@@ -8,6 +8,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from transformer_test import operations
 
 from r1jax.core import params as core
+from r1jax.core.quantization import quantize
 from r1jax.core.sharding import TRAIN_RULES, MeshConfig, make_mesh
 from r1jax.data.batching import pad_rollouts
 from r1jax.data.types import Prompt, Rollout
@@ -66,6 +67,17 @@ def test_decode_attention_reads_the_used_part_of_a_layers_cache(group: int, prog
     mask = jnp.arange(S)[None, None] < lengths[:, None, None]
     clean = [jnp.nan_to_num(x[1]) for x in (k, v)]
     np.testing.assert_allclose(out, attend(q[:, None], *clean, mask, 0.3)[:, 0], atol=1e-6)
+
+
+def test_decode_attention_multiplies_an_int8_cache_by_its_scales() -> None:
+    L, B, K, S, H = 2, 2, 2, 32, 16
+    q, k, v = draw((B, K * 3, H), (L, B, K, S, H), (L, B, K, S, H))
+    k, v = (quantize(x * 5, (4,)) for x in (k, v))
+    lengths = jnp.array([17, 32], jnp.int32)
+    out = decode_attention(q, k, v, jnp.int32(1), lengths, 0.3, block=16, interpret=True)
+    mask = jnp.arange(S)[None, None] < lengths[:, None, None]
+    wide = [x.astype("float32")[1] for x in (k, v)]
+    np.testing.assert_allclose(out, attend(q[:, None], *wide, mask, 0.3)[:, 0], atol=1e-5)
 
 
 def test_decode_attention_refuses_more_query_heads_than_a_tile_has() -> None:

@@ -33,9 +33,14 @@ def test_bytes_are_those_of_one_device(tiny):
         assert kept["weights"] == kept["reference"] == whole
         assert kept["optimiser"] == pytest.approx(2 * whole, abs=16)  # and its counters
         assert plan.kept_bytes(abstract)["reference"] == 0
-        copy, cache = plan.sampler_bytes(dataclasses.replace(tiny, dtype="bfloat16"), mesh, 8, 64).values()
+        model = dataclasses.replace(tiny, dtype="bfloat16")
+        copy, cache = plan.sampler_bytes(model, mesh, 8, 64).values()
         assert copy == 2 * core.count(specs)  # whole on each device, in the sampler's type
-        assert cache == 2 * 2 * tiny.num_layers * 8 * tiny.num_kv_heads * 64 * tiny.head_dim / fsdp
+        heads = 2 * tiny.num_layers * 8 * tiny.num_kv_heads * 64 / fsdp
+        assert cache == 2 * heads * tiny.head_dim
+        smaller, cache = plan.sampler_bytes(model, mesh, 8, 64, "int8", "int8").values()
+        assert copy / 2 < smaller < copy  # the embedding stays, and each output has a scale
+        assert cache == heads * (tiny.head_dim + 4)
 
 
 def test_activations_are_near_what_the_compiler_allots(tiny, mesh1):

@@ -46,7 +46,8 @@ def _is_spec(x: Any) -> bool:
     return isinstance(x, ParamSpec)
 
 
-def _map(fn, specs: Any, *rest: Any) -> Any:
+def map_specs(fn, specs: Any, *rest: Any) -> Any:
+    """`fn(spec, ...)` of every weight, with what the trees `rest` have in its place."""
     return jax.tree.map(fn, specs, *rest, is_leaf=_is_spec)
 
 
@@ -72,19 +73,19 @@ def shardings(specs: Any, rules: AxisRules, mesh: Mesh) -> Any:
 
 def cast(params: Params, specs: Any, dtype: str) -> Params:
     """The weights in the compute dtype, except those with `keep_float32`."""
-    return _map(lambda spec, w: w.astype(jnp.float32 if spec.keep_float32 else dtype), specs, params)
+    return map_specs(lambda spec, w: w.astype(jnp.float32 if spec.keep_float32 else dtype), specs, params)
 
 
 def cast_vectors(params: Params, specs: Any, dtype: str) -> Params:
     """Norms and biases as `cast` has them. Matrices stay as they are: `layers.product` casts each where it is used, and
     gives its gradient in float32.
     """
-    return _map(lambda spec, w: w if spec.init == "normal" else cast(w, spec, dtype), specs, params)
+    return map_specs(lambda spec, w: w if spec.init == "normal" else cast(w, spec, dtype), specs, params)
 
 
 def abstract(specs: Any, rules: AxisRules, mesh: Mesh, dtype: str = "float32") -> Any:
     """Shapes, dtype and shardings without values: for ahead-of-time compilation and as a restore target."""
-    return _map(
+    return map_specs(
         lambda spec, sharding: jax.ShapeDtypeStruct(spec.shape, dtype, sharding=sharding),
         specs,
         shardings(specs, rules, mesh),
@@ -98,7 +99,7 @@ def count(specs: Any) -> int:
 
 def decay_mask(specs: Any) -> Any:
     """Booleans: True for weights that weight decay applies to, all but norms and biases."""
-    return _map(lambda spec: spec.init == "normal", specs)
+    return map_specs(lambda spec: spec.init == "normal", specs)
 
 
 def init(specs: Any, rules: AxisRules, mesh: Mesh, seed: int, dtype: str = "float32") -> Params:

@@ -94,6 +94,7 @@ _COMMON = (
     ("layers", ()),
     ("length", ()),
     ("head_dim", ()),
+    ("scale", ()),
     ("heads", ("tensor",)),
     ("kv_heads", ("tensor",)),
     ("mlp", ("tensor",)),

@@ -9,6 +9,8 @@ from r1jax.models.config import Truncation
 from r1jax.text import chat
 from r1jax.text.chat_template import check_arguments
 
+NarrowType = Literal["", "bfloat16", "int8"]
+
 
 @dataclasses.dataclass(frozen=True)
 class SamplingConfig:
@@ -24,6 +26,10 @@ class SamplingConfig:
         bucket: cache and prompt lengths are rounded up to one of few multiples of this, see
             `r1jax.data.batching.row_length`; each that occurs is compiled once.
         prompt_bucket: the same for prompts, where it is another; 0: `bucket`.
+        weight_type: what the layers' matrices are kept in while decoding: "bfloat16", or "int8" with a scale for each
+            output; "": the compute type. Products are in the compute type. What is sampled then comes from another
+            distribution than the one that is trained: watch `sampler_gap`, see `GRPOConfig.importance_cap`.
+        cache_type: the same of keys and values; "int8" has a scale for each token and head.
     """
 
     max_new_tokens: int = 128
@@ -33,6 +39,8 @@ class SamplingConfig:
     prefill_rows: int = 8
     bucket: int = 64
     prompt_bucket: int = 0
+    weight_type: NarrowType = ""
+    cache_type: NarrowType = ""
 
     def __post_init__(self):
         at_least(1, self, "max_new_tokens", "slots", "window", "prefill_rows", "bucket")

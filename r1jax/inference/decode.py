@@ -90,24 +90,24 @@ class Sampled:
     likelihood: Likelihood | None
 
 
-def idle(cfg: ModelConfig, rows: int, length: int, stop_ids: int, by_layer: bool = False) -> Slots:
+def idle(cfg: ModelConfig, rows: int, length: int, stop_ids: int, layout: kv.Layout = kv.PLAIN) -> Slots:
     """Empty slots.
 
     Args:
         stop_ids: the most that a sequence may have.
-        by_layer: see `KVCache`.
+        layout: of the cache.
     """
     zeros = jnp.zeros(rows, jnp.int32)
     ones = jnp.ones(rows, jnp.float32)
     limits = Limits(ones, zeros, ones, jnp.full((rows, stop_ids), NO_TOKEN, jnp.int32))
     keys = jax.random.split(jax.random.key(0), rows)
-    return Slots(kv.empty(cfg, rows, length, DECODE_RULES, by_layer), zeros, zeros, zeros, keys, limits)
+    return Slots(kv.empty(cfg, rows, length, DECODE_RULES, layout), zeros, zeros, zeros, keys, limits)
 
 
-def prefill(params: Params, cfg: ModelConfig, tokens_RP: jax.Array, by_layer: bool = False) -> KVCache:
+def prefill(params: Params, cfg: ModelConfig, tokens_RP: jax.Array, layout: kv.Layout = kv.PLAIN) -> KVCache:
     """Keys and values of R right-padded prompts. Slots past a prompt's end hold rubbish that decoding overwrites."""
     positions = jnp.broadcast_to(jnp.arange(tokens_RP.shape[1]), tokens_RP.shape)
-    cache = kv.empty(cfg, *tokens_RP.shape, DECODE_RULES, by_layer)
+    cache = kv.empty(cfg, *tokens_RP.shape, DECODE_RULES, layout)
     return forward(params, cfg, tokens_RP, positions, cache=cache, rules=DECODE_RULES).cache
 
 

@@ -6,8 +6,8 @@ import functools
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from r1jax.core import params as core
 from r1jax.core.params import Params
+from r1jax.core.quantization import narrow, narrow_shardings
 from r1jax.core.sharding import BATCH, DECODE_RULES, batch_shards, replicated
 from r1jax.inference import decode
 from r1jax.inference.config import SamplingConfig
@@ -50,23 +50,24 @@ class Programs:
         layout = functools.partial(DECODE_RULES.sharding, mesh)
         rows, platform = layout(("batch",)), mesh.devices.flat[0].platform
         by_layer = platform == "cpu"
-        cache = jax.tree.map(layout, kv.axes(model, by_layer), is_leaf=lambda x: isinstance(x, tuple))
+        cache_layout = kv.Layout(by_layer, cfg.cache_type)
+        cache = kv.shardings(model, cache_layout, DECODE_RULES, mesh)
         limits = decode.Limits(rows, rows, rows, layout(("batch", None)))
         slots = decode.Slots(cache, rows, rows, rows, rows, limits)
         whole = replicated(mesh)
         specs = param_specs(dataclasses.replace(model, mtp_depth=0))  # those blocks take no part
-        weights = core.shardings(specs, DECODE_RULES, mesh)
+        weights = narrow_shardings(specs, DECODE_RULES, mesh, cfg.weight_type)
         split = by_layer or model.scan_unroll >= model.num_layers or platform == "gpu"
         if split:
             weights = split_stacks(model, weights, lambda x, i: NamedSharding(mesh, PartitionSpec(*x.spec[1:])))
 
         def to_decode_layout(params: Params) -> Params:
-            params = core.cast({name: params[name] for name in specs}, specs, model.dtype)
+            params = narrow({name: params[name] for name in specs}, specs, model.dtype, cfg.weight_type)
             return split_stacks(model, params) if split else params
 
         self.to_decode_layout = jax.jit(to_decode_layout, out_shardings=weights)
         self.idle = jax.jit(
-            lambda length: decode.idle(model, cfg.slots, length, self.max_stop_ids, by_layer),
+            lambda length: decode.idle(model, cfg.slots, length, self.max_stop_ids, cache_layout),
             static_argnums=0,
             out_shardings=slots,
         )
@@ -78,7 +79,7 @@ class Programs:
         self.take_slots = jax.jit(decode.take_slots, out_shardings=slots)
         self.fewest_slots = ways
         self.prefill = jax.jit(
-            lambda params, tokens: decode.prefill(params, model, tokens, by_layer), out_shardings=cache
+            lambda params, tokens: decode.prefill(params, model, tokens, cache_layout), out_shardings=cache
         )
         self.fork = jax.jit(decode.fork, donate_argnums=0, out_shardings=slots)
         self.decode = jax.jit(

@@ -13,11 +13,15 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
+from r1jax.core.quantization import Int8
+
 _MASKED = -1e30
 MOST_HEADS = 16  # rows of the smallest matrix product on tensor cores: query heads of a group are padded to it
 
 
-def _kernel(layer_ref, lengths_ref, q_ref, k_ref, v_ref, out_ref, top_ref, total_ref, *, scale, block, part):
+def _kernel(layer_ref, lengths_ref, q_ref, *refs, scale, block, part):
+    # With an int8 cache the scales of keys and values, [L, B, K, S] each, follow them.
+    k_ref, v_ref, *scale_refs, out_ref, top_ref, total_ref = refs
     row, head, begin = pl.program_id(0), pl.program_id(1), pl.program_id(2) * part
     layer, length = layer_ref[0], lengths_ref[row]
     q = q_ref[...]
@@ -30,12 +34,16 @@ def _kernel(layer_ref, lengths_ref, q_ref, k_ref, v_ref, out_ref, top_ref, total
         at = (layer, row, head, pl.ds(start, block), slice(None))
         k = plgpu.load(k_ref.at[at], mask=there[:, None], other=0.0)
         v = plgpu.load(v_ref.at[at], mask=there[:, None], other=0.0)
-        scores = plgpu.dot(q, k.T) * (scale * math.log2(math.e))
-        scores = jnp.where(there[None, :], scores, _MASKED)
+        scores = plgpu.dot(q, k.astype(q.dtype).T) * (scale * math.log2(math.e))
+        k_scale, v_scale = [plgpu.load(ref.at[at[:-1]], mask=there, other=0.0)[None, :] for ref in scale_refs] or (
+            1.0,
+            1.0,
+        )
+        scores = jnp.where(there[None, :], scores * k_scale, _MASKED)
         new_top = jnp.maximum(top, scores.max(axis=1))
         fade = jnp.exp2(top - new_top)
         weights = jnp.exp2(scores - new_top[:, None])
-        out = out * fade[:, None] + plgpu.dot(weights.astype(v.dtype), v)
+        out = out * fade[:, None] + plgpu.dot((weights * v_scale).astype(q.dtype), v.astype(q.dtype))
         return out, new_top, total * fade + weights.sum(axis=1)
 
     steps = (jnp.clip(length - begin, 0, part) + block - 1) // block
@@ -45,8 +53,8 @@ def _kernel(layer_ref, lengths_ref, q_ref, k_ref, v_ref, out_ref, top_ref, total
 
 def decode_attention(
     q_BNH: jax.Array,
-    k_LBKSH: jax.Array,
-    v_LBKSV: jax.Array,
+    k_LBKSH: jax.Array | Int8,
+    v_LBKSV: jax.Array | Int8,
     layer: jax.Array,
     lengths_B: jax.Array,
     scale: float,
@@ -59,8 +67,8 @@ def decode_attention(
     """softmax(q k^T scale) v over the first `lengths` slots of one layer's cache, `[B, N, H]`.
 
     Args:
-        k_LBKSH: keys of the whole cache; H a power of two from 16 on.
-        v_LBKSV: its values.
+        k_LBKSH: keys of the whole cache; H a power of two from 16 on. As int8, with a scale for each slot of a head.
+        v_LBKSV: its values, in the same type.
         layer: int32 scalar.
         lengths_B: `[B]` int32, at least 1.
         block: keys of a tile.
@@ -80,7 +88,10 @@ def decode_attention(
     if G > MOST_HEADS:
         raise ValueError(f"{G} query heads a key head: at most {MOST_HEADS}")
     q = jnp.pad(q_BNH.reshape(B, K, G, H), ((0, 0), (0, 0), (0, MOST_HEADS - G), (0, 0)))
-    whole = pl.BlockSpec(k_LBKSH.shape, lambda b, k, s: (0, 0, 0, 0, 0))
+    cache = [k_LBKSH, v_LBKSV]
+    if isinstance(k_LBKSH, Int8):
+        cache = [k_LBKSH.values, v_LBKSV.values, k_LBKSH.scale[..., 0], v_LBKSV.scale[..., 0]]
+    whole = [pl.BlockSpec(x.shape, lambda b, k, s, axes=x.ndim: (0,) * axes) for x in cache]
     out, top, total = pl.pallas_call(
         functools.partial(_kernel, scale=scale, block=block, part=part),
         grid=(B, K, parts),
@@ -88,8 +99,7 @@ def decode_attention(
             pl.BlockSpec((1,), lambda b, k, s: (0,)),
             pl.BlockSpec((B,), lambda b, k, s: (0,)),
             pl.BlockSpec((None, None, MOST_HEADS, H), lambda b, k, s: (b, k, 0, 0)),
-            whole,
-            whole,
+            *whole,
         ],
         out_specs=[
             pl.BlockSpec((None, None, None, MOST_HEADS, H), lambda b, k, s: (b, k, s, 0, 0)),
@@ -104,7 +114,7 @@ def decode_attention(
         compiler_params=plgpu.CompilerParams(num_warps=warps, num_stages=stages),
         interpret=interpret,
         name="decode_attention",
-    )(layer.reshape(1), lengths_B, q, k_LBKSH, v_LBKSV)
+    )(layer.reshape(1), lengths_B, q, *cache)
     share = jnp.exp2(top - top.max(axis=2, keepdims=True))
     out = (out * share[..., None]).sum(axis=2) / (total * share).sum(axis=2)[..., None]
     return out[:, :, :G].reshape(B, N, H).astype(q_BNH.dtype)

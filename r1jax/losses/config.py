@@ -29,7 +29,11 @@ class GRPOConfig:
         normalize_std: divide advantages by the group's standard deviation.
         dynamic_sampling_rounds: how often groups without signal may be replaced by groups of fresh questions; 0 is off.
         mask_truncated: leave truncated samples out of the loss (their rewards still count in the group's baseline).
-        importance_cap: multiply the surrogate by min(trainer / sampler probability, cap) per token; 0 is off.
+        importance_cap: multiply the surrogate by min(trainer / sampler probability, cap); 0 is off.
+        importance_level: whose probability that is: "token", or "sequence", the whole completion's, the same for all
+            its tokens.
+        importance_min, importance_max: leave what has trainer / sampler probability outside these bounds out of the
+            surrogate; 0 is off.
         entropy_bonus: weight of the entropy, maximised.
     """
 
@@ -47,11 +51,15 @@ class GRPOConfig:
     dynamic_sampling_rounds: int = 0
     mask_truncated: bool = False
     importance_cap: float = 0.0
+    importance_level: Literal["token", "sequence"] = "token"
+    importance_min: float = 0.0
+    importance_max: float = 0.0
     entropy_bonus: float = 0.0
 
     def __post_init__(self):
         at_least(1, self, "prompts_per_step", "minibatches", "inner_epochs")
         at_least(0, self, "beta", "reference_every", "dynamic_sampling_rounds", "importance_cap", "entropy_bonus")
+        at_least(0, self, "importance_min", "importance_max")
         at_least(0, self, "clip_low", "clip_high", "dual_clip", "group_size")
         if self.group_size < 2:
             raise ValueError(f"group_size={self.group_size}: a group of one has no baseline, use at least 2")
@@ -59,6 +67,10 @@ class GRPOConfig:
             raise ValueError(
                 f"prompts_per_step x group_size = {self.prompts_per_step * self.group_size} samples do not split into "
                 f"minibatches={self.minibatches}"
+            )
+        if self.importance_max and self.importance_max <= self.importance_min:
+            raise ValueError(
+                f"importance_max={self.importance_max} must be above importance_min={self.importance_min}, or 0 for off"
             )
         if self.dual_clip and self.dual_clip <= 1:
             raise ValueError(f"dual_clip={self.dual_clip} must be above 1, or 0 for off")

@@ -4,7 +4,9 @@ Departures from the papers, all of them options that default to the paper's choi
   - the ratio's lower and upper clip may differ (DAPO), and a dual clip bounds it where the advantage is negative;
   - besides the mean over each sequence, then over sequences: the token mean (DAPO) and Dr. GRPO's constant divisor;
   - the standard deviation may be left out of the advantage (Dr. GRPO);
-  - truncated importance sampling corrects for a sampler whose probabilities differ from the trainer's;
+  - importance weights of tokens or of whole completions correct for a sampler whose probabilities differ from the
+    trainer's: truncated (Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training"),
+    or 0 outside a band (IcePop, in Ling Team, arXiv 2510.18855);
   - an entropy bonus.
 The standard deviation is the population's (the papers do not say). A group whose rewards agree to 1e-6 has no signal
 and gets advantage 0 instead of a division by the rounding error of its mean.
@@ -20,6 +22,7 @@ from r1jax.losses.auxiliary import AuxiliaryConfig, auxiliary_loss
 from r1jax.losses.config import Aggregation, GRPOConfig
 from r1jax.losses.logprobs import batch_logprobs
 from r1jax.models.config import ModelConfig
+from r1jax.models.layers import segment_sums
 from r1jax.models.logits import Truncation
 
 
@@ -74,6 +77,22 @@ def surrogate(ratio: jax.Array, advantages: jax.Array, cfg: GRPOConfig) -> tuple
     return value, (value != free).astype(jnp.float32)
 
 
+def importance(gap_BT: jax.Array, segments_BT: jax.Array, cfg: GRPOConfig) -> jax.Array:
+    """What each token's surrogate is multiplied by, `[B, T]`, to correct for the sampler; see `GRPOConfig`.
+
+    Args:
+        gap_BT: trainer's log-prob at sampling time - sampler's; 0 where a token is not trained on.
+        segments_BT: a completion's tokens are in one segment, and no other's.
+    """
+    if cfg.importance_level == "sequence":
+        gap_BT = segment_sums(gap_BT[..., None], segments_BT)[..., 0]
+    ratio = jnp.exp(gap_BT)
+    inside = ratio >= cfg.importance_min
+    if cfg.importance_max:
+        inside &= ratio <= cfg.importance_max
+    return jnp.where(inside, jnp.minimum(ratio, cfg.importance_cap) if cfg.importance_cap else 1.0, 0.0)
+
+
 def grpo_loss(
     params: Params,
     model: ModelConfig,
@@ -92,7 +111,8 @@ def grpo_loss(
 
     Returns:
         loss and sums to be divided by `weight` (`.../max` entries are maxima): kl, entropy, clip/rate, ratio,
-        sampler_gap/mean and /max = |trainer's log-prob at sampling time - sampler's|.
+        sampler_gap/mean and /max = |trainer's log-prob at sampling time - sampler's|; where importance has bounds,
+        importance/left_out, the share of tokens beyond them.
     """
     logprobs, entropy, output = batch_logprobs(params, model, batch, truncation, chunk)
     w = batch.weights
@@ -102,9 +122,12 @@ def grpo_loss(
     ratio = jnp.exp(logprobs - old)
     value, clipped = surrogate(ratio, batch.advantages, cfg)
     gap = jnp.where(w > 0, old - batch.sampler_logprobs, 0.0)
-    if cfg.importance_cap:
-        value *= jnp.minimum(jnp.exp(gap), cfg.importance_cap)
     metrics = {"entropy": entropy, "clip/rate": clipped, "ratio": ratio, "sampler_gap/mean": jnp.abs(gap)}
+    if cfg.importance_cap or cfg.importance_min or cfg.importance_max:
+        correction = importance(gap, batch.segments, cfg)
+        value *= correction
+        if cfg.importance_min or cfg.importance_max:
+            metrics["importance/left_out"] = correction == 0
     per_token = -value - cfg.entropy_bonus * entropy
     if batch.ref_logprobs is not None:
         kl = k3(logprobs, jnp.where(w > 0, batch.ref_logprobs, 0.0))

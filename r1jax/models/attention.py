@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from r1jax.core.params import Params, ParamSpec
+from r1jax.core.quantization import Int8
 from r1jax.core.sharding import BATCH, platform
 from r1jax.kernels.decode_gpu import MOST_HEADS, decode_attention
 from r1jax.kernels.flash_gpu import flash_attention
@@ -178,7 +179,11 @@ def _on_each_device(kernel, in_axes, out_axes):
     if mesh.empty or mesh.size == 1:
         return kernel
     names = {"rows": BATCH, "heads": "tensor", None: None}
-    *in_specs, out_specs = (PartitionSpec(*(names[axis] for axis in axes)) for axes in (*in_axes, out_axes))
+
+    def spec(axes: tuple[str | None, ...]) -> PartitionSpec:
+        return PartitionSpec(*(names[axis] for axis in axes))
+
+    *in_specs, out_specs = jax.tree.map(spec, [*in_axes, out_axes], is_leaf=lambda x: isinstance(x, tuple))
     return jax.shard_map(kernel, in_specs=tuple(in_specs), out_specs=out_specs, check_vma=False)
 
 
@@ -202,13 +207,15 @@ def cache_attention(
     """Tokens attend to one layer of a cache, in which they are themselves."""
     if not cache.by_layer and q_BTNH.shape[1] == 1 and _has_kernel(q_BTNH, cache.k.shape[2]):
         slots = (None, "rows", "heads", None, None)
+        if isinstance(cache.k, Int8):
+            slots = Int8(slots, slots)
         kernel = _on_each_device(
             lambda q, k, v, layer, lengths: decode_attention(q, k, v, layer, lengths, scale),
             [("rows", "heads", None), slots, slots, (), ("rows",)],
             ("rows", "heads", None),
         )
         return kernel(q_BTNH[:, 0], cache.k, cache.v, jnp.int32(layer), visible.positions[:, 0] + 1)[:, None]
-    return attend(q_BTNH, *cache.layer(layer), visible, scale)
+    return attend(q_BTNH, *cache.layer(layer, q_BTNH.dtype), visible, scale)
 
 
 def gqa_specs(cfg: ModelConfig, L: int) -> Params:

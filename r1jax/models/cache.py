@@ -1,12 +1,35 @@
 """The key-value cache of a batch of sequences."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
+from r1jax.core.quantization import Int8, quantize
 from r1jax.core.sharding import AxisRules, constrain
 from r1jax.models.config import ModelConfig
+
+Array = jax.Array | Int8
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The form of a cache.
+
+    Attributes:
+        by_layer: each layer has arrays of its own, see `KVCache`.
+        dtype: "bfloat16" or "int8"; "": the model's compute type.
+    """
+
+    by_layer: bool = False
+    dtype: str = ""
+
+
+PLAIN = Layout()
 
 
 @jax.tree_util.register_dataclass
@@ -18,11 +41,12 @@ class KVCache:
     key), and `v` is None: values are made from the latent too.
 
     By layer, `k` and `v` are lists of L arrays: no layer is copied out of an array of all, and keys beside values are
-    `[B, K, H, S]`, with which a CPU's product of one query is four times as fast.
+    `[B, K, H, S]`, with which a CPU's product of one query is four times as fast. As int8, each slot of each head has a
+    scale.
     """
 
-    k: jax.Array | list[jax.Array]
-    v: jax.Array | list[jax.Array] | None
+    k: Array | list[Array]
+    v: Array | list[Array] | None
 
     @property
     def by_layer(self) -> bool:
@@ -35,54 +59,89 @@ class KVCache:
         arrays = self.k if self.v is None else self.v
         return arrays[0].shape[2] if self.by_layer else arrays.shape[3]
 
-    def layer(self, i: int | jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        """Keys and values of layer i, `[B, K, S, H]` each; `i` is an int where the cache is by layer."""
+    def layer(self, i: int | jax.Array, dtype: str) -> tuple[jax.Array, jax.Array | None]:
+        """Keys and values of layer i, `[B, K, S, H]` each in `dtype`; `i` is an int where the cache is by layer."""
+
+        def of_layer(arrays: Array | list[Array]) -> jax.Array:
+            return (arrays[i] if self.by_layer else jax.tree.map(lambda x: x[i], arrays)).astype(dtype)
+
         if self.v is None:
-            return self.k[i], None
-        return self.k[i].swapaxes(2, 3) if self.by_layer else self.k[i], self.v[i]
+            return of_layer(self.k), None
+        k = of_layer(self.k)
+        return k.swapaxes(2, 3) if self.by_layer else k, of_layer(self.v)
 
 
-def axes(cfg: ModelConfig, by_layer: bool = False) -> KVCache:
-    """The logical axes of each array of the cache."""
+def axes(cfg: ModelConfig, layout: Layout = PLAIN) -> KVCache:
+    """The logical axes of each array of the cache; "scale" has one entry."""
     names = ("layers", "batch", None if cfg.mla else "kv_heads", "length", "head_dim")
-    if not by_layer:
-        return KVCache(names, None if cfg.mla else names)
+
+    def of_array(names: tuple[str | None, ...]) -> tuple[str | None, ...] | Int8:
+        is_int8 = layout.dtype == "int8"
+        return Int8(names, tuple("scale" if name == "head_dim" else name for name in names)) if is_int8 else names
+
+    if not layout.by_layer:
+        return KVCache(of_array(names), None if cfg.mla else of_array(names))
     if cfg.mla:
-        return KVCache([names[1:]] * cfg.num_layers, None)
-    return KVCache([(*names[1:3], "head_dim", "length")] * cfg.num_layers, [names[1:]] * cfg.num_layers)
+        return KVCache([of_array(names[1:])] * cfg.num_layers, None)
+    keys, values = of_array((*names[1:3], "head_dim", "length")), of_array(names[1:])
+    return KVCache([keys] * cfg.num_layers, [values] * cfg.num_layers)
 
 
-def empty(cfg: ModelConfig, rows: int, length: int, rules: AxisRules, by_layer: bool = False) -> KVCache:
+def shardings(cfg: ModelConfig, layout: Layout, rules: AxisRules, mesh: Mesh) -> KVCache:
+    """The sharding of each array of the cache."""
+    return jax.tree.map(functools.partial(rules.sharding, mesh), axes(cfg, layout), is_leaf=_is_names)
+
+
+def empty(cfg: ModelConfig, rows: int, length: int, rules: AxisRules, layout: Layout = PLAIN) -> KVCache:
     """A cache of zeros for `rows` sequences of up to `length` tokens."""
     heads, width = (1, cfg.mla.kv_rank + cfg.mla.rope_dim) if cfg.mla else (cfg.num_kv_heads, cfg.head_dim)
-    sizes = {"layers": cfg.num_layers, "batch": rows, "kv_heads": heads, None: heads, "length": length}
+    sizes = {"layers": cfg.num_layers, "batch": rows, "kv_heads": heads, None: heads, "length": length, "scale": 1}
 
-    def zeros(names):
-        return constrain(jnp.zeros([sizes.get(name, width) for name in names], cfg.dtype), rules, *names)
+    def zeros(names: tuple[str | None, ...]) -> jax.Array:
+        dtype = jnp.float32 if "scale" in names else layout.dtype or cfg.dtype
+        return constrain(jnp.zeros([sizes.get(name, width) for name in names], dtype), rules, *names)
 
-    return jax.tree.map(zeros, axes(cfg, by_layer), is_leaf=lambda x: isinstance(x, tuple))
+    return jax.tree.map(zeros, axes(cfg, layout), is_leaf=_is_names)
+
+
+def _is_names(x: Any) -> bool:
+    return isinstance(x, tuple)
 
 
 def write(cache: KVCache, layer: int | jax.Array, new: KVCache, positions_BT: jax.Array) -> KVCache:
     """Writes one layer's new keys and values, `[B, T, K, H]`, at their positions; those past the end are dropped."""
     rows = jnp.arange(positions_BT.shape[0])[:, None]
 
+    def like(old: Array, new_BTKH: jax.Array) -> Array:
+        return quantize(new_BTKH, (3,)) if isinstance(old, Int8) else new_BTKH.astype(old.dtype)
+
     if not cache.by_layer:
+        new = KVCache(like(cache.k, new.k), new.v if cache.v is None else like(cache.v, new.v))
         return jax.tree.map(lambda x, y: x.at[layer, rows, :, positions_BT].set(y, mode="drop"), cache, new)
 
-    def put(layers: list[jax.Array], new_BTKH: jax.Array, axes: list[int]) -> list[jax.Array]:
+    def put(layers: list[Array], new_BTKH: jax.Array, axes: list[int]) -> list[Array]:
         where = (rows, *(slice(None),) * (axes[layer] - 1), positions_BT)
-        return [*layers[:layer], layers[layer].at[where].set(new_BTKH, mode="drop"), *layers[layer + 1 :]]
+        old = layers[layer]
+        written = jax.tree.map(lambda x, y: x.at[where].set(y, mode="drop"), old, like(old, new_BTKH))
+        return [*layers[:layer], written, *layers[layer + 1 :]]
 
     axes = _slot_axis(cache)
     return KVCache(put(cache.k, new.k, axes.k), cache.v and put(cache.v, new.v, axes.v))
 
 
 def _slot_axis(cache: KVCache) -> KVCache:
-    """The axis of the slots in each array."""
+    """The axis of the slots in each layer's arrays, or in those of all layers."""
     if not cache.by_layer:
-        return jax.tree.map(lambda _: 3, cache)
+        return KVCache(3, None if cache.v is None else 3)
     return KVCache([2 if cache.v is None else 3] * len(cache.k), cache.v and [2] * len(cache.v))
+
+
+def _map(fn: Callable[..., jax.Array], cache: KVCache, *others: KVCache) -> KVCache:
+    """`fn(array, its axis of the slots, arrays of other caches)` of each array."""
+    axes = _slot_axis(cache)
+    return jax.tree.map(
+        lambda axis, *arrays: jax.tree.map(lambda x, *xs: fn(x, axis, *xs), *arrays), axes, cache, *others
+    )
 
 
 def resize(cache: KVCache, length: int) -> KVCache:
@@ -92,19 +151,19 @@ def resize(cache: KVCache, length: int) -> KVCache:
         x = jax.lax.slice_in_dim(x, 0, min(length, x.shape[axis]), axis=axis)
         return jnp.pad(x, [(0, length - x.shape[axis] if i == axis else 0) for i in range(x.ndim)])
 
-    return jax.tree.map(fit, cache, _slot_axis(cache))
+    return _map(fit, cache)
 
 
 def copy_rows(cache: KVCache, to: jax.Array, source: KVCache, rows: jax.Array) -> KVCache:
     """The cache with rows `[F]` of a shorter one in its rows `to`; those past the end are dropped."""
 
-    def put(all_rows, new, axis):
+    def put(all_rows, axis, new):
         row_axis = 0 if cache.by_layer else 1
         where = [slice(None)] * all_rows.ndim
         where[row_axis], where[axis] = to, slice(0, new.shape[axis])
         return all_rows.at[tuple(where)].set(jnp.take(new, rows, axis=row_axis), mode="drop")
 
-    return jax.tree.map(put, cache, source, _slot_axis(cache))
+    return _map(put, cache, source)
 
 
 def take_rows(cache: KVCache, rows: jax.Array) -> KVCache:

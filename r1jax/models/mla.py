@@ -75,7 +75,7 @@ def mla(
         keys_BKSH = keys_BSKH.transpose(0, 2, 1, 3)
     else:
         cache = kv.write(cache, layer, KVCache(keys_BSKH, None), positions_BT)
-        keys_BKSH, _ = cache.layer(layer)
+        keys_BKSH, _ = cache.layer(layer, cfg.dtype)
     latent_BKSR = keys_BKSH[..., : m.kv_rank]
     k_b, v_b = jnp.split(p["kv_b"], [m.nope_dim], axis=-1)
     scale = _score_scale(cfg)

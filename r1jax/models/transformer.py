@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from r1jax.core import params as core
 from r1jax.core.params import Params, ParamSpec
+from r1jax.core.quantization import widen
 from r1jax.core.sharding import TRAIN_RULES, AxisRules, constrain
 from r1jax.models.attention import cached, causal, gqa, gqa_specs, is_attention_kernel
 from r1jax.models.cache import KVCache
@@ -131,7 +132,7 @@ def _run_stack(name, params, cfg: ModelConfig, x_BTD, cache, positions_BT, visib
     def block(carry, layer):
         x, cache = carry
         p, index = layer
-        p = core.cast_vectors(p, specs, cfg.dtype)
+        p = core.cast_vectors(widen(p, cfg.dtype), specs, cfg.dtype)
         h = rms_norm(x, p["attn_norm"], cfg.norm_eps)
         out, cache = attention(p, cfg, h, positions_BT, turned, visible, cache, index)
         x = x + out

@@ -277,10 +277,12 @@ def say_plan(cfg: RLConfig, training: TrainingRun, prompts: Sequence[Prompt]) ->
     passes += (8 if model.remat else 6) * samples * tokens * grpo.inner_epochs
     updates, minibatch = grpo.minibatches * grpo.inner_epochs, samples // grpo.minibatches
     updating = plan.update_bytes(model, mesh, training.state, rows, tokens, cfg.logprob_chunk, cfg.microbatches)
+    types = cfg.sampling.weight_type, cfg.sampling.cache_type
+    sampling = plan.sampler_bytes(model, mesh, cfg.sampling.slots, cache_length, *types)
     plan.say_plan(
         mesh,
         plan.kept_bytes(training.state, training.reference),
-        {"sampling": plan.sampler_bytes(model, mesh, cfg.sampling.slots, cache_length), "updating": updating},
+        {"sampling": sampling, "updating": updating},
         f"{grpo.prompts_per_step} questions x {grpo.group_size} samples of up to {new} tokens, then {updates} "
         f"{'update' if updates == 1 else 'updates'} of {minibatch} rows of up to {tokens} tokens; up to "
         f"{plan.flops(passes * plan.used_parameters(model))} in products with weights",

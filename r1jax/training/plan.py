@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from r1jax.core import params as core
 from r1jax.core.params import Params
+from r1jax.core.quantization import narrow, narrow_shardings
 from r1jax.core.sharding import DECODE_RULES, batch_shards
 from r1jax.io.console import say
 from r1jax.models import cache as kv
@@ -45,17 +46,30 @@ def update_bytes(
     }
 
 
-def sampler_bytes(model: ModelConfig, mesh: Mesh, slots: int, length: int) -> dict[str, int]:
-    """Bytes on one device that sampling adds: the weights in the sampler's type and layout, and the cache."""
-    specs = param_specs(model)
-    cache = jax.eval_shape(lambda: kv.empty(model, slots, length, DECODE_RULES))
-    axes = kv.axes(model)
-    arrays = [(cache.k, axes.k)] + ([] if cache.v is None else [(cache.v, axes.v)])
+def sampler_bytes(
+    model: ModelConfig, mesh: Mesh, slots: int, length: int, weight_type: str = "", cache_type: str = ""
+) -> dict[str, int]:
+    """Bytes on one device that sampling adds: the weights in the sampler's types and layout, and the cache.
+
+    Args:
+        weight_type: see `SamplingConfig`.
+        cache_type: see there.
+    """
+    specs, layout = param_specs(model), kv.Layout(dtype=cache_type)
+
+    def placed(shapes: Any, shardings: Any) -> Any:
+        return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+
+    weights = jax.eval_shape(
+        lambda params: narrow(params, specs, model.dtype, weight_type),
+        core.abstract(specs, DECODE_RULES, mesh),
+    )
+    cache = jax.eval_shape(lambda: kv.empty(model, slots, length, DECODE_RULES, layout))
     return {
-        "sampler's copy of the weights": nbytes(core.abstract(specs, DECODE_RULES, mesh, model.dtype)),
-        f"cache of {slots} x {length} tokens": sum(
-            math.prod(DECODE_RULES.sharding(mesh, names).shard_shape(x.shape)) * x.dtype.itemsize for x, names in arrays
+        "sampler's copy of the weights": nbytes(
+            placed(weights, narrow_shardings(specs, DECODE_RULES, mesh, weight_type))
         ),
+        f"cache of {slots} x {length} tokens": nbytes(placed(cache, kv.shardings(model, layout, DECODE_RULES, mesh))),
     }
 
 
