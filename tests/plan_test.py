@@ -68,7 +68,7 @@ def test_the_first_lines_name_devices_mesh_memory_by_its_parts_and_the_work(mesh
     plan.say_plan(
         mesh8,
         {"weights": 4_000_000, "reference": 0},
-        {"sampling": {"cache": 3_000_000}, "updating": updating},
+        {"sampling": {"cache": 3_000_000}, "updating": {"weights": 4_000_000, **updating}},  # which count once
         f"8 rows; {plan.flops(2.5e12)}",
     )
     assert capsys.readouterr().out.splitlines() == [

@@ -4,6 +4,7 @@ import json
 import pathlib
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from tiny_run import BASE, ZERO, merged, rows, timeless, write_config
@@ -12,6 +13,7 @@ from tracking_test import event_files
 from r1jax import config
 from r1jax.models.io import is_model
 from r1jax.stages import base_keys, bases, supervised
+from r1jax.stages.groups import GroupSampler
 from r1jax.stages.supervised import SupervisedConfig
 from r1jax.stages.workdir import claim
 from r1jax.tools import train
@@ -94,6 +96,22 @@ def test_a_run_leaves_metrics_evaluations_samples_a_model_and_a_report(finished)
         assert len({sample["question"] for sample in samples}) == 4
     assert is_model(finished / "model")
     assert "<html" in (finished / "report.html").read_text()[:500].lower()
+
+
+def test_what_is_not_in_use_may_lie_in_the_hosts_memory_and_no_bit_changes(finished, spec, monkeypatch):
+    places = []
+
+    def draw(sampler, params, step):
+        places.append({x.sharding.memory_kind for x in jax.tree.leaves(params)})
+        return draw_groups(sampler, params, step)
+
+    draw_groups = GroupSampler.draw
+    monkeypatch.setattr(GroupSampler, "draw", draw)
+    workdir = finished.parent / "aside"
+    assert main(spec, workdir, "host_memory.policy=True", "host_memory.reference=True", "evaluation.every=0") == 0
+    assert places == [{"pinned_host"}] * 3
+    of_both = [[timeless(row) for row in rows(run / "metrics.jsonl")] for run in (workdir, finished)]
+    assert of_both[0] == of_both[1]
 
 
 def test_a_finished_run_started_again_does_nothing_new_and_succeeds(finished, spec, capsys):

@@ -131,3 +131,20 @@ def place(tree: Any, sharding_of: Callable[[np.ndarray], NamedSharding]) -> Any:
         return jax.make_array_from_callback(x.shape, sharding_of(x), lambda index: x[index])
 
     return jax.tree.map(put, tree)
+
+
+def in_host_memory(tree: Any) -> Any:
+    """The arrays, each device's shard in the memory of its host, page-locked; no program reads them there."""
+    return jax.tree.map(lambda x: jax.device_put(x, x.sharding.with_memory_kind("pinned_host")), tree)
+
+
+def on_devices(tree: Any) -> Any:
+    """The arrays, with those that `in_host_memory` gave copied to their devices."""
+
+    def put(x: jax.Array) -> jax.Array:
+        sharding = x.sharding
+        if sharding.memory_kind != "pinned_host":
+            return x
+        return jax.device_put(x, NamedSharding(sharding.mesh, sharding.spec))
+
+    return jax.tree.map(put, tree)

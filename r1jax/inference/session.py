@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from r1jax.core.params import Params
-from r1jax.core.sharding import DECODE_RULES, place, replicated
+from r1jax.core.sharding import DECODE_RULES, on_devices, place, replicated
 from r1jax.data.batching import row_length
 from r1jax.data.types import FinishReason
 from r1jax.inference import decode
@@ -90,14 +90,14 @@ class Session:
     """
 
     def __init__(self, programs: Programs, params: Params, shrinks: bool = False):
-        """Takes weights in any layout; they are resharded for decoding here.
+        """Takes weights in any layout and memory; they are resharded for decoding here.
 
         Args:
             shrinks: decode in a quarter of the slots once no more are busy and nothing waits, again and again. Each
                 number of slots is another program: for long draws, not for a server.
         """
         self._programs, self._cfg = programs, programs.cfg
-        self._params = programs.to_decode_layout(params)
+        self._params = programs.to_decode_layout(on_devices(params))
         self._waiting: collections.deque[_Sequence] = collections.deque()
         self._running: list[_Sequence | None] = [None] * self._cfg.slots
         self._slots: decode.Slots | None = None

@@ -44,6 +44,7 @@ CHANGEABLE = (
     "keep_rollouts",
     "log_every",
     "track",
+    "host_memory",
     "profile_at",
     "optimizer.max_skipped",
     "model.path",  # of a record of samples, where the model's hash stands beside it

@@ -15,7 +15,7 @@ from r1jax.inference.config import Reading, SamplingConfig
 from r1jax.losses.config import AuxiliaryConfig, DistillationConfig, GRPOConfig
 from r1jax.models.config import ComputeConfig, ModelConfig
 from r1jax.rewards.config import RewardConfig
-from r1jax.training.config import CheckpointConfig, OptimizerConfig, TrackConfig
+from r1jax.training.config import CheckpointConfig, HostMemoryConfig, OptimizerConfig, TrackConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,7 @@ class RLConfig:
         keep_rollouts: steps between those whose rollouts are kept in `rollouts/step_NNNNNN.jsonl`, each sample with its
             text, reward, parts and verdict, and its tokens in `rollout_tokens/`, for `r1jax replay`; 0: none.
         profile_at: step at which a profiler window opens; -1 for none.
+        host_memory: what leaves the devices' memory while it is not in use.
     """
 
     stage: Literal["rl"]
@@ -64,6 +65,7 @@ class RLConfig:
     mesh: MeshConfig = MeshConfig()
     checkpoint: CheckpointConfig = CheckpointConfig(every=25)
     track: TrackConfig = TrackConfig()
+    host_memory: HostMemoryConfig = HostMemoryConfig()
 
     def __post_init__(self):
         at_least(1, self, "num_steps", "microbatches", "logprob_chunk", "batch_bucket")

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from r1jax.core import processes
 from r1jax.core.params import Params
-from r1jax.core.sharding import BATCH, batch_shards
+from r1jax.core.sharding import BATCH, batch_shards, in_host_memory, on_devices
 from r1jax.data.batching import Batch, row_length, to_device
 from r1jax.data.tasks import Questions
 from r1jax.data.types import Prompt, Rollout
@@ -42,6 +42,7 @@ from r1jax.stages.rl_batch import make_batch, make_scorer, minibatches, packed, 
 from r1jax.text import prompt_format
 from r1jax.text.prompt_format import PromptFormat
 from r1jax.training import loop, plan
+from r1jax.training.config import HostMemoryConfig
 from r1jax.training.loop import StartingPoint, TrainingRun
 from r1jax.training.metrics import Stopwatch
 from r1jax.training.step import Loss, Metrics, Update
@@ -77,6 +78,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         sampler = GroupSampler(cfg, engine, questions, graders, models)
         evaluator = make_evaluator(cfg, training, engine, held_out, graders, models)
         watch = Stopwatch(eval=0.0, save=0.0)
+        put_aside(training, cfg.host_memory)
         for step in range(training.start, cfg.num_steps):
             # Evaluation on held-out questions, where it is due.
             with watch("eval"):
@@ -87,8 +89,9 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             keep_rollouts(cfg, workdir, step, rollouts)
             # Log-probs under the policy and the reference, then the updates.
             with watch("score"), under_way("scoring"):
+                training.state = on_devices(training.state)
                 batch = make_batch(rollouts, advantages, cfg)
-                batch = with_logprobs(batch, cfg.grpo, score, training.state.params, training.reference)
+                batch = with_logprobs(batch, cfg.grpo, score, training.state.params, on_devices(training.reference))
             with watch("update"), under_way("updating"):
                 updates, last = update_on_minibatches(training, update, batch, cfg, step)
             # The row of metrics.
@@ -110,6 +113,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             watch = Stopwatch(eval=0.0, save=0.0)
             with watch("save"), under_way("saving"):  # counted in the next step's row
                 training.save(step + 1)
+                put_aside(training, cfg.host_memory)
+        training.state = on_devices(training.state)
         training.finish()
         evaluator.evaluate_last(training.state.params)
     if questions.faulty:  # at the start, only those on the held-out side were known
@@ -233,6 +238,14 @@ def write_step(folder: pathlib.Path, step: int, rollouts: Sequence[Rollout]) -> 
         write_samples(folder / f"step_{step:06d}.jsonl", rollouts)
 
 
+def put_aside(training: TrainingRun, cfg: HostMemoryConfig) -> None:
+    """Moves what sampling does not need to the hosts' memory, where the config asks for it."""
+    if cfg.policy:
+        training.state = in_host_memory(training.state)
+    if cfg.reference:
+        training.reference = in_host_memory(training.reference)
+
+
 def update_on_minibatches(
     training: TrainingRun, update: Update, batch: Batch, cfg: RLConfig, step: int
 ) -> tuple[list[dict[str, np.ndarray]], Batch]:
@@ -277,12 +290,19 @@ def say_plan(cfg: RLConfig, training: TrainingRun, prompts: Sequence[Prompt]) ->
     passes += (8 if model.remat else 6) * samples * tokens * grpo.inner_epochs
     updates, minibatch = grpo.minibatches * grpo.inner_epochs, samples // grpo.minibatches
     updating = plan.update_bytes(model, mesh, training.state, rows, tokens, cfg.logprob_chunk, cfg.microbatches)
-    types = cfg.sampling.weight_type, cfg.sampling.cache_type
-    sampling = plan.sampler_bytes(model, mesh, cfg.sampling.slots, cache_length, *types)
+    sampling = plan.sampler_bytes(
+        model, mesh, cfg.sampling.slots, cache_length, cfg.sampling.weight_type, cfg.sampling.cache_type
+    )
+    weights, moments, reference = plan.kept_bytes(training.state, training.reference).values()
+    policy = {"weights": weights, "optimiser": moments}
+    # What is in the hosts' memory during a phase is not counted in it.
+    always = ({} if cfg.host_memory.policy else policy) | (
+        {} if cfg.host_memory.reference else {"reference": reference}
+    )
     plan.say_plan(
         mesh,
-        plan.kept_bytes(training.state, training.reference),
-        {"sampling": sampling, "updating": updating},
+        always,
+        {"sampling": sampling, "scoring": {**policy, "reference": reference}, "updating": {**policy, **updating}},
         f"{grpo.prompts_per_step} questions x {grpo.group_size} samples of up to {new} tokens, then {updates} "
         f"{'update' if updates == 1 else 'updates'} of {minibatch} rows of up to {tokens} tokens; up to "
         f"{plan.flops(passes * plan.used_parameters(model))} in products with weights",

@@ -59,6 +59,19 @@ class CheckpointConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class HostMemoryConfig:
+    """What lies in the hosts' memory while it is not in use; it costs a copy each way a step, and changes no result.
+
+    Attributes:
+        policy: the weights that are trained and the optimiser's moments, while rollouts are sampled.
+        reference: the reference policy's weights, but for their pass over the rollouts.
+    """
+
+    policy: bool = False
+    reference: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class TrackConfig:
     """Curves and sample texts for TensorBoard and Weights & Biases, beside metrics.jsonl.
 

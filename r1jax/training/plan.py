@@ -117,7 +117,7 @@ def say_plan(mesh: Mesh, always: Mapping[str, int], phases: Mapping[str, Mapping
 
     Args:
         always: bytes on one device, by name, of what is there throughout.
-        phases: of what comes and goes, by phase: the largest decides.
+        phases: of what a phase has, by phase; what is in `always` too counts once. The largest decides.
         step: the work of one step, in words.
     """
     devices = mesh.devices.flatten()
@@ -126,9 +126,10 @@ def say_plan(mesh: Mesh, always: Mapping[str, int], phases: Mapping[str, Mapping
     processes = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
     platform = devices[0].platform if kinds != devices[0].platform else ""
     say(f"devices: {len(devices)} x {f'{kinds} ({platform})' if platform else kinds}; mesh: {axes}{processes}")
-    phase, parts = max(phases.items(), key=lambda item: sum(item[1].values()))
-    total = sum(always.values()) + sum(parts.values())
-    named = ", ".join(f"{name} {amount(size)}" for name, size in {**always, **parts}.items() if size)
+    sizes = {phase: {**always, **parts} for phase, parts in phases.items()}
+    phase = max(sizes, key=lambda phase: sum(sizes[phase].values()))
+    total = sum(sizes[phase].values())
+    named = ", ".join(f"{name} {amount(size)}" for name, size in sizes[phase].items() if size)
     here = sum(device.process_index == jax.process_index() for device in devices)
     shared = f"; {amount(total * here)} for this process's devices, which share its memory"
     say(
