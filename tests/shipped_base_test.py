@@ -6,6 +6,7 @@ import pathlib
 
 import pytest
 
+from r1jax.models.io import SHIPPED
 from r1jax.stages import bases, supervised
 from r1jax.tools import train, write_miniworld
 
@@ -28,7 +29,7 @@ def test_shipped_base_is_that_of_its_config(part, tmp_path, mesh1, monkeypatch):
     monkeypatch.setattr(supervised, "run", trains)
     monkeypatch.chdir(ROOT)  # the world's page names the one before it from there
     folder = bases.find_base(f"{ROOT / 'configs' / 'base.py'}:{part}", tmp_path, mesh1)
-    assert folder.parent == bases.SHIPPED
+    assert folder.parent == SHIPPED
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 5e6
 
 

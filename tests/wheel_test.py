@@ -102,8 +102,8 @@ def test_an_installed_wheel_trains_reports_and_grades_in_an_empty_folder(install
 def test_configs_of_an_installed_wheel_find_one_another(installed: pathlib.Path, tmp_path) -> None:
     code = """
 from r1jax import config_files
+from r1jax.models.io import SHIPPED
 from r1jax.stages.base_keys import base_name
-from r1jax.stages.bases import SHIPPED
 for size in config_files.sizes(config_files.find("base")[0]):
     print(size, (SHIPPED / base_name(f"base:{size}")).is_dir())
 print(config_files.load("coldstart:mini").few_shot.examples)

@@ -25,6 +25,7 @@ from r1jax.models.weights import Progress, check_finite, stored_dtype
 from r1jax.text import tokenizer as text
 from r1jax.text.tokenizer import Tokenizer
 
+SHIPPED = pathlib.Path(__file__).parent.parent / "shipped_models"  # folders of the models that come with r1jax
 MODEL = "model.json"  # marks a model folder of r1jax
 HF_CONFIG, PARAMS = "hf_config.json", "params"
 SAFETENSORS = ".safetensors"

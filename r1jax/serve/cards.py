@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from r1jax.config import listed
 from r1jax.io import hub
 from r1jax.io.files import read_json
-from r1jax.models.io import is_model
+from r1jax.models.io import SHIPPED, is_model
 
-SHIPPED = pathlib.Path(__file__).parent.parent / "shipped_models"
 CARDS = SHIPPED / "cards.json"
 
 

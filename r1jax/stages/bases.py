@@ -7,13 +7,11 @@ from jax.sharding import Mesh
 
 from r1jax.io import hub
 from r1jax.io.console import say
-from r1jax.models.io import is_model
+from r1jax.models.io import SHIPPED, is_model
 from r1jax.stages.base_keys import base_name, is_made, read_supervised
 from r1jax.stages.hub_revisions import pin
 from r1jax.stages.table import STAGES
 from r1jax.stages.workdir import claim, owned
-
-SHIPPED = pathlib.Path(__file__).parent.parent / "shipped_models"
 
 
 def find_base(spec: str, runs: pathlib.Path, mesh: Mesh) -> pathlib.Path:
