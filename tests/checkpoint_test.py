@@ -16,6 +16,7 @@ from handmade import DEEPSEEK, QWEN2, tensors, write_folder
 from r1jax.core import checksums
 from r1jax.core import params as core
 from r1jax.core.sharding import TRAIN_RULES, replicated
+from r1jax.inference.model_identity import model_hash
 from r1jax.io.console import reporter
 from r1jax.models.config import ComputeConfig
 from r1jax.models.io import is_model, load_model, read_hf_config, save_model
@@ -185,7 +186,13 @@ def test_a_model_folder_gives_the_same_model_on_any_mesh(tmp_path, tiny, tiny_pa
     assert jax.tree.all(
         jax.tree.map(lambda x, s: x.sharding == s, params, core.shardings(param_specs(tiny), TRAIN_RULES, mesh8))
     )
-    save_model(tmp_path / "model", jax.tree.map(lambda x: x + 1, tiny_params), tiny, tokenizer)  # replaces it
+    before = model_hash(tmp_path / "model")
+    save_model(tmp_path / "model", params, tiny, tokenizer, keep_same=True)
+    assert model_hash(tmp_path / "model") == before
+    save_model(tmp_path / "model", params, tiny, tokenizer, beside={"note": b"1"}, keep_same=True)
+    assert (tmp_path / "model" / "note").exists()
+    more = jax.tree.map(lambda x: x + 1, params)
+    save_model(tmp_path / "model", more, tiny, tokenizer, beside={"note": b"1"}, keep_same=True)  # replaces it
     assert np.array_equal(load_model(tmp_path / "model", mesh8)[0]["embed"], tiny_params["embed"] + 1)
 
 

@@ -11,6 +11,7 @@ from tiny_run import BASE, ZERO, merged, rows, timeless, write_config
 from tracking_test import event_files
 
 from r1jax import config
+from r1jax.inference.model_identity import model_hash
 from r1jax.models.io import is_model
 from r1jax.stages import base_keys, bases, supervised
 from r1jax.stages.groups import GroupSampler
@@ -118,7 +119,9 @@ def test_a_finished_run_started_again_does_nothing_new_and_succeeds(finished, sp
     names = ("metrics.jsonl", "evals.jsonl", "config.json", "evals/step_000003.jsonl")
     before = {name: (finished / name).read_bytes() for name in names}
     states = {p.name: p.stat().st_mtime_ns for p in (finished / "checkpoints").iterdir()}
+    model = model_hash(finished / "model")
     assert main(spec, finished) == 0
+    assert model_hash(finished / "model") == model
     assert "resuming at step 3" in capsys.readouterr().out
     assert {name: (finished / name).read_bytes() for name in names} == before
     assert {p.name: p.stat().st_mtime_ns for p in (finished / "checkpoints").iterdir()} == states

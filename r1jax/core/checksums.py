@@ -36,17 +36,7 @@ def write(folder: pathlib.Path, upcoming: Mapping[str, bytes] = MappingProxyType
     with _thread_pool() as threads:
         lines = dict(zip(names, threads.map(lambda name: _checksum_line(folder / name), names), strict=True))
     lines |= {name: _format(zlib.crc32(content), len(content)) for name, content in upcoming.items()}
-    _write(folder, "".join(f"{lines[name]} {name}\n" for name in sorted(lines)))
-
-
-def add(folder: pathlib.Path, upcoming: Mapping[str, bytes]) -> None:
-    """Adds the checksums of files, by path and content, that will be written to a folder that has a checksum file."""
-    lines = (f"{_format(zlib.crc32(content), len(content))} {name}\n" for name, content in upcoming.items())
-    _write(folder, (folder / FILE).read_text("utf-8") + "".join(lines))
-
-
-def _write(folder: pathlib.Path, lines: str) -> None:
-    write_text(folder / FILE, lines)
+    write_text(folder / FILE, "".join(f"{lines[name]} {name}\n" for name in sorted(lines)))
 
 
 def find_damage(

@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from r1jax import config
-from r1jax.core import checksums, processes, sharding
+from r1jax.core import sharding
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, replicated
 from r1jax.data.tasks import prompt_text
@@ -26,7 +26,6 @@ from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.config import Reading
 from r1jax.io import hub
 from r1jax.io.console import reporter, say
-from r1jax.io.files import write_bytes
 from r1jax.models.config import ModelConfig
 from r1jax.models.hf import read_json
 from r1jax.models.io import is_model, load_tokenizer, open_model, save_model
@@ -91,24 +90,20 @@ def save(
     tokenizer: Tokenizer,
     reading: Reading,
     hf_config: Mapping[str, Any] | None = None,
+    keep_same: bool = False,
 ) -> None:
     """Writes a reward model's folder; killed on the way, it leaves none.
 
     Args:
         params: of the shape of `models.reward.param_specs(cfg)`, whole.
-        hf_config: see `save_model`.
+        hf_config, keep_same: see `save_model`.
     """
-    folder = pathlib.Path(folder)
     model = {name: weight for name, weight in params.items() if name != HEAD}
-    save_model(folder, model, cfg, tokenizer, hf_config)  # begins by deleting the folder
-    if jax.process_index() == 0:
-        head = io.BytesIO()
-        np.save(head, np.asarray(params[HEAD], np.float32))
-        content = f"{json.dumps(dataclasses.asdict(reading), indent=1)}\n".encode()
-        checksums.add(folder, {HEAD_FILE: head.getvalue(), READING: content})
-        write_bytes(folder / HEAD_FILE, head.getvalue())
-        write_bytes(folder / READING, content)
-    processes.barrier()  # another process may load it next
+    head = io.BytesIO()
+    np.save(head, np.asarray(params[HEAD], np.float32))
+    content = f"{json.dumps(dataclasses.asdict(reading), indent=1)}\n".encode()
+    beside = {HEAD_FILE: head.getvalue(), READING: content}
+    save_model(folder, model, cfg, tokenizer, hf_config, beside, keep_same)
 
 
 def load(

@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from r1jax import config
@@ -38,23 +41,33 @@ def save_model(
     tokenizer: Tokenizer,
     hf_config: Mapping[str, Any] | None = None,
     beside: Mapping[str, bytes] = MappingProxyType({}),
+    keep_same: bool = False,
 ) -> None:
     """Writes a model folder: `params/` (Orbax), the tokenizer, checksums, and last `model.json`, which marks it whole.
 
     Args:
         hf_config: the config.json that the model came with, see `ModelFile`; kept for when it is exported.
         beside: further small files, contents by name.
+        keep_same: leave a folder that holds just this already, for Orbax writes other bytes each time; its weights are
+            read for that, beside those in memory.
     """
     folder = pathlib.Path(folder).absolute()
     marker = folder / MODEL
-    if jax.process_index() == 0:
-        marker.unlink(missing_ok=True)  # first, so that half a deleted model is no model
-        shutil.rmtree(folder, ignore_errors=True)
+    content = f"{json.dumps(dataclasses.asdict(cfg), indent=1)}\n".encode()
+
+    def write_small_files(folder: pathlib.Path) -> None:
         tokenizer.save(folder)
         if hf_config is not None:
             write_text(folder / HF_CONFIG, json.dumps(hf_config, indent=2) + "\n")
-        for name, content in beside.items():
-            write_bytes(folder / name, content)
+        for name, file_content in beside.items():
+            write_bytes(folder / name, file_content)
+
+    if keep_same and _has_files(folder, {MODEL: content}, write_small_files) and _has_weights(folder, cfg, params):
+        return
+    if jax.process_index() == 0:
+        marker.unlink(missing_ok=True)  # first, so that half a deleted model is no model
+        shutil.rmtree(folder, ignore_errors=True)
+        write_small_files(folder)
 
     def save() -> None:
         with orbax.load().StandardCheckpointer(async_options=orbax.async_options()) as checkpointer:
@@ -62,10 +75,31 @@ def save_model(
 
     orbax.outside_event_loop(save)
     if jax.process_index() == 0:
-        content = f"{json.dumps(dataclasses.asdict(cfg), indent=1)}\n".encode()
         checksums.write(folder, {MODEL: content})
         write_bytes(marker, content)
     processes.barrier()  # another process may load it next
+
+
+def _has_files(folder: pathlib.Path, files: Mapping[str, bytes], write_others: Callable[[pathlib.Path], None]) -> bool:
+    """Whether a folder's files, but for checksums and weights, are `files` and those that `write_others` writes."""
+    with tempfile.TemporaryDirectory() as others:
+        write_others(pathlib.Path(others))
+        expected = {name: (pathlib.Path(others) / name).read_bytes() for name in os.listdir(others)} | dict(files)
+    there = set(os.listdir(folder)) - {checksums.FILE, PARAMS} if folder.is_dir() else set()
+    same = there == expected.keys() and all((folder / name).read_bytes() == expected[name] for name in there)
+    processes.barrier()  # before process 0 writes another folder
+    return same
+
+
+def _has_weights(folder: pathlib.Path, cfg: ModelConfig, params: Params) -> bool:
+    """Whether a folder has these weights, bit by bit, undamaged."""
+    mesh = jax.tree.leaves(params)[0].sharding.mesh
+    try:
+        stored = _ModelFolder(cfg, None, folder).read(mesh)
+    except (ValueError, FileNotFoundError):
+        return False
+    same = jax.jit(lambda a, b: jnp.all(jnp.stack(jax.tree.leaves(jax.tree.map(jnp.array_equal, a, b)))))
+    return bool(same(params, stored))
 
 
 def is_model(path: pathlib.Path) -> bool:

@@ -120,8 +120,11 @@ def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
     evaluator.evaluate(training.state.params, training.num_steps)
     training.close_metrics()
     params = scale_head(cfg, training.state.params, evaluator.scorer, data)
-    reward_scoring.save(workdir / "model", params, model, tokenizer, cfg.reading, start_from.hf_config)
-    return workdir / "model"
+    folder = workdir / "model"
+    reward_scoring.save(
+        folder, params, model, tokenizer, cfg.reading, start_from.hf_config, keep_same=training.was_done
+    )
+    return folder
 
 
 def make_loss(model: ModelConfig) -> Loss:

@@ -98,6 +98,11 @@ class TrainingRun:
         """The first words of a run's first line: its size, and where it resumes."""
         return f"{core.count(self.specs):,} parameters" + (f", resuming at step {self.start}" if self.start else "")
 
+    @property
+    def was_done(self) -> bool:
+        """Whether its last step was done before this process."""
+        return self.start >= self.num_steps
+
     def compile_update(self, loss: Loss, microbatches: int, bias_rate: float = 0.0) -> Update:
         """The jitted update by this loss, see `step.make_update`."""
         return make_update(loss, self.optimizer, self.specs, self.mesh, microbatches, bias_rate)
@@ -137,14 +142,16 @@ class TrainingRun:
         self._skipped.check_end(self.state, self.mesh)
 
     def close(self, extra_files: Mapping[str, bytes] = MappingProxyType({})) -> pathlib.Path:
-        """Ends the metrics and writes the model folder, `workdir/model`, which it returns.
+        """Ends the metrics and writes the model folder, `workdir/model`, unless an earlier process did; returns it.
 
         Args:
             extra_files: small files that go into the folder, contents by name.
         """
         self._metrics.close()
         folder = self.workdir / "model"
-        save_model(folder, self.state.params, self.model, self.tokenizer, self.hf_config, extra_files)
+        save_model(
+            folder, self.state.params, self.model, self.tokenizer, self.hf_config, extra_files, keep_same=self.was_done
+        )
         return folder
 
     def close_metrics(self) -> None:
