@@ -200,6 +200,30 @@ def test_the_command_writes_what_is_clean_and_says_what_is_not(files, capsys):
     assert "4 rows" in shown and "25.00%" in shown and "50.00%" in shown and "2 rows: " in shown
 
 
+def test_tables_are_read_and_their_columns_mapped(files, capsys):
+    (files / "mine.csv").write_text(f'text,label\n"{LONG}",1\nWhat is 2 to the power of twenty?,2\n')
+    asked = [files / "mine.csv", "--against", "gsm8k", "--data", files, "--out", files / "clean.jsonl"]
+    assert run(*asked) == 2
+    assert "mine.csv, row 1: neither 'prompt' nor 'messages'; the row has: text, label" in capsys.readouterr().err
+    assert run(*asked, "--columns", "prompt=text") == 0
+    assert rows(files / "clean.jsonl") == [{"text": "What is 2 to the power of twenty?", "label": "2"}]
+    assert run(*asked, "--columns", "gsm8") == 2
+    assert "columns='gsm8' is no ready mapping" in capsys.readouterr().err
+
+
+def test_parquet_in_the_layout_of_a_known_set_is_read(files, capsys):
+    pyarrow = pytest.importorskip("pyarrow")
+    table = [{"question": text, "answer": "#### 9", "note": None} for text in (LONG, "What is twenty?")]
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.Table.from_pylist(table), files / "t.parquet")
+    asked = [files / "t.parquet", "--columns", "gsm8k", "--against", "gsm8k", "--data", files]
+    assert run(*asked, "--out", files / "clean.jsonl") == 0
+    assert rows(files / "clean.jsonl") == [{"question": "What is twenty?", "answer": "#### 9"}]
+    table = pyarrow.table({"question": ["?"], "answer": ["#### 9"], "image": [b"1"]})
+    pytest.importorskip("pyarrow.parquet").write_table(table, files / "t.parquet")
+    assert run(*asked, "--out", files / "clean.jsonl") == 2
+    assert "t.parquet, row 1: column 'image' cannot be written as JSON" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "against, data, said",
     [
