@@ -23,8 +23,11 @@ def xla_flags(devices: int) -> str:
 
 @functools.cache
 def _is_known(flag: str) -> bool:
-    """Whether this jaxlib has the flag: XLA aborts on any other, and its flags come and go."""
-    name = flag.removeprefix("--").partition("=")[0].encode()
+    """Whether this jaxlib has the flag: XLA aborts on any other, and its flags come and go.
+
+    A flag's name is a whole string in the library; one that is gone may still be the name of a field.
+    """
+    name = b"\0" + flag.removeprefix("--").partition("=")[0].encode() + b"\0"
     for library in pathlib.Path(jaxlib.__path__[0]).glob("libjax_common*"):
         with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return content.find(name) >= 0
