@@ -16,6 +16,9 @@ from engine_test import loud
 from served_tiny import CONFIG, Running, serve, tiny_model
 
 from r1jax.config import ConfigError
+from r1jax.inference.session import Request
+from r1jax.models.config import Truncation
+from r1jax.serve.app import Server
 from r1jax.serve.config import ServeConfig
 from r1jax.serve.errors import ApiError
 from r1jax.serve.responses import EventStream
@@ -48,6 +51,19 @@ def post(url: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[
             return reply.status, json.load(reply)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
+
+
+def test_slots_that_are_rounded_up_to_the_devices_count_and_the_queue_begins_behind_them(model, mesh8):
+    server = Server([model], dataclasses.replace(CONFIG, slots=5, queue=2), mesh8)
+    request = Request((1,), (0,), 1, Truncation(), ())
+    server.thread.sample("tiny", [request] * 7)
+    assert server.thread.sequences("tiny") == (7, 0)
+    server.thread.sample("tiny", [request] * 3)
+    assert server.thread.sequences("tiny") == (8, 2)
+    assert 'r1jax_slots_in_use{model="tiny"} 8.0' in server.metrics.text().decode()
+    assert 'r1jax_queue{model="tiny"} 2.0' in server.metrics.text().decode()
+    with pytest.raises(ApiError, match="queue is full"):
+        server.thread.sample("tiny", [request])
 
 
 @pytest.mark.parametrize(

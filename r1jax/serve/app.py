@@ -25,7 +25,7 @@ from r1jax.serve.metrics import CONTENT_TYPE, Metrics
 from r1jax.serve.protocol import ChatRequest, CompletionRequest, json_text, read_request
 from r1jax.serve.responses import ClientGone, EventStream, while_connected
 from r1jax.serve.sampling_thread import SamplingThread
-from r1jax.serve.served import Served
+from r1jax.serve.served import Served, slots_on
 
 _log = logging.getLogger(__name__)
 # Without a key: the page, which asks for it, and the state of the server for its supervisor.
@@ -38,7 +38,8 @@ class Server:
 
     def __init__(self, models: Sequence[Served], cfg: ServeConfig, mesh: Mesh):
         self.cfg, self.models = cfg, {model.id: model for model in models}
-        self.thread = SamplingThread({model.id: model.open_session for model in models}, mesh, cfg.slots, cfg.queue)
+        sessions = {model.id: model.open_session for model in models}
+        self.thread = SamplingThread(sessions, mesh, slots_on(mesh, cfg), cfg.queue)
         self.metrics = Metrics(list(self.models), self.thread.sequences)
         self.created = int(time.time())
 

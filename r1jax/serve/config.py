@@ -16,7 +16,7 @@ class ServeConfig:
         host: address to listen on; all but loopback need a key.
         port: 0 takes a free one.
         api_key: that clients must send; "": none.
-        slots: sequences of a model that are decoded together; a multiple of the number of devices.
+        slots: sequences of a model that are decoded together; rounded up so that devices get equally many.
         queue: sequences of a model that may wait for a slot; further requests are refused with status 429.
         max_length: tokens of a prompt and its completion together; 0: the model's context length, at most 4,096.
         window: decode steps in one device call: tokens come in windows of this size.

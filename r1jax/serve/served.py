@@ -122,6 +122,15 @@ def load(names: Sequence[str], cfg: ServeConfig, mesh: Mesh) -> list[Served]:
     return [_load(path, card, cfg, mesh) for path, card in entries]
 
 
+def slots_on(mesh: Mesh, cfg: ServeConfig) -> int:
+    """The slots of a model: those of the config, rounded up so that they divide over the mesh."""
+    return _rounded_up(cfg.slots, mesh)
+
+
+def _rounded_up(count: int, mesh: Mesh) -> int:
+    return -(-count // batch_shards(mesh)) * batch_shards(mesh)
+
+
 def _load(path: pathlib.Path, card: ModelCard, cfg: ServeConfig, mesh: Mesh) -> Served:
     made_for = context_length(read_hf_config(path) or {})
     if made_for and cfg.max_length > made_for:
@@ -129,12 +138,11 @@ def _load(path: pathlib.Path, card: ModelCard, cfg: ServeConfig, mesh: Mesh) -> 
     max_length = cfg.max_length or min(made_for or _UNKNOWN, _LONGEST)
     params, shape, tokenizer = load_model(path, mesh, dtype=None)
     # A cache grows in few steps, for each is a program to compile; a prompt's width costs work, and its program little.
-    ways = batch_shards(mesh)
     sampling = SamplingConfig(
         max_new_tokens=max_length,
-        slots=-(-cfg.slots // ways) * ways,
+        slots=slots_on(mesh, cfg),
         window=cfg.window,
-        prefill_rows=-(-_PREFILL_ROWS // ways) * ways,
+        prefill_rows=_rounded_up(_PREFILL_ROWS, mesh),
         bucket=max(min(max_length, 512), -(-max_length // 4)),
         prompt_bucket=min(128, max_length),
     )
