@@ -30,6 +30,8 @@ class SamplingConfig:
             output; "": the compute type. Products are in the compute type. What is sampled then comes from another
             distribution than the one that is trained: watch `sampler_gap`, see `GRPOConfig.importance_cap`.
         cache_type: the same of keys and values; "int8" has a scale for each token and head.
+        speculative: draft a token at each step by the model's block of multi-token prediction, and check it in the
+            next: the same tokens in fewer steps, each of which costs more.
     """
 
     max_new_tokens: int = 128
@@ -41,6 +43,7 @@ class SamplingConfig:
     prompt_bucket: int = 0
     weight_type: NarrowType = ""
     cache_type: NarrowType = ""
+    speculative: bool = False
 
     def __post_init__(self):
         at_least(1, self, "max_new_tokens", "slots", "window", "prefill_rows", "bucket")

@@ -11,7 +11,7 @@ from r1jax.models import cache as kv
 from r1jax.models.cache import KVCache
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import RowTruncation, process_rows
-from r1jax.models.transformer import forward, unembed_table
+from r1jax.models.transformer import draft_states, forward, unembed_table
 
 MAX_KEY_WORDS = 8  # of a sequence's randomness
 NO_TOKEN = -1  # in a list of stop ids
@@ -47,6 +47,7 @@ class Slots:
         remaining: `[B]` int32, how many tokens may still be sampled; 0 is an idle slot.
         key: `[B]` keys; a token's noise depends on its slot's key and its position, and on nothing else in the batch.
         limits: of each sequence.
+        draft: `[B]` int32, a guess of what follows `token`, see `speculation.py`; None: nothing is guessed.
     """
 
     cache: KVCache
@@ -55,6 +56,7 @@ class Slots:
     remaining: jax.Array
     key: jax.Array
     limits: Limits
+    draft: jax.Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -91,7 +93,7 @@ class Sampled:
 
 
 def idle(cfg: ModelConfig, rows: int, length: int, stop_ids: int, layout: kv.Layout = kv.PLAIN) -> Slots:
-    """Empty slots.
+    """Empty slots; with room for a draft where the cache has a layer for it.
 
     Args:
         stop_ids: the most that a sequence may have.
@@ -101,14 +103,19 @@ def idle(cfg: ModelConfig, rows: int, length: int, stop_ids: int, layout: kv.Lay
     ones = jnp.ones(rows, jnp.float32)
     limits = Limits(ones, zeros, ones, jnp.full((rows, stop_ids), NO_TOKEN, jnp.int32))
     keys = jax.random.split(jax.random.key(0), rows)
-    return Slots(kv.empty(cfg, rows, length, DECODE_RULES, layout), zeros, zeros, zeros, keys, limits)
+    draft = zeros if layout.more_layers else None
+    return Slots(kv.empty(cfg, rows, length, DECODE_RULES, layout), zeros, zeros, zeros, keys, limits, draft)
 
 
 def prefill(params: Params, cfg: ModelConfig, tokens_RP: jax.Array, layout: kv.Layout = kv.PLAIN) -> KVCache:
     """Keys and values of R right-padded prompts. Slots past a prompt's end hold rubbish that decoding overwrites."""
     positions = jnp.broadcast_to(jnp.arange(tokens_RP.shape[1]), tokens_RP.shape)
     cache = kv.empty(cfg, *tokens_RP.shape, DECODE_RULES, layout)
-    return forward(params, cfg, tokens_RP, positions, cache=cache, rules=DECODE_RULES).cache
+    hidden, cache, _ = forward(params, cfg, tokens_RP, positions, cache=cache, rules=DECODE_RULES)
+    if layout.more_layers:
+        following = jnp.roll(tokens_RP, -1, axis=1)
+        _, cache = draft_states(params, cfg, hidden, following, positions, cache, DECODE_RULES)
+    return cache
 
 
 def fork(
@@ -152,6 +159,7 @@ def fork(
         put_row(slots.remaining, remaining),
         put_row(slots.key, jax.vmap(derive)(key_words, num_key_words)),
         jax.tree.map(put_row, slots.limits, limits),
+        None if slots.draft is None else put_row(slots.draft, token),  # which nobody has guessed yet
     )
 
 
@@ -196,6 +204,12 @@ def unembed(params: Params, cfg: ModelConfig, hidden: jax.Array) -> jax.Array:
     return constrain(logits, DECODE_RULES, "batch", "vocab")
 
 
+def remaining_after(tokens: jax.Array, remaining: jax.Array, limits: Limits) -> jax.Array:
+    """How many tokens each sequence may still have after these: none after a stop id."""
+    ended = jnp.any(tokens[:, None] == limits.stop_ids, axis=-1)
+    return jnp.where((remaining > 0) & ~ended, remaining - 1, 0)
+
+
 def decode_window(
     params: Params, cfg: ModelConfig, slots: Slots, steps: int, truncates: bool = True, top: int = 0
 ) -> tuple[Slots, Sampled]:
@@ -214,13 +228,12 @@ def decode_window(
         keys = jax.vmap(jax.random.fold_in)(slots.key, slots.position)
         tokens, logprobs = sample(logits, keys, slots.limits, truncates)
         active = slots.remaining > 0
-        ended = jnp.any(tokens[:, None] == slots.limits.stop_ids, axis=-1)
         new = dataclasses.replace(
             slots,
             cache=cache,
             token=jnp.where(active, tokens, slots.token),
             position=jnp.where(active, slots.position + 1, slots.position),
-            remaining=jnp.where(active & ~ended, slots.remaining - 1, 0),
+            remaining=remaining_after(tokens, slots.remaining, slots.limits),
         )
         return new, Sampled(tokens, logprobs, active, likelihood(logits, tokens, top) if top else None)
 

@@ -11,6 +11,7 @@ from r1jax.core.quantization import narrow, narrow_shardings
 from r1jax.core.sharding import BATCH, DECODE_RULES, batch_shards, replicated
 from r1jax.inference import decode
 from r1jax.inference.config import SamplingConfig
+from r1jax.inference.speculation import speculative_window
 from r1jax.models import cache as kv
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs, split_stacks
@@ -29,6 +30,7 @@ class Programs:
         prefill, fork, take_slots, score: see `r1jax.inference.decode`.
         fewest_slots: that divide over the mesh.
         decode: weights, slots, truncates, likelihood -> a window of steps; the last two choose one of four programs.
+        window_tokens: the most that a window brings a sequence.
         max_stop_ids: of a sequence.
         fork_size: sequences that one `fork` starts.
     """
@@ -37,7 +39,7 @@ class Programs:
         """Compiles nothing yet.
 
         Raises:
-            ValueError: slots or rows that do not divide over the mesh.
+            ValueError: slots or rows that do not divide over the mesh, or drafts without a block that makes them.
         """
         ways = batch_shards(mesh)
         if cfg.slots % ways or cfg.prefill_rows % ways:
@@ -45,24 +47,33 @@ class Programs:
                 f"sampling.slots={cfg.slots} and sampling.prefill_rows={cfg.prefill_rows} must be multiples of "
                 f"the mesh's {' x '.join(BATCH)} = {ways}"
             )
+        if cfg.speculative and not model.mtp_depth:
+            raise ValueError(
+                "sampling.speculative needs a block of multi-token prediction, which this model does not have: "
+                "set it to false"
+            )
         self.cfg, self.mesh = cfg, mesh
         self.max_stop_ids, self.fork_size = num_eos_ids + _FREE_STOP_IDS, min(cfg.slots, 16)
         layout = functools.partial(DECODE_RULES.sharding, mesh)
         rows, platform = layout(("batch",)), mesh.devices.flat[0].platform
         by_layer = platform == "cpu"
-        cache_layout = kv.Layout(by_layer, cfg.cache_type)
+        cache_layout = kv.Layout(by_layer, cfg.cache_type, more_layers=int(cfg.speculative))
         cache = kv.shardings(model, cache_layout, DECODE_RULES, mesh)
         limits = decode.Limits(rows, rows, rows, layout(("batch", None)))
-        slots = decode.Slots(cache, rows, rows, rows, rows, limits)
+        slots = decode.Slots(cache, rows, rows, rows, rows, limits, rows if cfg.speculative else None)
         whole = replicated(mesh)
-        specs = param_specs(dataclasses.replace(model, mtp_depth=0))  # those blocks take no part
+        # Of the blocks of multi-token prediction, the first makes drafts, if it is asked to.
+        specs = param_specs(dataclasses.replace(model, mtp_depth=int(cfg.speculative)))
         weights = narrow_shardings(specs, DECODE_RULES, mesh, cfg.weight_type)
         split = by_layer or model.scan_unroll >= model.num_layers or platform == "gpu"
         if split:
             weights = split_stacks(model, weights, lambda x, i: NamedSharding(mesh, PartitionSpec(*x.spec[1:])))
 
         def to_decode_layout(params: Params) -> Params:
-            params = narrow({name: params[name] for name in specs}, specs, model.dtype, cfg.weight_type)
+            params = {name: params[name] for name in specs}
+            if cfg.speculative:
+                params["mtp"] = jax.tree.map(lambda x: x[:1], params["mtp"])
+            params = narrow(params, specs, model.dtype, cfg.weight_type)
             return split_stacks(model, params) if split else params
 
         self.to_decode_layout = jax.jit(to_decode_layout, out_shardings=weights)
@@ -82,8 +93,10 @@ class Programs:
             lambda params, tokens: decode.prefill(params, model, tokens, cache_layout), out_shardings=cache
         )
         self.fork = jax.jit(decode.fork, donate_argnums=0, out_shardings=slots)
+        window = speculative_window if cfg.speculative else decode.decode_window
+        self.window_tokens = cfg.window * (2 if cfg.speculative else 1)
         self.decode = jax.jit(
-            lambda params, slots, truncates, likelihood: decode.decode_window(
+            lambda params, slots, truncates, likelihood: window(
                 params, model, slots, cfg.window, truncates, TOP_LOGPROBS if likelihood else 0
             ),
             static_argnums=(2, 3),

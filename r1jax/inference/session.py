@@ -207,7 +207,7 @@ class Session:
 
     def _shrink(self) -> None:
         """Leaves idle slots, three quarters at a time, where a busy one has four windows to go."""
-        window, busy = self._cfg.window, [sequence for sequence in self._running if sequence]
+        window, busy = self._programs.window_tokens, [sequence for sequence in self._running if sequence]
         if not self._shrinks or self._waiting or all(s.request.max_tokens < (s.windows + 4) * window for s in busy):
             return
         size = len(self._running)
@@ -229,7 +229,7 @@ class Session:
 
     def _needed(self) -> int:
         """Cache length that the next window may touch; what the host has not read yet counts as sampled."""
-        window = self._cfg.window
+        window = self._programs.window_tokens
         ends = [len(s.request.ids) + min(window * (s.windows + 1), s.request.max_tokens) for s in self._running if s]
         return row_length(max(ends), self._cfg.bucket)
 
@@ -288,13 +288,13 @@ class Session:
         for i, sequence in enumerate(owners):
             if sequence is None or sequence.dropped or not active[0, i]:
                 continue  # idle, or it ended in an earlier window and was read then
-            request, n = sequence.request, int(active[:, i].sum())
-            ids = tokens[:n, i].tolist()
-            sequence.tokens += n
+            request, steps = sequence.request, active[:, i]
+            ids = tokens[steps, i].tolist()
+            sequence.tokens += len(ids)
             stopped = ids[-1] in request.stop_ids
             finish = "stop" if stopped else "length" if sequence.tokens == request.max_tokens else None
-            own = jax.tree.map(lambda x, i=i, n=n: x[:n, i], likelihood) if request.likelihood else None
+            own = jax.tree.map(lambda x, i=i, steps=steps: x[steps, i], likelihood) if request.likelihood else None
             if finish:
                 self._running[sequence.slot] = None
-            pieces.append(Piece(sequence.handle, ids, logprobs[:n, i], own, finish))
+            pieces.append(Piece(sequence.handle, ids, logprobs[steps, i], own, finish))
         return pieces

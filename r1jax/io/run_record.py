@@ -33,6 +33,7 @@ CHANGEABLE = (
     "sampling.prefill_rows",
     "sampling.bucket",
     "sampling.prompt_bucket",
+    "sampling.speculative",
     "rewards.graders.workers",
     "rewards.judge.in_flight",
     "rewards.judge.timeout_s",

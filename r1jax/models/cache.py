@@ -23,10 +23,12 @@ class Layout:
     Attributes:
         by_layer: each layer has arrays of its own, see `KVCache`.
         dtype: "bfloat16" or "int8"; "": the model's compute type.
+        more_layers: how many it has besides the model's, for blocks of multi-token prediction.
     """
 
     by_layer: bool = False
     dtype: str = ""
+    more_layers: int = 0
 
 
 PLAIN = Layout()
@@ -81,10 +83,11 @@ def axes(cfg: ModelConfig, layout: Layout = PLAIN) -> KVCache:
 
     if not layout.by_layer:
         return KVCache(of_array(names), None if cfg.mla else of_array(names))
+    layers = cfg.num_layers + layout.more_layers
     if cfg.mla:
-        return KVCache([of_array(names[1:])] * cfg.num_layers, None)
+        return KVCache([of_array(names[1:])] * layers, None)
     keys, values = of_array((*names[1:3], "head_dim", "length")), of_array(names[1:])
-    return KVCache([keys] * cfg.num_layers, [values] * cfg.num_layers)
+    return KVCache([keys] * layers, [values] * layers)
 
 
 def shardings(cfg: ModelConfig, layout: Layout, rules: AxisRules, mesh: Mesh) -> KVCache:
@@ -95,7 +98,8 @@ def shardings(cfg: ModelConfig, layout: Layout, rules: AxisRules, mesh: Mesh) ->
 def empty(cfg: ModelConfig, rows: int, length: int, rules: AxisRules, layout: Layout = PLAIN) -> KVCache:
     """A cache of zeros for `rows` sequences of up to `length` tokens."""
     heads, width = (1, cfg.mla.kv_rank + cfg.mla.rope_dim) if cfg.mla else (cfg.num_kv_heads, cfg.head_dim)
-    sizes = {"layers": cfg.num_layers, "batch": rows, "kv_heads": heads, None: heads, "length": length, "scale": 1}
+    sizes = {"layers": cfg.num_layers + layout.more_layers, "batch": rows, "kv_heads": heads, None: heads}
+    sizes |= {"length": length, "scale": 1}
 
     def zeros(names: tuple[str | None, ...]) -> jax.Array:
         dtype = jnp.float32 if "scale" in names else layout.dtype or cfg.dtype

@@ -13,6 +13,9 @@ from r1jax.models.cache import KVCache
 from r1jax.models.config import ModelConfig
 from r1jax.models.layers import Rotation, mscale, product, project, rms_norm, rope
 
+# So many queries a row (decoding, with a draft) attend to the latents themselves.
+FEW_QUERIES = 2
+
 # DeepSeek's own code norms the latents with this epsilon, whatever the model's.
 LATENT_EPS = 1e-6
 
@@ -56,7 +59,7 @@ def mla(
 ) -> tuple[jax.Array, KVCache | None]:
     """One layer's attention and, where a cache is given, the cache with this layer's latents and keys written to it.
 
-    A single query a row (decoding) takes the absorbed form: it goes through kv_b's key half into the latent space,
+    One or two queries a row (decoding) take the absorbed form: each goes through kv_b's key half into the latent space,
     attends to the latents as they lie in the cache, and what comes out goes through kv_b's value half. Longer inputs
     expand the latents into every head's keys and values, which is less work from some hundred queries on.
     """
@@ -79,7 +82,7 @@ def mla(
     latent_BKSR = keys_BKSH[..., : m.kv_rank]
     k_b, v_b = jnp.split(p["kv_b"], [m.nope_dim], axis=-1)
     scale = _score_scale(cfg)
-    if h_BTD.shape[1] == 1:
+    if h_BTD.shape[1] <= FEW_QUERIES:
         q = jnp.concatenate([product("btnp,rnp->btnr", q_nope, k_b), q_rope], axis=-1)
         out = product("btnr,rnv->btnv", attend(q, keys_BKSH, latent_BKSR, visible, scale), v_b)
     else:

@@ -16,7 +16,7 @@ from r1jax.core import params as core
 from r1jax.core.params import Params, ParamSpec
 from r1jax.core.quantization import widen
 from r1jax.core.sharding import TRAIN_RULES, AxisRules, constrain
-from r1jax.models.attention import cached, causal, gqa, gqa_specs, is_attention_kernel
+from r1jax.models.attention import Visible, cached, causal, gqa, gqa_specs, is_attention_kernel
 from r1jax.models.cache import KVCache
 from r1jax.models.config import ModelConfig
 from r1jax.models.layers import empty_like, project, rms_norm, rotation, swiglu
@@ -194,6 +194,35 @@ def forward(
     return Output(rms_norm(x, params["final_norm"].astype(cfg.dtype), cfg.norm_eps), cache, routing)
 
 
+def _look_further(
+    params: Params,
+    cfg: ModelConfig,
+    depth: int,
+    hidden_BTD: jax.Array,
+    ahead_BT: jax.Array,
+    positions_BT: jax.Array,
+    visible: Visible,
+    segments_BT: jax.Array,
+    cache: KVCache | None,
+    rules: AxisRules,
+) -> tuple[jax.Array, KVCache | None, jax.Array | None, jax.Array | None]:
+    """The block of multi-token prediction that follows `depth` others: from the states before it and the tokens ahead
+    to its states `[B, T, D]`, the cache, in which it comes after the model's layers, and as `_run_stack` the routers'
+    load and balance.
+    """
+    stack = jax.tree.map(lambda w: w[depth : depth + 1], params["mtp"])
+    p = {name: stack[name][0].astype(cfg.dtype) for name in ("embed_norm", "hidden_norm", "norm")}
+    ahead = _embed(params["embed"], ahead_BT, cfg.dtype, rules)
+    pair = rms_norm(ahead, p["embed_norm"], cfg.norm_eps), rms_norm(hidden_BTD, p["hidden_norm"], cfg.norm_eps)
+    merge = widen(stack["merge"], cfg.dtype)[0]
+    x = constrain(project(jnp.concatenate(pair, axis=-1), merge), rules, "batch", "length", "act")
+    first = depth if cache is None else cfg.num_layers + depth
+    if cache is not None and cache.by_layer:
+        stack = [jax.tree.map(lambda w: w[0], stack)]
+    x, cache, load, balance = _run_stack("mtp", stack, cfg, x, cache, positions_BT, visible, segments_BT, rules, first)
+    return rms_norm(x, p["norm"], cfg.norm_eps), cache, load, balance
+
+
 def look_ahead(
     params: Params,
     cfg: ModelConfig,
@@ -216,18 +245,36 @@ def look_ahead(
     visible, states = causal(positions_BT, segments_BT), []
     routing = None
     for depth in range(cfg.mtp_depth):
-        stack = jax.tree.map(lambda w, depth=depth: w[depth : depth + 1], params["mtp"])
-        p = {name: stack[name][0].astype(cfg.dtype) for name in ("embed_norm", "hidden_norm", "norm")}
-        ahead = _embed(params["embed"], jnp.roll(next_BT, -depth, axis=1), cfg.dtype, TRAIN_RULES)
-        pair = rms_norm(ahead, p["embed_norm"], cfg.norm_eps), rms_norm(hidden_BTD, p["hidden_norm"], cfg.norm_eps)
-        x = constrain(project(jnp.concatenate(pair, axis=-1), stack["merge"][0]), TRAIN_RULES, "batch", "length", "act")
         has_next = jnp.pad(segments_BT, ((0, 0), (0, depth)))[:, depth:] == segments_BT
         routed = jnp.where(has_next, segments_BT, 0)
-        x, _, load, balance = _run_stack("mtp", stack, cfg, x, None, positions_BT, visible, routed, TRAIN_RULES, depth)
-        hidden_BTD = rms_norm(x, p["norm"], cfg.norm_eps)
+        ahead_BT = jnp.roll(next_BT, -depth, axis=1)
+        hidden_BTD, _, load, balance = _look_further(
+            params, cfg, depth, hidden_BTD, ahead_BT, positions_BT, visible, routed, None, TRAIN_RULES
+        )
         states.append(hidden_BTD)
         if load is not None:
             loads = [load] if routing is None else [routing.load["mtp"], load]
             before = 0.0 if routing is None else routing.balance
             routing = Routing({"mtp": jnp.concatenate(loads)}, before + balance.sum(axis=0))
     return states, routing
+
+
+def draft_states(
+    params: Params,
+    cfg: ModelConfig,
+    hidden_BTD: jax.Array,
+    next_BT: jax.Array,
+    positions_BT: jax.Array,
+    cache: KVCache,
+    rules: AxisRules,
+) -> tuple[jax.Array, KVCache]:
+    """The first depth of multi-token prediction while decoding: `[B, T, D]`, each a guess of the token after next.
+
+    Args:
+        hidden_BTD: the main model's `Output.hidden`.
+        next_BT: token t + 1 at position t.
+        cache: with a layer more than the model, see `cache.Layout`; it gets the new keys and values.
+    """
+    visible, real = cached(positions_BT, cache.length), jnp.ones(next_BT.shape, jnp.int32)
+    states, cache, _, _ = _look_further(params, cfg, 0, hidden_BTD, next_BT, positions_BT, visible, real, cache, rules)
+    return states, cache
