@@ -75,7 +75,7 @@ setup(
         "dev": [
             "pytest>=8,<10",
             "setuptools>=77",  # builds the wheel that a test looks into
-            "pytest-xdist>=3.7,<4",
+            "pytest-xdist>=3.8,<4",  # before, no --no-loadscope-reorder
             "hypothesis>=6.100,<7",
             "math-verify>=0.9,<0.10",
             PYARROW,

@@ -43,6 +43,9 @@ tests=(
   metrics report results_report                     # rich, matplotlib
   tracking                                          # tensorboard; wandb with -m slow
   site                                              # mkdocs
+  serve serve_refusals serve_command demo_routes    # fastapi, uvicorn, prometheus-client, openai, httpx
+  terminal_chat                                     # pexpect
+  notebooks                                         # nbclient, nbformat, ipykernel
   train
 )
 tests=("${tests[@]/#/tests/}")

@@ -52,8 +52,11 @@ def make_mesh(cfg: MeshConfig, devices: Sequence[jax.Device] | None = None) -> M
 def platform() -> str:
     """What the code that is being traced will run on: "cpu", "gpu" or "tpu"; that of the mesh, where there is one."""
     device = jax.sharding.get_abstract_mesh().abstract_device
-    name = device.platform if device is not None else jax.default_backend()
-    return "gpu" if name in ("cuda", "rocm") else name
+    if device is None:
+        name = jax.default_backend()
+        return "gpu" if name in ("cuda", "rocm") else name
+    kind = device.device_kind  # jax 0.10.0 has no platform beside it
+    return "cpu" if kind == "cpu" else "tpu" if kind.startswith("TPU") else "gpu"
 
 
 @dataclasses.dataclass(frozen=True)
