@@ -12,7 +12,7 @@ from mla_test import weights
 
 from r1jax.data.batching import pack_rows, pad_rollouts, row_length, to_device, unpack_rows
 from r1jax.data.tasks import DataConfig
-from r1jax.inference.config import SamplingConfig
+from r1jax.inference.config import RolloutSamplingConfig
 from r1jax.losses.config import AuxiliaryConfig, GRPOConfig
 from r1jax.losses.grpo import grpo_loss
 from r1jax.models.config import ModelConfig
@@ -31,7 +31,7 @@ CFG = RLConfig(
     "",
     1,
     DataConfig(tasks=(), path="questions.jsonl"),
-    SamplingConfig(max_new_tokens=24),
+    RolloutSamplingConfig(max_new_tokens=24),
     GRPOConfig(
         prompts_per_step=4,
         group_size=4,

@@ -31,6 +31,7 @@ class Batch:
             for the whole batch, so any split of its rows sums to the same loss and the same gradient.
         advantages: `[B, T]` float32, at each token that of its rollout; or None outside RL.
         sampler_logprobs: `[B, T]` float32 as the sampler reported them, or None outside RL.
+        stale: `[B, T]` bool, whether an earlier step's policy drew the target; None: this step's drew all.
         old_logprobs: `[B, T]` float32 of the policy that the ratio is taken against; None when that is the policy
             being differentiated (one update a rollout: the ratio is 1).
         ref_logprobs: `[B, T]` float32 of the reference model, or None when there is no KL term.
@@ -50,6 +51,7 @@ class Batch:
     weights: jax.Array
     advantages: jax.Array | None = None
     sampler_logprobs: jax.Array | None = None
+    stale: jax.Array | None = None
     old_logprobs: jax.Array | None = None
     ref_logprobs: jax.Array | None = None
     soft_ids: jax.Array | None = None
@@ -181,7 +183,7 @@ def row_length(tokens: int, bucket: int) -> int:
     return -(-buckets // step) * step * bucket
 
 
-def pad_rollouts(rollouts: Sequence[Rollout], advantages: np.ndarray, bucket: int) -> Batch:
+def pad_rollouts(rollouts: Sequence[Rollout], advantages: np.ndarray, bucket: int, step: int = 0) -> Batch:
     """One rollout a row, prompt then completion, right-padded to the `row_length` of the longest.
 
     Weights are 1 on the sampled tokens, the end-of-sequence token included, and come from lengths, never from a pad
@@ -189,21 +191,26 @@ def pad_rollouts(rollouts: Sequence[Rollout], advantages: np.ndarray, bucket: in
 
     Args:
         advantages: `[B]`, of each rollout.
+        step: that trains on them, where they have versions.
     """
     rows = len(rollouts)
     length = row_length(max(len(r.prompt.ids) + len(r.ids) - 1 for r in rollouts), bucket)
     fields = {name: np.zeros((rows, length), np.int32) for name in ("tokens", "targets", "segments")}
-    floats = {name: np.zeros((rows, length), np.float32) for name in ("weights", "advantages", "sampler_logprobs")}
+    values = {name: np.zeros((rows, length), np.float32) for name in ("weights", "advantages", "sampler_logprobs")}
+    if rollouts[0].versions is not None:
+        values["stale"] = np.zeros((rows, length), bool)
     for row, rollout in enumerate(rollouts):
         prompt, n = len(rollout.prompt.ids), len(rollout.prompt.ids) + len(rollout.ids) - 1
         ids = np.concatenate([np.asarray(rollout.prompt.ids, np.int32), rollout.ids])
         fields["tokens"][row, :n], fields["targets"][row, :n] = ids[:-1], ids[1:]
         fields["segments"][row, :n] = 1
-        floats["weights"][row, prompt - 1 : n] = 1.0
-        floats["advantages"][row, :n] = advantages[row]
-        floats["sampler_logprobs"][row, prompt - 1 : n] = rollout.logprobs
+        values["weights"][row, prompt - 1 : n] = 1.0
+        values["advantages"][row, :n] = advantages[row]
+        values["sampler_logprobs"][row, prompt - 1 : n] = rollout.logprobs
+        if rollout.versions is not None:
+            values["stale"][row, prompt - 1 : n] = rollout.versions < step
     positions = np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length))
-    return Batch(positions=positions, one_segment=True, **fields, **floats)
+    return Batch(positions=positions, one_segment=True, **fields, **values)
 
 
 # Where each row of a padded batch lies in a packed one: the source and the target of its tokens.

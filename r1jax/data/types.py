@@ -96,6 +96,8 @@ class Rollout:
         parts: each reward by name; None marks an ungradable part.
         verdict, answer, detail: of the grade, see `Grade`; "" and None before grading.
         counts: of its text, from the process that graded it; None: not yet counted.
+        versions: `[T]` int32, the step whose policy drew each token, where several may have; None: that of the step
+            that trains on it.
     """
 
     prompt: Prompt
@@ -110,6 +112,7 @@ class Rollout:
     answer: str = ""
     detail: Mapping[str, Any] | None = None
     counts: TextCounts | None = None
+    versions: np.ndarray | None = None
 
     @classmethod
     def of_text(

@@ -14,7 +14,10 @@ from r1jax.text.tokenizer import Tokenizer
 
 
 def write_samples(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
-    """One JSON line a sample, with its grades: what the report shows, and what a look at the rewards needs."""
+    """One JSON line a sample, with its grades: what the report shows, and what a look at the rewards needs.
+
+    `versions` are the steps whose policies drew its tokens, each with the number of tokens.
+    """
 
     def row(r: Rollout) -> dict[str, Any]:
         response = r.response
@@ -34,6 +37,11 @@ def write_samples(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
             "finish": r.finish,
             "num_tokens": len(r.ids),
             "well_formed": bool(r.parts["format"]),
+            **(
+                {}
+                if r.versions is None
+                else {"versions": np.stack(np.unique(r.versions, return_counts=True), 1).tolist()}
+            ),
         }
 
     jsonl.write(path, map(row, rollouts))
@@ -42,15 +50,20 @@ def write_samples(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
 def write_tokens(workdir: pathlib.Path, step: int, rollouts: Sequence[Rollout]) -> None:
     """The sampled tokens of a step's rows in rollouts/, in their order, with their log-probs, in rollout_tokens/.
 
-    A NumPy archive of `lengths [N]`, `ids [sum]` and `logprobs [sum]`: eight bytes a token, compressed.
+    A NumPy archive of `lengths [N]`, `ids [sum]` and `logprobs [sum]`: eight bytes a token, compressed; with
+    `versions [sum]` where steps carry completions over.
     """
     lengths = np.array([len(rollout.ids) for rollout in rollouts], np.int32)
+    versions = {}
+    if rollouts[0].versions is not None:
+        versions["versions"] = np.concatenate([rollout.versions for rollout in rollouts])
     with files.replacing(_tokens_path(workdir, step)) as file:
         np.savez_compressed(
             file,
             lengths=lengths,
             ids=np.concatenate([rollout.ids for rollout in rollouts]),
             logprobs=np.concatenate([rollout.logprobs for rollout in rollouts]),
+            **versions,
         )
 
 
@@ -64,7 +77,7 @@ def read_rollouts(
     """The rollouts of a step, as they were trained on.
 
     Args:
-        prompts: by id; the questions of that step.
+        prompts: by id; the questions of that step among them.
         tokenizer: the policy's.
 
     Raises:
@@ -77,12 +90,13 @@ def read_rollouts(
     with np.load(tokens) as archive:
         cuts = np.cumsum(archive["lengths"])[:-1]
         ids, logprobs = np.split(archive["ids"], cuts), np.split(archive["logprobs"], cuts)
+        versions = np.split(archive["versions"], cuts) if "versions" in archive else [None] * len(ids)
     rollouts = []
-    for row, row_ids, row_logprobs in zip(rows, ids, logprobs, strict=True):
+    for row, row_ids, row_logprobs, row_versions in zip(rows, ids, logprobs, versions, strict=True):
         if row["id"] not in prompts or prompts[row["id"]].question != row["question"]:
             raise ConfigError(f"{path} has the question {row['id']!r}, which the run's data do not give at that step")
         prompt = prompts[row["id"]]
         text = tokenizer.decode(row_ids[:-1].tolist() if row["finish"] == "stop" else row_ids.tolist())
-        rollout = Rollout(prompt, row["sample"], row_ids, row_logprobs, text, row["finish"])
+        rollout = Rollout(prompt, row["sample"], row_ids, row_logprobs, text, row["finish"], versions=row_versions)
         rollouts.append(dataclasses.replace(rollout, reward=row["reward"], parts=row["parts"], verdict=row["verdict"]))
     return rollouts

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +16,7 @@ from r1jax.data.types import VERDICTS, Prompt, Rollout
 from r1jax.inference.engine import Engine
 from r1jax.inference.reward_scoring import RewardModel
 from r1jax.io.console import under_way
-from r1jax.rewards.grader_pool import GraderPool
+from r1jax.rewards.grader_pool import GraderPool, PendingGrade
 
 
 def sample_and_grade(
@@ -28,13 +28,33 @@ def sample_and_grade(
     seed: tuple[int, ...],
     models: Mapping[str, RewardModel] = MappingProxyType({}),
 ) -> list[Rollout]:
+    """Draws `samples` rollouts of each prompt from these very weights, and grades them, see `draw_and_grade`."""
+
+    def draw(submit: Callable[[Rollout], None]) -> list[Rollout]:
+        return engine.generate(params, prompts, samples, seed, submit)
+
+    return draw_and_grade(draw, len(prompts) * samples, graders, {}, models)
+
+
+def draw_and_grade(
+    draw: Callable[[Callable[[Rollout], None]], list[Rollout]],
+    count: int,
+    graders: GraderPool | None,
+    pending: dict[tuple[str, int], PendingGrade],
+    models: Mapping[str, RewardModel],
+) -> list[Rollout]:
     """Draws rollouts and grades each one as soon as it is complete, while the others are still being drawn.
 
     With several processes all of them hold the same rollouts; process 0's verdicts hold in all, for a grader's
     time limit may strike in one process and not in another. The others pass no graders. Reward models, by the names of
     their parts, score what has been drawn, in all processes together.
+
+    Args:
+        draw: calls what it is given with each rollout that is complete, and returns those that are wanted now.
+        count: how many these are, for the progress.
+        pending: grades under way by (prompt id, sample); those of rollouts that are not wanted yet are left in it.
     """
-    pending, drawn = {}, 0
+    drawn = 0
 
     def submit(rollout: Rollout) -> None:
         nonlocal drawn
@@ -42,8 +62,8 @@ def sample_and_grade(
         if graders:
             pending[rollout.prompt.id, rollout.sample] = graders.submit(rollout)
 
-    with under_way("sampling", lambda: f"{drawn} of {len(prompts) * samples} samples"):
-        rollouts = engine.generate(params, prompts, samples, seed, submit)
+    with under_way("sampling", lambda: f"{drawn} of {count} samples"):
+        rollouts = draw(submit)
     scores = [{} for _ in rollouts]
     for name, model in models.items():
         places = [i for i, rollout in enumerate(rollouts) if model.reads(rollout.prompt)]
@@ -52,10 +72,8 @@ def sample_and_grade(
                 scores[i][name] = score
     if graders:
         with under_way("grading"):
-            rollouts = [
-                pending[rollout.prompt.id, rollout.sample].result(of_models)
-                for rollout, of_models in zip(rollouts, scores, strict=True)
-            ]
+            grades = [pending.pop((r.prompt.id, r.sample), None) or graders.submit(r) for r in rollouts]
+            rollouts = [grade.result(of_models) for grade, of_models in zip(grades, scores, strict=True)]
     if jax.process_count() == 1:
         return rollouts
     names = ("reward", "parts", "verdict", "answer", "counts")

@@ -51,6 +51,24 @@ class SamplingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class RolloutSamplingConfig(SamplingConfig):
+    """The settings of the sampling engine in RL.
+
+    Attributes:
+        carry_over: steps that a completion may be carried over: a step ends once enough groups are complete, and later
+            policies finish the others, see `r1jax.inference.carry_over`. Every token is trained on at most this many
+            steps after the one that drew it. 0: a step draws its own groups to their ends. Above 0 `slots` and
+            `window` decide how much is begun ahead, and so which policy draws a token.
+    """
+
+    carry_over: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        at_least(0, self, "carry_over")
+
+
+@dataclasses.dataclass(frozen=True)
 class Reading:
     """The input format that a reward model was trained on.
 

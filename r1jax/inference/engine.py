@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from r1jax.core.params import Params
-from r1jax.data.types import Prompt, Rollout
+from r1jax.data.types import FinishReason, Prompt, Rollout
 from r1jax.inference.config import SamplingConfig
 from r1jax.inference.programs import Programs
 from r1jax.inference.session import Piece, Request, Session, join_pieces
@@ -76,10 +76,6 @@ class Engine:
         Raises:
             ValueError: a prompt without tokens.
         """
-        for prompt in prompts:
-            if not prompt.ids:
-                raise ValueError(f"prompt {prompt.id!r} has no tokens")
-        cfg, eos_ids = self._cfg, self._tokenizer.eos_ids
         session = self.open(params, shrinks=True)
         pieces: dict[int, list[Piece]] = {}
         samples_of: dict[int, tuple[Prompt, int]] = {}
@@ -87,21 +83,54 @@ class Engine:
             for sample in range(samples):
                 if (prompt.id, sample) in skip:
                     continue
-                most = min(limits.get((prompt.id, sample), cfg.max_new_tokens), cfg.max_new_tokens)
-                words = key_words(seed, prompt.id, sample)
-                handle = session.add(Request(prompt.ids, words, most, cfg.truncation, eos_ids))
+                handle = session.add(self.request(prompt, sample, seed, limits.get((prompt.id, sample))))
                 samples_of[handle], pieces[handle] = (prompt, sample), []
         done: dict[int, Rollout] = {}
         while session.busy:
             for piece in session.advance():
                 pieces[piece.handle].append(piece)
                 if piece.finish:
-                    rollout = self._rollout(*samples_of[piece.handle], pieces.pop(piece.handle))
+                    whole = join_pieces(pieces.pop(piece.handle))
+                    ids = np.array(whole.ids, np.int32)
+                    rollout = self.rollout(*samples_of[piece.handle], ids, whole.logprobs, whole.finish)
                     done[piece.handle] = rollout
                     on_finish(rollout)
         return [done[handle] for handle in samples_of]
 
-    def _rollout(self, prompt: Prompt, sample: int, pieces: list[Piece]) -> Rollout:
-        whole = join_pieces(pieces)
-        text = self._tokenizer.decode(whole.ids[:-1] if whole.finish == "stop" else whole.ids)
-        return Rollout(prompt, sample, np.array(whole.ids, np.int32), whole.logprobs, text, whole.finish)
+    def request(
+        self,
+        prompt: Prompt,
+        sample: int,
+        seed: tuple[int, ...],
+        limit: int | None = None,
+        drawn: Sequence[int] = (),
+    ) -> Request:
+        """The request of one completion, for a session of this engine.
+
+        Args:
+            seed: as of `generate`.
+            limit: most tokens of the completion, where less than `max_new_tokens`.
+            drawn: its first tokens, where it goes on after these: under the weights that drew them it ends as one that
+                was never interrupted, up to the rounding that `Request.key_words` speaks of.
+
+        Raises:
+            ValueError: a prompt without tokens.
+        """
+        if not prompt.ids:
+            raise ValueError(f"prompt {prompt.id!r} has no tokens")
+        most = min(self._cfg.max_new_tokens if limit is None else limit, self._cfg.max_new_tokens) - len(drawn)
+        words = key_words(seed, prompt.id, sample)
+        return Request((*prompt.ids, *drawn), words, most, self._cfg.truncation, self._tokenizer.eos_ids)
+
+    def rollout(
+        self,
+        prompt: Prompt,
+        sample: int,
+        ids: np.ndarray,
+        logprobs: np.ndarray,
+        finish: FinishReason,
+        versions: np.ndarray | None = None,
+    ) -> Rollout:
+        """A completion with its text; arguments as of `Rollout`."""
+        text = self._tokenizer.decode((ids[:-1] if finish == "stop" else ids).tolist())
+        return Rollout(prompt, sample, ids, logprobs, text, finish, versions=versions)

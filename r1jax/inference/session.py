@@ -87,6 +87,9 @@ class Session:
     """Sequences in slots, and those that wait for one. Not for several threads at a time.
 
     A window is dispatched before the one before it is read, so that the device does not wait for the host.
+
+    Attributes:
+        windows: dispatched so far.
     """
 
     def __init__(self, programs: Programs, params: Params, shrinks: bool = False):
@@ -105,6 +108,7 @@ class Session:
         self._prompts: kv.KVCache | None = None
         self._unread: collections.deque[tuple[list[_Sequence | None], decode.Sampled]] = collections.deque()
         self._handles, self._shrinks = 0, shrinks
+        self.windows = 0
 
     @property
     def waiting(self) -> int:
@@ -164,11 +168,18 @@ class Session:
             likelihood = any(r.likelihood for r in requests)
             self._slots, sampled = self._programs.decode(self._params, self._slots, truncates, likelihood)
             self._unread.append((list(self._running), sampled))
+            self.windows += 1
             for sequence in filter(None, self._running):
                 sequence.windows += 1
         if self._unread and (len(self._unread) > 1 or not self.running):
             return self._read(*self._unread.popleft())
         return []
+
+    def read_dispatched(self) -> list[Piece]:
+        """The tokens of the windows that were dispatched and not read; dispatches no other."""
+        unread = list(self._unread)
+        self._unread.clear()
+        return [piece for window in unread for piece in self._read(*window)]
 
     def score(self, prompts: Sequence[tuple[int, ...]]) -> list[decode.Likelihood]:
         """The model's own log-probs `[P - 1]` of each prompt's tokens after the first, as numpy arrays.

@@ -112,7 +112,8 @@ def grpo_loss(
     Returns:
         loss and sums to be divided by `weight` (`.../max` entries are maxima): kl, entropy, clip/rate, ratio,
         sampler_gap/mean and /max = |trainer's log-prob at sampling time - sampler's|; where importance has bounds,
-        importance/left_out, the share of tokens beyond them.
+        importance/left_out, the share of tokens beyond them. With `batch.stale` the gap's mean and maximum are those
+        of the other tokens, sampler_gap/stale that of the stale ones, and stale/weight their weight.
     """
     logprobs, entropy, output = batch_logprobs(params, model, batch, truncation, chunk)
     w = batch.weights
@@ -122,7 +123,12 @@ def grpo_loss(
     ratio = jnp.exp(logprobs - old)
     value, clipped = surrogate(ratio, batch.advantages, cfg)
     gap = jnp.where(w > 0, old - batch.sampler_logprobs, 0.0)
-    metrics = {"entropy": entropy, "clip/rate": clipped, "ratio": ratio, "sampler_gap/mean": jnp.abs(gap)}
+    size = jnp.abs(gap)
+    metrics = {"entropy": entropy, "clip/rate": clipped, "ratio": ratio}
+    if batch.stale is not None:
+        metrics |= {"sampler_gap/stale": jnp.where(batch.stale, size, 0.0), "stale/weight": batch.stale}
+        size = jnp.where(batch.stale, 0.0, size)
+    metrics["sampler_gap/mean"] = size
     if cfg.importance_cap or cfg.importance_min or cfg.importance_max:
         correction = importance(gap, batch.segments, cfg)
         value *= correction
@@ -135,5 +141,5 @@ def grpo_loss(
         metrics["kl"] = kl
     sums = {name: jnp.sum(x * w) for name, x in metrics.items()}
     extra, more = auxiliary_loss(params, model, batch, output, aux, chunk)
-    metrics = {**sums, **more, "weight": jnp.sum(w), "sampler_gap/max": jnp.max(jnp.abs(gap))}
+    metrics = {**sums, **more, "weight": jnp.sum(w), "sampler_gap/max": jnp.max(size)}
     return jnp.sum(per_token * w) + extra, metrics

@@ -17,7 +17,7 @@ from r1jax.core.sharding import TRAIN_RULES
 from r1jax.data.batching import to_device
 from r1jax.data.tasks import DataConfig
 from r1jax.data.types import Rollout
-from r1jax.inference.config import SamplingConfig
+from r1jax.inference.config import RolloutSamplingConfig
 from r1jax.inference.engine import Engine
 from r1jax.io.console import ProgressPrinter, say
 from r1jax.losses.config import GRPOConfig
@@ -94,7 +94,7 @@ def config_of(args: argparse.Namespace) -> RLConfig:
         "",
         args.steps,
         DataConfig(tasks=(), path="bench.jsonl"),
-        SamplingConfig(
+        RolloutSamplingConfig(
             args.new_tokens,
             slots=args.slots or args.prompts * args.samples,
             window=args.window,

@@ -11,7 +11,7 @@ from r1jax.data.sft import InstructionConfig
 from r1jax.data.tasks import DataConfig
 from r1jax.evaluation.config import EvalConfig, SupervisedEvalConfig
 from r1jax.graders.config import JudgeConfig
-from r1jax.inference.config import Reading, SamplingConfig
+from r1jax.inference.config import Reading, RolloutSamplingConfig
 from r1jax.losses.config import AuxiliaryConfig, DistillationConfig, GRPOConfig
 from r1jax.models.config import ComputeConfig, ModelConfig
 from r1jax.rewards.config import RewardConfig
@@ -48,7 +48,7 @@ class RLConfig:
     base: str
     num_steps: int
     data: DataConfig
-    sampling: SamplingConfig = SamplingConfig()
+    sampling: RolloutSamplingConfig = RolloutSamplingConfig()
     grpo: GRPOConfig = GRPOConfig()
     rewards: RewardConfig = RewardConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -77,6 +77,17 @@ class RLConfig:
         rows = self.grpo.prompts_per_step * self.grpo.group_size // self.grpo.minibatches
         if rows % self.microbatches:
             raise ValueError(f"a minibatch of {rows} rows does not split into microbatches={self.microbatches}")
+        if self.sampling.carry_over and not self.grpo.importance_cap:
+            raise ValueError(
+                f"sampling.carry_over={self.sampling.carry_over} with grpo.importance_cap=0: tokens that an earlier "
+                "policy drew would count as if the present one had; set grpo.importance_cap, say to 2"
+            )
+        if self.sampling.carry_over and self.grpo.dynamic_sampling_rounds:
+            raise ValueError(
+                f"sampling.carry_over={self.sampling.carry_over} with grpo.dynamic_sampling_rounds="
+                f"{self.grpo.dynamic_sampling_rounds}: whether a group has a signal is known when it is graded, and "
+                "which groups a step gets must not depend on how long grading takes; set one of them to 0"
+            )
         if self.rewards.overlong_buffer > self.sampling.max_new_tokens:
             raise ValueError(
                 f"rewards.overlong_buffer={self.rewards.overlong_buffer} is longer than "

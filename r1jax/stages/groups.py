@@ -1,6 +1,7 @@
 """Groups of rollouts, the samples of one question: advantages, and fresh groups for those without a signal."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -8,13 +9,14 @@ import numpy as np
 from r1jax.core.params import Params
 from r1jax.data.tasks import Questions
 from r1jax.data.types import Rollout
-from r1jax.evaluation.rollouts import sample_and_grade
+from r1jax.evaluation.rollouts import draw_and_grade, sample_and_grade
+from r1jax.inference.carry_over import CarriedGroups
 from r1jax.inference.engine import Engine
 from r1jax.inference.reward_scoring import RewardModel
 from r1jax.losses.grpo import GRPOConfig, group_advantages
 from r1jax.rewards.combine import weights
 from r1jax.rewards.config import RewardConfig
-from r1jax.rewards.grader_pool import GraderPool
+from r1jax.rewards.grader_pool import GraderPool, PendingGrade
 from r1jax.stages.config import RLConfig
 
 
@@ -84,6 +86,7 @@ class GroupSampler:
     Attributes:
         graders: the grader processes; None in processes other than 0.
         models: reward models, by their parts.
+        carried: the groups under way, where steps carry them over; else None.
     """
 
     cfg: RLConfig
@@ -91,10 +94,18 @@ class GroupSampler:
     questions: Questions
     graders: GraderPool | None
     models: Mapping[str, RewardModel]
+    carried: CarriedGroups | None = None
+    _grades: dict[tuple[str, int], PendingGrade] = dataclasses.field(default_factory=dict)
 
     def draw(self, params: Params, step: int) -> tuple[list[Rollout], np.ndarray, float]:
         """Rollouts, advantages `[P, G]` and the share of groups without signal, see `draw_rollouts`."""
         models = active_reward_models(self.models, self.cfg.rewards, step)
+        if self.carried:
+            count = self.cfg.grpo.prompts_per_step * self.cfg.grpo.group_size
+            draw = functools.partial(self.carried.draw, params, step)
+            rollouts = draw_and_grade(draw, count, self.graders, self._grades, models)
+            advantages = advantages_by_group(rollouts, self.cfg.grpo, self.cfg.rewards)
+            return rollouts, advantages, float((~advantages.any(axis=1)).mean())
 
         def sample(first: int, count: int, round_: int) -> list[Rollout]:
             prompts, seed = self.questions.take(first, count), (self.cfg.seed, step, round_)

@@ -26,6 +26,7 @@ from r1jax.evaluation.rollouts import describe
 from r1jax.evaluation.scheduled_benchmarks import ScheduledBenchmarks
 from r1jax.graders.grader_table import check_row_for_reward
 from r1jax.inference import context_length
+from r1jax.inference.carry_over import CarriedGroups
 from r1jax.inference.engine import Engine
 from r1jax.inference.reward_scoring import RewardModel
 from r1jax.inference.trained_prompts import fill_prompt_format
@@ -75,7 +76,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     signal = SignalWatch(workdir, training.start, accuracy=cfg.rewards.accuracy > 0)
     with open_graders(cfg, questions) as graders:
         engine = make_engine(cfg, training)
-        sampler = GroupSampler(cfg, engine, questions, graders, models)
+        carried = make_carried_groups(cfg, training, engine, questions)
+        sampler = GroupSampler(cfg, engine, questions, graders, models, carried)
         evaluator = make_evaluator(cfg, training, engine, held_out, graders, models)
         watch = Stopwatch(eval=0.0, save=0.0)
         put_aside(training, cfg.host_memory)
@@ -90,7 +92,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             # Log-probs under the policy and the reference, then the updates.
             with watch("score"), under_way("scoring"):
                 training.state = on_devices(training.state)
-                batch = make_batch(rollouts, advantages, cfg)
+                batch = make_batch(rollouts, advantages, cfg, step)
                 batch = with_logprobs(batch, cfg.grpo, score, training.state.params, on_devices(training.reference))
             with watch("update"), under_way("updating"):
                 updates, last = update_on_minibatches(training, update, batch, cfg, step)
@@ -100,6 +102,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
                 **summarise(updates),
                 "groups/no_signal": no_signal,
                 **grading_metrics(graders, models),
+                **(carried.metrics if carried else {}),
                 "learning_rate": float(training.learning_rate(int(training.state.step) - 1)),
                 "tokens_per_s": sum(len(rollout.ids) for rollout in rollouts) / watch["sample"],
                 **watch.metrics(),
@@ -112,7 +115,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
                 raise training.skipped_error(step, last)
             watch = Stopwatch(eval=0.0, save=0.0)
             with watch("save"), under_way("saving"):  # counted in the next step's row
-                training.save(step + 1)
+                training.save(step + 1, carried and carried.arrays())
                 put_aside(training, cfg.host_memory)
         training.state = on_devices(training.state)
         training.finish()
@@ -172,6 +175,7 @@ def open_run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, start_from: Start
         updates_per_step=cfg.grpo.minibatches * cfg.grpo.inner_epochs,
         frozen=cfg.auxiliary.idle,
         with_reference=bool(cfg.grpo.beta),
+        with_pending=bool(cfg.sampling.carry_over),
         profile_at=cfg.profile_at,
     )
 
@@ -188,6 +192,27 @@ def make_loss(cfg: RLConfig, model: ModelConfig) -> Loss:
 def make_engine(cfg: RLConfig, training: TrainingRun) -> Engine:
     """The sampler of rollouts."""
     return Engine(training.model, cfg.sampling, training.tokenizer, training.mesh)
+
+
+def make_carried_groups(
+    cfg: RLConfig, training: TrainingRun, engine: Engine, questions: Questions
+) -> CarriedGroups | None:
+    """The groups that are under way, those of the state where the run resumes; None where no step carries any over."""
+    if not cfg.sampling.carry_over:
+        return None
+    grpo = cfg.grpo
+    carried = CarriedGroups(
+        engine,
+        cfg.sampling,
+        lambda position: questions.take(position, 1)[0],
+        grpo.prompts_per_step,
+        grpo.group_size,
+        cfg.num_steps,
+        cfg.seed,
+    )
+    if training.pending is not None:
+        carried.restore(training.pending)
+    return carried
 
 
 @contextlib.contextmanager

@@ -20,9 +20,9 @@ from r1jax.stages.config import RLConfig
 ScoreFunction = Callable[[Sequence[Params], Batch], list[np.ndarray]]
 
 
-def make_batch(rollouts: Sequence[Rollout], advantages_PG: np.ndarray, cfg: RLConfig) -> Batch:
-    """The rollouts as a host batch, truncated ones with weight 0 under `grpo.mask_truncated`."""
-    batch = pad_rollouts(rollouts, advantages_PG.reshape(-1), cfg.batch_bucket)
+def make_batch(rollouts: Sequence[Rollout], advantages_PG: np.ndarray, cfg: RLConfig, step: int = 0) -> Batch:
+    """The rollouts as the host batch of a step, truncated ones with weight 0 under `grpo.mask_truncated`."""
+    batch = pad_rollouts(rollouts, advantages_PG.reshape(-1), cfg.batch_bucket, step)
     if not cfg.grpo.mask_truncated:
         return batch
     complete = np.array([[rollout.finish == "stop"] for rollout in rollouts], np.float32)
@@ -96,7 +96,10 @@ def with_logprobs(
 
 
 def summarise(updates: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
-    """One row from the metrics of a step's updates: sums become weighted means, maxima stay, the rest is averaged."""
+    """One row from the metrics of a step's updates: sums become weighted means, maxima stay, the rest is averaged.
+
+    The sampler's gap is a mean over the tokens of this step's policy, and one over those of earlier ones.
+    """
     row = {}
     for name in updates[0]:
         values = np.array([float(metrics[name]) for metrics in updates])
@@ -106,4 +109,8 @@ def summarise(updates: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
             row[name] = float(values.mean())
         elif name != "weight":
             row[name] = float(values.sum() / max(sum(float(metrics["weight"]) for metrics in updates), 1e-9))
+    if "stale/weight" in row:
+        stale = row.pop("stale/weight")
+        row["sampler_gap/mean"] /= max(1.0 - stale, 1e-9)
+        row["sampler_gap/stale"] /= max(stale, 1e-9)
     return row

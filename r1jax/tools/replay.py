@@ -106,7 +106,10 @@ def replay(cfg: RLConfig, run: pathlib.Path, step: int, regrade: bool, out: path
         row: dict[str, float] = {}
         drawn = cfg.grpo.prompts_per_step * (1 + cfg.grpo.dynamic_sampling_rounds)  # a step's block of questions
         for at in range(training.start, step + 1):
-            prompts = {prompt.id: prompt for prompt in questions.take(at * drawn, drawn)}
+            # Of the blocks before it a step may train on groups that were carried over, of those after it on others.
+            first = max(at - cfg.sampling.carry_over, 0)
+            blocks = at + 1 + cfg.sampling.carry_over - first
+            prompts = {prompt.id: prompt for prompt in questions.take(first * drawn, blocks * drawn)}
             rollouts = read_rollouts(run, at, prompts, training.tokenizer)
             if graders:
                 model_parts = [reward.part for reward in cfg.rewards.models]
@@ -114,7 +117,7 @@ def replay(cfg: RLConfig, run: pathlib.Path, step: int, regrade: bool, out: path
                 pending = [graders.submit(rollout) for rollout in rollouts]
                 rollouts = [each.result(of_models) for each, of_models in zip(pending, scores, strict=True)]
             advantages = advantages_by_group(rollouts, cfg.grpo, cfg.rewards)
-            batch = make_batch(rollouts, advantages, cfg)
+            batch = make_batch(rollouts, advantages, cfg, at)
             batch = with_logprobs(batch, cfg.grpo, score, training.state.params, training.reference)
             updates, _ = rl.update_on_minibatches(training, update, batch, cfg, at)
             learning_rate = float(training.learning_rate(int(training.state.step) - 1))

@@ -47,7 +47,7 @@ class Checkpoints:
         """The newest state and the number of finished steps it stands for, or None in a fresh workdir.
 
         Args:
-            target: abstract trees (shapes and shardings) of what was saved.
+            target: abstract trees (shapes and shardings) of what was saved; None for host arrays of any shape.
 
         Raises:
             ValueError: a saved state cannot be read; the message names the folder to delete.

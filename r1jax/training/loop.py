@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -73,6 +74,7 @@ class TrainingRun:
         start, num_steps: its first step in this process, and one past its last.
         state: weights and optimiser after the latest update.
         reference: weights of the reference policy; None where the loss has no KL term.
+        pending: arrays of the state that it resumes from, of work that was under way; None: there are none.
         optimizer: the optax chain.
         learning_rate: as a function of the update's number, from 0.
     """
@@ -89,6 +91,7 @@ class TrainingRun:
     num_steps: int
     state: TrainState
     reference: Params | None
+    pending: Mapping[str, np.ndarray] | None
     _checkpoints: Checkpoints
     _metrics: MetricsWriter
     _skipped: SkippedUpdates
@@ -131,10 +134,15 @@ class TrainingRun:
         """The error that ends it; keeps the host batch of the last update as evidence."""
         return self._skipped.error(step, batch)
 
-    def save(self, finished: int) -> None:
-        """Saves the state after `finished` steps where that is due, see `Checkpoints.save`."""
-        reference = {} if self.reference is None else {"reference": self.reference}
-        self._checkpoints.save(finished, {"state": self.state, **reference})
+    def save(self, finished: int, pending: Mapping[str, np.ndarray] | None = None) -> None:
+        """Saves the state after `finished` steps where that is due, see `Checkpoints.save`.
+
+        Args:
+            pending: host arrays, none of them empty, of work that is under way.
+        """
+        more = {"reference": self.reference, "pending": pending}
+        trees = {"state": self.state, **{name: tree for name, tree in more.items() if tree is not None}}
+        self._checkpoints.save(finished, trees)
 
     def finish(self) -> None:
         """Waits for the last save and checks the weights; raises as `SkippedUpdates.check_end` does."""
@@ -171,6 +179,7 @@ def open_run(
     updates_per_step: int = 1,
     frozen: Sequence[str] = (),
     with_reference: bool = False,
+    with_pending: bool = False,
     log_every: int = 1,
     profile_at: int = -1,
 ) -> TrainingRun:
@@ -183,6 +192,7 @@ def open_run(
         updates_per_step: optimiser updates a step, for the schedule.
         frozen: parts of the tree, by their first key, that the loss does not reach.
         with_reference: keep the weights of the starting point, or of the state, as the reference policy.
+        with_pending: the state has arrays of work under way, see `TrainingRun.save`.
         log_every: steps between the console's lines.
         profile_at: step at which a profile begins, -1 for none.
 
@@ -195,13 +205,15 @@ def open_run(
     target = {"state": state.abstract_state(specs, optimizer, mesh)}
     if with_reference:  # without a KL term there is none; one that an earlier version saved is not read
         target["reference"] = core.abstract(specs, TRAIN_RULES, mesh)
+    if with_pending:
+        target["pending"] = None  # of whatever shapes they were saved with
     if restored := checkpoints.restore(target):
         start, trees = restored
-        train_state, reference = trees["state"], trees.get("reference")
+        train_state, reference, pending = trees["state"], trees.get("reference"), trees.get("pending")
     else:
         params = start_from.read_params()
         start, train_state = 0, state.create(params, specs, optimizer, mesh)  # which copies them
-        reference = params if with_reference else None
+        reference, pending = params if with_reference else None, None
     return TrainingRun(
         workdir,
         mesh,
@@ -215,6 +227,7 @@ def open_run(
         num_steps,
         train_state,
         reference,
+        pending,
         checkpoints,
         MetricsWriter(workdir, start, num_steps, console, log_every, profile_at, cfg.track, cfg),
         SkippedUpdates(workdir, cfg.optimizer, start),
