@@ -12,6 +12,7 @@ from r1jax.core.quantization import quantize
 from r1jax.core.sharding import TRAIN_RULES, MeshConfig, make_mesh
 from r1jax.data.batching import pad_rollouts
 from r1jax.data.types import Prompt, Rollout
+from r1jax.kernels import flash_gpu
 from r1jax.kernels.decode_gpu import MOST_HEADS, decode_attention
 from r1jax.kernels.flash_gpu import Blocks, first_keys, flash_attention, last_queries
 from r1jax.models import attention
@@ -91,7 +92,7 @@ def test_kernels_run_on_each_devices_rows_and_heads(monkeypatch) -> None:
     monkeypatch.setattr(attention, "platform", lambda: "gpu")
     monkeypatch.setattr(attention, "is_nvidia", lambda: False)
     monkeypatch.setattr(
-        attention, "flash_attention", lambda q, k, v, s, scale: flash_attention(q, k, v, s, scale, SMALL, True)
+        flash_gpu, "flash_attention", lambda q, k, v, s, scale: flash_attention(q, k, v, s, scale, SMALL, True)
     )
     B, T, N, K, H = 4, 40, 4, 2, 16
     q, k, v = (x.astype(jnp.bfloat16) for x in draw((B, T, N, H), (B, T, K, H), (B, T, K, H)))
@@ -131,7 +132,7 @@ def test_rows_of_one_segment_need_no_segments() -> None:
 def test_rematerialisation_keeps_what_an_attention_kernel_returns(monkeypatch) -> None:
     monkeypatch.setattr(attention, "platform", lambda: "gpu")
     monkeypatch.setattr(
-        attention, "flash_attention", lambda q, k, v, s, scale: flash_attention(q, k, v, s, scale, SMALL, True)
+        flash_gpu, "flash_attention", lambda q, k, v, s, scale: flash_attention(q, k, v, s, scale, SMALL, True)
     )
     model = ModelConfig(64, 32, 2, 4, 2, 16, 64, dtype="bfloat16", remat=True)
     params = core.init(param_specs(model), TRAIN_RULES, make_mesh(MeshConfig(data=1), jax.devices()[:1]), 0)

@@ -111,7 +111,7 @@ def prefill(params: Params, cfg: ModelConfig, tokens_RP: jax.Array, layout: kv.L
     """Keys and values of R right-padded prompts. Slots past a prompt's end hold rubbish that decoding overwrites."""
     positions = jnp.broadcast_to(jnp.arange(tokens_RP.shape[1]), tokens_RP.shape)
     cache = kv.empty(cfg, *tokens_RP.shape, DECODE_RULES, layout)
-    hidden, cache, _ = forward(params, cfg, tokens_RP, positions, cache=cache, rules=DECODE_RULES)
+    hidden, cache, _ = forward(params, cfg, tokens_RP, positions, cache=cache, rules=DECODE_RULES, one_segment=True)
     if layout.more_layers:
         following = jnp.roll(tokens_RP, -1, axis=1)
         _, cache = draft_states(params, cfg, hidden, following, positions, cache, DECODE_RULES)

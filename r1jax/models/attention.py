@@ -12,8 +12,8 @@ from jax.sharding import PartitionSpec
 from r1jax.core.params import Params, ParamSpec
 from r1jax.core.quantization import Int8
 from r1jax.core.sharding import BATCH, platform
-from r1jax.kernels.decode_gpu import MOST_HEADS, decode_attention
-from r1jax.kernels.flash_gpu import flash_attention
+from r1jax.kernels import decode_gpu, decode_tpu, flash_gpu, flash_tpu
+from r1jax.kernels.decode_gpu import MOST_HEADS
 from r1jax.kernels.grouped import is_nvidia
 from r1jax.models import cache as kv
 from r1jax.models.cache import KVCache
@@ -32,6 +32,7 @@ class Visible:
         key_positions: `[B, S]`, or `[1, S]` where all rows have the same.
         key_segments: `[B, S]`, None with `segments`.
         contexts: `[B, T]` int32, a segment that each query sees besides its own, or its own; None: no query has one.
+        in_cache: keys are a cache's slots; otherwise the queries' own tokens.
     """
 
     positions: jax.Array
@@ -39,6 +40,7 @@ class Visible:
     key_positions: jax.Array
     key_segments: jax.Array | None
     contexts: jax.Array | None = None
+    in_cache: bool = dataclasses.field(default=False, metadata={"static": True})
 
     def mask(self) -> jax.Array:
         """`[B, T, S]` bool."""
@@ -58,7 +60,7 @@ def causal(positions_BT: jax.Array, segments_BT: jax.Array | None, contexts_BT: 
 
 def cached(positions_BT: jax.Array, cache_length: int) -> Visible:
     """Slot s of a cache holds position s, so a query sees the slots up to its own position."""
-    return Visible(positions_BT, None, jnp.arange(cache_length)[None], None)
+    return Visible(positions_BT, None, jnp.arange(cache_length)[None], None, in_cache=True)
 
 
 def causal_mask(positions_BT: jax.Array, segments_BT: jax.Array) -> jax.Array:
@@ -151,26 +153,37 @@ def _attend(q_BTNH, k_BKSH, v_BKSV, mask_BTS, scale: float) -> jax.Array:
     return out.astype(q_BTNH.dtype).reshape(B, N, T, v_BKSV.shape[-1]).transpose(0, 2, 1, 3)
 
 
-def _has_kernel(q: jax.Array, key_heads: int) -> bool:
-    """Whether the kernels for GPUs take queries of this type and width, and this many of them to a key head."""
+def takes_contexts(platform: str) -> bool:
+    """Whether attention on a platform is quick where queries see a context too: kernels know segments alone."""
+    return platform == "cpu"
+
+
+def _kernels(q: jax.Array, key_heads: int) -> str | None:
+    """The platform whose kernels take queries of this type and width, and this many of them to a key head."""
     N, H = q.shape[-2:]
-    takes = q.dtype in (jnp.bfloat16, jnp.float16) and H >= 16 and H & (H - 1) == 0 and N // key_heads <= MOST_HEADS
-    return takes and platform() == "gpu"
+    on = platform()
+    if on == "gpu":
+        fits = q.dtype in (jnp.bfloat16, jnp.float16) and H >= 16 and H & (H - 1) == 0 and N // key_heads <= MOST_HEADS
+        return on if fits else None
+    return on if on == "tpu" and q.dtype == jnp.bfloat16 else None
 
 
 def _one_segment_attention(q_BTNH: jax.Array, k_BTKH: jax.Array, v_BTKH: jax.Array, scale: float) -> jax.Array:
     """Causal attention of whole rows on a GPU: cuDNN's is half as fast again as r1jax's, which takes segments."""
     if not is_nvidia():  # for whose GPUs JAX brings cuDNN
-        return flash_attention(q_BTNH, k_BTKH, v_BTKH, None, scale)
+        return flash_gpu.flash_attention(q_BTNH, k_BTKH, v_BTKH, None, scale)
     return jax.nn.dot_product_attention(q_BTNH, k_BTKH, v_BTKH, scale=scale, is_causal=True, implementation="cudnn")
 
 
-def is_attention_kernel(primitive: jax.extend.core.Primitive, *_: Any, **__: Any) -> bool:
+def is_attention_kernel(primitive: jax.extend.core.Primitive, *avals: Any, **params: Any) -> bool:
     """A policy of rematerialisation: what attention kernels return is kept.
 
     To make it again costs most where rows are long, and it is no larger than the queries.
     """
-    return primitive.name in ("dot_product_attention_fwd_wrapper", "pallas_call")
+    if primitive.name == "pallas_call":  # splash attention's returns arrays that nobody needs too: its names count
+        return str(params["name"]) == "flash_forward"
+    is_named = jax.checkpoint_policies.save_only_these_names(flash_tpu.KEPT)
+    return primitive.name == "dot_product_attention_fwd_wrapper" or is_named(primitive, *avals, **params)
 
 
 def _on_each_device(kernel, in_axes, out_axes):
@@ -191,31 +204,49 @@ def self_attention(
     q_BTNH: jax.Array, k_BTKH: jax.Array, v_BTKV: jax.Array, visible: Visible, scale: float
 ) -> jax.Array:
     """Tokens attend to each other. Kernels take a segment's tokens to stand side by side, in order of position."""
-    if visible.contexts is None and _has_kernel(q_BTNH, k_BTKH.shape[2]) and v_BTKV.shape == k_BTKH.shape:
-        heads, rows = ("rows", None, "heads", None), ("rows", None)
-        if visible.segments is None:
-            kernel = _on_each_device(lambda q, k, v: _one_segment_attention(q, k, v, scale), [heads] * 3, heads)
-            return kernel(q_BTNH, k_BTKH, v_BTKV)
+    kernels = _kernels(q_BTNH, k_BTKH.shape[2])
+    if kernels is None or visible.contexts is not None or (kernels == "gpu" and v_BTKV.shape != k_BTKH.shape):
+        return attend(q_BTNH, k_BTKH.transpose(0, 2, 1, 3), v_BTKV.transpose(0, 2, 1, 3), visible, scale, ordered=True)
+    heads, rows = ("rows", None, "heads", None), ("rows", None)
+    flash_attention = flash_tpu.flash_attention if kernels == "tpu" else flash_gpu.flash_attention
+    if visible.segments is not None:
         kernel = _on_each_device(lambda q, k, v, s: flash_attention(q, k, v, s, scale), [heads] * 3 + [rows], heads)
         return kernel(q_BTNH, k_BTKH, v_BTKV, visible.segments)
-    return attend(q_BTNH, k_BTKH.transpose(0, 2, 1, 3), v_BTKV.transpose(0, 2, 1, 3), visible, scale, ordered=True)
+    of_rows = _one_segment_attention if kernels == "gpu" else functools.partial(flash_attention, segments_BT=None)
+    kernel = _on_each_device(lambda q, k, v: of_rows(q, k, v, scale=scale), [heads] * 3, heads)
+    return kernel(q_BTNH, k_BTKH, v_BTKV)
 
 
 def cache_attention(
-    q_BTNH: jax.Array, cache: KVCache, layer: int | jax.Array, visible: Visible, scale: float
+    q_BTNH: jax.Array, cache: KVCache, layer: int | jax.Array, visible: Visible, scale: float, value_width: int
 ) -> jax.Array:
-    """Tokens attend to one layer of a cache, in which they are themselves."""
-    if not cache.by_layer and q_BTNH.shape[1] == 1 and _has_kernel(q_BTNH, cache.k.shape[2]):
-        slots = (None, "rows", "heads", None, None)
-        if isinstance(cache.k, Int8):
-            slots = Int8(slots, slots)
-        kernel = _on_each_device(
-            lambda q, k, v, layer, lengths: decode_attention(q, k, v, layer, lengths, scale),
-            [("rows", "heads", None), slots, slots, (), ("rows",)],
-            ("rows", "heads", None),
-        )
-        return kernel(q_BTNH[:, 0], cache.k, cache.v, jnp.int32(layer), visible.positions[:, 0] + 1)[:, None]
-    return attend(q_BTNH, *cache.layer(layer, q_BTNH.dtype), visible, scale)
+    """Tokens attend to one layer of a cache, in which they are themselves; `[B, T, N, value_width]`.
+
+    Where the cache has keys alone, the first `value_width` numbers of a key are its value.
+    """
+    kernels = None if cache.by_layer or q_BTNH.shape[1] > 1 else _kernels(q_BTNH, cache.k.shape[2])
+    is_int8 = isinstance(cache.k, Int8)
+    if (kernels == "gpu" and cache.v is None) or (kernels == "tpu" and is_int8):
+        kernels = None
+    if kernels == "tpu" and (cache.k.shape[-1] % 128 or value_width % 128):  # XLA lays such a cache out otherwise
+        kernels = None
+    if kernels is None:
+        keys, values = cache.layer(layer, q_BTNH.dtype)
+        if values is None:
+            keys, values = keys[..., : q_BTNH.shape[-1]], keys[..., :value_width]
+        return attend(q_BTNH, keys, values, visible, scale)
+
+    def kernel(q, layer, lengths, k, v=None):
+        if kernels == "gpu":
+            return decode_gpu.decode_attention(q, k, v, layer, lengths, scale)
+        return decode_tpu.decode_attention(q, k, v, layer, lengths, scale, value_width)
+
+    q_BTNH = jnp.pad(q_BTNH, ((0, 0),) * 3 + ((0, cache.k.shape[-1] - q_BTNH.shape[-1]),))
+    caches = [cache.k] if cache.v is None else [cache.k, cache.v]
+    slots = (None, "rows", None if cache.v is None else "heads", None, None)  # all heads share what is a latent
+    axes = [("rows", "heads", None), (), ("rows",), *[Int8(slots, slots) if is_int8 else slots] * len(caches)]
+    on_each = _on_each_device(kernel, axes, ("rows", "heads", None))
+    return on_each(q_BTNH[:, 0], jnp.int32(layer), visible.positions[:, 0] + 1, *caches)[:, None]
 
 
 def gqa_specs(cfg: ModelConfig, L: int) -> Params:
@@ -257,9 +288,10 @@ def gqa(
         q, k = rms_norm(q, p["q_norm"], cfg.norm_eps), rms_norm(k, p["k_norm"], cfg.norm_eps)
     q, k = rope(q, rotation), rope(k, rotation)
     scale = cfg.head_dim**-0.5
-    if cache is None:
+    if cache is not None:
+        cache = kv.write(cache, layer, KVCache(k, v), positions_BT)
+    if not visible.in_cache:
         out = self_attention(q, k, v, visible, scale)
     else:
-        cache = kv.write(cache, layer, KVCache(k, v), positions_BT)
-        out = cache_attention(q, cache, layer, visible, scale)
+        out = cache_attention(q, cache, layer, visible, scale, cfg.head_dim)
     return project(out, p["o"], 2), cache

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from r1jax.core.quantization import Int8, quantize
-from r1jax.core.sharding import AxisRules, constrain
+from r1jax.core.sharding import AxisRules, constrain, platform
 from r1jax.models.config import ModelConfig
 
 Array = jax.Array | Int8
@@ -40,7 +40,7 @@ class KVCache:
     """Keys and values of all layers, `[L, B, K, S, H]` each. Slot s holds position s; the caller knows the lengths.
 
     Under latent attention there is one key head, its width is kv_rank + rope_dim (the normed latent, then the rotated
-    key), and `v` is None: values are made from the latent too.
+    key; on TPUs zeros to a multiple of 128), and `v` is None: values are made from the latent too.
 
     By layer, `k` and `v` are lists of L arrays: no layer is copied out of an array of all, and keys beside values are
     `[B, K, H, S]`, with which a CPU's product of one query is four times as fast. As int8, each slot of each head has a
@@ -98,6 +98,8 @@ def shardings(cfg: ModelConfig, layout: Layout, rules: AxisRules, mesh: Mesh) ->
 def empty(cfg: ModelConfig, rows: int, length: int, rules: AxisRules, layout: Layout = PLAIN) -> KVCache:
     """A cache of zeros for `rows` sequences of up to `length` tokens."""
     heads, width = (1, cfg.mla.kv_rank + cfg.mla.rope_dim) if cfg.mla else (cfg.num_kv_heads, cfg.head_dim)
+    if cfg.mla and platform() == "tpu":  # or XLA lays the cache out as no kernel takes it, and copies it
+        width += -width % 128
     sizes = {"layers": cfg.num_layers + layout.more_layers, "batch": rows, "kv_heads": heads, None: heads}
     sizes |= {"length": length, "scale": 1}
 
@@ -117,6 +119,8 @@ def write(cache: KVCache, layer: int | jax.Array, new: KVCache, positions_BT: ja
     rows = jnp.arange(positions_BT.shape[0])[:, None]
 
     def like(old: Array, new_BTKH: jax.Array) -> Array:
+        if not cache.by_layer:
+            new_BTKH = jnp.pad(new_BTKH, ((0, 0),) * 3 + ((0, old.shape[-1] - new_BTKH.shape[-1]),))
         return quantize(new_BTKH, (3,)) if isinstance(old, Int8) else new_BTKH.astype(old.dtype)
 
     if not cache.by_layer:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from r1jax.core.params import Params, ParamSpec
 from r1jax.models import cache as kv
-from r1jax.models.attention import Visible, attend
+from r1jax.models.attention import Visible, attend, cache_attention, self_attention
 from r1jax.models.cache import KVCache
 from r1jax.models.config import ModelConfig
 from r1jax.models.layers import Rotation, mscale, product, project, rms_norm, rope
@@ -74,22 +74,23 @@ def mla(
     latent = rms_norm(latent, p["kv_a_norm"], LATENT_EPS)[:, :, None]
     k_rope = rope(k_rope[:, :, None], rotation)
     keys_BSKH = jnp.concatenate([latent, k_rope], axis=-1)
-    if cache is None:
-        keys_BKSH = keys_BSKH.transpose(0, 2, 1, 3)
-    else:
+    if cache is not None:
         cache = kv.write(cache, layer, KVCache(keys_BSKH, None), positions_BT)
-        keys_BKSH, _ = cache.layer(layer, cfg.dtype)
-    latent_BKSR = keys_BKSH[..., : m.kv_rank]
     k_b, v_b = jnp.split(p["kv_b"], [m.nope_dim], axis=-1)
     scale = _score_scale(cfg)
-    if h_BTD.shape[1] <= FEW_QUERIES:
+    if visible.in_cache and h_BTD.shape[1] <= FEW_QUERIES:
         q = jnp.concatenate([product("btnp,rnp->btnr", q_nope, k_b), q_rope], axis=-1)
-        out = product("btnr,rnv->btnv", attend(q, keys_BKSH, latent_BKSR, visible, scale), v_b)
+        out = product("btnr,rnv->btnv", cache_attention(q, cache, layer, visible, scale, m.kv_rank), v_b)
     else:
-        q = jnp.concatenate([q_nope, q_rope], axis=-1)
-        k_nope = product("bsr,rnp->bnsp", latent_BKSR[:, 0], k_b)
-        k_rope = jnp.broadcast_to(keys_BKSH[..., m.kv_rank :], (*k_nope.shape[:3], m.rope_dim))
-        k = jnp.concatenate([k_nope, k_rope], axis=-1)
-        v = product("bsr,rnv->bnsv", latent_BKSR[:, 0], v_b)
-        out = attend(q, k, v, visible, scale, ordered=cache is None)
+        if visible.in_cache:
+            keys_BSKH = cache.layer(layer, cfg.dtype)[0].transpose(0, 2, 1, 3)
+        latent_BSR, k_rope_BSH = jnp.split(keys_BSKH[:, :, 0, : m.kv_rank + m.rope_dim], [m.kv_rank], axis=-1)
+        k_nope = product("bsr,rnp->bsnp", latent_BSR, k_b)
+        k_rope = jnp.broadcast_to(k_rope_BSH[:, :, None], (*k_nope.shape[:3], m.rope_dim))
+        q, k = jnp.concatenate([q_nope, q_rope], axis=-1), jnp.concatenate([k_nope, k_rope], axis=-1)
+        v = product("bsr,rnv->bsnv", latent_BSR, v_b)
+        if visible.in_cache:
+            out = attend(q, k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3), visible, scale)
+        else:
+            out = self_attention(q, k, v, visible, scale)
     return project(out, p["o"], 2), cache

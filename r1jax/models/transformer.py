@@ -175,9 +175,10 @@ def forward(
     Without a cache, tokens attend within their segment (one segment a row when `segments_BT` is None; segment 0 is
     padding, which the routers' statistics leave out; with `one_segment` it stands at each row's end alone, where
     causality hides it), and to their context, see `Batch.contexts`. With one, their keys and values are written at
-    their positions first, and they attend to all slots up to their own.
+    their positions first, and they attend to all slots up to their own; with `one_segment` they are the first that the
+    cache gets, from position 0 on, and attend to each other.
     """
-    if cache is None:
+    if cache is None or one_segment:
         visible = causal(positions_BT, None if one_segment else segments_BT, contexts_BT)
     else:
         visible = cached(positions_BT, cache.length)

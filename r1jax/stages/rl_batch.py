@@ -14,6 +14,7 @@ from r1jax.data.types import Rollout
 from r1jax.losses.config import GRPOConfig
 from r1jax.losses.grpo import token_weights
 from r1jax.losses.logprobs import batch_logprobs
+from r1jax.models.attention import takes_contexts
 from r1jax.models.config import ModelConfig
 from r1jax.stages.config import RLConfig
 
@@ -43,12 +44,12 @@ def minibatches(batch: Batch, cfg: GRPOConfig, max_tokens: int, seed: int, step:
 def packed(batch: Batch, cfg: RLConfig, model: ModelConfig, mesh: Mesh) -> tuple[Batch, Places | None]:
     """The batch as it is computed: packed where `packing` asks for it and a microbatch is saved, see `pack_rows`.
 
-    A group's prompt is shared where attention is plain (GPU kernels know segments alone) and nothing else looks at
-    whole rollouts: neither routers' statistics nor multi-token prediction.
+    A group's prompt is shared where attention takes contexts and nothing else looks at whole rollouts: neither
+    routers' statistics nor multi-token prediction.
     """
     if not cfg.packing:
         return batch, None
-    shares = mesh.devices.flat[0].platform != "gpu" and model.moe is None and not model.mtp_depth
+    shares = takes_contexts(mesh.devices.flat[0].platform) and model.moe is None and not model.mtp_depth
     return pack_rows(batch, batch.tokens.shape[0] // cfg.rows_at_a_time, share_prompts=shares)
 
 
