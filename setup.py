@@ -81,7 +81,7 @@ setup(
             PYARROW,
             "datasets>=3,<6",  # writes folders that tests read
             *SERVE,
-            "openai>=1.50,<4",
+            "openai>=1.109,<4",  # before, no openai.omit
             "httpx>=0.27,<1",
             "psutil>=5.9,<8",
             "playwright>=1.45,<2",  # drives a Chromium that is installed already; it fetches none
