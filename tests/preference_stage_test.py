@@ -19,6 +19,7 @@ from r1jax.data.preference_pairs import Preferences
 from r1jax.data.tasks import is_held_out
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference import reward_scoring
+from r1jax.inference.model_identity import model_hash
 from r1jax.inference.reward_scoring import RewardModel
 from r1jax.io import jsonl
 from r1jax.models.io import is_model, load_model, save_model
@@ -157,7 +158,9 @@ def test_trap33_stopped_between_and_resumed_it_is_the_same_to_the_last_bit(folde
         assert [*map(timeless, rows(workdir / name))] == [*map(timeless, rows(finished / name))]
     whole, resumed = (reward_scoring.load(path / "model", mesh1)[0] for path in (finished, workdir))
     assert jax.tree.all(jax.tree.map(np.array_equal, whole, resumed))
+    model = model_hash(workdir / "model")
     run(cfg(folder, **settings), workdir, mesh1)  # a finished one stays as it is
+    assert model_hash(workdir / "model") == model
     again = reward_scoring.load(workdir / "model", mesh1)[0]
     assert jax.tree.all(jax.tree.map(np.array_equal, whole, again))
     assert [row["step"] for row in rows(workdir / "evals.jsonl")] == [0, 15, 30]
