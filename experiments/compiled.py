@@ -2,19 +2,20 @@
 
     pip install -e '.[tpu]'
     ./launch_local.sh python experiments/compiled.py            # all programs; or some, by name
+    ./launch_local.sh python experiments/compiled.py --plain    # without the kernels of attention
 
-Nothing is run: sizes come from the compiled program's text and from its memory analysis. A collective inside a loop
-counts as often as the loop turns; loops whose number of turns is known only at run time count once. A program takes
-some minutes on 2 CPU cores.
+Nothing is run: sizes come from the compiled program's text and from its memory analysis, and times are rooflines, the
+least that a chip needs at its published peaks (`r1jax/performance/hlo.py`). What is inside a loop counts as often as
+the loop turns; where that is known only at run time, as of microbatches, at the most. A program takes some minutes on
+2 CPU cores.
 """
 
 import argparse
 import collections
 import dataclasses
-import math
+import functools
 import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,19 +24,21 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from r1jax.core import params as core
-from r1jax.core.sharding import TRAIN_RULES
+from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES, replicated
 from r1jax.data.batching import Batch
+from r1jax.inference import decode
 from r1jax.losses.auxiliary import AuxiliaryConfig
 from r1jax.losses.grpo import GRPOConfig, grpo_loss
+from r1jax.models import attention
+from r1jax.models import cache as kv
 from r1jax.models.config import PRESETS, ModelConfig
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import forward, param_specs
+from r1jax.performance import hlo
 from r1jax.training import state
 from r1jax.training.step import make_update
 
 AXES = ("data", "fsdp", "expert", "tensor")
-KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "ragged-all-to-all", "collective-permute")
-BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8}
 
 
 def tpu_mesh(topology: str, **sizes: int) -> Mesh:
@@ -60,85 +63,6 @@ def bytes_a_device(compiled: Any) -> int:
     memory = compiled.memory_analysis()
     used = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return used + memory.temp_size_in_bytes
-
-
-def _nbytes(types: str) -> int:
-    """Bytes of the largest array in an HLO type, which may be a tuple: an operation that has begun holds both ends."""
-    arrays = re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", types)
-    return max((BYTES.get(t, 4) * math.prod(int(n) for n in shape.split(",") if n) for t, shape in arrays), default=0)
-
-
-def _group_size(line: str) -> int:
-    if listed := re.search(r"replica_groups=\{\{([\d,]*)\}", line):
-        return listed[1].count(",") + 1
-    iota = re.search(r"replica_groups=\[\d+,(\d+)\]", line)
-    return int(iota[1]) if iota else 1
-
-
-def _computations(text: str) -> tuple[str, dict[str, list[str]]]:
-    """The name of the entry and the lines of each computation of an HLO module."""
-    lines: dict[str, list[str]] = {}
-    entry = name = ""
-    for line in text.splitlines():
-        if begin := re.match(r"(ENTRY )?%?([\w.\-]+) \(.*\{$", line):
-            name = begin[2]
-            entry = name if begin[1] else entry
-            lines[name] = []
-        elif name:
-            lines[name].append(line)
-    return entry, lines
-
-
-def _turns(line: str, computations: dict[str, list[str]]) -> int:
-    """How often the loop of a `while` line turns; 1 where only the run can tell."""
-    if known := re.search(r'known_trip_count":\{"n":"(\d+)"', line):
-        return int(known[1])
-    # A TPU's program does not say it: its loops count from 0 to the constant that their condition compares with.
-    condition = "\n".join(computations.get(re.search(r"condition=%?([\w.\-]+)", line)[1], ()))
-    bound = re.search(r"ROOT .* compare\(.*?(%?[\w.\-]+)\), direction=LT", condition)
-    constant = bound and re.search(rf"{re.escape(bound[1])} = \S+ constant\((\d+)\)", condition)
-    return int(constant[1]) if constant else 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Collective:
-    """A collective operation of a compiled program.
-
-    Attributes:
-        kind: one of `KINDS`.
-        dtype: of what is sent, in HLO's words: "f32".
-        size: bytes on one device of the larger end: what an all-gather gives, what a reduce-scatter takes.
-        times: how often it runs.
-    """
-
-    kind: str
-    dtype: str
-    size: int
-    times: int
-
-
-def collectives(text: str) -> Iterator[Collective]:
-    """The collective operations of an optimised HLO module, each with the turns of the loops around it."""
-    entry, computations = _computations(text)
-
-    def inside(name: str, times: int) -> Iterator[Collective]:
-        for line in computations.get(name, ()):
-            operation = re.match(r"\s*(?:ROOT )?%?[\w.\-]+ = (.*?) ([a-z][a-z\-]*)\(", line)
-            if not operation:
-                continue
-            types, kind = operation[1], operation[2].removesuffix("-start")
-            if kind in KINDS:
-                size = _nbytes(types)
-                if kind == "all-reduce" and name.startswith("all-reduce-scatter"):  # how a TPU has a reduce-scatter
-                    kind = "reduce-scatter"
-                elif kind == "reduce-scatter":
-                    size *= _group_size(line)
-                yield Collective(kind, re.search(r"[a-z]+\d+", types)[0], size, times)
-            turns = _turns(line, computations) if kind == "while" else 1
-            for called in re.findall(r"(?:calls|body|to_apply)=%?([\w.\-]+)", line):
-                yield from inside(called, times * turns)
-
-    yield from inside(entry, 1)
 
 
 def _batch(mesh: Mesh, rows: int, tokens: int) -> Batch:
@@ -176,10 +100,43 @@ def gradient_of_layers(model: ModelConfig, mesh: Mesh, rows: int, tokens: int) -
         return jax.jit(jax.grad(value), out_shardings=layout).lower(params, _batch(mesh, rows, tokens)).compile()
 
 
+def decode_window(model: ModelConfig, mesh: Mesh, rows: int, tokens: int, steps: int) -> Any:
+    """A window of decode steps over full caches, weights in the compute type, compiled."""
+    specs = param_specs(dataclasses.replace(model, mtp_depth=0))
+    layout = functools.partial(DECODE_RULES.sharding, mesh)
+    each = layout(("batch",))
+    limits = decode.Limits(each, each, each, layout(("batch", None)))
+    placed = decode.Slots(kv.shardings(model, kv.PLAIN, DECODE_RULES, mesh), each, each, each, each, limits)
+    with jax.set_mesh(mesh):
+        shapes = (
+            jax.eval_shape(
+                lambda params: core.cast(params, specs, model.dtype), core.abstract(specs, TRAIN_RULES, mesh)
+            ),
+            jax.eval_shape(lambda: decode.idle(model, rows, tokens, 9)),
+        )
+        weights, slots = jax.tree.map(
+            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+            shapes,
+            (core.shardings(specs, DECODE_RULES, mesh), placed),
+        )
+        run = jax.jit(
+            lambda params, slots: decode.decode_window(params, model, slots, steps, truncates=False),
+            donate_argnums=1,
+            out_shardings=(placed, replicated(mesh)),
+        )
+        return run.lower(weights, slots).compile()
+
+
 def qwen_7b() -> Any:
     """The update of `zero:hf` on 8 chips: 16 microbatches of 32 rows of 2,560 tokens, bfloat16, rematerialised."""
     model = dataclasses.replace(PRESETS["qwen2_5_7b"], dtype="bfloat16", remat=True)
     return update(model, tpu_mesh("v5p:2x2x2", fsdp=8), 512, 2560, 16)
+
+
+def qwen_7b_decode() -> Any:
+    """A window of 32 steps of `zero:hf`'s sampling on 8 chips: 512 sequences of up to 2,560 tokens, bfloat16."""
+    model = dataclasses.replace(PRESETS["qwen2_5_7b"], dtype="bfloat16")
+    return decode_window(model, tpu_mesh("v5p:2x2x2", fsdp=8), 512, 2560, 32)
 
 
 def v3_layer(tokens: int, topology: str, experts: int) -> Any:
@@ -194,33 +151,65 @@ def v3_layer(tokens: int, topology: str, experts: int) -> Any:
     return gradient_of_layers(model, tpu_mesh(topology, expert=experts), experts, tokens)
 
 
-PROGRAMS: dict[str, Callable[[], Any]] = {
-    "qwen-7b": qwen_7b,
-    "v3-layer-4k-expert-8": lambda: v3_layer(4096, "v5p:2x2x2", 8),
-    "v3-layer-32k-expert-8": lambda: v3_layer(32_768, "v5p:2x2x2", 8),
-    "v3-layer-32k-expert-32": lambda: v3_layer(32_768, "v5p:2x4x4", 32),
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A program of the table.
+
+    Attributes:
+        compile: makes it.
+        chip: a key of `hlo.CHIPS`.
+        turns: at most, of a loop whose number is known only at run time.
+    """
+
+    compile: Callable[[], Any]
+    chip: str = "v5p"
+    turns: int = 1
+
+
+PROGRAMS = {
+    "qwen-7b": Program(qwen_7b, turns=16),
+    "qwen-7b-decode": Program(qwen_7b_decode),
+    "v3-layer-4k-expert-8": Program(lambda: v3_layer(4096, "v5p:2x2x2", 8)),
+    "v3-layer-32k-expert-8": Program(lambda: v3_layer(32_768, "v5p:2x2x2", 8)),
+    "v3-layer-32k-expert-32": Program(lambda: v3_layer(32_768, "v5p:2x4x4", 32)),
 }
+HEADER = """\
+| program | moved on a chip, GB | TFLOP | HBM traffic, GB | roofline, s | links, s | temporaries, GiB | all, GiB |
+|---|---|---|---|---|---|---|---|"""
 
 
-def row(name: str, compiled: Any) -> str:
-    """A program's line of the table: GB (10^9 bytes) of each kind of collective, and GiB on a chip."""
+def row(name: str, program: Program, text: str, temporaries: int, total: int) -> str:
+    """A program's line of the table; GB are 10^9 bytes.
+
+    Args:
+        text: of the compiled program.
+        temporaries: bytes on a chip.
+        total: bytes on a chip, arguments and results included.
+    """
     sums: collections.Counter[str] = collections.Counter()
-    for each in collectives(compiled.as_text()):
+    for each in hlo.collectives(text, program.turns):
         sums[f"{each.kind} {each.dtype}"] += each.size * each.times
     moved = ", ".join(f"{kind} {size / 1e9:.1f}" for kind, size in sorted(sums.items()) if size >= 5e7)
-    temporaries = compiled.memory_analysis().temp_size_in_bytes / 2**30
-    return f"| {name} | {moved} | {temporaries:.1f} | {bytes_a_device(compiled) / 2**30:.1f} |"
+    cost = hlo.cost(text, hlo.CHIPS[program.chip], program.turns)
+    work = f"{cost.flops / 1e12:.3g} | {cost.traffic / 1e9:.3g} | {cost.seconds:.3g} | {cost.link_seconds:.2g}"
+    return f"| {name} | {moved} | {work} | {temporaries / 2**30:.1f} | {total / 2**30:.1f} |"
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("programs", nargs="*", metavar="program", help=", ".join(PROGRAMS))
-    names = parser.parse_args(argv).programs or list(PROGRAMS)
+    parser.add_argument("--plain", action="store_true", help="attention in plain JAX, as it was before the kernels")
+    args = parser.parse_args(argv)
+    names = args.programs or list(PROGRAMS)
     if unknown := set(names) - set(PROGRAMS):
         parser.error(f"no program {', '.join(sorted(unknown))}; there are {', '.join(PROGRAMS)}")
-    print("| program | moved on a chip, GB | temporaries, GiB | all, GiB |\n|---|---|---|---|", flush=True)
+    if args.plain:
+        attention.kernels_for = lambda *_: None
+    print(HEADER, flush=True)
     for name in names:
-        print(row(name, PROGRAMS[name]()), flush=True)
+        compiled = PROGRAMS[name].compile()
+        temporaries = compiled.memory_analysis().temp_size_in_bytes
+        print(row(name, PROGRAMS[name], compiled.as_text(), temporaries, bytes_a_device(compiled)), flush=True)
 
 
 if __name__ == "__main__":

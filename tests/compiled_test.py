@@ -3,8 +3,6 @@
 import dataclasses
 import functools
 import math
-import runpy
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +16,8 @@ from r1jax.losses.distillation import divergence
 from r1jax.losses.logprobs import token_logprobs
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import forward, param_specs
+from r1jax.performance import hlo
 
-COMPILED = runpy.run_path(str(Path(__file__).parents[1] / "experiments" / "compiled.py"))
 B, T, D, V, CHUNKS = 8, 32, 16, 512, 4
 
 
@@ -29,7 +27,7 @@ def fsdp8():
 
 
 def collectives(program, *shapes):
-    return list(COMPILED["collectives"](jax.jit(program).lower(*shapes).compile().as_text()))
+    return list(hlo.collectives(jax.jit(program).lower(*shapes).compile().as_text()))
 
 
 def test_a_collective_counts_as_often_as_the_loops_around_it_turn(fsdp8):
@@ -60,12 +58,52 @@ ENTRY %main (a: bf16[8,32]) -> bf16[8,32] {
   %rs = bf16[8,32]{1,0} reduce-scatter(%x), replica_groups={{0,1},{2,3}}, dimensions={0}, to_apply=%add
 }
 """
-    found = [dataclasses.astuple(each) for each in COMPILED["collectives"](text)]
+    found = [dataclasses.astuple(each) for each in hlo.collectives(text)]
     assert found == [
         ("all-gather", "bf16", 64 * 32 * 2, 4),
         ("reduce-scatter", "f32", 64 * 32 * 4, 4),
         ("reduce-scatter", "bf16", 2 * 8 * 32 * 2, 1),
     ]
+
+
+def test_the_work_of_a_tpu_program_is_counted():
+    """Shortened lines of a program that libtpu 0.0.42 compiled for v5p: a loop over products, unrolled twice."""
+    text = """
+%fused (x: bf16[4,64,2,32,1], w: bf16[2,32,3,8,1]) -> bf16[4,64,3,8,1] {
+  %x = bf16[4,64,2,32,1]{1,3,0,2,4:T(8,128)(2,1)S(1)} parameter(0)
+  %w = bf16[2,32,3,8,1]{3,1,0,2,4} parameter(1)
+  ROOT %y = bf16[4,64,3,8,1]{3,1,2,0,4} convolution(%x, %w), \\
+window={size=1x3x2 pad=0_0x2_2x0_0 rhs_reversal=0x1x0}, dim_labels=0b2f1_2i1o0->0b1f2
+}
+%cond (t: (bf16[4,64,3,8,1], u32[])) -> pred[] {
+  %t = (bf16[4,64,3,8,1]{3,1,2,0,4}, u32[]) parameter(0)
+  %at = u32[] get-tuple-element(%t), index=1
+  %four = u32[] constant(4)
+  ROOT %less = pred[] compare(%at, %four), direction=LT
+}
+%body (t: (bf16[4,64,3,8,1], u32[])) -> (bf16[4,64,3,8,1], u32[]) {
+  %t = (bf16[4,64,3,8,1]{3,1,2,0,4}, u32[]) parameter(0)
+  %at = u32[] get-tuple-element(%t), index=1
+  %two = u32[] constant(2)
+  %next = u32[] add(%at, %two)
+  %x = bf16[4,64,2,32,1]{1,3,0,2,4:T(8,128)(2,1)S(1)} get-tuple-element(%t), index=0
+  %w = bf16[2,32,3,8,1]{3,1,0,2,4} get-tuple-element(%t), index=0
+  %y = bf16[4,64,3,8,1]{3,1,2,0,4} fusion(%x, %w), kind=kOutput, calls=%fused
+  ROOT %out = (bf16[4,64,3,8,1]{3,1,2,0,4}, u32[]) tuple(%y, %next)
+}
+ENTRY %main (a: bf16[4]) -> bf16[4] {
+  %loop = (bf16[4,64,3,8,1]{3,1,2,0,4}, u32[]) while(%start), condition=%cond, body=%body
+  %splash_mha_fwd_residuals.1 = (bf16[2,4,256,32]{3,2,1,0}) custom-call(%q, %k, %v), operand_layout_constraints={\\
+s8[1,1,1]{2,1,0}, bf16[2,4,256,64]{3,2,1,0}, bf16[2,2,256,64]{3,2,1,0}, bf16[2,2,256,32]{3,2,1,0}}, metadata={}
+}
+"""
+    cost = hlo.cost(text.replace("\\\n", ""), hlo.CHIPS["v5p"])
+    products = 4 * 64 * (2 * 32) * (3 * 8) * 2  # batch axes are windows over padding, which are not counted
+    attention = 2 * 4 * 256 * 128 * 2 * (64 + 32)  # each query sees 128 keys, on average
+    assert cost.flops == 2 * products + attention
+    weights, results, heads = 2 * 32 * 3 * 8 * 2, 4 * 64 * 3 * 8 * 2, 2 * 4 * 256 * 32 * 2
+    counter = 3 * 4
+    assert cost.traffic == 2 * (weights + results + counter) + heads  # x lies on the chip; the kernel names no operands
 
 
 @pytest.mark.parametrize("loss", ["log-probs", "distillation"])

@@ -42,3 +42,28 @@ def test_an_nvidia_gpu_with_tokamax_uses_its_kernels_and_not_its_fallback(nvidia
     monkeypatch.setitem(sys.modules, "tokamax", types.SimpleNamespace(ragged_dot=ragged_dot))
     np.testing.assert_array_equal(grouped_product(X, W, SIZES), EXPECTED)
     assert seen == [("mosaic", "triton")]
+
+
+def test_the_kernel_s_gradient_of_the_matrices_is_that_of_each_run_of_rows() -> None:
+    """With a run of no rows, rows of no run, and a number of rows that is no multiple of a tile."""
+    x, dy = (jax.random.normal(jax.random.key(i), (140, width)) for i, width in enumerate((8, 16)))
+    sizes = jnp.array([70, 0, 60])
+    got = grouped._d_matrices(x, dy, sizes, jnp.float32, interpret=True)
+    runs = [(0, 70), (70, 70), (70, 130)]
+    np.testing.assert_allclose(got, jnp.stack([x[a:b].T @ dy[a:b] for a, b in runs]), rtol=1e-5, atol=1e-5)
+
+
+def test_on_a_tpu_gradients_are_those_of_the_plain_product(monkeypatch) -> None:
+    def d_matrices(x, dy, sizes, dtype):
+        ends = jnp.cumsum(sizes)
+        runs = (jnp.arange(len(x)) < ends[:, None]) & (jnp.arange(len(x)) >= (ends - sizes)[:, None])
+        return jnp.einsum("em,md,mf->edf", runs, x, dy).astype(dtype)
+
+    def gradients():
+        return jax.grad(lambda x, w: jnp.sum(grouped_product(x, w, SIZES) ** 2), (0, 1))(X, W)
+
+    expected = gradients()
+    monkeypatch.setattr(grouped, "platform", lambda: "tpu")
+    monkeypatch.setattr(grouped, "_d_matrices", d_matrices)
+    for one, other in zip(gradients(), expected, strict=True):
+        np.testing.assert_array_equal(one, other)

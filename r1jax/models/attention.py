@@ -158,7 +158,7 @@ def takes_contexts(platform: str) -> bool:
     return platform == "cpu"
 
 
-def _kernels(q: jax.Array, key_heads: int) -> str | None:
+def kernels_for(q: jax.Array, key_heads: int) -> str | None:
     """The platform whose kernels take queries of this type and width, and this many of them to a key head."""
     N, H = q.shape[-2:]
     on = platform()
@@ -204,7 +204,7 @@ def self_attention(
     q_BTNH: jax.Array, k_BTKH: jax.Array, v_BTKV: jax.Array, visible: Visible, scale: float
 ) -> jax.Array:
     """Tokens attend to each other. Kernels take a segment's tokens to stand side by side, in order of position."""
-    kernels = _kernels(q_BTNH, k_BTKH.shape[2])
+    kernels = kernels_for(q_BTNH, k_BTKH.shape[2])
     if kernels is None or visible.contexts is not None or (kernels == "gpu" and v_BTKV.shape != k_BTKH.shape):
         return attend(q_BTNH, k_BTKH.transpose(0, 2, 1, 3), v_BTKV.transpose(0, 2, 1, 3), visible, scale, ordered=True)
     heads, rows = ("rows", None, "heads", None), ("rows", None)
@@ -224,7 +224,7 @@ def cache_attention(
 
     Where the cache has keys alone, the first `value_width` numbers of a key are its value.
     """
-    kernels = None if cache.by_layer or q_BTNH.shape[1] > 1 else _kernels(q_BTNH, cache.k.shape[2])
+    kernels = None if cache.by_layer or q_BTNH.shape[1] > 1 else kernels_for(q_BTNH, cache.k.shape[2])
     is_int8 = isinstance(cache.k, Int8)
     if (kernels == "gpu" and cache.v is None) or (kernels == "tpu" and is_int8):
         kernels = None

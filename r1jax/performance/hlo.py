@@ -1,0 +1,289 @@
+"""FLOPs, bytes and collectives of a compiled TPU program, read from its text.
+
+The text is an optimised HLO module. What is in a loop counts as often as the loop turns: XLA's own cost analysis counts
+it once, and Pallas kernels not at all.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator
+
+COLLECTIVES = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "ragged-all-to-all", "collective-permute")
+_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f32": 4, "s16": 2, "u16": 2, "s32": 4, "u32": 4, "f64": 8}
+_NO_TRAFFIC = (
+    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional", "call", "iota"),
+    *("after-all", "partition-id", "copy-done", "optimization-barrier"),
+)
+_SLICES = ("dynamic-slice", "gather", "slice")
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """A line of an HLO computation.
+
+    Attributes:
+        types: of the result: "bf16[8,128]{1,0}", or several in brackets.
+        kind: "fusion", "while", ...; of one that begins, what it begins.
+        operands: the names of its operands.
+        line: the whole.
+    """
+
+    name: str
+    types: str
+    kind: str
+    operands: tuple[str, ...]
+    line: str
+
+
+Module = dict[str, dict[str, Instruction]]
+
+
+def parse(text: str) -> tuple[str, Module]:
+    """The name of the entry, and the instructions of each computation by name."""
+    module: Module = {}
+    entry = name = ""
+    for line in text.splitlines():
+        if begin := re.match(r"(ENTRY )?%?([\w.\-]+) \(.*\{$", line):
+            name = begin[2]
+            entry = name if begin[1] else entry
+            module[name] = {}
+        elif found := re.match(r"\s*(?:ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z\-]*)\(([^)]*)", line):
+            operands = tuple(re.findall(r"%([\w.\-]+)", found[4]))
+            kind = found[3].removesuffix("-start")
+            module.setdefault(name, {})[found[1]] = Instruction(found[1], found[2], kind, operands, line)
+    return entry, module
+
+
+def _arrays(types: str) -> list[tuple[str, list[int], bool]]:
+    """Element type, shape, and whether it lies in the chip's HBM, of each array of a type."""
+    found = re.findall(r"\b([a-z]+\d*)\[([\d,]*)\](\{[^}]*\})?", types)
+    return [(t, [int(n) for n in shape.split(",") if n], "S(" not in layout) for t, shape, layout in found]
+
+
+def _nbytes(types: str) -> list[int]:
+    return [_BYTES.get(t, 4) * math.prod(shape) for t, shape, _ in _arrays(types)]
+
+
+def _hbm_bytes(types: str) -> int:
+    return sum(_BYTES.get(t, 4) * math.prod(shape) for t, shape, in_hbm in _arrays(types) if in_hbm)
+
+
+def _turns(line: str, module: Module, unknown: int) -> int:
+    """How often the loop of a `while` line turns; `unknown` where only the run can tell."""
+    if known := re.search(r'known_trip_count":\{"n":"(\d+)"', line):
+        return int(known[1])
+    # A TPU's program does not say it: its loops count from 0 to the constant that their condition compares with, and a
+    # loop that was unrolled counts in larger steps.
+    condition, body = (module.get(re.search(rf"{part}=%?([\w.\-]+)", line)[1], {}) for part in ("condition", "body"))
+    compare = next((each for each in condition.values() if "ROOT" in each.line and "direction=LT" in each.line), None)
+    bound = compare and _constant(condition, compare.operands[1])
+    if bound is None:
+        return unknown
+    counter = re.search(r"index=(\d+)", condition[compare.operands[0]].line)
+    root = next((each for each in body.values() if "ROOT" in each.line and each.kind == "tuple"), None)
+    step = root and counter and body.get(root.operands[int(counter[1])])
+    steps = [_constant(body, name) for name in step.operands] if step and step.kind == "add" else []
+    return -(-bound // next((n for n in steps if n), 1))
+
+
+def _constant(computation: dict[str, Instruction], name: str) -> int | None:
+    """The value of an integer constant, None of anything else."""
+    found = name in computation and re.search(r" constant\((\d+)\)", computation[name].line)
+    return int(found[1]) if found else None
+
+
+def walk(text: str, unknown: int = 1) -> Iterator[tuple[Instruction, str, Module, int]]:
+    """Each instruction that the program runs, its computation's name, the module, and how often it runs.
+
+    Args:
+        unknown: the turns of a loop whose number is known only at run time.
+    """
+    entry, module = parse(text)
+
+    def inside(name: str, times: int) -> Iterator[tuple[Instruction, str, Module, int]]:
+        for instruction in module.get(name, {}).values():
+            yield instruction, name, module, times
+            turns = _turns(instruction.line, module, unknown) if instruction.kind == "while" else 1
+            for called in re.findall(r"(?:calls|body|to_apply)=%?([\w.\-]+)", instruction.line):
+                yield from inside(called, times * turns)
+
+    yield from inside(entry, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+    """A collective operation of a compiled program.
+
+    Attributes:
+        kind: one of `COLLECTIVES`.
+        dtype: of what is sent, in HLO's words: "f32".
+        size: bytes on one device of the larger end: what an all-gather gives, what a reduce-scatter takes.
+        times: how often it runs.
+    """
+
+    kind: str
+    dtype: str
+    size: int
+    times: int
+
+
+def _group_size(line: str) -> int:
+    if listed := re.search(r"replica_groups=\{\{([\d,]*)\}", line):
+        return listed[1].count(",") + 1
+    iota = re.search(r"replica_groups=\[\d+,(\d+)\]", line)
+    return int(iota[1]) if iota else 1
+
+
+def collectives(text: str, unknown: int = 1) -> Iterator[Collective]:
+    """The collective operations of an optimised HLO module, each with the turns of the loops around it."""
+    for instruction, within, _, times in walk(text, unknown):
+        kind = instruction.kind
+        if kind not in COLLECTIVES:
+            continue
+        size = max(_nbytes(instruction.types), default=0)  # an operation that has begun holds both ends
+        if kind == "all-reduce" and within.startswith("all-reduce-scatter"):  # how a TPU has a reduce-scatter
+            kind = "reduce-scatter"
+        elif kind == "reduce-scatter":
+            size *= _group_size(instruction.line)
+        yield Collective(kind, re.search(r"[a-z]+\d+", instruction.types)[0], size, times)
+
+
+def _product_flops(instruction: Instruction, computation: dict[str, Instruction]) -> int:
+    """FLOPs of a convolution, which is what a TPU makes of a matrix product; batch axes are windows full of padding."""
+    of_x, of_w, of_y = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", instruction.line).groups()
+    x, w = (_arrays(computation[name].types)[0][1] for name in instruction.operands[:2])
+    y = _arrays(instruction.types)[0][1]
+    window = dict(re.findall(r"(\w+)=([\dx_\-]+)", (re.search(r"window=\{([^}]*)\}", instruction.line) or [""])[0]))
+    products = 2 * y[of_y.index("b")] * y[of_y.index("f")] * w[of_w.index("i")]
+    for axis in (label for label in of_y if label.isdigit()):
+        at = int(axis)
+        size, outputs, inputs = w[of_w.index(axis)], y[of_y.index(axis)], x[of_x.index(axis)]
+        stride, dilate, base = (
+            int(window[name].split("x")[at]) if name in window else 1 for name in ("stride", "rhs_dilate", "lhs_dilate")
+        )
+        low = int(window["pad"].split("x")[at].split("_")[0]) if "pad" in window else 0
+        places = (out * stride + tap * dilate - low for out in range(outputs) for tap in range(size))
+        products *= sum(place % base == 0 and 0 <= place // base < inputs for place in places)
+    return products
+
+
+# Products of a tile of queries with one of keys in each kernel: how many are as wide as a key, how many as a value.
+_SPLASH = {"fwd": (1, 1), "dkv": (2, 2), "dq": (2, 1)}
+
+
+def _kernel_flops(instruction: Instruction) -> int:
+    """FLOPs of a splash attention kernel by its operands' shapes, half of the square; 0 for others."""
+    kernel = re.match(r"splash_m\wa_(fwd|dkv|dq)_", instruction.name)
+    if not kernel:
+        return 0
+    operands = re.search(r"operand_layout_constraints=\{(.*?)\}, \w+=", instruction.line + ", x=")[1]
+    q, _, v = [shape for t, shape, _ in _arrays(operands) if t in ("bf16", "f32") and len(shape) >= 3][:3]
+    keys, values = _SPLASH[kernel[1]]
+    return math.prod(q[:-1]) * q[-2] * (keys * q[-1] + values * v[-1])
+
+
+def _traffic(instruction: Instruction, computation: dict[str, Instruction], module: Module) -> int:
+    """Bytes between the chip's HBM and its units: operands and result; of what is only sliced, the slices."""
+    if instruction.kind in (*_NO_TRAFFIC, *COLLECTIVES) or instruction.kind.endswith("-done"):
+        return 0
+    called = re.search(r"calls=%?([\w.\-]+)", instruction.line)
+    if instruction.kind == "fusion" and called:
+        inside = module.get(called[1], {})
+        parameters = {
+            int(re.search(r"parameter\((\d+)", p.line)[1]): p for p in inside.values() if p.kind == "parameter"
+        }
+        total, in_place = 0, 0
+        for place, name in enumerate(instruction.operands):
+            types = computation[name].types if name in computation else ""
+            users = [
+                each for each in inside.values() if place in parameters and parameters[place].name in each.operands
+            ]
+            if users and all(each.kind in _SLICES for each in users):
+                total += sum(_hbm_bytes(each.types) for each in users) if _hbm_bytes(types) else 0
+            elif len(users) == 1 and users[0].kind == "dynamic-update-slice":
+                update = inside[users[0].operands[1]].types
+                total, in_place = total + _hbm_bytes(update), in_place + max(_nbytes(types), default=0)
+            else:
+                total += _hbm_bytes(types)
+        return total + max(_hbm_bytes(instruction.types) - in_place, 0)
+    operands = sum(_hbm_bytes(computation[name].types) for name in instruction.operands if name in computation)
+    if instruction.kind in _SLICES:
+        return 2 * _hbm_bytes(instruction.types)
+    if instruction.kind == "dynamic-update-slice":
+        return 2 * _hbm_bytes(computation[instruction.operands[1]].types)
+    if instruction.kind == "copy" and "copy-start" in instruction.line:
+        return max((_BYTES.get(t, 4) * math.prod(shape) for t, shape, _ in _arrays(instruction.types)), default=0)
+    return operands + _hbm_bytes(instruction.types)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """What its maker publishes of a chip: FLOP/s of bfloat16 products, bytes/s of its HBM and of all its links."""
+
+    flops: float
+    hbm: float
+    links: float
+
+
+CHIPS = {
+    "v5e": Chip(197e12, 819e9, 400e9),
+    "v5p": Chip(459e12, 2765e9, 1200e9),
+    "v6e": Chip(918e12, 1640e9, 800e9),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """A program's work on one chip.
+
+    Attributes:
+        flops: of its matrix products and of the attention kernels of training.
+        traffic: bytes to and from HBM.
+        moved: bytes of its collectives, the larger end of each.
+        seconds: the least time that its operations take one after the other, each bound by FLOPs or by bytes.
+        link_seconds: the least time of the collectives, which may run beside them.
+    """
+
+    flops: int
+    traffic: int
+    moved: int
+    seconds: float
+    link_seconds: float
+
+
+def cost(text: str, chip: Chip, unknown: int = 1) -> Cost:
+    """The roofline of an optimised HLO module: what it must take at the published peaks of a chip."""
+    flops = traffic = 0
+    seconds = 0.0
+    fused: dict[str, int] = {}
+    entry, module = parse(text)
+
+    def flops_of(instruction: Instruction, computation: dict[str, Instruction]) -> int:
+        if instruction.kind == "convolution":
+            return _product_flops(instruction, computation)
+        if instruction.kind == "custom-call":
+            return _kernel_flops(instruction)
+        if instruction.kind != "fusion":
+            return 0
+        name = re.search(r"calls=%?([\w.\-]+)", instruction.line)[1]
+        if name not in fused:
+            inside = module.get(name, {})
+            fused[name] = sum(flops_of(each, inside) for each in inside.values())
+        return fused[name]
+
+    def run(name: str, times: int) -> None:
+        nonlocal flops, traffic, seconds
+        for each in module.get(name, {}).values():
+            work, moved = flops_of(each, module[name]), _traffic(each, module[name], module)
+            flops, traffic = flops + times * work, traffic + times * moved
+            seconds += times * max(work / chip.flops, moved / chip.hbm)
+            turns = _turns(each.line, module, unknown) if each.kind == "while" else 1
+            inner = r"body=%?([\w.\-]+)" if each.kind == "while" else r"(?:to_apply|calls)=%?([\w.\-]+)"
+            if each.kind in ("while", "call", "async"):
+                for called in re.findall(inner, each.line):
+                    run(called, times * turns)
+
+    run(entry, 1)
+    moved = sum(each.size * each.times for each in collectives(text, unknown))
+    return Cost(flops, traffic, moved, seconds, moved / chip.links)
