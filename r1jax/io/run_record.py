@@ -2,7 +2,8 @@
 
 `CHANGEABLE` settings decide where, in what pieces and how fast the same thing is computed, and what is printed and kept
 on the way; they change results by rounding at most, and may change when a run is resumed, say after it ran out of
-memory. With another value of any other setting it would be another run.
+memory. With `sampling.carry_over` slots and windows decide more, which policy draws a token; a changed one is as good.
+With another value of any other setting it would be another run.
 """
 
 import dataclasses

@@ -29,7 +29,8 @@ class GRPOConfig:
         normalize_std: divide advantages by the group's standard deviation.
         dynamic_sampling_rounds: how often groups without signal may be replaced by groups of fresh questions; 0 is off.
         mask_truncated: leave truncated samples out of the loss (their rewards still count in the group's baseline).
-        importance_cap: multiply the surrogate by min(trainer / sampler probability, cap); 0 is off.
+        importance_cap: multiply the surrogate by min(trainer / sampler probability, cap); 0 is off. It corrects for a
+            sampler of other numbers, and for tokens of earlier policies (`sampling.carry_over`).
         importance_level: whose probability that is: "token", or "sequence", the whole completion's, the same for all
             its tokens.
         importance_min, importance_max: leave what has trainer / sampler probability outside these bounds out of the

@@ -226,8 +226,14 @@ RL = (
         "Sampler against trainer",
         "Absolute gap between the log-prob a token was sampled with and the one the trainer computes for it.",
         "nats (log scale)",
-        {"sampler_gap/mean": "mean", "sampler_gap/max": "largest"},
+        {"sampler_gap/mean": "mean", "sampler_gap/max": "largest", "sampler_gap/stale": "mean, carried over"},
         log=True,
+    ),
+    Panel(
+        "Carried-over groups",
+        "How many steps lie between the policy that drew a token and the step that trains on it.",
+        "steps",
+        {"carry_over/steps/mean": "mean", "carry_over/steps/max": "most"},
     ),
     Panel(
         "Sampling speed",
