@@ -1,5 +1,6 @@
 """The jitted update: any loss that is a sum over rows, split into microbatches without changing its gradient."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -47,12 +48,13 @@ def accumulate(loss: Loss, params: Params, batch: Batch, parts: int) -> tuple[Pa
     """
     gradient = jax.value_and_grad(loss, has_aux=True)
 
-    def one(rows):
+    @functools.partial(jax.jit, inline=True)  # so that shapes and loop share one trace
+    def one(params, rows):
         (value, metrics), grads = gradient(params, rows)
         return grads, {"loss": value, **metrics}
 
     if parts == 1:
-        return one(batch)
+        return one(params, batch)
 
     def merge(path, total, new):
         is_max = isinstance(path[-1], jax.tree_util.DictKey) and str(path[-1].key).endswith("/max")
@@ -61,11 +63,11 @@ def accumulate(loss: Loss, params: Params, batch: Batch, parts: int) -> tuple[Pa
     pieces = _split(batch, parts)
 
     def step(part, total):
-        grads, metrics = one(jax.tree.map(lambda x: x[part], pieces))
+        grads, metrics = one(params, jax.tree.map(lambda x: x[part], pieces))
         summed = jax.tree.map(jnp.add, total[0], grads)
         return summed, jax.tree_util.tree_map_with_path(merge, total[1], metrics)
 
-    shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], pieces))
+    shapes = one.eval_shape(params, jax.tree.map(lambda x: x[0], pieces))
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)  # maxima are of non-negative quantities
     return jax.lax.fori_loop(0, _parts_to_compute(pieces, parts), step, zeros)
 
