@@ -9,7 +9,7 @@ import sys
 import unicodedata
 
 import pytest
-from layers_test import FILES, MAY_IMPORT, TREES, WITHOUT_JAX
+from layers_test import FILES, MAY_IMPORT, WITHOUT_JAX, parsed
 
 from r1jax import config_files
 from r1jax.benchmarks.benchmark import find, names
@@ -182,7 +182,7 @@ def test_the_table_of_sharding_is_that_of_the_rules() -> None:
 def names_of(path: str) -> set[str]:
     """The functions, classes and constants that a module of r1jax defines."""
     names = set()
-    for node in TREES[path.removesuffix(".py").replace("/", ".")].body:
+    for node in parsed(path.removesuffix(".py").replace("/", ".")).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):

@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import functools
 import graphlib
 import os
 import pathlib
@@ -128,14 +129,24 @@ def imports(module: str, nodes: Iterator[ast.AST]) -> set[str]:
     return found
 
 
-TREES = {module: ast.parse(path.read_text("utf-8"), path) for module, path in FILES.items()}
-ALL_IMPORTS = {module: imports(module, ast.walk(tree)) for module, tree in TREES.items()}
-RUN_TIME_IMPORTS = {module: imports(module, at_run_time(tree)) for module, tree in TREES.items()}
+@functools.cache
+def parsed(module: str) -> ast.Module:
+    return ast.parse(FILES[module].read_text("utf-8"), FILES[module])
+
+
+@functools.cache
+def all_imports(module: str) -> set[str]:
+    return imports(module, ast.walk(parsed(module)))
+
+
+@functools.cache
+def run_time_imports(module: str) -> set[str]:
+    return imports(module, at_run_time(parsed(module)))
 
 
 def path_to_jax(module: str, seen: frozenset[str] = frozenset()) -> list[str] | None:
     """The chain of imports by which `module` reaches jax, None where it does not."""
-    for name in sorted(RUN_TIME_IMPORTS[module]):
+    for name in sorted(run_time_imports(module)):
         if name.split(".")[0] in JAX:
             return [module, name]
         if name in FILES and name not in seen and (rest := path_to_jax(name, seen | {module})):
@@ -153,7 +164,7 @@ def test_imports_only_go_down(module: str):
     here = package_of(module)
     allowed = MAY_IMPORT.get(here, MAY_IMPORT if here == "top" else ())
     places = [f"r1jax.{place}" for place in allowed]
-    for name in ALL_IMPORTS[module]:
+    for name in all_imports(module):
         ours = is_in(name, "r1jax") and package_of(name) not in ("", here)
         assert not ours or any(is_in(name, place) for place in places), (
             f"{module} imports {name}, and {here} may import {', '.join(allowed)} only"
@@ -168,7 +179,7 @@ def test_host_packages_do_without_jax_directly_and_through_others(module: str):
 
 def test_no_modules_import_each_other_directly_or_through_others():
     """Imports inside functions count: a circle that they break is a circle of concerns all the same."""
-    imported = {module: RUN_TIME_IMPORTS[module] & FILES.keys() - {module} for module in FILES}
+    imported = {module: run_time_imports(module) & FILES.keys() - {module} for module in FILES}
     try:
         graphlib.TopologicalSorter(imported).prepare()
     except graphlib.CycleError as error:

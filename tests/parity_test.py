@@ -5,10 +5,6 @@ import pathlib
 
 import numpy as np
 import pytest
-
-pytest.importorskip("torch", reason="parity needs PyTorch: pip install -e '.[parity]'")
-pytest.importorskip("transformers", reason="parity needs transformers: pip install -e '.[parity]'")
-
 from reference import FAMILIES, draw, load, their_ahead
 
 from r1jax.conversion import transformers_comparison as comparison
@@ -18,6 +14,12 @@ DENSE = ("llama", "qwen2", "qwen3")
 # Two orders of the same float32 sums: what the issue of parity allows.
 CLOSE = 1e-4
 ALL = 8
+
+
+@pytest.fixture(scope="module", autouse=True)
+def references_are_installed():
+    pytest.importorskip("torch", reason="parity needs PyTorch: pip install -e '.[parity]'")
+    pytest.importorskip("transformers", reason="parity needs transformers: pip install -e '.[parity]'")
 
 
 def draws(few: int):

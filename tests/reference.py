@@ -1,7 +1,8 @@
 """Random small models of every family that `transformers` and r1jax both know, for comparing the two.
 
 A draw chooses shapes and options at random; weights are drawn so that every part matters: biases and norms differ from
-their defaults, attention is not flat, routers have clear favourites.
+their defaults, attention is not flat, routers have clear favourites. Functions import torch and transformers, which
+takes seconds: every process of pytest collects the tests that import this module, and one runs them.
 """
 
 import json
@@ -10,10 +11,6 @@ import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-import transformers
-from safetensors.torch import save_file
-from transformers.modeling_layers import MtpLayer
 
 from r1jax.conversion.transformers_comparison import R1jaxModel
 
@@ -31,7 +28,7 @@ class Drawn(NamedTuple):
 
     options: tuple[str, ...]
     theirs: Any
-    mtp: list[MtpLayer]
+    mtp: list[Any]
 
 
 def _dense(family: str, rng: np.random.Generator, options: list[str]) -> dict[str, Any]:
@@ -113,6 +110,10 @@ def _experts(rng: np.random.Generator, options: list[str]) -> dict[str, Any]:
 
 def draw(family: str, seed: int) -> Drawn:
     """A random model of a family, float32 on the CPU."""
+    import torch
+    import transformers
+    from transformers.modeling_layers import MtpLayer
+
     rng, options = np.random.default_rng([FAMILIES.index(family), seed]), []
     torch.manual_seed(seed)
     common = {
@@ -156,7 +157,9 @@ def draw(family: str, seed: int) -> Drawn:
     return Drawn(tuple(options), model, mtp)
 
 
-def _randomise(module: torch.nn.Module, rng: np.random.Generator) -> None:
+def _randomise(module: Any, rng: np.random.Generator) -> None:
+    import torch
+
     with torch.no_grad():
         for name, weight in [*module.named_parameters(), *module.named_buffers()]:
             noise = torch.tensor(rng.normal(size=tuple(weight.shape)), dtype=torch.float32)
@@ -172,6 +175,8 @@ def _randomise(module: torch.nn.Module, rng: np.random.Generator) -> None:
 
 def save(drawn: Drawn, folder: pathlib.Path) -> None:
     """Writes the model as its authors would: several shards, MTP blocks as layers past the last."""
+    from safetensors.torch import save_file
+
     drawn.theirs.save_pretrained(folder, max_shard_size="20KB")
     if not drawn.mtp:
         return
@@ -192,7 +197,7 @@ def save(drawn: Drawn, folder: pathlib.Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def _apart(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+def _apart(name: str, tensor: Any) -> dict[str, Any]:
     """The experts that transformers keeps as one tensor, one by one as in a checkpoint."""
     if name.endswith("down_proj"):
         return {f"{i}.down_proj.weight": expert for i, expert in enumerate(tensor)}
@@ -205,6 +210,8 @@ def _apart(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def their_ahead(drawn: Drawn, ids: np.ndarray) -> list[np.ndarray]:
     """The logits of each depth of multi-token prediction, as `R1jaxModel.ahead` gives them."""
+    import torch
+
     model, tokens, T = drawn.theirs, torch.tensor(ids, dtype=torch.long), ids.shape[1]
     causal = torch.full((T, T), torch.finfo(torch.float32).min).triu(1)[None, None]
     logits = []
