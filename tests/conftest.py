@@ -4,6 +4,8 @@ import functools
 import gc
 import os
 
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch wakes up: its threads wait for the next small product by spinning
+
 from xla_flags import xla_flags
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -40,9 +42,14 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
-    """Tests that compile the same program share it."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    """Tests that compile the same program share it, in whichever of pytest's processes they are and those they fork.
+
+    JAX may read a program that another process has half written: it then warns and compiles.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "xla"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 @pytest.fixture(scope="session")
