@@ -189,10 +189,13 @@ def test_a_model_folder_gives_the_same_model_on_any_mesh(tmp_path, tiny, tiny_pa
     before = model_hash(tmp_path / "model")
     save_model(tmp_path / "model", params, tiny, tokenizer, keep_same=True)
     assert model_hash(tmp_path / "model") == before
-    save_model(tmp_path / "model", params, tiny, tokenizer, beside={"note": b"1"}, keep_same=True)
-    assert (tmp_path / "model" / "note").exists()
+    beside = {"chat_template.jinja": b"1", "additional_chat_templates/tools.jinja": b"2"}
+    save_model(tmp_path / "model", params, tiny, tokenizer, beside=beside, keep_same=True)
+    with_beside = model_hash(tmp_path / "model")
+    save_model(tmp_path / "model", params, tiny, tokenizer, beside=beside, keep_same=True)
+    assert model_hash(tmp_path / "model") == with_beside != before
     more = jax.tree.map(lambda x: x + 1, params)
-    save_model(tmp_path / "model", more, tiny, tokenizer, beside={"note": b"1"}, keep_same=True)  # replaces it
+    save_model(tmp_path / "model", more, tiny, tokenizer, beside=beside, keep_same=True)  # replaces it
     assert np.array_equal(load_model(tmp_path / "model", mesh8)[0]["embed"], tiny_params["embed"] + 1)
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import shutil
 import tempfile
@@ -82,11 +81,15 @@ def save_model(
 
 def _has_files(folder: pathlib.Path, files: Mapping[str, bytes], write_others: Callable[[pathlib.Path], None]) -> bool:
     """Whether a folder's files, but for checksums and weights, are `files` and those that `write_others` writes."""
+
+    def contents(folder: pathlib.Path) -> dict[str, bytes]:
+        paths = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+        left_out = (checksums.FILE, PARAMS)
+        return {name.as_posix(): path.read_bytes() for name, path in paths.items() if name.parts[0] not in left_out}
+
     with tempfile.TemporaryDirectory() as others:
         write_others(pathlib.Path(others))
-        expected = {name: (pathlib.Path(others) / name).read_bytes() for name in os.listdir(others)} | dict(files)
-    there = set(os.listdir(folder)) - {checksums.FILE, PARAMS} if folder.is_dir() else set()
-    same = there == expected.keys() and all((folder / name).read_bytes() == expected[name] for name in there)
+        same = contents(folder) == {**contents(pathlib.Path(others)), **files}
     processes.barrier()  # before process 0 writes another folder
     return same
 
