@@ -8,6 +8,8 @@ import pytest
 from r1jax.models import attention
 from r1jax.models.attention import attend, cache_mask, causal_mask
 
+compiled = jax.jit(attend)  # an operation at a time, each would be compiled alone
+
 
 def loops(q, k, v, mask):
     """q `[B, T, N, H]`, k and v `[B, K, S, H]`, mask `[B, T, S]`: one query, one head at a time, float64."""
@@ -24,27 +26,27 @@ def loops(q, k, v, mask):
 
 
 def draw(dtype="float32", B=2, T=5, S=7, N=6, K=2, H=4, scale=1.0):
-    shapes = ((B, T, N, H), (B, K, S, H), (B, K, S, H))
-    q, k, v = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes))
-    mask = np.random.default_rng(0).random((B, T, S)) < 0.5
+    rng = np.random.default_rng(0)
+    mask = rng.random((B, T, S)) < 0.5
     mask[:, :, 0] = True
-    return (scale * q).astype(dtype), k.astype(dtype), v.astype(dtype), mask
+    q, k, v = (rng.normal(size=shape) for shape in ((B, T, N, H), (B, K, S, H), (B, K, S, H)))
+    return *(jnp.asarray(x, dtype) for x in (scale * q, k, v)), mask
 
 
 def test_attention_equals_its_definition():
     q, k, v, mask = draw()
-    np.testing.assert_allclose(attend(q, k, v, jnp.asarray(mask)), loops(q, k, v, mask), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(compiled(q, k, v, mask), loops(q, k, v, mask), rtol=1e-5, atol=1e-6)
 
 
 def test_large_scores_do_not_overflow():
     q, k, v, mask = draw(scale=500.0)
-    np.testing.assert_allclose(attend(q, k, v, jnp.asarray(mask)), loops(q, k, v, mask), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(compiled(q, k, v, mask), loops(q, k, v, mask), rtol=1e-3, atol=1e-4)
 
 
 def test_trap09_the_softmax_of_bfloat16_is_float32():
     """Scores near 100 are half a unit apart in bfloat16: a softmax of such scores would be off by tens of per cent."""
     q, k, v, mask = draw("bfloat16", S=300, scale=40.0)
-    out = attend(q, k, v, jnp.asarray(mask))
+    out = compiled(q, k, v, mask)
     assert out.dtype == jnp.bfloat16
     # The weights are rounded once before they meet the values, the result once more.
     np.testing.assert_allclose(np.asarray(out, np.float64), loops(q, k, v, mask), atol=2**-7)
@@ -53,7 +55,8 @@ def test_trap09_the_softmax_of_bfloat16_is_float32():
 def test_a_query_that_sees_nothing_has_finite_gradients():
     q, k, v, mask = draw()
     mask[0, 2] = False
-    gradients = jax.grad(lambda q, k, v: jnp.sum(attend(q, k, v, jnp.asarray(mask)) ** 2), argnums=(0, 1, 2))(q, k, v)
+    loss = jax.grad(lambda q, k, v: jnp.sum(attend(q, k, v, jnp.asarray(mask)) ** 2), argnums=(0, 1, 2))
+    gradients = jax.jit(loss)(q, k, v)
     assert all(np.isfinite(g).all() for g in gradients)
 
 
@@ -74,10 +77,13 @@ def test_long_inputs_a_piece_at_a_time_are_the_whole_in_values_and_gradients(mon
         out = attention.attend(q, k, v, seen, ordered=visible != "mask")
         return jnp.sum(out**3), out
 
-    (_, whole), gradients = jax.value_and_grad(run, argnums=(0, 1, 2), has_aux=True)(q, k, v)
+    def values_and_gradients():
+        return jax.jit(jax.value_and_grad(run, argnums=(0, 1, 2), has_aux=True))(q, k, v)
+
+    (_, whole), gradients = values_and_gradients()
     monkeypatch.setattr(attention, "QUERIES", 4)  # two whole pieces and one of three
     monkeypatch.setattr(attention, "ORDERED_QUERIES", 4)
-    (_, pieces), others = jax.value_and_grad(run, argnums=(0, 1, 2), has_aux=True)(q, k, v)
+    (_, pieces), others = values_and_gradients()
     np.testing.assert_allclose(pieces, whole, rtol=1e-5, atol=1e-6)
     for a, b in zip(others, gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

@@ -1,5 +1,7 @@
 """The GPU kernels in interpret mode: values and gradients of plain attention, segments, padding, mesh."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +27,7 @@ PACKED = np.array([[1] * 7 + [2] * 20 + [3] * 3 + [0] * 10, [1] * 33 + [0] * 7],
 
 
 def draw(*shapes: tuple[int, ...]) -> list[jax.Array]:
-    return [jax.random.normal(jax.random.key(i), shape, jnp.float32) for i, shape in enumerate(shapes)]
+    return [jnp.asarray(np.random.default_rng(i).normal(size=shape), jnp.float32) for i, shape in enumerate(shapes)]
 
 
 def plain(q, k, v, segments, scale):
@@ -48,7 +50,7 @@ def test_flash_attention_and_its_gradients_are_those_of_plain_attention(segments
     q, k, v, weight = draw((B, T, N, H), (B, T, key_heads, H), (B, T, key_heads, H), (B, T, N, H))
 
     def value_and_gradients(run):
-        return jax.value_and_grad(lambda *x: jnp.sum(run(*x, segments, 0.3) * weight), (0, 1, 2))(q, k, v)
+        return jax.jit(jax.value_and_grad(lambda *x: jnp.sum(run(*x, segments, 0.3) * weight), (0, 1, 2)))(q, k, v)
 
     value, gradients = value_and_gradients(lambda *x: flash_attention(*x, SMALL, interpret=True))
     expected, expected_gradients = value_and_gradients(plain)
@@ -57,28 +59,34 @@ def test_flash_attention_and_its_gradients_are_those_of_plain_attention(segments
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+def decoded(q, k, v, lengths, scale):
+    """The same by plain attention over one layer's cache."""
+    mask = np.arange(k.shape[2])[None, None] < lengths[:, None, None]
+    return np.asarray(jax.jit(functools.partial(attend, scale=scale))(np.asarray(q)[:, None], k, v, mask))[:, 0]
+
+
 @pytest.mark.parametrize("group", [1, 3, 8])
 @pytest.mark.parametrize("programs", [1, 64])
 def test_decode_attention_reads_the_used_part_of_a_layers_cache(group: int, programs: int) -> None:
     L, B, K, S, H = 2, 4, 2, 48, 16
     q, k, v = draw((B, K * group, H), (L, B, K, S, H), (L, B, K, S, H))
-    lengths = jnp.array([1, 17, 33, 48], jnp.int32)
-    k, v = (jnp.where(jnp.arange(S)[:, None] < lengths[:, None, None, None], x, jnp.nan) for x in (k, v))
-    out = decode_attention(q, k, v, jnp.int32(1), lengths, 0.3, block=16, programs=programs, interpret=True)
-    mask = jnp.arange(S)[None, None] < lengths[:, None, None]
-    clean = [jnp.nan_to_num(x[1]) for x in (k, v)]
-    np.testing.assert_allclose(out, attend(q[:, None], *clean, mask, 0.3)[:, 0], atol=1e-6)
+    lengths = np.array([1, 17, 33, 48], np.int32)
+    k, v = (np.where(np.arange(S)[:, None] < lengths[:, None, None, None], x, np.nan) for x in (k, v))
+    decode = functools.partial(decode_attention, scale=0.3, block=16, programs=programs, interpret=True)
+    out = jax.jit(decode)(q, k, v, jnp.int32(1), lengths)
+    clean = [np.nan_to_num(x[1]) for x in (k, v)]
+    np.testing.assert_allclose(out, decoded(q, *clean, lengths, 0.3), atol=1e-6)
 
 
 def test_decode_attention_multiplies_an_int8_cache_by_its_scales() -> None:
     L, B, K, S, H = 2, 2, 2, 32, 16
     q, k, v = draw((B, K * 3, H), (L, B, K, S, H), (L, B, K, S, H))
-    k, v = (quantize(x * 5, (4,)) for x in (k, v))
-    lengths = jnp.array([17, 32], jnp.int32)
-    out = decode_attention(q, k, v, jnp.int32(1), lengths, 0.3, block=16, interpret=True)
-    mask = jnp.arange(S)[None, None] < lengths[:, None, None]
-    wide = [x.astype("float32")[1] for x in (k, v)]
-    np.testing.assert_allclose(out, attend(q[:, None], *wide, mask, 0.3)[:, 0], atol=1e-5)
+    k, v = (jax.jit(lambda x: quantize(x * 5, (4,)))(x) for x in (k, v))
+    lengths = np.array([17, 32], np.int32)
+    decode = functools.partial(decode_attention, scale=0.3, block=16, interpret=True)
+    out = jax.jit(decode)(q, k, v, jnp.int32(1), lengths)
+    wide = [np.float32(x.values[1]) * np.asarray(x.scale[1]) for x in (k, v)]
+    np.testing.assert_allclose(out, decoded(q, *wide, lengths, 0.3), atol=1e-5)
 
 
 def test_decode_attention_refuses_more_query_heads_than_a_tile_has() -> None:
@@ -102,7 +110,7 @@ def test_kernels_run_on_each_devices_rows_and_heads(monkeypatch) -> None:
     heads = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), None, "tensor", None))
     for of_rows in (None, segments):
         visible = causal(positions, of_rows)
-        whole = attention.self_attention(q, k, v, visible, 0.3)
+        whole = jax.jit(lambda q, k, v, seen=visible: attention.self_attention(q, k, v, seen, 0.3))(q, k, v)
         with jax.set_mesh(mesh):
             placed = [jax.device_put(x, heads) for x in (q, k, v)]
             parts = jax.jit(lambda q, k, v, seen=visible: attention.self_attention(q, k, v, seen, 0.3))(*placed)
@@ -121,12 +129,14 @@ def test_rows_of_one_segment_need_no_segments() -> None:
     batch = pad_rollouts(rollouts, np.zeros(2), 8)
     assert batch.one_segment
     params = core.init(param_specs(model), TRAIN_RULES, make_mesh(MeshConfig(data=1), jax.devices()[:1]), 0)
-    states = [
-        forward(params, model, batch.tokens, batch.positions, batch.segments, one_segment=one).hidden
-        for one in (False, True)
-    ]
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def states(params, one: bool):
+        return forward(params, model, batch.tokens, batch.positions, batch.segments, one_segment=one).hidden
+
     real = batch.segments > 0
-    np.testing.assert_array_equal(np.asarray(states[0])[real], np.asarray(states[1])[real])
+    packed, alone = (np.asarray(states(params, one))[real] for one in (False, True))
+    np.testing.assert_array_equal(packed, alone)
 
 
 def test_rematerialisation_keeps_what_an_attention_kernel_returns(monkeypatch) -> None:
