@@ -81,8 +81,9 @@ def test_long_inputs_a_piece_at_a_time_are_the_whole_in_values_and_gradients(mon
         return jax.jit(jax.value_and_grad(run, argnums=(0, 1, 2), has_aux=True))(q, k, v)
 
     (_, whole), gradients = values_and_gradients()
-    monkeypatch.setattr(attention, "QUERIES", 4)  # two whole pieces and one of three
-    monkeypatch.setattr(attention, "ORDERED_QUERIES", 4)
+    # Pieces of two, the last one not full; ordered: four bands of three or two.
+    for name, value in (("QUERIES", 2), ("SCORE_BYTES", 0), ("FEWEST_QUERIES", 2)):
+        monkeypatch.setattr(attention, name, value)
     (_, pieces), others = values_and_gradients()
     np.testing.assert_allclose(pieces, whole, rtol=1e-5, atol=1e-6)
     for a, b in zip(others, gradients, strict=True):

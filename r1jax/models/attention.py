@@ -1,7 +1,7 @@
 """Grouped-query attention. Axes: B rows, T queries, S keys, N query, K key heads, H head width, D model width."""
 
 import dataclasses
-import functools
+import itertools
 from typing import Any
 
 import jax
@@ -73,9 +73,11 @@ def cache_mask(positions_BT: jax.Array, cache_length: int) -> jax.Array:
     return cached(positions_BT, cache_length).mask()
 
 
-# Queries whose scores against all keys exist at a time; and where keys behind them are left out, up to so many tokens.
+# Longer inputs are cut: into pieces of queries whose scores take about so many bytes on a device, or so few queries ...
 QUERIES = 512
-ORDERED_QUERIES, MOST_ORDERED = 256, 4096
+SCORE_BYTES, FEWEST_QUERIES = 32 << 20, 64
+# ... and, where no query sees a key that stands after it, into so many bands, each without the keys behind its end.
+BANDS = 4
 
 
 def attend(
@@ -88,45 +90,59 @@ def attend(
 ) -> jax.Array:
     """softmax(q k^T scale) v with the softmax in float32; `[B, T, N, V]`; the default scale is H^-0.5.
 
-    Long inputs go `QUERIES` at a time, and their scores are made again in the backward pass: nothing that grows with
-    T S is ever whole. Hidden keys are computed all the same, but for those behind a piece's last query in `ordered`
-    inputs of few pieces, each of which is compiled.
+    More than `QUERIES` queries go a piece at a time, and their scores are made again in the backward pass: nothing that
+    grows with T S is ever whole. Hidden keys are computed all the same, but for those behind a band of `ordered`
+    inputs: three eighths of all scores.
 
     Args:
         visible: or, `[B, T, S]` bool, a mask.
         ordered: T = S, and no query sees a key that stands after it.
     """
-    B, T, N, H = q_BTNH.shape
-    scale = scale or H**-0.5
+    T = q_BTNH.shape[1]
+    scale = scale or q_BTNH.shape[-1] ** -0.5
     if T <= QUERIES:
         return _attend(q_BTNH, k_BKSH, v_BKSV, visible.mask() if isinstance(visible, Visible) else visible, scale)
-
-    def pieces(x):
-        x = jnp.pad(x, ((0, 0), (0, -T % QUERIES)) + ((0, 0),) * (x.ndim - 2))
-        return jnp.moveaxis(x.reshape(B, -1, QUERIES, *x.shape[2:]), 1, 0)
-
-    @functools.partial(jax.checkpoint, static_argnums=1)
-    def some(piece, keys):
-        q, of_queries = piece
-        if isinstance(visible, Visible):
-            positions, segments, contexts = of_queries
-            mask = dataclasses.replace(visible, positions=positions, segments=segments, contexts=contexts).mask()
-        else:
-            mask = of_queries
-        return _attend(q, k_BKSH[:, :, :keys], v_BKSV[:, :, :keys], mask[:, :, :keys], scale)
-
     of_queries = visible
     if isinstance(visible, Visible):
         of_queries = (visible.positions, visible.segments, visible.contexts)
-    if ordered and T <= MOST_ORDERED:
-        outs = []
-        for start in range(0, T, ORDERED_QUERIES):
-            end = min(start + ORDERED_QUERIES, T)
-            piece = jax.tree.map(lambda x, start=start, end=end: x[:, start:end], (q_BTNH, of_queries))
-            outs.append(some(piece, end))
-        return jnp.concatenate(outs, axis=1)
-    out = jax.lax.map(lambda piece: some(piece, k_BKSH.shape[2]), jax.tree.map(pieces, (q_BTNH, of_queries)))
-    return jnp.moveaxis(out, 0, 1).reshape(B, -1, N, v_BKSV.shape[-1])[:, :T]
+
+    def in_pieces(queries: Any, keys: int) -> jax.Array:
+        """Attention of some queries to the first so many keys."""
+
+        @jax.checkpoint
+        def of_piece(piece: Any) -> jax.Array:
+            q, of_queries = piece
+            mask = of_queries
+            if isinstance(visible, Visible):
+                positions, segments, contexts = of_queries
+                mask = dataclasses.replace(visible, positions=positions, segments=segments, contexts=contexts).mask()
+            return _attend(q, k_BKSH[:, :, :keys], v_BKSV[:, :, :keys], mask[:, :, :keys], scale)
+
+        B, T, N, _ = queries[0].shape
+        size = -(-T // -(-T // _piece_size(B * N, keys)))
+
+        def cut(x: jax.Array) -> jax.Array:
+            x = jnp.pad(x, ((0, 0), (0, -T % size)) + ((0, 0),) * (x.ndim - 2))
+            return jnp.moveaxis(x.reshape(B, -1, size, *x.shape[2:]), 1, 0)
+
+        out = jax.lax.map(of_piece, jax.tree.map(cut, queries))
+        return jnp.moveaxis(out, 0, 1).reshape(B, -1, *out.shape[3:])[:, :T]
+
+    if not ordered:
+        return in_pieces((q_BTNH, of_queries), k_BKSH.shape[2])
+    ends = [-(-T * band // BANDS) for band in range(BANDS + 1)]
+    bands = [
+        in_pieces(jax.tree.map(lambda x, start=start, end=end: x[:, start:end], (q_BTNH, of_queries)), end)
+        for start, end in itertools.pairwise(ends)
+    ]
+    return jnp.concatenate(bands, axis=1)
+
+
+def _piece_size(heads: int, keys: int) -> int:
+    """Queries of a piece, of so many heads of all rows."""
+    mesh = jax.sharding.get_abstract_mesh()
+    heads_here = heads if mesh.empty else -(-heads // mesh.size)
+    return max(FEWEST_QUERIES, SCORE_BYTES // (4 * heads_here * keys))
 
 
 def _attend(q_BTNH, k_BKSH, v_BKSV, mask_BTS, scale: float) -> jax.Array:

@@ -19,7 +19,7 @@ from r1jax.core.quantization import narrow, narrow_shardings
 from r1jax.core.sharding import DECODE_RULES, batch_shards
 from r1jax.io.console import say
 from r1jax.models import cache as kv
-from r1jax.models.attention import QUERIES
+from r1jax.models.attention import QUERIES, SCORE_BYTES
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
 from r1jax.training.state import TrainState
@@ -89,13 +89,14 @@ def activation_bytes(model: ModelConfig, rows: int, tokens: int, chunk: int, mes
     # norms; queries, keys and values before and after rotation, and what attention gives; gate, up, and their products.
     width = 4 * D + (3 * N * H + 4 * K * H + 4 * inner) // tensor
     size = jax.numpy.dtype(model.dtype).itemsize
-    scores = 2 * 4 * N // tensor * tokens * min(tokens, QUERIES)  # float32, before and after the exponential
-    block = rows * (tokens * width * size + scores)
+    # Scores in float32, before and after the exponential; those of long inputs are made again, a piece at a time.
+    is_long = tokens > QUERIES
+    scores = 2 * SCORE_BYTES if is_long else 2 * 4 * rows * N // tensor * tokens * tokens
+    block = rows * tokens * width * size + scores
     if model.remat:
         activations = model.num_layers * rows * tokens * D * size + block
     else:
-        # Long inputs make their scores again.
-        activations = model.num_layers * (block if tokens <= QUERIES else rows * tokens * width * size) + rows * scores
+        activations = model.num_layers * (block - scores if is_long else block) + scores
     logits = 4 * 4 * rows * min(chunk, tokens) * model.vocab_size // tensor  # logits, probabilities, their gradients
     return activations + logits
 
