@@ -63,7 +63,7 @@ def test_a_query_that_sees_nothing_has_finite_gradients():
 @pytest.mark.parametrize("visible", ["mask", "ordered mask", "ordered ids", "ordered ids and contexts"])
 def test_long_inputs_a_piece_at_a_time_are_the_whole_in_values_and_gradients(monkeypatch, visible):
     q, k, v, mask = draw(T=11, S=11)
-    positions = jnp.array([[0, 1, 2, 2, 3, 2, 3, 4, 0, 1, 0]] * len(q))
+    positions = jnp.array([[0, 1, 2, 3, 4, 2, 3, 4, 0, 1, 0]] * len(q))
     segments = jnp.array([[1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 0]] * len(q))
     contexts = jnp.where((segments == 2) | (segments == 3), 1, segments)
     seen = {
