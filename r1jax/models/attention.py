@@ -1,6 +1,7 @@
 """Grouped-query attention. Axes: B rows, T queries, S keys, N query, K key heads, H head width, D model width."""
 
 import dataclasses
+import functools
 import itertools
 from typing import Any
 
