@@ -14,6 +14,7 @@ import pathlib
 import jax
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from r1jax.core import params as core
 from r1jax.core.sharding import MeshConfig, make_mesh
@@ -23,6 +24,7 @@ from r1jax.losses.grpo import GRPOConfig, grpo_loss
 from r1jax.models.config import ModelConfig
 from r1jax.models.logits import Truncation
 from r1jax.models.transformer import param_specs
+from r1jax.report.plots import STYLE
 from r1jax.training import state
 from r1jax.training.step import make_update
 
@@ -58,10 +60,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("picture", type=pathlib.Path)
     picture = parser.parse_args().picture
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    with matplotlib.rc_context(STYLE):
+        draw(picture)
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+
+def draw(picture: pathlib.Path) -> None:
+    """Prints both tables and writes the picture."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots(1, 2)
     sweeps = (
         ("tokens of a row", TOKENS, [(MODEL, tokens) for tokens in TOKENS]),
         ("vocabulary", VOCABULARIES, [(dataclasses.replace(MODEL, vocab_size=V), 1024) for V in VOCABULARIES]),
@@ -76,6 +82,8 @@ def main() -> None:
         for series, label in zip(zip(*found, strict=True), ("update", "floor", "whole logits"), strict=True):
             plot.plot(values, np.array(series) / 1e6, marker="o", label=label)
         plot.set(xlabel=name, ylabel="MB", xscale="log", yscale="log")
+        plot.set_xticks(values, [f"{value:,}" for value in values])
+        plot.minorticks_off()
         plot.legend()
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=120)
