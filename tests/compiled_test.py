@@ -93,8 +93,9 @@ window={size=1x3x2 pad=0_0x2_2x0_0 rhs_reversal=0x1x0}, dim_labels=0b2f1_2i1o0->
 }
 ENTRY %main (a: bf16[4]) -> bf16[4] {
   %loop = (bf16[4,64,3,8,1]{3,1,2,0,4}, u32[]) while(%start), condition=%cond, body=%body
-  %splash_mha_fwd_residuals.1 = (bf16[2,4,256,32]{3,2,1,0}) custom-call(%q, %k, %v), operand_layout_constraints={\\
-s8[1,1,1]{2,1,0}, bf16[2,4,256,64]{3,2,1,0}, bf16[2,2,256,64]{3,2,1,0}, bf16[2,2,256,32]{3,2,1,0}}, metadata={}
+  %splash_mha_fwd_residuals.1 = (bf16[2,4,256,32]{3,2,1,0}) custom-call(%q), target="tpu_custom_call", \\
+operand_layout_constraints={s8[1,1,1]{2,1,0}, bf16[2,4,256,64]{3,2,1,0}, \\
+bf16[2,2,256,64]{3,2,1,0}, bf16[2,2,256,32]{3,2,1,0}}, metadata={}
 }
 """
     cost = hlo.cost(text.replace("\\\n", ""), hlo.CHIPS["v5p"])

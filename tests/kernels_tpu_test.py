@@ -64,6 +64,16 @@ def test_decode_attention_reads_the_used_part_of_a_layers_cache(key_heads: int, 
     np.testing.assert_allclose(out, attend(q[:, None], keys, values, mask, 0.3)[:, 0], atol=1e-6)
 
 
+@pytest.mark.parametrize("arrays", [1, 2])
+def test_a_new_token_of_each_row_is_written_to_one_layer_and_dropped_past_the_end(arrays: int) -> None:
+    L, B, K, S, H = 2, 5, 2, 40, 8
+    caches, new = draw(*[(L, B, K, S, H)] * arrays), draw(*[(B, K, H)] * arrays)
+    positions = jnp.array([0, 15, 16, 39, 40], jnp.int32)
+    written = decode_tpu.write_token(caches, jnp.int32(1), new, positions, interpret=True)
+    for got, cache, token in zip(written, caches, new, strict=True):
+        np.testing.assert_array_equal(got, cache.at[1, jnp.arange(B), :, positions].set(token, mode="drop"))
+
+
 # --- on which tokens a mesh of TPUs calls them, with plain attention in their place
 
 
@@ -81,10 +91,16 @@ def calls(monkeypatch) -> list[str]:
         values = k[..., :width] if v is None else v
         return attend(q[:, None], k[layer], values[layer], visible, scale)[:, 0]
 
+    def write(caches, layer, new, positions):
+        seen.append("write")
+        rows = jnp.arange(len(positions))
+        return [x.at[layer, rows, :, positions].set(y, mode="drop") for x, y in zip(caches, new, strict=True)]
+
     for module in (attention, kv):
         monkeypatch.setattr(module, "platform", lambda: "tpu")
     monkeypatch.setattr(flash_tpu, "flash_attention", flash)
     monkeypatch.setattr(decode_tpu, "decode_attention", decode)
+    monkeypatch.setattr(decode_tpu, "write_token", write)
     return seen
 
 
@@ -114,20 +130,21 @@ def test_tokens_of_a_mesh_s_rows_and_heads_meet_in_the_kernel(calls, mesh, segme
 @pytest.mark.parametrize("latents", [False, True])
 def test_a_new_token_of_each_row_meets_its_cache_in_the_kernel(calls, mesh, latents: bool) -> None:
     L, B, N, K, S, H = 2, 4, 4, 1 if latents else 2, 16, 128
-    q, k, v = (x.astype(jnp.bfloat16) for x in draw((B, 1, N, H), (L, B, K, S, H), (L, B, K, S, H)))
-    cache = kv.KVCache(k, None if latents else v)
-    visible = cached(jnp.array([[0], [3], [8], [15]]), S)
+    shapes = ((B, 1, N, H), (L, B, K, S, H), (L, B, K, S, H), (B, 1, K, H))
+    q, k, v, new = (x.astype(jnp.bfloat16) for x in draw(*shapes))
+    positions = jnp.array([[0], [3], [8], [15]])
 
-    def run(q, cache):
-        return attention.cache_attention(q, cache, 1, visible, 0.3, H)
+    def run(q, k, v, new):
+        old, new = (kv.KVCache(k, None if latents else v) for k, v in ((k, v), (new, -new)))
+        cache = kv.write(old, 1, new, positions)
+        return attention.cache_attention(q, cache, 1, cached(positions, S), 0.3, q.shape[-1])
 
-    whole = run(q, cache)
+    whole = run(q, k, v, new)
     with jax.set_mesh(mesh):
-        parts = jax.jit(run)(q, cache)
+        parts = jax.jit(run)(q, k, v, new)
     np.testing.assert_array_equal(np.asarray(parts, np.float32), np.asarray(whole, np.float32))
-    narrow = jax.tree.map(lambda x: x[..., :64], cache)  # XLA lays such a cache out otherwise
-    attention.cache_attention(q[..., :64], narrow, 1, visible, 0.3, 64)
-    assert calls == ["decode", "decode"]
+    run(*(x[..., :64] for x in (q, k, v, new)))  # XLA lays such a cache out otherwise
+    assert calls == ["write", "decode"] * 2
 
 
 def test_a_cache_of_latents_is_as_wide_as_the_kernel_takes_it(calls) -> None:

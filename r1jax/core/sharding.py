@@ -121,6 +121,25 @@ def constrain(x: jax.Array, rules: AxisRules, *axes: str | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, rules.spec(axes))
 
 
+def on_each_device(kernel: Callable[..., Any], in_axes: Sequence[Any], out_axes: Any) -> Callable[..., Any]:
+    """A kernel, which no compiler can cut, over each device's own rows and heads.
+
+    Args:
+        in_axes: of each argument, "rows", "heads" or None for each dimension; a tree of such tuples for a tree.
+        out_axes: of the result.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return kernel
+    names = {"rows": BATCH, "heads": "tensor", None: None}
+
+    def spec(axes: tuple[str | None, ...]) -> PartitionSpec:
+        return PartitionSpec(*(names[axis] for axis in axes))
+
+    in_specs, out_specs = jax.tree.map(spec, [list(in_axes), out_axes], is_leaf=lambda x: isinstance(x, tuple))
+    return jax.shard_map(kernel, in_specs=tuple(in_specs), out_specs=out_specs, check_vma=False)
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of an array that is whole on every device, so that every process may read it."""
     return NamedSharding(mesh, PartitionSpec())

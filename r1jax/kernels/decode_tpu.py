@@ -1,11 +1,13 @@
-"""Decoding attention for TPUs, through Pallas: one new token a sequence over what its cache holds.
+"""Decoding for TPUs, through Pallas: one new token a sequence is written to its cache and attends to what that holds.
 
 The cache is read where it lies, all layers in one array: a slice of it as an operand would be a copy. The grid's steps
 are the used blocks of all sequences, one after the other: their number is known only at run time, and a block past a
-sequence's end is neither fetched nor has a step.
+sequence's end is neither fetched nor has a step. Writing is a kernel too: XLA's scatter wants the cache in a layout of
+its own, and the whole cache would be copied twice a layer and step.
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +87,7 @@ def decode_attention(
         block = min(max(slots // _LANES, 1) * _LANES, 1024, -(-S // _LANES) * _LANES)
     blocks = -(-S // block)
     # The sequence and the block of each step, as one number: on the chip's scalar memory there is little room.
+    lengths_B = jnp.minimum(lengths_B, S)
     used = -(-lengths_B // block)
     ends, steps = jnp.cumsum(used), jnp.arange(B * blocks, dtype=jnp.int32)
     row = jnp.minimum(jnp.searchsorted(ends, steps, side="right"), B - 1)
@@ -120,3 +123,54 @@ def decode_attention(
         name="decode_attention",
     )(layer.reshape(1), places, lengths_B, q, *caches)
     return result[:, :, :G].reshape(B, N, value_width)
+
+
+_WRITTEN = 16  # slots of a register of bfloat16, the least that is written
+
+
+def _write_kernel(layer_ref, positions_ref, *refs, block_of):
+    position, arrays = positions_ref[pl.program_id(0)], len(refs) // 3
+    for new_ref, old_ref, out_ref in zip(refs[:arrays], refs[arrays : 2 * arrays], refs[2 * arrays :], strict=True):
+        slots = block_of(position) * _WRITTEN + jax.lax.broadcasted_iota(jnp.int32, old_ref.shape, 1)
+        out_ref[...] = jnp.where(slots == position, new_ref[...], old_ref[...])
+
+
+def write_token(
+    caches: Sequence[jax.Array],
+    layer: jax.Array,
+    new: Sequence[jax.Array],
+    positions_B: jax.Array,
+    interpret: bool = False,
+) -> list[jax.Array]:
+    """The caches with a new token in each row; one past the end is dropped. The caches' memory is reused.
+
+    Args:
+        caches: `[L, B, K, S, H]` each.
+        layer: int32 scalar.
+        new: `[B, K, H]` each.
+        positions_B: `[B]` int32.
+        interpret: run as plain JAX, on any machine.
+    """
+
+    def block_of(position):
+        return jnp.minimum(position, caches[0].shape[3] - 1) // _WRITTEN
+
+    of_row = [pl.BlockSpec((None, x.shape[1], 1, x.shape[2]), lambda b, *_: (b, 0, 0, 0)) for x in new]
+    slots = [
+        pl.BlockSpec(
+            (None, None, cache.shape[2], _WRITTEN, cache.shape[4]),
+            lambda b, layer, positions: (layer[0], b, 0, block_of(positions[b]), 0),
+        )
+        for cache in caches
+    ]
+    written = pl.pallas_call(
+        functools.partial(_write_kernel, block_of=block_of),
+        grid_spec=pltpu.PrefetchScalarGridSpec(
+            num_scalar_prefetch=2, grid=positions_B.shape, in_specs=[*of_row, *slots], out_specs=slots
+        ),
+        out_shape=[jax.ShapeDtypeStruct(cache.shape, cache.dtype) for cache in caches],
+        input_output_aliases={2 + len(caches) + i: i for i in range(len(caches))},
+        interpret=interpret,
+        name="write_token",
+    )(layer.reshape(1), positions_B, *(x[:, :, None] for x in new), *caches)
+    return list(written)

@@ -8,11 +8,10 @@ from typing import Any
 import jax
 import jax.extend
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
 from r1jax.core.params import Params, ParamSpec
 from r1jax.core.quantization import Int8
-from r1jax.core.sharding import BATCH, platform
+from r1jax.core.sharding import on_each_device, platform
 from r1jax.kernels import decode_gpu, decode_tpu, flash_gpu, flash_tpu
 from r1jax.kernels.decode_gpu import MOST_HEADS
 from r1jax.kernels.grouped import is_nvidia
@@ -203,20 +202,6 @@ def is_attention_kernel(primitive: jax.extend.core.Primitive, *avals: Any, **par
     return primitive.name == "dot_product_attention_fwd_wrapper" or is_named(primitive, *avals, **params)
 
 
-def _on_each_device(kernel, in_axes, out_axes):
-    """A kernel, which no compiler can cut, over each device's own rows and heads."""
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1:
-        return kernel
-    names = {"rows": BATCH, "heads": "tensor", None: None}
-
-    def spec(axes: tuple[str | None, ...]) -> PartitionSpec:
-        return PartitionSpec(*(names[axis] for axis in axes))
-
-    *in_specs, out_specs = jax.tree.map(spec, [*in_axes, out_axes], is_leaf=lambda x: isinstance(x, tuple))
-    return jax.shard_map(kernel, in_specs=tuple(in_specs), out_specs=out_specs, check_vma=False)
-
-
 def self_attention(
     q_BTNH: jax.Array, k_BTKH: jax.Array, v_BTKV: jax.Array, visible: Visible, scale: float
 ) -> jax.Array:
@@ -227,10 +212,10 @@ def self_attention(
     heads, rows = ("rows", None, "heads", None), ("rows", None)
     flash_attention = flash_tpu.flash_attention if kernels == "tpu" else flash_gpu.flash_attention
     if visible.segments is not None:
-        kernel = _on_each_device(lambda q, k, v, s: flash_attention(q, k, v, s, scale), [heads] * 3 + [rows], heads)
+        kernel = on_each_device(lambda q, k, v, s: flash_attention(q, k, v, s, scale), [heads] * 3 + [rows], heads)
         return kernel(q_BTNH, k_BTKH, v_BTKV, visible.segments)
     of_rows = _one_segment_attention if kernels == "gpu" else functools.partial(flash_attention, segments_BT=None)
-    kernel = _on_each_device(lambda q, k, v: of_rows(q, k, v, scale=scale), [heads] * 3, heads)
+    kernel = on_each_device(lambda q, k, v: of_rows(q, k, v, scale=scale), [heads] * 3, heads)
     return kernel(q_BTNH, k_BTKH, v_BTKV)
 
 
@@ -242,10 +227,9 @@ def cache_attention(
     Where the cache has keys alone, the first `value_width` numbers of a key are its value.
     """
     kernels = None if cache.by_layer or q_BTNH.shape[1] > 1 else kernels_for(q_BTNH, cache.k.shape[2])
-    is_int8 = isinstance(cache.k, Int8)
-    if (kernels == "gpu" and cache.v is None) or (kernels == "tpu" and is_int8):
+    if kernels == "gpu" and cache.v is None:
         kernels = None
-    if kernels == "tpu" and (cache.k.shape[-1] % 128 or value_width % 128):  # XLA lays such a cache out otherwise
+    if kernels == "tpu" and (value_width % 128 or not kv.is_for_tpu_kernels(cache)):
         kernels = None
     if kernels is None:
         keys, values = cache.layer(layer, q_BTNH.dtype)
@@ -261,9 +245,10 @@ def cache_attention(
     q_BTNH = jnp.pad(q_BTNH, ((0, 0),) * 3 + ((0, cache.k.shape[-1] - q_BTNH.shape[-1]),))
     caches = [cache.k] if cache.v is None else [cache.k, cache.v]
     slots = (None, "rows", None if cache.v is None else "heads", None, None)  # all heads share what is a latent
-    axes = [("rows", "heads", None), (), ("rows",), *[Int8(slots, slots) if is_int8 else slots] * len(caches)]
-    on_each = _on_each_device(kernel, axes, ("rows", "heads", None))
-    return on_each(q_BTNH[:, 0], jnp.int32(layer), visible.positions[:, 0] + 1, *caches)[:, None]
+    cache_axes = Int8(slots, slots) if isinstance(cache.k, Int8) else slots
+    axes = [("rows", "heads", None), (), ("rows",), *[cache_axes] * len(caches)]
+    attention = on_each_device(kernel, axes, ("rows", "heads", None))
+    return attention(q_BTNH[:, 0], jnp.int32(layer), visible.positions[:, 0] + 1, *caches)[:, None]
 
 
 def gqa_specs(cfg: ModelConfig, L: int) -> Params:

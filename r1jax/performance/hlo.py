@@ -15,6 +15,7 @@ _NO_TRAFFIC = (
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional", "call", "iota"),
     *("after-all", "partition-id", "copy-done", "optimization-barrier"),
 )
+_UPDATES = {"dynamic-update-slice": 1, "scatter": 2}  # -> which operand is written
 _SLICES = ("dynamic-slice", "gather", "slice")
 
 
@@ -146,7 +147,7 @@ def collectives(text: str, unknown: int = 1) -> Iterator[Collective]:
             kind = "reduce-scatter"
         elif kind == "reduce-scatter":
             size *= _group_size(instruction.line)
-        yield Collective(kind, re.search(r"[a-z]+\d+", instruction.types)[0], size, times)
+        yield Collective(kind, re.search(r"[a-z]+\d*(?=\[)", instruction.types)[0], size, times)
 
 
 def _product_flops(instruction: Instruction, computation: dict[str, Instruction]) -> int:
@@ -183,38 +184,76 @@ def _kernel_flops(instruction: Instruction) -> int:
     return math.prod(q[:-1]) * q[-2] * (keys * q[-1] + values * v[-1])
 
 
+def _read_of(parameter: str, inside: dict[str, Instruction], module: Module, whole: int) -> int:
+    """Bytes that a fused computation reads of one of its parameters: of what is only sliced, the slices."""
+    total = 0
+    for user in inside.values():
+        if parameter not in user.operands:
+            continue
+        if user.kind in _SLICES:
+            total += sum(_nbytes(user.types))
+        elif user.kind == "bitcast":
+            total += _read_of(user.name, inside, module, whole)
+        elif user.kind in _UPDATES and user.operands[0] == parameter:
+            total += _updated(user, inside)
+        elif user.kind == "fusion":
+            nested = module.get(_called(user), {})
+            for place, operand in enumerate(user.operands):
+                if operand == parameter:
+                    total += _read_of(_parameter(nested, place), nested, module, whole)
+        else:
+            return whole
+    return min(total, whole)
+
+
+def _updated(update: Instruction, inside: dict[str, Instruction]) -> int:
+    """Bytes that an update writes in place."""
+    return sum(_nbytes(inside[update.operands[_UPDATES[update.kind]]].types))
+
+
+def _called(fusion: Instruction) -> str:
+    return re.search(r"calls=%?([\w.\-]+)", fusion.line)[1]
+
+
+def _parameter(computation: dict[str, Instruction], place: int) -> str:
+    return next((name for name, each in computation.items() if f" parameter({place})" in each.line), "")
+
+
 def _traffic(instruction: Instruction, computation: dict[str, Instruction], module: Module) -> int:
-    """Bytes between the chip's HBM and its units: operands and result; of what is only sliced, the slices."""
+    """Bytes between the chip's HBM and its units: operands and result, of what is only sliced the slices."""
     if instruction.kind in (*_NO_TRAFFIC, *COLLECTIVES) or instruction.kind.endswith("-done"):
         return 0
-    called = re.search(r"calls=%?([\w.\-]+)", instruction.line)
-    if instruction.kind == "fusion" and called:
-        inside = module.get(called[1], {})
-        parameters = {
-            int(re.search(r"parameter\((\d+)", p.line)[1]): p for p in inside.values() if p.kind == "parameter"
-        }
-        total, in_place = 0, 0
-        for place, name in enumerate(instruction.operands):
-            types = computation[name].types if name in computation else ""
-            users = [
-                each for each in inside.values() if place in parameters and parameters[place].name in each.operands
-            ]
-            if users and all(each.kind in _SLICES for each in users):
-                total += sum(_hbm_bytes(each.types) for each in users) if _hbm_bytes(types) else 0
-            elif len(users) == 1 and users[0].kind == "dynamic-update-slice":
-                update = inside[users[0].operands[1]].types
-                total, in_place = total + _hbm_bytes(update), in_place + max(_nbytes(types), default=0)
-            else:
-                total += _hbm_bytes(types)
-        return total + max(_hbm_bytes(instruction.types) - in_place, 0)
-    operands = sum(_hbm_bytes(computation[name].types) for name in instruction.operands if name in computation)
+    types = [computation[name].types if name in computation else "" for name in instruction.operands]
+    if instruction.kind == "custom-call":
+        return _kernel_traffic(instruction, types)
+    if instruction.kind == "fusion":
+        inside = module.get(_called(instruction), {})
+        whole = [_hbm_bytes(each) for each in types]
+        read = sum(_read_of(_parameter(inside, i), inside, module, size) for i, size in enumerate(whole))
+        updates = [each for each in inside.values() if each.kind in _UPDATES]
+        in_place = sum(sum(_nbytes(each.types)) - _updated(each, inside) for each in updates)
+        return read + max(_hbm_bytes(instruction.types) - in_place, 0)
     if instruction.kind in _SLICES:
         return 2 * _hbm_bytes(instruction.types)
     if instruction.kind == "dynamic-update-slice":
-        return 2 * _hbm_bytes(computation[instruction.operands[1]].types)
+        return 2 * _hbm_bytes(types[1])
     if instruction.kind == "copy" and "copy-start" in instruction.line:
-        return max((_BYTES.get(t, 4) * math.prod(shape) for t, shape, _ in _arrays(instruction.types)), default=0)
-    return operands + _hbm_bytes(instruction.types)
+        return max(_nbytes(instruction.types), default=0)
+    return sum(map(_hbm_bytes, types)) + _hbm_bytes(instruction.types)
+
+
+def _kernel_traffic(kernel: Instruction, types: list[str]) -> int:
+    """Bytes of a kernel's operands and result; of a cache of all layers `[L, B, K, S, H]` it reads one whole layer, or
+    writes one token of each row in place."""
+    if "tpu_custom_call" not in kernel.line:
+        return 0
+    total = 0
+    for each in (*types, kernel.types):
+        for t, shape, in_hbm in _arrays(each):
+            is_cache = len(shape) == 5
+            if in_hbm and not (is_cache and (each is kernel.types or kernel.name.startswith("write_token"))):
+                total += _BYTES.get(t, 4) * math.prod(shape[1:] if is_cache else shape)
+    return total
 
 
 @dataclasses.dataclass(frozen=True)
