@@ -140,7 +140,7 @@ class CarriedGroups:
         for group in self.groups:
             add(group)
         most = min(self._cfg.carry_over + 1, self._num_steps - step) * P
-        waited = 0
+        waited = 0  # windows, with enough groups complete
         while not self._suffices(complete := self._complete(), step):
             while len(self.groups) < most and (
                 len(self.groups) < P or (session.running < self._cfg.slots and not session.waiting)
@@ -149,7 +149,7 @@ class CarriedGroups:
                 add(self.groups[-1])
             keep(session.advance())
             waited += len(complete) >= P
-        keep(session.read_dispatched())
+        keep(session.read_dispatched())  # which may complete more groups
         for handle, pieces in unread.items():
             group, sample = owners[handle]
             group.completions[sample].extend(join_pieces(pieces), step)
@@ -196,7 +196,8 @@ class CarriedGroups:
         P = self._groups_per_step
         if len(complete) < P:
             return False
-        rest = [group for group in self.groups if group not in complete[:P]]
+        chosen = set(complete[:P])
+        rest = [group for group in self.groups if group not in chosen]
         return all(step + 1 + rank // P <= group.begun + self._cfg.carry_over for rank, group in enumerate(rest))
 
     def _begin(self, step: int) -> Group:
