@@ -79,6 +79,15 @@ def test_each_row_is_truncated_by_its_own_settings():
         np.testing.assert_allclose(together[i], alone, rtol=1e-6)
 
 
+def test_where_length_costs_no_time_the_cache_has_its_last_one_from_the_start(session, engine, monkeypatch):
+    requests = [request(0), request(1, max_tokens=70)]
+    grown = finish(session, *requests)
+    monkeypatch.setattr(engine.programs, "reads_used", True)
+    monkeypatch.setattr(engine.programs, "resize", None)
+    session._slots = None
+    assert finish(session, *requests) == grown
+
+
 def test_tokens_do_not_depend_on_the_settings_of_others(session):
     requests = [request(i, truncation) for i, truncation in enumerate(SETTINGS * 2)]
     together = finish(session, *requests)

@@ -13,6 +13,7 @@ from r1jax.inference import decode
 from r1jax.inference.config import SamplingConfig
 from r1jax.inference.speculation import speculative_window
 from r1jax.models import cache as kv
+from r1jax.models.attention import cache_kernels
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs, split_stacks
 
@@ -30,6 +31,7 @@ class Programs:
         prefill, fork, take_slots, score: see `r1jax.inference.decode`.
         fewest_slots: that divide over the mesh.
         decode: weights, slots, truncates, likelihood -> a window of steps; the last two choose one of four programs.
+        reads_used: whether a decode step reads what is used of the cache, and not all of it.
         window_tokens: the most that a window brings a sequence.
         max_stop_ids: of a sequence.
         fork_size: sequences that one `fork` starts.
@@ -87,6 +89,13 @@ class Programs:
             static_argnums=1,
             out_shardings=slots,
         )
+        width, value_width = (
+            (model.mla.kv_rank + model.mla.rope_dim, model.mla.kv_rank) if model.mla else (model.head_dim,) * 2
+        )
+        queries = jax.ShapeDtypeStruct((1, 1 + int(cfg.speculative), model.num_heads, width), model.dtype)
+        with jax.set_mesh(mesh):
+            some_cache = jax.eval_shape(lambda: kv.empty(model, cfg.slots, cfg.bucket, DECODE_RULES, cache_layout))
+            self.reads_used = cache_kernels(queries, some_cache, value_width) is not None
         self.take_slots = jax.jit(decode.take_slots, out_shardings=slots)
         self.fewest_slots = ways
         self.prefill = jax.jit(

@@ -239,7 +239,13 @@ class Session:
             sequence.slot = slot
 
     def _needed(self) -> int:
-        """Cache length that the next window may touch; what the host has not read yet counts as sampled."""
+        """Cache length that the next window may touch; what the host has not read yet counts as sampled.
+
+        Where a length costs no time, it is what any sequence may come to need: to grow would hold two caches at once.
+        """
+        if self._programs.reads_used:
+            sequences = (*filter(None, self._running), *self._waiting)
+            return row_length(max(len(s.request.ids) + s.request.max_tokens for s in sequences), self._cfg.bucket)
         window = self._programs.window_tokens
         ends = [len(s.request.ids) + min(window * (s.windows + 1), s.request.max_tokens) for s in self._running if s]
         return row_length(max(ends), self._cfg.bucket)

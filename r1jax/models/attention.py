@@ -219,6 +219,19 @@ def self_attention(
     return kernel(q_BTNH, k_BTKH, v_BTKV)
 
 
+def cache_kernels(q_BTNH: jax.Array, cache: KVCache, value_width: int) -> str | None:
+    """The platform whose kernel `cache_attention` takes, which reads what each row has used of a cache.
+
+    None: plain attention, which reads all of it.
+    """
+    kernels = None if cache.by_layer or q_BTNH.shape[1] > 1 else kernels_for(q_BTNH, cache.k.shape[2])
+    if kernels == "gpu" and cache.v is None:
+        return None
+    if kernels == "tpu" and (value_width % 128 or not kv.is_for_tpu_kernels(cache)):
+        return None
+    return kernels
+
+
 def cache_attention(
     q_BTNH: jax.Array, cache: KVCache, layer: int | jax.Array, visible: Visible, scale: float, value_width: int
 ) -> jax.Array:
@@ -226,11 +239,7 @@ def cache_attention(
 
     Where the cache has keys alone, the first `value_width` numbers of a key are its value.
     """
-    kernels = None if cache.by_layer or q_BTNH.shape[1] > 1 else kernels_for(q_BTNH, cache.k.shape[2])
-    if kernels == "gpu" and cache.v is None:
-        kernels = None
-    if kernels == "tpu" and (value_width % 128 or not kv.is_for_tpu_kernels(cache)):
-        kernels = None
+    kernels = cache_kernels(q_BTNH, cache, value_width)
     if kernels is None:
         keys, values = cache.layer(layer, q_BTNH.dtype)
         if values is None:
