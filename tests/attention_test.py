@@ -1,12 +1,18 @@
 """Grouped-query attention equals the loops of its definition, and its masks say who sees whom."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from transformer_test import operations
 
+from r1jax.core import params as core
+from r1jax.core.sharding import TRAIN_RULES
 from r1jax.models import attention
 from r1jax.models.attention import attend, cache_mask, causal_mask
+from r1jax.models.transformer import forward, param_specs
 
 compiled = jax.jit(attend)  # an operation at a time, each would be compiled alone
 
@@ -101,6 +107,17 @@ def test_memory_grows_with_the_length_and_not_with_its_square():
 
     assert scratch(8192) < 2.5 * scratch(4096)
     assert scratch(8192) < 4 * (4 * 8192**2) / 3  # of what the four heads' scores alone would take
+
+
+def test_rematerialisation_makes_the_scores_once_more_and_not_twice(tiny, mesh1):
+    model, ids = dataclasses.replace(tiny, remat=True, scan_unroll=1), np.zeros((1, 600), np.int32)
+    params = core.abstract(param_specs(model), TRAIN_RULES, mesh1)
+
+    def loss(params):
+        return jnp.sum(forward(params, model, ids, np.arange(600)[None]).hidden)
+
+    program = jax.make_jaxpr(jax.grad(loss))(params).jaxpr
+    assert [e.primitive.name for e in operations(program)].count("exp") == 2 * attention.BANDS
 
 
 def test_masks_by_hand():

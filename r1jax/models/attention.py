@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.extend
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from r1jax.core.params import Params, ParamSpec
 from r1jax.core.quantization import Int8
@@ -192,7 +193,7 @@ def _one_segment_attention(q_BTNH: jax.Array, k_BTKH: jax.Array, v_BTKH: jax.Arr
 
 
 def is_attention_kernel(primitive: jax.extend.core.Primitive, *avals: Any, **params: Any) -> bool:
-    """A policy of rematerialisation: what attention kernels return is kept.
+    """A policy of rematerialisation: what attention returns is kept, of kernels and of the plain form.
 
     To make it again costs most where rows are long, and it is no larger than the queries.
     """
@@ -208,7 +209,8 @@ def self_attention(
     """Tokens attend to each other. Kernels take a segment's tokens to stand side by side, in order of position."""
     kernels = kernels_for(q_BTNH, k_BTKH.shape[2])
     if kernels is None or visible.contexts is not None or (kernels == "gpu" and v_BTKV.shape != k_BTKH.shape):
-        return attend(q_BTNH, k_BTKH.transpose(0, 2, 1, 3), v_BTKV.transpose(0, 2, 1, 3), visible, scale, ordered=True)
+        k_BKTH, v_BKTV = (x.transpose(0, 2, 1, 3) for x in (k_BTKH, v_BTKV))
+        return checkpoint_name(attend(q_BTNH, k_BKTH, v_BKTV, visible, scale, ordered=True), flash_tpu.KEPT)
     heads, rows = ("rows", None, "heads", None), ("rows", None)
     flash_attention = flash_tpu.flash_attention if kernels == "tpu" else flash_gpu.flash_attention
     if visible.segments is not None:
