@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A quick part of the tests with the oldest and with the newest versions of the dependencies that setup.py allows.
 #
-#   experiments/dependency_bounds.sh lowest [FOLDER]     5 minutes of CPU time; 18 minutes on two busy cores
+#   experiments/dependency_bounds.sh lowest [FOLDER]     8 minutes of CPU time; 23 minutes on two busy cores
 #   experiments/dependency_bounds.sh newest [FOLDER]     the same with the newest
 #
 #   FOLDER    where the environment is made, anew each time; default: one that is removed in the end
