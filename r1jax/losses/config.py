@@ -20,6 +20,11 @@ class GRPOConfig:
         inner_epochs: passes over a step's samples.
         clip_low, clip_high: the ratio is clipped to [1 - clip_low, 1 + clip_high]. The paper's 10 leaves only the
             upper bound, at 11.
+        ratio_level: whose probability ratio is clipped: "token", or "sequence", the geometric mean over a completion,
+            the same for all its tokens (GSPO, arXiv 2507.18071, with bounds below 0.001).
+        surrogate: "clip", PPO's minimum of the free and the clipped one, without a gradient where the clip holds; or
+            "cispo", the log-prob times the clipped ratio taken as constant, so that every token has one (MiniMax-M1,
+            arXiv 2506.13585).
         dual_clip: where the advantage is negative, bounds ratio * advantage from below by dual_clip * advantage; 0 is
             off.
         beta: weight of the KL term.
@@ -27,6 +32,8 @@ class GRPOConfig:
         aggregation: "sequence": mean over a sequence's tokens, then over sequences (the paper); "token": mean over all
             tokens; "dr_grpo": sum over tokens / (sequences * max_new_tokens).
         normalize_std: divide advantages by the group's standard deviation.
+        baseline: what is subtracted from a reward: "group", the mean of its group, or "leave_one_out", that of the
+            group's others (RLOO, arXiv 2402.14740).
         dynamic_sampling_rounds: how often groups without signal may be replaced by groups of fresh questions; 0 is off.
         mask_truncated: leave truncated samples out of the loss (their rewards still count in the group's baseline).
         importance_cap: multiply the surrogate by min(trainer / sampler probability, cap); 0 is off. It corrects for a
@@ -44,11 +51,14 @@ class GRPOConfig:
     inner_epochs: int = 1
     clip_low: float = 10.0
     clip_high: float = 10.0
+    ratio_level: Literal["token", "sequence"] = "token"
+    surrogate: Literal["clip", "cispo"] = "clip"
     dual_clip: float = 0.0
     beta: float = 0.001
     reference_every: int = 400
     aggregation: Aggregation = "sequence"
     normalize_std: bool = True
+    baseline: Literal["group", "leave_one_out"] = "group"
     dynamic_sampling_rounds: int = 0
     mask_truncated: bool = False
     importance_cap: float = 0.0
@@ -73,6 +83,8 @@ class GRPOConfig:
             raise ValueError(
                 f"importance_max={self.importance_max} must be above importance_min={self.importance_min}, or 0 for off"
             )
+        if self.dual_clip and self.surrogate == "cispo":
+            raise ValueError(f'dual_clip={self.dual_clip} bounds the surrogate "clip" alone; set it to 0 for cispo')
         if self.dual_clip and self.dual_clip <= 1:
             raise ValueError(f"dual_clip={self.dual_clip} must be above 1, or 0 for off")
 

@@ -3,7 +3,8 @@
 Departures from the papers, all of them options that default to the paper's choice:
   - the ratio's lower and upper clip may differ (DAPO), and a dual clip bounds it where the advantage is negative;
   - besides the mean over each sequence, then over sequences: the token mean (DAPO) and Dr. GRPO's constant divisor;
-  - the standard deviation may be left out of the advantage (Dr. GRPO);
+  - the standard deviation may be left out of the advantage (Dr. GRPO), and a reward out of its own baseline (RLOO);
+  - the ratio may be a whole completion's (GSPO), or weigh each token's log-prob as a constant (CISPO);
   - importance weights of tokens or of whole completions correct for a sampler whose probabilities differ from the
     trainer's: truncated (Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training"),
     or 0 outside a band (IcePop, in Ling Team, arXiv 2510.18855);
@@ -11,6 +12,8 @@ Departures from the papers, all of them options that default to the paper's choi
 The standard deviation is the population's (the papers do not say). A group whose rewards agree to 1e-6 has no signal
 and gets advantage 0 instead of a division by the rounding error of its mean.
 """
+
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +29,9 @@ from r1jax.models.layers import segment_sums
 from r1jax.models.logits import Truncation
 
 
-def group_advantages(rewards_PG: np.ndarray, normalize_std: bool) -> np.ndarray:
+def group_advantages(
+    rewards_PG: np.ndarray, normalize_std: bool, baseline: Literal["group", "leave_one_out"] = "group"
+) -> np.ndarray:
     """A_i = (r_i - mean(r)) / std(r) within each row, `[P, G]` float32.
 
     NaN marks an ungradable sample: left out of the mean and the deviation, advantage 0. Fewer than two gradable
@@ -35,15 +40,18 @@ def group_advantages(rewards_PG: np.ndarray, normalize_std: bool) -> np.ndarray:
     Args:
         rewards_PG: rewards of P prompts' groups of G samples.
         normalize_std: divide by the standard deviation.
+        baseline: "leave_one_out" subtracts the mean of the others.
     """
     rewards = np.asarray(rewards_PG, np.float64)
     graded = ~np.isnan(rewards)
     counts = np.maximum(graded.sum(axis=1, keepdims=True), 1)
     means = np.where(graded, rewards, 0.0).sum(axis=1, keepdims=True) / counts
-    centred = np.where(graded, rewards - means, 0.0)
+    deviations = centred = np.where(graded, rewards - means, 0.0)
     spread = np.where(graded, rewards, -np.inf).max(axis=1) - np.where(graded, rewards, np.inf).min(axis=1)
     signal = (spread > 1e-6)[:, None]
-    std = np.sqrt((centred**2).sum(axis=1, keepdims=True) / counts) if normalize_std else 1.0
+    if baseline == "leave_one_out":  # r_i - (sum - r_i) / (n - 1) = (r_i - mean) n / (n - 1)
+        centred = centred * counts / np.maximum(counts - 1, 1)
+    std = np.sqrt((deviations**2).sum(axis=1, keepdims=True) / counts) if normalize_std else 1.0
     return np.where(signal, centred / np.where(signal, std, 1.0), 0.0).astype(np.float32)
 
 
@@ -68,10 +76,29 @@ def k3(logprobs: jax.Array, ref_logprobs: jax.Array) -> jax.Array:
     return jnp.exp(log_ratio) - log_ratio - 1.0
 
 
-def surrogate(ratio: jax.Array, advantages: jax.Array, cfg: GRPOConfig) -> tuple[jax.Array, jax.Array]:
-    """min(ratio A, clip(ratio) A), with the dual clip if configured; and whether a clip is active, 0.0 or 1.0."""
+def log_ratios(logprobs: jax.Array, old: jax.Array, batch: Batch, level: Literal["token", "sequence"]) -> jax.Array:
+    """log(pi / pi_old) of each token, `[B, T]`; at level "sequence" its mean over the completion's tokens."""
+    difference = logprobs - old
+    if level == "token":
+        return difference
+    is_trained = (batch.weights > 0).astype(jnp.float32)
+    sums = segment_sums(jnp.stack([difference * is_trained, is_trained], axis=-1), batch.segments)
+    return sums[..., 0] / jnp.maximum(sums[..., 1], 1.0)
+
+
+def surrogate(
+    ratio: jax.Array, advantages: jax.Array, cfg: GRPOConfig, logprobs: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """min(ratio A, clip(ratio) A), with the dual clip if configured; and whether a clip is active, 0.0 or 1.0.
+
+    Args:
+        logprobs: what "cispo" multiplies with the clipped ratio, taken as constant, and A.
+    """
+    clipped = jnp.clip(ratio, 1.0 - cfg.clip_low, 1.0 + cfg.clip_high)
+    if cfg.surrogate == "cispo":
+        return jax.lax.stop_gradient(clipped) * advantages * logprobs, (clipped != ratio).astype(jnp.float32)
     free = ratio * advantages
-    value = jnp.minimum(free, jnp.clip(ratio, 1.0 - cfg.clip_low, 1.0 + cfg.clip_high) * advantages)
+    value = jnp.minimum(free, clipped * advantages)
     if cfg.dual_clip:
         value = jnp.where(advantages < 0, jnp.maximum(value, cfg.dual_clip * advantages), value)
     return value, (value != free).astype(jnp.float32)
@@ -120,8 +147,8 @@ def grpo_loss(
     # Padding's log-probs are real numbers about meaningless tokens; pin them so that no ratio overflows there.
     logprobs = jnp.where(w > 0, logprobs, 0.0)
     old = jax.lax.stop_gradient(logprobs) if batch.old_logprobs is None else jnp.where(w > 0, batch.old_logprobs, 0.0)
-    ratio = jnp.exp(logprobs - old)
-    value, clipped = surrogate(ratio, batch.advantages, cfg)
+    ratio = jnp.exp(log_ratios(logprobs, old, batch, cfg.ratio_level))
+    value, clipped = surrogate(ratio, batch.advantages, cfg, logprobs)
     gap = jnp.where(w > 0, old - batch.sampler_logprobs, 0.0)
     size = jnp.abs(gap)
     metrics = {"entropy": entropy, "clip/rate": clipped, "ratio": ratio}

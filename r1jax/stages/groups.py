@@ -29,7 +29,7 @@ def advantages_by_group(rollouts: Sequence[Rollout], cfg: GRPOConfig, rewards: R
 
     def normalised(values: Sequence[float | None], std: bool) -> np.ndarray:
         graded = [np.nan if r.reward is None else value for r, value in zip(rollouts, values, strict=True)]
-        return group_advantages(np.array(graded, np.float64).reshape(-1, cfg.group_size), std)
+        return group_advantages(np.array(graded, np.float64).reshape(-1, cfg.group_size), std, cfg.baseline)
 
     if rewards.combination == "sum":
         return normalised([r.reward for r in rollouts], cfg.normalize_std)
