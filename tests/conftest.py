@@ -42,14 +42,18 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
-    """Tests that compile the same program share it, in whichever of pytest's processes they are and those they fork.
+    """Tests that compile the same program share it, in whichever process: one of pytest's, or one that a test starts.
 
     JAX may read a program that another process has half written: it then warns and compiles.
     """
     own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "xla"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    folder = str((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "xla")
+    jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", folder)
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -27,19 +27,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def environment(devices: int) -> dict[str, str]:
-    """The environment of a command on so many CPU devices.
-
-    Every program is kept, however fast it compiles: all processes of the tests share what is compiled.
-    """
-    import jax
-
-    return {
-        **os.environ,
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XLA_FLAGS": xla_flags(devices),
-    }
+    """The environment of a command on so many CPU devices."""
+    return {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags(devices)}
 
 
 class Process:

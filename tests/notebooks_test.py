@@ -5,7 +5,6 @@ import json
 import pathlib
 import re
 
-import jax
 import nbformat
 import pytest
 from xla_flags import xla_flags
@@ -33,7 +32,6 @@ def outputs(notebook) -> list:
 
 def execute(path, times: int, notebooks, folder: pathlib.Path, monkeypatch) -> None:
     """Executes a notebook with reduced sizes; none of its cells may fail."""
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir)
     monkeypatch.setenv("XLA_FLAGS", xla_flags(1))
     executed = notebooks.execute(path, folder, quick=True, times=times)
     assert not [output for output in outputs(executed) if output.output_type == "error"]
