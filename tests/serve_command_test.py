@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from xla_flags import xla_flags
 
 from r1jax.serve.cards import read_cards
 from r1jax.tools import serve
@@ -20,7 +21,7 @@ from r1jax.tools import serve
 def server() -> Iterator[tuple[subprocess.Popen, str]]:
     """A server of a shipped model, and its address."""
     command = [sys.executable, "-m", "r1jax", "serve", "mini-base", "--port=0", "--slots=4"]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags(1)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     found = re.fullmatch(r"serving mini-base: page (http://127\.0\.0\.1:\d+)/, API \1/v1\n", line)
