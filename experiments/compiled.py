@@ -133,10 +133,10 @@ def qwen_7b() -> Any:
     return update(model, tpu_mesh("v5p:2x2x2", fsdp=8), 512, 2560, 16)
 
 
-def qwen_7b_decode() -> Any:
+def qwen_7b_decode(topology: str, **sizes: int) -> Any:
     """A window of 32 steps of `zero:hf`'s sampling on 8 chips: 512 sequences of up to 2,560 tokens, bfloat16."""
     model = dataclasses.replace(PRESETS["qwen2_5_7b"], dtype="bfloat16")
-    return decode_window(model, tpu_mesh("v5p:2x2x2", fsdp=8), 512, 2560, 32)
+    return decode_window(model, tpu_mesh(topology, **sizes), 512, 2560, 32)
 
 
 def v3_layer(tokens: int, topology: str, experts: int) -> Any:
@@ -168,7 +168,9 @@ class Program:
 
 PROGRAMS = {
     "qwen-7b": Program(qwen_7b, turns=16),
-    "qwen-7b-decode": Program(qwen_7b_decode),
+    "qwen-7b-decode": Program(lambda: qwen_7b_decode("v5p:2x2x2", fsdp=8)),
+    "qwen-7b-decode-v6e": Program(lambda: qwen_7b_decode("v6e:2x4", fsdp=8), "v6e"),
+    "qwen-7b-decode-v5e-tensor-4": Program(lambda: qwen_7b_decode("v5e:2x4", fsdp=2, tensor=4), "v5e"),
     "v3-layer-4k-expert-8": Program(lambda: v3_layer(4096, "v5p:2x2x2", 8)),
     "v3-layer-32k-expert-8": Program(lambda: v3_layer(32_768, "v5p:2x2x2", 8)),
     "v3-layer-32k-expert-32": Program(lambda: v3_layer(32_768, "v5p:2x4x4", 32)),
@@ -191,7 +193,7 @@ def row(name: str, program: Program, text: str, temporaries: int, total: int) ->
         sums[f"{each.kind} {each.dtype}"] += each.size * each.times
     moved = ", ".join(f"{kind} {size / 1e9:.1f}" for kind, size in sorted(sums.items()) if size >= 5e7)
     cost = hlo.cost(text, hlo.CHIPS[program.chip], program.turns)
-    work = f"{cost.flops / 1e12:.3g} | {cost.traffic / 1e9:.3g} | {cost.seconds:.3g} | {cost.link_seconds:.2g}"
+    work = f"{cost.flops / 1e12:,.0f} | {cost.traffic / 1e9:,.0f} | {cost.seconds:.3g} | {cost.link_seconds:.2g}"
     return f"| {name} | {moved} | {work} | {temporaries / 2**30:.1f} | {total / 2**30:.1f} |"
 
 

@@ -1,4 +1,4 @@
-"""Decoding for TPUs, through Pallas: one new token a sequence is written to its cache and attends to what that holds.
+"""Decoding for TPUs, through Pallas: each sequence's new token is written to its cache and attends to it.
 
 The cache is read where it lies, all layers in one array: a slice of it as an operand would be a copy. The grid's steps
 are the used blocks of all sequences, one after the other: their number is known only at run time, and a block past a

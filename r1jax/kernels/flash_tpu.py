@@ -1,4 +1,4 @@
-"""Flash attention for TPUs: JAX's own splash attention on grouped heads, packed rows and values of another width.
+"""Flash attention for TPUs: JAX's splash attention on grouped heads, packed rows and values of any width.
 
 Scores exist in tiles on the chip alone, and tiles that stand after their queries are left out; tiles of two segments
 are computed and masked. Axes: B rows, T tokens, N query heads, K key heads, H head width, V width of a value.
@@ -7,7 +7,7 @@ are computed and masked. Axes: B rows, T tokens, N query heads, K key heads, H h
 import jax
 import jax.numpy as jnp
 
-KEPT = "attention"  # the name of what the forward kernel returns, which rematerialisation keeps
+OUTPUT_NAME = "attention"  # by which rematerialisation keeps what the forward kernel returns
 _LANES, _LARGEST_TILE = 128, 512  # tokens; tiles are made of registers of 128
 # Queries and keys of a tile, forward and in the two backward kernels.
 _FORWARD, _D_KEYS = ("block_q", "block_kv", "block_kv_compute"), ("block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute")
@@ -49,7 +49,7 @@ def flash_attention(
     kernel = splash.make_splash_mha_single_device(
         splash.MultiHeadMask([splash.CausalMask((T + pad, T + pad))] * N),
         block_sizes=splash.BlockSizes(**dict.fromkeys(_TILES, tile)),
-        residual_checkpoint_name=KEPT,
+        residual_checkpoint_name=OUTPUT_NAME,
         interpret=interpret,
     )
     if segments_BT is None:  # what is added stands behind all tokens

@@ -199,7 +199,7 @@ def is_attention_kernel(primitive: jax.extend.core.Primitive, *avals: Any, **par
     """
     if primitive.name == "pallas_call":  # splash attention's returns arrays that nobody needs too: its names count
         return str(params["name"]) == "flash_forward"
-    is_named = jax.checkpoint_policies.save_only_these_names(flash_tpu.KEPT)
+    is_named = jax.checkpoint_policies.save_only_these_names(flash_tpu.OUTPUT_NAME)
     return primitive.name == "dot_product_attention_fwd_wrapper" or is_named(primitive, *avals, **params)
 
 
@@ -210,7 +210,7 @@ def self_attention(
     kernels = kernels_for(q_BTNH, k_BTKH.shape[2])
     if kernels is None or visible.contexts is not None or (kernels == "gpu" and v_BTKV.shape != k_BTKH.shape):
         k_BKTH, v_BKTV = (x.transpose(0, 2, 1, 3) for x in (k_BTKH, v_BTKV))
-        return checkpoint_name(attend(q_BTNH, k_BKTH, v_BKTV, visible, scale, ordered=True), flash_tpu.KEPT)
+        return checkpoint_name(attend(q_BTNH, k_BKTH, v_BKTV, visible, scale, ordered=True), flash_tpu.OUTPUT_NAME)
     heads, rows = ("rows", None, "heads", None), ("rows", None)
     flash_attention = flash_tpu.flash_attention if kernels == "tpu" else flash_gpu.flash_attention
     if visible.segments is not None:

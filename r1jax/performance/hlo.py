@@ -49,17 +49,17 @@ def parse(text: str) -> tuple[str, Module]:
             name = begin[2]
             entry = name if begin[1] else entry
             module[name] = {}
-        elif found := re.match(r"\s*(?:ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z\-]*)\(([^)]*)", line):
-            operands = tuple(re.findall(r"%([\w.\-]+)", found[4]))
-            kind = found[3].removesuffix("-start")
-            module.setdefault(name, {})[found[1]] = Instruction(found[1], found[2], kind, operands, line)
+        elif match := re.match(r"\s*(?:ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z\-]*)\(([^)]*)", line):
+            operands = tuple(re.findall(r"%([\w.\-]+)", match[4]))
+            kind = match[3].removesuffix("-start")
+            module.setdefault(name, {})[match[1]] = Instruction(match[1], match[2], kind, operands, line)
     return entry, module
 
 
 def _arrays(types: str) -> list[tuple[str, list[int], bool]]:
     """Element type, shape, and whether it lies in the chip's HBM, of each array of a type."""
-    found = re.findall(r"\b([a-z]+\d*)\[([\d,]*)\](\{[^}]*\})?", types)
-    return [(t, [int(n) for n in shape.split(",") if n], "S(" not in layout) for t, shape, layout in found]
+    arrays = re.findall(r"\b([a-z]+\d*)\[([\d,]*)\](\{[^}]*\})?", types)
+    return [(t, [int(n) for n in shape.split(",") if n], "S(" not in layout) for t, shape, layout in arrays]
 
 
 def _nbytes(types: str) -> list[int]:
@@ -90,8 +90,8 @@ def _turns(line: str, module: Module, unknown: int) -> int:
 
 def _constant(computation: dict[str, Instruction], name: str) -> int | None:
     """The value of an integer constant, None of anything else."""
-    found = name in computation and re.search(r" constant\((\d+)\)", computation[name].line)
-    return int(found[1]) if found else None
+    match = name in computation and re.search(r" constant\((\d+)\)", computation[name].line)
+    return int(match[1]) if match else None
 
 
 def walk(text: str, unknown: int = 1) -> Iterator[tuple[Instruction, str, Module, int]]:
