@@ -20,9 +20,6 @@ from r1jax.text import tokenizer as text
 from r1jax.text.gguf_tokenizer import read_files
 from r1jax.text.streaming import TextStream
 
-transformers = pytest.importorskip("transformers")
-render_jinja_template = transformers.utils.chat_template_utils.render_jinja_template
-
 USER, SYSTEM = {"role": "user", "content": " What is 1 + 1?\n"}, {"role": "system", "content": "Be brief: “<&>” 你好"}
 TURNS = [USER, {"role": "assistant", "content": "2"}, {"role": "user", "content": "And 2 + 2?"}]
 PARAMETERS = {"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "number"}}, "required": ["a"]}
@@ -51,8 +48,14 @@ class Pair:
     as_read: dict[str, list[int]] | None = None
 
 
+@pytest.fixture(scope="module", autouse=True)
+def transformers():
+    """Imported where these tests run: every process of pytest collects them."""
+    return pytest.importorskip("transformers")
+
+
 @pytest.fixture(scope="module", params=[*TOKENIZERS, "smollm2"])
-def pair(request) -> Pair:
+def pair(request, transformers) -> Pair:
     if request.param == "smollm2":
         path = smollm2_gguf()
         theirs = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
@@ -92,7 +95,7 @@ def test_streamed_pieces_join_to_the_whole_text(pair):
 
 
 @pytest.mark.parametrize("add_generation_prompt", [True, False])
-def test_trap06_chats_are_rendered_as_transformers_renders_them(pair, add_generation_prompt):
+def test_trap06_chats_are_rendered_as_transformers_renders_them(pair, add_generation_prompt, transformers):
     chats = [([USER], {}), ([SYSTEM, USER], {}), (TURNS, {}), ([SYSTEM, *TURNS], {}), (TURNS[:2], {})]
     if pair.name == "qwen2_5":
         chats += [
@@ -108,7 +111,7 @@ def test_trap06_chats_are_rendered_as_transformers_renders_them(pair, add_genera
         if any(message["content"] is None for message in messages):
             # apply_chat_template of transformers 5 leaves out what is None, and DeepSeek's template, which asks for a
             # content that is None, then fails in it. The renderer below it does as the template's authors meant.
-            (theirs,), _ = render_jinja_template(
+            (theirs,), _ = transformers.utils.chat_template_utils.render_jinja_template(
                 [messages], chat_template=pair.theirs.chat_template, **pair.theirs.special_tokens_map, **asked
             )
         else:
@@ -131,7 +134,7 @@ def test_trap05_the_end_of_a_turn_comes_first_among_all_ends(pair, tmp_path):
         assert text.load(folder).eos_ids == (128009, 128001, 128008)
 
 
-def test_what_is_saved_reads_back_the_same_here_and_in_transformers(pair, tmp_path):
+def test_what_is_saved_reads_back_the_same_here_and_in_transformers(pair, tmp_path, transformers):
     pair.ours.save(tmp_path)
     again, theirs = text.load(tmp_path), transformers.AutoTokenizer.from_pretrained(tmp_path)
     for name in ("vocab_size", "eos_ids", "pad_id", "silent_ids", "byte_ids"):
