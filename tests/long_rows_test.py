@@ -1,4 +1,4 @@
-"""No array of a training program grows with the square of a row's length: on CPUs as compiled, on TPUs as traced."""
+"""No array of a training program grows with the square of a row's length, compiled for CPUs or traced for TPUs."""
 
 import dataclasses
 import math
