@@ -138,14 +138,17 @@ def seconds_of(run, *arguments, times: int = 10) -> float:
 
 def kernels(results: Results, tiny: bool) -> None:
     """Attention's implementations: their distance from float32 attention, and FLOP/s at long lengths."""
+    from r1jax.kernels import decode_tpu, flash_tpu
     from r1jax.kernels.decode_gpu import decode_attention
     from r1jax.kernels.flash_gpu import Blocks, flash_attention
     from r1jax.models.attention import attend, causal
 
-    on_gpu = jax.default_backend() == "gpu"
+    on_gpu, on_tpu = (jax.default_backend() == name for name in ("gpu", "tpu"))
     small = Blocks((32, 16, 4, 2), (16, 16, 4, 2), (16, 16, 4, 2))
 
     def flash(blocks):
+        if on_tpu:
+            return flash_tpu.flash_attention
         return lambda q, k, v, s, scale: flash_attention(q, k, v, s, scale, blocks if on_gpu else small, not on_gpu)
 
     def plain(q, k, v, s, scale):
@@ -223,12 +226,16 @@ def kernels(results: Results, tiny: bool) -> None:
     exact_out = attend(*(x.astype(jnp.float32) for x in (q[:, None], cache[0][1], cache[1][1])), mask)[:, 0]
     layer = jnp.int32(1)
     settings = [(64, 1024, 4, 3), (128, 1024, 4, 2), (64, 512, 4, 4), (32, 2048, 2, 4)] if on_gpu else [(16, 16, 4, 2)]
+    if on_tpu:
+        settings = [(256,), (512,), (1024,)]
     for setting in settings:
 
-        def check_decode(setting=setting):
-            run = jax.jit(
-                lambda q, k, v, layer, n: decode_attention(q, k, v, layer, n, H**-0.5, *setting, interpret=not on_gpu)
-            )
+        def attend_to_cache(q, k, v, layer, n, setting=setting):
+            if on_tpu:
+                return decode_tpu.decode_attention(q, k, v, layer, n, H**-0.5, H, *setting)
+            return decode_attention(q, k, v, layer, n, H**-0.5, *setting, interpret=not on_gpu)
+
+        def check_decode(run=jax.jit(attend_to_cache)):  # noqa: B008  a new one for each setting
             error = distance(run(q, *cache, layer, lengths), exact_out)
             full = seconds_of(run, q, *cache, layer, jnp.full(B, S, jnp.int32), times=50)
             one = [seconds_of(run, q[:1], *(x[:, :1] for x in cache), layer, jnp.full(1, S, jnp.int32), times=50)]
