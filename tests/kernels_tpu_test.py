@@ -23,7 +23,8 @@ def test_flash_attention_and_its_gradients_are_those_of_plain_attention(monkeypa
     q, k, v, weight = draw((B, T, N, H), (B, T, K, H), (B, T, K, V), (B, T, N, V))
 
     def value_and_gradients(run):
-        return jax.value_and_grad(lambda *x: jnp.sum(run(*x, segments, 0.3) * weight), (0, 1, 2))(q, k, v)
+        loss = jax.value_and_grad(lambda *x: jnp.sum(run(*x, segments, 0.3) * weight), (0, 1, 2))
+        return jax.jit(loss)(q, k, v)
 
     value, gradients = value_and_gradients(lambda *x: flash_tpu.flash_attention(*x, interpret=True))
     expected, expected_gradients = value_and_gradients(plain)
@@ -114,7 +115,7 @@ def test_tokens_of_a_mesh_s_rows_and_heads_meet_in_the_kernel(calls, mesh, segme
     B, T, N, K, H, V = 4, 40, 4, 2, 8, 4
     q, k, v = (x.astype(jnp.bfloat16) for x in draw((B, T, N, H), (B, T, K, H), (B, T, K, V)))
     visible = causal(jnp.broadcast_to(jnp.arange(T), (B, T)), segments)
-    whole = attention.self_attention(q, k, v, visible, 0.3)
+    whole = jax.jit(lambda q, k, v: attention.self_attention(q, k, v, visible, 0.3))(q, k, v)
     heads = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), None, "tensor", None))
     with jax.set_mesh(mesh):
         placed = [jax.device_put(x, heads) for x in (q, k, v)]
@@ -122,8 +123,9 @@ def test_tokens_of_a_mesh_s_rows_and_heads_meet_in_the_kernel(calls, mesh, segme
     np.testing.assert_array_equal(np.asarray(parts, np.float32), np.asarray(whole, np.float32))
     assert calls == ["flash", "flash"]
     # float32, which is there to compare with, and tokens with a context take the plain form
-    attention.self_attention(q.astype(jnp.float32), k, v, visible, 0.3)
-    attention.self_attention(q, k, v, causal(visible.positions, PACKED[:1], PACKED[:1]), 0.3)
+    jax.eval_shape(lambda: attention.self_attention(q.astype(jnp.float32), k, v, visible, 0.3))
+    contexts = causal(visible.positions, PACKED[:1], PACKED[:1])
+    jax.eval_shape(lambda: attention.self_attention(q, k, v, contexts, 0.3))
     assert calls == ["flash", "flash"]
 
 
@@ -139,11 +141,11 @@ def test_a_new_token_of_each_row_meets_its_cache_in_the_kernel(calls, mesh, late
         cache = kv.write(old, 1, new, positions)
         return attention.cache_attention(q, cache, 1, cached(positions, S), 0.3, q.shape[-1])
 
-    whole = run(q, k, v, new)
+    whole = jax.jit(run)(q, k, v, new)
     with jax.set_mesh(mesh):
         parts = jax.jit(run)(q, k, v, new)
     np.testing.assert_array_equal(np.asarray(parts, np.float32), np.asarray(whole, np.float32))
-    run(*(x[..., :64] for x in (q, k, v, new)))  # XLA lays such a cache out otherwise
+    jax.eval_shape(run, *(x[..., :64] for x in (q, k, v, new)))  # XLA lays such a cache out otherwise
     assert calls == ["write", "decode"] * 2
 
 
