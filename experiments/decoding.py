@@ -1,4 +1,4 @@
-"""Decoding in narrower types and with drafts, beside decoding in the compute type: what each changes and what it costs.
+"""Decoding in narrower types and with drafts, beside decoding in the compute type: gap, steps and seconds.
 
     python experiments/decoding.py MODEL [--tokens 64] [--samples 8]
 
@@ -63,8 +63,8 @@ def main() -> None:
         seconds = time.monotonic() - began
         batch = pad_rollouts(rollouts, np.zeros(len(rollouts)), 128)
         with jax.set_mesh(mesh):
-            found = np.asarray(score(params, to_device(batch, mesh)))
-        gap = np.abs(found - batch.sampler_logprobs)[batch.weights > 0]
+            of_trainer = np.asarray(score(params, to_device(batch, mesh)))
+        gap = np.abs(of_trainer - batch.sampler_logprobs)[batch.weights > 0]
         row = {
             "setting": name,
             "tokens": len(gap),

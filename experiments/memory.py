@@ -1,4 +1,4 @@
-"""Memory of an update by the tokens of a row and by the vocabulary, of the compiled program: a table and a picture.
+"""Memory of a compiled update by the tokens of a row and by the vocabulary: a table and a picture.
 
     python experiments/memory.py docs/pictures/memory.png
 
@@ -74,12 +74,12 @@ def draw(picture: pathlib.Path) -> None:
     )
     for plot, (name, values, cases) in zip(axes, sweeps, strict=True):
         print(f"| {name} | update, MB | floor, MB | whole logits would take, MB |\n|---|---|---|---|")
-        found = []
+        sizes = []
         for value, (model, tokens) in zip(values, cases, strict=True):
             logits = 4 * ROWS * tokens * model.vocab_size
-            found.append((temporaries(model, tokens), floor(model, tokens), logits))
-            print(f"| {value:,} | " + " | ".join(f"{size / 1e6:,.0f}" for size in found[-1]) + " |", flush=True)
-        for series, label in zip(zip(*found, strict=True), ("update", "floor", "whole logits"), strict=True):
+            sizes.append((temporaries(model, tokens), floor(model, tokens), logits))
+            print(f"| {value:,} | " + " | ".join(f"{each / 1e6:,.0f}" for each in sizes[-1]) + " |", flush=True)
+        for series, label in zip(zip(*sizes, strict=True), ("update", "floor", "whole logits"), strict=True):
             plot.plot(values, np.array(series) / 1e6, marker="o", label=label)
         plot.set(xlabel=name, ylabel="MB", xscale="log", yscale="log")
         plot.set_xticks(values, [f"{value:,}" for value in values])
