@@ -96,7 +96,8 @@ def save(
 
     Args:
         params: of the shape of `models.reward.param_specs(cfg)`, whole.
-        hf_config, keep_same: see `save_model`.
+        hf_config: see `save_model`.
+        keep_same: see there.
     """
     model = {name: weight for name, weight in params.items() if name != HEAD}
     head = io.BytesIO()
