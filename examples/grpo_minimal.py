@@ -26,7 +26,7 @@ from r1jax.data.tasks import DataConfig, Questions, TaskConfig
 from r1jax.data.types import Rollout
 from r1jax.graders import grader_table
 from r1jax.graders.config import GraderConfig
-from r1jax.inference.config import SamplingConfig
+from r1jax.inference.config import RolloutSamplingConfig
 from r1jax.inference.engine import Engine
 from r1jax.losses.config import AuxiliaryConfig, GRPOConfig
 from r1jax.losses.grpo import group_advantages, grpo_loss, token_weights
@@ -61,7 +61,7 @@ class Settings:
         template="r1_zero",
         chat=False,
     )
-    sampling: SamplingConfig = SamplingConfig(max_new_tokens=112, bucket=272)
+    sampling: RolloutSamplingConfig = RolloutSamplingConfig(max_new_tokens=112, bucket=272)
     grpo: GRPOConfig = GRPOConfig(prompts_per_step=16, group_size=8, minibatches=1)
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4, warmup_steps=5)
     chunk: int = 64
