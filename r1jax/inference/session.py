@@ -108,6 +108,7 @@ class Session:
         self._prompts: kv.KVCache | None = None
         self._unread: collections.deque[tuple[list[_Sequence | None], decode.Sampled]] = collections.deque()
         self._handles, self._shrinks = 0, shrinks
+        self._longest = 0  # tokens that any sequence so far may come to have, prompt included
         self.windows = 0
 
     @property
@@ -146,6 +147,7 @@ class Session:
             if is_so:
                 raise ValueError(problem)
         self._handles += 1
+        self._longest = max(self._longest, len(request.ids) + request.max_tokens)
         self._waiting.append(_Sequence(self._handles, request))
         return self._handles
 
@@ -244,8 +246,7 @@ class Session:
         Where a length costs no time, it is what any sequence may come to need: to grow would hold two caches at once.
         """
         if self._programs.reads_used:
-            sequences = (*filter(None, self._running), *self._waiting)
-            return row_length(max(len(s.request.ids) + s.request.max_tokens for s in sequences), self._cfg.bucket)
+            return row_length(self._longest, self._cfg.bucket)
         window = self._programs.window_tokens
         ends = [len(s.request.ids) + min(window * (s.windows + 1), s.request.max_tokens) for s in self._running if s]
         return row_length(max(ends), self._cfg.bucket)

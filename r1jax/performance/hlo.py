@@ -94,17 +94,20 @@ def _constant(computation: dict[str, Instruction], name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def walk(text: str, unknown: int = 1) -> Iterator[tuple[Instruction, str, Module, int]]:
+def walk(text: str, unknown: int = 1, fused: bool = True) -> Iterator[tuple[Instruction, str, Module, int]]:
     """Each instruction that the program runs, its computation's name, the module, and how often it runs.
 
     Args:
         unknown: the turns of a loop whose number is known only at run time.
+        fused: also what is inside of fusions, and what reductions apply.
     """
     entry, module = parse(text)
 
     def inside(name: str, times: int) -> Iterator[tuple[Instruction, str, Module, int]]:
         for instruction in module.get(name, {}).values():
             yield instruction, name, module, times
+            if not fused and instruction.kind not in ("while", "call", "async"):
+                continue
             turns = _turns(instruction.line, module, unknown) if instruction.kind == "while" else 1
             for called in re.findall(r"(?:calls|body|to_apply)=%?([\w.\-]+)", instruction.line):
                 yield from inside(called, times * turns)
@@ -295,34 +298,24 @@ def cost(text: str, chip: Chip, unknown: int = 1) -> Cost:
     """The roofline of an optimised HLO module: what it must take at the published peaks of a chip."""
     flops = traffic = 0
     seconds = 0.0
-    fused: dict[str, int] = {}
-    entry, module = parse(text)
+    of_fusions: dict[str, int] = {}
 
-    def flops_of(instruction: Instruction, computation: dict[str, Instruction]) -> int:
+    def flops_of(instruction: Instruction, computation: dict[str, Instruction], module: Module) -> int:
         if instruction.kind == "convolution":
             return _product_flops(instruction, computation)
         if instruction.kind == "custom-call":
             return _kernel_flops(instruction)
         if instruction.kind != "fusion":
             return 0
-        name = re.search(r"calls=%?([\w.\-]+)", instruction.line)[1]
-        if name not in fused:
+        name = _called(instruction)
+        if name not in of_fusions:
             inside = module.get(name, {})
-            fused[name] = sum(flops_of(each, inside) for each in inside.values())
-        return fused[name]
+            of_fusions[name] = sum(flops_of(each, inside, module) for each in inside.values())
+        return of_fusions[name]
 
-    def run(name: str, times: int) -> None:
-        nonlocal flops, traffic, seconds
-        for each in module.get(name, {}).values():
-            work, moved = flops_of(each, module[name]), _traffic(each, module[name], module)
-            flops, traffic = flops + times * work, traffic + times * moved
-            seconds += times * max(work / chip.flops, moved / chip.hbm)
-            turns = _turns(each.line, module, unknown) if each.kind == "while" else 1
-            inner = r"body=%?([\w.\-]+)" if each.kind == "while" else r"(?:to_apply|calls)=%?([\w.\-]+)"
-            if each.kind in ("while", "call", "async"):
-                for called in re.findall(inner, each.line):
-                    run(called, times * turns)
-
-    run(entry, 1)
+    for each, name, module, times in walk(text, unknown, fused=False):
+        work, moved = flops_of(each, module[name], module), _traffic(each, module[name], module)
+        flops, traffic = flops + times * work, traffic + times * moved
+        seconds += times * max(work / chip.flops, moved / chip.hbm)
     moved = sum(each.size * each.times for each in collectives(text, unknown))
     return Cost(flops, traffic, moved, seconds, moved / chip.links)
