@@ -80,8 +80,8 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
         sampler = GroupSampler(cfg, engine, questions, graders, models, carried)
         evaluator = make_evaluator(cfg, training, engine, held_out, graders, models)
         watch = Stopwatch(eval=0.0, save=0.0)
-        put_aside(training, cfg.host_memory)
         for step in range(training.start, cfg.num_steps):
+            put_aside(training, cfg.host_memory)
             # Evaluation on held-out questions, where it is due.
             with watch("eval"):
                 evaluator.evaluate_if_due(training.state.params, step)
@@ -116,8 +116,6 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             watch = Stopwatch(eval=0.0, save=0.0)
             with watch("save"), under_way("saving"):  # counted in the next step's row
                 training.save(step + 1, carried and carried.arrays())
-                put_aside(training, cfg.host_memory)
-        training.state = on_devices(training.state)
         training.finish()
         evaluator.evaluate_last(training.state.params)
     if questions.faulty:  # at the start, only those on the held-out side were known
