@@ -1,0 +1,101 @@
+"""What the paper's experiments share: their command line, training runs over seeds, tables with spread, and pages.
+
+An experiment is a script and a page of one name. The script's runs lie in a folder of their own; those that are already
+there are resumed, or left as they are. The page keeps its first sections, which people write; the script replaces what
+follows the heading "Measured", and the picture NAME.png.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from r1jax.io import jsonl
+from r1jax.io.files import write_text
+
+HERE = pathlib.Path(__file__).parent
+MEASURED = "## Measured\n\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The command line of an experiment.
+
+    Attributes:
+        runs: the folder of its runs.
+        seeds: of its runs, in order. Seed 0 is the one on which choices were made; it is in no table.
+    """
+
+    runs: pathlib.Path
+    seeds: tuple[int, ...]
+
+
+def options(name: str, description: str | None, minutes: float) -> Options:
+    """Reads the command line, and says how long the experiment will take.
+
+    Args:
+        name: of script and page, and of the default folder, runs/paper/NAME.
+        description: the script's docstring.
+        minutes: of a seed on 2 CPU cores.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/paper") / name)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    args = parser.parse_args()
+    seeds = tuple(args.seeds)
+    print(
+        f"{name}: seeds {', '.join(map(str, seeds))}, about {minutes * len(seeds):.0f} minutes on 2 cores", flush=True
+    )
+    return Options(args.runs, seeds)
+
+
+def train(config: str, workdir: pathlib.Path, **fields: object) -> pathlib.Path:
+    """Runs `r1jax train` in a process of its own, or goes on with the run that is in the folder.
+
+    Args:
+        config: the config file, `zero:mini`.
+        fields: values of the config's fields, `**{"grpo.beta": 0.0}`.
+
+    Returns:
+        workdir.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; its own message has been printed.
+    """
+    settings = [f"--config.{field}={value}" for field, value in fields.items()]
+    command = [sys.executable, "-m", "r1jax", "train", f"--config={config}", f"--workdir={workdir}", *settings]
+    subprocess.run(command, check=True)
+    return workdir
+
+
+def rows(path: pathlib.Path) -> list[dict]:
+    """The lines of a log; of the line that a running process has half written, nothing."""
+    return jsonl.read_log(path)[0]
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Mean and sample standard deviation over seeds; of one value, the value."""
+    if len(values) < 2:
+        return f"{values[0]:.{digits}f}"
+    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def write_page(name: str, measured: str, figure: Figure | None = None) -> None:
+    """Replaces what the page NAME.md has measured, and NAME.png.
+
+    Args:
+        measured: in Markdown; without the heading and the picture.
+    """
+    page = HERE / f"{name}.md"
+    head = page.read_text("utf-8").partition(MEASURED)[0] if page.exists() else f"# {name}\n\n"
+    picture = ""
+    if figure:
+        figure.savefig(HERE / f"{name}.png", dpi=110)
+        picture = f"\n\n![{name}]({name}.png)"
+    write_text(page, f"{head}{MEASURED}{measured.strip()}{picture}\n")
+    print(page.read_text("utf-8"))
