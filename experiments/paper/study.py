@@ -1,4 +1,4 @@
-"""What the paper's experiments share: their command line, training runs over seeds, tables with spread, and pages.
+"""Shared parts of the paper's experiments: command line, training runs, tables with spread, and pages.
 
 An experiment is a script and a page of one name. The script's runs lie in a folder of their own; those that are already
 there are resumed, or left as they are. The page keeps its first sections, which people write; the script replaces what
