@@ -79,7 +79,26 @@ class PreferenceBatch:
     safe: jax.Array | None = None
 
 
-AnyBatch = TypeVar("AnyBatch", Batch, PreferenceBatch)
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class StepLabelBatch:
+    """The input of a process reward model's update: B responses with their prompts, of T tokens.
+
+    Attributes:
+        tokens: `[B, T]` int32.
+        lengths: `[B]` int32, the tokens of each, at least 1. They alone say what is padding.
+        targets: `[B, T]` float32, 0 to 1, the label of the step that ends at a token.
+        weights: `[B, T]` float32, how much that label counts in the loss; 0 where no step ends, or it has no label.
+            They are set for the whole batch.
+    """
+
+    tokens: jax.Array
+    lengths: jax.Array
+    targets: jax.Array
+    weights: jax.Array
+
+
+AnyBatch = TypeVar("AnyBatch", Batch, PreferenceBatch, StepLabelBatch)
 
 
 def size(example: Example, length: int) -> int:

@@ -12,6 +12,12 @@ from r1jax.text.chat_template import check_arguments
 NarrowType = Literal["", "bfloat16", "int8"]
 
 
+def check_separators(separators: tuple[str, ...], name: str) -> None:
+    """Raises ValueError where the field of this name lists no separator of steps, or an empty one."""
+    if not separators or not all(separators):
+        raise ValueError(f"{name}={separators!r} should list what separates steps: at least one text, none empty")
+
+
 @dataclasses.dataclass(frozen=True)
 class SamplingConfig:
     """The settings of the sampling engine.
@@ -81,6 +87,8 @@ class Reading:
         max_tokens: of an input. A longer one loses its middle, see `ids_of`.
         version: of this file's form.
         template_arguments: further variables of the chat template, for example `{"enable_thinking": False}`.
+        steps: separators, see `r1jax.text.steps`: the head is read at the end of each step, as the log-odds that the
+            step is right, and an input that is longer than `max_tokens` ends early; (): it is read at the end alone.
     """
 
     sees: Literal["summary", "response"]
@@ -89,8 +97,45 @@ class Reading:
     max_tokens: int = 4096
     version: Literal[1] = 1
     template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    steps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         at_least(8, self, "max_tokens")
+        if self.steps:
+            check_separators(self.steps, "steps")
+        if self.steps and self.sees != "response":
+            raise ValueError(f"sees={self.sees!r} with steps: steps are those of the whole response, sees='response'")
         check_arguments(self.template_arguments, self.chat)
         chat.render(self.template, "")  # Raises for a template that does not exist.
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """A tree search over the steps of a response, see `r1jax.inference.tree_search`.
+
+    Attributes:
+        separators: of steps, see `r1jax.text.steps`.
+        tokens: that may be sampled for a question; the expansion that exceeds it is the last one.
+        branching: steps that an expansion draws; equal ones are one child.
+        exploration: the factor of PUCT's second term: the larger, the more the search spreads.
+        prior: a child's share in that term. "uniform": the same for all children of a node, which were drawn from the
+            policy; "likelihood": the softmax of the mean log-prob of their tokens, which a served policy lacks.
+        max_steps: of a response; a longer one is given up.
+        step_tokens: the most that a step may have; a longer one is cut there, and goes on as another step.
+        choose: which complete answer is the search's. "value": that of the highest value; "visits": at each node the
+            child with the most visits.
+    """
+
+    separators: tuple[str, ...] = ("\n",)
+    tokens: int = 4096
+    branching: int = 4
+    exploration: float = 1.0
+    prior: Literal["uniform", "likelihood"] = "uniform"
+    max_steps: int = 64
+    step_tokens: int = 256
+    choose: Literal["value", "visits"] = "value"
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "tokens", "branching", "max_steps", "step_tokens")
+        at_least(0, self, "exploration")
+        check_separators(self.separators, "separators")

@@ -1,7 +1,8 @@
 """Reward models of r1jax on disk, the inputs that they read, and the scoring of rollouts with one.
 
 A folder is a model folder with two files more: `reward_head.npy`, and `reward.json`, a `Reading`, written last. What a
-reward model reads is made by `ids_of` here alone, in training and in scoring.
+reward model reads is made by `ids_of` here alone, in training and in scoring; what a process reward model reads, whose
+reading has `steps`, by `r1jax.data.step_inputs.step_ids_of`.
 """
 
 import collections
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -21,6 +23,7 @@ from r1jax import config
 from r1jax.core import sharding
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, replicated
+from r1jax.data.step_inputs import step_ids_of
 from r1jax.data.tasks import prompt_text
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.config import Reading
@@ -29,9 +32,10 @@ from r1jax.io.console import reporter, say
 from r1jax.models.config import ModelConfig
 from r1jax.models.hf import read_json
 from r1jax.models.io import is_model, load_tokenizer, open_model, save_model
-from r1jax.models.reward import HEAD, UNUSED, rewards
+from r1jax.models.reward import HEAD, UNUSED, position_rewards, rewards
 from r1jax.text import chat
 from r1jax.text.chat import split_response
+from r1jax.text.steps import Combination, combine_steps, split_steps
 from r1jax.text.tokenizer import Tokenizer
 
 READING, HEAD_FILE = "reward.json", "reward_head.npy"
@@ -158,18 +162,41 @@ class Scorer:
             lambda params, tokens, lengths: rewards(params, cfg, tokens, lengths), out_shardings=replicated(mesh)
         )
 
+        def at(params, tokens, lengths, ends):
+            return jnp.take_along_axis(position_rewards(params, cfg, tokens, lengths), ends, axis=1)
+
+        self._rewards_at = jax.jit(at, out_shardings=replicated(mesh))
+
     def score(self, params: Params, inputs: Sequence[Sequence[int]]) -> np.ndarray:
         """`[N]` float32, a score for each of N inputs, in their order; those that are `UNUSED` may be missing."""
+        return np.array(self._all(params, inputs, None), np.float32)
+
+    def score_at(
+        self, params: Params, inputs: Sequence[Sequence[int]], ends: Sequence[Sequence[int]]
+    ) -> list[np.ndarray]:
+        """For each input the scores `[S]` float32 at its S positions `ends`, in their order."""
+        return [scores[: len(at)] for scores, at in zip(self._all(params, inputs, ends), ends, strict=True)]
+
+    def _all(
+        self, params: Params, inputs: Sequence[Sequence[int]], ends: Sequence[Sequence[int]] | None
+    ) -> list[np.ndarray]:
+        """For each input its score, or those at its `ends`, filled up to the most that any has."""
         used = {name: weight for name, weight in params.items() if name not in UNUSED}
+        most = _power_of_two(max((len(each) for each in ends or ()), default=1) or 1)  # one shape for the whole call
         by_length = collections.defaultdict(list)
         for place, ids in enumerate(inputs):
             by_length[max(SHORTEST, _power_of_two(len(ids)))].append(place)
-        scores = np.zeros(len(inputs), np.float32)
+        scores: list[np.ndarray] = [np.float32(0)] * len(inputs)
         for length, places in by_length.items():
             rows = self._rows(length, len(places))
             for start in range(0, len(places), rows):
                 some = places[start : start + rows]
-                scores[some] = self._batch(used, [inputs[place] for place in some], rows, length)
+                positions = None if ends is None else np.zeros((rows, most), np.int32)
+                for row, place in enumerate(some if ends is not None else ()):
+                    positions[row, : len(ends[place])] = ends[place]
+                batch = self._batch(used, [inputs[place] for place in some], rows, length, positions)
+                for place, row in zip(some, batch, strict=True):
+                    scores[place] = row
         return scores
 
     def _rows(self, length: int, count: int) -> int:
@@ -177,14 +204,21 @@ class Scorer:
         ways = sharding.batch_shards(self._mesh)
         return ways * min(max(TOKENS // length, 1), _power_of_two(-(-count // ways)))
 
-    def _batch(self, params: Params, inputs: Sequence[Sequence[int]], rows: int, length: int) -> np.ndarray:
+    def _batch(
+        self,
+        params: Params,
+        inputs: Sequence[Sequence[int]],
+        rows: int,
+        length: int,
+        ends: np.ndarray | None,
+    ) -> np.ndarray:
         tokens, lengths = np.zeros((rows, length), np.int32), np.ones(rows, np.int32)  # a row to spare has one token
         for row, ids in enumerate(inputs):
             tokens[row, : len(ids)], lengths[row] = ids, len(ids)
-        placed = sharding.place(
-            (tokens, lengths), lambda x: TRAIN_RULES.sharding(self._mesh, ("batch",) + (None,) * (x.ndim - 1))
-        )
-        return np.asarray(self._rewards(params, *placed))[: len(inputs)]
+        arrays = (tokens, lengths) if ends is None else (tokens, lengths, ends)
+        placed = sharding.place(arrays, lambda x: TRAIN_RULES.sharding(self._mesh, ("batch",) + (None,) * (x.ndim - 1)))
+        program = self._rewards if ends is None else self._rewards_at
+        return np.asarray(program(params, *placed))[: len(inputs)]
 
 
 class RewardModel:
@@ -194,16 +228,23 @@ class RewardModel:
 
     Attributes:
         reading: the format of its inputs.
-        cut: inputs so far that were longer than `reading.max_tokens` and lost their middle.
+        cut: inputs so far that were longer than `reading.max_tokens` and lost their middle, or their last steps.
     """
 
-    def __init__(self, path: pathlib.Path | str, mesh: Mesh, prompts: Literal["all", "open"] = "all"):
+    def __init__(
+        self,
+        path: pathlib.Path | str,
+        mesh: Mesh,
+        prompts: Literal["all", "open"] = "all",
+        over_steps: Combination = "minimum",
+    ):
         """Reads the model in its own compute type; raises as `load` does, and where `reading.chat` has no template.
 
         Args:
             prompts: see `reads`.
+            over_steps: how the chances of steps become a score, where it is a process reward model.
         """
-        self._prompts = prompts
+        self._prompts, self._over_steps = prompts, over_steps
         params, cfg, self._tokenizer, self.reading = load(path, mesh, dtype=None)
         text_of(self.reading, self._tokenizer, "?", "")  # No chat template is the model's fault, not a rollout's.
         self._params = {name: weight for name, weight in params.items() if name not in UNUSED}
@@ -215,18 +256,47 @@ class RewardModel:
 
     def score(self, rollouts: Sequence[Rollout]) -> list[float | None]:
         """A score for each rollout, in their order; None where the model gave no finite number."""
+        if self.reading.steps:
+            scores = [combine_steps(chances, self._over_steps) for chances in self.step_chances(rollouts)]
+            return [score if math.isfinite(score) else None for score in scores]
         inputs = [
             ids_of(self.reading, self._tokenizer, rollout.prompt.question, rollout.whole, rollout.prompt.marker)
             for rollout in rollouts
         ]
-        if cut := sum(cut for _, cut in inputs):
-            self.cut += cut
-            say(
-                f"{self._name}: {cut} of {len(inputs)} inputs are longer than max_tokens={self.reading.max_tokens} "
-                "and lost their middle"
-            )
+        self._count_cut(sum(cut for _, cut in inputs), len(inputs), "middle")
         scores = self._scorer.score(self._params, [ids for ids, _ in inputs])
         return [score if math.isfinite(score) else None for score in scores.tolist()]
+
+    def step_chances(self, rollouts: Sequence[Rollout]) -> list[list[float]]:
+        """For each rollout the chance, 0 to 1, that each of its steps is right.
+
+        Steps past `reading.max_tokens` have the chance 0: else errors could be hidden behind padding.
+
+        Raises:
+            ValueError: the model was not trained on steps.
+        """
+        if not self.reading.steps:
+            raise ValueError(f"{self._name} scores whole responses: a process reward model's reading has steps")
+        inputs = []
+        for rollout in rollouts:
+            before, visible = text_of(
+                self.reading, self._tokenizer, rollout.prompt.question, rollout.whole, rollout.prompt.marker
+            )
+            steps = split_steps(visible, self.reading.steps)
+            inputs.append(step_ids_of(self._tokenizer, before, steps, self.reading.max_tokens))
+        self._count_cut(sum(bool(each.unread) for each in inputs), len(inputs), "last steps")
+        ids, ends = [each.ids for each in inputs], [each.ends for each in inputs]
+        scores = self._scorer.score_at(self._params, ids, ends)
+        chances = [1 / (1 + np.exp(-np.float64(each))) for each in scores]
+        return [[*each.tolist(), *[0.0] * one.unread] for each, one in zip(chances, inputs, strict=True)]
+
+    def _count_cut(self, cut: int, total: int, lost: str) -> None:
+        self.cut += cut
+        if cut:
+            say(
+                f"{self._name}: {cut} of {total} inputs are longer than max_tokens={self.reading.max_tokens} "
+                f"and lost their {lost}"
+            )
 
 
 def _power_of_two(count: int) -> int:

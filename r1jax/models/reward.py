@@ -1,4 +1,4 @@
-"""A reward model: the decoder with a scalar head, which reads the state of a sequence's last token.
+"""A reward model: the decoder with a scalar head, which reads the state of the last token, or of each one.
 
 The head takes the place of the unembedding (InstructGPT, arXiv 2203.02155, section 3.5). It stands as one more weight
 beside the model's own, so that what trains, shards and decays those does the same with it.
@@ -39,7 +39,19 @@ def rewards(params: Params, cfg: ModelConfig, tokens_BT: jax.Array, lengths_B: j
         tokens_BT: one sequence a row, padded on the right with any ids.
         lengths_B: tokens of each sequence, at least 1. They alone say what is padding, for a pad id may be a real one.
     """
+    return last_token_rewards(_hidden(params, cfg, tokens_BT, lengths_B), params[HEAD], lengths_B)
+
+
+def position_rewards(params: Params, cfg: ModelConfig, tokens_BT: jax.Array, lengths_B: jax.Array) -> jax.Array:
+    """The head applied to the state of every token, `[B, T]` float32; of padding it is no reward.
+
+    Arguments as of `rewards`. As attention is causal, one at position t is that of the sequence's first t + 1 tokens.
+    """
+    hidden_BTD = _hidden(params, cfg, tokens_BT, lengths_B)
+    return jnp.sum(hidden_BTD.astype(jnp.float32) * params[HEAD].astype(jnp.float32), axis=-1)
+
+
+def _hidden(params: Params, cfg: ModelConfig, tokens_BT: jax.Array, lengths_B: jax.Array) -> jax.Array:
     positions_BT = jnp.broadcast_to(jnp.arange(tokens_BT.shape[1], dtype=jnp.int32), tokens_BT.shape)
     segments_BT = (positions_BT < lengths_B[:, None]).astype(jnp.int32)
-    hidden_BTD = transformer.forward(params, cfg, tokens_BT, positions_BT, segments_BT, one_segment=True).hidden
-    return last_token_rewards(hidden_BTD, params[HEAD], lengths_B)
+    return transformer.forward(params, cfg, tokens_BT, positions_BT, segments_BT, one_segment=True).hidden

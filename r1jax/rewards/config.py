@@ -5,6 +5,7 @@ from typing import Literal
 
 from r1jax.config import at_least, within
 from r1jax.graders.config import GraderConfig, JudgeConfig
+from r1jax.text.steps import Combination
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +18,8 @@ class RewardModelConfig:
         weight: of its score.
         prompts: the prompts whose responses it scores: "all", or "open": only requests that no rule grades.
         from_step: RL step from which it is used. The paper's last 400 of 1,700 steps: 1300.
+        over_steps: how a process reward model's chances of the steps, 0 to 1, become its score; for others of no use.
+            "sum" is no safe choice: more steps make it larger.
     """
 
     name: str
@@ -24,6 +27,7 @@ class RewardModelConfig:
     weight: float = 1.0
     prompts: Literal["all", "open"] = "all"
     from_step: int = 0
+    over_steps: Combination = "minimum"
 
     def __post_init__(self) -> None:
         at_least(0, self, "from_step")

@@ -38,6 +38,7 @@ from r1jax.models.io import read_hf_config
 from r1jax.models.reward import HEAD, UNUSED, param_specs
 from r1jax.stages import reward_agreement
 from r1jax.stages.config import PreferenceConfig
+from r1jax.stages.process_reward.config import ProcessRewardConfig
 from r1jax.text.tokenizer import Tokenizer
 from r1jax.training import loop, plan
 from r1jax.training.loop import StartingPoint, StepBatch, TrainingRun
@@ -132,7 +133,7 @@ def make_loss(model: ModelConfig) -> Loss:
     return lambda params, batch: preference_loss(params, model, batch)
 
 
-def check_rows(cfg: PreferenceConfig, mesh: Mesh) -> None:
+def check_rows(cfg: PreferenceConfig | ProcessRewardConfig, mesh: Mesh) -> None:
     """Raises ValueError where the rows of a microbatch do not divide over the mesh."""
     rows, ways = cfg.batch_size // cfg.microbatches, batch_shards(mesh)
     if rows % ways:
@@ -142,7 +143,7 @@ def check_rows(cfg: PreferenceConfig, mesh: Mesh) -> None:
         )
 
 
-def starting_point(base: pathlib.Path, mesh: Mesh, cfg: PreferenceConfig) -> StartingPoint:
+def starting_point(base: pathlib.Path, mesh: Mesh, cfg: PreferenceConfig | ProcessRewardConfig) -> StartingPoint:
     """The base with a new head; raises as `loop.start_from_folder` does, and where the base cannot read the inputs."""
     context_length.check_length(read_hf_config(base), base, cfg.reading.max_tokens, "reading.max_tokens")
     start_from = loop.start_from_folder(base, mesh, cfg.compute)

@@ -67,7 +67,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
     start_from = loop.start_from_folder(base, mesh, cfg.compute)
     cfg, questions = open_questions(cfg, base, start_from, prompt_limit)
     training = open_run(cfg, workdir, mesh, start_from)
-    models = {reward.part: RewardModel(reward.path, mesh, reward.prompts) for reward in cfg.rewards.models}
+    models = {each.part: RewardModel(each.path, mesh, each.prompts, each.over_steps) for each in cfg.rewards.models}
     held_out = questions.held_out(cfg.evaluation.questions)
     say_start(cfg, training, questions, held_out)
     # The compiled programs: log-probs of a batch, and the update.

@@ -14,6 +14,7 @@ from r1jax.inference.served_model import check_model
 from r1jax.overrides import override
 from r1jax.stages.cold_start.config import ColdStartConfig, check_coldstart
 from r1jax.stages.config import JudgePairsConfig, PreferenceConfig, RLConfig, SupervisedConfig, TeachConfig
+from r1jax.stages.process_reward.config import LabelStepsConfig, ProcessRewardConfig, check_labelling
 from r1jax.stages.rejection.config import RejectionConfig
 from r1jax.training.config import check_trackers
 
@@ -83,6 +84,21 @@ STAGES = {
         ("base",),
         output="reward model",
         trains=True,
+    ),
+    "process_reward": Stage(
+        ProcessRewardConfig,
+        "r1jax.stages.process_reward.training",
+        check_training,
+        ("base",),
+        output="process reward model",
+        trains=True,
+    ),
+    "step_labels": Stage(
+        LabelStepsConfig,
+        "r1jax.stages.process_reward.labelling",
+        check_labelling,
+        samples_from="model",
+        output="labels",
     ),
     "teach": Stage(TeachConfig, "r1jax.stages.teacher_scoring", check_base, ("base",)),
     "coldstart": Stage(
