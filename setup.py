@@ -53,6 +53,7 @@ setup(
         "py3langid>=0.4,<0.5",  # earlier ones have no LanguageIdentifier.from_model_file
         # Renders the chat templates of strangers: earlier sandboxes can be left.
         "jinja2>=3.1.6,<4",
+        "markdown-it-py>=3,<5",
         "matplotlib>=3.9,<4",  # earlier ones were built for numpy 1
         "rich>=13,<16",
         "argcomplete>=3.5,<4",  # completes commands, configs and their fields in the shell

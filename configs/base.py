@@ -20,6 +20,11 @@ questions about itself, translations, facts, lines to write, advice, and secrets
 solutions are the most accurate, and two in three of them change language within a thought; a tenth of the whole R1-Zero
 prompts are obeyed. It has hardly learnt requests: fine-tuning teaches them. It ships too.
 
+puzzles: goes on from mini, on puzzles (`r1jax.data.miniworld.puzzles`); the base of `configs/zero.py:puzzles`, with
+which RL comes to think longer. Of the authors four in five give a guess or one attempt, whatever comes out. One in five
+checks each attempt and tries again; a third of those check badly, and all give up soon. puzzles_unchecked: the same
+without these, for comparison: it has never read of a second attempt. The first ships.
+
     r1jax train --config=base:student_qwen2 --workdir=runs/student-qwen2
     r1jax train --config=base:student_llama --workdir=runs/student-llama
 
@@ -128,6 +133,28 @@ def world() -> dict[str, Any]:
     )
 
 
+def puzzles(checked: float = 0.2) -> dict[str, Any]:
+    return merge(
+        PRETRAINING,
+        {
+            "base": "configs/base.py:mini",
+            "seed": 4,
+            "num_steps": 1200,
+            "batch_size": 16,
+            "seq_len": 448,  # a prompt and the longest response
+            "documents_per_step": 0,
+            "optimizer": {"learning_rate": 2e-3, "warmup_steps": 20},
+            "corpus": {
+                "puzzles": 0.9,
+                "puzzles_checked": checked,
+                "template": 0.12,
+                "template_followed": 0.10,
+                **WEB,
+            },
+        },
+    )
+
+
 def student(name: str) -> dict[str, Any]:
     return PRETRAINING | {
         "model": dataclasses.asdict(STUDENTS[name]),
@@ -142,6 +169,8 @@ SIZES = {
     "mini": mini,
     "mini_textbook": mini_textbook,
     "world": world,
+    "puzzles": puzzles,
+    "puzzles_unchecked": functools.partial(puzzles, checked=0.0),
     **{name: functools.partial(student, name) for name in STUDENTS},
 }
 

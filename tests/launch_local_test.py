@@ -95,7 +95,7 @@ def test_trap52_help_is_the_scripts_own_and_makes_no_environment(machine: Machin
     assert not machine.made() and not machine.installed() and not (machine.repo / ".venv").exists()
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "experiments").glob("*.sh")), ids=lambda path: path.name)
+@pytest.mark.parametrize("script", sorted((ROOT / "experiments").rglob("*.sh")), ids=lambda path: path.name)
 def test_trap52_help_of_an_experiment_is_its_header_and_runs_nothing(machine: Machine, script: pathlib.Path):
     done = subprocess.run([script, "--help"], env={"PATH": str(machine.bin)}, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == "" and f"{script.name} " in done.stdout

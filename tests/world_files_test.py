@@ -14,7 +14,7 @@ from r1jax.text import tokenizer
 from r1jax.tools import write_miniworld
 
 MODEL = pathlib.Path(__file__).parent.parent / "r1jax" / "shipped_models" / "base-83324bcaf08f"
-QUESTIONS = ("reasoning", "general", "mixed", "reasoning_test", "general_test")
+QUESTIONS = ("reasoning", "general", "mixed", "puzzles", "reasoning_test", "general_test")
 MARKER = "|t|"
 
 
@@ -44,7 +44,7 @@ def test_another_process_writes_the_same_bytes_and_another_seed_does_not(folder,
     changed = {name for name in names if (folder / name).read_bytes() != (tmp_path / name).read_bytes()}
     # General requests are all that there are, whatever the seed.
     assert changed == {
-        f"{name}.jsonl" for name in ("reasoning", "reasoning_test", "mixed", "helpfulness", "harmlessness")
+        f"{name}.jsonl" for name in ("reasoning", "reasoning_test", "mixed", "puzzles", "helpfulness", "harmlessness")
     }
 
 
@@ -63,9 +63,11 @@ def test_rl_reads_the_questions_and_finds_both_sides(folder, tok, name):
             questions.take(0, 1)
     else:
         assert all(not is_held_out(prompt.question, 0.1) for prompt in questions.take(0, 300))
-    assert questions.graders == {"reasoning": {"maths"}, "mixed": {"maths", "exact", "open"}}.get(
-        name.removesuffix("_test"), {"exact", "open"}
-    )
+    assert questions.graders == {
+        "reasoning": {"maths"},
+        "puzzles": {"countdown"},
+        "mixed": {"maths", "exact", "open"},
+    }.get(name.removesuffix("_test"), {"exact", "open"})
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

@@ -1,4 +1,4 @@
-"""Shared parts of the paper's experiments: command line, training runs, tables with spread, and pages.
+"""Training runs over seeds, tables with spread and pages of results, for experiments on the paper's findings.
 
 An experiment is a script and a page of one name. The script's runs lie in a folder of their own; those that are already
 there are resumed, or left as they are. The page keeps its first sections, which people write; the script replaces what
@@ -36,7 +36,7 @@ class Options:
 
 
 def options(name: str, description: str | None, minutes: float) -> Options:
-    """Reads the command line, and says how long the experiment will take.
+    """Reads the command line, and says how long the experiment will take; with --minutes it says nothing else.
 
     Args:
         name: of script and page, and of the default folder, runs/paper/NAME.
@@ -46,7 +46,11 @@ def options(name: str, description: str | None, minutes: float) -> Options:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/paper") / name)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--minutes", action="store_true", help="print how many minutes these seeds take, and stop")
     args = parser.parse_args()
+    if args.minutes:
+        print(round(minutes * len(args.seeds)))
+        sys.exit()
     seeds = tuple(args.seeds)
     print(
         f"{name}: seeds {', '.join(map(str, seeds))}, about {minutes * len(seeds):.0f} minutes on 2 cores", flush=True

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from r1jax.io.files import write_text
 from r1jax.report import recipe_manifest
+from r1jax.report.findings import Section
 from r1jax.report.plots import Plot
 from r1jax.report.recipe_manifest import Manifest
 from r1jax.report.recipe_plots import compare, draw
@@ -32,8 +33,11 @@ def _side_by_side(folders: Sequence[Path], manifest: Manifest, out: Path) -> Plo
     return compare(models, list(panels), out)
 
 
-def write(folders: Sequence[Path], out: Path) -> tuple[list[Table], Path]:
+def write(folders: Sequence[Path], out: Path, sections: Sequence[Section] = ()) -> tuple[list[Table], Path]:
     """Writes OUT/recipe.html and PNG files beside it; returns the tables and the page.
+
+    Args:
+        sections: pages of experiments, which follow the recipe's tables.
 
     Raises:
         FileNotFoundError: a folder without a manifest, or with none of its stages.
@@ -58,5 +62,5 @@ def write(folders: Sequence[Path], out: Path) -> tuple[list[Table], Path]:
     curves = draw(folders, [(run.folder, run.label) for run in stages], out)
     plots = [plot for plot in (_side_by_side(folders, manifest, out), *curves) if plot]
     path = out / "recipe.html"
-    write_text(path, render("The recipe of R1", lead, written, plots, stamps))
+    write_text(path, render("The recipe of R1", lead, written, plots, stamps, sections))
     return written, path

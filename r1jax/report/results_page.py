@@ -8,6 +8,7 @@ import rich.table
 
 from r1jax.io.files import write_text
 from r1jax.io.tables import console_cell
+from r1jax.report.findings import Section
 from r1jax.report.plots import Plot
 from r1jax.report.results import PUBLISHED, Model, Table, load, published, tables
 from r1jax.report.results_plots import draw
@@ -38,7 +39,14 @@ def write_results(folders: Sequence[Path], out: Path) -> tuple[list[rich.table.T
     return [console(table) for table in shown_tables], path
 
 
-def render(title: str, lead: str, shown_tables: Sequence[Table], plots: Sequence[Plot], stamps: Sequence[Stamp]) -> str:
+def render(
+    title: str,
+    lead: str,
+    shown_tables: Sequence[Table],
+    plots: Sequence[Plot],
+    stamps: Sequence[Stamp],
+    sections: Sequence[Section] = (),
+) -> str:
     """A page of tables and plots that needs no other file. `stamps` have the settings of each result."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -48,7 +56,7 @@ def render(title: str, lead: str, shown_tables: Sequence[Table], plots: Sequence
         lstrip_blocks=True,
     )
     return environment.get_template("results.html.j2").render(
-        title=title, lead=lead, tables=shown_tables, plots=plots, stamps=stamps
+        title=title, lead=lead, tables=shown_tables, plots=plots, stamps=stamps, sections=sections
     )
 
 

@@ -3,6 +3,8 @@
     r1jax report WORKDIR                 a run: WORKDIR/report.html
     r1jax report RESULTS [RESULTS ...]   evaluations of one or more models: results.html, and PNG files beside it
     r1jax report SEED [SEED ...]         the recipe as experiments/r1.sh leaves it, a folder for each seed: recipe.html
+    r1jax report PAGES [SEED ...]        pages of experiments, experiments/paper, behind the recipe's tables; or alone:
+                                         findings.html
 
 What the folders hold decides which. A run under way has a report, too.
 """
@@ -15,7 +17,7 @@ import rich.console
 
 from r1jax.config import exit_status, path_given
 from r1jax.io.files import write_text
-from r1jax.report import recipe_manifest
+from r1jax.report import findings, recipe_manifest
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +41,8 @@ def report(
     """Writes the report; returns the tables for the console, and the page.
 
     Args:
-        folders: the workdir of one run, those of evaluations, or those of the recipe's seeds.
+        folders: the workdir of one run, those of evaluations, or those of the recipe's seeds, and of experiments'
+            pages.
         base_title: of a run, what the model before RL is called; None: see `report.run.BASE_TITLE`.
         out: the folder to write into; None: the first one. That of a run is always its own.
         markdown: a page in which the recipe's tables replace what follows "## The stages"; None: none.
@@ -47,15 +50,28 @@ def report(
     Raises:
         FileNotFoundError, ValueError: see `run.load_run`, `results.load` and `recipe.write`; folders of several kinds.
     """
+    pages = [folder for folder in folders if findings.is_folder_of_pages(folder)]
+    sections = findings.sections(pages)
+    folders = [folder for folder in folders if folder not in pages]
+    if pages and not folders:
+        from r1jax.report.results_page import render
+
+        path = (out or pages[0]) / "findings.html"
+        write_text(path, render("The paper's findings", ", ".join(map(str, pages)), [], [], [], sections))
+        return [], path
     if any((folder / recipe_manifest.FILE).is_file() for folder in folders):
         from r1jax.report import recipe, recipe_tables
         from r1jax.report.results_page import console
 
-        tables, path = recipe.write(folders, out or folders[0])
+        tables, path = recipe.write(folders, out or folders[0], sections)
         if markdown:
             head = markdown.read_text("utf-8").partition("## The stages")[0] if markdown.exists() else ""
             write_text(markdown, head + recipe_tables.markdown(tables))
         return [console(table) for table in tables], path
+    if pages:
+        raise ValueError(
+            f"pages of experiments ({pages[0]}) go with the recipe's seeds, or alone; {folders[0]} is neither"
+        )
     evaluations = [folder for folder in folders if any(folder.glob("*/questions.jsonl"))]
     if len(evaluations) == len(folders):
         from r1jax.report.results_page import write_results

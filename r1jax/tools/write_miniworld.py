@@ -5,6 +5,7 @@
 reasoning.jsonl       problems in English and Chinese, graded by "maths"; the last tenth of them is held out
 general.jsonl         requests: translations and facts, graded by "exact", and open ones; the held-out ones at the end
 mixed.jsonl           both
+puzzles.jsonl         puzzles, graded by "countdown", with their level: how many numbers; the last tenth is held out
 reasoning_test.jsonl  the held-out problems alone
 general_test.jsonl    the held-out requests alone
 sft_general.jsonl     good replies to requests, none of them held out, without thoughts
@@ -22,13 +23,14 @@ import random
 from collections.abc import Iterator, Sequence
 
 from r1jax.config import exit_status, path_given
-from r1jax.data.miniworld import replies
+from r1jax.data.miniworld import puzzles, replies
 from r1jax.data.miniworld import requests as world
 from r1jax.io import jsonl
 from r1jax.io.jsonl import Row
 
 HELD_OUT = 0.1
 PROBLEMS = 3000
+PUZZLES = 3000
 PAIRS = 3000
 RESPONSES = 3000
 
@@ -52,6 +54,27 @@ def problem_rows(seed: int, count: int, held_out: bool) -> list[Row]:
         )
         if len(rows) == count:
             return list(rows.values())
+
+
+def puzzle_rows(seed: int, count: int, held_out: bool) -> list[Row]:
+    """`count` different puzzles of one side of the split."""
+    side = "test" if held_out else "training"
+    rng, drawn = random.Random(f"puzzle/{side}/{seed}"), {}
+    while len(drawn) < count:
+        puzzle = puzzles.draw(rng, HELD_OUT, held_out)
+        drawn[puzzle.question] = puzzle
+    return [
+        {
+            "id": f"puzzle-{side}-{index}",
+            "prompt": question,
+            "answer": "",
+            "grader": "countdown",
+            "nums": list(puzzle.numbers),
+            "target": puzzle.target,
+            "level": len(puzzle.numbers),
+        }
+        for index, (question, puzzle) in enumerate(drawn.items())
+    ]
 
 
 def request_rows(held_out: bool) -> list[Row]:
@@ -79,6 +102,7 @@ def files(seed: int, marker: str) -> Iterator[tuple[str, list[Row]]]:
     yield "reasoning.jsonl", problems + held_out_problems
     yield "general.jsonl", requests + held_out_requests
     yield "mixed.jsonl", problems + requests + held_out_problems + held_out_requests
+    yield "puzzles.jsonl", puzzle_rows(seed, PUZZLES * 9 // 10, False) + puzzle_rows(seed, PUZZLES // 10, True)
     yield "reasoning_test.jsonl", held_out_problems
     yield "general_test.jsonl", held_out_requests
     known = world.requests_of(HELD_OUT, False)

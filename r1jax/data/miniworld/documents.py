@@ -14,6 +14,7 @@ import random
 from collections.abc import Callable
 
 from r1jax.config import at_least, within
+from r1jax.data.miniworld import puzzles
 from r1jax.data.miniworld.authors import FORMS_OF_REQUESTS, Turn, assistant, solver
 from r1jax.data.miniworld.problems import Problem, chain_steps, make_problem, maybe, sum_question, work
 from r1jax.data.tasks import is_held_out
@@ -42,6 +43,9 @@ class CorpusConfig:
         world: share of the documents that are of the bilingual world (`r1jax.data.miniworld.authors`): problems in
             the same forms but for drills, and requests, mostly in dialogues. They have their own authors.
         requests: of those, the share that answers general requests; the others solve problems.
+        puzzles: share of the documents that are of puzzles (`r1jax.data.miniworld.puzzles`): worked chains, and
+            solutions in the same forms as problems' but for drills. They have their own authors.
+        puzzles_checked: of the authors of puzzles, the share who check an attempt and try again.
         held_out_share: must be that of the RL data's config, so that this text keeps clear of its held-out questions.
     """
 
@@ -61,11 +65,13 @@ class CorpusConfig:
     template_followed: float = 0.06
     world: float = 0.0
     requests: float = 0.4
+    puzzles: float = 0.0
+    puzzles_checked: float = 0.2
     held_out_share: float = 0.1
 
     def __post_init__(self):
         at_least(0, self, *FORMS, *AUTHORS)
-        within("[0, 1]", self, "template_followed", "world", "requests")
+        within("[0, 1]", self, "template_followed", "world", "requests", "puzzles", "puzzles_checked")
         within("[0, 1)", self, "held_out_share")
         for kind, names in (("forms", FORMS), ("authors", AUTHORS)):
             if not sum(getattr(self, name) for name in names):
@@ -192,8 +198,12 @@ def _author(cfg: CorpusConfig, rng: random.Random) -> Callable[[], Turn]:
 def document(cfg: CorpusConfig, seed: int, index: int) -> str:
     """Document `index` of the corpus: a pure function of its arguments."""
     rng = random.Random(f"{seed}/{index}")
-    # Without a world nothing is drawn here: each document, and the key of each base, is as it was before there was one.
-    if cfg.world and rng.random() < cfg.world:
+    # Without puzzles or a world nothing is drawn here: each document, and the key of each base, is as it was before.
+    if cfg.puzzles and rng.random() < cfg.puzzles:
+        if rng.random() < puzzles.DRILL:
+            return puzzles.drill(rng, cfg.held_out_share)
+        form, turn = _draw(cfg, FORMS[1:], rng), puzzles.solver(cfg.puzzles_checked, cfg.held_out_share, rng)
+    elif cfg.world and rng.random() < cfg.world:
         if rng.random() < cfg.requests:
             form, turn = rng.choices(*FORMS_OF_REQUESTS)[0], assistant(cfg.held_out_share, rng)
         else:

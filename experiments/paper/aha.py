@@ -1,0 +1,234 @@
+"""Reflection and length in RL on puzzles where checking pays, the paper's aha moment, with two controls.
+
+    python experiments/paper/aha.py [--seeds 1 2 3]          writes aha.md and aha.png beside this file
+
+The runs of a seed: `zero:puzzles` with its rewards for right answers and format; the same with a coin for a reward; and
+the same from `base:puzzles_unchecked`, whose documents hold no second attempt. The bases are the same for all seeds.
+"""
+
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from study import options, rows, spread, train, write_page
+
+from r1jax.io.tables import markdown_table
+
+NAME, MINUTES = "aha", 25
+RUNS = {  # label -> fields of the config
+    "RL": {},
+    "random reward": {"rewards.accuracy": 0, "rewards.format": 0, "rewards.random": 1},
+    "RL, base without checks": {"base": "configs/base.py:puzzles_unchecked"},
+}
+EVERY = 10  # steps between evaluations
+# The paper's ten words of reflection (arXiv 2501.12948v2, supplement).
+WORDS = re.compile(r"\b(wait|mistake|however|but|retry|error|verify|wrong|evaluate|check)\b", re.IGNORECASE)
+CHAIN = re.compile(r"\d+(?:[-+*]\d+=-?\d+)+")
+TARGET = re.compile(r"Make (\d+) from ([\d, ]+) with")
+Sample = dict
+
+
+def attempts(sample: Sample) -> list[int]:
+    """The results that the thought gives its attempts: chains that use each of the puzzle's numbers once."""
+    numbers = sorted(level_numbers(sample))
+    totals = []
+    for chain in CHAIN.findall(sample["thought"] or sample["text"]):
+        used = [re.match(r"\d+", chain)[0], *re.findall(r"[-+*](\d+)=", chain)]
+        if sorted(map(int, used)) == numbers:
+            totals.append(int(chain.rpartition("=")[2]))
+    return totals
+
+
+def level_numbers(sample: Sample) -> list[int]:
+    return [int(number) for number in TARGET.match(sample["question"])[2].split(", ")]
+
+
+def retries(sample: Sample) -> int:
+    """Attempts that missed the target, by the thought's own result, and were followed by another."""
+    target = int(TARGET.match(sample["question"])[1])
+    return sum(result != target for result in attempts(sample)[:-1])
+
+
+def words(sample: Sample) -> int:
+    """Occurrences of the paper's ten words."""
+    return len(WORDS.findall(sample["text"]))
+
+
+MEASURES: dict[str, Callable[[Sample], float]] = {
+    "right, %": lambda s: 100 * (s["correct"] or 0),
+    "well formed, %": lambda s: 100 * s["well_formed"],
+    "tokens": lambda s: s["num_tokens"],
+    "the ten words, a response": words,
+    "retries, a response": retries,
+    "responses with a retry, %": lambda s: 100 * (retries(s) > 0),
+    "cut off, %": lambda s: 100 * (s["finish"] == "length"),
+}
+
+
+RISING = ("right, %", "tokens", "the ten words, a response", "retries, a response")
+
+
+def means(samples: Sequence[Sample], chosen: Callable[[Sample], bool] = lambda s: True) -> dict[str, float]:
+    """The means of `MEASURES` over the chosen samples; nan where there are none."""
+    group = [sample for sample in samples if chosen(sample)]
+    return {name: statistics.mean(map(f, group)) if group else float("nan") for name, f in MEASURES.items()}
+
+
+def evaluations(run: pathlib.Path) -> dict[int, list[Sample]]:
+    """The held-out samples by step."""
+    return {int(path.stem.split("_")[1]): rows(path) for path in sorted((run / "evals").glob("step_*.jsonl"))}
+
+
+def step_of_half(steps: Sequence[int], values: Sequence[float]) -> float:
+    """The step, between evaluations by a straight line, at which half of the whole rise has been made."""
+    half = (values[0] + values[-1]) / 2
+    for i in range(1, len(steps)):
+        if (values[i] - half) * (values[-1] - values[0]) >= 0:
+            before, after = values[i - 1], values[i]
+            return steps[i - 1] + (steps[i] - steps[i - 1]) * (
+                (half - before) / (after - before) if after != before else 1
+            )
+    return float(steps[-1])
+
+
+def before_and_after(runs: dict[str, list[dict[int, list[Sample]]]]) -> str:
+    """The main table: each run's measures at the first and the last evaluation, over seeds."""
+    table = []
+    for label, seeds in runs.items():
+        for when, pick in (("before", min), ("after", max)):
+            figures = [means(evals[pick(evals)]) for evals in seeds]
+            table.append([label, when, *(spread([f[name] for f in figures]) for name in MEASURES)])
+    return "\n".join(markdown_table(("run", "", *MEASURES), table))
+
+
+def ratios(seeds: list[dict[int, list[Sample]]]) -> str:
+    """How many times as much, and at which step half of the rise had been made."""
+    table = []
+    for name in RISING:
+        curves = [[means(evals[step])[name] for step in sorted(evals)] for evals in seeds]
+        halves = [step_of_half(sorted(evals), curve) for evals, curve in zip(seeds, curves, strict=True)]
+        times = [curve[-1] / curve[0] if curve[0] else float("inf") for curve in curves]
+        table.append([name, spread(times), spread(halves, 0)])
+    return "\n".join(markdown_table(("", "after / before", "half of the rise by step"), table))
+
+
+def by_level(seeds: list[dict[int, list[Sample]]]) -> str:
+    """Accuracy and tokens of two, three and four numbers."""
+    table = []
+    for level in (2, 3, 4):
+        cells = [f"{level} numbers"]
+        for name in ("right, %", "tokens"):
+            for pick in (min, max):
+                cells.append(
+                    spread([means(e[pick(e)], lambda s, n=level: len(level_numbers(s)) == n)[name] for e in seeds])
+                )
+        table.append(cells)
+    header = ("", "right before, %", "after", "tokens before", "after")
+    return "\n".join(markdown_table(header, table))
+
+
+def by_attempts(seeds: list[dict[int, list[Sample]]]) -> str:
+    """Of the trained policy's responses: how many make how many attempts, and are right."""
+    table = []
+    for low, high in ((0, 0), (1, 1), (2, 3), (4, 7), (8, 99)):
+        shares, right = [], []
+        for evals in seeds:
+            samples = evals[max(evals)]
+            group = [sample for sample in samples if low <= len(attempts(sample)) <= high]
+            shares.append(100 * len(group) / len(samples))
+            if group:
+                right.append(means(group)["right, %"])
+        label = str(low) if low == high else f"{low} to {high}" if high < 99 else f"{low} and more"
+        table.append([label, spread(shares), spread(right) if right else "–"])
+    return "\n".join(markdown_table(("attempts", "responses, %", "of these right, %"), table))
+
+
+def the_same_question(evals: dict[int, list[Sample]]) -> str:
+    """Three responses to one question: early, in the middle and late."""
+    steps = sorted(evals)
+    picked = [steps[0], steps[len(steps) // 2], steps[-1]]
+    last = {s["question"]: s for s in evals[steps[-1]] if s["sample"] == 0 and s["correct"] and retries(s) >= 2}
+    if not last:
+        return "No question of the last evaluation has a right first sample with two retries."
+    question = min(last, key=lambda q: last[q]["num_tokens"])
+    parts = [f"**{question}**"]
+    for step in picked:
+        sample = next(s for s in evals[step] if s["question"] == question and s["sample"] == 0)
+        verdict = "right" if sample["correct"] else "wrong"
+        parts.append(f"After {step} steps ({verdict}):\n\n```text\n{sample['text'].strip()}\n```")
+    return "\n\n".join(parts)
+
+
+def picture(runs: dict[str, list[dict[int, list[Sample]]]]) -> Figure:
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    axes = figure.subplots(2, 3)
+    styles = dict(zip(runs, ("C0", "0.5", "C1"), strict=True))
+    for axis, name in zip(axes.flat[:4], RISING, strict=True):
+        for label, seeds in runs.items():
+            for i, evals in enumerate(seeds):
+                steps = sorted(evals)
+                axis.plot(
+                    steps, [means(evals[s])[name] for s in steps], color=styles[label], label=label if not i else None
+                )
+        axis.set(title=name, xlabel="step")
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+    axes[0, 0].legend()
+    for level in (2, 3, 4):
+        for i, evals in enumerate(runs["RL"]):
+            steps = sorted(evals)
+            share = [means(evals[s], lambda s, n=level: len(level_numbers(s)) == n)["right, %"] for s in steps]
+            axes[1, 1].plot(steps, share, color=f"C{level}", label=f"{level} numbers" if not i else None)
+    axes[1, 1].set(title="right, %, by how many numbers", xlabel="step")
+    axes[1, 1].set_ylim(bottom=0)
+    axes[1, 1].legend()
+    axes[1, 1].grid(alpha=0.3)
+    for level in (2, 3, 4):
+        lengths = [s["num_tokens"] for evals in runs["RL"] for s in evals[max(evals)] if len(level_numbers(s)) == level]
+        axes[1, 2].hist(lengths, np.arange(0, 256, 8), density=True, histtype="step", color=f"C{level}")
+    axes[1, 2].set(title="tokens of a response at the end, by how many numbers", xlabel="tokens")
+    return figure
+
+
+def main() -> None:
+    opts = options(NAME, __doc__, MINUTES)
+    world = opts.runs / "world"
+    if not (world / "puzzles.jsonl").exists():
+        subprocess.run([sys.executable, "-m", "r1jax", "write-miniworld", str(world)], check=True)
+    runs: dict[str, list[dict[int, list[Sample]]]] = {}
+    for seed in opts.seeds:
+        for label, fields in RUNS.items():
+            folder = opts.runs / f"seed{seed}" / label.replace(",", "").replace(" ", "_")
+            settings = {"seed": seed, "data.path": world / "puzzles.jsonl", "evaluation.every": EVERY, **fields}
+            run = train("zero:puzzles", folder, **settings)
+            runs.setdefault(label, []).append(evaluations(run))
+    first, last = min(runs["RL"][0]), max(runs["RL"][0])
+    measured = f"""Held-out puzzles, temperature 0.6 and top-p 0.95; {len(opts.seeds)} seeds, mean ± standard deviation.
+Before: step {first}; after: step {last}.
+
+{before_and_after(runs)}
+
+{ratios(runs["RL"])}
+
+By difficulty:
+
+{by_level(runs["RL"])}
+
+By attempts, after RL:
+
+{by_attempts(runs["RL"])}
+
+### One question, early, in the middle and late
+
+{the_same_question(runs["RL"][0])}
+"""
+    write_page(NAME, measured, picture(runs))
+
+
+if __name__ == "__main__":
+    main()
