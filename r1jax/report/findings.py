@@ -1,4 +1,4 @@
-"""Pages of the experiments on the paper's findings as sections of a report: HTML of their Markdown, pictures inside.
+"""Pages of the experiments on the findings of the paper, as sections of a report with their pictures inside.
 
 A folder of such pages is `experiments/paper` of the repository. A page is one that has a table under "In short".
 """
