@@ -14,7 +14,7 @@ sys.path.append(str(BENCH))
 record, step_work, table = map(importlib.import_module, ("record", "step_work", "table"))
 
 
-@pytest.mark.parametrize("name", ["trl_step", "tunix_step", "smollm2_speed", "record", "table"])
+@pytest.mark.parametrize("name", ["trl_step", "tunix_step", "smollm2_speed", "products", "record", "table"])
 def test_a_script_loads_without_what_it_times(name):
     assert callable(runpy.run_path(str(BENCH / f"{name}.py"), run_name="imported")["main"])
 
