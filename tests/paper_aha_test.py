@@ -11,25 +11,38 @@ aha, study = map(importlib.import_module, ("aha", "study"))
 
 
 def sample(thought: str) -> dict:
-    question = "Make 50 from 3, 5, 7 with + - *, each number once"
+    question = "Make 8 from 9, 5, 4 with + and -, in this order"
     return {"question": question, "thought": thought, "text": f"<think> {thought} </think> <answer> 1 </answer>"}
 
 
 @pytest.mark.parametrize(
     "thought, results, retries",
     [
-        ("I think (3+7)*5", [], 0),
-        ("3+7=10*5=50", [50], 0),
-        ("3+7=10-5=5, no. 3+7=10*5=50, yes", [5, 50], 1),
-        ("3*5=15+7=22, no. 3*5=15+7=22, no. 3+5=8+7=15, or so", [22, 22, 15], 2),
-        ("3+7=10, no. 3+7=10*5=50", [50], 0),  # the first uses two numbers alone: no attempt
-        ("3+3=6*7=42, no. 3+7=10*5=50", [50], 0),  # nor is one that uses a number twice
-        ("3+7=10*5=50, not 50. Wait, 7-3=4*5=20", [50, 20], 0),  # right, and rejected all the same
+        ("I think 9-5+4", [], 0),
+        ("9-5=4+4=8", [8], 0),
+        ("9+5=14+4=18, no. 9-5=4+4=8, yes", [18, 8], 1),
+        ("9+5=14-4=10, no. 9+5=14-4=10, no. 9+5=14+4=18, or so", [10, 10, 18], 2),
+        ("9+5=14, no. 9-5=4+4=8", [8], 0),  # the first uses two numbers alone: no attempt
+        ("9+9=18+4=22, no. 9-5=4+4=8", [8], 0),  # nor is one that uses a number twice
+        ("9-5=4+4=8, not 8. Wait, 9-5=4-4=0", [8, 0], 0),  # right, and rejected all the same
     ],
 )
 def test_attempts_and_retries_by_hand(thought, results, retries):
     assert aha.attempts(sample(thought)) == results
     assert aha.retries(sample(thought)) == retries
+
+
+@pytest.mark.parametrize(
+    "text, right",
+    [
+        ("9-5=4+4=8. The answer is 9-5+4", True),
+        ("<think> 9+5=14+4=18 </think> <answer> 9+5+4 </answer>", False),
+        ("9-5+4 or 9+5-4", False),
+        ("9-5=4+4=8", False),  # the work is no expression
+    ],
+)
+def test_the_last_expression_by_hand(text, right):
+    assert aha.last_expression_is_right(sample("") | {"text": text}) is right
 
 
 def test_the_ten_words_are_whole_words_in_any_case():

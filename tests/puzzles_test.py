@@ -1,4 +1,4 @@
-"""The mini world's puzzles: chains by hand, authors as they are described, and documents without held-out questions."""
+"""The mini world's puzzles: attempts by hand, authors as described, and documents without held-out questions."""
 
 import random
 import re
@@ -7,12 +7,12 @@ import pytest
 
 from r1jax.data.miniworld import puzzles
 from r1jax.data.miniworld.documents import CorpusConfig, document
-from r1jax.data.miniworld.puzzles import Puzzle, chains, expression, results, solve, worked
+from r1jax.data.miniworld.puzzles import Puzzle, attempts, expression, solve, worked
 from r1jax.data.tasks import is_held_out
 from r1jax.graders.countdown import grade_expression
 
-CHAIN = re.compile(r"\d+(?:[-+*]\d+=\d+)+")
-QUESTION = re.compile(r"Make \d+ from [\d, ]+ with \+ - \*, each number once")
+CHAIN = re.compile(r"\d+(?:[-+]\d+=\d+)+")
+QUESTION = re.compile(r"Make \d+ from [\d, ]+ with \+ and -, in this order")
 
 
 def drawn(count: int) -> list[Puzzle]:
@@ -20,30 +20,19 @@ def drawn(count: int) -> list[Puzzle]:
     return [puzzles.draw(rng, 0.1) for _ in range(count)]
 
 
-def test_chains_of_two_numbers_by_hand():
-    assert [worked(chain) for chain in chains((2, 3))] == ["2+3=5", "2*3=6", "3-2=1"]
-    assert [expression(chain) for chain in chains((2, 3))] == ["2+3", "2*3", "3-2"]
+def test_attempts_of_three_numbers_by_hand():
+    assert attempts((9, 5, 3)) == [(9, 5, 3), (9, 5, -3), (9, -5, 3), (9, -5, -3)]
+    assert attempts((9, 7, 4)) == [(9, 7, 4), (9, 7, -4), (9, -7, 4)]  # 9-7=2, and 2-4 is below 0
+    assert worked((9, -5, 3)) == "9-5=4+3=7" and expression((9, -5, 3)) == "9-5+3"
+    assert Puzzle((9, 5, 3), 7).question == "Make 7 from 9, 5, 3 with + and -, in this order"
 
 
-def test_chains_of_three_numbers_by_hand():
-    texts = {worked(chain): expression(chain) for chain in chains((2, 3, 7))}
-    assert texts["2+3=5*7=35"] == "(2+3)*7"
-    assert texts["2*7=14-3=11"] == "2*7-3"
-    assert texts["7-3=4*2=8"] == "(7-3)*2"
-    assert "2-3=-1+7=6" not in texts and "3+2=5*7=35" not in texts
-
-
-def test_each_chain_uses_each_number_once_and_its_expression_has_its_result():
-    for puzzle in drawn(40):
-        for chain in chains(puzzle.numbers):
-            assert grade_expression(expression(chain), puzzle.numbers, results(chain)[-1]).score == 1.0
-            assert all(1 <= total <= puzzles.LIMIT for total in results(chain))
-
-
-def test_each_puzzle_can_be_solved():
+def test_each_puzzle_is_solved_by_one_of_its_attempts_and_graded_right():
     for puzzle in drawn(200):
-        assert puzzle.target in {results(chain)[-1] for chain in chains(puzzle.numbers)}
         assert not is_held_out(puzzle.question, 0.1)
+        right = [attempt for attempt in attempts(puzzle.numbers) if sum(attempt) == puzzle.target]
+        assert right
+        assert all(grade_expression(expression(each), puzzle.numbers, puzzle.target).score == 1.0 for each in right)
 
 
 @pytest.mark.parametrize("author", ["guess", "attempt"])
@@ -53,10 +42,10 @@ def test_authors_who_do_not_check_write_one_attempt_and_are_seldom_right(author)
         thought, answer = solve(puzzle, author, rng)
         assert len(CHAIN.findall(thought)) == (author == "attempt")
         right += grade_expression(answer, puzzle.numbers, puzzle.target).score
-    assert 0.1 < right / 400 < 0.4
+    assert 0.15 < right / 400 < 0.4
 
 
-def test_careful_authors_accept_the_target_alone_and_reject_all_else():
+def test_careful_authors_accept_the_target_alone_reject_all_else_and_repeat_nothing():
     rng, gave_up = random.Random(2), 0
     for puzzle in drawn(400):
         thought, answer = solve(puzzle, "careful", rng)
@@ -65,7 +54,7 @@ def test_careful_authors_accept_the_target_alone_and_reject_all_else():
         assert thought.endswith(", yes") == (totals[-1] == puzzle.target)
         assert grade_expression(answer, puzzle.numbers, totals[-1]).score == 1.0
         gave_up += not thought.endswith(", yes")
-    assert 0.3 < gave_up / 400 < 0.8
+    assert 0.1 < gave_up / 400 < 0.4
 
 
 def test_careless_authors_accept_some_that_miss_and_reject_some_that_do_not():

@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from study import options, rows, spread, train, write_page
 
+from r1jax.graders.countdown import grade_expression
 from r1jax.io.tables import markdown_table
 
 NAME, MINUTES = "aha", 25
@@ -28,7 +29,8 @@ RUNS = {  # label -> fields of the config
 EVERY = 10  # steps between evaluations
 # The paper's ten words of reflection (arXiv 2501.12948v2, supplement).
 WORDS = re.compile(r"\b(wait|mistake|however|but|retry|error|verify|wrong|evaluate|check)\b", re.IGNORECASE)
-CHAIN = re.compile(r"\d+(?:[-+*]\d+=-?\d+)+")
+CHAIN = re.compile(r"\d+(?:[-+]\d+=-?\d+)+")
+EXPRESSION = re.compile(r"\d+(?:[-+]\d+)+(?![\d=])")
 TARGET = re.compile(r"Make (\d+) from ([\d, ]+) with")
 Sample = dict
 
@@ -38,7 +40,7 @@ def attempts(sample: Sample) -> list[int]:
     numbers = sorted(level_numbers(sample))
     totals = []
     for chain in CHAIN.findall(sample["thought"] or sample["text"]):
-        used = [re.match(r"\d+", chain)[0], *re.findall(r"[-+*](\d+)=", chain)]
+        used = [re.match(r"\d+", chain)[0], *re.findall(r"[-+](\d+)=", chain)]
         if sorted(map(int, used)) == numbers:
             totals.append(int(chain.rpartition("=")[2]))
     return totals
@@ -54,6 +56,13 @@ def retries(sample: Sample) -> int:
     return sum(result != target for result in attempts(sample)[:-1])
 
 
+def last_expression_is_right(sample: Sample) -> bool:
+    """Whether the last expression of the response is right, tags or not: what the model can do, apart from the form."""
+    expressions = EXPRESSION.findall(sample["text"])
+    target = int(TARGET.match(sample["question"])[1])
+    return bool(expressions) and grade_expression(expressions[-1], level_numbers(sample), target).score == 1.0
+
+
 def words(sample: Sample) -> int:
     """Occurrences of the paper's ten words."""
     return len(WORDS.findall(sample["text"]))
@@ -61,6 +70,7 @@ def words(sample: Sample) -> int:
 
 MEASURES: dict[str, Callable[[Sample], float]] = {
     "right, %": lambda s: 100 * (s["correct"] or 0),
+    "last expression right, %": lambda s: 100 * last_expression_is_right(s),
     "well formed, %": lambda s: 100 * s["well_formed"],
     "tokens": lambda s: s["num_tokens"],
     "the ten words, a response": words,
@@ -118,9 +128,9 @@ def ratios(seeds: list[dict[int, list[Sample]]]) -> str:
 
 
 def by_level(seeds: list[dict[int, list[Sample]]]) -> str:
-    """Accuracy and tokens of two, three and four numbers."""
+    """Accuracy and tokens of three, four and five numbers."""
     table = []
-    for level in (2, 3, 4):
+    for level in (3, 4, 5):
         cells = [f"{level} numbers"]
         for name in ("right, %", "tokens"):
             for pick in (min, max):
@@ -179,7 +189,7 @@ def picture(runs: dict[str, list[dict[int, list[Sample]]]]) -> Figure:
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
     axes[0, 0].legend()
-    for level in (2, 3, 4):
+    for level in (3, 4, 5):
         for i, evals in enumerate(runs["RL"]):
             steps = sorted(evals)
             share = [means(evals[s], lambda s, n=level: len(level_numbers(s)) == n)["right, %"] for s in steps]
@@ -188,7 +198,7 @@ def picture(runs: dict[str, list[dict[int, list[Sample]]]]) -> Figure:
     axes[1, 1].set_ylim(bottom=0)
     axes[1, 1].legend()
     axes[1, 1].grid(alpha=0.3)
-    for level in (2, 3, 4):
+    for level in (3, 4, 5):
         lengths = [s["num_tokens"] for evals in runs["RL"] for s in evals[max(evals)] if len(level_numbers(s)) == level]
         axes[1, 2].hist(lengths, np.arange(0, 256, 8), density=True, histtype="step", color=f"C{level}")
     axes[1, 2].set(title="tokens of a response at the end, by how many numbers", xlabel="tokens")

@@ -30,7 +30,7 @@ from r1jax.io.jsonl import Row
 
 HELD_OUT = 0.1
 PROBLEMS = 3000
-PUZZLES = 3000
+PUZZLES = 6000
 PAIRS = 3000
 RESPONSES = 3000
 
