@@ -45,7 +45,8 @@ class CorpusConfig:
         requests: of those, the share that answers general requests; the others solve problems.
         puzzles: share of the documents that are of puzzles (`r1jax.data.miniworld.puzzles`): worked chains, and
             solutions in the same forms as problems' but for drills. They have their own authors.
-        puzzles_checked: of the authors of puzzles, the share who check an attempt and try again.
+        puzzles_checked: of the authors of puzzles, the share who check an attempt and try again; at 0 no drill has a
+            verdict either.
         held_out_share: must be that of the RL data's config, so that this text keeps clear of its held-out questions.
     """
 
@@ -201,7 +202,7 @@ def document(cfg: CorpusConfig, seed: int, index: int) -> str:
     # Without puzzles or a world nothing is drawn here: each document, and the key of each base, is as it was before.
     if cfg.puzzles and rng.random() < cfg.puzzles:
         if rng.random() < puzzles.DRILL:
-            return puzzles.drill(rng, cfg.held_out_share)
+            return puzzles.drill(cfg.puzzles_checked > 0, cfg.held_out_share, rng)
         form, turn = _draw(cfg, FORMS[1:], rng), puzzles.solver(cfg.puzzles_checked, cfg.held_out_share, rng)
     elif cfg.world and rng.random() < cfg.world:
         if rng.random() < cfg.requests:

@@ -22,11 +22,11 @@ NUMBERS = range(2, 16)
 LEVELS = {3: 0.35, 4: 0.40, 5: 0.25}  # how many numbers -> share of the puzzles
 # The share of authors who check their attempts is in the corpus's config; these are the shares among the others, and
 # among those who check.
-UNCHECKED, CHECKED = {"guess": 0.5, "attempt": 0.5}, {"careful": 0.65, "careless": 0.35}
+UNCHECKED, CHECKED = {"guess": 0.5, "attempt": 0.5}, {"careful": 0.7, "careless": 0.3}
 KNOWN = 0.1  # share of puzzles whose answer an author who does not check knows beforehand
 GIVES_UP = 0.1  # after each attempt that failed
-MISJUDGED = 0.3  # of a careless author's checks
-DRILL, ITEMS = 0.3, (3, 6)  # share of documents that are attempts alone; attempts in one of them
+MISJUDGED = 0.25  # of a careless author's checks
+DRILL, ITEMS = 0.3, (3, 6)  # share of documents that are drills; attempts in one of them
 
 Attempt = tuple[int, ...]  # the numbers with their signs: (12, 7, -5)
 
@@ -129,8 +129,21 @@ def solver(checking: float, share: float, rng: random.Random) -> Callable[[], Tu
     return turn
 
 
-def drill(rng: random.Random, share: float) -> str:
-    """Some numbers, and signs of them worked out and written as expressions, held-out puzzles left out."""
+def drill(checking: bool, share: float, rng: random.Random) -> str:
+    """Attempts worked out, no held-out puzzle among them: of the same numbers, each written as an expression too.
+
+    Args:
+        checking: half of the drills have other numbers in each line, and a verdict on a target, as often yes as no.
+    """
+    if checking and rng.random() < 0.5:
+        lines = []
+        for _ in range(rng.randint(*ITEMS)):
+            puzzle, is_right = draw(rng, share), rng.random() < 0.5
+            attempt = rng.choice(
+                [each for each in attempts(puzzle.numbers) if (sum(each) == puzzle.target) == is_right]
+            )
+            lines.append(f"Make {puzzle.target}: {worked(attempt)}, {'yes' if is_right else 'no'}")
+        return ". ".join(lines)
     numbers = draw(rng, share).numbers
     possible = attempts(numbers)
     drawn = rng.sample(possible, min(len(possible), rng.randint(*ITEMS)))
