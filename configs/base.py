@@ -139,7 +139,7 @@ def puzzles(checked: float = 0.2) -> dict[str, Any]:
         {
             "base": "configs/base.py:mini",
             "seed": 4,
-            "num_steps": 900,
+            "num_steps": 700,
             "batch_size": 16,
             "seq_len": 448,  # a prompt and the longest response
             "documents_per_step": 0,

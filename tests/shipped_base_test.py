@@ -21,7 +21,7 @@ def zero_mini(workdir: pathlib.Path, *overrides: str, part: str = "mini") -> lis
     return [json.loads(line) for line in (workdir / "evals.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("part", ["mini", "world", "student_qwen2", "student_llama"])
+@pytest.mark.parametrize("part", ["mini", "world", "puzzles", "student_qwen2", "student_llama"])
 def test_shipped_base_is_that_of_its_config(part, tmp_path, mesh1, monkeypatch):
     def trains(*_):
         raise AssertionError(f"configs/base.py:{part} no longer names the shipped base: make it anew, or rename it")

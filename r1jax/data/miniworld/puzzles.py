@@ -82,7 +82,7 @@ def solve(puzzle: Puzzle, author: str, rng: random.Random) -> tuple[str, str]:
         forms = ("I think {}", "{}", "it is {}") if author == "guess" else ("{}", "first {}", "{} so that is it")
         write = expression if author == "guess" else worked
         return rng.choice(forms).format(write(attempt)), expression(attempt)
-    no, again = rng.choice(_REJECTIONS)
+    rejection, again = rng.choice(_REJECTIONS)
     rng.shuffle(possible)
     parts = []
     for attempt in possible:
@@ -90,20 +90,20 @@ def solve(puzzle: Puzzle, author: str, rng: random.Random) -> tuple[str, str]:
         accepted = is_right != (author == "careless" and rng.random() < MISJUDGED)
         if accepted or attempt is possible[-1] or rng.random() < GIVES_UP:
             break
-        parts.append(f"{worked(attempt)}{no.format(puzzle.target)}")
-    verdict = ", yes" if accepted else rng.choice((", I give up", ", or so"))
-    return again.join([*parts, worked(attempt) + verdict]), expression(attempt)
+        parts.append(f"{worked(attempt)}, {puzzle.target}? {rejection}")
+    verdict = "yes" if accepted else rng.choice(("I give up", "or so"))
+    return again.join([*parts, f"{worked(attempt)}, {puzzle.target}? {verdict}"]), expression(attempt)
 
 
-# What follows a failed attempt, {} being the target, and what stands between attempts.
+# What is said of a failed attempt, beside the target, and what stands between attempts.
 _REJECTIONS = (
-    (", no", ". "),
-    (" no", "; "),
-    (", not {}", ". "),
-    (", wrong", ". Retry: "),
-    (", not {}", ". Wait, "),
-    (", but not {}", ". Let me try again: "),
-    (", check: not {}", ". Again: "),
+    ("no", ". "),
+    ("no", "; "),
+    ("not yet", ". "),
+    ("wrong", ". Retry: "),
+    ("no", ". Wait, "),
+    ("no, but close", ". Let me try again: "),
+    ("no", ". Check again: "),
 )
 
 
@@ -142,7 +142,7 @@ def drill(checking: bool, share: float, rng: random.Random) -> str:
             attempt = rng.choice(
                 [each for each in attempts(puzzle.numbers) if (sum(each) == puzzle.target) == is_right]
             )
-            lines.append(f"Make {puzzle.target}: {worked(attempt)}, {'yes' if is_right else 'no'}")
+            lines.append(f"{worked(attempt)}, {puzzle.target}? {'yes' if is_right else 'no'}")
         return ". ".join(lines)
     numbers = draw(rng, share).numbers
     possible = attempts(numbers)
