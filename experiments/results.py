@@ -239,8 +239,8 @@ SECTIONS: dict[str, tuple[Excerpt, ...]] = {
         Excerpt("Attention alone", "docs/performance.md", "On one NVIDIA H200", nth=1),
     ),
 }
-# The pages on the paper's findings, in the order of docs/results.md; each has a table under "In short".
-FINDINGS = tuple(f"experiments/paper/{name}.md" for name in ("aha",))
+# The pages on the paper's findings; each has a table under "In short".
+FINDINGS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "experiments" / "paper").glob("*.md"))
 # Pages that hold text and no table.
 TEXTS = {"A real model: SmolLM2-135M": "experiments/zero_smollm2.md"}
 README_TABLE = Excerpt(
