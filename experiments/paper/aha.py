@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from study import options, rows, spread, train, write_page
+from study import is_finished, options, rows, spread, train, write_page
 
 from r1jax.graders.countdown import grade_expression
 from r1jax.io.tables import markdown_table
@@ -177,7 +177,7 @@ def the_same_question(evals: dict[int, list[Sample]]) -> str:
 def picture(runs: dict[str, list[dict[int, list[Sample]]]]) -> Figure:
     figure = Figure(figsize=(13, 7), layout="constrained")
     axes = figure.subplots(2, 3)
-    styles = dict(zip(runs, ("C0", "0.5", "C1"), strict=True))
+    styles = dict(zip(RUNS, ("C0", "0.5", "C1"), strict=True))
     for axis, name in zip(axes.flat[:4], RISING, strict=True):
         for label, seeds in runs.items():
             for i, evals in enumerate(seeds):
@@ -208,17 +208,20 @@ def picture(runs: dict[str, list[dict[int, list[Sample]]]]) -> Figure:
 def main() -> None:
     opts = options(NAME, __doc__, MINUTES)
     world = opts.runs / "world"
-    if not (world / "puzzles.jsonl").exists():
+    if not opts.page_only and not (world / "puzzles.jsonl").exists():
         subprocess.run([sys.executable, "-m", "r1jax", "write-miniworld", str(world)], check=True)
     runs: dict[str, list[dict[int, list[Sample]]]] = {}
-    for seed in opts.seeds:
-        for label, fields in RUNS.items():
-            folder = opts.runs / f"seed{seed}" / label.replace(",", "").replace(" ", "_")
+    for label, fields in RUNS.items():
+        folders = [opts.runs / f"seed{seed}" / label.replace(",", "").replace(" ", "_") for seed in opts.seeds]
+        for seed, folder in zip(opts.seeds, folders, strict=True):
             settings = {"seed": seed, "data.path": world / "puzzles.jsonl", "evaluation.every": EVERY, **fields}
-            run = train("zero:puzzles", folder, **settings)
-            runs.setdefault(label, []).append(evaluations(run))
+            if not opts.page_only and not is_finished(folder):
+                train("zero:puzzles", folder, **settings)
+        if done := [evaluations(folder) for folder in folders if is_finished(folder)]:
+            runs[label] = done
     first, last = min(runs["RL"][0]), max(runs["RL"][0])
-    measured = f"""Held-out puzzles, temperature 0.6 and top-p 0.95; {len(opts.seeds)} seeds, mean ± standard deviation.
+    counts = ", ".join(f"{label} {len(seeds)}" for label, seeds in runs.items())
+    measured = f"""Held-out puzzles, temperature 0.6 and top-p 0.95. Mean ± standard deviation over seeds: {counts}.
 Before: step {first}; after: step {last}.
 
 {before_and_after(runs)}

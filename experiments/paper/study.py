@@ -29,10 +29,12 @@ class Options:
     Attributes:
         runs: the folder of its runs.
         seeds: of its runs, in order. Seed 0 is the one on which choices were made; it is in no table.
+        page_only: whether to start no run, and write the page of those that are finished.
     """
 
     runs: pathlib.Path
     seeds: tuple[int, ...]
+    page_only: bool = False
 
 
 def options(name: str, description: str | None, minutes: float) -> Options:
@@ -46,6 +48,9 @@ def options(name: str, description: str | None, minutes: float) -> Options:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/paper") / name)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument(
+        "--page", action="store_true", help="write the page of the runs that are finished, and start none"
+    )
     parser.add_argument("--minutes", action="store_true", help="print how many minutes these seeds take, and stop")
     args = parser.parse_args()
     if args.minutes:
@@ -55,7 +60,7 @@ def options(name: str, description: str | None, minutes: float) -> Options:
     print(
         f"{name}: seeds {', '.join(map(str, seeds))}, about {minutes * len(seeds):.0f} minutes on 2 cores", flush=True
     )
-    return Options(args.runs, seeds)
+    return Options(args.runs, seeds, args.page)
 
 
 def train(config: str, workdir: pathlib.Path, **fields: object) -> pathlib.Path:
@@ -75,6 +80,11 @@ def train(config: str, workdir: pathlib.Path, **fields: object) -> pathlib.Path:
     command = [sys.executable, "-m", "r1jax", "train", f"--config={config}", f"--workdir={workdir}", *settings]
     subprocess.run(command, check=True)
     return workdir
+
+
+def is_finished(workdir: pathlib.Path) -> bool:
+    """Whether a run has written its model folder whole, which is the last that it does but for its report."""
+    return (workdir / "model" / "model.json").exists()
 
 
 def rows(path: pathlib.Path) -> list[dict]:
