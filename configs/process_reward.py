@@ -7,6 +7,11 @@ mini_labels: solutions of the shipped R1-Zero model to its own training question
 their sums, and four completions from the end of each step; held-out questions too, to evaluate on. mini: the model,
 from the base of the mini world, on runs/process/labels/labels.jsonl.
 
+    r1jax train --config=process_reward:mini_search --workdir=runs/process/search
+
+mini_search: tree searches of held-out questions with that model for values, 400 sampled tokens each; beside the
+figures it leaves samples and labels to train policy and model on, for which --config.held_out=false.
+
 The model is a reward model whose score is that of its steps:
 --config.rewards.models='[{"name": "steps", "path": "runs/process/model/model"}]' in a config of RL, with `over_steps`
 for how their chances become one number.
@@ -15,6 +20,9 @@ for how their chances become one number.
         --config.model=/path/to/policy --config.data.path=questions.jsonl
     r1jax train --config=process_reward:paper --workdir=runs/process-reward \\
         --config.base=/path/to/policy --config.data.path=runs/labels/labels.jsonl
+
+    r1jax train --config=process_reward:paper_search --workdir=runs/search \
+        --config.model=/path/to/policy --config.value=runs/process-reward/model --config.data.path=questions.jsonl
 
 paper_labels, paper: sizes of Math-Shepherd (15 solutions, 8 completions) for a chat model whose steps are lines. Your
 own labels, say PRM800K's: a line each of {"prompt": ..., "steps": [...], "labels": [...]}, with null for no label. Not
@@ -75,7 +83,7 @@ def mini_labels() -> dict[str, Any]:
         "model": "r1jax/shipped_models/mini-r1-zero",
         "data": {"tasks": (CHAIN_SUM,), "path": "", "held_out_share": 0.1},
         "separators": SUMS,
-        "num_prompts": 300,
+        "num_prompts": 240,
         "held_out": 60,
         "solutions": 4,
         "completions": 4,
@@ -101,7 +109,56 @@ def mini() -> dict[str, Any]:
     )
 
 
-SIZES = {"mini": mini, "mini_labels": mini_labels, "paper": paper, "paper_labels": paper_labels}
+def paper_search() -> dict[str, Any]:
+    labels = paper_labels()
+    return {
+        "stage": "search",
+        "model": "",  # --config.model=...
+        "value": "",  # --config.value=...
+        "over_steps": "last",
+        "seed": 0,
+        "data": labels["data"],
+        "search": {
+            "separators": ("\n",),
+            "tokens": 65_536,
+            "branching": 4,
+            "exploration": 1.0,
+            "prior": "uniform",
+            "max_steps": 256,
+            "step_tokens": 512,
+            "choose": "value",
+        },
+        "num_prompts": 0,
+        "held_out": True,
+        "block": 128,
+        "sampling": PAPER_SAMPLING | {"window": 8, "truncation": {"temperature": 1.0}},
+        "graders": labels["graders"],
+    }
+
+
+def mini_search() -> dict[str, Any]:
+    labels = mini_labels()
+    return merge(
+        paper_search(),
+        {
+            "model": labels["model"],
+            "value": "runs/process/model/model",
+            "search": {"separators": SUMS, "tokens": 400, "branching": 3, "max_steps": 24, "step_tokens": 48},
+            "num_prompts": 64,
+            "block": 64,
+            "sampling": labels["sampling"] | {"slots": 192, "window": 4},
+        },
+    ) | {"data": labels["data"], "graders": labels["graders"]}
+
+
+SIZES = {
+    "mini": mini,
+    "mini_labels": mini_labels,
+    "mini_search": mini_search,
+    "paper": paper,
+    "paper_labels": paper_labels,
+    "paper_search": paper_search,
+}
 
 
 def get_config(arg: str = "mini") -> ConfigDict:

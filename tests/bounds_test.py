@@ -49,6 +49,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "reading": {"sees": "response", "steps": ("\n",)},
     },
     "LabelStepsConfig": {"stage": "step_labels", "data": QUESTIONS, "num_prompts": 4},
+    "SearchQuestionsConfig": {"stage": "search", "data": QUESTIONS, "num_prompts": 4, "value": "model"},
     "StepLabelsConfig": {"path": "steps.jsonl"},
     "ColdStartConfig": {"stage": "coldstart", "files": ("a.jsonl",)},
     "RejectionConfig": {"stage": "rejection", "data": QUESTIONS, "num_prompts": 4},

@@ -21,7 +21,7 @@ from r1jax.io import jsonl
 from r1jax.losses.process_reward import step_log_loss
 from r1jax.models.io import save_model
 from r1jax.stages.process_reward import labelling, training
-from r1jax.stages.process_reward.config import LabelStepsConfig, ProcessRewardConfig, check_labelling
+from r1jax.stages.process_reward.config import LabelStepsConfig, ProcessRewardConfig, check_continued
 from r1jax.stages.process_reward.training import agreement, reader
 from r1jax.text.steps import split_steps
 
@@ -183,7 +183,7 @@ def test_configs_that_cannot_work_are_refused():
     endpoint = {"base_url": "http://x/v1", "model": "m"}
     chat = {"stage": "step_labels", "data": data, "num_prompts": 1, "endpoint": endpoint}
     with pytest.raises(ValueError, match=r"config\.data\.chat=None with an endpoint"):
-        check_labelling(config.parse(LabelStepsConfig, chat))
+        check_continued(config.parse(LabelStepsConfig, chat))
 
 
 # Agreement.

@@ -14,7 +14,12 @@ from r1jax.inference.served_model import check_model
 from r1jax.overrides import override
 from r1jax.stages.cold_start.config import ColdStartConfig, check_coldstart
 from r1jax.stages.config import JudgePairsConfig, PreferenceConfig, RLConfig, SupervisedConfig, TeachConfig
-from r1jax.stages.process_reward.config import LabelStepsConfig, ProcessRewardConfig, check_labelling
+from r1jax.stages.process_reward.config import (
+    LabelStepsConfig,
+    ProcessRewardConfig,
+    SearchQuestionsConfig,
+    check_continued,
+)
 from r1jax.stages.rejection.config import RejectionConfig
 from r1jax.training.config import check_trackers
 
@@ -96,9 +101,16 @@ STAGES = {
     "step_labels": Stage(
         LabelStepsConfig,
         "r1jax.stages.process_reward.labelling",
-        check_labelling,
+        check_continued,
         samples_from="model",
         output="labels",
+    ),
+    "search": Stage(
+        SearchQuestionsConfig,
+        "r1jax.stages.process_reward.searching",
+        check_continued,
+        samples_from="model",
+        output="figures",
     ),
     "teach": Stage(TeachConfig, "r1jax.stages.teacher_scoring", check_base, ("base",)),
     "coldstart": Stage(

@@ -8,10 +8,11 @@ from r1jax.core.config import MeshConfig
 from r1jax.data.step_labels import StepLabelsConfig
 from r1jax.data.tasks import DataConfig
 from r1jax.graders.config import GraderConfig, JudgeConfig
-from r1jax.inference.config import Reading, SamplingConfig, check_separators
+from r1jax.inference.config import Reading, SamplingConfig, SearchConfig, check_separators
 from r1jax.inference.served_model import EndpointConfig, check_model
 from r1jax.models.config import ComputeConfig, Truncation
 from r1jax.stages.config import AgreementConfig
+from r1jax.text.steps import Combination
 from r1jax.training.config import CheckpointConfig, OptimizerConfig, TrackConfig
 
 
@@ -66,7 +67,7 @@ class LabelStepsConfig:
             raise ValueError("sampling.truncation.temperature is 0: all completions of a prefix would be the same")
 
 
-def check_labelling(cfg: LabelStepsConfig) -> None:
+def check_continued(cfg: "LabelStepsConfig | SearchQuestionsConfig") -> None:
     """Raises ConfigError where a config names no policy, or two, and ValueError where a chat would be continued."""
     check_model(cfg.model, cfg.endpoint)
     if cfg.endpoint.base_url and cfg.data.chat is not False:
@@ -74,6 +75,53 @@ def check_labelling(cfg: LabelStepsConfig) -> None:
             f"config.data.chat={cfg.data.chat} with an endpoint: completions go on from the middle of a response, "
             "which a chat's protocol cannot; set config.data.chat=false and a template that the model knows"
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchQuestionsConfig:
+    """Tree searches of some questions: the policy, the values, and how much is searched.
+
+    Attributes:
+        stage: names the work.
+        data: the questions.
+        value: folder of the process reward model whose scores are the values of prefixes.
+        over_steps: how its chances of a prefix's steps become the prefix's value.
+        search: the search.
+        model, endpoint: the policy, as `LabelStepsConfig`.
+        num_prompts: how many questions, the first of a seeded order; 0: all of a file's.
+        held_out: search the held-out questions, to evaluate; else the training ones, to train on.
+        block: questions searched together; one node of each is expanded at a time.
+        sampling: of steps; `max_new_tokens` limits whole responses.
+        graders, judge: how answers are graded.
+        compute: overrides of how the policy is computed; None: as its folder has it.
+        seed: of the questions' order and of sampling.
+    """
+
+    stage: Literal["search"]
+    data: DataConfig
+    value: str
+    over_steps: Combination = "last"
+    search: SearchConfig = SearchConfig()
+    model: str = ""
+    endpoint: EndpointConfig = EndpointConfig()
+    num_prompts: int = 0
+    held_out: bool = True
+    block: int = 32
+    sampling: SamplingConfig = SamplingConfig(max_new_tokens=32768, truncation=Truncation(1.0))
+    graders: GraderConfig = GraderConfig()
+    judge: JudgeConfig = JudgeConfig()
+    compute: ComputeConfig | None = None
+    seed: int = 0
+    mesh: MeshConfig = MeshConfig()
+
+    def __post_init__(self):
+        at_least(0, self, "num_prompts")
+        at_least(1, self, "block")
+        seed_fits(self)
+        if not self.num_prompts and not self.data.path:
+            raise ValueError("num_prompts=0 takes all questions of a file, and tasks have no end: set a number")
+        if self.search.prior == "likelihood" and not self.model and self.endpoint.base_url:
+            raise ValueError('search.prior="likelihood" needs log-probs, which a served policy does not give')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,124 @@
+"""Graded answers of a policy to held-out questions, and the ways to choose one of n: majority, reranking, any.
+
+For the experiments on process rewards and tree search, which compare them at equal numbers of sampled tokens.
+"""
+
+import collections
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from r1jax import config as configs
+from r1jax import config_files
+from r1jax.core.config import MeshConfig
+from r1jax.core.sharding import make_mesh
+from r1jax.data.tasks import DataConfig, Questions
+from r1jax.data.types import Rollout
+from r1jax.evaluation import grading
+from r1jax.evaluation.collect import collect
+from r1jax.graders.config import JudgeConfig
+from r1jax.graders.grader_table import check_row_for_reward
+from r1jax.inference import sampler
+from r1jax.inference.reward_scoring import RewardModel
+from r1jax.inference.served_model import EndpointConfig
+from r1jax.inference.trained_prompts import fill_prompt_format
+from r1jax.stages.process_reward.config import LabelStepsConfig
+from r1jax.text import prompt_format
+from r1jax.text.steps import Combination, combine_steps
+
+# The answers of one question: each with its score, the answer as the grader read it, its tokens, and steps' chances.
+Answers = list[dict[str, Any]]
+WAYS: tuple[Combination, ...] = ("minimum", "last", "mean")
+
+
+def answers_of(
+    model: str, labels: str, folder: pathlib.Path, questions: int, samples: int, seed: int, value: str = ""
+) -> list[Answers]:
+    """Draws and grades answers to held-out questions, those that `folder` lacks.
+
+    Args:
+        model: the policy's folder.
+        labels: the config of its labelling (`process_reward:mini_labels`): the questions, sampling and graders.
+        value: folder of a process reward model; "": answers have no chances.
+    """
+    cfg = configs.parse(LabelStepsConfig, config_files.load(labels))
+    mesh = make_mesh(MeshConfig(data=1), jax.devices()[:1])
+    with jax.set_mesh(mesh):
+        policy = sampler.open_sampler(model, EndpointConfig(), cfg.sampling, bool(cfg.data.chat), None, mesh)
+        data: DataConfig = fill_prompt_format(cfg.data, model, policy.tokenizer, prompt_format.R1_ZERO, "config.data")
+        source = Questions(data, seed, policy.tokenizer, examine=check_row_for_reward, prompt_limit=policy.prompt_limit)
+        prompts = source.held_out(questions)
+        versions = {each.id: grading.version(each.grader, cfg.graders, JudgeConfig()) for each in prompts}
+        work = {(each.grader, each.source) for each in prompts}
+        setup = {"model": policy.stamp, "data": data, "seed": seed, "truncation": cfg.sampling.truncation}
+        with grading.open_graders(cfg.graders, JudgeConfig(), work, seed, cfg.sampling.max_new_tokens) as grade:
+            record = collect("answers", folder, setup, versions, prompts, samples, (seed, 77), policy.draw, grade)
+        reader = RewardModel(value, mesh) if value else None
+        groups = []
+        for prompt in prompts:
+            rollouts = [record.rollout(prompt, n) for n in range(samples)]
+            chances = reader.step_chances(rollouts) if reader else [[]] * samples
+            groups.append(
+                [_answer(record.grades[prompt.id, r.sample], r, c) for r, c in zip(rollouts, chances, strict=True)]
+            )
+        return groups
+
+
+def _answer(grade: dict[str, Any], rollout: Rollout, chances: Sequence[float]) -> dict[str, Any]:
+    return {
+        "score": grade["score"] or 0.0,
+        "answer": grade["answer"],
+        "tokens": len(rollout.ids),
+        "chances": list(chances),
+    }
+
+
+def majority(answers: Answers) -> float:
+    """The score of the most frequent answer, the first of equally frequent ones; 0 where none was read."""
+    read = [each for each in answers if each["answer"]]
+    if not read:
+        return 0.0
+    [(answer, _)] = collections.Counter(each["answer"] for each in read).most_common(1)
+    return next(each["score"] for each in read if each["answer"] == answer)
+
+
+def weighted(answers: Answers) -> float:
+    """The score of the answer with the largest sum of least chances."""
+    sums: collections.Counter[str] = collections.Counter()
+    for each in answers:
+        if each["answer"]:
+            sums[each["answer"]] += combine_steps(each["chances"], "minimum")
+    if not sums:
+        return 0.0
+    answer = max(sums, key=sums.__getitem__)
+    return next(each["score"] for each in answers if each["answer"] == answer)
+
+
+def reranked(way: Combination) -> Callable[[Answers], float]:
+    """The score of the answer whose steps score highest, combined in this way."""
+    return lambda answers: max(answers, key=lambda each: combine_steps(each["chances"], way))["score"]
+
+
+def ways_to_choose() -> dict[str, Callable[[Answers], float]]:
+    """The ways to choose one of n answers, by their names in tables; each gives the chosen answer's score."""
+    return {
+        "one answer": lambda answers: float(np.mean([each["score"] for each in answers])),
+        "majority": majority,
+        **{f"reranked, {way}": reranked(way) for way in WAYS},
+        "weighted majority": weighted,
+        "any (bound)": lambda answers: max(each["score"] for each in answers),
+    }
+
+
+def accuracy(groups: Sequence[Answers], n: int, choose: Callable[[Answers], float]) -> float:
+    """Percent of questions right by a way to choose among n answers, over all disjoint groups of n."""
+    scores = [choose(answers[first : first + n]) for answers in groups for first in range(0, len(answers) - n + 1, n)]
+    return 100 * float(np.mean(scores))
+
+
+def mean_tokens(groups: Sequence[Answers]) -> float:
+    """Tokens of an answer."""
+    return float(np.mean([each["tokens"] for answers in groups for each in answers]))

@@ -1,0 +1,184 @@
+"""Process rewards: how good a model of steps is, whether it chooses answers, and RL with it as the reward.
+
+    python experiments/paper/process_reward.py
+
+For each seed: the steps of a policy's solutions are labelled by completions (Math-Shepherd), a process reward model is
+trained on them and evaluated on the steps of held-out questions; it chooses one of n answers; and RL goes on from the
+policy with the rule's reward, or with the model's score in its place, combined over steps in three ways.
+"""
+
+import pathlib
+from typing import Any
+
+import graded_answers
+import numpy as np
+import study
+from matplotlib.figure import Figure
+
+from r1jax.configs.process_reward import SIZES
+from r1jax.io.tables import markdown_row
+from r1jax.text.steps import split_steps
+
+NAME, WORLD, RL = "process_reward", "mini", "zero:mini"
+LABELS = SIZES[f"{WORLD}_labels"]()  # the policy, the questions and the separators of this world's steps
+QUESTIONS, SAMPLES = 64, 16
+STEPS = 20  # of RL
+# Arms of RL by name: the rule's weight, and how the model's chances are combined.
+ARMS = {
+    "rules": (1.0, ""),
+    "model, minimum": (0.0, "minimum"),
+    "model, mean": (0.0, "mean"),
+    "model, sum": (0.0, "sum"),
+}
+
+
+def value_model(runs: pathlib.Path, seed: int) -> pathlib.Path:
+    """The workdir of a seed's process reward model, which is trained where it is not there, labels and all."""
+    labels = study.train(f"process_reward:{WORLD}_labels", runs / f"seed{seed}" / "labels", seed=seed)
+    path = labels / "labels.jsonl"
+    return study.train(f"process_reward:{WORLD}", runs / f"seed{seed}" / "model", seed=seed, **{"data.path": path})
+
+
+def train_policy(runs: pathlib.Path, seed: int, arm: str, model: pathlib.Path) -> pathlib.Path:
+    """RL from the policy by an arm's reward; the format reward counts in all of them."""
+    weight, over_steps = ARMS[arm]
+    models = [{"name": "steps", "path": str(model / "model"), "weight": 1.0, "over_steps": over_steps}]
+    fields: dict[str, Any] = {
+        "base": LABELS["model"],
+        "num_steps": STEPS,
+        "seed": seed,
+        "evaluation.questions": QUESTIONS,
+        "evaluation.samples": 4,
+        "evaluation.every": 0,
+        "rewards.accuracy": weight,
+        "data.tasks": LABELS["data"]["tasks"],
+    }
+    if over_steps:
+        fields["rewards.models"] = models
+    return study.train(RL, runs / f"seed{seed}" / arm.replace(", ", "_"), **fields)
+
+
+def looks(rows: list[dict]) -> dict[str, float]:
+    """What responses are made of: tokens, steps, the share of steps that repeat an earlier one, and without a digit."""
+    steps = [split_steps(row["text"], LABELS["separators"]) for row in rows]
+    flat = [[step.strip() for step in some] for some in steps]
+    return {
+        "accuracy": 100 * float(np.mean([row["correct"] or 0.0 for row in rows])),
+        "tokens": float(np.mean([row["num_tokens"] for row in rows])),
+        "steps": float(np.mean([len(some) for some in flat])),
+        "repeated": 100 * float(np.mean([1 - len(set(some)) / len(some) for some in flat if some])),
+        "empty": 100 * float(np.mean([not any(c.isdigit() for c in step) for some in flat for step in some])),
+        "score": float(np.mean([row["parts"].get("model/steps") or 0.0 for row in rows])),
+    }
+
+
+def of_seed(runs: pathlib.Path, seed: int) -> dict[str, Any]:
+    """Everything that is measured of one seed."""
+    model = value_model(runs, seed)
+    groups = graded_answers.answers_of(
+        LABELS["model"],
+        f"process_reward:{WORLD}_labels",
+        runs / f"seed{seed}" / "answers",
+        QUESTIONS,
+        SAMPLES,
+        seed,
+        str(model / "model"),
+    )
+    chosen = {
+        name: [graded_answers.accuracy(groups, n, way) for n in (1, 4, 16)]
+        for name, way in graded_answers.ways_to_choose().items()
+    }
+    arms, examples = {}, {}
+    for arm in ARMS:
+        workdir = train_policy(runs, seed, arm, model)
+        evals = study.rows(workdir / "evals.jsonl")
+        last = study.rows(workdir / "rollouts" / f"step_{STEPS - 1:06d}.jsonl")
+        first = study.rows(workdir / "rollouts" / "step_000000.jsonl")
+        arms[arm] = {"held_out": [100 * row["pass@1"] for row in evals], "first": looks(first), "last": looks(last)}
+        wrong = [row for row in last if not row["correct"]]
+        examples[arm] = max(wrong, key=lambda row: row["reward"] or 0.0, default=None)
+    return {"agreement": study.rows(model / "evals.jsonl"), "chosen": chosen, "arms": arms, "examples": examples}
+
+
+def tables(results: list[dict[str, Any]]) -> str:
+    """The measured part of the page."""
+    last = [result["agreement"][-1] for result in results]
+    measures = {
+        "steps of held-out questions": ("n", 1, 0),
+        "right, %": ("right_share", 100, 1),
+        "accuracy, %": ("accuracy", 100, 1),
+        "AUROC": ("auroc", 1, 3),
+        "calibration error, %": ("calibration_error", 100, 1),
+        "first wrong step found, %": ("first_error", 100, 1),
+        "no step doubted where none is wrong, %": ("without_error", 100, 1),
+    }
+    lines = ["The model on held-out steps:", "", markdown_row(["", "mean"]), markdown_row(["---", "---"])]
+    for title, (key, factor, digits) in measures.items():
+        lines.append(markdown_row([title, study.spread([factor * row[key] for row in last], digits)]))
+    lines += ["", "One of n answers, % right:", "", markdown_row(["chosen by", "1", "4", "16"])]
+    lines.append(markdown_row(["---"] * 4))
+    for way in results[0]["chosen"]:
+        cells = [study.spread([result["chosen"][way][i] for result in results]) for i in range(3)]
+        lines.append(markdown_row([way, *cells]))
+    header = [
+        "reward",
+        "held out before",
+        "after",
+        "model's score",
+        "tokens",
+        "steps",
+        "repeated, %",
+        "without digits, %",
+    ]
+    lines += [
+        "",
+        f"RL from the policy, {STEPS} steps; the last columns are of the last step's samples, first -> last:",
+        "",
+    ]
+    lines += [markdown_row(header), markdown_row(["---"] * len(header))]
+    for arm in ARMS:
+        of = [result["arms"][arm] for result in results]
+        cells = [study.spread([each["held_out"][i] for each in of]) for i in (0, -1)]
+        for key, digits in (("score", 2), ("tokens", 0), ("steps", 1), ("repeated", 1), ("empty", 1)):
+            sides = [study.spread([each[side][key] for each in of], digits) for side in ("first", "last")]
+            cells.append(" -> ".join(sides))
+        lines.append(markdown_row([arm, *cells]))
+    lines += ["", "The wrong sample of the last step with the highest reward, of the first seed:", ""]
+    for arm, row in results[0]["examples"].items():
+        if row:
+            lines.append(
+                f"- {arm}: {row['question']!r} (answer {row['answer']}), reward {row['reward']:.2f}: `{row['text']}`"
+            )
+    return "\n".join(lines)
+
+
+def picture(results: list[dict[str, Any]]) -> Figure:
+    """Accuracy of one of n answers, the model's reliability, and held-out accuracy by the reward of RL."""
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    choice, reliability, rl = figure.subplots(1, 3)
+    for way in results[0]["chosen"]:
+        means = np.mean([result["chosen"][way] for result in results], axis=0)
+        choice.plot((1, 4, 16), means, marker="o", label=way)
+    choice.set(xscale="log", xlabel="answers", ylabel="% right", title="one of n answers")
+    choice.legend(fontsize=6)
+    for result in results:
+        table = result["agreement"][-1]["reliability"]
+        reliability.plot([row["predicted"] for row in table], [row["observed"] for row in table], marker=".")
+    reliability.plot((0, 1), (0, 1), color="grey", linewidth=0.5)
+    reliability.set(xlabel="chance that the model gives", ylabel="share labelled right", title="held-out steps")
+    for arm in ARMS:
+        means = np.mean([result["arms"][arm]["held_out"] for result in results], axis=0)
+        rl.plot(np.linspace(0, STEPS, len(means)), means, marker="o", label=arm)
+    rl.set(xlabel="RL steps", ylabel="% right, held out", title="as the reward of RL")
+    rl.legend(fontsize=6)
+    return figure
+
+
+def main() -> None:
+    options = study.options(NAME, __doc__, minutes=14)
+    results = [of_seed(options.runs, seed) for seed in options.seeds]
+    study.write_page(NAME, tables(results), picture(results))
+
+
+if __name__ == "__main__":
+    main()

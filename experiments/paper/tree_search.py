@@ -1,0 +1,173 @@
+"""Tree search: against answers chosen from as many sampled tokens, and as the loop that trains policy and value.
+
+    python experiments/paper/tree_search.py
+
+For each seed, with the process reward model of experiments/paper/process_reward.py for values: held-out questions are
+searched with several budgets of tokens, beside majority and reranking over as many answers as the same tokens give.
+Then rounds: training questions are searched, the policy is fine-tuned on the right answers, the next model of steps is
+trained on the shares of right answers in the trees, and both are evaluated on held-out questions.
+"""
+
+import pathlib
+from typing import Any
+
+import graded_answers
+import numpy as np
+import study
+from matplotlib.figure import Figure
+from process_reward import LABELS, QUESTIONS, SAMPLES, WORLD, value_model
+
+from r1jax.io.files import read_json
+from r1jax.io.tables import markdown_row
+
+NAME = "tree_search"
+BUDGETS = (200, 400, 800)  # sampled tokens a question
+ROUNDS, TRAINING_QUESTIONS, ROUND_BUDGET = 3, 120, 400
+
+
+def searched(workdir: pathlib.Path, policy: str, value: pathlib.Path, seed: int, **fields: Any) -> dict[str, Any]:
+    """The figures of a search."""
+    settings = {"model": policy, "value": value / "model", "seed": seed, **fields}
+    return read_json(study.train(f"process_reward:{WORLD}_search", workdir, **settings) / "result.json")
+
+
+def by_budget(folder: pathlib.Path, model: pathlib.Path, seed: int) -> list[dict[str, float]]:
+    """For each budget what a search reaches, and what the same tokens reach as answers that are chosen among."""
+    groups = graded_answers.answers_of(
+        LABELS["model"],
+        f"process_reward:{WORLD}_labels",
+        folder / "answers",
+        QUESTIONS,
+        SAMPLES,
+        seed,
+        str(model / "model"),
+    )
+    ways, tokens = graded_answers.ways_to_choose(), graded_answers.mean_tokens(groups)
+    rows = []
+    for budget in BUDGETS:
+        fields = {"search.tokens": budget, "num_prompts": QUESTIONS}
+        result = searched(folder / f"search_{budget}", LABELS["model"], model, seed, **fields)
+        n = min(max(round(result["tokens"] / tokens), 1), SAMPLES)
+        row = {name: graded_answers.accuracy(groups, n, ways[name]) for name in ways}
+        row |= {f"search, {name}": 100 * result[name] for name in ("chosen", "vote", "any")}
+        means = ("tokens", "nodes", "depth", "branching", "answers")
+        rows.append(row | {"n": n, "sampled": n * tokens} | {name: result[name] for name in means})
+    return rows
+
+
+def rounds(folder: pathlib.Path, model: pathlib.Path, seed: int) -> list[dict[str, float]]:
+    """The loop: before it and after each round, the policy alone, the search with both, and the value model."""
+    policy, rows = LABELS["model"], []
+    for number in range(ROUNDS + 1):
+        at = folder / f"round_{number}"
+        groups = graded_answers.answers_of(
+            policy, f"process_reward:{WORLD}_labels", at / "answers", QUESTIONS, 4, seed, str(model / "model")
+        )
+        held_out = searched(
+            at / "held_out", policy, model, seed, **{"search.tokens": ROUND_BUDGET, "num_prompts": QUESTIONS}
+        )
+        ways = graded_answers.ways_to_choose()
+        rows.append(
+            {
+                "one answer": graded_answers.accuracy(groups, 1, ways["one answer"]),
+                "any of four": graded_answers.accuracy(groups, 4, ways["any (bound)"]),
+                "search": 100 * held_out["chosen"],
+                "any in the tree": 100 * held_out["any"],
+                "branching": held_out["branching"],
+                "answers": held_out["answers"],
+                "value, right answers ranked first": 100 * ranked(at / "held_out"),
+            }
+        )
+        if number == ROUNDS:
+            return rows
+        fields = {"search.tokens": ROUND_BUDGET, "num_prompts": TRAINING_QUESTIONS, "held_out": False}
+        # Other questions each round, and other noise: the seed decides both.
+        searched(at / "training", policy, model, 1000 * (number + 1) + seed, **fields)
+        samples, labels = at / "training" / "samples.jsonl", at / "training" / "labels.jsonl"
+        tuned = study.train(
+            "sft:mini",
+            at / "policy",
+            base=policy,
+            seed=seed,
+            num_steps=15,
+            **{"data.path": samples, "batch_size": 16, "seq_len": 320, "optimizer.learning_rate": 3e-4},
+        )
+        model = study.train(
+            f"process_reward:{WORLD}",
+            at / "value",
+            base=model / "model",
+            seed=seed,
+            num_steps=40,
+            **{"data.path": labels, "data.target": "soft", "data.held_out_share": 0.0},
+        )
+        policy = str(tuned / "model")
+    return rows
+
+
+def ranked(workdir: pathlib.Path) -> float:
+    """Of trees with right and wrong answers, the share of pairs in which the right one has the higher value."""
+    wins = []
+    for row in study.rows(workdir / "searches.jsonl"):
+        right = [each["value"] for each in row["answers"] if each["score"] == 1.0]
+        wrong = [each["value"] for each in row["answers"] if each["score"] == 0.0]
+        wins += [0.5 * (1 + np.sign(a - b)) for a in right for b in wrong]
+    return float(np.mean(wins)) if wins else 0.5
+
+
+def tables(results: list[dict[str, Any]]) -> str:
+    """The measured part of the page."""
+    columns = [
+        *("one answer", "majority", "reranked, minimum", "weighted majority", "any (bound)"),
+        *("search, chosen", "search, vote", "search, any"),
+    ]
+    lines = ["At equal numbers of sampled tokens, % right:", ""]
+    lines += [markdown_row(["tokens of the search", "of n answers", "n", *columns]), markdown_row(["---"] * 11)]
+    for i in range(len(BUDGETS)):
+        of = [result["budgets"][i] for result in results]
+        sizes = [study.spread([row[name] for row in of], 0) for name in ("tokens", "sampled", "n")]
+        lines.append(markdown_row([*sizes, *(study.spread([row[name] for row in of]) for name in columns)]))
+    names = ("nodes", "depth", "branching", "answers")
+    lines += ["", "Trees, means:", "", markdown_row(["tokens", *names]), markdown_row(["---"] * 5)]
+    for i, budget in enumerate(BUDGETS):
+        of = [result["budgets"][i] for result in results]
+        lines.append(markdown_row([str(budget), *(study.spread([row[name] for row in of]) for name in names)]))
+    names = tuple(results[0]["rounds"][0])
+    lines += ["", f"The loop, {ROUND_BUDGET} tokens a search:", "", markdown_row(["round", *names])]
+    lines.append(markdown_row(["---"] * (len(names) + 1)))
+    for i in range(ROUNDS + 1):
+        of = [result["rounds"][i] for result in results]
+        lines.append(markdown_row([str(i), *(study.spread([row[name] for row in of]) for name in names)]))
+    return "\n".join(lines)
+
+
+def picture(results: list[dict[str, Any]]) -> Figure:
+    """Accuracy by tokens, of the search and of chosen answers; and the loop's rounds."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    tokens, loop = figure.subplots(1, 2)
+    for name in ("majority", "reranked, minimum", "weighted majority", "search, chosen", "search, vote"):
+        at = "tokens" if name.startswith("search") else "sampled"
+        x = [np.mean([result["budgets"][i][at] for result in results]) for i in range(len(BUDGETS))]
+        y = [np.mean([result["budgets"][i][name] for result in results]) for i in range(len(BUDGETS))]
+        tokens.plot(x, y, marker="o", label=name)
+    tokens.set(xscale="log", xlabel="sampled tokens a question", ylabel="% right, held out", title="one answer from")
+    tokens.legend(fontsize=6)
+    for name in ("one answer", "any of four", "search", "any in the tree"):
+        means = [np.mean([result["rounds"][i][name] for result in results]) for i in range(ROUNDS + 1)]
+        loop.plot(range(ROUNDS + 1), means, marker="o", label=name)
+    loop.set(xlabel="round", ylabel="% right, held out", title="policy and value trained in turn")
+    loop.legend(fontsize=6)
+    return figure
+
+
+def main() -> None:
+    options = study.options(NAME, __doc__, minutes=12)
+    results = []
+    for seed in options.seeds:
+        model = value_model(options.runs.parent / "process_reward", seed)
+        folder = options.runs / f"seed{seed}"
+        results.append({"budgets": by_budget(folder, model, seed), "rounds": rounds(folder, model, seed)})
+    study.write_page(NAME, tables(results), picture(results))
+
+
+if __name__ == "__main__":
+    main()
