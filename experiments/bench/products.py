@@ -1,4 +1,4 @@
-"""Rates of the matrix products of SmolLM2-135M's SFT step and of its decoding, in JAX or in torch, as lines of JSON.
+"""Rates of the matrix products of SmolLM2-135M's SFT step and decoding, in JAX or in torch, as lines of JSON.
 
     python experiments/bench/products.py jax|torch
 

@@ -1,4 +1,4 @@
-"""Puzzles of the mini world, signs to be put between numbers so that they make another, solved by several authors.
+"""Puzzles of the mini world, signs to be put between numbers to make another, and solutions by several authors.
 
 A search in which a first attempt is seldom right, an attempt is cheap to verify, and going on after a failed one wins:
 of three numbers there are 4 attempts, of four 8, of five 16. An attempt is worked from left to right, 12+7=19-5=14.
