@@ -19,6 +19,7 @@ from ppo_critic import Critic, explained_variance, generalized_advantages, token
 
 from r1jax import config, config_files, cpu_devices, running
 from r1jax.config import ConfigError, at_least, within
+from r1jax.core import params as core
 from r1jax.core import processes
 from r1jax.core.sharding import make_mesh
 from r1jax.data.batching import Batch
@@ -165,6 +166,7 @@ def state_bytes(training: TrainingRun, critic: Critic) -> dict[str, int]:
         "policy": policy["weights"] + policy["optimiser"],
         "reference": policy["reference"],
         "critic": value["weights"] + value["optimiser"],
+        "policy_parameters": core.count(training.specs),
         "critic_parameters": critic.parameters,
     }
 

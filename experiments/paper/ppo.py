@@ -1,0 +1,151 @@
+"""GRPO against PPO with a critic, at lambda 1 and 0.95: accuracy, memory and time on the same task and samples.
+
+    python experiments/paper/ppo.py
+
+Writes the table and picture of ppo.md. Runs that are finished are left as they are, others resumed.
+"""
+
+import dataclasses
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+import rl_runs
+import study
+from matplotlib.figure import Figure
+
+from r1jax.io import jsonl
+from r1jax.io.files import read_json
+
+CONFIG, STEPS = "zero:mini", 30  # the task
+MINUTES = 6.0  # of a seed
+UPDATES = 4
+TASK = {
+    "num_steps": STEPS,
+    "grpo.prompts_per_step": 8,
+    "grpo.group_size": 8,
+    "grpo.minibatches": UPDATES,
+    "grpo.clip_low": 0.2,
+    "grpo.clip_high": 0.2,
+    "microbatches": 2,
+    "evaluation.questions": 64,
+    "evaluation.samples": 8,
+    "evaluation.samples_during": 4,
+    "evaluation.every": 10,
+    "checkpoint.every": 15,
+    "checkpoint.keep": 1,
+}
+BETA = 0.001
+GRPO = [sys.executable, "-m", "r1jax", "train"]
+PPO = [sys.executable, str(study.HERE / "ppo_training.py")]
+WITH_CRITIC = {"grpo.beta": 0.0, "grpo.aggregation": "token", "kl_in_reward": BETA, "critic.learning_rate": 3e-4}
+
+
+@dataclasses.dataclass(frozen=True)
+class Algorithm:
+    """A row of the table: its name, its folder's name, its program, and the fields in which it differs."""
+
+    name: str
+    folder: str
+    program: Sequence[str]
+    fields: Mapping[str, object]
+
+
+ALGORITHMS = (
+    Algorithm("GRPO", "grpo", GRPO, {"grpo.beta": BETA}),
+    Algorithm("PPO, lambda 1", "ppo_1", PPO, {**WITH_CRITIC, "gae_lambda": 1.0}),
+    Algorithm("PPO, lambda 0.95", "ppo_0.95", PPO, {**WITH_CRITIC, "gae_lambda": 0.95}),
+)
+QUALITY = ("algorithm", *rl_runs.FINAL, "entropy", "KL", "explained variance")
+COST = (
+    "algorithm",
+    "parameters trained",
+    "state, MB",
+    "peak of the process, MB",
+    "sampling, s",
+    "log-probs, s",
+    "policy's updates, s",
+    "critic, s",
+    "a step, s",
+    "minutes",
+)
+
+
+def train(algorithm: Algorithm, workdir: pathlib.Path, seed: int) -> None:
+    """Trains in a process of its own, or goes on with what is there, and records that process's peak memory.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; its own message has been printed.
+    """
+    fields = {**TASK, **algorithm.fields, "seed": seed}
+    settings = [f"--config.{field}={value}" for field, value in fields.items()]
+    command = [*algorithm.program, f"--config={CONFIG}", f"--workdir={workdir}", *settings]
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    jsonl.append(workdir / "peak_memory.jsonl", {"bytes": usage.ru_maxrss * 1024})
+
+
+def folder(options: study.Options, algorithm: Algorithm, seed: int) -> pathlib.Path:
+    """Where a run lies."""
+    return options.runs / f"seed{seed}" / algorithm.folder
+
+
+def quality(algorithm: Algorithm, runs: Sequence[pathlib.Path]) -> list[str]:
+    """A row of the table of accuracy."""
+    ends = (("entropy", 3), ("kl", 4), ("value/explained_variance", 2))
+    of_end = [rl_runs.spread([rl_runs.at_end(run, key) for run in runs], digits) for key, digits in ends]
+    return [algorithm.name, *rl_runs.final_cells(runs), *of_end]
+
+
+def cost(algorithm: Algorithm, runs: Sequence[pathlib.Path], state: Mapping[str, int]) -> list[str]:
+    """A row of the table of memory and time.
+
+    Args:
+        state: `ppo_training.state_bytes` of a run with a critic; of GRPO's it is the same without the critic.
+    """
+    has_critic = algorithm.program is PPO
+    parameters = state["policy_parameters"] + has_critic * state["critic_parameters"]
+    kept = state["policy"] + state["reference"] + has_critic * state["critic"]
+    peaks = [max(row["bytes"] for row in study.rows(run / "peak_memory.jsonl")) / 1e6 for run in runs]
+    phases = (("sample",), ("score",), ("update",), ("value", "critic"), rl_runs.PHASES)
+    times = [[rl_runs.seconds(run, each) for run in runs] for each in phases]
+    cells = [rl_runs.spread(each, 2) for each in times]
+    if not has_critic:
+        cells[3] = "–"
+    minutes = rl_runs.spread([STEPS * each / 60 for each in times[-1]], 1)
+    return [algorithm.name, f"{parameters:,}", f"{kept / 1e6:.1f}", rl_runs.spread(peaks, 0), *cells, minutes]
+
+
+def write(options: study.Options) -> None:
+    """The page of runs that are all finished."""
+    runs = {each.name: [folder(options, each, seed) for seed in options.seeds] for each in ALGORITHMS}
+    state = read_json(runs[ALGORITHMS[1].name][0] / "state_bytes.json")
+    before = statistics.mean(100 * study.rows(run / "evals.jsonl")[0]["pass@1"] for run in runs[ALGORITHMS[0].name])
+    note = f"{rl_runs.seeds_note(options.seeds)} Accuracy before training: {before:.1f}."
+    tables = [
+        rl_runs.markdown(QUALITY, [quality(each, runs[each.name]) for each in ALGORITHMS]),
+        rl_runs.markdown(COST, [cost(each, runs[each.name], state) for each in ALGORITHMS]),
+    ]
+    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    rl_runs.draw_curves(figure.subplots(), runs, f"{CONFIG}, {STEPS} steps")
+    study.write_page("ppo", "\n\n".join([note, *tables]), figure)
+
+
+def main() -> None:
+    options = study.options("ppo", __doc__, MINUTES)
+    for seed in options.seeds:
+        for algorithm in ALGORITHMS:
+            workdir = folder(options, algorithm, seed)
+            if not rl_runs.is_finished(workdir):
+                train(algorithm, workdir, seed)
+    write(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Measures of finished RL runs: the last evaluation, means over the last steps, seconds a step, and curves."""
+
+import pathlib
+import statistics
+from collections.abc import Mapping, Sequence
+
+import study
+from matplotlib.axes import Axes
+
+LAST_STEPS = 5  # whose mean stands for the end of a run
+# Columns of a table, each with the key of an evaluation's row, its factor, and the digits that are shown.
+FINAL = {
+    "accuracy": ("pass@1", 100, 1),
+    "format": ("format", 100, 1),
+    "tokens": ("length", 1, 1),
+    "reflecting": ("reflection", 100, 1),
+}
+PHASES = ("sample", "score", "value", "update", "critic")
+
+
+def is_finished(workdir: pathlib.Path) -> bool:
+    """Whether a run has written its model folder whole, which is the last that it does but for its report."""
+    return (workdir / "model" / "model.json").exists()
+
+
+def final(workdir: pathlib.Path, column: str) -> float:
+    """A figure of the last evaluation, by its column in `FINAL`; shares in percent."""
+    key, factor, _ = FINAL[column]
+    return factor * study.rows(workdir / "evals.jsonl")[-1][key]
+
+
+def at_end(workdir: pathlib.Path, metric: str, factor: float = 1.0) -> float | None:
+    """The mean of a metric over the last steps, times a factor; None where the run does not have it."""
+    values = [row.get(metric) for row in study.rows(workdir / "metrics.jsonl")[-LAST_STEPS:]]
+    values = [value for value in values if value is not None]
+    return factor * statistics.mean(values) if values else None
+
+
+def seconds(workdir: pathlib.Path, phases: Sequence[str] = PHASES) -> float:
+    """The median over steps of the seconds that these phases took together: other work on the machine hardly counts."""
+    steps = study.rows(workdir / "metrics.jsonl")
+    return statistics.median(sum(row.get(f"time/{phase}", 0.0) for phase in phases) for row in steps)
+
+
+def spread(values: Sequence[float | None], digits: int) -> str:
+    """As `study.spread`; a dash where a run has no such figure."""
+    present = [value for value in values if value is not None]
+    return study.spread(present, digits) if present and len(present) == len(values) else "–"
+
+
+def final_cells(runs: Sequence[pathlib.Path]) -> list[str]:
+    """A table's cells of `FINAL`, of one row's runs over seeds."""
+    return [spread([final(run, column) for run in runs], digits) for column, (_, _, digits) in FINAL.items()]
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def curve(runs: Sequence[pathlib.Path]) -> tuple[list[int], list[float]]:
+    """Steps, and the mean over seeds of the accuracy that each evaluation measured, in percent."""
+    of_runs = [{row["step"]: 100 * row["pass@1"] for row in study.rows(run / "evals.jsonl")} for run in runs]
+    steps = sorted(set.intersection(*(set(each) for each in of_runs)))
+    return steps, [statistics.mean(each[step] for each in of_runs) for step in steps]
+
+
+def draw_curves(axes: Axes, runs: Mapping[str, Sequence[pathlib.Path]], title: str) -> None:
+    """Accuracy by step, a line for each row of a table."""
+    for name, of_seeds in runs.items():
+        axes.plot(*curve(of_seeds), marker=".", linewidth=1.2, label=name)
+    axes.set(title=title, xlabel="step", ylabel="held-out accuracy, %")
+    axes.legend(fontsize="small")
+    axes.grid(alpha=0.3)
+
+
+def seeds_note(seeds: Sequence[int]) -> str:
+    """Which seeds a table is of; says where there are fewer than three."""
+    note = f"Seeds {', '.join(map(str, seeds))}; mean ± sample standard deviation over them."
+    return note if len(seeds) >= 3 else f"**Of {len(seeds)} of the 3 seeds so far.** {note}"
