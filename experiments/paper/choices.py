@@ -14,17 +14,17 @@ import rl_runs
 import study
 from matplotlib.figure import Figure
 
-CONFIG, STEPS = "zero:mini", 30  # the task
+CONFIG, STEPS = "zero:mini", 20  # the task
 PROMPTS, GROUP = 8, 8
 MINUTES = 15.0  # of a seed
 TASK = {
     "num_steps": STEPS,
     "grpo.group_size": GROUP,
     "evaluation.questions": 64,
-    "evaluation.samples": 8,
+    "evaluation.samples": 4,
     "evaluation.samples_during": 4,
-    "evaluation.every": 10,
-    "checkpoint.every": 15,
+    "evaluation.every": 5,
+    "checkpoint.every": 10,
     "checkpoint.keep": 1,
 }
 CLIP = {"clip_low": 0.2, "clip_high": 0.2}
@@ -78,7 +78,7 @@ OFF_POLICY = (
     Choice("4 updates, sequence ratio", {"ratio_level": "sequence", "clip_low": 3e-4, "clip_high": 4e-4}, updates=4),
     Choice("4 updates, CISPO", {"surrogate": "cispo", "clip_high": 0.2}, updates=4),
 )
-HEADER = ("choice", *rl_runs.FINAL, "entropy", "KL", "clipped", "samples", "minutes")
+HEADER = ("choice", *rl_runs.evaluation_header(STEPS), "entropy", "KL", "clipped", "samples", "minutes")
 
 
 def folder(options: study.Options, choice: Choice, seed: int) -> pathlib.Path:
@@ -114,7 +114,7 @@ def cells(choice: Choice, runs: Sequence[pathlib.Path]) -> list[str]:
     of_end = [rl_runs.spread([rl_runs.at_end(run, key, factor) for run in runs], n) for key, factor, n in ends]
     samples = f"{statistics.mean(samples_drawn(run, choice) for run in runs):.0f}"
     minutes = rl_runs.spread([STEPS * rl_runs.seconds(run) / 60 for run in runs], 1)
-    return [choice.name, *rl_runs.final_cells(runs), *of_end, samples, minutes]
+    return [choice.name, *rl_runs.evaluation_cells(runs), *of_end, samples, minutes]
 
 
 def write(options: study.Options) -> None:

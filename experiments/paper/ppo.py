@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from r1jax.io import jsonl
 from r1jax.io.files import read_json
 
-CONFIG, STEPS = "zero:mini", 30  # the task
+CONFIG, STEPS = "zero:mini", 20  # the task
 MINUTES = 6.0  # of a seed
 UPDATES = 4
 TASK = {
@@ -32,10 +32,10 @@ TASK = {
     "grpo.clip_high": 0.2,
     "microbatches": 2,
     "evaluation.questions": 64,
-    "evaluation.samples": 8,
+    "evaluation.samples": 4,
     "evaluation.samples_during": 4,
-    "evaluation.every": 10,
-    "checkpoint.every": 15,
+    "evaluation.every": 5,
+    "checkpoint.every": 10,
     "checkpoint.keep": 1,
 }
 BETA = 0.001
@@ -59,7 +59,7 @@ ALGORITHMS = (
     Algorithm("PPO, lambda 1", "ppo_1", PPO, {**WITH_CRITIC, "gae_lambda": 1.0}),
     Algorithm("PPO, lambda 0.95", "ppo_0.95", PPO, {**WITH_CRITIC, "gae_lambda": 0.95}),
 )
-QUALITY = ("algorithm", *rl_runs.FINAL, "entropy", "KL", "explained variance")
+QUALITY = ("algorithm", *rl_runs.evaluation_header(STEPS), "entropy", "KL", "explained variance")
 COST = (
     "algorithm",
     "parameters trained",
@@ -100,7 +100,7 @@ def quality(algorithm: Algorithm, runs: Sequence[pathlib.Path]) -> list[str]:
     """A row of the table of accuracy."""
     ends = (("entropy", 3), ("kl", 4), ("value/explained_variance", 2))
     of_end = [rl_runs.spread([rl_runs.at_end(run, key) for run in runs], digits) for key, digits in ends]
-    return [algorithm.name, *rl_runs.final_cells(runs), *of_end]
+    return [algorithm.name, *rl_runs.evaluation_cells(runs), *of_end]
 
 
 def cost(algorithm: Algorithm, runs: Sequence[pathlib.Path], state: Mapping[str, int]) -> list[str]:

@@ -15,6 +15,7 @@ FINAL = {
     "tokens": ("length", 1, 1),
     "reflecting": ("reflection", 100, 1),
 }
+EARLY = (5, 10)  # steps after which accuracy is shown too: how fast a run learns, where its end says little
 PHASES = ("sample", "score", "value", "update", "critic")
 
 
@@ -48,9 +49,22 @@ def spread(values: Sequence[float | None], digits: int) -> str:
     return study.spread(present, digits) if present and len(present) == len(values) else "–"
 
 
-def final_cells(runs: Sequence[pathlib.Path]) -> list[str]:
-    """A table's cells of `FINAL`, of one row's runs over seeds."""
-    return [spread([final(run, column) for run in runs], digits) for column, (_, _, digits) in FINAL.items()]
+def accuracy_after(workdir: pathlib.Path, step: int) -> float:
+    """The accuracy on held-out questions after this many steps, in percent."""
+    return next(100 * row["pass@1"] for row in study.rows(workdir / "evals.jsonl") if row["step"] == step)
+
+
+def evaluation_header(steps: int) -> list[str]:
+    """The names of the columns of `evaluation_cells`, of runs of this many steps."""
+    return [f"accuracy after {EARLY[0]}", *(f"after {step}" for step in (*EARLY[1:], steps)), *[*FINAL][1:]]
+
+
+def evaluation_cells(runs: Sequence[pathlib.Path]) -> list[str]:
+    """A table's cells of the evaluations of one row's runs over seeds."""
+    early = [study.spread([accuracy_after(run, step) for run in runs]) for step in EARLY]
+    return early + [
+        study.spread([final(run, column) for run in runs], digits) for column, (*_, digits) in FINAL.items()
+    ]
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
