@@ -12,6 +12,9 @@ from the base of the mini world, on runs/process/labels/labels.jsonl.
 mini_search: tree searches of held-out questions with that model for values, 400 sampled tokens each; beside the
 figures it leaves samples and labels to train policy and model on, for which --config.held_out=false.
 
+puzzles, puzzles_labels, puzzles_search: the same on puzzles, whose steps are attempts, with the policy of
+runs/zero-puzzles (`configs/zero.py:puzzles`) and the questions of `r1jax write-miniworld`. Not run.
+
 The model is a reward model whose score is that of its steps:
 --config.rewards.models='[{"name": "steps", "path": "runs/process/model/model"}]' in a config of RL, with `over_steps`
 for how their chances become one number.
@@ -34,13 +37,16 @@ A policy behind a server that continues texts:
         --config.data.chat=false --config.data.template=dialogue
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from r1jax.configs.shared import CHAIN_SUM, HELD_OUT, MINI_SAMPLING, PAPER_SAMPLING, PATIENT_GRADERS, merge, pick
+from r1jax.configs.shared import CHAIN_SUM, HELD_OUT, MINI_SAMPLING, PAPER_SAMPLING, PATIENT_GRADERS, R1, merge, pick
 
 SUMS = (", ", ". ", "，", "。")  # between the steps of the mini world's chains, in its two languages
+ATTEMPTS = (". ", "; ")  # between attempts at a puzzle
 
 
 def paper_labels() -> dict[str, Any]:
@@ -151,10 +157,34 @@ def mini_search() -> dict[str, Any]:
     ) | {"data": labels["data"], "graders": labels["graders"]}
 
 
+def of_puzzles(mini_size: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A mini size in the world of puzzles, with the policy and the files of its own runs."""
+    config, runs = mini_size(), "runs/process-puzzles"
+    if config["stage"] == "process_reward":
+        return merge(
+            config,
+            {
+                "base": "configs/base.py:puzzles",
+                "data": {"path": f"{runs}/labels/labels.jsonl"},
+                "reading": {"max_tokens": 448, "steps": ATTEMPTS},
+            },
+        )
+    data = {"path": f"{R1}/world/puzzles.jsonl", "held_out_share": 0.1}
+    config |= {"model": "runs/zero-puzzles/model", "data": data}
+    long = {"sampling": {"max_new_tokens": 240, "bucket": 400}}
+    if config["stage"] == "step_labels":
+        return merge(config, long, {"separators": ATTEMPTS})
+    search = {"separators": ATTEMPTS, "tokens": 800, "max_steps": 32}
+    return merge(config, long, {"value": f"{runs}/model/model", "search": search})
+
+
 SIZES = {
     "mini": mini,
     "mini_labels": mini_labels,
     "mini_search": mini_search,
+    "puzzles": functools.partial(of_puzzles, mini),
+    "puzzles_labels": functools.partial(of_puzzles, mini_labels),
+    "puzzles_search": functools.partial(of_puzzles, mini_search),
     "paper": paper,
     "paper_labels": paper_labels,
     "paper_search": paper_search,

@@ -15,7 +15,7 @@ import graded_answers
 import numpy as np
 import study
 from matplotlib.figure import Figure
-from process_reward import LABELS, QUESTIONS, SAMPLES, WORLD, value_model
+from process_reward import LABELS, QUESTIONS, SAMPLES, WORLD, finished_results, value_model
 
 from r1jax.io.files import read_json
 from r1jax.io.tables import markdown_row
@@ -114,6 +114,12 @@ def ranked(workdir: pathlib.Path) -> float:
     return float(np.mean(wins)) if wins else 0.5
 
 
+def of_seed(runs: pathlib.Path, seed: int) -> dict[str, Any]:
+    """Everything that is measured of one seed; the value model is that of the other experiment, beside these runs."""
+    model, folder = value_model(runs.parent / "process_reward", seed), runs / f"seed{seed}"
+    return {"budgets": by_budget(folder, model, seed), "rounds": rounds(folder, model, seed)}
+
+
 def tables(results: list[dict[str, Any]]) -> str:
     """The measured part of the page."""
     columns = [
@@ -161,11 +167,7 @@ def picture(results: list[dict[str, Any]]) -> Figure:
 
 def main() -> None:
     options = study.options(NAME, __doc__, minutes=12)
-    results = []
-    for seed in options.seeds:
-        model = value_model(options.runs.parent / "process_reward", seed)
-        folder = options.runs / f"seed{seed}"
-        results.append({"budgets": by_budget(folder, model, seed), "rounds": rounds(folder, model, seed)})
+    results = finished_results(options, of_seed)
     study.write_page(NAME, tables(results), picture(results))
 
 
