@@ -12,8 +12,9 @@ import pytest
 from tiny_run import merged, rows, timeless
 
 from r1jax import config
+from r1jax.data.batching import pad_steps
 from r1jax.data.step_inputs import step_ids_of
-from r1jax.data.step_labels import LabelledSteps, StepLabels, StepLabelsConfig, pad_steps
+from r1jax.data.step_labels import LabelledSteps, StepLabels, StepLabelsConfig
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.config import Reading
 from r1jax.inference.reward_scoring import RewardModel, save
@@ -51,11 +52,7 @@ def test_the_loss_by_hand():
 
 
 def test_only_the_ends_of_labelled_steps_count():
-    examples = [
-        LabelledSteps("a", "p", [5, 6, 7, 8], [1, 3], [1.0, 0.0], [2, 4]),
-        LabelledSteps("b", "p", [9], [0], [1.0], [1]),
-    ]
-    batch = pad_steps(examples, 4, 8)
+    batch = pad_steps([([5, 6, 7, 8], [1, 3], [1.0, 0.0]), ([9], [0], [1.0])], 4, 8)
     assert batch.tokens.shape == (4, 8) and batch.lengths.tolist() == [4, 1, 1, 1]
     assert np.argwhere(batch.weights).tolist() == [[0, 1], [0, 3], [1, 0]]
     assert batch.weights.sum() == pytest.approx(1) and batch.targets[0].tolist() == [0, 1, 0, 0, 0, 0, 0, 0]

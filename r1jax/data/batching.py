@@ -337,6 +337,24 @@ def pad_inputs(
     return PreferenceBatch(tokens, lengths, weights, labels)
 
 
+def pad_steps(
+    inputs: Sequence[tuple[Sequence[int], Sequence[int], Sequence[float]]], rows: int, bucket: int
+) -> StepLabelBatch:
+    """The ids of labelled responses, right-padded to a multiple of `bucket` tokens; every label weighs the same.
+
+    Args:
+        inputs: of each response its ids, the positions where labelled steps end, and their targets; at least one
+            response, and at most `rows`; what is missing are rows without weight.
+    """
+    shape = rows, -(-max(len(ids) for ids, _, _ in inputs) // bucket) * bucket
+    tokens, lengths = np.zeros(shape, np.int32), np.ones(rows, np.int32)
+    labels, weights = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for row, (ids, ends, targets) in enumerate(inputs):
+        tokens[row, : len(ids)], lengths[row] = ids, len(ids)
+        labels[row, ends], weights[row, ends] = targets, 1 / sum(len(each[1]) for each in inputs)
+    return StepLabelBatch(tokens, lengths, labels, weights)
+
+
 def take_rows(batch: Batch, rows: np.ndarray | slice) -> Batch:
     """The given rows of a host batch."""
     return jax.tree.map(lambda x: x[rows], batch)

@@ -11,7 +11,6 @@ import numpy as np
 
 from r1jax import config
 from r1jax.config import at_least, within
-from r1jax.data.batching import StepLabelBatch
 from r1jax.data.tasks import is_held_out
 from r1jax.io import jsonl, row_files
 
@@ -147,20 +146,3 @@ def checked_labels(name: str, labels: Any, count: int) -> list[float | None]:
         if not (label is None or (isinstance(label, bool | int | float) and 0 <= label <= 1)):
             raise ValueError(f"'{name}[{number}]' is {label!r}, should be true, false, null or a number from 0 to 1")
     return labels
-
-
-def pad_steps(examples: Sequence[LabelledSteps], rows: int, bucket: int) -> StepLabelBatch:
-    """The batch of some responses, right-padded to a multiple of `bucket` tokens; every label weighs the same.
-
-    Args:
-        examples: at least one, at most `rows`; what is missing are rows without weight.
-    """
-    longest = max(len(each.ids) for each in examples)
-    shape = rows, -(-longest // bucket) * bucket
-    tokens, lengths = np.zeros(shape, np.int32), np.ones(rows, np.int32)
-    targets, weights = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    labels = sum(len(each.ends) for each in examples)
-    for row, each in enumerate(examples):
-        tokens[row, : len(each.ids)], lengths[row] = each.ids, len(each.ids)
-        targets[row, each.ends], weights[row, each.ends] = each.targets, 1 / labels
-    return StepLabelBatch(tokens, lengths, targets, weights)

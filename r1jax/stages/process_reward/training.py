@@ -15,8 +15,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from r1jax.core.params import Params
+from r1jax.data.batching import pad_steps
 from r1jax.data.step_inputs import step_ids_of
-from r1jax.data.step_labels import LabelledSteps, StepLabels, pad_steps
+from r1jax.data.step_labels import LabelledSteps, StepLabels
 from r1jax.evaluation.config import is_due
 from r1jax.inference import reward_scoring
 from r1jax.inference.reward_scoring import Reading, Scorer, text_of
@@ -60,9 +61,9 @@ def batch_at(cfg: ProcessRewardConfig, data: StepLabels, step: int) -> StepBatch
     """The batch of a step, a pure function of the seed and the step; an epoch's last may hold fewer responses."""
     start = step * cfg.batch_size
     examples = data.take(start, min(cfg.batch_size, cfg.examples(data.size) - start))
-    return StepBatch(
-        pad_steps(examples, cfg.batch_size, cfg.batch_bucket), sum(len(example.ids) for example in examples)
-    )
+    inputs = [(each.ids, each.ends, each.targets) for each in examples]
+    batch = pad_steps(inputs, cfg.batch_size, cfg.batch_bucket)
+    return StepBatch(batch, sum(len(each.ids) for each in examples))
 
 
 def run(cfg: ProcessRewardConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) -> pathlib.Path:
