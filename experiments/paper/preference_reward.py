@@ -1,0 +1,268 @@
+"""A preference reward given for long in the mini world, and remedies against its hacking; preference_reward.md.
+
+    python experiments/paper/preference_reward.py [--seeds 1 2 3] [--runs runs/paper/preference_reward]
+
+Every run starts from the shipped mini-r1, and a helpfulness model, trained here on the world's judged pairs, scores it.
+The world knows the good replies to each request (`r1jax.data.miniworld.requests.Request`): they are its verdict.
+"""
+
+import collections
+import functools
+import pathlib
+import statistics
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import study
+from matplotlib.figure import Figure
+
+from r1jax.data.miniworld import requests as world
+from r1jax.data.miniworld.requests import Request
+from r1jax.data.tasks import is_held_out
+from r1jax.graders.exact_match import normalize
+from r1jax.io import jsonl
+from r1jax.tools import write_miniworld
+
+NAME, MINUTES = "preference_reward", 12
+HERE = pathlib.Path(__file__).parent
+POLICY = HERE.parent.parent / "r1jax" / "shipped_models" / "mini-r1"
+STEPS, LATE, EVERY = 40, 10, 10
+HELD_OUT = 64  # problems, and as many requests
+MARKER = "=="
+# The rows of the tables: what the run is called, and how it differs from the first.
+ROWS = {
+    "as is": "beta 0.001",
+    "beta 0.01": "KL weight 10 times as large",
+    "beta 0.1": "KL weight 100 times as large",
+    "beside rules": "half of the questions are problems, rewarded by rules",
+    "late": f"{STEPS - LATE} steps on problems by rules, then {LATE} with the preference reward",
+    "retrained": "reward model trained again, on samples of the hacked policy too",
+}
+KINDS = ("good", "in the other language", "to another request", "of no author")
+SETTINGS = {
+    "grpo.prompts_per_step": 8,
+    "evaluation.questions": 2 * HELD_OUT,
+    "evaluation.samples": 4,
+    "evaluation.every": EVERY,
+    "checkpoint.every": EVERY,
+    "optimizer.learning_rate": 1e-4,
+    "rewards.language": 0.0,
+}
+Row = dict[str, Any]
+Runs = dict[tuple[str, int], pathlib.Path]
+
+
+@functools.cache
+def request_of(question: str) -> Request | None:
+    """The world's request of this text; None for a problem."""
+    return next((request for request in world.requests() if request.question == question), None)
+
+
+@functools.cache
+def replies_of_world() -> frozenset[str]:
+    """The polite replies to all requests, as `normalize` leaves them."""
+    return frozenset(normalize(request.polite) for request in world.requests())
+
+
+def kind_of_reply(row: Row) -> str:
+    """The world's verdict on a sample's summary, one of `KINDS`; letter case, punctuation and articles do not count."""
+    request, reply = request_of(row["question"]), normalize(row["final"])
+    if reply in (normalize(request.polite), normalize(request.answer)):
+        return "good"
+    if reply == normalize(request.foreign):
+        return "in the other language"
+    return "to another request" if reply in replies_of_world() else "of no author"
+
+
+def is_good(row: Row) -> bool:
+    """Whether a sample is one of the two good replies that the world has to a request: the polite one, or its core."""
+    return kind_of_reply(row) == "good"
+
+
+def write_data(folder: pathlib.Path, seed: int) -> None:
+    """The world's files, and the questions of the runs: the held-out ones of each file are the same.
+
+    requests.jsonl has requests to train on, rules.jsonl problems, and both.jsonl as many of each. Requests are all
+    "open", so that no rule rewards them; the world's verdict is not seen in training.
+    """
+    write_miniworld.write(folder, seed, MARKER)
+    requests, problems = study.rows(folder / "general.jsonl"), study.rows(folder / "reasoning.jsonl")
+    requests = [{**row, "grader": "open"} for row in requests]
+
+    def side(rows: Sequence[Row], held_out: bool) -> list[Row]:
+        return [row for row in rows if is_held_out(row["prompt"], 0.1) == held_out]
+
+    spaced = side(requests, True)[:: len(side(requests, True)) // HELD_OUT]
+    held_out = side(problems, True)[:HELD_OUT] + spaced[:HELD_OUT]
+    requests, problems = side(requests, False), side(problems, False)
+    jsonl.write(folder / "rules.jsonl", problems + held_out)
+    jsonl.write(folder / "both.jsonl", problems[: len(requests)] + requests + held_out)
+    jsonl.write(folder / "requests.jsonl", requests + held_out)  # last: its presence marks all as written
+
+
+def train_policy(
+    folder: pathlib.Path, seed: int, data: pathlib.Path, base: pathlib.Path, model: pathlib.Path, **fields: object
+) -> pathlib.Path:
+    """An RL run with the reward model on requests; problems, where the data have some, are rewarded by rules."""
+    scored = {"name": "helpfulness", "path": str(model), "weight": 1.0, "prompts": "open", "from_step": 0}
+    fields = {**SETTINGS, "num_steps": STEPS, "rewards.models": (scored,), **fields}
+    return study.train("all_scenario:mini", folder, **{"seed": seed, "data.path": data, "base": base, **fields})
+
+
+def train_reward_model(folder: pathlib.Path, seed: int, pairs: pathlib.Path) -> pathlib.Path:
+    """The helpfulness model's folder, trained from the world's base."""
+    return study.train("preference:mini_helpfulness", folder, **{"seed": seed, "data.path": pairs}) / "model"
+
+
+def write_more_pairs(path: pathlib.Path, pairs: pathlib.Path, hacked: pathlib.Path) -> None:
+    """The pairs of the world, and for each bad sample of the hacked policy's last steps one with the good reply.
+
+    Samples of one request that read the same give one pair.
+    """
+    rows = study.rows(pairs)
+    bad: dict[tuple[str, str], Row] = {}
+    for step in range(STEPS - EVERY, STEPS):
+        for row in study.rows(hacked / "rollouts" / f"step_{step:06d}.jsonl"):
+            if not is_good(row):
+                bad[row["question"], row["text"]] = row
+    for index, row in enumerate(bad.values()):
+        chosen = request_of(row["question"]).polite
+        rows.append({"id": f"hacked-{index}", "prompt": row["question"], "chosen": chosen, "rejected": row["text"]})
+    jsonl.write(path, rows)
+
+
+def train_seed(folder: pathlib.Path, seed: int) -> dict[str, pathlib.Path]:
+    """All runs of a seed, by the names of `ROWS`."""
+    data = folder / "world"
+    if not (data / "requests.jsonl").exists():
+        write_data(data, seed)
+    model = train_reward_model(folder / "helpfulness", seed, data / "helpfulness.jsonl")
+    run = functools.partial(train_policy, seed=seed, data=data / "requests.jsonl", base=POLICY, model=model)
+    runs = {"as is": run(folder / "as_is")}
+    rules = run(folder / "rules", data=data / "rules.jsonl", num_steps=STEPS - LATE)
+    runs["late"] = run(folder / "late", data=data / "both.jsonl", base=rules / "model", num_steps=LATE)
+    runs["beside rules"] = run(folder / "beside_rules", data=data / "both.jsonl")
+    runs["beta 0.1"] = run(folder / "beta0.1", **{"grpo.beta": 0.1})
+    runs["beta 0.01"] = run(folder / "beta0.01", **{"grpo.beta": 0.01})
+    pairs = folder / "pairs_retrained.jsonl"
+    if not pairs.exists():
+        write_more_pairs(pairs, data / "helpfulness.jsonl", runs["as is"])
+    retrained = train_reward_model(folder / "helpfulness_retrained", seed, pairs)
+    runs["retrained"] = run(folder / "retrained", model=retrained)
+    return runs
+
+
+def evaluated(run: pathlib.Path, step: int) -> dict[str, float]:
+    """The figures of an evaluation on held-out problems and requests: percent, tokens, and the reward model's score."""
+    samples = study.rows(run / "evals" / f"step_{step:06d}.jsonl")
+    problems = [row for row in samples if request_of(row["question"]) is None]
+    requests = requests_at(run, step)
+    firsts = [normalize(row["final"]) for row in requests if row["sample"] == 0]
+    return {
+        "score": statistics.mean(row["parts"]["model/helpfulness"] for row in requests),
+        "good": 100 * statistics.mean(map(is_good, requests)),
+        "right": 100 * statistics.mean(row["correct"] for row in problems),
+        "tokens": statistics.mean(row["num_tokens"] for row in requests),
+        "different": 100 * len(set(firsts)) / len(firsts),
+    }
+
+
+def length_of(name: str) -> int:
+    """The steps of a run's part with the preference reward."""
+    return LATE if name == "late" else STEPS
+
+
+def ends(runs: Sequence[dict[str, pathlib.Path]]) -> list[str]:
+    """The table of all runs: before and after training, and the first one after as many steps as the late one has."""
+    lines = [
+        "| run | differs by | steps | score | good replies, % | problems right, % | tokens of a reply | "
+        "different replies, % |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    wanted_rows = [("as is", 0), ("as is", LATE), *((name, length_of(name)) for name in ROWS), ("late", 0)]
+    for name, step in wanted_rows:
+        figures = [evaluated(of_seed[name], step) for of_seed in runs]
+        cells = [study.spread([each[key] for each in figures], 2 if key == "score" else 1) for key in figures[0]]
+        lines.append(f"| {name} | {ROWS[name]} | {step} | {' | '.join(cells)} |")
+    return lines
+
+
+def kinds(runs: Sequence[dict[str, pathlib.Path]]) -> list[str]:
+    """The table of the replies' kinds in the first run, by step: percent of the held-out requests' samples."""
+    lines = [f"| step | {' | '.join(KINDS)} |", "|---" * (len(KINDS) + 1) + "|"]
+    for step in range(0, STEPS + 1, EVERY):
+        shares = {kind: [] for kind in KINDS}
+        for of_seed in runs:
+            counts = collections.Counter(map(kind_of_reply, requests_at(of_seed["as is"], step)))
+            for kind in KINDS:
+                shares[kind].append(100 * counts[kind] / counts.total())
+        lines.append(f"| {step} | {' | '.join(map(study.spread, shares.values()))} |")
+    return lines
+
+
+def requests_at(run: pathlib.Path, step: int) -> list[Row]:
+    """The samples of held-out requests in an evaluation."""
+    samples = study.rows(run / "evals" / f"step_{step:06d}.jsonl")
+    return [row for row in samples if request_of(row["question"])]
+
+
+def texts(run: pathlib.Path, count: int) -> list[str]:
+    """The table of the first sample of a few held-out requests, by step, each with the reward model's score."""
+    lines = ["| step | request | reply | score | verdict |", "|---|---|---|---|---|"]
+    for step in range(0, STEPS + 1, EVERY):
+        firsts = [row for row in requests_at(run, step) if row["sample"] == 0]
+        for row in firsts[:: max(len(firsts) // count, 1)][:count]:
+            cells = [row["question"], row["text"], f"{row['parts']['model/helpfulness']:.2f}", kind_of_reply(row)]
+            lines.append(f"| {step} | {' | '.join(cell.replace('|', '/').replace(chr(10), ' ') for cell in cells)} |")
+    return lines
+
+
+def draw(runs: Sequence[dict[str, pathlib.Path]]) -> Figure:
+    """Score, good replies, problems and length by step: a colour a run, means over seeds; the late one at the end."""
+    figure = Figure(figsize=(13, 3.4), layout="constrained")
+    panels = {
+        "score": "reward model's score",
+        "good": "good replies, %",
+        "right": "problems right, %",
+        "tokens": "tokens",
+    }
+    for axes, (key, title) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for name in ROWS:
+            steps = range(0, length_of(name) + 1, EVERY)
+            means = [statistics.mean(evaluated(of_seed[name], step)[key] for of_seed in runs) for step in steps]
+            axes.plot([step + STEPS - length_of(name) for step in steps], means, label=name)
+        axes.set(title=title, xlabel="step")
+    axes.legend(fontsize=7)
+    return figure
+
+
+def reward_models(folders: Sequence[pathlib.Path]) -> list[str]:
+    """The table of both reward models' accuracy on held-out pairs."""
+    lines = ["| reward model | right on held-out pairs, % |", "|---|---|"]
+    for name, title in (
+        ("helpfulness", "of the world's pairs"),
+        ("helpfulness_retrained", "and of the hacked policy's"),
+    ):
+        last = [100 * study.rows(folder / name / "evals.jsonl")[-1]["accuracy"] for folder in folders]
+        lines.append(f"| {title} | {study.spread(last)} |")
+    return lines
+
+
+def main() -> int:
+    options = study.options(NAME, __doc__, MINUTES)
+    folders = [options.runs / f"seed{seed}" for seed in options.seeds]
+    runs = [train_seed(folder, seed) for folder, seed in zip(folders, options.seeds, strict=True)]
+    measured = [
+        f"Held-out problems and requests ({HELD_OUT} each) at temperature 0.6; seeds {list(options.seeds)}.",
+        *("", *ends(runs)),
+        *("", "The replies of the run as it is:", "", *kinds(runs)),
+        *("", *reward_models(folders)),
+        *("", f"First samples of the run as it is, seed {options.seeds[0]}:", "", *texts(runs[0]["as is"], 4)),
+    ]
+    study.write_page(NAME, "\n".join(measured), draw(runs))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
