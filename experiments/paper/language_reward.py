@@ -1,4 +1,4 @@
-"""The language reward from R1-Zero's start, at three weights: mixed thoughts, accuracy and length; language_reward.md.
+"""The language reward from the start of R1-Zero, at three weights: mixed thoughts, accuracy and length.
 
     python experiments/paper/language_reward.py [--seeds 1 2 3] [--runs runs/paper/language_reward]
 

@@ -111,7 +111,7 @@ def cost(algorithm: Algorithm, runs: Sequence[pathlib.Path], state: Mapping[str,
     """
     has_critic = algorithm.program is PPO
     parameters = state["policy_parameters"] + has_critic * state["critic_parameters"]
-    kept = state["policy"] + state["reference"] + has_critic * state["critic"]
+    state_size = state["policy"] + state["reference"] + has_critic * state["critic"]
     peaks = [max(row["bytes"] for row in study.rows(run / "peak_memory.jsonl")) / 1e6 for run in runs]
     phases = (("sample",), ("score",), ("update",), ("value", "critic"), rl_runs.PHASES)
     times = [[rl_runs.seconds(run, each) for run in runs] for each in phases]
@@ -119,7 +119,7 @@ def cost(algorithm: Algorithm, runs: Sequence[pathlib.Path], state: Mapping[str,
     if not has_critic:
         cells[3] = "–"
     minutes = rl_runs.spread([STEPS * each / 60 for each in times[-1]], 1)
-    return [algorithm.name, f"{parameters:,}", f"{kept / 1e6:.1f}", rl_runs.spread(peaks, 0), *cells, minutes]
+    return [algorithm.name, f"{parameters:,}", f"{state_size / 1e6:.1f}", rl_runs.spread(peaks, 0), *cells, minutes]
 
 
 def write(options: study.Options) -> None:
