@@ -208,11 +208,11 @@ def requests_at(run: pathlib.Path, step: int) -> list[Row]:
 
 
 def texts(run: pathlib.Path, count: int) -> list[str]:
-    """The table of the first sample of a few held-out requests, by step, each with the reward model's score."""
+    """The table of the samples of held-out requests that score highest and are not good, `count` of each step."""
     lines = ["| step | request | reply | score | verdict |", "|---|---|---|---|---|"]
     for step in range(0, STEPS + 1, EVERY):
-        firsts = [row for row in requests_at(run, step) if row["sample"] == 0]
-        for row in firsts[:: max(len(firsts) // count, 1)][:count]:
+        bad = {row["question"]: row for row in requests_at(run, step) if not is_good(row)}
+        for row in sorted(bad.values(), key=lambda row: -row["parts"]["model/helpfulness"])[:count]:
             cells = [row["question"], row["text"], f"{row['parts']['model/helpfulness']:.2f}", kind_of_reply(row)]
             lines.append(f"| {step} | {' | '.join(cell.replace('|', '/').replace(chr(10), ' ') for cell in cells)} |")
     return lines
@@ -258,7 +258,12 @@ def main() -> int:
         *("", *ends(runs)),
         *("", "The replies of the run as it is:", "", *kinds(runs)),
         *("", *reward_models(folders)),
-        *("", f"First samples of the run as it is, seed {options.seeds[0]}:", "", *texts(runs[0]["as is"], 4)),
+        *(
+            "",
+            f"The bad samples that score highest, run as it is, seed {options.seeds[0]}:",
+            "",
+            *texts(runs[0]["as is"], 4),
+        ),
     ]
     study.write_page(NAME, "\n".join(measured), draw(runs))
     return 0
