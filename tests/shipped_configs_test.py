@@ -31,7 +31,8 @@ def test_a_copy_in_another_folder_gives_the_same_configs(name: str, tmp_path: pa
 
 
 def test_an_unknown_size_is_refused_with_those_there_are():
-    with pytest.raises(config.ConfigError, match="no size named 'huge'; there are: mini, world, puzzles, smollm2, hf, paper"):
+    there = "mini, world, puzzles, smollm2, hf, paper"
+    with pytest.raises(config.ConfigError, match=f"no size named 'huge'; there are: {there}"):
         config_files.load("zero:huge")
 
 
