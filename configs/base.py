@@ -21,7 +21,7 @@ solutions are the most accurate, and two in three of them change language within
 prompts are obeyed. It has hardly learnt requests: fine-tuning teaches them. It ships too.
 
 puzzles: goes on from mini, on puzzles (`r1jax.data.miniworld.puzzles`); the base of `configs/zero.py:puzzles`, with
-which RL comes to think longer. Of the authors four in five give a guess or one attempt, whatever comes out. One in five
+which RL comes to think longer. Of the authors nine in ten give a guess or one attempt, whatever comes out. One in ten
 checks each attempt and tries again; a third of those check badly, and all give up soon. puzzles_unchecked: the same
 without these, for comparison: it has never read of a second attempt. The first ships.
 
@@ -133,7 +133,7 @@ def world() -> dict[str, Any]:
     )
 
 
-def puzzles(checked: float = 0.2) -> dict[str, Any]:
+def puzzles(checked: float = 0.1) -> dict[str, Any]:
     return merge(
         PRETRAINING,
         {

@@ -109,9 +109,9 @@ def puzzles() -> dict[str, Any]:
         mini(),
         {
             "base": "configs/base.py:puzzles",
-            "num_steps": 100,
+            "num_steps": 150,
             "data": {"tasks": (), "path": f"{R1}/world/puzzles.jsonl"},
-            "sampling": {"max_new_tokens": 240, "bucket": 400},
+            "sampling": {"max_new_tokens": 288, "bucket": 448},
             "grpo": {"prompts_per_step": 12},
             "batch_bucket": 128,
             "evaluation": {"questions": 96, "samples": 8, "samples_during": 2, "every": 10},

@@ -95,13 +95,15 @@ def solve(puzzle: Puzzle, author: str, rng: random.Random) -> tuple[str, str]:
     return again.join([*parts, f"{worked(attempt)}, {puzzle.target}? {verdict}"]), expression(attempt)
 
 
-# What is said of a failed attempt, beside the target, and what stands between attempts.
+# What is said of a failed attempt, beside the target, and what stands between attempts. Each has one of the ten words by
+# which the paper counts reflection: whoever rejects an attempt says so.
 _REJECTIONS = (
-    ("no", ". "),
-    ("no", "; "),
-    ("not yet", ". "),
-    ("wrong", ". Retry: "),
+    ("wrong", ". "),
+    ("wrong", "; "),
     ("no", ". Wait, "),
+    ("no", ". Retry: "),
+    ("no", ", but "),
+    ("not yet", ". However, "),
     ("no, but close", ". Let me try again: "),
     ("no", ". Check again: "),
 )
