@@ -9,8 +9,6 @@ the same from `base:puzzles_unchecked`, whose documents hold no second attempt. 
 import pathlib
 import re
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -19,6 +17,7 @@ from study import is_finished, options, rows, spread, train, write_page
 
 from r1jax.graders.countdown import grade_expression
 from r1jax.io.tables import markdown_table
+from r1jax.tools import write_miniworld
 
 NAME, MINUTES = "aha", 25
 RUNS = {  # label -> fields of the config
@@ -209,13 +208,13 @@ def main() -> None:
     opts = options(NAME, __doc__, MINUTES)
     world = opts.runs / "world"
     if not opts.page_only and not (world / "puzzles.jsonl").exists():
-        subprocess.run([sys.executable, "-m", "r1jax", "write-miniworld", str(world)], check=True)
+        write_miniworld.write(world, 0, "")
     runs: dict[str, list[dict[int, list[Sample]]]] = {}
     for label, fields in RUNS.items():
         folders = [opts.runs / f"seed{seed}" / label.replace(",", "").replace(" ", "_") for seed in opts.seeds]
         for seed, folder in zip(opts.seeds, folders, strict=True):
             settings = {"seed": seed, "data.path": world / "puzzles.jsonl", "evaluation.every": EVERY, **fields}
-            if not opts.page_only and not is_finished(folder):
+            if not opts.page_only:
                 train("zero:puzzles", folder, **settings)
         if done := [evaluations(folder) for folder in folders if is_finished(folder)]:
             runs[label] = done

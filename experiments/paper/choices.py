@@ -14,18 +14,15 @@ import rl_runs
 import study
 from matplotlib.figure import Figure
 
+from r1jax.io.tables import markdown_table
+
 CONFIG, STEPS = "zero:mini", 20  # the task
 PROMPTS, GROUP = 8, 8
 MINUTES = 15.0  # of a seed
 TASK = {
     "num_steps": STEPS,
     "grpo.group_size": GROUP,
-    "evaluation.questions": 64,
-    "evaluation.samples": 4,
-    "evaluation.samples_during": 4,
-    "evaluation.every": 5,
-    "checkpoint.every": 10,
-    "checkpoint.keep": 1,
+    **rl_runs.SHORT_RUN,
 }
 CLIP = {"clip_low": 0.2, "clip_high": 0.2}
 
@@ -122,7 +119,7 @@ def write(options: study.Options) -> None:
     done: dict[str, list[pathlib.Path]] = {}
     for choice in (*ON_POLICY, *OFF_POLICY):
         runs = [folder(options, choice, seed) for seed in options.seeds]
-        if all(map(rl_runs.is_finished, runs)):
+        if all(map(study.is_finished, runs)):
             done[choice.name] = runs
     before = [100 * study.rows(run / "evals.jsonl")[0]["pass@1"] for run in next(iter(done.values()))]
     note = f"{rl_runs.seeds_note(options.seeds)} Accuracy before training: {study.spread(before)}."
@@ -133,16 +130,14 @@ def write(options: study.Options) -> None:
     )
     for axes, group, title in panels:
         rl_runs.draw_curves(axes, {choice.name: done[choice.name] for choice in group if choice.name in done}, title)
-    study.write_page("choices", f"{note}\n\n{rl_runs.markdown(HEADER, rows)}", figure)
+    study.write_page("choices", "\n".join([note, "", *markdown_table(HEADER, rows)]), figure)
 
 
 def main() -> None:
     options = study.options("choices", __doc__, MINUTES)
     for seed in options.seeds:
         for choice in (*ON_POLICY, *OFF_POLICY):
-            workdir = folder(options, choice, seed)
-            if not rl_runs.is_finished(workdir):
-                study.train(CONFIG, workdir, seed=seed, **choice.fields)
+            study.train(CONFIG, folder(options, choice, seed), seed=seed, **choice.fields)
     write(options)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import study
 from matplotlib.figure import Figure
 
+from r1jax.io.tables import markdown_table
 from r1jax.rewards.language_consistency import language_of, share_in_language
 from r1jax.text.reflection_and_scripts import count_text
 from r1jax.tools import write_miniworld
@@ -79,11 +80,8 @@ def trained(run: pathlib.Path, first: int, last: int) -> list[Row]:
 
 def ends(runs: Runs, seeds: Sequence[int]) -> list[str]:
     """The table of all weights, at the step at which the recipe's run ends, and at the end."""
-    lines = [
-        "| weight | steps | mixed thoughts, % | language reward, % | pass@1, % | well formed, % | tokens | "
-        "right in the ten steps before, % |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    header = ("weight", "steps", "mixed thoughts, %", "language reward, %", "pass@1, %", "well formed, %", "tokens")
+    table = []
     for step, weight in itertools.product((STEPS // 2, STEPS), WEIGHTS):
         figures = [evaluated(runs[weight, seed], step) for seed in seeds]
         cells = [study.spread([each[key] for each in figures]) for key in figures[0]]
@@ -91,21 +89,20 @@ def ends(runs: Runs, seeds: Sequence[int]) -> list[str]:
             100 * statistics.mean(row["correct"] for row in trained(runs[weight, seed], step - EVERY, step))
             for seed in seeds
         ]
-        lines.append(f"| {weight:g} | {step} | {' | '.join(cells)} | {study.spread(right)} |")
-    return lines
+        table.append([f"{weight:g}", str(step), *cells, study.spread(right)])
+    return markdown_table((*header, "right in the ten steps before, %"), table)
 
 
 def costs(runs: Runs, seeds: Sequence[int]) -> list[str]:
     """The table of differences to the run without the reward, seed by seed."""
-    lines = ["| weight | what | " + " | ".join(f"seed {seed}" for seed in seeds) + " | all |"]
-    lines.append("|---" * (len(seeds) + 3) + "|")
+    table = []
     for weight, key in itertools.product(WEIGHTS[1:], ("mixed", "pass@1")):
         with_reward = [evaluated(runs[weight, seed], STEPS)[key] for seed in seeds]
         without = [evaluated(runs[WEIGHTS[0], seed], STEPS)[key] for seed in seeds]
         differences = [one - other for one, other in zip(with_reward, without, strict=True)]
-        cells = " | ".join(f"{each:+.1f}" for each in differences)
-        lines.append(f"| {weight:g} | {key} | {cells} | {study.spread(differences)} |")
-    return lines
+        cells = [f"{each:+.1f}" for each in differences]
+        table.append([f"{weight:g}", key, *cells, study.spread(differences)])
+    return markdown_table(("weight", "what", *(f"seed {seed}" for seed in seeds), "all"), table)
 
 
 def shares_of_variance(samples: Sequence[Row]) -> dict[str, float]:
@@ -126,10 +123,8 @@ def shares_of_variance(samples: Sequence[Row]) -> dict[str, float]:
 
 def reasons(runs: Runs, seeds: Sequence[int]) -> list[str]:
     """What the rewards of the run of weight 1 differ in, and who is right more often, by quarters of the run."""
-    lines = [
-        "| steps | of the variance: format, % | accuracy, % | language, % | right of the mixed, % | of the others, % |",
-        "|---|---|---|---|---|---|",
-    ]
+    variance = ("of the variance: format, %", "accuracy, %", "language, %")
+    table = []
     for first in range(0, STEPS, STEPS // 4):
         shares, right = {part: [] for part in PARTS}, {True: [], False: []}
         for seed in seeds:
@@ -139,9 +134,9 @@ def reasons(runs: Runs, seeds: Sequence[int]) -> list[str]:
             for mixed in right:
                 correct = [row["correct"] for row in samples if row["well_formed"] and is_mixed(row) == mixed]
                 right[mixed].append(100 * statistics.mean(correct))
-        cells = " | ".join(map(study.spread, [*shares.values(), *right.values()]))
-        lines.append(f"| {first + 1} to {first + STEPS // 4} | {cells} |")
-    return lines
+        cells = map(study.spread, [*shares.values(), *right.values()])
+        table.append([f"{first + 1} to {first + STEPS // 4}", *cells])
+    return markdown_table(("steps", *variance, "right of the mixed, %", "of the others, %"), table)
 
 
 def draw(runs: Runs, seeds: Sequence[int]) -> Figure:

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from r1jax.io import jsonl
 from r1jax.io.files import read_json
+from r1jax.io.tables import markdown_table
 
 CONFIG, STEPS = "zero:mini", 20  # the task
 MINUTES = 6.0  # of a seed
@@ -31,12 +32,7 @@ TASK = {
     "grpo.clip_low": 0.2,
     "grpo.clip_high": 0.2,
     "microbatches": 2,
-    "evaluation.questions": 64,
-    "evaluation.samples": 4,
-    "evaluation.samples_during": 4,
-    "evaluation.every": 5,
-    "checkpoint.every": 10,
-    "checkpoint.keep": 1,
+    **rl_runs.SHORT_RUN,
 }
 BETA = 0.001
 GRPO = [sys.executable, "-m", "r1jax", "train"]
@@ -128,13 +124,11 @@ def write(options: study.Options) -> None:
     state = read_json(runs[ALGORITHMS[1].name][0] / "state_bytes.json")
     before = statistics.mean(100 * study.rows(run / "evals.jsonl")[0]["pass@1"] for run in runs[ALGORITHMS[0].name])
     note = f"{rl_runs.seeds_note(options.seeds)} Accuracy before training: {before:.1f}."
-    tables = [
-        rl_runs.markdown(QUALITY, [quality(each, runs[each.name]) for each in ALGORITHMS]),
-        rl_runs.markdown(COST, [cost(each, runs[each.name], state) for each in ALGORITHMS]),
-    ]
+    quality_table = markdown_table(QUALITY, [quality(each, runs[each.name]) for each in ALGORITHMS])
+    cost_table = markdown_table(COST, [cost(each, runs[each.name], state) for each in ALGORITHMS])
     figure = Figure(figsize=(6.5, 4), layout="constrained")
     rl_runs.draw_curves(figure.subplots(), runs, f"{CONFIG}, {STEPS} steps")
-    study.write_page("ppo", "\n\n".join([note, *tables]), figure)
+    study.write_page("ppo", "\n".join([note, "", *quality_table, "", *cost_table]), figure)
 
 
 def main() -> None:
@@ -142,7 +136,7 @@ def main() -> None:
     for seed in options.seeds:
         for algorithm in ALGORITHMS:
             workdir = folder(options, algorithm, seed)
-            if not rl_runs.is_finished(workdir):
+            if not study.is_finished(workdir):
                 train(algorithm, workdir, seed)
     write(options)
 

@@ -22,6 +22,7 @@ from r1jax.data.miniworld.requests import Request
 from r1jax.data.tasks import is_held_out
 from r1jax.graders.exact_match import normalize
 from r1jax.io import jsonl
+from r1jax.io.tables import markdown_table
 from r1jax.tools import write_miniworld
 
 NAME, MINUTES = "preference_reward", 12
@@ -175,30 +176,27 @@ def length_of(name: str) -> int:
 
 def ends(runs: Sequence[dict[str, pathlib.Path]]) -> list[str]:
     """The table of all runs: before and after training, and the first one after as many steps as the late one has."""
-    lines = [
-        "| run | differs by | steps | score | good replies, % | problems right, % | tokens of a reply | "
-        "different replies, % |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    header = ("run", "differs by", "steps", "score", "good replies, %", "problems right, %", "tokens of a reply")
+    table = []
     wanted_rows = [("as is", 0), ("as is", LATE), *((name, length_of(name)) for name in ROWS), ("late", 0)]
     for name, step in wanted_rows:
         figures = [evaluated(of_seed[name], step) for of_seed in runs]
         cells = [study.spread([each[key] for each in figures], 2 if key == "score" else 1) for key in figures[0]]
-        lines.append(f"| {name} | {ROWS[name]} | {step} | {' | '.join(cells)} |")
-    return lines
+        table.append([name, ROWS[name], str(step), *cells])
+    return markdown_table((*header, "different replies, %"), table)
 
 
 def kinds(runs: Sequence[dict[str, pathlib.Path]]) -> list[str]:
     """The table of the replies' kinds in the first run, by step: percent of the held-out requests' samples."""
-    lines = [f"| step | {' | '.join(KINDS)} |", "|---" * (len(KINDS) + 1) + "|"]
+    table = []
     for step in range(0, STEPS + 1, EVERY):
         shares = {kind: [] for kind in KINDS}
         for of_seed in runs:
             counts = collections.Counter(map(kind_of_reply, requests_at(of_seed["as is"], step)))
             for kind in KINDS:
                 shares[kind].append(100 * counts[kind] / counts.total())
-        lines.append(f"| {step} | {' | '.join(map(study.spread, shares.values()))} |")
-    return lines
+        table.append([str(step), *map(study.spread, shares.values())])
+    return markdown_table(("step", *KINDS), table)
 
 
 def requests_at(run: pathlib.Path, step: int) -> list[Row]:
@@ -209,13 +207,13 @@ def requests_at(run: pathlib.Path, step: int) -> list[Row]:
 
 def texts(run: pathlib.Path, count: int) -> list[str]:
     """The table of the samples of held-out requests that score highest and are not good, `count` of each step."""
-    lines = ["| step | request | reply | score | verdict |", "|---|---|---|---|---|"]
+    table = []
     for step in range(0, STEPS + 1, EVERY):
         bad = {row["question"]: row for row in requests_at(run, step) if not is_good(row)}
         for row in sorted(bad.values(), key=lambda row: -row["parts"]["model/helpfulness"])[:count]:
-            cells = [row["question"], row["text"], f"{row['parts']['model/helpfulness']:.2f}", kind_of_reply(row)]
-            lines.append(f"| {step} | {' | '.join(cell.replace('|', '/').replace(chr(10), ' ') for cell in cells)} |")
-    return lines
+            score = f"{row['parts']['model/helpfulness']:.2f}"
+            table.append([str(step), row["question"], row["text"], score, kind_of_reply(row)])
+    return markdown_table(("step", "request", "reply", "score", "verdict"), table)
 
 
 def draw(runs: Sequence[dict[str, pathlib.Path]]) -> Figure:
@@ -239,14 +237,14 @@ def draw(runs: Sequence[dict[str, pathlib.Path]]) -> Figure:
 
 def reward_models(folders: Sequence[pathlib.Path]) -> list[str]:
     """The table of both reward models' accuracy on held-out pairs."""
-    lines = ["| reward model | right on held-out pairs, % |", "|---|---|"]
+    table = []
     for name, title in (
         ("helpfulness", "of the world's pairs"),
         ("helpfulness_retrained", "and of the hacked policy's"),
     ):
         last = [100 * study.rows(folder / name / "evals.jsonl")[-1]["accuracy"] for folder in folders]
-        lines.append(f"| {title} | {study.spread(last)} |")
-    return lines
+        table.append([title, study.spread(last)])
+    return markdown_table(("reward model", "right on held-out pairs, %"), table)
 
 
 def main() -> int:

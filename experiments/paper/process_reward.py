@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from r1jax.configs.process_reward import SIZES
 from r1jax.io.files import read_json, write_json
-from r1jax.io.tables import markdown_row
+from r1jax.io.tables import markdown_table
 from r1jax.text.steps import split_steps
 
 NAME, WORLD, RL = "process_reward", "mini", "zero:mini"
@@ -128,37 +128,29 @@ def tables(results: list[dict[str, Any]]) -> str:
         "first wrong step found, %": ("first_error", 100, 1),
         "no step doubted where none is wrong, %": ("without_error", 100, 1),
     }
-    lines = ["The model on held-out steps:", "", markdown_row(["", "mean"]), markdown_row(["---", "---"])]
-    for title, (key, factor, digits) in measures.items():
-        lines.append(markdown_row([title, study.spread([factor * row[key] for row in last], digits)]))
-    lines += ["", "One of n answers, % right:", "", markdown_row(["chosen by", "1", "4", "16"])]
-    lines.append(markdown_row(["---"] * 4))
-    for way in results[0]["chosen"]:
-        cells = [study.spread([result["chosen"][way][i] for result in results]) for i in range(3)]
-        lines.append(markdown_row([way, *cells]))
-    header = [
-        "reward",
-        "held out before",
-        "after",
-        "model's score",
-        "tokens",
-        "steps",
-        "repeated, %",
-        "without digits, %",
+    agreement = [
+        [title, study.spread([factor * row[key] for row in last], digits)]
+        for title, (key, factor, digits) in measures.items()
     ]
-    lines += [
-        "",
-        f"RL from the policy, {STEPS} steps; the last columns are of the last step's samples, first -> last:",
-        "",
+    chosen = [
+        [way, *(study.spread([result["chosen"][way][i] for result in results]) for i in range(3))]
+        for way in results[0]["chosen"]
     ]
-    lines += [markdown_row(header), markdown_row(["---"] * len(header))]
+    header = ("reward", "held out before", "after", "model's score", "tokens", "steps", "repeated, %")
+    trained = []
     for arm in ARMS:
         of = [result["arms"][arm] for result in results]
         cells = [study.spread([each["held_out"][i] for each in of]) for i in (0, -1)]
         for key, digits in (("score", 2), ("tokens", 0), ("steps", 1), ("repeated", 1), ("empty", 1)):
             sides = [study.spread([each[side][key] for each in of], digits) for side in ("first", "last")]
             cells.append(" -> ".join(sides))
-        lines.append(markdown_row([arm, *cells]))
+        trained.append([arm, *cells])
+    lines = [
+        *("The model on held-out steps:", "", *markdown_table(("", "mean"), agreement)),
+        *("", "One of n answers, % right:", "", *markdown_table(("chosen by", "1", "4", "16"), chosen)),
+        *("", f"RL from the policy, {STEPS} steps; the last columns are of the last step's samples, first -> last:"),
+        *("", *markdown_table((*header, "without digits, %"), trained)),
+    ]
     lines += ["", "The wrong sample of the last step with the highest reward, of the first seed:", ""]
     for arm, row in results[0]["examples"].items():
         if row:

@@ -16,12 +16,16 @@ FINAL = {
     "reflecting": ("reflection", 100, 1),
 }
 EARLY = (5, 10)  # steps after which accuracy is shown too: how fast a run learns, where its end says little
+# The evaluation of runs that are compared with each other, and their checkpoints.
+SHORT_RUN = {
+    "evaluation.questions": 64,
+    "evaluation.samples": 4,
+    "evaluation.samples_during": 4,
+    "evaluation.every": 5,
+    "checkpoint.every": 10,
+    "checkpoint.keep": 1,
+}
 PHASES = ("sample", "score", "value", "update", "critic")
-
-
-def is_finished(workdir: pathlib.Path) -> bool:
-    """Whether a run has written its model folder whole, which is the last that it does but for its report."""
-    return (workdir / "model" / "model.json").exists()
 
 
 def final(workdir: pathlib.Path, column: str) -> float:
@@ -65,12 +69,6 @@ def evaluation_cells(runs: Sequence[pathlib.Path]) -> list[str]:
     return early + [
         study.spread([final(run, column) for run in runs], digits) for column, (*_, digits) in FINAL.items()
     ]
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def curve(runs: Sequence[pathlib.Path]) -> tuple[list[int], list[float]]:

@@ -64,7 +64,7 @@ def options(name: str, description: str | None, minutes: float) -> Options:
 
 
 def train(config: str, workdir: pathlib.Path, **fields: object) -> pathlib.Path:
-    """Runs `r1jax train` in a process of its own, or goes on with the run that is in the folder.
+    """Runs `r1jax train` in a process of its own, goes on with the run that is in the folder, or leaves a finished one.
 
     Args:
         config: the config file, `zero:mini`.
@@ -76,6 +76,8 @@ def train(config: str, workdir: pathlib.Path, **fields: object) -> pathlib.Path:
     Raises:
         subprocess.CalledProcessError: it failed; its own message has been printed.
     """
+    if is_finished(workdir):
+        return workdir
     settings = [f"--config.{field}={value}" for field, value in fields.items()]
     command = [sys.executable, "-m", "r1jax", "train", f"--config={config}", f"--workdir={workdir}", *settings]
     subprocess.run(command, check=True)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from process_reward import LABELS, QUESTIONS, SAMPLES, WORLD, finished_results, value_model
 
 from r1jax.io.files import read_json
-from r1jax.io.tables import markdown_row
+from r1jax.io.tables import markdown_table
 
 NAME = "tree_search"
 BUDGETS = (200, 400, 800)  # sampled tokens a question
@@ -126,23 +126,25 @@ def tables(results: list[dict[str, Any]]) -> str:
         *("one answer", "majority", "reranked, minimum", "weighted majority", "any (bound)"),
         *("search, chosen", "search, vote", "search, any"),
     ]
-    lines = ["At equal numbers of sampled tokens, % right:", ""]
-    lines += [markdown_row(["tokens of the search", "of n answers", "n", *columns]), markdown_row(["---"] * 11)]
+    equal = []
     for i in range(len(BUDGETS)):
         of = [result["budgets"][i] for result in results]
         sizes = [study.spread([row[name] for row in of], 0) for name in ("tokens", "sampled", "n")]
-        lines.append(markdown_row([*sizes, *(study.spread([row[name] for row in of]) for name in columns)]))
-    names = ("nodes", "depth", "branching", "answers")
-    lines += ["", "Trees, means:", "", markdown_row(["tokens", *names]), markdown_row(["---"] * 5)]
+        equal.append([*sizes, *(study.spread([row[name] for row in of]) for name in columns)])
+    shape, trees = ("nodes", "depth", "branching", "answers"), []
     for i, budget in enumerate(BUDGETS):
         of = [result["budgets"][i] for result in results]
-        lines.append(markdown_row([str(budget), *(study.spread([row[name] for row in of]) for name in names)]))
-    names = tuple(results[0]["rounds"][0])
-    lines += ["", f"The loop, {ROUND_BUDGET} tokens a search:", "", markdown_row(["round", *names])]
-    lines.append(markdown_row(["---"] * (len(names) + 1)))
+        trees.append([str(budget), *(study.spread([row[name] for row in of]) for name in shape)])
+    names, loop = tuple(results[0]["rounds"][0]), []
     for i in range(ROUNDS + 1):
         of = [result["rounds"][i] for result in results]
-        lines.append(markdown_row([str(i), *(study.spread([row[name] for row in of]) for name in names)]))
+        loop.append([str(i), *(study.spread([row[name] for row in of]) for name in names)])
+    lines = [
+        "At equal numbers of sampled tokens, % right:",
+        *("", *markdown_table(("tokens of the search", "of n answers", "n", *columns), equal)),
+        *("", "Trees, means:", "", *markdown_table(("tokens", *shape), trees)),
+        *("", f"The loop, {ROUND_BUDGET} tokens a search:", "", *markdown_table(("round", *names), loop)),
+    ]
     return "\n".join(lines)
 
 
