@@ -94,8 +94,7 @@ def token_values(params: Params, model: ModelConfig, batch: Batch) -> jax.Array:
         one_segment=batch.one_segment,
         contexts_BT=batch.contexts,
     ).hidden
-    # A sum, as in `reward.last_token_rewards`.
-    return jnp.sum(hidden_BTD.astype(jnp.float32) * params[reward.HEAD].astype(jnp.float32), axis=-1)
+    return reward.apply_head(hidden_BTD, params[reward.HEAD])
 
 
 def value_loss(params: Params, model: ModelConfig, batch: Batch) -> tuple[jax.Array, Metrics]:

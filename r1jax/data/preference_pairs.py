@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from r1jax import config
 from r1jax.config import within
 from r1jax.data import columns
-from r1jax.data.tasks import is_held_out
+from r1jax.data.held_out_split import split
 from r1jax.io import jsonl, row_files
 
 Kind = Literal["pairwise", "pointwise"]
@@ -111,17 +111,8 @@ class Preferences:
         distinct = [example for example in examples if not _same(example.inputs)]
         self.left_out = {"bad lines": bad, "pairs that read the same": len(examples) - len(distinct)}
         self.cut = sum(each.cut for example in distinct for each in example.inputs)
-        held = [is_held_out(example.prompt, cfg.held_out_share) for example in distinct]
-        self.held_out = [example for example, out in zip(distinct, held, strict=True) if out]
-        self._training = [example for example, out in zip(distinct, held, strict=True) if not out]
+        self._training, self.held_out = split(cfg.path, cfg.held_out_share, distinct, self.left_out, "examples")
         self.size = len(self._training)
-        if not self.size or (cfg.held_out_share and not self.held_out):
-            counts = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
-            raise ValueError(
-                f"{cfg.path} has {self.size} examples to train on and {len(self.held_out)} held out by "
-                f"data.held_out_share={cfg.held_out_share}, besides {counts}; with data.held_out_share=0 "
-                "all are trained on and none is evaluated"
-            )
 
     def take(self, start: int, count: int) -> list[Example]:
         """The training examples at positions start .. start + count - 1: `take(0, 10) == take(0, 5) + take(5, 5)`.

@@ -11,7 +11,7 @@ import numpy as np
 
 from r1jax import config
 from r1jax.config import at_least, within
-from r1jax.data.tasks import is_held_out
+from r1jax.data.held_out_split import split
 from r1jax.io import jsonl, row_files
 
 
@@ -92,17 +92,9 @@ class StepLabels:
         lines, bad = row_files.read_records(cfg.path, self._from_row, cfg.skip_bad_lines, None)
         usable = [line for line in lines if line.ends]
         self.left_out = {"bad lines": bad, "without a label": len(lines) - len(usable)}
-        self.held_out = [each for each in usable if is_held_out(each.prompt, cfg.held_out_share)]
-        self._training = [each for each in usable if not is_held_out(each.prompt, cfg.held_out_share)]
-        self._training = self._training[: cfg.count or None]
+        training, self.held_out = split(cfg.path, cfg.held_out_share, usable, self.left_out, "responses")
+        self._training = training[: cfg.count or None]
         self.size = len(self._training)
-        if not self.size or (cfg.held_out_share and not self.held_out):
-            counts = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
-            raise ValueError(
-                f"{cfg.path} has {self.size} responses to train on and {len(self.held_out)} held out by "
-                f"data.held_out_share={cfg.held_out_share}, besides {counts}; with data.held_out_share=0 all are "
-                "trained on and none is evaluated"
-            )
 
     def take(self, start: int, count: int) -> list[LabelledSteps]:
         """The training responses at positions start .. start + count - 1: `take(0, 10) == take(0, 5) + take(5, 5)`.

@@ -113,6 +113,12 @@ class DataConfig:
             chat.render(self.template, "")  # Raises for a template that does not exist.
 
 
+def check_question_count(num_prompts: int, data: DataConfig) -> None:
+    """Raises ValueError where all questions are asked, and they are tasks, which have no end."""
+    if not num_prompts and not data.path:
+        raise ValueError("num_prompts=0 takes all questions of a file, and tasks have no end: set a number")
+
+
 def is_held_out(question: str, share: float) -> bool:
     """Whether a question, before any template, is one of the `share` kept for evaluation.
 

@@ -24,11 +24,15 @@ def param_specs(cfg: ModelConfig) -> Params:
     return {**transformer.param_specs(cfg), HEAD: head}
 
 
+def apply_head(hidden: jax.Array, head_D: jax.Array) -> jax.Array:
+    """The head's score of each state: `[..., D]` to `[...]` float32."""
+    # A sum, not a matrix product: on TPU that would round float32 factors to bfloat16.
+    return jnp.sum(hidden.astype(jnp.float32) * head_D.astype(jnp.float32), axis=-1)
+
+
 def last_token_rewards(hidden_BTD: jax.Array, head_D: jax.Array, lengths_B: jax.Array) -> jax.Array:
     """The head applied to the state at position length - 1 of each row, and to no other: `[B]` float32."""
-    last_BD = jnp.take_along_axis(hidden_BTD, lengths_B[:, None, None] - 1, axis=1)[:, 0]
-    # A sum, not a matrix product: on TPU that would round float32 factors to bfloat16.
-    return jnp.sum(last_BD.astype(jnp.float32) * head_D.astype(jnp.float32), axis=-1)
+    return apply_head(jnp.take_along_axis(hidden_BTD, lengths_B[:, None, None] - 1, axis=1)[:, 0], head_D)
 
 
 def rewards(params: Params, cfg: ModelConfig, tokens_BT: jax.Array, lengths_B: jax.Array) -> jax.Array:
@@ -47,8 +51,7 @@ def position_rewards(params: Params, cfg: ModelConfig, tokens_BT: jax.Array, len
 
     Arguments as of `rewards`. As attention is causal, one at position t is that of the sequence's first t + 1 tokens.
     """
-    hidden_BTD = _hidden(params, cfg, tokens_BT, lengths_B)
-    return jnp.sum(hidden_BTD.astype(jnp.float32) * params[HEAD].astype(jnp.float32), axis=-1)
+    return apply_head(_hidden(params, cfg, tokens_BT, lengths_B), params[HEAD])
 
 
 def _hidden(params: Params, cfg: ModelConfig, tokens_BT: jax.Array, lengths_B: jax.Array) -> jax.Array:

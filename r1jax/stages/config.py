@@ -206,6 +206,14 @@ class AgreementConfig:
         at_least(0, self, "every", "examples")
 
 
+def check_updates(epochs: int, num_steps: int, batch_size: int, microbatches: int) -> None:
+    """Raises ValueError where neither or both of epochs and updates are set, or a batch has no equal pieces."""
+    if bool(epochs) == bool(num_steps):
+        raise ValueError(f"epochs={epochs} and num_steps={num_steps}: one of them says how long, the other is 0")
+    if batch_size % microbatches:
+        raise ValueError(f"batch_size={batch_size} does not split into microbatches={microbatches}")
+
+
 @dataclasses.dataclass(frozen=True)
 class PreferenceConfig:
     """One reward model.
@@ -252,12 +260,7 @@ class PreferenceConfig:
         at_least(1, self, "batch_size", "microbatches", "batch_bucket", "log_every")
         at_least(0, self, "epochs", "num_steps", "unit_examples")
         seed_fits(self)
-        if bool(self.epochs) == bool(self.num_steps):
-            raise ValueError(
-                f"epochs={self.epochs} and num_steps={self.num_steps}: one of them says how long, the other is 0"
-            )
-        if self.batch_size % self.microbatches:
-            raise ValueError(f"batch_size={self.batch_size} does not split into microbatches={self.microbatches}")
+        check_updates(self.epochs, self.num_steps, self.batch_size, self.microbatches)
         if self.data.pairs_as_labels and self.kind == "pairwise":
             raise ValueError("data.pairs_as_labels makes labels of pairs, which kind=pointwise trains on")
 

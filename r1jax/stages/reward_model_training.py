@@ -15,7 +15,7 @@ import array
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -43,6 +43,20 @@ from r1jax.text.tokenizer import Tokenizer
 from r1jax.training import loop, plan
 from r1jax.training.loop import StartingPoint, StepBatch, TrainingRun
 from r1jax.training.step import Loss
+
+
+class Measured(NamedTuple):
+    """An evaluation of a reward model.
+
+    Attributes:
+        row: of evals.jsonl, with accuracy, stderr, n, loss and calibration_error.
+        lines: of evals/step_NNNNNN.jsonl, one for each example.
+        baseline: a share to compare the accuracy with, in words.
+    """
+
+    row: Mapping[str, Any]
+    lines: Sequence[Mapping[str, Any]]
+    baseline: str
 
 
 def reader(reading: Reading, tokenizer: Tokenizer, marker: str) -> Callable[[str, str], Input]:
@@ -76,13 +90,18 @@ def score(scorer: Scorer, params: Params, examples: Sequence[Example]) -> np.nda
     return flat.reshape(len(examples), -1)
 
 
-def evaluate(scores: np.ndarray, examples: Sequence[Example]) -> dict[str, Any]:
-    """The row of `agreement` of scored examples."""
+def measure(scorer: Scorer, params: Params, examples: Sequence[Example]) -> Measured:
+    """The agreement of a model's scores with the judgements."""
+    scores = score(scorer, params, examples)
     lengths = np.array([[each.length for each in example.inputs] for example in examples])
     prompts = [example.prompt for example in examples]
     if examples[0].safe is None:
-        return reward_agreement.of_pairs(scores, lengths, prompts)
-    return reward_agreement.of_labels(scores[:, 0], np.array([e.safe for e in examples]), lengths[:, 0], prompts)
+        row, baseline = reward_agreement.of_pairs(scores, lengths, prompts), "longer_wins"
+    else:
+        safe = np.array([example.safe for example in examples])
+        row, baseline = reward_agreement.of_labels(scores[:, 0], safe, lengths[:, 0], prompts), "safe_share"
+    lines = [score_row(example, each) for example, each in zip(examples, scores, strict=True)]
+    return Measured(row, lines, f"{baseline.replace('_', ' ')} {row[baseline]:.1%}")
 
 
 def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) -> pathlib.Path:
@@ -109,18 +128,19 @@ def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.
         frozen=UNUSED,
         log_every=cfg.log_every,
     )
-    evaluator = HeldOutEvaluator(cfg, data.held_out, workdir, training.log_evaluation, Scorer(model, mesh))
+    scorer = Scorer(model, mesh)
+    evaluator = HeldOutEvaluator(cfg, data.held_out, training, lambda params, some: measure(scorer, params, some))
     say_start(cfg, training, data, len(evaluator.examples))
     update = training.compile_update(make_loss(model), cfg.microbatches)
     loop.train(
         training,
         update,
         lambda step: batch_at(cfg, data, step),
-        before_step=lambda step: evaluator.evaluate_if_due(training.state.params, step),
+        before_step=evaluator.evaluate_if_due,
     )
-    evaluator.evaluate(training.state.params, training.num_steps)
+    evaluator.evaluate(training.num_steps)
     training.close_metrics()
-    params = scale_head(cfg, training.state.params, evaluator.scorer, data)
+    params = scale_head(cfg, training.state.params, scorer, data)
     folder = workdir / "model"
     reward_scoring.save(
         folder, params, model, tokenizer, cfg.reading, start_from.hf_config, keep_same=training.was_done
@@ -156,47 +176,42 @@ def starting_point(base: pathlib.Path, mesh: Mesh, cfg: PreferenceConfig | Proce
     return dataclasses.replace(start_from, read_params=read_params)
 
 
-@dataclasses.dataclass
 class HeldOutEvaluator:
-    """Scores held-out examples before, during and after training, and writes evals/.
+    """Measures a reward model on held-out examples before, during and after training, and writes evals/.
 
     Attributes:
-        examples: those that are scored; all, and then as many as the config says.
-        log: writes the row of a step to evals.jsonl.
+        examples: those that are scored: all, or as many as the config says.
     """
 
-    cfg: PreferenceConfig
-    examples: Sequence[Example]
-    workdir: pathlib.Path
-    log: Callable[[int, Mapping[str, Any]], None]
-    scorer: Scorer
+    def __init__(
+        self,
+        cfg: PreferenceConfig | ProcessRewardConfig,
+        held_out: Sequence[Any],
+        training: TrainingRun,
+        measure: Callable[[Params, Sequence[Any]], Measured],
+    ):
+        self._cfg, self._training, self._measure = cfg, training, measure
+        limit = cfg.evaluation.examples
+        chosen = jsonl.order(cfg.seed, len(held_out), 0, limit) if 0 < limit < len(held_out) else range(len(held_out))
+        self.examples = [held_out[i] for i in chosen]
 
-    def __post_init__(self):
-        limit = self.cfg.evaluation.examples
-        if limit and len(self.examples) > limit:
-            self.examples = [self.examples[i] for i in jsonl.order(self.cfg.seed, len(self.examples), 0, limit)]
-
-    def evaluate_if_due(self, params: Params, step: int) -> None:
+    def evaluate_if_due(self, step: int) -> None:
         """Evaluates before the first step, and every `evaluation.every` steps."""
-        if is_due(step, self.cfg.evaluation.every):
-            self.evaluate(params, step)
+        if is_due(step, self._cfg.evaluation.every):
+            self.evaluate(step)
 
-    def evaluate(self, params: Params, step: int) -> None:
-        """Scores the examples with the weights after `step` steps, and writes and prints the result."""
+    def evaluate(self, step: int) -> None:
+        """Measures the weights after `step` steps, and writes and prints the result; nothing where none is held out."""
         if not self.examples:
             return
-        scores = score(self.scorer, params, self.examples)
-        row = evaluate(scores, self.examples)
-        if jax.process_index() != 0:
+        row, lines, baseline = self._measure(self._training.state.params, self.examples)
+        if jax.process_index():
             return
-        rows = (score_row(example, each) for example, each in zip(self.examples, scores, strict=True))
-        jsonl.write(self.workdir / "evals" / f"step_{step:06d}.jsonl", rows)
-        self.log(step, row)
-        baseline = "longer_wins" if self.cfg.kind == "pairwise" else "safe_share"
+        jsonl.write(self._training.workdir / "evals" / f"step_{step:06d}.jsonl", lines)
+        self._training.log_evaluation(step, row)
         say(
-            f"held-out after {step} steps: accuracy {row['accuracy']:.1%} ± {row['stderr']:.1%} "
-            f"({baseline.replace('_', ' ')} {row[baseline]:.1%}), loss {row['loss']:.3f}, calibration error "
-            f"{row['calibration_error']:.3f}"
+            f"held-out after {step} steps: accuracy {row['accuracy']:.1%} ± {row['stderr']:.1%} of {row['n']} "
+            f"({baseline}), loss {row['loss']:.3f}, calibration error {row['calibration_error']:.3f}"
         )
 
 
@@ -219,11 +234,14 @@ def say_start(cfg: PreferenceConfig, training: TrainingRun, data: Preferences, h
     steps = f"{training.num_steps} steps of {cfg.batch_size} of {data.size} examples, {held_out} held out"
     say("; ".join([training.summary, steps, *notices]))
     batch = batch_at(cfg, data, min(training.start, training.num_steps - 1)).batch
-    model, (rows, tokens) = training.model, (int(np.prod(batch.tokens.shape[:2])), batch.tokens.shape[-1])
+    say_plan(training, int(np.prod(batch.tokens.shape[:-1])), batch.tokens.shape[-1], cfg.microbatches)
+
+
+def say_plan(training: TrainingRun, rows: int, tokens: int, microbatches: int) -> None:
+    """Prints the memory and the computation of updates of so many inputs, of so many tokens each."""
+    model = training.model
     work = (8 if model.remat else 6) * rows * tokens * plan.used_parameters(model)
-    updating = plan.update_bytes(
-        model, training.mesh, training.state, rows // cfg.microbatches, tokens, 0, cfg.microbatches
-    )
+    updating = plan.update_bytes(model, training.mesh, training.state, rows // microbatches, tokens, 0, microbatches)
     plan.say_plan(
         training.mesh,
         plan.kept_bytes(training.state),

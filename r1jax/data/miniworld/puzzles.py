@@ -95,8 +95,8 @@ def solve(puzzle: Puzzle, author: str, rng: random.Random) -> tuple[str, str]:
     return again.join([*parts, f"{worked(attempt)}, {puzzle.target}? {verdict}"]), expression(attempt)
 
 
-# What is said of a failed attempt, beside the target, and what stands between attempts: each has one of the ten words by
-# which the paper counts reflection.
+# What is said of a failed attempt, beside the target, and what stands between attempts. Each has one of the ten words
+# by which the paper counts reflection.
 _REJECTIONS = (
     ("wrong", ". "),
     ("wrong", "; "),

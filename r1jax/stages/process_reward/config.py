@@ -6,12 +6,12 @@ from typing import Literal
 from r1jax.config import at_least, seed_fits
 from r1jax.core.config import MeshConfig
 from r1jax.data.step_labels import StepLabelsConfig
-from r1jax.data.tasks import DataConfig
+from r1jax.data.tasks import DataConfig, check_question_count
 from r1jax.graders.config import GraderConfig, JudgeConfig
 from r1jax.inference.config import Reading, SamplingConfig, SearchConfig, check_separators
 from r1jax.inference.served_model import EndpointConfig, check_model
 from r1jax.models.config import ComputeConfig, Truncation
-from r1jax.stages.config import AgreementConfig
+from r1jax.stages.config import AgreementConfig, check_updates
 from r1jax.text.steps import Combination
 from r1jax.training.config import CheckpointConfig, OptimizerConfig, TrackConfig
 
@@ -61,8 +61,7 @@ class LabelStepsConfig:
         at_least(1, self, "solutions", "completions", "block")
         seed_fits(self)
         check_separators(self.separators, "separators")
-        if not self.num_prompts and not self.data.path:
-            raise ValueError("num_prompts=0 takes all questions of a file, and tasks have no end: set a number")
+        check_question_count(self.num_prompts, self.data)
         if not self.sampling.truncation.temperature:
             raise ValueError("sampling.truncation.temperature is 0: all completions of a prefix would be the same")
 
@@ -118,8 +117,7 @@ class SearchQuestionsConfig:
         at_least(0, self, "num_prompts")
         at_least(1, self, "block")
         seed_fits(self)
-        if not self.num_prompts and not self.data.path:
-            raise ValueError("num_prompts=0 takes all questions of a file, and tasks have no end: set a number")
+        check_question_count(self.num_prompts, self.data)
         if self.search.prior == "likelihood" and not self.model and self.endpoint.base_url:
             raise ValueError('search.prior="likelihood" needs log-probs, which a served policy does not give')
 
@@ -167,12 +165,7 @@ class ProcessRewardConfig:
         at_least(0, self, "epochs", "num_steps")
         seed_fits(self)
         check_separators(self.reading.steps, "reading.steps")
-        if bool(self.epochs) == bool(self.num_steps):
-            raise ValueError(
-                f"epochs={self.epochs} and num_steps={self.num_steps}: one of them says how long, the other is 0"
-            )
-        if self.batch_size % self.microbatches:
-            raise ValueError(f"batch_size={self.batch_size} does not split into microbatches={self.microbatches}")
+        check_updates(self.epochs, self.num_steps, self.batch_size, self.microbatches)
 
     def examples(self, size: int) -> int:
         """Responses of the whole run, from `size` different ones."""

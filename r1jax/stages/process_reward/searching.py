@@ -56,8 +56,8 @@ def run(cfg: SearchQuestionsConfig, workdir: pathlib.Path, mesh: Mesh) -> pathli
     path = workdir / "searches.jsonl"
     rows, corrupted = jsonl.read_log(path)
     _claim(cfg, data, workdir, begun=bool(rows))
-    done = from_process_0([row["id"] for row in rows]) if jax.process_count() > 1 else [row["id"] for row in rows]
-    missing = [prompt for prompt in prompts if prompt.id not in set(done)]
+    done = set(from_process_0([row["id"] for row in rows]))
+    missing = [prompt for prompt in prompts if prompt.id not in done]
     say(
         f"{len(prompts)} questions, {len(missing)} of them to search, {cfg.search.tokens} tokens each"
         + (f"; {corrupted} lines were cut off and are searched again" if corrupted else "")

@@ -10,7 +10,6 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -18,17 +17,15 @@ from r1jax.core.params import Params
 from r1jax.data.batching import pad_steps
 from r1jax.data.step_inputs import step_ids_of
 from r1jax.data.step_labels import LabelledSteps, StepLabels
-from r1jax.evaluation.config import is_due
 from r1jax.inference import reward_scoring
 from r1jax.inference.reward_scoring import Reading, Scorer, text_of
-from r1jax.io import jsonl
 from r1jax.io.console import say
 from r1jax.losses.process_reward import process_reward_loss
 from r1jax.models.config import ModelConfig
 from r1jax.models.reward import UNUSED, param_specs
 from r1jax.stages import reward_agreement
 from r1jax.stages.process_reward.config import ProcessRewardConfig
-from r1jax.stages.reward_model_training import check_rows, starting_point
+from r1jax.stages.reward_model_training import HeldOutEvaluator, Measured, check_rows, say_plan, starting_point
 from r1jax.text.steps import separated
 from r1jax.text.tokenizer import Tokenizer
 from r1jax.training import loop
@@ -90,24 +87,17 @@ def run(cfg: ProcessRewardConfig, workdir: pathlib.Path, mesh: Mesh, base: pathl
         frozen=UNUSED,
         log_every=cfg.log_every,
     )
-    held_out = data.held_out
-    if cfg.evaluation.examples and len(held_out) > cfg.evaluation.examples:
-        held_out = [held_out[i] for i in jsonl.order(cfg.seed, len(held_out), 0, cfg.evaluation.examples)]
     scorer = Scorer(model, mesh)
-
-    def evaluate(step: int) -> None:
-        if held_out:
-            write_evaluation(workdir, step, held_out, training, scorer)
-
-    say_start(cfg, training, data, len(held_out))
+    evaluator = HeldOutEvaluator(cfg, data.held_out, training, lambda params, some: measure(scorer, params, some))
+    say_start(cfg, training, data, len(evaluator.examples))
     update = training.compile_update(make_loss(model), cfg.microbatches)
     loop.train(
         training,
         update,
         lambda step: batch_at(cfg, data, step),
-        before_step=lambda step: evaluate(step) if is_due(step, cfg.evaluation.every) else None,
+        before_step=evaluator.evaluate_if_due,
     )
-    evaluate(training.num_steps)
+    evaluator.evaluate(training.num_steps)
     training.close_metrics()
     folder = workdir / "model"
     reward_scoring.save(
@@ -132,24 +122,15 @@ def score(scorer: Scorer, params: Params, examples: Sequence[LabelledSteps]) -> 
     return scorer.score_at(params, [each.ids for each in examples], [each.ends for each in examples])
 
 
-def write_evaluation(
-    workdir: pathlib.Path, step: int, examples: Sequence[LabelledSteps], training: TrainingRun, scorer: Scorer
-) -> None:
-    """Scores held-out responses with the present weights; writes a row of evals.jsonl, and evals/step_NNNNNN.jsonl."""
-    scores = score(scorer, training.state.params, examples)
-    if jax.process_index():
-        return
+def measure(scorer: Scorer, params: Params, examples: Sequence[LabelledSteps]) -> Measured:
+    """The agreement of a model's scores with the labels of steps."""
+    scores = score(scorer, params, examples)
     row = agreement(scores, examples)
-    rows = (
+    lines = [
         {"id": each.id, "scores": [round(x, 6) for x in of.tolist()], "targets": list(each.targets)}
         for each, of in zip(examples, scores, strict=True)
-    )
-    jsonl.write(workdir / "evals" / f"step_{step:06d}.jsonl", rows)
-    training.log_evaluation(step, row)
-    say(
-        f"held-out after {step} steps: accuracy {row['accuracy']:.1%} ± {row['stderr']:.1%} of {row['n']} steps "
-        f"(right {row['right_share']:.1%}), loss {row['loss']:.3f}, calibration error {row['calibration_error']:.3f}"
-    )
+    ]
+    return Measured(row, lines, f"steps right {row['right_share']:.1%}")
 
 
 def agreement(scores: Sequence[np.ndarray], examples: Sequence[LabelledSteps]) -> dict[str, Any]:
@@ -199,9 +180,11 @@ def first_below(values: Sequence[float], limit: float) -> int | None:
 
 
 def say_start(cfg: ProcessRewardConfig, training: TrainingRun, data: StepLabels, held_out: int) -> None:
-    """Prints the model, the data and what is left out of them."""
+    """Prints the model, the data and what is left out of them, and the memory and computation that the run needs."""
     unread = f"{data.unread} steps lie past max_tokens={cfg.reading.max_tokens}"
     notices = [unread] if data.unread else []
     notices += [f"{count} responses or lines left out: {reason}" for reason, count in data.left_out.items() if count]
     steps = f"{training.num_steps} updates of {cfg.batch_size} of {data.size} responses, {held_out} held out"
     say("; ".join([training.summary, steps, *notices]))
+    batch = batch_at(cfg, data, min(training.start, training.num_steps - 1)).batch
+    say_plan(training, *batch.tokens.shape, cfg.microbatches)

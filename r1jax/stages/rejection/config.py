@@ -6,7 +6,7 @@ from typing import Literal
 from r1jax.config import at_least, seed_fits, within
 from r1jax.core.config import MeshConfig
 from r1jax.data.decontaminate import DecontaminateConfig
-from r1jax.data.tasks import DataConfig
+from r1jax.data.tasks import DataConfig, check_question_count
 from r1jax.graders.config import GraderConfig, JudgeConfig
 from r1jax.inference.config import SamplingConfig
 from r1jax.inference.served_model import EndpointConfig
@@ -99,8 +99,7 @@ class RejectionConfig:
         at_least(0, self, "num_prompts")
         seed_fits(self)
         at_least(1, self, "samples")
-        if not self.num_prompts and not self.data.path:
-            raise ValueError("num_prompts=0 takes all questions of a file, and tasks have no end: set a number")
+        check_question_count(self.num_prompts, self.data)
         if self.judged:
             from r1jax.graders.grader_table import grader  # which loads them all
 
