@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from half_right_graders import Graders
 from tiny_run import ZERO, merged, rows, timeless
 
 from r1jax import config
@@ -159,24 +160,6 @@ def test_a_rollout_that_cannot_be_graded_is_in_neither_batch():
 def test_settings_that_it_does_not_have_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         config.parse(training.PPOConfig, merged(ZERO, base="base", **changes))
-
-
-class Graders:
-    """In the pool's place: the second half of each group is right."""
-
-    def __init__(self, *_):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def submit(self, r: Rollout):
-        right = float(r.sample >= 2)
-        graded = dataclasses.replace(r, reward=right, parts={"accuracy": right, "format": 0.0})
-        return SimpleNamespace(result=lambda scores: graded)
 
 
 def leaves(folder: pathlib.Path, mesh) -> list[np.ndarray]:

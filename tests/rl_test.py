@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from half_right_graders import Graders
 from tiny_run import ZERO, merged, rows, write_config
 
 from r1jax import config, config_files
@@ -174,27 +175,6 @@ def leaves(params) -> list[np.ndarray]:
 
 def same(a, b) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(leaves(a), leaves(b), strict=True))
-
-
-class Graders:
-    """In the pool's place: the second half of each group is right."""
-
-    def __init__(self, *_):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def usage(self):
-        return {}
-
-    def submit(self, r: Rollout):
-        right = float(r.sample >= 2)
-        graded = dataclasses.replace(r, reward=right, parts={"accuracy": right, "format": 0.0})
-        return SimpleNamespace(result=lambda scores: graded)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 For the experiments on process rewards and tree search, which compare them at equal numbers of sampled tokens.
 """
 
-import collections
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,6 +25,7 @@ from r1jax.inference.reward_scoring import RewardModel
 from r1jax.inference.served_model import EndpointConfig
 from r1jax.inference.trained_prompts import fill_prompt_format
 from r1jax.stages.process_reward.config import LabelStepsConfig
+from r1jax.stages.process_reward.searching import vote
 from r1jax.text import prompt_format
 from r1jax.text.steps import Combination, combine_steps
 
@@ -76,25 +76,9 @@ def _answer(grade: dict[str, Any], rollout: Rollout, chances: Sequence[float]) -
     }
 
 
-def majority(answers: Answers) -> float:
-    """The score of the most frequent answer, the first of equally frequent ones; 0 where none was read."""
-    read = [each for each in answers if each["answer"]]
-    if not read:
-        return 0.0
-    [(answer, _)] = collections.Counter(each["answer"] for each in read).most_common(1)
-    return next(each["score"] for each in read if each["answer"] == answer)
-
-
-def weighted(answers: Answers) -> float:
-    """The score of the answer with the largest sum of least chances."""
-    sums: collections.Counter[str] = collections.Counter()
-    for each in answers:
-        if each["answer"]:
-            sums[each["answer"]] += combine_steps(each["chances"], "minimum")
-    if not sums:
-        return 0.0
-    answer = max(sums, key=sums.__getitem__)
-    return next(each["score"] for each in answers if each["answer"] == answer)
+def voted(answers: Answers, weight: Callable[[dict[str, Any]], float]) -> float:
+    """The score of the answer with the largest sum of weights, the first of equal ones; 0 where none was read."""
+    return vote([{**each, "value": weight(each)} for each in answers])
 
 
 def reranked(way: Combination) -> Callable[[Answers], float]:
@@ -106,9 +90,9 @@ def ways_to_choose() -> dict[str, Callable[[Answers], float]]:
     """The ways to choose one of n answers, by their names in tables; each gives the chosen answer's score."""
     return {
         "one answer": lambda answers: float(np.mean([each["score"] for each in answers])),
-        "majority": majority,
+        "majority": lambda answers: voted(answers, lambda each: 1.0),
         **{f"reranked, {way}": reranked(way) for way in WAYS},
-        "weighted majority": weighted,
+        "weighted majority": lambda answers: voted(answers, lambda each: combine_steps(each["chances"], "minimum")),
         "any (bound)": lambda answers: max(each["score"] for each in answers),
     }
 
