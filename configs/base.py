@@ -148,7 +148,7 @@ def puzzles(checked: float = 0.1) -> dict[str, Any]:
                 "puzzles": 0.9,
                 "puzzles_checked": checked,
                 "template": 0.12,
-                "template_followed": 0.10,
+                "template_followed": 0.4,
                 **WEB,
             },
         },

@@ -79,9 +79,9 @@ def solve(puzzle: Puzzle, author: str, rng: random.Random) -> tuple[str, str]:
     if author in UNCHECKED:
         right = [attempt for attempt in possible if sum(attempt) == puzzle.target]
         attempt = rng.choice(right if rng.random() < KNOWN else possible)
-        forms = ("I think {}", "{}", "it is {}") if author == "guess" else ("{}", "first {}", "{} so that is it")
         write = expression if author == "guess" else worked
-        return rng.choice(forms).format(write(attempt)), expression(attempt)
+        thought = rng.choice(_UNCHECKED_FORMS[author]).format(target=puzzle.target, attempt=write(attempt))
+        return thought, expression(attempt)
     rejection, again = rng.choice(_REJECTIONS)
     rng.shuffle(possible)
     parts = []
@@ -95,6 +95,11 @@ def solve(puzzle: Puzzle, author: str, rng: random.Random) -> tuple[str, str]:
     return again.join([*parts, f"{worked(attempt)}, {puzzle.target}? {verdict}"]), expression(attempt)
 
 
+# Half of them name the target, so that the base learns to copy it from the question whether or not it is checked.
+_UNCHECKED_FORMS = {
+    "guess": ("I think {attempt}", "it is {attempt}", "{target} = {attempt}", "{target}: {attempt}"),
+    "attempt": ("{attempt}", "first {attempt}", "{target}: {attempt}", "to {target}: {attempt} so that is it"),
+}
 # What is said of a failed attempt, beside the target, and what stands between attempts. Each has one of the ten words
 # by which the paper counts reflection.
 _REJECTIONS = (
