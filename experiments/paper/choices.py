@@ -16,13 +16,11 @@ from matplotlib.figure import Figure
 
 from r1jax.io.tables import markdown_table
 
-CONFIG, STEPS = "zero:mini", 20  # the task
 PROMPTS, GROUP = 8, 8
 MINUTES = 15.0  # of a seed
 TASK = {
-    "num_steps": STEPS,
+    **rl_runs.TASK,
     "grpo.group_size": GROUP,
-    **rl_runs.SHORT_RUN,
 }
 CLIP = {"clip_low": 0.2, "clip_high": 0.2}
 
@@ -75,7 +73,7 @@ OFF_POLICY = (
     Choice("4 updates, sequence ratio", {"ratio_level": "sequence", "clip_low": 3e-4, "clip_high": 4e-4}, updates=4),
     Choice("4 updates, CISPO", {"surrogate": "cispo", "clip_high": 0.2}, updates=4),
 )
-HEADER = ("choice", *rl_runs.evaluation_header(STEPS), "entropy", "KL", "clipped", "samples", "minutes")
+HEADER = ("choice", *rl_runs.evaluation_header(), "entropy", "KL", "clipped", "samples", "minutes")
 
 
 def folder(options: study.Options, choice: Choice, seed: int) -> pathlib.Path:
@@ -110,7 +108,7 @@ def cells(choice: Choice, runs: Sequence[pathlib.Path]) -> list[str]:
     ends = (("entropy", 1, 3), ("kl", 1, 4), ("clip/rate", 100, 2))
     of_end = [rl_runs.spread([rl_runs.at_end(run, key, factor) for run in runs], n) for key, factor, n in ends]
     samples = f"{statistics.mean(samples_drawn(run, choice) for run in runs):.0f}"
-    minutes = rl_runs.spread([STEPS * rl_runs.seconds(run) / 60 for run in runs], 1)
+    minutes = rl_runs.spread([rl_runs.STEPS * rl_runs.seconds(run) / 60 for run in runs], 1)
     return [choice.name, *rl_runs.evaluation_cells(runs), *of_end, samples, minutes]
 
 
@@ -135,9 +133,11 @@ def write(options: study.Options) -> None:
 
 def main() -> None:
     options = study.options("choices", __doc__, MINUTES)
+    questions = rl_runs.write_questions(options.runs)
     for seed in options.seeds:
         for choice in (*ON_POLICY, *OFF_POLICY):
-            study.train(CONFIG, folder(options, choice, seed), seed=seed, **choice.fields)
+            fields = {"seed": seed, "data.path": questions, **choice.fields}
+            study.train(rl_runs.CONFIG, folder(options, choice, seed), **fields)
     write(options)
 
 

@@ -21,18 +21,16 @@ from r1jax.io import jsonl
 from r1jax.io.files import read_json
 from r1jax.io.tables import markdown_table
 
-CONFIG, STEPS = "zero:mini", 20  # the task
 MINUTES = 6.0  # of a seed
 UPDATES = 4
 TASK = {
-    "num_steps": STEPS,
+    **rl_runs.TASK,
     "grpo.prompts_per_step": 8,
     "grpo.group_size": 8,
     "grpo.minibatches": UPDATES,
     "grpo.clip_low": 0.2,
     "grpo.clip_high": 0.2,
     "microbatches": 2,
-    **rl_runs.SHORT_RUN,
 }
 BETA = 0.001
 GRPO = [sys.executable, "-m", "r1jax", "train"]
@@ -55,7 +53,7 @@ ALGORITHMS = (
     Algorithm("PPO, lambda 1", "ppo_1", PPO, {**WITH_CRITIC, "gae_lambda": 1.0}),
     Algorithm("PPO, lambda 0.95", "ppo_0.95", PPO, {**WITH_CRITIC, "gae_lambda": 0.95}),
 )
-QUALITY = ("algorithm", *rl_runs.evaluation_header(STEPS), "entropy", "KL", "explained variance")
+QUALITY = ("algorithm", *rl_runs.evaluation_header(), "entropy", "KL", "explained variance")
 COST = (
     "algorithm",
     "parameters trained",
@@ -70,15 +68,15 @@ COST = (
 )
 
 
-def train(algorithm: Algorithm, workdir: pathlib.Path, seed: int) -> None:
+def train(algorithm: Algorithm, workdir: pathlib.Path, seed: int, questions: pathlib.Path) -> None:
     """Trains in a process of its own, or goes on with what is there, and records that process's peak memory.
 
     Raises:
         subprocess.CalledProcessError: it failed; its own message has been printed.
     """
-    fields = {**TASK, **algorithm.fields, "seed": seed}
+    fields = {**TASK, **algorithm.fields, "seed": seed, "data.path": questions}
     settings = [f"--config.{field}={value}" for field, value in fields.items()]
-    command = [*algorithm.program, f"--config={CONFIG}", f"--workdir={workdir}", *settings]
+    command = [*algorithm.program, f"--config={rl_runs.CONFIG}", f"--workdir={workdir}", *settings]
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -114,7 +112,7 @@ def cost(algorithm: Algorithm, runs: Sequence[pathlib.Path], state: Mapping[str,
     cells = [rl_runs.spread(each, 2) for each in times]
     if not has_critic:
         cells[3] = "–"
-    minutes = rl_runs.spread([STEPS * each / 60 for each in times[-1]], 1)
+    minutes = rl_runs.spread([rl_runs.STEPS * each / 60 for each in times[-1]], 1)
     return [algorithm.name, f"{parameters:,}", f"{state_size / 1e6:.1f}", rl_runs.spread(peaks, 0), *cells, minutes]
 
 
@@ -127,17 +125,18 @@ def write(options: study.Options) -> None:
     quality_table = markdown_table(QUALITY, [quality(each, runs[each.name]) for each in ALGORITHMS])
     cost_table = markdown_table(COST, [cost(each, runs[each.name], state) for each in ALGORITHMS])
     figure = Figure(figsize=(6.5, 4), layout="constrained")
-    rl_runs.draw_curves(figure.subplots(), runs, f"{CONFIG}, {STEPS} steps")
+    rl_runs.draw_curves(figure.subplots(), runs, f"{rl_runs.CONFIG}, {rl_runs.STEPS} steps")
     study.write_page("ppo", "\n".join([note, "", *quality_table, "", *cost_table]), figure)
 
 
 def main() -> None:
     options = study.options("ppo", __doc__, MINUTES)
+    questions = rl_runs.write_questions(options.runs)
     for seed in options.seeds:
         for algorithm in ALGORITHMS:
             workdir = folder(options, algorithm, seed)
             if not study.is_finished(workdir):
-                train(algorithm, workdir, seed)
+                train(algorithm, workdir, seed, questions)
     write(options)
 
 

@@ -1,4 +1,4 @@
-"""Measures of finished RL runs: the last evaluation, means over the last steps, seconds a step, and curves."""
+"""One small task for runs that differ in the algorithm, and measures of such runs: accuracy, means, seconds, curves."""
 
 import pathlib
 import statistics
@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import study
 from matplotlib.axes import Axes
+
+from r1jax.io import jsonl
+from r1jax.tools import write_miniworld
 
 LAST_STEPS = 5  # whose mean stands for the end of a run
 # Columns of a table, each with the key of an evaluation's row, its factor, and the digits that are shown.
@@ -15,17 +18,30 @@ FINAL = {
     "tokens": ("length", 1, 1),
     "reflecting": ("reflection", 100, 1),
 }
-EARLY = (5, 10)  # steps after which accuracy is shown too: how fast a run learns, where its end says little
-# The evaluation of runs that are compared with each other, and their checkpoints.
-SHORT_RUN = {
+EARLY = (10, 20)  # steps after which accuracy is shown too: how fast a run learns, where its end says little
+# The task: puzzles of three numbers. Their responses are short, and 40 steps leave room above their accuracy.
+CONFIG, STEPS, LEVEL = "zero:puzzles", 40, 3
+TASK = {
+    "num_steps": STEPS,
+    "sampling.max_new_tokens": 160,
+    "sampling.bucket": 288,
     "evaluation.questions": 64,
     "evaluation.samples": 4,
     "evaluation.samples_during": 4,
-    "evaluation.every": 5,
+    "evaluation.every": 10,
     "checkpoint.every": 10,
     "checkpoint.keep": 1,
 }
 PHASES = ("sample", "score", "value", "update", "critic")
+
+
+def write_questions(folder: pathlib.Path) -> pathlib.Path:
+    """The file of the task's questions, both sides of the split, in this folder; written where it is not there."""
+    path = folder / "questions.jsonl"
+    if not path.exists():
+        rows = [*write_miniworld.puzzle_rows(0, 3000, False), *write_miniworld.puzzle_rows(0, 600, True)]
+        jsonl.write(path, (row for row in rows if row["level"] == LEVEL))
+    return path
 
 
 def final(workdir: pathlib.Path, column: str) -> float:
@@ -58,9 +74,9 @@ def accuracy_after(workdir: pathlib.Path, step: int) -> float:
     return next(100 * row["pass@1"] for row in study.rows(workdir / "evals.jsonl") if row["step"] == step)
 
 
-def evaluation_header(steps: int) -> list[str]:
-    """The names of the columns of `evaluation_cells`, of runs of this many steps."""
-    return [f"accuracy after {EARLY[0]}", *(f"after {step}" for step in (*EARLY[1:], steps)), *[*FINAL][1:]]
+def evaluation_header() -> list[str]:
+    """The names of the columns of `evaluation_cells`."""
+    return [f"accuracy after {EARLY[0]}", *(f"after {step}" for step in (*EARLY[1:], STEPS)), *[*FINAL][1:]]
 
 
 def evaluation_cells(runs: Sequence[pathlib.Path]) -> list[str]:
