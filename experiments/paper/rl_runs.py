@@ -1,4 +1,4 @@
-"""One small task for runs that differ in the algorithm, and measures of such runs: accuracy, means, seconds, curves."""
+"""One small RL task for runs that differ in the algorithm, and measures of such runs: accuracy, seconds, curves."""
 
 import pathlib
 import statistics
