@@ -31,6 +31,9 @@ without these, for comparison: it has never read of a second attempt. The first 
 student_qwen2, student_llama: the students of configs/distill.py, in Qwen2's architecture (biases on queries, keys and
 values; tied embeddings, as in its small sizes) and in Llama's (no biases, untied embeddings), from random weights with
 world's vocabulary. Both ship.
+
+student_qwen2_longer, student_llama_longer: the same two, trained on: 1,600 smaller updates on problems alone, so that
+RL and distillation find something to build on (experiments/paper/distillation.md). They do not ship.
 """
 
 import dataclasses
@@ -165,6 +168,21 @@ def student(name: str) -> dict[str, Any]:
     }
 
 
+def student_longer(name: str) -> dict[str, Any]:
+    return merge(
+        PRETRAINING,
+        {
+            "base": f"configs/base.py:{name}",
+            "seed": 5,
+            "num_steps": 1600,
+            "batch_size": 16,
+            "documents_per_step": 44,
+            "optimizer": {"learning_rate": 2e-3, "warmup_steps": 20},
+            "corpus": {"world": 0.7, "requests": 0.0, "template": 0.12, "template_followed": 0.10},
+        },
+    )
+
+
 SIZES = {
     "mini": mini,
     "mini_textbook": mini_textbook,
@@ -172,6 +190,7 @@ SIZES = {
     "puzzles": puzzles,
     "puzzles_unchecked": functools.partial(puzzles, checked=0.0),
     **{name: functools.partial(student, name) for name in STUDENTS},
+    **{f"{name}_longer": functools.partial(student_longer, name) for name in STUDENTS},
 }
 
 

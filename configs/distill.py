@@ -25,6 +25,14 @@ mini_teach: an addition to the paper. The teacher reads the same files and store
 target; the student then learns that distribution beside the text, half and half unless --config.distillation.weight
 says otherwise, by the forward KL unless --config.distillation.kl=reverse. Both must share a vocabulary, as the mini
 models do.
+
+    r1jax train --config=distill:mini_on_policy --workdir=runs/on-policy --config.base=runs/STUDENT/model \
+        --config.teacher=runs/TEACHER/model
+
+mini_on_policy: on-policy distillation (GKD, arXiv 2306.13649), another addition. A run of stage rl: the student
+samples, the teacher reads the samples, and the student is drawn to the teacher's distribution at each token that it
+sampled itself, by the reverse KL. Rewards are measured and do not count, unless --config.distillation.weight is below
+1. All ways beside each other: experiments/paper/distillation.md.
 """
 
 import functools
@@ -33,6 +41,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from r1jax.configs.shared import HELD_OUT, R1, SFT, SFT_PAPER, WORLD_PROMPTS, merge, pick
+from r1jax.configs.zero import world
 
 # Learning rate, and in how many pieces an update is computed.
 PAPER = {
@@ -68,6 +77,22 @@ def mini_teach() -> dict[str, Any]:
     }
 
 
+def mini_on_policy() -> dict[str, Any]:
+    return merge(
+        world(),
+        {
+            "base": "configs/base.py:student_qwen2",
+            "teacher": f"{R1}/zero/model",
+            "distillation": {"weight": 1.0, "kl": "reverse"},
+            "teacher_top_k": 32,
+            "num_steps": 20,
+            "grpo": {"minibatches": 4, "beta": 0.0, "aggregation": "token"},
+            "microbatches": 4,  # of 6 rows
+            "optimizer": {"learning_rate": 1e-3},  # that of the other ways to distil
+        },
+    )
+
+
 def paper(student: str) -> dict[str, Any]:
     learning_rate, microbatches = PAPER[student]
     return merge(
@@ -86,6 +111,7 @@ SIZES = {
     "mini_qwen2": functools.partial(mini, "student_qwen2"),
     "mini_llama": functools.partial(mini, "student_llama"),
     "mini_teach": mini_teach,
+    "mini_on_policy": mini_on_policy,
     **{student: functools.partial(paper, student) for student in PAPER},
 }
 

@@ -61,6 +61,7 @@ class PPOConfig(RLConfig):
         at_least(0, self, "kl_in_reward")
         refused = {
             "rewards.models": self.rewards.models,
+            "teacher": self.teacher,
             "sampling.carry_over": self.sampling.carry_over,
             "grpo.dynamic_sampling_rounds": self.grpo.dynamic_sampling_rounds,
         }

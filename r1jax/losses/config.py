@@ -124,10 +124,10 @@ Direction = Literal["forward", "reverse"]
 
 @dataclasses.dataclass(frozen=True)
 class DistillationConfig:
-    """The loss of logit distillation.
+    """The loss of distillation from a teacher's distributions.
 
     Attributes:
-        weight: of the KL divergence from the teacher; cross-entropy has 1 - weight.
+        weight: of the KL divergence from the teacher; cross-entropy, in RL GRPO's loss, has 1 - weight.
         kl: direction of the divergence, see `r1jax.losses.distillation`.
     """
 

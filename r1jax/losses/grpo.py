@@ -8,7 +8,9 @@ Departures from the papers, all of them options that default to the paper's choi
   - importance weights of tokens or of whole completions correct for a sampler whose probabilities differ from the
     trainer's: truncated (Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training"),
     or 0 outside a band (IcePop, in Ling Team, arXiv 2510.18855);
-  - an entropy bonus.
+  - an entropy bonus;
+  - the divergence from a teacher on the policy's own samples, beside the objective or in its place (on-policy
+    distillation: GKD, Agarwal et al., arXiv 2306.13649, eqs. 4 and 5).
 The standard deviation is the population's (the papers do not say). A group whose rewards agree to 1e-6 has no signal
 and gets advantage 0 instead of a division by the rounding error of its mean.
 """
@@ -22,11 +24,13 @@ import numpy as np
 from r1jax.core.params import Params
 from r1jax.data.batching import Batch
 from r1jax.losses.auxiliary import AuxiliaryConfig, auxiliary_loss
-from r1jax.losses.config import Aggregation, GRPOConfig
+from r1jax.losses.config import Aggregation, DistillationConfig, GRPOConfig
+from r1jax.losses.distillation import divergence
 from r1jax.losses.logprobs import batch_logprobs
 from r1jax.models.config import ModelConfig
 from r1jax.models.layers import segment_sums
 from r1jax.models.logits import Truncation
+from r1jax.models.transformer import unembed_table
 
 
 def group_advantages(
@@ -128,19 +132,26 @@ def grpo_loss(
     truncation: Truncation,
     chunk: int,
     aux: AuxiliaryConfig,
+    distillation: DistillationConfig | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The negated GRPO objective, a sum over tokens weighted by `batch.weights` (see `token_weights`), and `aux`.
+
+    With a teacher's distributions `batch.soft_*` it is 1 - weight of that and weight of the divergence between the
+    policy and the teacher at each sampled token, over the vocabulary, without temperature and truncation. That they are
+    the policy's own samples is nowhere in the gradient: the distribution of texts is taken as given, as in GKD.
 
     Args:
         truncation: the sampler's, so that log-probs are those of the distribution that was sampled from.
         chunk: see `token_logprobs`.
         aux: weights of the auxiliary losses.
+        distillation: how the teacher is learnt from; None: not at all.
 
     Returns:
         loss and sums to be divided by `weight` (`.../max` entries are maxima): kl, entropy, clip/rate, ratio,
-        sampler_gap/mean and /max = |trainer's log-prob at sampling time - sampler's|; where importance has bounds,
-        importance/left_out, the share of tokens beyond them. With `batch.stale` the gap's mean and maximum are those
-        of the other tokens, sampler_gap/stale that of the stale ones, and stale/weight their weight.
+        sampler_gap/mean and /max = |trainer's log-prob at sampling time - sampler's|; with a teacher teacher_kl, the
+        divergence from it; where importance has bounds, importance/left_out, the share of tokens beyond them. With
+        `batch.stale` the gap's mean and maximum are those of the other tokens, sampler_gap/stale that of the stale
+        ones, and stale/weight their weight.
     """
     logprobs, entropy, output = batch_logprobs(params, model, batch, truncation, chunk)
     w = batch.weights
@@ -166,6 +177,12 @@ def grpo_loss(
         kl = k3(logprobs, jnp.where(w > 0, batch.ref_logprobs, 0.0))
         per_token += cfg.beta * kl
         metrics["kl"] = kl
+    if distillation and batch.soft_ids is not None:
+        soft = batch.soft_ids, batch.soft_logprobs
+        kl = divergence(output.hidden, unembed_table(params), *soft, distillation.kl, temperature=1.0, chunk=chunk)
+        kl = jnp.where(w > 0, kl, 0.0)
+        per_token = (1 - distillation.weight) * per_token + distillation.weight * kl
+        metrics["teacher_kl"] = kl
     sums = {name: jnp.sum(x * w) for name, x in metrics.items()}
     extra, more = auxiliary_loss(params, model, batch, output, aux, chunk)
     metrics = {**sums, **more, "weight": jnp.sum(w), "sampler_gap/max": jnp.max(size)}

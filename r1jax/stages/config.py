@@ -27,9 +27,14 @@ class RLConfig:
         base: where it starts: a model folder, an id of the Hugging Face hub (`Qwen/Qwen2.5-0.5B`), or the config of a
             run that makes one (`configs/base.py:mini`), which is made when it is not there yet.
         num_steps: rollouts.
+        teacher: a model of the same vocabulary, named as `base`, which the policy is drawn to on its own samples:
+            on-policy distillation (GKD, arXiv 2306.13649); "": none. It stays as it is, in the devices' memory.
+        distillation: how; at weight 1 the rewards are only measured, below it the policy's objective has the rest.
+        teacher_top_k: how many of the teacher's likeliest tokens the divergence tells apart at each sampled token; the
+            others count together. They take 6 k + 2 bytes a token of the hosts' memory.
         seed: of questions, sampling and the random reward.
         auxiliary: what a mixture of experts adds to the loss.
-        compute: overrides of how the model is computed; None: as its folder has it.
+        compute: overrides of how the model, and the teacher, are computed; None: as their folders have it.
         packing: pack several rollouts into a row, where that leaves microbatches of a minibatch empty, which then cost
             nothing; changes time, not results. On GPUs rows of several rollouts have a slower attention kernel than
             rows of one (r1jax's, not cuDNN's): where lengths differ little, false may be faster there.
@@ -53,6 +58,9 @@ class RLConfig:
     rewards: RewardConfig = RewardConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     evaluation: EvalConfig = EvalConfig()
+    teacher: str = ""
+    distillation: DistillationConfig = DistillationConfig(weight=1.0, kl="reverse")
+    teacher_top_k: int = 32
     auxiliary: AuxiliaryConfig = AuxiliaryConfig()
     compute: ComputeConfig | None = None
     seed: int = 0
@@ -68,7 +76,7 @@ class RLConfig:
     host_memory: HostMemoryConfig = HostMemoryConfig()
 
     def __post_init__(self):
-        at_least(1, self, "num_steps", "microbatches", "logprob_chunk", "batch_bucket")
+        at_least(1, self, "num_steps", "teacher_top_k", "microbatches", "logprob_chunk", "batch_bucket")
         at_least(0, self, "keep_rollouts")
         at_least(-1, self, "profile_at")
         seed_fits(self)
@@ -87,6 +95,12 @@ class RLConfig:
                 f"sampling.carry_over={self.sampling.carry_over} with grpo.dynamic_sampling_rounds="
                 f"{self.grpo.dynamic_sampling_rounds}: whether a group has a signal is known when it is graded, and "
                 "which groups a step gets must not depend on how long grading takes; set one of them to 0"
+            )
+        of_rewards = {"grpo.beta": self.grpo.beta, "grpo.dynamic_sampling_rounds": self.grpo.dynamic_sampling_rounds}
+        if self.teacher and self.distillation.weight == 1 and (wrong := [key for key in of_rewards if of_rewards[key]]):
+            raise ValueError(
+                f"teacher={self.teacher} with distillation.weight=1 leaves nothing of the policy's objective, of which "
+                f"{' and '.join(wrong)} would be a part: set {'=0 and '.join(wrong)}=0, or a weight below 1"
             )
         if self.rewards.overlong_buffer > self.sampling.max_new_tokens:
             raise ValueError(

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 FILE = "hub_revisions.json"  # in a workdir: the commit of each id that names none
 # The fields that may hold an id, by their keys in the configs of all stages.
-MODELS = ("base", "tokenizer", "model", "zero.model", "rewards.models.path")
+MODELS = ("base", "tokenizer", "teacher", "model", "zero.model", "rewards.models.path")
 DATA = ("data.path", "data.paths", "questions.path", "benchmarks.path")
 SCHEDULED = "evaluation.benchmarks.names"  # NAME=DATA
 

@@ -21,10 +21,11 @@ class SignalWatch:
     Args:
         start: first step of this process.
         accuracy: whether the reward counts right answers.
+        teacher: whether a teacher is learnt from too: then nothing is printed.
     """
 
-    def __init__(self, workdir: pathlib.Path, start: int, accuracy: bool):
-        self._accuracy, self._recent = accuracy, []
+    def __init__(self, workdir: pathlib.Path, start: int, accuracy: bool, teacher: bool = False):
+        self._accuracy, self._recent, self._teacher = accuracy, [], teacher
         self._silent, self._none_right = 0, 0  # steps in a row without any signal; without a right answer
         self._reported_none_right = False
         self._teaching = False  # whether any group of the run has had a signal
@@ -38,12 +39,12 @@ class SignalWatch:
         Args:
             row: of the step, as it goes to metrics.jsonl.
         """
-        for line in self._count(row):
+        for line in () if self._teacher else self._count(row):
             say(f"step {step + 1}: {line}")
 
     def at_end(self) -> None:
         """Prints a message at the end of a run in which no group had a signal."""
-        if self._recent and not self._teaching:
+        if self._recent and not (self._teaching or self._teacher):
             say(f"nothing was learnt from the rewards: no group of the whole run had a signal. {explain(self._recent)}")
 
     def _count(self, row: Row) -> list[str]:

@@ -40,6 +40,7 @@ from r1jax.stages.config import RLConfig
 from r1jax.stages.groups import GroupSampler
 from r1jax.stages.learning_signal import SignalWatch
 from r1jax.stages.rl_batch import make_batch, make_scorer, minibatches, packed, summarise, with_logprobs
+from r1jax.stages.teacher_scoring import RolloutTeacher
 from r1jax.text import prompt_format
 from r1jax.text.prompt_format import PromptFormat
 from r1jax.training import loop, plan
@@ -51,29 +52,32 @@ from r1jax.training.step import Loss, Metrics, Update
 CONSOLE = {"reward/accuracy": ".3f", "reward/format": ".3f", "length/mean": ".0f", "kl": ".4f", "entropy": ".3f"}
 
 
-def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) -> pathlib.Path:
+def run(
+    cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path, teacher: pathlib.Path | None = None
+) -> pathlib.Path:
     """Trains to the end, resuming if `workdir` holds a state. Returns the model folder, `workdir/model`.
 
     Args:
         base: the model folder to start from.
+        teacher: the model folder that `cfg.teacher` stands for, where it names one.
 
     Raises:
-        FileNotFoundError, ValueError: the base or the questions cannot be read, rows do not divide over the mesh, no
-            sample of a step could be graded, or updates were skipped.
+        FileNotFoundError, ValueError: the base, the teacher or the questions cannot be read, rows do not divide over
+            the mesh, no sample of a step could be graded, or updates were skipped.
     """
-    # What the run starts from: the base, the questions, the reward models.
+    # What the run starts from: the base, the questions, the teacher, the reward models.
     check_rows(cfg, mesh)
-    prompt_limit = prompt_limit_of(cfg, base)
     start_from = loop.start_from_folder(base, mesh, cfg.compute)
-    cfg, questions = open_questions(cfg, base, start_from, prompt_limit)
+    cfg, questions = open_questions(cfg, base, start_from, prompt_limit_of(cfg, base, teacher))
     training = open_run(cfg, workdir, mesh, start_from)
+    teach = open_teacher(cfg, training, teacher)
     models = {each.part: RewardModel(each.path, mesh, each.prompts, each.over_steps) for each in cfg.rewards.models}
     held_out = questions.held_out(cfg.evaluation.questions)
-    say_start(cfg, training, questions, held_out)
+    say_start(cfg, training, questions, held_out, teach)
     # The compiled programs: log-probs of a batch, and the update.
     score = make_scorer(training.model, cfg, mesh)
     update = training.compile_update(make_loss(cfg, training.model), cfg.microbatches, cfg.auxiliary.bias_rate)
-    signal = SignalWatch(workdir, training.start, accuracy=cfg.rewards.accuracy > 0)
+    signal = SignalWatch(workdir, training.start, accuracy=cfg.rewards.accuracy > 0, teacher=bool(teacher))
     with open_graders(cfg, questions) as graders:
         engine = make_engine(cfg, training)
         carried = make_carried_groups(cfg, training, engine, questions)
@@ -92,7 +96,7 @@ def run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) ->
             # Log-probs under the policy and the reference, then the updates.
             with watch("score"), under_way("scoring"):
                 training.state = on_devices(training.state)
-                batch = make_batch(rollouts, advantages, cfg, step)
+                batch = with_teacher(make_batch(rollouts, advantages, cfg, step), teach)
                 batch = with_logprobs(batch, cfg.grpo, score, training.state.params, on_devices(training.reference))
             with watch("update"), under_way("updating"):
                 updates, last = update_on_minibatches(training, update, batch, cfg, step)
@@ -134,15 +138,15 @@ def check_rows(cfg: RLConfig, mesh: Mesh) -> None:
         )
 
 
-def prompt_limit_of(cfg: RLConfig, base: pathlib.Path) -> int | None:
-    """The longest prompt that leaves tokens for a response; raises as `context_length.prompt_limit`."""
-    return context_length.prompt_limit(
-        read_hf_config(base),
-        base,
-        cfg.sampling.max_new_tokens,
-        cfg.data.max_prompt_tokens,
-        "data.max_prompt_tokens",
-    )
+def prompt_limit_of(cfg: RLConfig, base: pathlib.Path, teacher: pathlib.Path | None = None) -> int | None:
+    """The longest prompt that leaves policy and teacher a response; raises as `context_length.prompt_limit`."""
+    new, longest = cfg.sampling.max_new_tokens, cfg.data.max_prompt_tokens
+    models = [model for model in (base, teacher) if model]
+    limits = [
+        context_length.prompt_limit(read_hf_config(model), model, new, longest, "data.max_prompt_tokens")
+        for model in models
+    ]
+    return min((limit for limit in limits if limit), default=None)
 
 
 def open_questions(
@@ -178,11 +182,22 @@ def open_run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, start_from: Start
     )
 
 
+def open_teacher(cfg: RLConfig, training: TrainingRun, path: pathlib.Path | None) -> RolloutTeacher | None:
+    """The teacher of on-policy distillation in a model folder, None where there is none."""
+    return path and RolloutTeacher.open(cfg, path, training.tokenizer, training.mesh)
+
+
+def with_teacher(batch: Batch, teacher: RolloutTeacher | None) -> Batch:
+    """The batch with the teacher's distributions over the rollouts' tokens, where there is a teacher."""
+    return teacher.with_soft_targets(batch) if teacher else batch
+
+
 def make_loss(cfg: RLConfig, model: ModelConfig) -> Loss:
-    """GRPO's loss of a minibatch."""
+    """GRPO's loss of a minibatch, and the divergence from a teacher."""
+    how = cfg.grpo, cfg.sampling.truncation, cfg.logprob_chunk, cfg.auxiliary, cfg.distillation
 
     def loss(params: Params, batch: Batch) -> tuple[jax.Array, Metrics]:
-        return grpo_loss(params, model, batch, cfg.grpo, cfg.sampling.truncation, cfg.logprob_chunk, cfg.auxiliary)
+        return grpo_loss(params, model, batch, *how)
 
     return loss
 
@@ -294,15 +309,23 @@ def grading_metrics(graders: GraderPool | None, models: Mapping[str, RewardModel
     return {**(graders.usage() if graders else {}), **truncated}
 
 
-def say_start(cfg: RLConfig, training: TrainingRun, questions: Questions, held_out: Sequence[Prompt]) -> None:
+def say_start(
+    cfg: RLConfig,
+    training: TrainingRun,
+    questions: Questions,
+    held_out: Sequence[Prompt],
+    teacher: RolloutTeacher | None = None,
+) -> None:
     """Prints the model, the questions, and the memory and computation that the run will need."""
     steps = f"{cfg.num_steps} steps of {cfg.grpo.prompts_per_step} questions x {cfg.grpo.group_size}"
     notices = [left_out] if (left_out := questions.left_out()) else []
     say("; ".join([training.summary, f"{steps}, {len(held_out)} questions held out", *notices]))
-    say_plan(cfg, training, held_out or questions.take(0, cfg.grpo.prompts_per_step))
+    say_plan(cfg, training, held_out or questions.take(0, cfg.grpo.prompts_per_step), teacher)
 
 
-def say_plan(cfg: RLConfig, training: TrainingRun, prompts: Sequence[Prompt]) -> None:
+def say_plan(
+    cfg: RLConfig, training: TrainingRun, prompts: Sequence[Prompt], teacher: RolloutTeacher | None = None
+) -> None:
     """Prints the memory and computation that the run will need, see `plan`; `prompts` give the typical length."""
     grpo, new, model, mesh = cfg.grpo, cfg.sampling.max_new_tokens, training.model, training.mesh
     longest = max(len(prompt.ids) for prompt in prompts) + new
@@ -319,9 +342,11 @@ def say_plan(cfg: RLConfig, training: TrainingRun, prompts: Sequence[Prompt]) ->
     weights, moments, reference = plan.kept_bytes(training.state, training.reference).values()
     policy = {"weights": weights, "optimiser": moments}
     # What is in the hosts' memory during a phase is not counted in it.
-    always = ({} if cfg.host_memory.policy else policy) | (
-        {} if cfg.host_memory.reference else {"reference": reference}
-    )
+    always = {
+        **({} if cfg.host_memory.policy else policy),
+        **({} if cfg.host_memory.reference else {"reference": reference}),
+        **({"teacher": plan.nbytes(teacher.params)} if teacher else {}),
+    }
     plan.say_plan(
         mesh,
         always,

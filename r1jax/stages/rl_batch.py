@@ -63,22 +63,31 @@ def make_scorer(model: ModelConfig, cfg: RLConfig, mesh: Mesh) -> ScoreFunction:
         return [batch_logprobs(each, model, batch, cfg.sampling.truncation, cfg.logprob_chunk)[0] for each in weights]
 
     jitted = jax.jit(score, out_shardings=replicated(mesh))
+    return lambda weights, batch: in_parts(lambda rows: jitted(weights, rows), batch, cfg, model, mesh)
 
-    def score_all(weights: Sequence[Params], batch: Batch) -> list[np.ndarray]:
-        rows, places = packed(batch, cfg, model, mesh)
-        parts = rows.tokens.shape[0] // cfg.rows_at_a_time
-        scored = {
-            part: jitted(weights, to_device(take_rows(rows, np.s_[part::parts]), mesh))
-            for part in range(parts)
-            if rows.segments[part::parts].any()
-        }
-        logprobs = [np.zeros(rows.tokens.shape, np.float32) for _ in weights]
-        for part, values in scored.items():
-            for each, of_part in zip(logprobs, values, strict=True):
-                each[part::parts] = of_part
-        return logprobs if places is None else [unpack_rows(each, places) for each in logprobs]
 
-    return score_all
+def in_parts(
+    compute: Callable[[Batch], Sequence[jax.Array]], batch: Batch, cfg: RLConfig, model: ModelConfig, mesh: Mesh
+) -> list[np.ndarray]:
+    """What a model computes of a padded batch, `[B, T, ...]` on the host: packed, a microbatch's rows at a time.
+
+    Args:
+        compute: of rows `[b, T]` on the devices, arrays `[b, T, ...]`.
+        model: the one that `compute` runs.
+    """
+    rows, places = packed(batch, cfg, model, mesh)
+    parts = rows.tokens.shape[0] // cfg.rows_at_a_time
+    computed = {
+        part: compute(to_device(take_rows(rows, np.s_[part::parts]), mesh))
+        for part in range(parts)
+        if rows.segments[part::parts].any()
+    }
+    some = next(iter(computed.values()))
+    whole = [np.zeros((*rows.tokens.shape, *each.shape[2:]), each.dtype) for each in some]
+    for part, values in computed.items():
+        for each, of_part in zip(whole, values, strict=True):
+            each[part::parts] = of_part
+    return whole if places is None else [unpack_rows(each, places) for each in whole]
 
 
 def with_logprobs(

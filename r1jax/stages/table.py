@@ -81,7 +81,7 @@ STAGES = {
     "supervised": Stage(
         SupervisedConfig, "r1jax.stages.supervised", check_training, ("base", "tokenizer"), output="model", trains=True
     ),
-    "rl": Stage(RLConfig, "r1jax.stages.rl", check_training, ("base",), trains=True),
+    "rl": Stage(RLConfig, "r1jax.stages.rl", check_training, ("base", "teacher"), trains=True),
     "preference": Stage(
         PreferenceConfig,
         "r1jax.stages.reward_model_training",

@@ -21,7 +21,9 @@ def claim(workdir: pathlib.Path, cfg: Any) -> None:
         ConfigError: it holds a run with another config; names every setting that may not differ (`io.run_record`).
     """
     # Models by their keys, the data by its bytes: either may have changed since.
-    keys = {f"{name}_key": base_name(spec) for name in ("base", "tokenizer") if (spec := getattr(cfg, name, ""))}
+    keys = {
+        f"{name}_key": base_name(spec) for name in ("base", "tokenizer", "teacher") if (spec := getattr(cfg, name, ""))
+    }
     if getattr(cfg, "soft_targets", ""):
         keys["soft_targets_key"] = teacher_logits.key(cfg.soft_targets)
     files = getattr(cfg.data, "files", (cfg.data.path,)) if cfg.data else ()

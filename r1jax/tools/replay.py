@@ -95,10 +95,11 @@ def replay(cfg: RLConfig, run: pathlib.Path, step: int, regrade: bool, out: path
 
     mesh = make_mesh(cfg.mesh)
     with jax.set_mesh(mesh), workdir_at(run, step) as scratch, contextlib.ExitStack() as stack:
-        [base] = starting_models(cfg, run.parent, mesh)
+        base, teacher = starting_models(cfg, run.parent, mesh)
         start_from = loop.start_from_folder(base, mesh, cfg.compute)
-        cfg, questions = rl.open_questions(cfg, base, start_from, rl.prompt_limit_of(cfg, base))
+        cfg, questions = rl.open_questions(cfg, base, start_from, rl.prompt_limit_of(cfg, base, teacher))
         training = rl.open_run(cfg, scratch, mesh, start_from)
+        teach = rl.open_teacher(cfg, training, teacher)
         stack.callback(training.close_metrics)
         score = make_scorer(training.model, cfg, mesh)
         update = training.compile_update(rl.make_loss(cfg, training.model), cfg.microbatches, cfg.auxiliary.bias_rate)
@@ -117,7 +118,7 @@ def replay(cfg: RLConfig, run: pathlib.Path, step: int, regrade: bool, out: path
                 pending = [graders.submit(rollout) for rollout in rollouts]
                 rollouts = [each.result(of_models) for each, of_models in zip(pending, scores, strict=True)]
             advantages = advantages_by_group(rollouts, cfg.grpo, cfg.rewards)
-            batch = make_batch(rollouts, advantages, cfg, at)
+            batch = rl.with_teacher(make_batch(rollouts, advantages, cfg, at), teach)
             batch = with_logprobs(batch, cfg.grpo, score, training.state.params, training.reference)
             updates, _ = rl.update_on_minibatches(training, update, batch, cfg, at)
             learning_rate = float(training.learning_rate(int(training.state.step) - 1))
