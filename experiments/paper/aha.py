@@ -6,32 +6,32 @@ The runs of a seed: `zero:puzzles` with its rewards for right answers and format
 the same from `base:puzzles_unchecked`, whose documents hold no second attempt. The bases are the same for all seeds.
 """
 
-import pathlib
 import re
 import statistics
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from study import is_finished, options, rows, spread, train, write_page
+from puzzle_runs import (
+    LEVELS,
+    RUNS,
+    Sample,
+    evaluations,
+    finished,
+    last_expression_is_right,
+    level_numbers,
+    of_level,
+    step_of_half,
+    target,
+)
+from study import options, spread, write_page
 
-from r1jax.graders.countdown import grade_expression
 from r1jax.io.tables import markdown_table
-from r1jax.tools import write_miniworld
 
 NAME, MINUTES = "aha", 25
-RUNS = {  # label -> fields of the config
-    "RL": {},
-    "random reward": {"rewards.accuracy": 0, "rewards.format": 0, "rewards.random": 1},
-    "RL, base without checks": {"base": "configs/base.py:puzzles_unchecked"},
-}
-EVERY = 10  # steps between evaluations
 # The paper's ten words of reflection (arXiv 2501.12948v2, supplement).
 WORDS = re.compile(r"\b(wait|mistake|however|but|retry|error|verify|wrong|evaluate|check)\b", re.IGNORECASE)
 CHAIN = re.compile(r"\d+(?:[-+]\d+=-?\d+)+")
-EXPRESSION = re.compile(r"\d+(?:[-+]\d+)+(?![\d=])")
-TARGET = re.compile(r"Make (\d+) from ([\d, ]+) with")
-Sample = dict
 
 
 def attempts(sample: Sample) -> list[int]:
@@ -45,21 +45,10 @@ def attempts(sample: Sample) -> list[int]:
     return totals
 
 
-def level_numbers(sample: Sample) -> list[int]:
-    return [int(number) for number in TARGET.match(sample["question"])[2].split(", ")]
-
-
 def retries(sample: Sample) -> int:
     """Attempts that missed the target, by the thought's own result, and were followed by another."""
-    target = int(TARGET.match(sample["question"])[1])
-    return sum(result != target for result in attempts(sample)[:-1])
-
-
-def last_expression_is_right(sample: Sample) -> bool:
-    """Whether the last expression of the response is right, tags or not: what the model can do, apart from the form."""
-    expressions = EXPRESSION.findall(sample["text"])
-    target = int(TARGET.match(sample["question"])[1])
-    return bool(expressions) and grade_expression(expressions[-1], level_numbers(sample), target).score == 1.0
+    goal = target(sample)
+    return sum(result != goal for result in attempts(sample)[:-1])
 
 
 def words(sample: Sample) -> int:
@@ -88,23 +77,6 @@ def means(samples: Sequence[Sample], chosen: Callable[[Sample], bool] = lambda s
     return {name: statistics.mean(map(f, group)) if group else float("nan") for name, f in MEASURES.items()}
 
 
-def evaluations(run: pathlib.Path) -> dict[int, list[Sample]]:
-    """The held-out samples by step."""
-    return {int(path.stem.split("_")[1]): rows(path) for path in sorted((run / "evals").glob("step_*.jsonl"))}
-
-
-def step_of_half(steps: Sequence[int], values: Sequence[float]) -> float:
-    """The step, between evaluations by a straight line, at which half of the whole rise has been made."""
-    half = (values[0] + values[-1]) / 2
-    for i in range(1, len(steps)):
-        if (values[i] - half) * (values[-1] - values[0]) >= 0:
-            before, after = values[i - 1], values[i]
-            return steps[i - 1] + (steps[i] - steps[i - 1]) * (
-                (half - before) / (after - before) if after != before else 1
-            )
-    return float(steps[-1])
-
-
 def before_and_after(runs: dict[str, list[dict[int, list[Sample]]]]) -> str:
     """The main table: each run's measures at the first and the last evaluation, over seeds."""
     table = []
@@ -129,13 +101,11 @@ def ratios(seeds: list[dict[int, list[Sample]]]) -> str:
 def by_level(seeds: list[dict[int, list[Sample]]]) -> str:
     """Accuracy and tokens of three, four and five numbers."""
     table = []
-    for level in (3, 4, 5):
+    for level in LEVELS:
         cells = [f"{level} numbers"]
         for name in ("right, %", "tokens"):
             for pick in (min, max):
-                cells.append(
-                    spread([means(e[pick(e)], lambda s, n=level: len(level_numbers(s)) == n)[name] for e in seeds])
-                )
+                cells.append(spread([means(e[pick(e)], of_level(level))[name] for e in seeds]))
         table.append(cells)
     header = ("", "right before, %", "after", "tokens before", "after")
     return "\n".join(markdown_table(header, table))
@@ -188,35 +158,27 @@ def picture(runs: dict[str, list[dict[int, list[Sample]]]]) -> Figure:
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
     axes[0, 0].legend()
-    for level in (3, 4, 5):
+    for level in LEVELS:
         for i, evals in enumerate(runs["RL"]):
             steps = sorted(evals)
-            share = [means(evals[s], lambda s, n=level: len(level_numbers(s)) == n)["right, %"] for s in steps]
+            share = [means(evals[s], of_level(level))["right, %"] for s in steps]
             axes[1, 1].plot(steps, share, color=f"C{level}", label=f"{level} numbers" if not i else None)
     axes[1, 1].set(title="right, %, by how many numbers", xlabel="step")
     axes[1, 1].set_ylim(bottom=0)
     axes[1, 1].legend()
     axes[1, 1].grid(alpha=0.3)
-    for level in (3, 4, 5):
+    for level in LEVELS:
         lengths = [s["num_tokens"] for evals in runs["RL"] for s in evals[max(evals)] if len(level_numbers(s)) == level]
-        axes[1, 2].hist(lengths, np.arange(0, 256, 8), density=True, histtype="step", color=f"C{level}")
+        axes[1, 2].hist(lengths, np.arange(0, 296, 8), density=True, histtype="step", color=f"C{level}")
     axes[1, 2].set(title="tokens of a response at the end, by how many numbers", xlabel="tokens")
     return figure
 
 
 def main() -> None:
     opts = options(NAME, __doc__, MINUTES)
-    world = opts.runs / "world"
-    if not opts.page_only and not (world / "puzzles.jsonl").exists():
-        write_miniworld.write(world, 0, "")
     runs: dict[str, list[dict[int, list[Sample]]]] = {}
-    for label, fields in RUNS.items():
-        folders = [opts.runs / f"seed{seed}" / label.replace(",", "").replace(" ", "_") for seed in opts.seeds]
-        for seed, folder in zip(opts.seeds, folders, strict=True):
-            settings = {"seed": seed, "data.path": world / "puzzles.jsonl", "evaluation.every": EVERY, **fields}
-            if not opts.page_only:
-                train("zero:puzzles", folder, **settings)
-        if done := [evaluations(folder) for folder in folders if is_finished(folder)]:
+    for label in RUNS:
+        if done := [evaluations(folder) for folder in finished(opts, opts.runs, label).values()]:
             runs[label] = done
     first, last = min(runs["RL"][0]), max(runs["RL"][0])
     counts = ", ".join(f"{label} {len(seeds)}" for label, seeds in runs.items())
