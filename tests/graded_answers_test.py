@@ -1,8 +1,10 @@
 """Ways to choose one of several graded answers, by hand."""
 
 import importlib
+import math
 import pathlib
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,4 +44,11 @@ def test_accuracy_is_over_disjoint_groups():
     best = graded.ways_to_choose()["any (bound)"]
     assert graded.accuracy([ANSWERS], 2, best) == 50.0 and graded.accuracy([ANSWERS], 1, best) == 25.0
     assert graded.mean_tokens([ANSWERS]) == 3.0
-    assert graded.majority([answer("", 0.0)]) == graded.weighted([answer("", 0.0)]) == 0.0
+    assert graded.ways_to_choose()["majority"]([answer("", 0.0)]) == 0.0
+
+
+def test_a_reward_model_of_whole_responses_gives_one_chance_each():
+    reader = SimpleNamespace(reading=SimpleNamespace(steps=()), score=lambda rollouts: [0.0, math.log(3), None])
+    assert graded.chances_of(reader, [None] * 3) == [[0.5], [pytest.approx(0.75)], [0.0]]
+    of_steps = SimpleNamespace(reading=SimpleNamespace(steps=("; ",)), step_chances=lambda rollouts: [[0.25, 0.5]])
+    assert graded.chances_of(of_steps, [None]) == [[0.25, 0.5]]

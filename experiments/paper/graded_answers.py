@@ -24,27 +24,38 @@ from r1jax.inference import sampler
 from r1jax.inference.reward_scoring import RewardModel
 from r1jax.inference.served_model import EndpointConfig
 from r1jax.inference.trained_prompts import fill_prompt_format
+from r1jax.overrides import override
 from r1jax.stages.process_reward.config import LabelStepsConfig
 from r1jax.stages.process_reward.searching import vote
 from r1jax.text import prompt_format
 from r1jax.text.steps import Combination, combine_steps
 
-# The answers of one question: each with its score, the answer as the grader read it, its tokens, and steps' chances.
+# The answers of one question: each with its score, the answer as the grader read it, its tokens, and the chances that a
+# reward model gives: of each step, or one of the whole response. Also the question, the text and the finish reason.
 Answers = list[dict[str, Any]]
 WAYS: tuple[Combination, ...] = ("minimum", "last", "mean")
 
 
 def answers_of(
-    model: str, labels: str, folder: pathlib.Path, questions: int, samples: int, seed: int, value: str = ""
+    model: str,
+    labels: str,
+    folder: pathlib.Path,
+    questions: int,
+    samples: int,
+    seed: int,
+    value: str = "",
+    **fields: object,
 ) -> list[Answers]:
     """Draws and grades answers to held-out questions, those that `folder` lacks.
 
     Args:
         model: the policy's folder.
         labels: the config of its labelling (`process_reward:mini_labels`): the questions, sampling and graders.
-        value: folder of a process reward model; "": answers have no chances.
+        value: folder of a reward model, of steps or of responses; "": answers have no chances.
+        fields: values of that config's fields, `**{"sampling.max_new_tokens": 288}`.
     """
-    cfg = configs.parse(LabelStepsConfig, config_files.load(labels))
+    settings = [f"{field}={value}" for field, value in fields.items()]
+    cfg = configs.parse(LabelStepsConfig, override(LabelStepsConfig, config_files.load(labels), settings))
     mesh = make_mesh(MeshConfig(data=1), jax.devices()[:1])
     with jax.set_mesh(mesh):
         policy = sampler.open_sampler(model, EndpointConfig(), cfg.sampling, bool(cfg.data.chat), None, mesh)
@@ -57,14 +68,22 @@ def answers_of(
         with grading.open_graders(cfg.graders, JudgeConfig(), work, seed, cfg.sampling.max_new_tokens) as grade:
             record = collect("answers", folder, setup, versions, prompts, samples, (seed, 77), policy.draw, grade)
         reader = RewardModel(value, mesh) if value else None
-        groups = []
-        for prompt in prompts:
-            rollouts = [record.rollout(prompt, n) for n in range(samples)]
-            chances = reader.step_chances(rollouts) if reader else [[]] * samples
-            groups.append(
-                [_answer(record.grades[prompt.id, r.sample], r, c) for r, c in zip(rollouts, chances, strict=True)]
-            )
-        return groups
+        rollouts = [record.rollout(prompt, n) for prompt in prompts for n in range(samples)]
+        chances = chances_of(reader, rollouts) if reader else [[]] * len(rollouts)
+        answers = [
+            _answer(record.grades[r.prompt.id, r.sample], r, each) for r, each in zip(rollouts, chances, strict=True)
+        ]
+        return [answers[first : first + samples] for first in range(0, len(answers), samples)]
+
+
+def chances_of(reader: RewardModel, rollouts: Sequence[Rollout]) -> list[list[float]]:
+    """For each rollout the chances of its steps, or the one of the whole where the model was not trained on steps.
+
+    A score that is not finite counts as no chance at all.
+    """
+    if reader.reading.steps:
+        return reader.step_chances(rollouts)
+    return [[0.0 if score is None else float(1 / (1 + np.exp(-score)))] for score in reader.score(rollouts)]
 
 
 def _answer(grade: dict[str, Any], rollout: Rollout, chances: Sequence[float]) -> dict[str, Any]:
@@ -73,6 +92,9 @@ def _answer(grade: dict[str, Any], rollout: Rollout, chances: Sequence[float]) -
         "answer": grade["answer"],
         "tokens": len(rollout.ids),
         "chances": list(chances),
+        "question": rollout.prompt.question,
+        "text": rollout.text,
+        "finish": rollout.finish,
     }
 
 

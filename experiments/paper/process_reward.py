@@ -8,7 +8,6 @@ policy with the rule's reward, or with the model's score in its place, combined 
 """
 
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import graded_answers
@@ -17,7 +16,6 @@ import study
 from matplotlib.figure import Figure
 
 from r1jax.configs.process_reward import SIZES
-from r1jax.io.files import read_json, write_json
 from r1jax.io.tables import markdown_table
 from r1jax.text.steps import split_steps
 
@@ -72,20 +70,6 @@ def looks(rows: list[dict]) -> dict[str, float]:
         "empty": 100 * float(np.mean([not any(c.isdigit() for c in step) for some in flat for step in some])),
         "score": float(np.mean([row["parts"].get("model/steps") or 0.0 for row in rows])),
     }
-
-
-def finished_results(options: study.Options, of_one: Callable[[pathlib.Path, int], dict[str, Any]]) -> list[dict]:
-    """What is measured of each seed, kept in its folder once it is whole; with --page of the seeds that are whole."""
-    results = []
-    for seed in options.seeds:
-        path = options.runs / f"seed{seed}" / "measured.json"
-        if not path.exists() and not options.page_only:
-            write_json(path, of_one(options.runs, seed))
-        if path.exists():
-            results.append(read_json(path))
-    if not results:
-        raise SystemExit(f"{options.runs} holds no seed that is finished")
-    return results
 
 
 def of_seed(runs: pathlib.Path, seed: int) -> dict[str, Any]:
@@ -184,7 +168,7 @@ def picture(results: list[dict[str, Any]]) -> Figure:
 
 def main() -> None:
     options = study.options(NAME, __doc__, minutes=14)
-    results = finished_results(options, of_seed)
+    results = study.finished_results(options, of_seed)
     study.write_page(NAME, tables(results), picture(results))
 
 

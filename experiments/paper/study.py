@@ -11,12 +11,13 @@ import pathlib
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from r1jax.io import jsonl
-from r1jax.io.files import write_text
+from r1jax.io.files import read_json, write_json, write_text
 
 HERE = pathlib.Path(__file__).parent
 MEASURED = "## Measured\n\n"
@@ -87,6 +88,24 @@ def train(config: str, workdir: pathlib.Path, **fields: object) -> pathlib.Path:
 def is_finished(workdir: pathlib.Path) -> bool:
     """Whether a run has written its model folder whole, which is the last that it does but for its report."""
     return (workdir / "model" / "model.json").exists()
+
+
+def finished_results(options: Options, of_one: Callable[[pathlib.Path, int], dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is measured of each seed, kept in its folder once it is whole; with --page of the seeds that are whole.
+
+    Args:
+        of_one: measures a seed, given `options.runs` and the seed; what it returns is kept as JSON.
+    """
+    results = []
+    for seed in options.seeds:
+        path = options.runs / f"seed{seed}" / "measured.json"
+        if not path.exists() and not options.page_only:
+            write_json(path, of_one(options.runs, seed))
+        if path.exists():
+            results.append(read_json(path))
+    if not results:
+        raise SystemExit(f"{options.runs} holds no seed that is finished")
+    return results
 
 
 def rows(path: pathlib.Path) -> list[dict]:

@@ -15,7 +15,7 @@ import graded_answers
 import numpy as np
 import study
 from matplotlib.figure import Figure
-from process_reward import LABELS, QUESTIONS, SAMPLES, WORLD, finished_results, value_model
+from process_reward import LABELS, QUESTIONS, SAMPLES, WORLD, value_model
 
 from r1jax.io.files import read_json
 from r1jax.io.tables import markdown_table
@@ -169,7 +169,7 @@ def picture(results: list[dict[str, Any]]) -> Figure:
 
 def main() -> None:
     options = study.options(NAME, __doc__, minutes=12)
-    results = finished_results(options, of_seed)
+    results = study.finished_results(options, of_seed)
     study.write_page(NAME, tables(results), picture(results))
 
 
