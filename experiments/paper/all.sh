@@ -12,7 +12,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 runs=${1:-runs/paper} minutes=0
 read -ra seeds <<<"${SEEDS:-1 2 3}"
-read -ra names <<<"${ONLY:-aha language_reward preference_reward process_reward tree_search ppo choices distillation}"
+all="aha difficulty thinking language_reward preference_reward process_reward tree_search ppo choices distillation"
+read -ra names <<<"${ONLY:-$all}"
 
 for name in "${names[@]}"; do
   [[ -f experiments/paper/$name.py ]] || { echo "no experiment $name in experiments/paper" >&2; exit 2; }
