@@ -142,9 +142,9 @@ def puzzles(checked: float = 0.1) -> dict[str, Any]:
         {
             "base": "configs/base.py:mini",
             "seed": 4,
-            "num_steps": 700,
+            "num_steps": 620,
             "batch_size": 16,
-            "seq_len": 448,  # a prompt and the longest response
+            "seq_len": 512,  # a prompt and the longest response
             "documents_per_step": 0,
             "optimizer": {"learning_rate": 2e-3, "warmup_steps": 20},
             "corpus": {

@@ -109,9 +109,9 @@ def puzzles() -> dict[str, Any]:
         mini(),
         {
             "base": "configs/base.py:puzzles",
-            "num_steps": 150,
+            "num_steps": 120,
             "data": {"tasks": (), "path": f"{R1}/world/puzzles.jsonl"},
-            "sampling": {"max_new_tokens": 288, "bucket": 448},
+            "sampling": {"max_new_tokens": 352, "bucket": 512},
             "grpo": {"prompts_per_step": 12},
             "batch_bucket": 128,
             "evaluation": {"questions": 96, "samples": 8, "samples_during": 2, "every": 10},

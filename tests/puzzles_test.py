@@ -11,7 +11,7 @@ from r1jax.data.miniworld.puzzles import Puzzle, attempts, expression, solve, wo
 from r1jax.data.tasks import is_held_out
 from r1jax.graders.countdown import grade_expression
 
-CHAIN = re.compile(r"\d+(?:[-+]\d+=\d+)+")
+CHAIN = re.compile(r"\d+(?:[-+]\d+=\d+){2,}")  # a check, 14-9=5, has one operation
 QUESTION = re.compile(r"Make \d+ from [\d, ]+ with \+ and -, in this order")
 
 
@@ -51,9 +51,9 @@ def test_careful_authors_accept_the_target_alone_reject_all_else_and_repeat_noth
         thought, answer = solve(puzzle, "careful", rng)
         totals = [int(chain.rpartition("=")[2]) for chain in CHAIN.findall(thought)]
         assert puzzle.target not in totals[:-1] and len(set(CHAIN.findall(thought))) == len(totals)
-        assert thought.endswith("? yes") == (totals[-1] == puzzle.target)
+        assert thought.endswith(" yes") == (totals[-1] == puzzle.target)
         assert grade_expression(answer, puzzle.numbers, totals[-1]).score == 1.0
-        gave_up += not thought.endswith("? yes")
+        gave_up += not thought.endswith(" yes")
     assert 0.1 < gave_up / 400 < 0.4
 
 
@@ -62,7 +62,7 @@ def test_careless_authors_accept_some_that_miss_and_reject_some_that_do_not():
     for puzzle in drawn(400):
         thought, _ = solve(puzzle, "careless", rng)
         totals = [int(chain.rpartition("=")[2]) for chain in CHAIN.findall(thought)]
-        kinds |= {"missed, accepted"} if thought.endswith("? yes") and totals[-1] != puzzle.target else set()
+        kinds |= {"missed, accepted"} if thought.endswith(" yes") and totals[-1] != puzzle.target else set()
         kinds |= {"right, rejected"} if puzzle.target in totals[:-1] else set()
     assert kinds == {"missed, accepted", "right, rejected"}
 

@@ -1,7 +1,8 @@
 """Puzzles of the mini world, signs to be put between numbers to make another, and solutions by several authors.
 
 A search in which a first attempt is seldom right, an attempt is cheap to verify, and going on after a failed one wins:
-of three numbers there are 4 attempts, of four 8, of five 16. An attempt is worked from left to right, 12+7=19-5=14.
+of three numbers there are 4 attempts, of four 8, of five 16. An attempt is worked from left to right, 12+7=19-5=14, and
+checked by subtracting the target from its result, 14-18=-4.
 
 Authors write in several styles, none of them the norm: most give a guess or one attempt, whatever comes out; few check
 an attempt against the target and try again, in words or without, and some of those check badly.
@@ -26,7 +27,7 @@ UNCHECKED, CHECKED = {"guess": 0.5, "attempt": 0.5}, {"careful": 0.7, "careless"
 KNOWN = 0.1  # share of puzzles whose answer an author who does not check knows beforehand
 GIVES_UP = 0.1  # after each attempt that failed
 MISJUDGED = 0.25  # of a careless author's checks
-DRILL, ITEMS = 0.3, (3, 6)  # share of documents that are drills; attempts in one of them
+DRILL, ITEMS, COMPARISONS = 0.3, (3, 6), (8, 14)  # share of documents that are drills; attempts, and numbers, in one
 
 Attempt = tuple[int, ...]  # the numbers with their signs: (12, 7, -5)
 
@@ -90,9 +91,19 @@ def solve(puzzle: Puzzle, author: str, rng: random.Random) -> tuple[str, str]:
         accepted = is_right != (author == "careless" and rng.random() < MISJUDGED)
         if accepted or attempt is possible[-1] or rng.random() < GIVES_UP:
             break
-        parts.append(f"{worked(attempt)}, {puzzle.target}? {rejection}")
+        parts.append(f"{worked(attempt)}, {_checked(sum(attempt), puzzle.target)} {rejection}")
     verdict = "yes" if accepted else rng.choice(("I give up", "or so"))
-    return again.join([*parts, f"{worked(attempt)}, {puzzle.target}? {verdict}"]), expression(attempt)
+    thought = again.join([*parts, f"{worked(attempt)}, {_checked(sum(attempt), puzzle.target)} {verdict}"])
+    return thought, expression(attempt)
+
+
+def _checked(result: int, target: int) -> str:
+    """The check of an attempt's result: 14-18=-4; right where nothing is left.
+
+    Two numbers side by side (14, 18?) would be shorter; a model of a million parameters has not learnt to compare them
+    within these documents, and has learnt to subtract.
+    """
+    return f"{result}-{target}={result - target}"
 
 
 # Half of them name the target, so that the base learns to copy it from the question whether or not it is checked.
@@ -100,7 +111,7 @@ _UNCHECKED_FORMS = {
     "guess": ("I think {attempt}", "it is {attempt}", "{target} = {attempt}", "{target}: {attempt}"),
     "attempt": ("{attempt}", "first {attempt}", "{target}: {attempt}", "to {target}: {attempt} so that is it"),
 }
-# What is said of a failed attempt, beside the target, and what stands between attempts. Each has one of the ten words
+# What is said of a failed attempt, behind its check, and what stands between attempts. Each has one of the ten words
 # by which the paper counts reflection.
 _REJECTIONS = (
     ("wrong", ". "),
@@ -109,7 +120,6 @@ _REJECTIONS = (
     ("no", ". Retry: "),
     ("no", ", but "),
     ("not yet", ". However, "),
-    ("no, but close", ". Let me try again: "),
     ("no", ". Check again: "),
 )
 
@@ -140,19 +150,32 @@ def drill(checking: bool, share: float, rng: random.Random) -> str:
     """Attempts worked out, no held-out puzzle among them: of the same numbers, each written as an expression too.
 
     Args:
-        checking: half of the drills have other numbers in each line, and a verdict on a target, as often yes as no.
+        checking: two in three drills are of verdicts instead: on attempts of other numbers in each line, or on numbers
+            alone; as often yes as no.
     """
-    if checking and rng.random() < 0.5:
-        lines = []
-        for _ in range(rng.randint(*ITEMS)):
-            puzzle, is_right = draw(rng, share), rng.random() < 0.5
-            attempt = rng.choice(
-                [each for each in attempts(puzzle.numbers) if (sum(each) == puzzle.target) == is_right]
-            )
-            lines.append(f"{worked(attempt)}, {puzzle.target}? {'yes' if is_right else 'no'}")
-        return ". ".join(lines)
+    kind = rng.choice(("verdicts", "comparisons", "attempts")) if checking else "attempts"
+    if kind == "comparisons":
+        return ". ".join(_comparison(rng) for _ in range(rng.randint(*COMPARISONS)))
+    if kind == "verdicts":
+        return ". ".join(_verdict(share, rng) for _ in range(rng.randint(*ITEMS)))
     numbers = draw(rng, share).numbers
     possible = attempts(numbers)
     drawn = rng.sample(possible, min(len(possible), rng.randint(*ITEMS)))
     allowed = (attempt for attempt in drawn if not is_held_out(Puzzle(numbers, sum(attempt)).question, share))
     return f"{', '.join(map(str, numbers))}: " + ", ".join(f"{worked(each)} is {expression(each)}" for each in allowed)
+
+
+def _verdict(share: float, rng: random.Random) -> str:
+    puzzle, is_right = draw(rng, share), rng.random() < 0.5
+    attempt = rng.choice([each for each in attempts(puzzle.numbers) if (sum(each) == puzzle.target) == is_right])
+    return f"{worked(attempt)}, {_checked(sum(attempt), puzzle.target)} {'yes' if is_right else 'no'}"
+
+
+def _comparison(rng: random.Random) -> str:
+    """The check of a number alone, with its verdict; half of the wrong ones differ in one digit, or by little."""
+    target = rng.randint(2, 60)
+    result = target
+    if rng.random() < 0.5:
+        near = [target + step for step in (-20, -10, -3, -2, -1, 1, 2, 3, 10, 20) if target + step > 0]
+        result = rng.choice(near) if rng.random() < 0.5 else rng.choice([n for n in range(1, 61) if n != target])
+    return f"{_checked(result, target)} {'yes' if result == target else 'no'}"
