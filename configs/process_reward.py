@@ -166,12 +166,12 @@ def of_puzzles(mini_size: Callable[[], dict[str, Any]]) -> dict[str, Any]:
             {
                 "base": "configs/base.py:puzzles",
                 "data": {"path": f"{runs}/labels/labels.jsonl"},
-                "reading": {"max_tokens": 448, "steps": ATTEMPTS},
+                "reading": {"max_tokens": 512, "steps": ATTEMPTS},
             },
         )
     data = {"path": f"{R1}/world/puzzles.jsonl", "held_out_share": 0.1}
     config |= {"model": "runs/zero-puzzles/model", "data": data}
-    long = {"sampling": {"max_new_tokens": 240, "bucket": 400}}
+    long = {"sampling": {"max_new_tokens": 352, "bucket": 512}}
     if config["stage"] == "step_labels":
         return merge(config, long, {"separators": ATTEMPTS})
     search = {"separators": ATTEMPTS, "tokens": 800, "max_steps": 32}

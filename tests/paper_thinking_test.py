@@ -33,9 +33,9 @@ def answer(text: str, tokens: int, chance: float = 0.5) -> dict:
 def test_the_last_expression_counts_tags_or_not_and_only_of_a_response_that_ended():
     found = measures.read(graded("9+5=14+4=18, no. So 9-5+4", 30, score=0.0))
     assert (found["score"], found["answer"], found["with tags"], found["level"]) == (1.0, "9-5+4", 0.0, 3)
-    cut_off = measures.read(graded("9-5+4, or", 288, "length", 1.0, 0.9))
+    cut_off = measures.read(graded("9-5+4, or", 352, "length", 1.0, 0.9))
     assert (cut_off["score"], cut_off["answer"], cut_off["with tags"], cut_off["chances"]) == (0.0, "", 0.0, [0.0])
-    assert cut_off["tokens"] == 288 and not cut_off["ended"]
+    assert cut_off["tokens"] == 352 and not cut_off["ended"]
 
 
 def test_with_fewer_tokens_a_response_counts_if_it_had_ended_by_then():
@@ -46,7 +46,7 @@ def test_with_fewer_tokens_a_response_counts_if_it_had_ended_by_then():
 
 
 GROUPS = [
-    [answer("9-5+4", 40), answer("9+5+4", 20), answer("9+5+4", 30), answer("9-5+4", 300)],
+    [answer("9-5+4", 40), answer("9+5+4", 20), answer("9+5+4", 30), answer("9-5+4", 400)],
     [answer("9-5+4", 10), answer("9-5+4", 20), answer("9-5+4", 30), answer("9+5-4", 40)],
 ]
 
@@ -54,7 +54,7 @@ GROUPS = [
 def test_accuracy_by_the_tokens_allowed_by_hand():
     rows = dict(zip(measures.LIMITS, measures.by_limit(GROUPS), strict=True))
     assert rows[32]["tokens"] == (32 + 20 + 30 + 32 + 10 + 20 + 30 + 32) / 8
-    assert rows[32]["right"] == 37.5 and rows[64]["right"] == rows[288]["right"] == 50.0
+    assert rows[32]["right"] == 37.5 and rows[64]["right"] == rows[352]["right"] == 50.0
     assert rows[64]["ended"] == 87.5 and rows[64]["3"] == 50.0 and math.isnan(rows[64]["5"])
 
 
@@ -62,14 +62,14 @@ def test_accuracy_by_the_tokens_used_and_of_the_longer_half_by_hand():
     short, *_, longest = measures.by_tokens(GROUPS)
     assert (short["share"], short["right"]) == (87.5, pytest.approx(400 / 7))
     assert longest["share"] == 0.0 and math.isnan(longest["right"])
-    # First question: 300 and 40 tokens both right, 20 and 30 both wrong; second: half right against all right.
+    # First question: 400 and 40 tokens both right, 20 and 30 both wrong; second: half right against all right.
     assert measures.longer_minus_shorter(GROUPS)["3"] == (100 - 50) / 2
 
 
 def test_one_of_n_answers_and_their_tokens_by_hand(monkeypatch):
     monkeypatch.setattr(measures, "COUNTS", (1, 2, 4))
     one, two, four = measures.by_count(GROUPS)
-    assert one["tokens"] == 490 / 8 and four["tokens"] == 490 / 2
+    assert one["tokens"] == 590 / 8 and four["tokens"] == 590 / 2
     assert one["one answer"] == one["majority"] == 62.5 and four["one answer"] == 62.5
     # Of two, the first one where they differ; of four, the first of two equally frequent ones in the first question.
     assert two["majority"] == 75.0 and four["majority"] == 100.0 and two["any (bound)"] == 100.0
@@ -78,8 +78,8 @@ def test_one_of_n_answers_and_their_tokens_by_hand(monkeypatch):
 def test_votes_among_short_answers_by_hand(monkeypatch):
     monkeypatch.setattr(measures, "COUNTS", (1, 4))
     row = measures.votes_of_short(GROUPS)[0]
-    assert row["limit"] == 64 and row["tokens"] == [(490 - 236) / 8, (490 - 236) / 2]
-    # Without the response of 300 tokens the first question's majority is wrong.
+    assert row["limit"] == 64 and row["tokens"] == [(590 - 336) / 8, (590 - 336) / 2]
+    # Without the response of 400 tokens the first question's majority is wrong.
     assert row["right"] == [50.0, 50.0]
 
 

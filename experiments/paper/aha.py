@@ -169,7 +169,7 @@ def picture(runs: dict[str, list[dict[int, list[Sample]]]]) -> Figure:
     axes[1, 1].grid(alpha=0.3)
     for level in LEVELS:
         lengths = [s["num_tokens"] for evals in runs["RL"] for s in evals[max(evals)] if len(level_numbers(s)) == level]
-        axes[1, 2].hist(lengths, np.arange(0, 296, 8), density=True, histtype="step", color=f"C{level}")
+        axes[1, 2].hist(lengths, np.arange(0, 361, 8), density=True, histtype="step", color=f"C{level}")
     axes[1, 2].set(title="tokens of a response at the end, by how many numbers", xlabel="tokens")
     return figure
 

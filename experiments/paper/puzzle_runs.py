@@ -18,10 +18,11 @@ from r1jax.tools import write_miniworld
 OWNER = "aha"  # the experiment in whose folder the runs lie
 EVERY = 10  # steps between evaluations
 LEVELS = tuple(puzzles.LEVELS)  # how many numbers
+WITHOUT_CHECKS = "RL, base without checks"
 RUNS = {  # label -> fields of the config
     "RL": {},
     "random reward": {"rewards.accuracy": 0, "rewards.format": 0, "rewards.random": 1},
-    "RL, base without checks": {"base": "configs/base.py:puzzles_unchecked"},
+    WITHOUT_CHECKS: {},
 }
 EXPRESSION = re.compile(r"\d+(?:[-+]\d+)+(?![\d=])")
 TARGET = re.compile(r"Make (\d+) from ([\d, ]+) with")
@@ -52,11 +53,13 @@ def finished(options: Options, runs: pathlib.Path, label: str = "RL") -> dict[in
     """
     if not options.page_only and not questions(runs).exists():
         write_miniworld.write(runs / "world", 0, "")
+    fields = {"data.path": questions(runs), "evaluation.every": EVERY, **RUNS[label]}
+    if label == WITHOUT_CHECKS and not options.page_only:
+        # One base for all seeds: named by its config it would be made beside each seed's runs.
+        fields["base"] = train("base:puzzles_unchecked", runs / "base_without_checks") / "model"
     for seed in options.seeds:
-        workdir = folder(runs, label, seed)
         if not options.page_only:
-            fields = {"seed": seed, "data.path": questions(runs), "evaluation.every": EVERY, **RUNS[label]}
-            train("zero:puzzles", workdir, **fields)
+            train("zero:puzzles", folder(runs, label, seed), seed=seed, **fields)
     workdirs = {seed: folder(runs, label, seed) for seed in options.seeds}
     return {seed: workdir for seed, workdir in workdirs.items() if is_finished(workdir)}
 

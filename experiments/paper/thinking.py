@@ -36,13 +36,13 @@ POLICIES = ("base", "RL")
 EARLY = 20  # steps whose samples are still much like the base's: half of the reward model's examples
 SAMPLING = {
     "sampling.max_new_tokens": LIMITS[-1],
-    "sampling.bucket": 448,
+    "sampling.bucket": 512,
     "sampling.truncation.temperature": 0.6,
     "sampling.truncation.top_p": 0.95,
 }
 REWARD_MODEL = {
     "reading.template": "r1_zero",
-    "reading.max_tokens": 448,
+    "reading.max_tokens": 512,
     "num_steps": 120,
     "unit_examples": 0,  # its score is the log-odds of a right response
     # Of the share that this number holds out, half is held out from RL too, and in no file of its training samples.

@@ -15,9 +15,9 @@ from graded_answers import Answers
 from puzzle_runs import LEVELS
 
 COUNTS = (1, 2, 4, 8, 16)  # answers to choose among
-LIMITS = (32, 64, 96, 144, 216, 288)  # tokens allowed; the last one is that of sampling
-SHORT = (64, 96, 144, 288)  # the limits with which votes are taken
-BINS = ((1, 48), (49, 96), (97, 144), (145, 216), (217, 288))  # tokens used
+LIMITS = (32, 64, 96, 144, 216, 352)  # tokens allowed; the last one is that of sampling
+SHORT = (64, 96, 144, 352)  # the limits with which votes are taken
+BINS = ((1, 48), (49, 96), (97, 144), (145, 216), (217, 352))  # tokens used
 _NAMES = {"reranked, last": "best by reward model"}  # what a way is called where a response has one chance
 WAYS: dict[str, Callable[[Answers], float]] = {
     _NAMES.get(name, name): way
