@@ -2,9 +2,10 @@
 
     python experiments/paper/process_reward.py
 
-For each seed: the steps of a policy's solutions are labelled by completions (Math-Shepherd), a process reward model is
-trained on them and evaluated on the steps of held-out questions; it chooses one of n answers; and RL goes on from the
-policy with the rule's reward, or with the model's score in its place, combined over steps in three ways.
+For each seed, with the policy that RL on puzzles has made (the run named RL of experiments/paper/aha.py): the steps of
+its solutions are labelled by completions (Math-Shepherd), a process reward model is trained on them and evaluated on
+the steps of held-out questions; it chooses one of n answers; and RL goes on from the policy with the rule's reward, or
+with the model's score in its place, combined over steps in three ways.
 """
 
 import pathlib
@@ -12,6 +13,7 @@ from typing import Any
 
 import graded_answers
 import numpy as np
+import puzzle_runs
 import study
 from matplotlib.figure import Figure
 
@@ -19,8 +21,8 @@ from r1jax.configs.process_reward import SIZES
 from r1jax.io.tables import markdown_table
 from r1jax.text.steps import split_steps
 
-NAME, WORLD, RL = "process_reward", "mini", "zero:mini"
-LABELS = SIZES[f"{WORLD}_labels"]()  # the policy, the questions and the separators of this world's steps
+NAME, LABELS = "process_reward", "process_reward:puzzles_labels"
+SEPARATORS = SIZES["puzzles_labels"]()["separators"]  # of steps, which are attempts
 QUESTIONS, SAMPLES = 64, 16
 STEPS = 20  # of RL
 # Arms of RL by name: the rule's weight, and how the model's chances are combined.
@@ -32,11 +34,31 @@ ARMS = {
 }
 
 
+def policy_of(runs: pathlib.Path, seed: int) -> pathlib.Path:
+    """The model folder of a seed's policy; `runs` is the folder of an experiment beside that of the aha moment."""
+    return puzzle_runs.folder(puzzle_runs.runs_beside(runs), "RL", seed) / "model"
+
+
+def questions_of(runs: pathlib.Path) -> pathlib.Path:
+    """The file of puzzles, of an experiment whose folder is `runs`."""
+    return puzzle_runs.questions(puzzle_runs.runs_beside(runs))
+
+
 def value_model(runs: pathlib.Path, seed: int) -> pathlib.Path:
     """The workdir of a seed's process reward model, which is trained where it is not there, labels and all."""
-    labels = study.train(f"process_reward:{WORLD}_labels", runs / f"seed{seed}" / "labels", seed=seed)
-    path = labels / "labels.jsonl"
-    return study.train(f"process_reward:{WORLD}", runs / f"seed{seed}" / "model", seed=seed, **{"data.path": path})
+    here, policy = runs / f"seed{seed}", policy_of(runs, seed)
+    labels = study.train(LABELS, here / "labels", model=policy, seed=seed, **{"data.path": questions_of(runs)})
+    fields = {"base": policy, "seed": seed, "data.path": labels / "labels.jsonl"}
+    return study.train("process_reward:puzzles", here / "model", **fields)
+
+
+def answers(
+    policy: pathlib.Path, puzzles: pathlib.Path, folder: pathlib.Path, samples: int, seed: int, model: pathlib.Path
+) -> list[graded_answers.Answers]:
+    """Answers of a policy to held-out questions of this file, with a process reward model's chances."""
+    fields = {"data.path": puzzles}
+    value = str(model / "model")
+    return graded_answers.answers_of(str(policy), LABELS, folder, QUESTIONS, samples, seed, value, **fields)
 
 
 def train_policy(runs: pathlib.Path, seed: int, arm: str, model: pathlib.Path) -> pathlib.Path:
@@ -44,23 +66,23 @@ def train_policy(runs: pathlib.Path, seed: int, arm: str, model: pathlib.Path) -
     weight, over_steps = ARMS[arm]
     models = [{"name": "steps", "path": str(model / "model"), "weight": 1.0, "over_steps": over_steps}]
     fields: dict[str, Any] = {
-        "base": LABELS["model"],
+        "base": policy_of(runs, seed),
+        "data.path": questions_of(runs),
         "num_steps": STEPS,
         "seed": seed,
         "evaluation.questions": QUESTIONS,
         "evaluation.samples": 4,
         "evaluation.every": 0,
         "rewards.accuracy": weight,
-        **{f"data.{name}": LABELS["data"][name] for name in ("tasks", "path") if LABELS["data"].get(name)},
     }
     if over_steps:
         fields["rewards.models"] = models
-    return study.train(RL, runs / f"seed{seed}" / arm.replace(", ", "_"), **fields)
+    return study.train("zero:puzzles", runs / f"seed{seed}" / arm.replace(", ", "_"), **fields)
 
 
 def looks(rows: list[dict]) -> dict[str, float]:
     """What responses are made of: tokens, steps, the share of steps that repeat an earlier one, and without a digit."""
-    steps = [split_steps(row["text"], LABELS["separators"]) for row in rows]
+    steps = [split_steps(row["text"], SEPARATORS) for row in rows]
     flat = [[step.strip() for step in some] for some in steps]
     return {
         "accuracy": 100 * float(np.mean([row["correct"] or 0.0 for row in rows])),
@@ -75,15 +97,8 @@ def looks(rows: list[dict]) -> dict[str, float]:
 def of_seed(runs: pathlib.Path, seed: int) -> dict[str, Any]:
     """Everything that is measured of one seed."""
     model = value_model(runs, seed)
-    groups = graded_answers.answers_of(
-        LABELS["model"],
-        f"process_reward:{WORLD}_labels",
-        runs / f"seed{seed}" / "answers",
-        QUESTIONS,
-        SAMPLES,
-        seed,
-        str(model / "model"),
-    )
+    folder = runs / f"seed{seed}" / "answers"
+    groups = answers(policy_of(runs, seed), questions_of(runs), folder, SAMPLES, seed, model)
     chosen = {
         name: [graded_answers.accuracy(groups, n, way) for n in (1, 4, 16)]
         for name, way in graded_answers.ways_to_choose().items()
@@ -168,6 +183,7 @@ def picture(results: list[dict[str, Any]]) -> Figure:
 
 def main() -> None:
     options = study.options(NAME, __doc__, minutes=14)
+    puzzle_runs.finished(options, puzzle_runs.runs_beside(options.runs))  # trains the policies that are missing
     results = study.finished_results(options, of_seed)
     study.write_page(NAME, tables(results), picture(results))
 

@@ -13,40 +13,35 @@ from typing import Any
 
 import graded_answers
 import numpy as np
+import process_reward
+import puzzle_runs
 import study
 from matplotlib.figure import Figure
-from process_reward import LABELS, QUESTIONS, SAMPLES, WORLD, value_model
+from process_reward import QUESTIONS, SAMPLES, answers, policy_of, questions_of, value_model
 
 from r1jax.io.files import read_json
 from r1jax.io.tables import markdown_table
 
 NAME = "tree_search"
-BUDGETS = (200, 400, 800)  # sampled tokens a question
-ROUNDS, TRAINING_QUESTIONS, ROUND_BUDGET = 3, 120, 400
+BUDGETS = (400, 800, 1600)  # sampled tokens a question
+ROUNDS, TRAINING_QUESTIONS, ROUND_BUDGET = 3, 120, 800
 
 
-def searched(workdir: pathlib.Path, policy: str, value: pathlib.Path, seed: int, **fields: Any) -> dict[str, Any]:
+def searched(workdir: pathlib.Path, policy: pathlib.Path, value: pathlib.Path, **fields: Any) -> dict[str, Any]:
     """The figures of a search."""
-    settings = {"model": policy, "value": value / "model", "seed": seed, **fields}
-    return read_json(study.train(f"process_reward:{WORLD}_search", workdir, **settings) / "result.json")
+    settings = {"model": policy, "value": value / "model", **fields}
+    return read_json(study.train("process_reward:puzzles_search", workdir, **settings) / "result.json")
 
 
-def by_budget(folder: pathlib.Path, model: pathlib.Path, seed: int) -> list[dict[str, float]]:
+def by_budget(runs: pathlib.Path, model: pathlib.Path, seed: int) -> list[dict[str, float]]:
     """For each budget what a search reaches, and what the same tokens reach as answers that are chosen among."""
-    groups = graded_answers.answers_of(
-        LABELS["model"],
-        f"process_reward:{WORLD}_labels",
-        folder / "answers",
-        QUESTIONS,
-        SAMPLES,
-        seed,
-        str(model / "model"),
-    )
+    folder, policy, puzzles = runs / f"seed{seed}", policy_of(runs, seed), questions_of(runs)
+    groups = answers(policy, puzzles, folder / "answers", SAMPLES, seed, model)
     ways, tokens = graded_answers.ways_to_choose(), graded_answers.mean_tokens(groups)
     rows = []
     for budget in BUDGETS:
-        fields = {"search.tokens": budget, "num_prompts": QUESTIONS}
-        result = searched(folder / f"search_{budget}", LABELS["model"], model, seed, **fields)
+        fields = {"search.tokens": budget, "num_prompts": QUESTIONS, "data.path": puzzles, "seed": seed}
+        result = searched(folder / f"search_{budget}", policy, model, **fields)
         n = min(max(round(result["tokens"] / tokens), 1), SAMPLES)
         row = {name: graded_answers.accuracy(groups, n, ways[name]) for name in ways}
         row |= {f"search, {name}": 100 * result[name] for name in ("chosen", "vote", "any")}
@@ -55,18 +50,15 @@ def by_budget(folder: pathlib.Path, model: pathlib.Path, seed: int) -> list[dict
     return rows
 
 
-def rounds(folder: pathlib.Path, model: pathlib.Path, seed: int) -> list[dict[str, float]]:
+def rounds(runs: pathlib.Path, model: pathlib.Path, seed: int) -> list[dict[str, float]]:
     """The loop: before it and after each round, the policy alone, the search with both, and the value model."""
-    policy, rows = LABELS["model"], []
+    policy, puzzles, rows = policy_of(runs, seed), questions_of(runs), []
+    ways = graded_answers.ways_to_choose()
     for number in range(ROUNDS + 1):
-        at = folder / f"round_{number}"
-        groups = graded_answers.answers_of(
-            policy, f"process_reward:{WORLD}_labels", at / "answers", QUESTIONS, 4, seed, str(model / "model")
-        )
-        held_out = searched(
-            at / "held_out", policy, model, seed, **{"search.tokens": ROUND_BUDGET, "num_prompts": QUESTIONS}
-        )
-        ways = graded_answers.ways_to_choose()
+        at = runs / f"seed{seed}" / f"round_{number}"
+        groups = answers(policy, puzzles, at / "answers", 4, seed, model)
+        fields = {"search.tokens": ROUND_BUDGET, "num_prompts": QUESTIONS, "data.path": puzzles, "seed": seed}
+        held_out = searched(at / "held_out", policy, model, **fields)
         rows.append(
             {
                 "one answer": graded_answers.accuracy(groups, 1, ways["one answer"]),
@@ -78,30 +70,35 @@ def rounds(folder: pathlib.Path, model: pathlib.Path, seed: int) -> list[dict[st
                 "value, right answers ranked first": 100 * ranked(at / "held_out"),
             }
         )
-        if number == ROUNDS:
-            return rows
-        fields = {"search.tokens": ROUND_BUDGET, "num_prompts": TRAINING_QUESTIONS, "held_out": False}
-        # Other questions each round, and other noise: the seed decides both.
-        searched(at / "training", policy, model, 1000 * (number + 1) + seed, **fields)
-        samples, labels = at / "training" / "samples.jsonl", at / "training" / "labels.jsonl"
-        tuned = study.train(
-            "sft:mini",
-            at / "policy",
-            base=policy,
-            seed=seed,
-            num_steps=15,
-            **{"data.path": samples, "batch_size": 16, "seq_len": 320, "optimizer.learning_rate": 3e-4},
-        )
-        model = study.train(
-            f"process_reward:{WORLD}",
-            at / "value",
-            base=model / "model",
-            seed=seed,
-            num_steps=40,
-            **{"data.path": labels, "data.target": "soft", "data.held_out_share": 0.0},
-        )
-        policy = str(tuned / "model")
+        if number < ROUNDS:
+            # Other questions each round, and other noise: the seed decides both.
+            fields |= {"num_prompts": TRAINING_QUESTIONS, "held_out": False, "seed": 1000 * (number + 1) + seed}
+            searched(at / "training", policy, model, **fields)
+            policy, model = trained_on_search(at, policy, model, seed)
     return rows
+
+
+def trained_on_search(
+    at: pathlib.Path, policy: pathlib.Path, model: pathlib.Path, seed: int
+) -> tuple[pathlib.Path, pathlib.Path]:
+    """The next policy's folder and the next value model's workdir, trained on what a round's search has found."""
+    found = at / "training"
+    tuning = {
+        "data.path": found / "samples.jsonl",
+        "num_steps": 15,
+        "batch_size": 16,
+        "seq_len": 512,
+        "optimizer.learning_rate": 3e-4,
+    }
+    valuing = {
+        "data.path": found / "labels.jsonl",
+        "data.target": "soft",
+        "data.held_out_share": 0.0,
+        "num_steps": 40,
+    }
+    tuned = study.train("sft:mini", at / "policy", base=policy, seed=seed, **tuning)
+    valued = study.train("process_reward:puzzles", at / "value", base=model / "model", seed=seed, **valuing)
+    return tuned / "model", valued
 
 
 def ranked(workdir: pathlib.Path) -> float:
@@ -116,8 +113,8 @@ def ranked(workdir: pathlib.Path) -> float:
 
 def of_seed(runs: pathlib.Path, seed: int) -> dict[str, Any]:
     """Everything that is measured of one seed; the value model is that of the other experiment, beside these runs."""
-    model, folder = value_model(runs.parent / "process_reward", seed), runs / f"seed{seed}"
-    return {"budgets": by_budget(folder, model, seed), "rounds": rounds(folder, model, seed)}
+    model = value_model(runs.parent / process_reward.NAME, seed)
+    return {"budgets": by_budget(runs, model, seed), "rounds": rounds(runs, model, seed)}
 
 
 def tables(results: list[dict[str, Any]]) -> str:
@@ -169,6 +166,7 @@ def picture(results: list[dict[str, Any]]) -> Figure:
 
 def main() -> None:
     options = study.options(NAME, __doc__, minutes=12)
+    puzzle_runs.finished(options, puzzle_runs.runs_beside(options.runs))  # trains the policies that are missing
     results = study.finished_results(options, of_seed)
     study.write_page(NAME, tables(results), picture(results))
 
