@@ -10,10 +10,10 @@ FORM_ALONE = SILENT | {"groups/no_signal": 0.5, "reward/format": 0.1}
 TEACHING = {"groups/no_signal": 0.9, "reward/accuracy": 0.01, "verdict/right": 0.01, "verdict/wrong": 0.99}
 
 
-def watch(tmp_path, capsys, rows: list[dict], start: int = 0, accuracy: bool = True) -> list[str]:
+def watch(tmp_path, capsys, rows: list[dict], start: int = 0, accuracy: bool = True, teacher=False) -> list[str]:
     """What a run of these rows says from step `start` on, where it was resumed, and its end."""
     jsonl.write(tmp_path / "metrics.jsonl", ({"step": step, **row} for step, row in enumerate(rows[:start])))
-    signal = SignalWatch(tmp_path, start, accuracy)
+    signal = SignalWatch(tmp_path, start, accuracy, teacher)
     for step, row in enumerate(rows[start:], start):
         signal.add(step, row)
     signal.at_end()
@@ -54,6 +54,11 @@ def test_a_run_without_any_signal_says_at_its_end_that_nothing_was_learnt(tmp_pa
     assert "nothing was learnt" in watch(tmp_path, capsys, [SILENT] * 2)[-1]
     assert "nothing was learnt" in watch(tmp_path, capsys, [SILENT] * 9, start=9)[-1]  # a finished run, started again
     assert watch(tmp_path, capsys, [TEACHING, SILENT]) == [] == watch(tmp_path, capsys, [])
+
+
+def test_with_a_teacher_there_is_something_to_learn_without_rewards(tmp_path, capsys):
+    for start in (0, 7, 9):
+        assert watch(tmp_path, capsys, [*[SILENT] * 7, FORM_ALONE, SILENT], start, teacher=True) == []
 
 
 @pytest.mark.parametrize(

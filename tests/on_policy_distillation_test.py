@@ -167,7 +167,9 @@ def test_a_teacher_gives_the_same_distributions_and_gradient_packed_and_on_any_m
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4), other[1:], first[1:])
 
 
-def test_a_run_comes_closer_to_its_teacher_and_resumes_as_if_it_had_not_been_killed(folders, mesh1, monkeypatch):
+def test_a_run_comes_closer_to_its_teacher_and_resumes_as_if_it_had_not_been_killed(
+    folders, mesh1, monkeypatch, capsys
+):
     monkeypatch.setattr(rl, "GraderPool", Graders)
     save = Checkpoints.save
 
@@ -180,6 +182,7 @@ def test_a_run_comes_closer_to_its_teacher_and_resumes_as_if_it_had_not_been_kil
     cfg, models = config_of(folders), (folders / "student", folders / "teacher")
     with jax.set_mesh(mesh1):
         whole = rl.run(cfg, folders / "whole", mesh1, *models)
+        assert ", teacher 0." in capsys.readouterr().out  # in the plan's memory
         with monkeypatch.context() as patch:
             patch.setattr(Checkpoints, "save", save_and_break_off)
             with pytest.raises(InterruptedError):

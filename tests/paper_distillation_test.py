@@ -107,3 +107,40 @@ def test_differences_are_taken_at_the_same_seed(experiment):
     }
     first = experiment.differences({"one": arms}, (1, 2))[0]
     assert first == ["distilled by samples, less RL alone", "one", "+10.0", "+6.0", "8.0 ± 2.8"]
+
+
+def test_the_page_of_finished_seeds_has_a_row_for_each_arm_and_student(experiment, monkeypatch, tmp_path):
+    options, pages = experiment.study.Options(tmp_path, (1, 2), page_only=True), []
+    monkeypatch.setattr(experiment.study, "write_page", lambda *page: pages.append(page))
+    figures = {"pass@1": {"value": 0.25}, f"cons@{experiment.SAMPLES}": {"value": 0.5}}
+    result = {"figures": figures, "rates": {"well_formed": 1.0}, "length": {"mean": 30.0}}
+    for seed in options.seeds:
+        for name in experiment.SHARED:
+            (experiment.folder(options, seed, name) / "record").mkdir(parents=True)
+            jsonl.append(experiment.folder(options, seed, name) / "record" / "samples.jsonl", {"tokens": 40_000})
+            jsonl.append(experiment.folder(options, seed, name) / "seconds.jsonl", {"seconds": 10.0})
+        evaluations = ["teacher"]
+        for family in experiment.FAMILIES.values():
+            evaluations.append(f"{family}_start")
+            for work in experiment.ARMS.values():
+                workdir = experiment.folder(options, seed, family, work[-1])
+                workdir.mkdir()
+                write_json(workdir / "config.json", {"grpo": {"prompts_per_step": 12, "group_size": 8}})
+                jsonl.append(workdir / "metrics.jsonl", {"length/mean": 100.0})
+                jsonl.append(workdir / "seconds.jsonl", {"seconds": 20.0})
+                for step in (0, 40):
+                    jsonl.append(workdir / "evals.jsonl", {"step": step, "pass@1": 0.1})
+                evaluations.append(f"{family}_{work[-1]}")
+        for name in evaluations:
+            workdir = experiment.folder(options, seed, "evaluation", name)
+            (workdir / "world_reasoning").mkdir(parents=True)
+            write_json(workdir / "world_reasoning" / "result.json", result)
+            jsonl.append(workdir / "seconds.jsonl", {"seconds": 1.0})
+    experiment.write(options, options.seeds)
+    [(name, text, figure)] = pages
+    assert name == "distillation" and len(figure.axes) == 2 and text.startswith("**Of 2 of the 3 seeds so far.**")
+    samples_rl = "25.0 ± 0.0 | 50.0 ± 0.0 | 100.0 ± 0.0 | 30.0 ± 0.0 | 50 ± 0 | 10 ± 0k | 40 ± 0k |"
+    assert text.count(f"| by samples, then RL | {samples_rl}") == 2
+    assert text.count("| as it starts |") == 2 and text.count("| +0.0 | +0.0 | 0.0 ± 0.0 |") == 2 * len(
+        experiment.COMPARED
+    )

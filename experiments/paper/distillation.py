@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from r1jax.io import jsonl
 from r1jax.io.files import read_json
+from r1jax.io.tables import markdown_table
 from r1jax.stages.base_keys import base_name
 from r1jax.stages.bases import SHIPPED
 from r1jax.tools import write_miniworld
@@ -279,9 +280,9 @@ def write(options: study.Options, seeds: Sequence[int]) -> None:
     ]
     for title, of_arms in results.items():
         lines = [cells("teacher", teacher), *(cells(name, of_seeds) for name, of_seeds in of_arms.items())]
-        parts += [f"### {title}", rl_runs.markdown(HEADER, lines)]
+        parts += [f"### {title}", "\n".join(markdown_table(HEADER, lines))]
     header = ["pass@1", "student", *(f"seed {seed}" for seed in seeds), "all"]
-    parts += ["### Differences, percentage points", rl_runs.markdown(header, differences(results, seeds))]
+    parts += ["### Differences, percentage points", "\n".join(markdown_table(header, differences(results, seeds)))]
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, (title, family) in zip(figure.subplots(1, len(FAMILIES)), FAMILIES.items(), strict=True):
         draw(axes, title, results[title], [folder(options, seed, family, "rl") for seed in seeds])
