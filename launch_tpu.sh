@@ -1,29 +1,36 @@
 #!/usr/bin/env bash
-# Runs one command on every worker of an existing TPU VM, a single host or a pod, through gcloud.
+# Runs one command on every worker of a Cloud TPU VM slice, which it finds or creates, until the command is done.
 #
-#   ./launch_tpu.sh [--zone ZONE] [--project PROJECT] [--max-mb N] [--dry-run] NAME COMMAND...
-#   ./launch_tpu.sh --zone us-east5-a my-pod r1jax train --config=zero:mini --workdir=/shared/run
-#   ./launch_tpu.sh [--max-mb N] --pack FILE
+#   ./launch_tpu.sh [OPTIONS] NAME COMMAND...      runs COMMAND on the slice NAME
+#   ./launch_tpu.sh [OPTIONS] --delete NAME        deletes the slice
+#   ./launch_tpu.sh [--max-mb N] --pack FILE       writes the archive that would be sent to FILE
 #
-#   ZONE, PROJECT   the same as the options, from the environment; without either, gcloud's own settings hold
-#   --max-mb N      the size in MiB above which a file is not sent (16)
-#   --dry-run       prints each command that would run, one a line, and runs none
-#   --pack FILE     writes the archive that would be sent to FILE, and does nothing else
-#   Options stand anywhere before COMMAND; what follows its first word belongs to it.
+#   --zone ZONE, --project PROJECT   of the slice; default: ZONE and PROJECT of the environment, then gcloud's settings
+#   --accelerator TYPE    creates NAME where there is none, or a preempted one: v5litepod-16, v6e-64, v4-32, ...
+#   --version VERSION     the software of a new slice; default: the one that Google lists for the generation of TYPE
+#   --spot                a new slice is a spot one: cheaper, and taken back without asking
+#   --queued              asks for a new slice by a queued resource of the same name, which waits for free capacity
+#   --valid-for TIME      how long that request may wait (24h, 7d; default: without end)
+#   --create-flag FLAG    one more flag of gcloud for a new slice (--create-flag=--network=other); may be repeated
+#   --setup LINE          a line of shell for every worker before each start: mount a disk, install Python
+#   --restarts N          how often to try again after a preemption, a stop on notice or missing capacity (20)
+#   --fetch FOLDER        copies FOLDER of worker 0 (below ~/r1jax, or absolute) into the current folder at the end
+#   --delete              deletes the slice at the end, whichever it is: success, failure, Ctrl-C
+#   --attach              sends and starts nothing, watches what was started before; COMMAND is for restarts
+#   --max-mb N            the size in MiB above which a file is not sent (16)
+#   --dry-run             prints each command that would run, one a line, and runs none
 #
-# 1. copies the working tree to ~/r1jax on all workers: tracked files and new ones, edits included, but not what git
-#    ignores, results/, new files that look downloaded (*.gguf, *.whl, ...) or files above --max-mb; it says which;
-# 2. installs it there with the extra [tpu], by ./launch_local.sh; Python 3.11 or newer has to be there;
-# 3. starts COMMAND in that environment on all workers, with R1JAX_DISTRIBUTED=1. Worker 0's log comes to this terminal,
-#    the others' go to their own ~/r1jax.log. Any worker's failure is reported with its number, and is a failure here.
-#
-# COMMAND does not see this machine's environment variables; `env NAME=VALUE python ...` passes some on. Stopping this
-# script does not stop the workers. Not here yet: making slices, surviving preemption or a lost connection.
+# COMMAND runs in the environment that ./launch_local.sh makes there, with R1JAX_DISTRIBUTED=1, detached from the
+# connection: it outlives a lost one, which is made again. docs/tpu.md says more. Exit status: COMMAND's; 75: given up
+# after --restarts tries, the same command goes on; 130, 143, 129: interrupted.
 set -euo pipefail
 
-fail() { echo "launch_tpu.sh: $*" >&2; exit 1; }
-usage() { sed -n '4,12s/^# *//p' "${BASH_SOURCE[0]}"; }
+say() { echo "launch_tpu.sh: $*" >&2 || true; }  # a terminal that is gone is no reason to stop
+fail() { say "$*"; exit 1; }
+usage() { sed -n '4,24s/^# *//p' "${BASH_SOURCE[0]}"; }
 misused() { usage >&2; fail "$1"; }
+
+# ---- Options.
 
 # Single quotes mean the same to every shell, which `printf %q` does not promise: the worker's shell may be any.
 quote() {
@@ -35,27 +42,26 @@ quote() {
   done
 }
 
-run() {
-  [[ -n $dry_run ]] || { "$@" </dev/null; return; }
-  local line
-  line=$(quote "$@")
-  # A line break between single quotes, in one line: close them, write it as bash does, open them again.
-  echo "${line//$'\n'/"'\$'\\n''"}"
-}
-
-zone=${ZONE:-} project=${PROJECT:-} max_mb=16 dry_run= pack= name=
+zone=${ZONE:-} project=${PROJECT:-} max_mb=16 dry_run='' pack='' name='' accelerator='' version='' spot='' queued=''
+valid_for='' setup=true restarts=20 fetch='' delete='' attach='' create_flags=()
+watch_again=$(quote "$0" --attach "$@")
 while [[ $# -gt 0 ]]; do
   case $1 in
     -h | --help) usage; exit ;;
-    --dry-run) dry_run=yes ;;
-    --zone=?* | --project=?* | --pack=?*) declare "${1#--}" ;;
-    --max-mb=?*) max_mb=${1#*=} ;;
-    --zone | --project | --max-mb | --pack)
-      option=${1#--}
+    --dry-run | --spot | --queued | --delete | --attach) option=${1#--}; declare "${option//-/_}=yes" ;;
+    --create-flag=?*) create_flags+=("${1#*=}") ;;
+    --zone=* | --project=* | --pack=* | --max-mb=* | --accelerator=* | --version=* | --valid-for=* | \
+      --setup=* | --restarts=* | --fetch=*)
+      option=${1%%=*} option=${option#--}
+      [[ -n ${1#*=} ]] || misused "${1%=} needs a value"
+      declare "${option//-/_}=${1#*=}" ;;
+    --zone | --project | --pack | --max-mb | --accelerator | --version | --valid-for | --setup | --restarts | \
+      --fetch | --create-flag)
       [[ -n ${2:-} && $2 != -* ]] || misused "$1 needs a value"
-      declare "${option//-/_}=$2"
-      shift ;;
-    --zone= | --project= | --max-mb= | --pack=) misused "${1%=} needs a value" ;;
+      option=$1 value=$2
+      shift 2
+      set -- "$option=$value" "$@"
+      continue ;;
     --) shift; break ;;
     -*) misused "no option $1; options of COMMAND follow its first word" ;;
     *) [[ -z $name ]] || break; name=$1 ;;
@@ -63,6 +69,7 @@ while [[ $# -gt 0 ]]; do
   shift
 done
 [[ $max_mb =~ ^[1-9][0-9]{0,8}$ ]] || misused "--max-mb is a whole number of MiB, not '$max_mb'"
+[[ $restarts =~ ^[0-9]{1,6}$ ]] || misused "--restarts is a whole number, not '$restarts'"
 if [[ -n $pack ]]; then
   [[ -z $name && $# -eq 0 && -z $dry_run ]] || misused "--pack stands alone, without NAME, COMMAND and --dry-run"
   [[ $pack == /* ]] || pack=$PWD/$pack
@@ -70,17 +77,32 @@ if [[ -n $pack ]]; then
 else
   # `launch_tpu.sh pod -- command` has its name before the dashes, `launch_tpu.sh -- pod command` after them.
   [[ -n $name || $# -eq 0 ]] || { name=$1; shift; }
-  [[ -n $name && $# -gt 0 ]] || misused "NAME and COMMAND are both needed"
+  [[ -n $name && ($# -gt 0 || -n $delete) ]] || misused "NAME and COMMAND are both needed"
   [[ $name =~ ^[[:alnum:]@._-]+$ ]] || misused "NAME is a TPU VM's name, not '$name'"
+  if [[ -z $accelerator && $# -gt 0 ]]; then
+    [[ -z $version$spot$valid_for && ${#create_flags[@]} -eq 0 ]] ||
+      misused "--version, --spot, --valid-for and --create-flag are of a new slice: --accelerator says of which type"
+  fi
+  [[ -z $valid_for || -n $queued ]] || misused "--valid-for is of a request that waits: add --queued"
+  case $version,$accelerator in
+    ?*,* | ,) ;;
+    ,v6e-*) version=v2-alpha-tpuv6e ;;
+    ,v5p-*) version=v2-alpha-tpuv5 ;;
+    ,v5litepod-*) version=v2-alpha-tpuv5-lite ;;
+    ,v[234]-*) version=tpu-ubuntu2204-base ;;
+    *) misused "--accelerator $accelerator needs --version: \`gcloud compute tpus tpu-vm versions list\` has them" ;;
+  esac
   [[ -n $dry_run ]] || command -v gcloud >/dev/null ||
     fail "gcloud is not on the PATH: install the Google Cloud CLI, https://cloud.google.com/sdk/docs/install"
 fi
-cd "$(dirname "${BASH_SOURCE[0]}")"
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 for tool in git tar gzip; do
   command -v "$tool" >/dev/null || fail "$tool is not on the PATH, and packs what is sent: install it"
 done
-git rev-parse --is-inside-work-tree >/dev/null ||
-  fail "$PWD is no git checkout, which tells what to send: clone the repository, or run \`git init\` here"
+git -C "$root" rev-parse --is-inside-work-tree >/dev/null ||
+  fail "$root is no git checkout, which tells what to send: clone the repository, or run \`git init\` there"
+
+# ---- What is sent.
 
 is_download() {
   case $1 in
@@ -93,6 +115,8 @@ is_download() {
 # file that changes or goes while it is read.
 pack_tree() {
   local archive=$1 kind file bytes reason files=0 total=0 left_out=0 lines=
+  cd "$root"
+  rm -rf "$scratch/tree"
   mkdir "$scratch/tree"
   for kind in --cached "--others --exclude-standard"; do
     # shellcheck disable=SC2086  # two options
@@ -126,41 +150,153 @@ pack_tree() {
       ((left_out > 20)) || lines+="  $file ($reason)"$'\n'
     done < <(git ls-files -z $kind)
   done
-  COPYFILE_DISABLE=1 tar -czf "$archive" -C "$scratch/tree" .
+  COPYFILE_DISABLE=1 tar -czf "$archive" -C "$scratch/tree" . || fail "the tree could not be packed"
   ((left_out <= 20)) || lines+="  and $((left_out - 20)) more"$'\n'
-  echo "launch_tpu.sh: packed $files files, $((total + 1023 >> 10)) KiB, without what git ignores${lines:+, and without}" >&2
+  say "packed $files files, $((total + 1023 >> 10)) KiB, without what git ignores${lines:+, and without}"
   printf '%s' "$lines" >&2
 }
 
-if [[ -z $dry_run ]]; then
-  scratch=$(mktemp -d)
-  trap 'rm -rf "$scratch"' EXIT
-fi
-[[ -z $pack ]] || { pack_tree "$pack"; exit; }
+[[ -n $dry_run ]] || scratch=$(mktemp -d)
+[[ -z $pack ]] || { trap 'rm -rf "$scratch"' EXIT; pack_tree "$pack"; exit; }
 
-where=(--worker=all ${zone:+"--zone=$zone"} ${project:+"--project=$project"})
-metadata=http://metadata.google.internal/computeMetadata/v1/instance/attributes/agent-worker-number
+# shellcheck source=r1jax/launch/tpu_slice.sh
+source "$root/r1jax/launch/tpu_slice.sh"
 
-# Runs a line of shell on every worker; one that fails says who it is and shows the end of its log. gcloud takes exit
-# status 255 for a lost connection and would run the line again, so no worker may end with it.
-on_all() {
-  local number="worker=\$(curl -sf -H Metadata-Flavor:Google $metadata)"
-  local report='status=$?; echo "worker ${worker:-without a number} failed with exit status $status" >&2'
-  report+='; [ ! -f ~/r1jax.log ] || tail -n 20 ~/r1jax.log >&2; [ $status -ne 255 ] || status=1; exit $status'
-  run gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --command="$number && { $1; } || { $report; }"
+# ---- The command.
+
+on_all() { run ${2:+"$2"} "${tpus[@]}" tpu-vm ssh "$name" --worker=all "${where[@]}" --command="$1"; }
+
+# Once, so that a restart goes on with the code that it began with.
+pack_once() {
+  archive=$scratch/r1jax.tgz  # outside the tree, or it would be packed into itself
+  if [[ -n $dry_run ]]; then
+    run "$0" --max-mb "$max_mb" --pack "$archive"
+  elif [[ ! -f $archive ]]; then
+    (pack_tree "$archive")
+  fi
 }
 
-tarball=${scratch:-${TMPDIR:-/tmp}}/r1jax.tgz  # outside the tree, or it would be packed into itself
-if [[ -n $dry_run ]]; then
-  run "$PWD/launch_tpu.sh" --max-mb "$max_mb" --pack "$tarball"
-else
-  pack_tree "$tarball"
+install_on_all() {
+  run "${tpus[@]}" tpu-vm scp "$archive" "$name:r1jax.tgz" --worker=all "${where[@]}" &&
+    on_all "rm -rf r1jax-new && mkdir r1jax-new && tar -xzf r1jax.tgz -C r1jax-new\
+ && r1jax-new/r1jax/launch/tpu_worker.sh install $(quote "$setup")"
+}
+
+# Sets outcome to the command's exit status, to lost where a worker has none, or to running; fails without an answer.
+ask_workers() {
+  local answers
+  answers=$("${tpus[@]}" tpu-vm ssh "$name" --worker=all "${where[@]}" \
+    --command="./r1jax/r1jax/launch/tpu_worker.sh report" </dev/null 2>/dev/null) || return 1
+  case $answers in
+    *running*) outcome=running ;;
+    *lost*) outcome=lost ;;
+    *"ended 75"*) outcome=75 ;;
+    *ended*)
+      outcome=0
+      [[ ! $answers =~ ended\ ([1-9][0-9]*) ]] || outcome=${BASH_REMATCH[1]} ;;
+    *) return 1 ;;
+  esac
+}
+
+# Watches the command until it has ended on all workers or the slice is gone; sets outcome as above, or to gone.
+follow() {
+  local verb=$1 status misses=0 since
+  shift
+  while :; do
+    since=$SECONDS status=0 running=yes
+    on_all "./r1jax/r1jax/launch/tpu_worker.sh $verb $(quote "$@")" watched || status=$?
+    outcome=running
+    if ((status == 0)); then
+      outcome=0
+    elif read_state; then
+      if is_gone; then outcome=gone; elif [[ $state == ready ]]; then ask_workers || outcome=running; fi
+    fi
+    if [[ $outcome != running ]]; then running=''; return 0; fi
+    ((SECONDS - since < 600)) || misses=0
+    ((misses < restarts)) || { say "$name cannot be reached, after $misses tries (--restarts)"; exit 75; }
+    misses=$((misses + 1))
+    say "lost the connection to $name; the command goes on there, connecting again in 30 s"
+    pause 30
+  done
+}
+
+fetch_results() {
+  local folder=$fetch pause_s
+  [[ $folder == /* ]] || folder=r1jax/$folder
+  for pause_s in 10 20 0; do
+    run "${tpus[@]}" tpu-vm scp --recurse "$name:$folder" . --worker=0 "${where[@]}" && return 0
+    pause "$pause_s"
+  done
+  say "COULD NOT FETCH $fetch from $name"
+  return 1
+}
+
+# Fetches and deletes as asked, or says what still costs money. Nothing interrupts it. A slice whose command succeeded
+# stays where its results cannot be fetched.
+finish() {
+  local status=$?
+  trap '' INT TERM HUP
+  if [[ -n $fetch && -n $started && (-z $interrupted || -n $delete) ]]; then
+    fetch_results || { ((status != 0)) || { status=1 delete=''; }; }
+  fi
+  if [[ -n $delete && -n $touched ]]; then
+    delete_slice || ((status != 0)) || status=1
+  elif [[ -n $touched && -z $dry_run ]]; then
+    say_what_remains
+    [[ -z $running ]] || say_how_to_go_on
+  fi
+  [[ -n $dry_run ]] || rm -rf "$scratch"
+  exit "$status"
+}
+
+say_how_to_go_on() {
+  # shellcheck disable=SC2016  # expands on the workers
+  local stop='pkill -INT -P "$(cat r1jax.pid)"'
+  echo "  COMMAND goes on there; to watch it:  $watch_again" >&2
+  echo "  to stop it after the step under way:  $(quote "${tpus[@]}" tpu-vm ssh "$name" --worker=all "${where[@]}" \
+    --command="$stop")" >&2
+}
+
+interrupt() {
+  interrupted=yes
+  say "interrupted"
+  kill_tree "$child"
+  kill_tree "$watcher"
+  exit "$1"
+}
+
+scratch=${scratch:-${TMPDIR:-/tmp}} running='' started='' interrupted='' failures=0
+trap finish EXIT
+trap 'interrupt 130' INT
+trap 'interrupt 143' TERM
+trap 'interrupt 129' HUP
+if [[ $# -eq 0 ]]; then
+  touched=yes  # and finish deletes it
+  exit
 fi
-run gcloud compute tpus tpu-vm scp "$tarball" "$name:r1jax.tgz" "${where[@]}"
-
-# The package is replaced whole, so that no module deleted here lingers there; runs/ beside it stays.
-on_all "rm -rf r1jax.log r1jax/r1jax && mkdir -p r1jax && tar -xzf r1jax.tgz -C r1jax && cd r1jax\
- && R1JAX_PLATFORM=tpu,cpu ./launch_local.sh true"
-
-on_all "cd r1jax && export R1JAX_DISTRIBUTED=1 R1JAX_PLATFORM=tpu,cpu PYTHONUNBUFFERED=1\
- && { [ \$worker = 0 ] || exec >~/r1jax.log; } && ./launch_local.sh $(quote "$@") 2>&1"
+while :; do
+  [[ -n $attach ]] || pack_once
+  ensure_slice
+  began=$SECONDS
+  if [[ -z $attach ]]; then
+    status=0
+    install_on_all || status=$?
+    if ((status != 0)); then
+      ((status != 69)) || exit 69
+      read_state || state=unknown
+      is_gone || failures=$((failures + 1))
+      ((failures < 3)) || { say "$name could not be set up, in three tries (messages above)"; exit "$status"; }
+      again "$name could not be set up"
+      continue
+    fi
+  fi
+  failures=0 started=yes
+  if [[ -n $attach ]]; then follow attach; else follow start "$@"; fi
+  attach=''
+  case $outcome in
+    gone) again "$name was preempted or deleted${detail:+ ($detail)}" ;;
+    lost) again "a worker of $name has lost its command" ;;
+    75) again "the command was stopped on notice (exit status 75) and goes on from what it saved" ;;
+    *) exit "$outcome" ;;
+  esac
+done

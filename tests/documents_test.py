@@ -38,7 +38,7 @@ def wrong_names(text: str) -> list[str]:
         names += [f"{module}.{each.split()[0]}" for each in imported.split(",") if each.strip()]
     for name in names:
         parts = name.split(".")
-        if parts[-1] in ("git", "log", "py", "tgz"):  # files' names
+        if parts[-1] in ("git", "log", "pid", "py", "tgz"):  # files' names
             continue
         known = max(i for i in range(1, len(parts) + 1) if ".".join(parts[:i]) in MODULES)
         if name == "r1jax.configs":

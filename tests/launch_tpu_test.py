@@ -1,109 +1,14 @@
-"""launch_tpu.sh against a gcloud that keeps each worker in a folder and runs `--command` there in a plain shell."""
+"""launch_tpu.sh on a slice that exists: what is sent, quoted and run there, and what is refused."""
 
-import json
 import pathlib
 import shutil
 import subprocess
-import sys
 import tarfile
 
 import pytest
+from launch_pods import NEEDS_TOOLS, Pods
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-TOOLS = (
-    "bash",
-    "sh",
-    "env",
-    "dirname",
-    "sed",
-    "mktemp",
-    "rm",
-    "mkdir",
-    "cat",
-    "cp",
-    "wc",
-    "git",
-    "tar",
-    "gzip",
-    "tail",
-)
-pytestmark = pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"needs {', '.join(TOOLS)} on the PATH")
-
-# Like the real one: `--worker=all` runs on all whatever fails, ends with a failed worker's status, and takes 255 for a
-# lost connection and tries again.
-GCLOUD = """
-import json, os, pathlib, shutil, subprocess, sys
-here = pathlib.Path(os.environ["FAKE_PODS"])
-with open(here / "calls.jsonl", "a") as calls:
-    calls.write(json.dumps(sys.argv[1:]) + "\\n")
-action, words = sys.argv[4], sys.argv[5:]
-assert sys.argv[1:4] == ["compute", "tpus", "tpu-vm"] and "--worker=all" in words, sys.argv
-statuses = []
-for home in sorted(here.glob("worker*")):
-    if action == "scp":
-        shutil.copy(words[0], home / words[1].partition(":")[2])
-    else:
-        (command,) = [word.removeprefix("--command=") for word in words if word.startswith("--command=")]
-        env = os.environ | {"HOME": str(home), "FAKE_WORKER": home.name.removeprefix("worker")}
-        for attempt in range(2):
-            status = subprocess.run(["sh", "-c", command], cwd=home, env=env).returncode
-            if status != 255:
-                break
-        statuses.append(status)
-sys.exit(next(filter(None, statuses), 0))
-"""
-
-# Stands in for the environment: notes what it was asked to run, and where COMMAND starts with `fails`, does so.
-LAUNCH_LOCAL = """
-import json, os, pathlib, sys
-worker = os.environ["FAKE_WORKER"]
-call = {"worker": worker, "argv": sys.argv[1:], "sources": sorted(os.listdir("."))}
-call |= {name: os.environ.get(name) for name in ("R1JAX_DISTRIBUTED", "R1JAX_PLATFORM")}
-with open(pathlib.Path(os.environ["FAKE_PODS"], "runs.jsonl"), "a") as runs:
-    runs.write(json.dumps(call) + "\\n")
-print("out of worker", worker)
-print("err of worker", worker, file=sys.stderr)
-if sys.argv[1] == "fails" and worker in sys.argv[3:]:
-    sys.exit(int(sys.argv[2]))
-"""
-
-
-class Pods:
-    """A checkout, three workers, and a PATH that holds the fake gcloud and no other."""
-
-    def __init__(self, path: pathlib.Path, workers: int = 3):
-        self.path, self.repo, self.bin = path, path / "repo", path / "bin"
-        for folder in (self.repo / "r1jax", self.bin, *(path / f"worker{i}" for i in range(workers))):
-            folder.mkdir(parents=True)
-        for tool in TOOLS:
-            (self.bin / tool).symlink_to(shutil.which(tool))
-        self.script(self.bin / "gcloud", GCLOUD)
-        self.script(self.bin / "curl", "import os\nprint(os.environ['FAKE_WORKER'])")
-        self.script(self.repo / "launch_local.sh", LAUNCH_LOCAL)
-        shutil.copy(ROOT / "launch_tpu.sh", self.repo)
-        (self.repo / "r1jax/kept.py").touch()
-        (self.repo / ".gitignore").write_text("runs/\n")
-        subprocess.run(["git", "init", "-q", self.repo], check=True)
-
-    @staticmethod
-    def script(path: pathlib.Path, source: str) -> None:
-        path.write_text(f"#!{sys.executable}\n{source}")
-        path.chmod(0o755)
-
-    def launch(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-        env = {"PATH": str(self.bin), "FAKE_PODS": str(self.path), "HOME": str(self.path), **env}
-        command = [self.repo / "launch_tpu.sh", *args]
-        return subprocess.run(command, cwd=self.path, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-
-    def calls(self) -> list[list[str]]:
-        return self._lines("calls.jsonl")
-
-    def runs(self) -> list[dict]:
-        return self._lines("runs.jsonl")
-
-    def _lines(self, name: str) -> list:
-        path = self.path / name
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+pytestmark = NEEDS_TOOLS
 
 
 @pytest.fixture
@@ -121,6 +26,7 @@ def test_dry_run_prints_one_command_a_line_and_runs_nothing(pods: Pods):
     assert done.returncode == 0 and done.stderr == ""
     assert [line.split()[:5] for line in done.stdout.splitlines()] == [
         [f"{pods.repo}/launch_tpu.sh", "--max-mb", "16", "--pack", "/tmp/r1jax.tgz"],
+        ["gcloud", "compute", "tpus", "tpu-vm", "describe"],
         ["gcloud", "compute", "tpus", "tpu-vm", "scp"],
         ["gcloud", "compute", "tpus", "tpu-vm", "ssh"],
         ["gcloud", "compute", "tpus", "tpu-vm", "ssh"],
@@ -138,13 +44,13 @@ def test_what_dry_run_prints_does_the_same_when_pasted(pods: Pods):
     env = {"PATH": str(pods.bin), "FAKE_PODS": str(pods.path)}
     subprocess.run(["bash", "-euc", printed], cwd=pods.repo, env=env, check=True, capture_output=True)
     assert pods.calls()[1:] == calls[1:]  # the first copies a temporary file
-    assert pods.runs() == runs
+    assert [run["argv"] for run in pods.runs()] == [run["argv"] for run in runs]
 
 
 def test_the_tree_is_copied_then_installed_then_the_command_starts_the_same_on_all_workers(pods: Pods):
     done = pods.launch("pod", "r1jax", "train", "--workdir=gs://bucket/run")
     assert done.returncode == 0, done.stderr
-    assert [call[3:5] for call in pods.calls()] == [["scp", pods.calls()[0][4]], ["ssh", "pod"], ["ssh", "pod"]]
+    assert pods.actions() == ["scp", "install", "start"]
     install, start = pods.runs()[:3], pods.runs()[3:]
     assert [run["worker"] for run in install] == [run["worker"] for run in start] == ["0", "1", "2"]
     assert all(run["argv"] == ["true"] and run["R1JAX_PLATFORM"] == "tpu,cpu" for run in install)
@@ -158,12 +64,14 @@ def test_zone_and_project_reach_every_gcloud_call(pods: Pods, how: str):
     flags = {"flags": ["--zone", "z", "--project", "p"], "flags with =": ["--zone=z", "--project=p"], "environment": []}
     env = {"ZONE": "z", "PROJECT": "p"} if how == "environment" else {"ZONE": "overruled"}
     assert pods.launch(*flags[how], "pod", "true", **env).returncode == 0
-    assert len(pods.calls()) == 3 and all({"--zone=z", "--project=p"} <= set(call) for call in pods.calls())
+    assert len(pods.calls()) == 3 and all(
+        {"--zone=z", "--project=p"} <= set(call) for call in pods.lines("calls.jsonl")
+    )
 
 
 def test_without_zone_and_project_gcloud_uses_its_own(pods: Pods):
     assert pods.launch("pod", "true").returncode == 0
-    assert not [word for call in pods.calls() for word in call if word.startswith(("--zone", "--project"))]
+    assert not [word for call in pods.lines("calls.jsonl") for word in call if word.startswith(("--zone", "--project"))]
 
 
 def test_nasty_arguments_arrive_intact(pods: Pods):
@@ -183,19 +91,17 @@ def test_edits_travel_and_ignored_deleted_and_formerly_sent_modules_do_not(pods:
     (pods.path / "worker1/r1jax/runs/result").touch()
     assert pods.launch("pod", "true").returncode == 0
     home = pods.path / "worker1/r1jax"
-    assert sorted(p.name for p in (home / "r1jax").iterdir()) == ["kept.py"]
+    assert sorted(p.name for p in (home / "r1jax").iterdir()) == ["kept.py", "launch"]
     assert (home / "new file.py").exists()
     assert [p.name for p in (home / "runs").iterdir()] == ["result"], "a worker's own results are left alone"
 
 
 def test_worker_0_streams_here_and_the_others_to_their_own_disks(pods: Pods):
     done = pods.launch("pod", "train")
-    started = done.stdout.splitlines()[3:]  # after one line a worker from the install
-    assert started == ["out of worker 0", "err of worker 0"] or started == ["err of worker 0", "out of worker 0"]
+    assert done.stdout.splitlines() == ["out of worker 0", "err of worker 0"]
     for worker in "12":
         log = (pods.path / f"worker{worker}/r1jax.log").read_text()
         assert f"out of worker {worker}" in log and f"err of worker {worker}" in log
-    assert not (pods.path / "worker0/r1jax.log").exists()
 
 
 @pytest.mark.parametrize("worker", ["0", "2"])
@@ -209,15 +115,23 @@ def test_a_failing_worker_is_named_and_fails_the_launch(pods: Pods, worker: str)
 
 def test_exit_status_255_is_a_failure_and_not_a_lost_connection_to_try_again(pods: Pods):
     done = pods.launch("pod", "fails", "255", "1")
-    assert done.returncode == 1 and "worker 1 failed with exit status 255" in done.stderr
-    assert len(pods.runs()) == 6
+    assert done.returncode == 255 and "worker 1 failed with exit status 255" in done.stderr
+    assert len(pods.runs()) == 6 and pods.actions() == ["scp", "install", "start", "report"]
 
 
-def test_a_failed_install_names_the_worker_and_nothing_starts(pods: Pods):
+def test_a_failed_install_names_the_worker_is_tried_three_times_and_nothing_starts(pods: Pods):
     pods.script(pods.repo / "launch_local.sh", "import os, sys\nsys.exit(os.environ['FAKE_WORKER'] == '1')")
     done = pods.launch("pod", "train")
     assert done.returncode == 1 and "worker 1 failed with exit status 1" in done.stderr
-    assert len(pods.calls()) == 2
+    assert "pod could not be set up, in three tries" in done.stderr
+    assert pods.actions() == ["scp", "install"] * 3 and pods.sleeps() == [30, 60]
+
+
+def test_setup_runs_on_all_workers_before_the_install(pods: Pods):
+    assert pods.launch("--setup", "echo 'a  b' >~/was_set_up && test ! -e runs", "pod", "train").returncode == 0
+    assert [(pods.path / f"worker{i}/was_set_up").read_text() for i in range(3)] == ["a  b\n"] * 3
+    done = pods.launch("--setup", "test $FAKE_WORKER != 2", "pod", "train")
+    assert done.returncode == 1 and "worker 2 failed with exit status 1" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -236,13 +150,18 @@ def test_a_failed_install_names_the_worker_and_nothing_starts(pods: Pods):
         (["ZONE=z", "pod", "true"], "NAME is a TPU VM's name, not 'ZONE=z'"),
         (["--max-mb", "1.5", "pod", "true"], "--max-mb is a whole number of MiB, not '1.5'"),
         (["--pack", "archive.tgz", "pod", "true"], "--pack stands alone"),
+        (["--restarts", "many", "pod", "true"], "--restarts is a whole number, not 'many'"),
+        (["--spot", "pod", "true"], "--accelerator says of which type"),
+        (["--create-flag=--network=n", "pod", "true"], "--accelerator says of which type"),
+        (["--accelerator=v9-1", "pod", "true"], "--accelerator v9-1 needs --version"),
+        (["--accelerator=v4-8", "--valid-for=24h", "pod", "true"], "add --queued"),
     ],
 )
 def test_wrong_arguments_give_usage_and_run_nothing(pods: Pods, args: list[str], complaint: str):
     before = sorted(pods.path.rglob("*"))
     done = pods.launch(*args)
     assert done.returncode != 0 and complaint in done.stderr
-    assert "./launch_tpu.sh [--zone ZONE] [--project PROJECT] [--max-mb N] [--dry-run] NAME COMMAND..." in done.stderr
+    assert "./launch_tpu.sh [OPTIONS] NAME COMMAND..." in done.stderr
     assert not pods.calls() and sorted(pods.path.rglob("*")) == before
 
 
@@ -250,8 +169,8 @@ def test_trap51_options_are_taken_anywhere_before_the_command(pods: Pods):
     before = sorted(pods.path.rglob("*"))
     for args in ("--zone=z --dry-run pod", "pod --dry-run --zone z", "--zone z pod --dry-run"):
         done = pods.launch(*args.split(), "echo", "--zone=of-the-command", "--dry-run")
-        assert done.returncode == 0 and done.stdout.count("--zone=z") == 3, done.stderr
-        assert "./launch_local.sh echo --zone=of-the-command --dry-run" in done.stdout
+        assert done.returncode == 0 and done.stdout.count("--zone=z") == 4, done.stderr
+        assert "tpu_worker.sh start echo --zone=of-the-command --dry-run" in done.stdout
     assert not pods.calls() and sorted(pods.path.rglob("*")) == before, "a dry run ran for real"
 
 
@@ -280,7 +199,8 @@ def packed(pods: Pods, *args: str) -> tuple[list[str], str]:
         return sorted(entry.name.removeprefix("./") for entry in archive if not entry.isdir()), done.stderr
 
 
-KEPT = [".gitignore", "launch_local.sh", "launch_tpu.sh", "r1jax/kept.py"]
+SCRIPTS = ["r1jax/launch/tpu_slice.sh", "r1jax/launch/tpu_worker.sh"]
+KEPT = [".gitignore", "launch_local.sh", "launch_tpu.sh", "r1jax/kept.py", *SCRIPTS]
 
 
 def test_trap51_results_downloads_and_large_files_are_left_out_and_named(pods: Pods):
