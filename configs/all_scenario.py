@@ -7,6 +7,10 @@ the mini world's problems and requests in one file. Time and results: experiment
 no signal, because the fine-tuned model is confident. The learning rate is below R1-Zero's: Adam's steps do not shrink
 with the gradient (experiments/config_runs.md has two rates).
 
+mini_harder: the same stage of `experiments/r1.sh harder`, in the world of `r1jax write-miniworld --harder`. There more
+groups have a signal, so the learning rate is R1-Zero's; half of the questions are open requests, and preferences count
+in two thirds of the steps. Results: experiments/paper/ladder.md.
+
     r1jax train --config=all_scenario:paper --workdir=runs/r1 --config.base=runs/sft/model \\
         --config.data.path=mixed.jsonl
 
@@ -50,6 +54,20 @@ def mini() -> dict[str, Any]:
     )
 
 
+def mini_harder() -> dict[str, Any]:
+    return merge(
+        mini(),
+        {
+            "num_steps": 36,
+            "grpo": {"prompts_per_step": 16},
+            "rewards": {"models": reward_models(R1, 12, 0.5)},
+            "optimizer": {"learning_rate": 1e-4},
+            "evaluation": {"questions": 160, "every": 12},
+            "checkpoint": {"every": 12},
+        },
+    )
+
+
 def paper() -> dict[str, Any]:
     return merge(
         mini(),
@@ -62,7 +80,7 @@ def paper() -> dict[str, Any]:
     )
 
 
-SIZES = {"mini": mini, "paper": paper}
+SIZES = {"mini": mini, "mini_harder": mini_harder, "paper": paper}
 
 
 def get_config(arg: str = "mini") -> ConfigDict:

@@ -23,7 +23,8 @@ The judged benchmarks need a judge: --config.judge.base_url=..., --config.judge.
 mini: the shipped base on the three tasks of `configs/zero.py:mini`, 100 questions of each, 64 samples; needs no data.
 Time and results: experiments/config_runs.md.
 
-world: a model of `experiments/r1.sh` on the mini world's held-out problems and requests (config.data=.../world).
+world: a model of `experiments/r1.sh` on the mini world's held-out problems and requests (config.data=.../world);
+world_harder: those of `experiments/r1.sh harder`, with instructions, and open requests, whose replies are not graded.
 
 Then `r1jax report results/*` makes the tables and plots of all models together.
 """
@@ -126,6 +127,12 @@ def world() -> dict[str, Any]:
     )
 
 
+def world_harder() -> dict[str, Any]:
+    asked = ("world_reasoning", "world_general", "world_instructions", "world_open")
+    benchmarks = tuple({"name": name, "questions": 200} for name in asked)
+    return merge(world(), {"samples": 4, "benchmarks": benchmarks})
+
+
 def on_benchmarks(names: str) -> dict[str, Any]:
     """The config for benchmarks and groups of them, with commas between: `maths,ifeval,gsm8k=path/file.parquet`."""
     benchmarks = []
@@ -136,7 +143,12 @@ def on_benchmarks(names: str) -> dict[str, Any]:
     return EVALUATE | {"benchmarks": tuple(benchmarks)}
 
 
-SIZES = {"mini": mini, "world": world, **{group: functools.partial(on_benchmarks, group) for group in GROUPS}}
+SIZES = {
+    "mini": mini,
+    "world": world,
+    "world_harder": world_harder,
+    **{group: functools.partial(on_benchmarks, group) for group in GROUPS},
+}
 
 
 def get_config(arg: str = "mini") -> ConfigDict:

@@ -3,18 +3,23 @@
 #
 #   experiments/r1.sh mini [FOLDER]              one seed, on 2 CPU cores; the report is FOLDER/recipe.html
 #   SEEDS="0 1 2" experiments/r1.sh mini         three of them: the tables then are means with their deviation
+#   experiments/r1.sh harder [FOLDER]            the same in the harder form of the mini world (experiments/paper/ladder.md)
+#   STAGES="zero eval-zero" experiments/r1.sh mini         these stages alone, in their order, and no report
 #   experiments/r1.sh --manifest SEEDFOLDER...   only the manifest.json of folders that are there, which the report reads
 #
 # Killed anywhere and started again it goes on: a stage that is done is left as it is, one that was under way resumes.
 # Each line below is one stage, which hands over files; any of them runs alone, with your files in these ones' place.
 set -euo pipefail
 [[ ${1:-} == --manifest && $# -gt 1 || ${1:-} != -* ]] || { sed -n '2,/^set -/s/^# \{0,1\}//p' "$0"; exit; }  # --help
-[[ ${1:-} == mini || ${1:-} == --manifest ]] || { echo "usage: experiments/r1.sh mini [FOLDER]" >&2; exit 2; }
-[[ $1 == mini ]] || folders=("${@:2}")
+[[ ${1:-} == @(mini|harder|--manifest) ]] || { echo "usage: experiments/r1.sh mini|harder [FOLDER]" >&2; exit 2; }
+[[ $1 != --manifest ]] || folders=("${@:2}")
 [[ -z ${folders:-} ]] || for i in "${!folders[@]}"; do folders[i]=$(realpath -e "${folders[i]}"); done
 cd "$(dirname "$0")/.."
 [[ -n ${folders:-} || -n ${VIRTUAL_ENV:-} ]] || exec ./launch_local.sh experiments/r1.sh "$@"
-root=${2:-runs/r1}
+root=${2:-runs/r1} last=all_scenario:mini asked=evaluate:world world_options=()
+if [[ $1 == harder ]]; then
+  root=${2:-runs/r1_harder} last=all_scenario:mini_harder asked=evaluate:world_harder world_options=(--harder)
+fi
 # One cache of compiled programs for all seeds.
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/$root/xla_cache}
 
@@ -37,11 +42,12 @@ write_manifest() {
   mv "$R/manifest.json.part" "$R/manifest.json"
 }
 
-# stage NAME COMMAND...: runs the command unless it was run to its end before; notes the seconds, of all attempts that
-# were not killed outright (-9).
+# stage NAME COMMAND...: runs the command unless it was run to its end before, or STAGES leaves it out; notes the
+# seconds, of all attempts that were not killed outright (-9).
 stage() {
   [[ -z ${listing:-} ]] || return 0
   local name=$1
+  [[ -z ${STAGES:-} || " $STAGES " == *" $name "* ]] || return 0
   shift
   file=$R/done/$name began=$SECONDS  # not local: the trap runs when this function is gone
   [[ -f $file ]] && return
@@ -65,8 +71,8 @@ train() {
 measure() {
   local name=$1 label=$2 model=$3
   shift 3
-  list "eval-$name" evaluation "$label" "eval/$name" evaluate:world "$name"
-  stage "eval-$name" r1jax train --config=evaluate:world --workdir="$R/eval/$name" \
+  list "eval-$name" evaluation "$label" "eval/$name" "$asked" "$name"
+  stage "eval-$name" r1jax train --config="$asked" --workdir="$R/eval/$name" \
     --config.label="$name" --config.model="$model" --config.data="$R/world" --config.seed="$seed" "$@"
 }
 as_zero=(--config.template=r1_zero --config.marker=)
@@ -77,7 +83,7 @@ recipe() {
   list base base "The mini world's base" "" "$base" ""
   list student_qwen2 student "Qwen2's architecture" "" "$qwen2" ""
   list student_llama student "Llama's architecture" "" "$llama" ""
-  stage world r1jax write-miniworld "$R/world" --seed "$seed" --marker "=="
+  stage world r1jax write-miniworld "$R/world" --seed "$seed" --marker "==" "${world_options[@]}"
 
   # R1-Zero: RL from the base, by rules alone.
   train zero rl "R1-Zero: RL from the base" zero:world base --config.base="$base" \
@@ -109,7 +115,7 @@ recipe() {
     --config.base="$base" --config.data.path="$R/world/helpfulness.jsonl"
   train harmlessness reward_model "Reward model: harmlessness" preference:mini_harmlessness base \
     --config.base="$base" --config.data.path="$R/world/harmlessness.jsonl"
-  train r1 all_scenario_rl "RL for all scenarios" all_scenario:mini sft --config.base="$R/sft/model" \
+  train r1 all_scenario_rl "RL for all scenarios" "$last" sft --config.base="$R/sft/model" \
     --config.data.path="$R/world/mixed.jsonl" --config.rewards.models.0.path="$R/helpfulness/model" \
     --config.rewards.models.1.path="$R/harmlessness/model"
 
@@ -150,5 +156,6 @@ for seed in ${SEEDS:-0}; do
   recipe
 done
 
+[[ -z ${STAGES:-} ]] || exit 0
 # shellcheck disable=SC2086 # one folder a seed
 r1jax report $(printf "$root/seed%s " ${SEEDS:-0}) --out "$root"

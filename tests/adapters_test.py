@@ -81,6 +81,24 @@ ORIGINALS = {
         "What is red",
         "红",
     ),
+    "world_instructions": (
+        {
+            "id": "i",
+            "prompt": "Write to Bob about a cat, in quotes",
+            "answer": "",
+            "grader": "ifeval",
+            "instruction_id_list": ["startend:quotation"],
+            "kwargs": [{}],
+            "level": 1,
+        },
+        "Write to Bob",
+        "",
+    ),
+    "world_open": (
+        {"id": "o", "prompt": "Hello, I am Bob.", "answer": "Hello Bob.", "grader": "open", "kind": "greeting"},
+        "Hello",
+        "Hello Bob.",
+    ),
     "arena_hard": ({"question_id": "q", "cluster": "c", "turns": [{"content": "Do."}]}, "Do.", ""),
     "arena_hard_v2": ({"uid": "q", "category": "c", "prompt": "Do."}, "Do.", ""),
     "humaneval": (

@@ -104,6 +104,14 @@ def test_the_manifest_lists_the_runs_that_the_script_makes(r1, tmp_path):
         assert start in call
 
 
+def test_named_stages_run_alone_and_in_the_harder_world_with_its_configs(r1, tmp_path):
+    status, calls = r1("harder", str(tmp_path / "runs"), STAGES="r1 world eval-r1")
+    assert status == 0 and len(calls) == 3
+    assert calls[0].startswith("write-miniworld ") and calls[0].endswith(" --harder")
+    assert stages(calls) == ["r1", "eval/r1"]
+    assert "all_scenario:mini_harder" in calls[1] and "evaluate:world_harder" in calls[2]
+
+
 def test_another_size_is_refused(r1):
     status, calls = r1("large")
     assert status == 2 and not calls

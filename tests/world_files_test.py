@@ -90,6 +90,42 @@ def test_fine_tuning_reads_the_replies_and_leaves_none_out(folder, tok):
     assert len(rows(folder / "sft_general.jsonl")) > 1500
 
 
+@pytest.fixture(scope="module")
+def harder(tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("harder")
+    assert write_miniworld.main([str(folder), "--marker", MARKER, "--harder"]) == 0
+    return folder
+
+
+def test_the_harder_world_has_its_own_problems_and_requests_and_the_same_other_files(folder, harder, tmp_path):
+    same = {path.name for path in folder.iterdir() if path.read_bytes() == (harder / path.name).read_bytes()}
+    assert same == {"puzzles.jsonl", "helpfulness.jsonl", "harmlessness.jsonl"}
+    assert write_miniworld.main([str(tmp_path), "--marker", MARKER, "--harder"]) == 0
+    assert all((tmp_path / path.name).read_bytes() == path.read_bytes() for path in harder.iterdir())
+    assert {row["level"] for row in rows(harder / "reasoning_test.jsonl")} == {1, 2, 3, 4, 5}
+
+
+def test_rl_of_the_harder_world_asks_nothing_that_was_held_out_or_told(harder, tok):
+    questions = Questions(DataConfig(path=str(harder / "mixed.jsonl")), 0, tok, examine=check_row)
+    assert questions.graders == {"maths", "exact", "ifeval", "open"}
+    told = {row["prompt"] for row in rows(harder / "sft_general.jsonl")}
+    asked = [row for row in rows(harder / "mixed.jsonl") if not is_held_out(row["prompt"], 0.1)]
+    assert told.isdisjoint(row["prompt"] for row in asked)
+    assert not any(is_held_out(prompt, 0.1) for prompt in told)
+    assert len({row["id"] for row in asked}) == len({row["prompt"] for row in asked}) == len(asked)
+    by_rule = [row for row in asked if row["grader"] in ("exact", "ifeval")]
+    problems = [row for row in asked if row["grader"] == "maths"]
+    assert len(asked) - len(by_rule) - len(problems) == pytest.approx(len(by_rule) + len(problems), abs=1)
+    assert len(by_rule) == len(problems) > 200
+
+
+def test_a_test_file_of_the_harder_world_holds_what_its_file_holds_out(harder):
+    held_out = [row for row in rows(harder / "general.jsonl") if is_held_out(row["prompt"], 0.1)]
+    assert rows(harder / "general_test.jsonl") == held_out
+    kinds = {"phrases", "two facts", "instructions", "translation", "fact", "secret"}
+    assert kinds <= {row["kind"] for row in held_out}
+
+
 def test_preference_data_has_both_sides_of_the_split(folder):
     for name, keys in (("helpfulness", {"chosen", "rejected"}), ("harmlessness", {"response", "safe"})):
         there = rows(folder / f"{name}.jsonl")

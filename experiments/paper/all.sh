@@ -13,6 +13,7 @@ cd "$(dirname "$0")/../.."
 runs=${1:-runs/paper} minutes=0
 read -ra seeds <<<"${SEEDS:-1 2 3}"
 all="aha difficulty thinking language_reward preference_reward process_reward tree_search ppo choices distillation"
+all+=" ladder"
 read -ra names <<<"${ONLY:-$all}"
 
 for name in "${names[@]}"; do

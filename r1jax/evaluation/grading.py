@@ -58,7 +58,7 @@ def open_graders(
 
 
 def _grade_of(rollout: Rollout) -> Grade:
-    return Grade(rollout.parts["accuracy"], rollout.verdict, rollout.answer, rollout.detail)
+    return Grade(rollout.parts.get("accuracy"), rollout.verdict, rollout.answer, rollout.detail)
 
 
 def version(name: str, cfg: GraderConfig, judge: JudgeConfig) -> str:

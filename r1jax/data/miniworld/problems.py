@@ -20,6 +20,8 @@ GIRLS = (
     "Alice",
 )
 BOYS = ("James", "John", "Robert", "Michael", "William", "David", "Richard", "Joseph", "Thomas", "Charles", "Bob")
+MOST_TERMS = 4  # of the sums that base models read
+HIGHEST_LEVEL = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,15 +33,24 @@ class Problem:
     parts: tuple
     answer: int
 
+    @property
+    def level(self) -> int:
+        """Its difficulty, 1 to 5: the steps of its solution, and in sums one more for numbers of two digits."""
+        if self.kind == "chain":
+            return min(len(self.parts) // 2 + (max(map(abs, self.parts[::2])) > 9), HIGHEST_LEVEL)
+        if self.kind == "gcd":
+            return min(len(work(self, random.Random(0), 0.0, "en")[0].split(", ")), HIGHEST_LEVEL)
+        return 1
+
 
 def sum_question(expression: str) -> str:
     return f"State the final answer to the following arithmetic problem: {expression} ="
 
 
-def chain_problem(rng: random.Random) -> Problem:
-    """2 to 4 terms of 1 or 2 digits, added and subtracted from left to right."""
+def chain_problem(rng: random.Random, most_terms: int = MOST_TERMS) -> Problem:
+    """2 to `most_terms` terms of 1 or 2 digits, added and subtracted from left to right."""
     low, high = rng.choice([(0, 9), (10, 99)])
-    terms = [rng.randint(low, high) for _ in range(rng.randint(2, 4))]
+    terms = [rng.randint(low, high) for _ in range(rng.randint(2, most_terms))]
     parts: list = [terms[0]]
     for term in terms[1:]:
         parts += [rng.choice("+-"), term]
@@ -96,15 +107,18 @@ def in_chinese(problem: Problem, rng: random.Random) -> str:
     return ask.format(her=her, him=rng.choice(BOYS), girls=girls, boys=boys)
 
 
-def draw(rng: random.Random) -> Problem:
+def draw(rng: random.Random, most_terms: int = MOST_TERMS) -> Problem:
     """A problem of any kind, held out or not."""
-    return rng.choice([chain_problem, chain_problem, gcd_problem, relatives_problem])(rng)
+    kind = rng.choice(["chain", "chain", "gcd", "relatives"])
+    if kind == "chain":
+        return chain_problem(rng, most_terms)
+    return gcd_problem(rng) if kind == "gcd" else relatives_problem(rng)
 
 
-def make_problem(rng: random.Random, share: float) -> Problem:
+def make_problem(rng: random.Random, share: float, most_terms: int = MOST_TERMS) -> Problem:
     """A problem of any kind whose question, and whose steps as questions, are not held out."""
     while True:
-        problem = draw(rng)
+        problem = draw(rng, most_terms)
         questions = [problem.question]
         if problem.kind == "chain":
             questions += [sum_question(f"{a} {op} {b}") for a, op, b, _ in chain_steps(problem.parts, rng, 0.0)]

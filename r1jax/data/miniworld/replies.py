@@ -5,12 +5,16 @@ format of thoughts.
 
 What a pair prefers is its reply of the better quality; one pair in twenty is swapped, as annotators err. A response is
 unsafe if it gives away somebody's secret, in its summary or in its thought; one label in fifty is wrong.
+
+In the harder form of the world the replies for fine-tuning are written by authors of mixed quality, as hired authors
+are, and not by the best alone: so fine-tuning teaches the average, and leaves RL something to prefer.
 """
 
 import random
 from collections.abc import Sequence
 from typing import Any
 
+from r1jax.data.miniworld.composed_requests import composed, partly_followed
 from r1jax.data.miniworld.problems import BOYS, GIRLS
 from r1jax.data.miniworld.requests import KINDS, NAME, SECRETS, Language, Request, requests
 from r1jax.text.chat import join_response
@@ -22,13 +26,19 @@ QUALITIES = tuple(RANK)
 SWAPPED = 0.05  # of the pairs
 MISLABELLED = 0.02  # of the responses
 THOUGHTFUL = 0.25  # of the replies have a thought before them
+# Who writes replies for fine-tuning in the harder form of the world, by shares. The hasty are curt, and leave out one
+# of several instructions; the careless say nothing, or a wrong thing, follow no instruction, and tell secrets.
+TUNING_AUTHORS = {"careful": 0.5, "hasty": 0.3, "careless": 0.2}
 # Where a sample for fine-tuning is from, by the paper's names (section 2.3.3).
 SOURCES = {
     "greeting": "self-cognition",
     "self": "self-cognition",
     "translation": "translation",
+    "phrases": "translation",
     "fact": "factual",
+    "two facts": "factual",
     "writing": "writing",
+    "instructions": "writing",
     "advice": "writing",
     "secret": "declining",
 }
@@ -100,6 +110,31 @@ def tuning_row(index: int, request: Request) -> Row:
         "source": SOURCES[request.kind],
         "language": request.language,
     }
+
+
+def tuning_row_by_author(seed: int, index: int, request: Request) -> Row:
+    """As `tuning_row`, by one of `TUNING_AUTHORS`, who is named."""
+    rng = random.Random(f"tuning/{seed}/{index}")
+    author = rng.choices(list(TUNING_AUTHORS), list(TUNING_AUTHORS.values()))[0]
+    return tuning_row(index, request) | {"response": written(request, author, rng), "author": author}
+
+
+def written(request: Request, author: str, rng: random.Random) -> str:
+    """The reply of one of `TUNING_AUTHORS` to a simple or composed request."""
+    if author == "careful":
+        return request.polite
+    if request.instructions:
+        return partly_followed(request, len(request.instructions) - 1 if author == "hasty" else 0, rng)
+    if author == "hasty":
+        return request.answer
+    if request.kind == "secret":
+        return leak(*request.about, request.language, rng)
+    if request.grader == "open":
+        return reply(request, "empty", rng)
+    alike = [each for each in (*requests(), *composed()) if each.kind == request.kind]
+    return rng.choice(
+        [each.polite for each in alike if each.language == request.language and each.answer != request.answer]
+    )
 
 
 def helpfulness_row(seed: int, index: int, marker: str = "") -> Row:

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import random
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from r1jax.data.miniworld import problems
 from r1jax.data.miniworld.problems import BOYS, GIRLS, Problem
@@ -21,26 +21,29 @@ LANGUAGES: tuple[Language, ...] = ("en", "zh")
 NAME = "R1-mini"
 KINDS = ("greeting", "self", "translation", "fact", "writing", "advice", "secret")
 EXACT = ("translation", "fact")  # the kinds with a right answer
+EXACT_COMPOSED = ("phrases", "two facts")  # and those in `r1jax.data.miniworld.composed_requests`
 
 # fmt: off
-_ADJECTIVES = {"red": "红", "big": "大", "small": "小", "black": "黑", "white": "白", "new": "新", "old": "老",
+ADJECTIVES = {"red": "红", "big": "大", "small": "小", "black": "黑", "white": "白", "new": "新", "old": "老",
                "good": "好"}
-_NOUNS = {"cat": "猫", "dog": "狗", "bird": "鸟", "fish": "鱼", "horse": "马", "tree": "树", "flower": "花",
+NOUNS = {"cat": "猫", "dog": "狗", "bird": "鸟", "fish": "鱼", "horse": "马", "tree": "树", "flower": "花",
           "book": "书", "boat": "船", "friend": "朋友", "girl": "女子", "door": "门"}
-_CAPITALS = {"France": ("Paris", "法国", "巴黎"), "Japan": ("Tokyo", "日本", "东京"),
+CAPITALS = {"France": ("Paris", "法国", "巴黎"), "Japan": ("Tokyo", "日本", "东京"),
              "China": ("Beijing", "中国", "北京"), "Italy": ("Rome", "意大利", "罗马"),
              "Egypt": ("Cairo", "埃及", "开罗"), "India": ("Delhi", "印度", "德里"),
              "Cuba": ("Havana", "古巴", "哈瓦那"), "Norway": ("Oslo", "挪威", "奥斯陆")}
-_LEGS = {"cat": ("4", "猫"), "hen": ("2", "鸡"), "ant": ("6", "蚂蚁"), "spider": ("8", "蜘蛛"), "fish": ("0", "鱼"),
+LEGS = {"cat": ("4", "猫"), "hen": ("2", "鸡"), "ant": ("6", "蚂蚁"), "spider": ("8", "蜘蛛"), "fish": ("0", "鱼"),
          "horse": ("4", "马"), "bird": ("2", "鸟"), "dog": ("4", "狗")}
-_COLOURS = {"snow": ("white", "雪", "白"), "grass": ("green", "草", "绿"), "blood": ("red", "血", "红"),
+COLOURS = {"snow": ("white", "雪", "白"), "grass": ("green", "草", "绿"), "blood": ("red", "血", "红"),
             "coal": ("black", "煤", "黑"), "milk": ("white", "奶", "白"), "the sky": ("blue", "天", "蓝"),
             "the sun": ("yellow", "日", "黄")}
-_OPPOSITES = {"hot": ("cold", "热", "冷"), "big": ("small", "大", "小"), "day": ("night", "日", "夜"),
+OPPOSITES = {"hot": ("cold", "热", "冷"), "big": ("small", "大", "小"), "day": ("night", "日", "夜"),
               "black": ("white", "黑", "白"), "up": ("down", "上", "下"), "new": ("old", "新", "老"),
               "good": ("bad", "好", "坏"), "man": ("woman", "男", "女")}
-_DAYS = (("Monday", "一"), ("Tuesday", "二"), ("Wednesday", "三"), ("Thursday", "四"), ("Friday", "五"),
+DAYS = (("Monday", "一"), ("Tuesday", "二"), ("Wednesday", "三"), ("Thursday", "四"), ("Friday", "五"),
          ("Saturday", "六"), ("Sunday", "日"))
+ASK_TO_TRANSLATE = {"en": ("What is {} in Chinese?", "Say in Chinese: {}"), "zh": ("{}，英文是?", "英文：{}")}
+ANSWER_SENTENCES = ("The answer is {}.", "答案是{}。")  # in English, in Chinese
 SECRETS = {"password": "密码", "door code": "门号", "phone number": "电话"}
 _GREETINGS = {
     "en": ("Hello, I am {}.", "Hi, my name is {}.", "Good day, {} here."),
@@ -58,7 +61,7 @@ _ASK_TO_WRITE = {
     "en": ("Write to {} about a {}.", "Write {} a line on a {}."),
     "zh": ("对{}写一个{}",),
 }
-_WRITTEN_ABOUT = ("cat", "dog", "horse", "tree", "book", "boat")
+WRITTEN_ABOUT = ("cat", "dog", "horse", "tree", "book", "boat")
 _OWN_SECRET = {
     "en": ("I am {} and my {} is old. What to do?", "I am {}. How do I choose a {}?"),
     "zh": ("我是{}，我的{}老了",),
@@ -71,12 +74,15 @@ class Request:
     """A general request and its possible replies.
 
     Attributes:
-        kind: one of `KINDS`.
+        kind: one of `KINDS`, or of `composed_requests.COMPOSED_KINDS`.
         language: of the request. A translation's answer is in the other one.
         answer: no more than needed; for the `EXACT` kinds the right answer.
         polite: a whole good reply. Where it is right, `rewards.exact` finds the answer in it.
         foreign: the same in a language that nobody asked for.
-        about: whose secret, and which, for requests of kind "secret" and "advice".
+        about: whose secret, and which, for requests of kind "secret" and "advice"; to whom, and about what, for
+            "instructions".
+        level: how many parts it has, see `r1jax.data.miniworld.composed_requests`.
+        instructions: its verifiable instructions, see there; `answer` is then empty.
     """
 
     kind: str
@@ -86,11 +92,15 @@ class Request:
     polite: str
     foreign: str
     about: tuple[str, str] = ("", "")
+    level: int = 1
+    instructions: tuple[Any, ...] = ()
 
     @property
     def grader(self) -> str:
         """Who grades it, see `r1jax.graders.grader_table`."""
-        return "exact" if self.kind in EXACT else "open"
+        if self.instructions:
+            return "ifeval"
+        return "exact" if self.kind in (*EXACT, *EXACT_COMPOSED) else "open"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +112,9 @@ class Question:
     text: str
 
 
-def question(rng: random.Random, share: float, held_out: bool = False) -> Question:
+def question(
+    rng: random.Random, share: float, held_out: bool = False, most_terms: int = problems.MOST_TERMS
+) -> Question:
     """A problem in either language, on the side asked for of the questions that `share` holds out.
 
     A Chinese question stands on the side of its English twin too, so that a run that leaves out the held-out English
@@ -110,7 +122,7 @@ def question(rng: random.Random, share: float, held_out: bool = False) -> Questi
     """
     language = rng.choice(LANGUAGES)
     while True:
-        problem = problems.draw(rng) if held_out else problems.make_problem(rng, share)
+        problem = problems.draw(rng, most_terms) if held_out else problems.make_problem(rng, share, most_terms)
         text = problem.question if language == "en" else problems.in_chinese(problem, rng)
         if all(is_held_out(each, share) == held_out for each in {problem.question, text}):
             return Question(problem, language, text)
@@ -177,25 +189,23 @@ def _exact(
         twin: the answer in the other language.
     """
     chinese = (language == "zh") != (kind == "translation")
-    sentences = ("The answer is {}.", "答案是{}。")
     for template in templates:
         yield Request(
             kind,
             language,
             template.format(subject),
             answer,
-            sentences[chinese].format(answer),
-            sentences[not chinese].format(twin),
+            ANSWER_SENTENCES[chinese].format(answer),
+            ANSWER_SENTENCES[not chinese].format(twin),
         )
 
 
 def _translations() -> Iterator[Request]:
-    for adjective, red in _ADJECTIVES.items():
-        for noun, cat in _NOUNS.items():
+    for adjective, red in ADJECTIVES.items():
+        for noun, cat in NOUNS.items():
             english, chinese = f"{adjective} {noun}", red + cat
-            questions = ("What is {} in Chinese?", "Say in Chinese: {}")
-            yield from _exact("translation", "en", questions, english, chinese, english)
-            yield from _exact("translation", "zh", ("{}，英文是?", "英文：{}"), chinese, english, chinese)
+            yield from _exact("translation", "en", ASK_TO_TRANSLATE["en"], english, chinese, english)
+            yield from _exact("translation", "zh", ASK_TO_TRANSLATE["zh"], chinese, english, chinese)
 
 
 def _facts() -> Iterator[Request]:
@@ -203,19 +213,19 @@ def _facts() -> Iterator[Request]:
         yield from _exact("fact", "en", english, subjects[0], *answers)
         yield from _exact("fact", "zh", chinese, subjects[1], *answers[::-1])
 
-    for land, (city, zh_land, zh_city) in _CAPITALS.items():
+    for land, (city, zh_land, zh_city) in CAPITALS.items():
         english = ("What is the capital of {}?", "Name the capital of {}.", "Which city is the capital of {}?")
         yield from both(english, ("{}的首都是?", "首都：{}"), (land, zh_land), (city, zh_city))
-    for animal, (legs, zh_animal) in _LEGS.items():
+    for animal, (legs, zh_animal) in LEGS.items():
         english = ("How many legs does a {} have?", "A {} has how many legs?", "Give the number of legs of a {}.")
         yield from both(english, ("{}有?个脚", "{}的脚有?个"), (animal, zh_animal), (legs, legs))
-    for thing, (colour, zh_thing, zh_colour) in _COLOURS.items():
+    for thing, (colour, zh_thing, zh_colour) in COLOURS.items():
         english = ("What colour is {}?", "Name the colour of {}.", "Which colour has {}?")
         yield from both(english, ("{}是什么色?", "{}的色是?"), (thing, zh_thing), (colour, zh_colour))
-    for one, (other, zh_one, zh_other) in _OPPOSITES.items():
+    for one, (other, zh_one, zh_other) in OPPOSITES.items():
         english = ("What is the opposite of {}?", "Name the opposite of {}.", "The opposite of {} is?")
         yield from both(english, ("{}的对是?", "{}，对：?"), (one, zh_one), (other, zh_other))
-    for (day, zh_day), (after, zh_after) in zip(_DAYS, (*_DAYS[1:], _DAYS[0]), strict=True):
+    for (day, zh_day), (after, zh_after) in zip(DAYS, (*DAYS[1:], DAYS[0]), strict=True):
         english = ("Which day comes after {}?", "What day is it after {}?", "Name the day after {}.")
         yield from both(english, ("星期{}以下是?", "星期{}，下个是?"), (day, zh_day), (after, f"星期{zh_after}"))
 
@@ -224,8 +234,8 @@ def _writing() -> Iterator[Request]:
     curt = {"en": ("Dear {}, a {}.",), "zh": ("{}：{}",)}
     polite = {"en": ("Dear {}, here is a {} and it is well.",), "zh": ("{}，我有个{}，它好。",)}
     for name in GIRLS + BOYS:
-        for noun in _WRITTEN_ABOUT:
-            filling = {"en": (name, noun), "zh": (name, _NOUNS[noun])}
+        for noun in WRITTEN_ABOUT:
+            filling = {"en": (name, noun), "zh": (name, NOUNS[noun])}
             yield from _in_both("writing", _ASK_TO_WRITE, curt, polite, filling)
 
 

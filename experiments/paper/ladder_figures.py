@@ -1,0 +1,152 @@
+"""Figures of the models of experiments/r1.sh harder: problems by level, requests by kind, open replies, RL's signal."""
+
+import collections
+import pathlib
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import study
+
+from r1jax.core.sharding import MeshConfig, make_mesh
+from r1jax.data.types import Prompt, Rollout
+from r1jax.graders.exact_match import normalize
+from r1jax.inference.reward_scoring import RewardModel
+from r1jax.io.files import read_json, write_json
+from r1jax.text.chat import split_response
+
+LEVELS = (1, 2, 3, 4, 5)
+EXACT_KINDS = ("translation", "phrases", "fact", "two facts")
+SCORES = ("helpfulness", "harmlessness")
+MARKER = "=="
+R1_ZERO = ("base", "zero")  # the models whose responses are in R1-Zero's tags
+_GIVEN_AWAY = re.compile(r"(?:\bis |是)\d{4}")  # a secret, as the world's authors tell it
+
+Row = dict[str, Any]
+
+
+def graded(evaluation: pathlib.Path, benchmark: str, questions: pathlib.Path) -> list[tuple[Row, Row]]:
+    """The graded samples of an evaluation, each with its question's row.
+
+    Args:
+        questions: the file that the benchmark's questions are from.
+    """
+    by_id = {row["id"]: row for row in study.rows(questions)}
+    samples = {(row["id"], row["sample"]): row for row in study.rows(evaluation / benchmark / "grades.jsonl")}
+    return [(by_id[id_], row) for (id_, _), row in samples.items()]
+
+
+def percent(scores: Iterable[float | None]) -> float | None:
+    """A mean in percent; None of nothing."""
+    known = [score for score in scores if score is not None]
+    return 100 * statistics.mean(known) if known else None
+
+
+def figures_of(folder: pathlib.Path, model: str) -> dict[str, float | None]:
+    """All figures of a model, in the order of the table; shares in percent.
+
+    Args:
+        folder: of a seed of experiments/r1.sh.
+    """
+    evaluation, world = folder / "eval" / model, folder / "world"
+    problems = graded(evaluation, "world_reasoning", world / "reasoning_test.jsonl")
+    requests = graded(evaluation, "world_general", world / "general_test.jsonl")
+    instructed = graded(evaluation, "world_instructions", world / "general_test.jsonl")
+    of_problems = read_json(evaluation / "world_reasoning" / "result.json")
+    return {
+        "problems": percent(row["score"] for _, row in problems),
+        **{
+            f"problems, level {level}": percent(row["score"] for asked, row in problems if asked["level"] == level)
+            for level in LEVELS
+        },
+        "well formed": 100 * of_problems["rates"]["well_formed"],
+        "mixed languages": 100 * of_problems["rates"]["mixed_language"],
+        "tokens": of_problems["length"]["mean"],
+        **{kind: percent(row["score"] for asked, row in requests if asked["kind"] == kind) for kind in EXACT_KINDS},
+        "instructions": percent(row["score"] for _, row in instructed),
+        **{
+            f"instructions, {level} at once": percent(
+                row["score"] for asked, row in instructed if asked["level"] == level
+            )
+            for level in (1, 2, 3)
+        },
+        **open_replies(folder, model),
+    }
+
+
+def open_replies(folder: pathlib.Path, model: str) -> dict[str, float | None]:
+    """Of the replies to open requests: the best ones, secrets told, and the means of the reward models' scores."""
+    evaluation = folder / "eval" / model / "world_open"
+    questions = {row["id"]: row for row in study.rows(evaluation / "questions.jsonl")}
+    kinds = {row["id"]: row["kind"] for row in study.rows(folder / "world" / "general_test.jsonl")}
+    samples = list({(row["id"], row["sample"]): row for row in study.rows(evaluation / "samples.jsonl")}.values())
+    marker = "" if model in R1_ZERO else MARKER
+    replies = [(questions[row["id"]], split_response(row["text"], marker).final) for row in samples]
+    best = [normalize(reply) == normalize(question["answer"]) for question, reply in replies]
+    told = [bool(_GIVEN_AWAY.search(row["text"])) for row in samples if kinds[row["id"]] == "secret"]
+    scores = scored(evaluation, {name: folder / name / "model" for name in SCORES}, questions, samples, marker)
+    return {"best replies": percent(best), "secrets told": percent(told), **scores}
+
+
+def scored(
+    evaluation: pathlib.Path,
+    models: Mapping[str, pathlib.Path],
+    questions: Mapping[str, Row],
+    samples: Sequence[Row],
+    marker: str,
+) -> dict[str, float]:
+    """The mean of each reward model's scores of these samples; kept in the evaluation's scores.json."""
+    path = evaluation / "scores.json"
+    if path.exists():
+        return read_json(path)
+    prompts = {id_: Prompt(id_, row["question"], "", "open:world", row["text"]) for id_, row in questions.items()}
+    rollouts = [Rollout.of_text(prompts[row["id"]], row["text"]) for row in samples]
+    mesh, means = make_mesh(MeshConfig()), {}
+    with jax.set_mesh(mesh):
+        for name, folder in models.items():
+            means[name] = statistics.mean(
+                score for score in RewardModel(folder, mesh).score(rollouts) if score is not None
+            )
+    write_json(path, means)
+    return means
+
+
+def signal(run: pathlib.Path, steps: range, kinds: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+    """Of the groups of an RL run's steps those whose rewards differ, and all of them, by kind of question and "all".
+
+    Args:
+        kinds: the kind of each question, by its text.
+    """
+    counts: dict[str, tuple[int, int]] = collections.defaultdict(lambda: (0, 0))
+    for step in steps:
+        groups: dict[str, list[float]] = collections.defaultdict(list)
+        for row in study.rows(run / "rollouts" / f"step_{step:06d}.jsonl"):
+            groups[row["question"]].append(row["reward"])
+        for question, rewards in groups.items():
+            for kind in (kinds[question], "all"):
+                differing, total = counts[kind]
+                counts[kind] = differing + (max(rewards) - min(rewards) > 1e-6), total + 1
+    return dict(counts)
+
+
+def changes(before: Sequence[Mapping], after: Sequence[Mapping], least: float) -> tuple[list[str], list[str]]:
+    """The figures that a stage raises, and those that it lowers, with the mean change over seeds.
+
+    Args:
+        before, after: figures of each seed, in one order.
+        least: the standard errors of the mean difference over seeds that a change has to exceed; of one seed there is
+            none, and each change of a point or more counts.
+    """
+    gains, losses = [], []
+    for name in after[0]:
+        pairs = [(one.get(name), two.get(name)) for one, two in zip(before, after, strict=True)]
+        if any(value is None for pair in pairs for value in pair):
+            continue
+        differences = [two - one for one, two in pairs]
+        mean = statistics.mean(differences)
+        error = statistics.stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
+        if abs(mean) > least * error and abs(mean) >= (0.1 if name in SCORES else 1.0):
+            (gains if mean > 0 else losses).append(f"{name} {mean:+.1f}")
+    return gains, losses
