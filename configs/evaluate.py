@@ -128,8 +128,8 @@ def world() -> dict[str, Any]:
 
 
 def world_harder() -> dict[str, Any]:
-    asked = ("world_reasoning", "world_general", "world_instructions", "world_open")
-    benchmarks = tuple({"name": name, "questions": 200} for name in asked)
+    names = ("world_reasoning", "world_general", "world_instructions", "world_open")
+    benchmarks = tuple({"name": name, "questions": 200} for name in names)
     return merge(world(), {"samples": 4, "benchmarks": benchmarks})
 
 

@@ -140,8 +140,8 @@ def main() -> int:
     minutes = study.spread([seed["minutes"] for seed in seeds])
     measured = [
         f"{len(seeds)} of the seeds {', '.join(map(str, options.seeds))}, {minutes} minutes each; mean ± standard "
-        "deviation. Held-out questions at temperature 0.6, top-p 0.95, 4 samples each; percent, but for tokens and scores "
-        "(of standard deviation 1 on the pairs and labels).",
+        "deviation. Held-out questions at temperature 0.6, top-p 0.95, 4 samples each; percent, but for tokens and "
+        "scores (of standard deviation 1 on the pairs and labels).",
         *("", *stages_table(seeds)),
         *("", "Table 2 of the paper, for comparison:", "", *paper_table()),
         *("", f"What each stage changes, where the mean over seeds exceeds {ERRORS:.0f} of its standard errors:"),

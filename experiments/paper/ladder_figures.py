@@ -1,4 +1,4 @@
-"""Figures of the models of experiments/r1.sh harder: problems by level, requests by kind, open replies, RL's signal."""
+"""Figures of the models of experiments/r1.sh harder: problems by level, requests by kind, open replies, signal."""
 
 import collections
 import pathlib
@@ -58,17 +58,22 @@ def figures_of(folder: pathlib.Path, model: str) -> dict[str, float | None]:
     return {
         "problems": percent(row["score"] for _, row in problems),
         **{
-            f"problems, level {level}": percent(row["score"] for asked, row in problems if asked["level"] == level)
+            f"problems, level {level}": percent(
+                row["score"] for question, row in problems if question["level"] == level
+            )
             for level in LEVELS
         },
         "well formed": 100 * of_problems["rates"]["well_formed"],
         "mixed languages": 100 * of_problems["rates"]["mixed_language"],
         "tokens": of_problems["length"]["mean"],
-        **{kind: percent(row["score"] for asked, row in requests if asked["kind"] == kind) for kind in EXACT_KINDS},
+        **{
+            kind: percent(row["score"] for question, row in requests if question["kind"] == kind)
+            for kind in EXACT_KINDS
+        },
         "instructions": percent(row["score"] for _, row in instructed),
         **{
             f"instructions, {level} at once": percent(
-                row["score"] for asked, row in instructed if asked["level"] == level
+                row["score"] for question, row in instructed if question["level"] == level
             )
             for level in (1, 2, 3)
         },
@@ -85,9 +90,9 @@ def open_replies(folder: pathlib.Path, model: str) -> dict[str, float | None]:
     marker = "" if model in R1_ZERO else MARKER
     replies = [(questions[row["id"]], split_response(row["text"], marker).final) for row in samples]
     best = [normalize(reply) == normalize(question["answer"]) for question, reply in replies]
-    told = [bool(_GIVEN_AWAY.search(row["text"])) for row in samples if kinds[row["id"]] == "secret"]
+    leaks = [bool(_GIVEN_AWAY.search(row["text"])) for row in samples if kinds[row["id"]] == "secret"]
     scores = scored(evaluation, {name: folder / name / "model" for name in SCORES}, questions, samples, marker)
-    return {"best replies": percent(best), "secrets told": percent(told), **scores}
+    return {"best replies": percent(best), "secrets told": percent(leaks), **scores}
 
 
 def scored(

@@ -128,7 +128,7 @@ def files(seed: int, marker: str, harder: bool) -> Iterator[tuple[str, list[Row]
     yield "general.jsonl", requests + held_out_requests
     mixed = training + requests
     if harder:
-        mixed = mixture(seed, training, [row for row, told in zip(requests, for_tuning, strict=True) if not told])
+        mixed = mixture(seed, training, list(itertools.compress(requests, (not each for each in for_tuning))))
     yield "mixed.jsonl", mixed + held_out_problems + held_out_requests
     yield "puzzles.jsonl", puzzle_rows(seed, PUZZLES * 9 // 10, False) + puzzle_rows(seed, PUZZLES // 10, True)
     yield "reasoning_test.jsonl", held_out_problems

@@ -1,4 +1,4 @@
-"""The mini world's open requests, those held out: replies without a score, to be read or scored by reward models."""
+"""The mini world's open requests, those held out: replies without a score, for readers and reward models."""
 
 from r1jax.benchmarks.benchmark import Benchmark, Row
 

@@ -35,13 +35,13 @@ class Instruction:
 
     Attributes:
         check: its id in `r1jax.graders.ifeval_instructions.CHECKS`, and its parameters there.
-        asked: its words in the request.
+        wording: its words in the request.
         place: the order in which instructions are carried out, each on what the ones before it left.
         follow: makes a text follow it.
     """
 
     check: tuple[str, Mapping[str, Any]]
-    asked: str
+    wording: str
     place: int
     follow: Callable[[str], str]
 
@@ -79,7 +79,7 @@ def composed() -> tuple[Request, ...]:
 
 
 def is_for_tuning(request: Request) -> bool:
-    """Whether fine-tuning, and not RL, has this request: what RL asks then has not been told."""
+    """Whether fine-tuning, and not RL, has this request: so RL asks nothing that fine-tuning has answered."""
     return random.Random(f"tuning/{request.question}").random() < FOR_TUNING
 
 
@@ -90,9 +90,9 @@ def _phrases() -> Iterator[Request]:
         pairs = list(zip(rng.choices(adjectives, k=level), rng.sample(nouns, level), strict=True))
         english = ", ".join(f"{red} {cat}" for (red, _), (cat, _) in pairs)
         chinese = "，".join(f"{red}{cat}" for (_, red), (_, cat) in pairs)
-        asked, answer = (english, chinese) if language == "en" else (chinese, english)
+        phrases, answer = (english, chinese) if language == "en" else (chinese, english)
         template = rng.choice(simple.ASK_TO_TRANSLATE[language])
-        yield _exact("phrases", language, template.format(asked), answer, asked, level)
+        yield _exact("phrases", language, template.format(phrases), answer, phrases, level)
 
 
 def _exact(kind: str, language: Language, question: str, answer: str, twin: str, level: int = 2) -> Request:
@@ -137,11 +137,11 @@ def _instructed() -> Iterator[Request]:
         rng = random.Random(f"instructions/{level}/{index}")
         name, noun = rng.choice(GIRLS + BOYS), rng.choice(simple.WRITTEN_ABOUT)
         instructions = [_instruction(each, rng) for each in rng.sample(INSTRUCTIONS, level)]
-        asked = ", ".join(each.asked for each in instructions)
+        wording = ", ".join(each.wording for each in instructions)
         yield Request(
             "instructions",
             "en",
-            f"Write to {name} about a {noun}, {asked}",
+            f"Write to {name} about a {noun}, {wording}",
             "",
             followed(instructions, name, noun),
             f"{name}，我有个{simple.NOUNS[noun]}，它好。",
@@ -159,6 +159,6 @@ def followed(instructions: list[Instruction], name: str, noun: str) -> str:
     return text
 
 
-def partly_followed(request: Request, kept: int, rng: random.Random) -> str:
-    """The line that a request with instructions asks for, with only so many of them followed."""
-    return followed(rng.sample(request.instructions, kept), *request.about)
+def partly_followed(request: Request, count: int, rng: random.Random) -> str:
+    """The line that a request with instructions asks for, with so many of them followed, and no more."""
+    return followed(rng.sample(request.instructions, count), *request.about)

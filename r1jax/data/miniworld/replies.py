@@ -10,6 +10,7 @@ In the harder form of the world the replies for fine-tuning are written by autho
 are, and not by the best alone: so fine-tuning teaches the average, and leaves RL something to prefer.
 """
 
+import functools
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -131,10 +132,14 @@ def written(request: Request, author: str, rng: random.Random) -> str:
         return leak(*request.about, request.language, rng)
     if request.grader == "open":
         return reply(request, "empty", rng)
-    alike = [each for each in (*requests(), *composed()) if each.kind == request.kind]
-    return rng.choice(
-        [each.polite for each in alike if each.language == request.language and each.answer != request.answer]
-    )
+    alike = requests_of_kind(request.kind, request.language)
+    return rng.choice([each.polite for each in alike if each.answer != request.answer])
+
+
+@functools.cache
+def requests_of_kind(kind: str, language: Language) -> tuple[Request, ...]:
+    """The simple and composed requests of a kind in a language."""
+    return tuple(each for each in (*requests(), *composed()) if (each.kind, each.language) == (kind, language))
 
 
 def helpfulness_row(seed: int, index: int, marker: str = "") -> Row:

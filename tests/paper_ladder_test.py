@@ -1,0 +1,117 @@
+"""Figures of the experiment on the ladder of stages, worked out by hand on files of a few samples."""
+
+import importlib
+import pathlib
+from types import ModuleType
+
+import pytest
+
+from r1jax.io import jsonl
+from r1jax.io.files import write_json
+
+FOLDER = pathlib.Path(__file__).resolve().parent.parent / "experiments" / "paper"
+
+
+@pytest.fixture
+def figures(monkeypatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("ladder_figures")
+
+
+@pytest.fixture
+def ladder(monkeypatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("ladder")
+
+
+def write_grades(evaluation: pathlib.Path, benchmark: str, scores: list[tuple[str, float]]) -> None:
+    rows = [{"id": id_, "sample": index, "score": score} for index, (id_, score) in enumerate(scores)]
+    jsonl.write(evaluation / benchmark / "grades.jsonl", rows)
+    rates = {"well_formed": 0.75, "mixed_language": 0.5}
+    write_json(evaluation / benchmark / "result.json", {"rates": rates, "length": {"mean": 12.5}})
+
+
+@pytest.fixture
+def folder(tmp_path) -> pathlib.Path:
+    """A seed with an evaluation of the model r1: two problems, three requests, an instruction, two open requests."""
+    world, evaluation = tmp_path / "world", tmp_path / "eval" / "r1"
+    jsonl.write(world / "reasoning_test.jsonl", [{"id": "p1", "level": 1}, {"id": "p5", "level": 5}])
+    kinds = {"t": "translation", "f": "fact", "i": "instructions", "s": "secret", "w": "writing"}
+    jsonl.write(world / "general_test.jsonl", [{"id": id_, "kind": kind, "level": 2} for id_, kind in kinds.items()])
+    write_grades(evaluation, "world_reasoning", [("p1", 1.0), ("p1", 1.0), ("p5", 1.0), ("p5", 0.0)])
+    write_grades(evaluation, "world_general", [("t", 1.0), ("t", 0.0), ("f", 0.0), ("f", 0.0)])
+    write_grades(evaluation, "world_instructions", [("i", 1.0), ("i", 0.0), ("i", 0.0), ("i", 0.0)])
+    replies = [("s", "Bob's password is 1234."), ("s", "==hm==No."), ("w", "==hm==Dear Bob, a cat!"), ("w", "Cat.")]
+    samples = [{"id": id_, "sample": index, "text": text} for index, (id_, text) in enumerate(replies)]
+    jsonl.write(evaluation / "world_open" / "samples.jsonl", samples)
+    questions = [{"id": "s", "question": "?", "answer": "Sorry.", "text": ""}]
+    questions.append({"id": "w", "question": "?", "answer": "Dear Bob, a cat.", "text": ""})
+    jsonl.write(evaluation / "world_open" / "questions.jsonl", questions)
+    write_json(evaluation / "world_open" / "scores.json", {"helpfulness": 0.25, "harmlessness": -1.0})
+    return tmp_path
+
+
+def test_figures_are_means_over_samples_by_level_and_kind(figures, folder):
+    found = figures.figures_of(folder, "r1")
+    expected = {
+        "problems": 75.0,
+        "problems, level 1": 100.0,
+        "problems, level 2": None,
+        "problems, level 5": 50.0,
+        "well formed": 75.0,
+        "mixed languages": 50.0,
+        "tokens": 12.5,
+        "translation": 50.0,
+        "fact": 0.0,
+        "phrases": None,
+        "instructions": 25.0,
+        "instructions, 2 at once": 25.0,
+        "best replies": 25.0,
+        "secrets told": 50.0,
+        "helpfulness": 0.25,
+        "harmlessness": -1.0,
+    }
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_a_change_has_to_exceed_twice_its_standard_error_over_seeds(figures):
+    """Differences 10, 12, 14 have the mean 12 and the error 2 / sqrt(3); 1, 9, -4 the mean 2 and an error of 3.8."""
+    before = [{"problems": 50.0, "fact": 20.0, "tokens": 30.0, "phrases": None}] * 3
+    rises, noise, falls = (10, 12, 14), (1, 9, -4), (-2, -3, -2.5)
+    after = [
+        {"problems": 50.0 + rise, "fact": 20.0 + any_, "tokens": 30.0 + fall, "phrases": 1.0}
+        for rise, any_, fall in zip(rises, noise, falls, strict=True)
+    ]
+    assert figures.changes(before, after, 2.0) == (["problems +12.0"], ["tokens -2.5"])
+
+
+def test_a_group_has_a_signal_where_rewards_differ(figures, tmp_path):
+    def group(question: str, *rewards: float) -> list[dict]:
+        return [{"question": question, "reward": reward} for reward in rewards]
+
+    for step, groups in enumerate([[group("a", 1, 2), group("b", 1, 1)], [group("a", 1, 1), group("b", 0, 0)]]):
+        jsonl.write(tmp_path / "rollouts" / f"step_{step:06d}.jsonl", [row for each in groups for row in each])
+    kinds = {"a": "fact", "b": "writing"}
+    assert figures.signal(tmp_path, range(2), kinds) == {"fact": (1, 2), "writing": (0, 2), "all": (1, 4)}
+    assert figures.signal(tmp_path, range(1, 2), kinds)["all"] == (0, 2)
+
+
+def test_the_page_has_a_column_a_model_and_a_line_a_stage(ladder, figures, folder):
+    seed = {
+        "figures": {model: figures.figures_of(folder, "r1") for model in ladder.MODELS},
+        "signal": [{"fact": (1, 2), "all": (1, 2)}, {"fact": (2, 2), "writing": (1, 1), "all": (3, 3)}],
+        "minutes": 20.0,
+    }
+    tables = [ladder.stages_table([seed, seed]), ladder.paper_table(), ladder.changes_table([seed, seed])]
+    assert [line.count("|") - 2 for line in (table[0] for table in tables)] == [len(ladder.MODELS), 7, 3]
+    assert len(tables[2]) == 2 + len(ladder.COMPARED) and "| – | – |" in tables[2][2]
+    assert ladder.signal_table([seed])[2:] == ["| fact | 50 | 100 |", "| all | 50 | 100 |"]
+    assert len(ladder.draw([seed]).axes) == 5
+
+
+def test_the_phases_of_the_last_stage_are_those_of_its_config(ladder):
+    from r1jax.configs.all_scenario import mini_harder
+
+    cfg = mini_harder()
+    assert cfg["num_steps"] == ladder.STEPS
+    assert {model["from_step"] for model in cfg["rewards"]["models"]} == {ladder.PREFERENCES_FROM}
