@@ -195,6 +195,17 @@ BENCHMARK = Benchmark("Mine", "maths", "maths", "sums.jsonl", adapt, instruction
     assert "{braces}!" in lines(tmp_path / "results" / "mine" / "questions.jsonl")[0]["text"]
 
 
+def test_replies_to_open_requests_are_drawn_and_have_no_score(data, tmp_path):
+    row = {"id": "o", "prompt": "Hello, I am Bob.", "answer": "Hello Bob.", "grader": "open", "kind": "greeting"}
+    (tmp_path / "general.jsonl").write_text(json.dumps(row) + "\n")
+    folder = tmp_path / "results" / "world_open"
+    assert run(tmp_path / "results", data, names=f"world_open={tmp_path}/general.jsonl") == 0
+    assert len(lines(folder / "samples.jsonl")) == 3
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["n"], result["samples"], result["figures"]["pass@1"]["value"]) == (0, 3, None)
+    assert result["rates"]["ungradable"] == 1.0
+
+
 def test_an_r1jax_model_is_asked_as_it_was_trained_and_by_no_missing_template(data, tmp_path, capsys):
     options = [
         "--config.samples=1",
