@@ -2,7 +2,7 @@
 
 A search in which a first attempt is seldom right, an attempt is cheap to verify, and going on after a failed one wins:
 of three numbers there are 4 attempts, of four 8, of five 16. An attempt is worked from left to right, 12+7=19-5=14, and
-checked by subtracting the target from its result, 14-18=-4.
+checked by subtracting its result from the target, 18-14=4.
 
 Authors write in several styles, none of them the norm: most give a guess or one attempt, whatever comes out; few check
 an attempt against the target and try again, in words or without, and some of those check badly.
@@ -98,12 +98,12 @@ def solve(puzzle: Puzzle, author: str, rng: random.Random) -> tuple[str, str]:
 
 
 def _checked(result: int, target: int) -> str:
-    """The check of an attempt's result: 14-18=-4; right where nothing is left.
+    """The check of an attempt's result against the target: 18-14=4; right where nothing is left.
 
     Two numbers side by side (14, 18?) would be shorter; a model of a million parameters has not learnt to compare them
-    within these documents, and has learnt to subtract.
+    within these documents, and has learnt to subtract. Nor has it learnt to copy the target where it stands second.
     """
-    return f"{result}-{target}={result - target}"
+    return f"{target}-{result}={target - result}"
 
 
 # Half of them name the target, so that the base learns to copy it from the question whether or not it is checked.
