@@ -82,16 +82,16 @@ def trained_on_search(
     at: pathlib.Path, policy: pathlib.Path, model: pathlib.Path, seed: int
 ) -> tuple[pathlib.Path, pathlib.Path]:
     """The next policy's folder and the next value model's workdir, trained on what a round's search has found."""
-    found = at / "training"
+    training = at / "training"
     tuning = {
-        "data.path": found / "samples.jsonl",
+        "data.path": training / "samples.jsonl",
         "num_steps": 15,
         "batch_size": 16,
         "seq_len": 512,
         "optimizer.learning_rate": 3e-4,
     }
     valuing = {
-        "data.path": found / "labels.jsonl",
+        "data.path": training / "labels.jsonl",
         "data.target": "soft",
         "data.held_out_share": 0.0,
         "num_steps": 40,
