@@ -114,17 +114,19 @@ def seed_fits(obj: Any) -> None:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which a cluster sends before it reclaims a machine; handled like Ctrl-C."""
+    """A notice, SIGTERM for one, which a cluster sends before it reclaims a machine."""
 
 
-# A shell's exit status for a command that SIGINT or SIGTERM ended.
-STOPPED = {130: KeyboardInterrupt, 143: Terminated}
+# EX_TEMPFAIL of sysexits.h: it stopped on notice, and the same command goes on.
+STOPPED_ON_NOTICE = 75
+# The exit status of a command that Ctrl-C ended, as a shell has it, and of one that stopped on notice.
+STOPPED = {130: KeyboardInterrupt, STOPPED_ON_NOTICE: Terminated}
 
 
 def status_of(error: BaseException) -> int:
-    """The exit status after an error: 2 where the user can repair it, 130 after Ctrl-C, 143 after SIGTERM, else 1."""
+    """The exit status after an error: 2 where the user can repair it, 130 after Ctrl-C, 75 after a notice, else 1."""
     if isinstance(error, KeyboardInterrupt):
-        return 143 if isinstance(error, Terminated) else 130
+        return STOPPED_ON_NOTICE if isinstance(error, Terminated) else 130
     return 2 if isinstance(error, OSError | ValueError) else 1
 
 

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from r1jax import config as configs
 from r1jax import config_files
-from r1jax.core import processes
+from r1jax.core import processes, stopping
 from r1jax.core.sharding import make_mesh
 from r1jax.io import hub
 from r1jax.io.console import say
@@ -21,7 +21,6 @@ from r1jax.stages.config import RLConfig
 from r1jax.stages.hub_revisions import pin
 from r1jax.stages.table import STAGES
 from r1jax.stages.workdir import claim, owned
-from r1jax.training import stopping
 
 
 def keep_compiled(folder: pathlib.Path) -> None:
@@ -47,7 +46,7 @@ def run(cfg: Any, workdir: pathlib.Path) -> None:
         if trains:
             claim(workdir, cfg)
         # Other stages keep their records line by line, and stop at once.
-        with stopping.after_the_step() if trains else contextlib.nullcontext():
+        with stopping.after_the_step(cfg.checkpoint.grace_s) if trains else contextlib.nullcontext():
             run_stage(cfg, workdir, mesh)
         if trains and jax.process_index() == 0:
             write_report(workdir)

@@ -126,7 +126,9 @@ def test_trap35_a_truncated_state_is_set_aside_and_no_good_one_at_all_is_an_erro
     assert kept(tmp_path) == ["4"]
 
 
-def test_trap35_a_state_without_checksums_is_good_where_orbax_reads_it_and_named_where_it_does_not(tmp_path, target):
+def test_trap35_a_state_without_checksums_is_good_where_orbax_reads_it_and_set_aside_where_it_does_not(
+    tmp_path, target, capsys
+):
     """Of an earlier version, or of a run that was killed between the save and its checksums."""
     save(tmp_path)
     newest = tmp_path / "checkpoints" / "5"
@@ -135,10 +137,15 @@ def test_trap35_a_state_without_checksums_is_good_where_orbax_reads_it_and_named
     for path in files_of(newest):
         if "/d/" in str(path):
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with_two = shutil.copytree(tmp_path / "checkpoints", tmp_path / "two" / "checkpoints")
+    assert restore(tmp_path / "two", target)[0] == 4 and kept(tmp_path / "two") == ["4"]
+    said = capsys.readouterr().out
+    assert f"{with_two}/5 is damaged: it has no checksums and cannot be read" in said and "from step 4" in said
+    shutil.rmtree(tmp_path / "checkpoints" / "4")  # where none is earlier, it is an error
     with pytest.raises(ValueError, match="checkpoints/5; delete that folder to resume from an earlier one"):
         restore(tmp_path, target)
     shutil.rmtree(newest)  # what the message advises works
-    assert restore(tmp_path, target)[0] == 4
+    assert restore(tmp_path, target) is None
 
 
 def test_a_save_that_failed_in_the_background_fails_the_run(tmp_path, monkeypatch):

@@ -14,27 +14,25 @@ from xla_flags import xla_flags
 
 from r1jax import config
 from r1jax.config import ConfigError, Terminated
-from r1jax.core import checksums, orbax, processes
+from r1jax.core import checksums, orbax, processes, stopping
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.evaluation.collect import collect
 from r1jax.evaluation.record import Record
-from r1jax.training import stopping
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
 
-# Process 1 fails where the other waits in a collective, or is sent SIGTERM while both do steps; then process 0 fails
-# while the other waits for it.
+# Process 1 fails where the other waits in a collective, or is sent SIGTERM while both do steps or are within one; then
+# process 0 fails while the other waits for it.
 CODE = """
 import sys, threading, time
 import jax
 from r1jax import config
 from r1jax.config import ConfigError
-from r1jax.core import checksums, orbax, processes
-from r1jax.training import stopping
+from r1jax.core import checksums, orbax, processes, stopping
 port, index, case = sys.argv[1:]
 
 def run():
     processes.join(f"localhost:{port}", 2, int(index))
-    with stopping.sigterm_as_ctrl_c(), stopping.after_the_step():
+    with stopping.sigterm_as_ctrl_c(), stopping.after_the_step(4.0 if case == "late" else 0.0):
         stopping.requested()
         print("ready", flush=True)
         step = 0
@@ -42,6 +40,10 @@ def run():
             step, status = step + 1, stopping.requested()
             if status:
                 stopping.stop(status, f"stopped; step {step}")
+        stopping.on_notice(lambda: f"given up in window {step}")
+        while case == "late":
+            step, _ = step + 1, time.sleep(0.001)
+            stopping.leave_if_late()
         if index == case:
             threading.Thread(target=time.sleep, args=(600,)).start()  # as a failed save leaves behind
             raise ConfigError("no file nowhere.py")
@@ -80,7 +82,7 @@ def run_two_processes(case: str) -> tuple[list[int], list[str], float]:
                 if line == "ready\n":
                     break
         began = time.monotonic()
-        if case == "signal":
+        if case in ("signal", "late"):
             launched[1].send_signal(signal.SIGTERM)
         errors = [process.communicate(timeout=120)[1] for process in launched]
         return [process.returncode for process in launched], errors, time.monotonic() - began
@@ -106,11 +108,18 @@ def test_trap82_an_error_in_the_process_that_others_wait_for_ends_them():
 
 def test_trap83_sigterm_to_one_of_two_processes_ends_both_after_one_step():
     statuses, errors, seconds = run_two_processes("signal")
-    assert statuses == [143, 143], errors
+    assert statuses == [75, 75], errors
     last = {each.splitlines()[-1] for each in errors}
     assert len(last) == 1 and last.pop().startswith("stopped; step ")
     assert "stopping after the step under way" in errors[1] and "Traceback" not in "".join(errors)
     assert seconds < 20
+
+
+def test_trap83_of_two_processes_both_give_up_the_step_in_the_same_window_once_half_the_grace_is_over():
+    statuses, errors, _ = run_two_processes("late")
+    assert statuses == [75, 75], errors
+    last = {each.splitlines()[-1] for each in errors}
+    assert len(last) == 1 and last.pop().startswith("given up in window "), errors
 
 
 def test_trap83_sigterm_is_noted_like_ctrl_c_and_saves_the_state(tmp_path, capfd):
@@ -119,7 +128,7 @@ def test_trap83_sigterm_is_noted_like_ctrl_c_and_saves_the_state(tmp_path, capfd
             assert stopping.requested() == 0
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGTERM)  # as a launcher sends it to a group and to its leader
-            assert stopping.requested() == 143
+            assert stopping.requested() == 75
             checkpoints = Checkpoints(tmp_path, CheckpointConfig(every=0), 9)
             with pytest.raises(Terminated, match="step 3/9 is saved"):
                 checkpoints.save(3, {"state": {"x": jnp.ones(2)}})
@@ -179,7 +188,7 @@ def test_orbax_raises_the_error_of_a_failed_save_without_waiting_for_other_proce
         (OSError("x"), 2),
         (RuntimeError("x"), 1),
         (KeyboardInterrupt(), 130),
-        (Terminated(), 143),
+        (Terminated(), 75),
     ],
 )
 def test_a_process_that_fails_exits_at_once_with_the_errors_status(error, status, monkeypatch, capsys):

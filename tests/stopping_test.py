@@ -39,7 +39,7 @@ def test_trap55_ctrl_c_ends_a_run_after_its_step_saved_and_resumed_it_is_the_sam
 
 
 def test_trap55_a_second_ctrl_c_ends_it_at_once_without_a_trace():
-    code = "import time\nfrom r1jax.training import stopping\nwith stopping.after_the_step():\n"
+    code = "import time\nfrom r1jax.core import stopping\nwith stopping.after_the_step():\n"
     code += "    print('ready', flush=True)\n    while True:\n        time.sleep(0.05)\n"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"

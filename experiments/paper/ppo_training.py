@@ -20,7 +20,7 @@ from ppo_critic import Critic, explained_variance, generalized_advantages, token
 from r1jax import config, config_files, cpu_devices, running
 from r1jax.config import ConfigError, at_least, within
 from r1jax.core import params as core
-from r1jax.core import processes
+from r1jax.core import processes, stopping
 from r1jax.core.sharding import make_mesh
 from r1jax.data.batching import Batch
 from r1jax.data.types import Rollout
@@ -35,7 +35,7 @@ from r1jax.stages.rl_batch import make_batch, make_scorer, summarise, with_logpr
 from r1jax.stages.workdir import claim, owned
 from r1jax.text import prompt_format
 from r1jax.text.prompt_format import PromptFormat
-from r1jax.training import loop, plan, stopping
+from r1jax.training import loop, plan
 from r1jax.training.config import OptimizerConfig
 from r1jax.training.loop import TrainingRun
 from r1jax.training.metrics import Stopwatch
@@ -216,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         mesh = make_mesh(cfg.mesh)
         with stopping.sigterm_as_ctrl_c(), jax.set_mesh(mesh), owned(workdir):
             claim(workdir, cfg)
-            with stopping.after_the_step():
+            with stopping.after_the_step(cfg.checkpoint.grace_s):
                 run(cfg, workdir, mesh, find_base(cfg.base, workdir.parent, mesh))
 
     return config.exit_status(train)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from r1jax.core import stopping
 from r1jax.core.params import Params
 from r1jax.core.sharding import DECODE_RULES, on_devices, place, replicated
 from r1jax.data.batching import row_length
@@ -160,7 +161,12 @@ class Session:
         self._running = [sequence if sequence and not sequence.dropped else None for sequence in self._running]
 
     def advance(self) -> list[Piece]:
-        """Fills free slots, dispatches a window of steps, and returns the tokens of the window before it."""
+        """Fills free slots, dispatches a window of steps, and returns the tokens of the window before it.
+
+        Raises:
+            Terminated: a training run leaves, see `stopping.leave_if_late`.
+        """
+        stopping.leave_if_late()
         self._fill()
         if self.running:
             self._shrink()

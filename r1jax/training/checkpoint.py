@@ -1,5 +1,7 @@
 """Checkpoints: the resumable states of a training run, with checksums, saved in the background."""
 
+import errno
+import os
 import pathlib
 import shutil
 import threading
@@ -7,11 +9,11 @@ from typing import Any
 
 import jax
 
-from r1jax.core import checksums, orbax, processes
+from r1jax.core import checksums, orbax, processes, stopping
 from r1jax.io.console import reporter, say
 from r1jax.io.files import one_line
-from r1jax.training import stopping
 from r1jax.training.config import CheckpointConfig
+from r1jax.training.preservation import Preservation
 
 DAMAGED = "damaged_checkpoints"  # where states go whose files have changed since they were saved
 
@@ -37,8 +39,12 @@ class Checkpoints:
         self._cfg, self._total = cfg, total_steps
         folder = (workdir / "checkpoints").absolute()
         _set_damaged_aside(folder)
-        async_options = orbax.async_options()
-        options = orbax.load().CheckpointManagerOptions(max_to_keep=cfg.keep, create=True, async_options=async_options)
+        options = orbax.load().CheckpointManagerOptions(
+            preservation_policy=Preservation(cfg, workdir),
+            create=True,
+            cleanup_tmp_directories=True,  # of saves that were cut short, which would fill the disk
+            async_options=orbax.async_options(),
+        )
         self._manager = orbax.outside_event_loop(lambda: orbax.load().CheckpointManager(folder, options=options))
         self._finishing: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -52,59 +58,90 @@ class Checkpoints:
         Raises:
             ValueError: a saved state cannot be read; the message names the folder to delete.
         """
-        step = self._manager.latest_step()
-        if step is None:
-            return None
         args = orbax.load().args
         trees = args.Composite(**{name: args.StandardRestore(tree) for name, tree in target.items()})
-        try:
-            restored = orbax.outside_event_loop(lambda: self._manager.restore(step, args=trees))
-        except jax.errors.JaxRuntimeError:  # of a device, say for want of memory: the state is good
-            raise
-        except Exception as error:
-            folder = self._manager.directory / str(step)
-            raise ValueError(
-                f"cannot read the state in {folder}; delete that folder to resume from an earlier one: "
-                f"{one_line(error)}"
-            ) from error
-        return step, dict(restored.items())
+        while (step := self._manager.latest_step()) is not None:
+            try:
+                return step, dict(orbax.outside_event_loop(lambda: self._manager.restore(step, args=trees)).items())
+            except jax.errors.JaxRuntimeError:  # of a device, say for want of memory: the state is good
+                raise
+            except Exception as error:
+                self._set_unreadable_aside(step, error)
+        return None
 
-    def save(self, finished: int, trees: dict[str, Any]) -> None:
-        """Saves if `finished` steps is a multiple of `every`, or the end, or Ctrl-C came.
+    def _set_unreadable_aside(self, step: int, error: Exception) -> None:
+        """Sets a state aside that cannot be read, where it lacks checksums: its write was cut short.
+
+        With checksums it is as it was written, and something else is wrong.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C came, and the state is saved.
+            ValueError: it has checksums, none is earlier, or there are other processes, whose part may be good.
+        """
+        folder = pathlib.Path(self._manager.directory)
+        earlier = [each for each in self._manager.all_steps() if each < step]
+        if (folder / str(step) / checksums.FILE).exists() or not earlier or processes.is_multiprocess():
+            raise ValueError(
+                f"cannot read the state in {folder / str(step)}; delete that folder to resume from an earlier one: "
+                f"{one_line(error)}"
+            ) from error
+        _set_aside(folder / str(step), f"it has no checksums and cannot be read ({one_line(error)})", max(earlier))
+        orbax.outside_event_loop(self._manager.reload)
+
+    def save(self, finished: int, trees: dict[str, Any]) -> None:
+        """Saves if `finished` steps is a multiple of `every`, or the end, or Ctrl-C or a notice came.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C or a notice came, and the state is saved.
         """
         self._raise_failure()
-        signal_number = stopping.requested() if finished < self._total else 0
-        due = signal_number or finished == self._total or (self._cfg.every and finished % self._cfg.every == 0)
-        if due and finished != self._manager.latest_step():
-            self._wait()
-            args = orbax.load().args
-            saves = args.Composite(**{name: args.StandardSave(tree) for name, tree in trees.items()})
-            orbax.outside_event_loop(lambda: self._manager.save(finished, args=saves))
-            self._finishing = threading.Thread(target=self._finish, args=(finished,), name="checksums", daemon=True)
-            self._finishing.start()
-        if signal_number:
-            self.close()
-            stopping.stop(
-                signal_number, f"stopped; step {finished}/{self._total} is saved, and the same command goes on"
-            )
+        if status := stopping.requested() if finished < self._total else 0:
+            stopping.stop(status, self.save_last(finished, trees))
+        if finished == self._total or (self._cfg.every and finished % self._cfg.every == 0):
+            self._start(finished, trees)
+
+    def save_last(self, finished: int, trees: dict[str, Any] | None) -> str:
+        """Saves the state with which a run stops before its end, and waits for it; returns a message on how to go on.
+
+        Args:
+            trees: None: the state after `finished` steps exists no more.
+        """
+        stopping.saving()
+        if trees is not None and finished:
+            self._start(finished, trees)
+        saved = self._manager.latest_step()
+        self.close()
+        if saved is None:
+            return "stopped before the first step was saved; the same command begins anew"
+        return f"stopped; step {saved}/{self._total} is saved, and the same command goes on"
 
     def close(self) -> None:
         """Waits for saves under way."""
         self._wait()
         self._manager.close()
 
+    def _start(self, finished: int, trees: dict[str, Any]) -> None:
+        """Copies a state and begins to write it, unless it is there."""
+        if finished == self._manager.latest_step():
+            return
+        self._wait()
+        args = orbax.load().args
+        saves = args.Composite(**{name: args.StandardSave(tree) for name, tree in trees.items()})
+        try:
+            orbax.outside_event_loop(lambda: self._manager.save(finished, args=saves))
+        except Exception as error:
+            raise _named(error, pathlib.Path(self._manager.directory), finished) from error
+        self._finishing = threading.Thread(target=self._finish, args=(finished,), name="checksums", daemon=True)
+        self._finishing.start()
+
     def _finish(self, step: int) -> None:
         """Waits until a state is complete and records its checksums."""
+        folder = pathlib.Path(self._manager.directory)
         try:
             self._manager.wait_until_finished()
-            folder = self._manager.directory / str(step)
             if jax.process_index() == 0:
-                checksums.write(pathlib.Path(folder))
+                checksums.write(folder / str(step))
         except BaseException as error:
-            self._failure = error
+            self._failure = _named(error, folder, step)
 
     def _wait(self) -> None:
         """Waits for the save under way, and raises what it failed of."""
@@ -118,6 +155,16 @@ class Checkpoints:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
+
+
+def _named(error: BaseException, folder: pathlib.Path, step: int) -> BaseException:
+    """An error of a save; a full disk or quota, which Orbax has as text alone, as the OSError that it is."""
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        if f"os_error_code='{number}'" in str(error) or (isinstance(error, OSError) and error.errno == number):
+            full = OSError(number, os.strerror(number), str(folder))
+            full.add_note(f"saving the state after step {step}, which is not kept")
+            return full
+    return error
 
 
 def _set_damaged_aside(folder: pathlib.Path) -> None:
@@ -138,14 +185,16 @@ def _set_damaged_aside(folder: pathlib.Path) -> None:
             f"all states in {folder} are damaged ({faults}): copy them again, or delete that folder to begin anew"
         )
     for path, fault in damaged:
-        aside = folder.with_name(DAMAGED) / path.name
-        say(
-            f"the state in {path} is damaged: {fault}; it is set aside in {aside}, and the run goes on from step "
-            f"{steps[-1].name}"
-        )
-        if jax.process_index() == 0:
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.parent.mkdir(exist_ok=True)
-            path.replace(aside)
+        _set_aside(path, fault, int(steps[-1].name))
     if damaged:
         processes.barrier()
+
+
+def _set_aside(path: pathlib.Path, fault: str, earlier: int) -> None:
+    """Moves a damaged state out of its folder, in process 0, and says so."""
+    aside = path.parent.with_name(DAMAGED) / path.name
+    say(f"the state in {path} is damaged: {fault}; it is set aside in {aside}, and the run goes on from step {earlier}")
+    if jax.process_index() == 0:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.parent.mkdir(exist_ok=True)
+        path.replace(aside)

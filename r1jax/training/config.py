@@ -47,15 +47,26 @@ class CheckpointConfig:
 
     Attributes:
         every: steps between saves; 0 saves only at the end.
-        keep: how many saved states stay on disk.
+        keep: how many of the newest states stay on disk.
+        keep_best: how many of the best states stay besides.
+        best_by: what is best: a key of evals.jsonl, for which `every` should be a multiple of `evaluation.every`, else
+            of metrics.jsonl; with a "-" before it less is better, as in "-loss".
+        grace_s: seconds from a notice to stop (SIGTERM or SIGUSR1) until the run must have left: less than the cluster
+            waits before it kills, 30 s on most. A step that is sampling when half of them are over is given up and done
+            again later. 0: the step under way takes what it takes.
     """
 
     every: int = 50
     keep: int = 2
+    keep_best: int = 0
+    best_by: str = "pass@1"
+    grace_s: float = 25.0
 
     def __post_init__(self):
-        at_least(0, self, "every")
+        at_least(0, self, "every", "keep_best", "grace_s")
         at_least(1, self, "keep")
+        if not self.best_by.removeprefix("-"):
+            raise ValueError(f"best_by={self.best_by!r} should name a metric, say pass@1 or -loss")
 
 
 @dataclasses.dataclass(frozen=True)

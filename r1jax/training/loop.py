@@ -13,8 +13,9 @@ import optax
 from jax.sharding import Mesh
 
 from r1jax.core import params as core
+from r1jax.core import stopping
 from r1jax.core.params import Params
-from r1jax.core.sharding import TRAIN_RULES
+from r1jax.core.sharding import TRAIN_RULES, on_devices
 from r1jax.data.batching import to_device
 from r1jax.io.console import reporter, under_way
 from r1jax.models.config import ComputeConfig, ModelConfig
@@ -74,7 +75,7 @@ class TrainingRun:
         start, num_steps: its first step in this process, and one past its last.
         state: weights and optimiser after the latest update.
         reference: weights of the reference policy; None where the loss has no KL term.
-        pending: arrays of the state that it resumes from, of work that was under way; None: there are none.
+        pending: arrays of the latest state, of work that was under way; None: there are none.
         optimizer: the optax chain.
         learning_rate: as a function of the update's number, from 0.
     """
@@ -92,6 +93,8 @@ class TrainingRun:
     state: TrainState
     reference: Params | None
     pending: Mapping[str, np.ndarray] | None
+    _updates_per_step: int
+    _finished: int  # steps
     _checkpoints: Checkpoints
     _metrics: MetricsWriter
     _skipped: SkippedUpdates
@@ -140,13 +143,27 @@ class TrainingRun:
         Args:
             pending: host arrays, none of them empty, of work that is under way.
         """
-        more = {"reference": self.reference, "pending": pending}
-        trees = {"state": self.state, **{name: tree for name, tree in more.items() if tree is not None}}
-        self._checkpoints.save(finished, trees)
+        self._finished, self.pending = finished, pending
+        self._checkpoints.save(finished, self._trees())
+
+    def save_last_step(self) -> str:
+        """Saves the state after the last finished step, in the middle of the next one; see `Checkpoints.save_last`.
+
+        Where an update of that step has changed the state, what was saved before stays the newest.
+        """
+        is_whole = int(self.state.step) == self._finished * self._updates_per_step
+        self.state, self.reference = on_devices(self.state), on_devices(self.reference)
+        return self._checkpoints.save_last(self._finished, self._trees() if is_whole else None)
+
+    def _trees(self) -> dict[str, Any]:
+        trees = {"state": self.state, "reference": self.reference, "pending": self.pending}
+        return {name: tree for name, tree in trees.items() if tree is not None}
 
     def finish(self) -> None:
         """Waits for the last save and checks the weights; raises as `SkippedUpdates.check_end` does."""
         self._checkpoints.close()
+        done = f"stopped after the last step, which is saved; the same command does what is left in {self.workdir}"
+        stopping.on_notice(lambda: done)
         self._skipped.check_end(self.state, self.mesh)
 
     def close(self, extra_files: Mapping[str, bytes] = MappingProxyType({})) -> pathlib.Path:
@@ -214,7 +231,7 @@ def open_run(
         params = start_from.read_params()
         start, train_state = 0, state.create(params, specs, optimizer, mesh)  # which copies them
         reference, pending = params if with_reference else None, None
-    return TrainingRun(
+    run = TrainingRun(
         workdir,
         mesh,
         start_from.model,
@@ -228,10 +245,14 @@ def open_run(
         train_state,
         reference,
         pending,
+        updates_per_step,
+        start,
         checkpoints,
         MetricsWriter(workdir, start, num_steps, console, log_every, profile_at, cfg.track, cfg),
         SkippedUpdates(workdir, cfg.optimizer, start),
     )
+    stopping.on_notice(run.save_last_step)
+    return run
 
 
 class StepBatch(NamedTuple):
