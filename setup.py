@@ -26,7 +26,7 @@ setup(
     # r1jax/configs is a link to configs/, which setuptools follows for a package that is named.
     packages=[*find_packages(include=["r1jax", "r1jax.*"]), "r1jax.configs"],
     package_data={
-        "r1jax": ["shipped_models/**"],
+        "r1jax": ["shipped_models/**", "launch/*.sh"],
         "r1jax.configs": ["*.jsonl"],
         "r1jax.report": ["*.css", "*.j2", "*.json"],
         "r1jax.serve": ["page/*"],

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -198,8 +199,16 @@ class Pods:
     def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
         env = {"PATH": str(self.bin), "FAKE_PODS": str(self.path), "HOME": str(self.path), **env}
         command, pipe = [self.repo / "launch_tpu.sh", *args], subprocess.PIPE
+        # A shell that is started with Ctrl-C ignored, as tests in the background are, could not trap it.
         return subprocess.Popen(
-            command, cwd=self.path, env=env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+            command,
+            cwd=self.path,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def launch(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:

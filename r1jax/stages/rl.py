@@ -66,9 +66,9 @@ def run(
             the mesh, no sample of a step could be graded, or updates were skipped.
     """
     # What the run starts from: the base, the questions, the teacher, the reward models.
-    check_rows(cfg, mesh)
+    limit = prompt_limit_of(cfg, base, teacher)
     start_from = loop.start_from_folder(base, mesh, cfg.compute)
-    cfg, questions = open_questions(cfg, base, start_from, prompt_limit_of(cfg, base, teacher))
+    cfg, questions = open_questions(cfg, base, start_from, limit)
     training = open_run(cfg, workdir, mesh, start_from)
     teach = open_teacher(cfg, training, teacher)
     models = {each.part: RewardModel(each.path, mesh, each.prompts, each.over_steps) for each in cfg.rewards.models}
@@ -165,7 +165,12 @@ def open_questions(
 
 
 def open_run(cfg: RLConfig, workdir: pathlib.Path, mesh: Mesh, start_from: StartingPoint) -> TrainingRun:
-    """The training run, with a reference policy where the loss has a KL term."""
+    """The training run, with a reference policy where the loss has a KL term.
+
+    Raises:
+        ValueError: rows do not divide over the mesh, see `check_rows`; also what `loop.open_run` raises.
+    """
+    check_rows(cfg, mesh)
     return loop.open_run(
         cfg,
         workdir,
