@@ -21,20 +21,10 @@
 # notice, queues the job again. docs/slurm.md says more.
 set -euo pipefail
 
-say() { echo "launch_slurm.sh: $*" >&2; }
-fail() { say "$*"; exit 1; }
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=r1jax/launch/command_line.sh
+source "$root/r1jax/launch/command_line.sh"
 usage() { sed -n '4,18s/^# *//p' "${BASH_SOURCE[0]}"; }
-misused() { usage >&2; fail "$1"; }
-
-# Single quotes keep every character, in bash as in any shell.
-quote() {
-  local word end="'\\''" space=
-  for word in "$@"; do
-    [[ $word =~ ^[[:alnum:]_./:=,@%+-]+$ ]] || word="'${word//\'/$end}'"
-    printf '%s' "$space$word"
-    space=" "
-  done
-}
 
 nodes=1 gpus=8 cpus='' time=12:00:00 notice=300 restarts=20 name=r1jax partition='' account='' qos='' setup=true
 dry_run='' flags=()
@@ -67,7 +57,6 @@ done
 [[ $restarts =~ ^[0-9]{1,6}$ ]] || misused "--restarts is a whole number, not '$restarts'"
 [[ $name =~ ^[[:alnum:]._-]+$ ]] || misused "--name is a word of letters, digits, '.', '_' and '-', not '$name'"
 [[ $# -gt 0 ]] || misused "COMMAND is needed"
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 # The notice goes to all processes of a task, graders too, so it is a signal that kills none; the task's own shell turns
 # it into SIGTERM for COMMAND.

@@ -25,22 +25,12 @@
 # after --restarts tries, the same command goes on; 130, 143, 129: interrupted.
 set -euo pipefail
 
-say() { echo "launch_tpu.sh: $*" >&2 || true; }  # a terminal that is gone is no reason to stop
-fail() { say "$*"; exit 1; }
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=r1jax/launch/command_line.sh
+source "$root/r1jax/launch/command_line.sh"
 usage() { sed -n '4,24s/^# *//p' "${BASH_SOURCE[0]}"; }
-misused() { usage >&2; fail "$1"; }
 
 # ---- Options.
-
-# Single quotes mean the same to every shell, which `printf %q` does not promise: the worker's shell may be any.
-quote() {
-  local word end="'\\''" space=
-  for word in "$@"; do
-    [[ $word =~ ^[[:alnum:]_./:=,@%+-]+$ ]] || word="'${word//\'/$end}'"
-    printf '%s' "$space$word"
-    space=" "
-  done
-}
 
 zone=${ZONE:-} project=${PROJECT:-} max_mb=16 dry_run='' pack='' name='' accelerator='' version='' spot='' queued=''
 valid_for='' setup=true restarts=20 fetch='' delete='' attach='' create_flags=()
@@ -95,7 +85,6 @@ else
   [[ -n $dry_run ]] || command -v gcloud >/dev/null ||
     fail "gcloud is not on the PATH: install the Google Cloud CLI, https://cloud.google.com/sdk/docs/install"
 fi
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 for tool in git tar gzip; do
   command -v "$tool" >/dev/null || fail "$tool is not on the PATH, and packs what is sent: install it"
 done

@@ -185,7 +185,7 @@ class Pods:
             (self.bin / name).chmod(0o755)
         self.script(self.repo / "launch_local.sh", LAUNCH_LOCAL)
         shutil.copy(ROOT / "launch_tpu.sh", self.repo)
-        for script in (ROOT / "r1jax/launch").glob("tpu_*.sh"):
+        for script in (ROOT / "r1jax/launch").glob("*.sh"):
             shutil.copy(script, self.repo / "r1jax/launch")
         (self.repo / "r1jax/kept.py").touch()
         (self.repo / ".gitignore").write_text("runs/\n")

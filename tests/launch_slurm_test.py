@@ -63,8 +63,8 @@ class Cluster:
 
     def __init__(self, path: pathlib.Path):
         self.path, self.repo, self.bin = path, path / "a repo", path / "bin"
-        self.repo.mkdir()
-        self.bin.mkdir()
+        for folder in (self.repo / "r1jax/launch", self.bin):
+            folder.mkdir(parents=True)
         for tool in TOOLS:
             (self.bin / tool).symlink_to(shutil.which(tool))
         for name, source in {
@@ -75,6 +75,7 @@ class Cluster:
             self.script(self.bin / name, source)
         self.script(self.repo / "launch_local.sh", LAUNCH_LOCAL)
         shutil.copy(ROOT / "launch_slurm.sh", self.repo)
+        shutil.copy(ROOT / "r1jax/launch/command_line.sh", self.repo / "r1jax/launch")
 
     @staticmethod
     def script(path: pathlib.Path, source: str) -> None:

@@ -199,7 +199,7 @@ def packed(pods: Pods, *args: str) -> tuple[list[str], str]:
         return sorted(entry.name.removeprefix("./") for entry in archive if not entry.isdir()), done.stderr
 
 
-SCRIPTS = ["r1jax/launch/tpu_slice.sh", "r1jax/launch/tpu_worker.sh"]
+SCRIPTS = ["r1jax/launch/command_line.sh", "r1jax/launch/tpu_slice.sh", "r1jax/launch/tpu_worker.sh"]
 KEPT = [".gitignore", "launch_local.sh", "launch_tpu.sh", "r1jax/kept.py", *SCRIPTS]
 
 
