@@ -1,15 +1,12 @@
 """Ways to choose one of several graded answers, by hand."""
 
-import importlib
 import math
-import pathlib
-import sys
 from types import SimpleNamespace
 
 import pytest
+from paper_scripts import script
 
-sys.path.append(str(pathlib.Path(__file__).parent.parent / "experiments" / "paper"))
-graded = importlib.import_module("graded_answers")
+graded = script("graded_answers")
 
 
 def answer(read: str, score: float, *chances: float) -> dict:

@@ -1,13 +1,9 @@
 """The experiment on the aha moment: what it counts in a response, by hand."""
 
-import importlib
-import pathlib
-import sys
-
 import pytest
+from paper_scripts import script
 
-sys.path.append(str(pathlib.Path(__file__).parent.parent / "experiments" / "paper"))
-aha, study = map(importlib.import_module, ("aha", "study"))
+aha, study = map(script, ("aha", "study"))
 
 
 def sample(thought: str) -> dict:

@@ -1,14 +1,12 @@
 """The experiment on difficulty, and the runs on puzzles that several experiments read: by hand, on written samples."""
 
-import importlib
 import json
 import pathlib
-import sys
 
 import pytest
+from paper_scripts import script
 
-sys.path.append(str(pathlib.Path(__file__).parent.parent / "experiments" / "paper"))
-difficulty, puzzle_runs, study = map(importlib.import_module, ("difficulty", "puzzle_runs", "study"))
+difficulty, puzzle_runs, study = map(script, ("difficulty", "puzzle_runs", "study"))
 
 THREE, OTHER, FOUR = "8 from 9, 5, 4", "18 from 9, 5, 4", "10 from 9, 5, 4, 2"
 

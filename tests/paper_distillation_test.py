@@ -1,24 +1,21 @@
 """The experiment on distillation: its runs' configs are valid, its costs and differences as worked out by hand."""
 
-import importlib
 import pathlib
 from types import ModuleType
 from typing import Any
 
 import pytest
+from paper_scripts import FOLDER, script
 
 from r1jax.io import jsonl
 from r1jax.io.files import write_json
 from r1jax.stages.config import RLConfig, SupervisedConfig
 from r1jax.stages.table import read_config
 
-FOLDER = pathlib.Path(__file__).resolve().parent.parent / "experiments" / "paper"
-
 
 @pytest.fixture
-def experiment(monkeypatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    return importlib.import_module("distillation")
+def experiment() -> ModuleType:
+    return script("distillation")
 
 
 @pytest.fixture

@@ -1,27 +1,23 @@
 """Figures of the experiment on the ladder of stages, worked out by hand on files of a few samples."""
 
-import importlib
 import pathlib
 from types import ModuleType
 
 import pytest
+from paper_scripts import script
 
 from r1jax.io import jsonl
 from r1jax.io.files import write_json
 
-FOLDER = pathlib.Path(__file__).resolve().parent.parent / "experiments" / "paper"
+
+@pytest.fixture
+def figures() -> ModuleType:
+    return script("ladder_figures")
 
 
 @pytest.fixture
-def figures(monkeypatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    return importlib.import_module("ladder_figures")
-
-
-@pytest.fixture
-def ladder(monkeypatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    return importlib.import_module("ladder")
+def ladder() -> ModuleType:
+    return script("ladder")
 
 
 def write_grades(evaluation: pathlib.Path, benchmark: str, scores: list[tuple[str, float]]) -> None:

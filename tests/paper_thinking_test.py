@@ -1,15 +1,12 @@
 """The experiment on thinking longer: answers cut at a limit, votes and interpolation at equal tokens, by hand."""
 
-import importlib
 import json
 import math
-import pathlib
-import sys
 
 import pytest
+from paper_scripts import script
 
-sys.path.append(str(pathlib.Path(__file__).parent.parent / "experiments" / "paper"))
-measures, thinking = map(importlib.import_module, ("thinking_measures", "thinking"))
+measures, thinking = map(script, ("thinking_measures", "thinking"))
 
 QUESTION = "Make 8 from 9, 5, 4 with + and -, in this order"
 

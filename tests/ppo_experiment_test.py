@@ -1,9 +1,7 @@
 """PPO of experiments/paper: rewards of tokens, GAE and the value loss by hand, and a run that is resumed."""
 
 import dataclasses
-import importlib
 import pathlib
-import sys
 from types import SimpleNamespace
 
 import jax
@@ -11,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from half_right_graders import Graders
+from paper_scripts import script
 from tiny_run import ZERO, merged, rows, timeless
 
 from r1jax import config
@@ -24,8 +23,7 @@ from r1jax.models.reward import HEAD, param_specs
 from r1jax.stages import rl
 from r1jax.training import checkpoint
 
-sys.path.append(str(pathlib.Path(__file__).parent.parent / "experiments" / "paper"))
-critic, training = map(importlib.import_module, ("ppo_critic", "ppo_training"))
+critic, training = map(script, ("ppo_critic", "ppo_training"))
 
 MASK = np.array([[0, 1, 1, 1, 0], [1, 1, 0, 0, 0]], np.float32)
 

@@ -93,10 +93,8 @@ def samples_drawn(workdir: pathlib.Path, choice: Choice) -> int:
         if rounds:
             rollouts = study.rows(workdir / "rollouts" / f"step_{row['step']:06d}.jsonl")
             rewards = [rollout["reward"] or 0.0 for rollout in rollouts]
-            with_signal = sum(
-                max(group) - min(group) > 1e-6
-                for group in (rewards[i : i + GROUP] for i in range(0, len(rewards), GROUP))
-            )
+            groups_drawn = (rewards[i : i + GROUP] for i in range(0, len(rewards), GROUP))
+            with_signal = sum(map(rl_runs.has_signal, groups_drawn))
             share = row["groups/no_signal"]
             groups = round(with_signal / (1 - share)) if with_signal else choice.prompts * (1 + rounds)
         total += groups * GROUP

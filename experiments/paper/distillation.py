@@ -102,9 +102,7 @@ def run(config: str, workdir: pathlib.Path, **fields: object) -> pathlib.Path:
 def make_students(options: study.Options) -> None:
     """Pretrains the students that are not there yet; the runs below look for them where this puts them."""
     for config in STUDENTS.values():
-        workdir = options.runs / base_name(config)
-        if not study.is_finished(workdir):
-            study.train(config, workdir)
+        study.train(config, options.runs / base_name(config))
 
 
 def distil(options: study.Options, seed: int) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:

@@ -18,6 +18,7 @@ import study
 from ladder_figures import EXACT_KINDS, LEVELS, SCORES, changes, figures_of, signal
 from matplotlib.figure import Figure
 
+from r1jax.configs.all_scenario import SIZES
 from r1jax.io.tables import markdown_table
 
 NAME, MINUTES = "ladder", 22
@@ -43,7 +44,8 @@ PAPER = {
     "AlpacaEval 2.0": ((24.7, 50.1, 55.8, 62.1, 87.6), "open requests: helpfulness, best replies"),
     "Arena-Hard": ((53.6, 77.0, 73.2, 75.6, 92.3), "the same"),
 }
-STEPS, PREFERENCES_FROM = 36, 12  # of RL for all scenarios, see configs/all_scenario.py:mini_harder
+LAST = SIZES["mini_harder"]()  # RL for all scenarios
+STEPS, PREFERENCES_FROM = LAST["num_steps"], LAST["rewards"]["models"][0]["from_step"]
 ERRORS = 2.0  # that a change has to exceed
 
 Seed = dict[str, Any]  # what is measured of a seed: "figures" by model, "signal" by phase and kind

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import study
+from rl_runs import has_signal
 
 from r1jax.core.sharding import MeshConfig, make_mesh
 from r1jax.data.types import Prompt, Rollout
@@ -132,7 +133,7 @@ def signal(run: pathlib.Path, steps: range, kinds: Mapping[str, str]) -> dict[st
         for question, rewards in groups.items():
             for kind in (kinds[question], "all"):
                 differing, total = counts[kind]
-                counts[kind] = differing + (max(rewards) - min(rewards) > 1e-6), total + 1
+                counts[kind] = differing + has_signal(rewards), total + 1
     return dict(counts)
 
 

@@ -4,10 +4,12 @@ import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import study
 from matplotlib.axes import Axes
 
 from r1jax.io import jsonl
+from r1jax.losses.grpo import group_advantages
 from r1jax.tools import write_miniworld
 
 LAST_STEPS = 5  # whose mean stands for the end of a run
@@ -67,6 +69,11 @@ def spread(values: Sequence[float | None], digits: int) -> str:
     """As `study.spread`; a dash where a run has no such figure."""
     present = [value for value in values if value is not None]
     return study.spread(present, digits) if present and len(present) == len(values) else "–"
+
+
+def has_signal(rewards: Sequence[float]) -> bool:
+    """Whether a group's rewards differ, by the rule of the advantages that RL gives it."""
+    return bool(np.any(group_advantages(np.array([rewards]), normalize_std=False)))
 
 
 def accuracy_after(workdir: pathlib.Path, step: int) -> float:

@@ -17,7 +17,7 @@ from typing import Any
 
 from r1jax.data.miniworld import requests as simple
 from r1jax.data.miniworld.problems import BOYS, GIRLS
-from r1jax.data.miniworld.requests import Language, Request
+from r1jax.data.miniworld.requests import Request
 
 COMPOSED_KINDS = ("phrases", "two facts", "instructions")
 PHRASES = 150  # of each level and language
@@ -92,26 +92,13 @@ def _phrases() -> Iterator[Request]:
         chinese = "，".join(f"{red}{cat}" for (_, red), (_, cat) in pairs)
         phrases, answer = (english, chinese) if language == "en" else (chinese, english)
         template = rng.choice(simple.ASK_TO_TRANSLATE[language])
-        yield _exact("phrases", language, template.format(phrases), answer, phrases, level)
-
-
-def _exact(kind: str, language: Language, question: str, answer: str, twin: str, level: int = 2) -> Request:
-    """A request with a right answer.
-
-    Args:
-        twin: the answer in the other language.
-    """
-    # A translation is answered in the language that it is translated into.
-    chinese = (language == "zh") != (kind == "phrases")
-    sentences = simple.ANSWER_SENTENCES
-    polite, foreign = sentences[chinese].format(answer), sentences[not chinese].format(twin)
-    return Request(kind, language, question, answer, polite, foreign, level=level)
+        yield simple.exact_request("phrases", language, template.format(phrases), answer, phrases, level)
 
 
 def _two_facts() -> Iterator[Request]:
     def both(english: str, chinese: str, answers: tuple[str, str]) -> Iterator[Request]:
-        yield _exact("two facts", "en", english, *answers)
-        yield _exact("two facts", "zh", chinese, *answers[::-1])
+        yield simple.exact_request("two facts", "en", english, *answers, level=2)
+        yield simple.exact_request("two facts", "zh", chinese, *answers[::-1], level=2)
 
     listed = (
         (simple.CAPITALS, "Name the capitals of {} and {}.", "首都：{}，{}"),

@@ -22,6 +22,7 @@ NAME = "R1-mini"
 KINDS = ("greeting", "self", "translation", "fact", "writing", "advice", "secret")
 EXACT = ("translation", "fact")  # the kinds with a right answer
 EXACT_COMPOSED = ("phrases", "two facts")  # and those in `r1jax.data.miniworld.composed_requests`
+TRANSLATIONS = ("translation", "phrases")
 
 # fmt: off
 ADJECTIVES = {"red": "红", "big": "大", "small": "小", "black": "黑", "white": "白", "new": "新", "old": "老",
@@ -180,24 +181,23 @@ def _about_people() -> Iterator[Request]:
         yield from _in_both("self", _SELF_QUESTIONS, {"en": ("{1}",), "zh": ("{1}",)}, self_replies, filling)
 
 
-def _exact(
-    kind: str, language: Language, templates: tuple[str, ...], subject: str, answer: str, twin: str
-) -> Iterator[Request]:
-    """Requests with a right answer, in that answer's own language.
+def exact_request(kind: str, language: Language, question_text: str, answer: str, twin: str, level: int = 1) -> Request:
+    """A request with a right answer, in that answer's own language.
 
     Args:
         twin: the answer in the other language.
     """
-    chinese = (language == "zh") != (kind == "translation")
+    # A translation is answered in the language that it is translated into.
+    chinese = (language == "zh") != (kind in TRANSLATIONS)
+    polite, foreign = ANSWER_SENTENCES[chinese].format(answer), ANSWER_SENTENCES[not chinese].format(twin)
+    return Request(kind, language, question_text, answer, polite, foreign, level=level)
+
+
+def _exact(
+    kind: str, language: Language, templates: tuple[str, ...], subject: str, answer: str, twin: str
+) -> Iterator[Request]:
     for template in templates:
-        yield Request(
-            kind,
-            language,
-            template.format(subject),
-            answer,
-            ANSWER_SENTENCES[chinese].format(answer),
-            ANSWER_SENTENCES[not chinese].format(twin),
-        )
+        yield exact_request(kind, language, template.format(subject), answer, twin)
 
 
 def _translations() -> Iterator[Request]:
