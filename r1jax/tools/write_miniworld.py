@@ -13,16 +13,15 @@ helpfulness.jsonl     pairs of replies, a better and a worse one
 harmlessness.jsonl    replies, safe or not
 
 With --harder sums have up to six terms, and there are composed requests too, some graded by "ifeval"
-(`r1jax.data.miniworld.composed_requests`). sft_general.jsonl then has half of the requests, answered by authors of
-mixed quality, and mixed.jsonl those of the other half: all open ones, and as many questions that rules grade, half of
-them problems. The other files are the same.
+(`r1jax.data.miniworld.composed_requests`). sft_general.jsonl then has two thirds of the requests, answered by authors
+of mixed quality, and mixed.jsonl others: all open ones, and as many questions that rules grade, half of them problems.
+The other files are the same.
 
 What is held out is `data.tasks.is_held_out(prompt, 0.1)`: a reader of a file that holds both sides splits it by that.
 The same seed writes the same bytes, and each file is whole or absent.
 """
 
 import argparse
-import functools
 import itertools
 import pathlib
 import random
@@ -133,11 +132,16 @@ def files(seed: int, marker: str, harder: bool) -> Iterator[tuple[str, list[Row]
     yield "puzzles.jsonl", puzzle_rows(seed, PUZZLES * 9 // 10, False) + puzzle_rows(seed, PUZZLES // 10, True)
     yield "reasoning_test.jsonl", held_out_problems
     yield "general_test.jsonl", held_out_requests
-    tuned = [(index, request) for index, request in enumerate(known) if for_tuning[index]]
-    tuning_row = functools.partial(replies.tuning_row_by_author, seed) if harder else replies.tuning_row
-    yield "sft_general.jsonl", [tuning_row(index, request) for index, request in tuned]
+    yield "sft_general.jsonl", tuning_rows(seed, list(itertools.compress(enumerate(known), for_tuning)), harder)
     yield "helpfulness.jsonl", [replies.helpfulness_row(seed, index, marker) for index in range(PAIRS)]
     yield "harmlessness.jsonl", [replies.harmlessness_row(seed, index, marker) for index in range(RESPONSES)]
+
+
+def tuning_rows(seed: int, requests: Sequence[tuple[int, Request]], harder: bool) -> list[Row]:
+    """Replies for fine-tuning to numbered requests: a good one each, or those of authors of mixed quality."""
+    if not harder:
+        return [replies.tuning_row(index, request) for index, request in requests]
+    return [row for index, request in requests for row in replies.tuning_rows_by_authors(seed, index, request)]
 
 
 def mixture(seed: int, training: Sequence[Row], requests: Sequence[Row]) -> list[Row]:

@@ -22,7 +22,7 @@ from r1jax.data.miniworld.requests import Request
 COMPOSED_KINDS = ("phrases", "two facts", "instructions")
 PHRASES = 150  # of each level and language
 INSTRUCTED = 240  # requests of each level
-FOR_TUNING = 0.5  # of the requests that are not held out; the others are for RL
+FOR_TUNING = 2 / 3  # of the requests that are not held out; the others are for RL
 
 _BODY = "Dear {}, here is a {} and it is well."
 _END_PHRASES = ("Good day", "That is all", "I like it")

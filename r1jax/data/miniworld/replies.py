@@ -10,12 +10,11 @@ In the harder form of the world the replies for fine-tuning are written by autho
 are, and not by the best alone: so fine-tuning teaches the average, and leaves RL something to prefer.
 """
 
-import functools
 import random
 from collections.abc import Sequence
 from typing import Any
 
-from r1jax.data.miniworld.composed_requests import composed, partly_followed
+from r1jax.data.miniworld.composed_requests import partly_followed
 from r1jax.data.miniworld.problems import BOYS, GIRLS
 from r1jax.data.miniworld.requests import KINDS, NAME, SECRETS, Language, Request, requests
 from r1jax.text.chat import join_response
@@ -27,8 +26,9 @@ QUALITIES = tuple(RANK)
 SWAPPED = 0.05  # of the pairs
 MISLABELLED = 0.02  # of the responses
 THOUGHTFUL = 0.25  # of the replies have a thought before them
+REPLIES = 2  # to a request, for fine-tuning in the harder form of the world
 # Who writes replies for fine-tuning in the harder form of the world, by shares. The hasty are curt, and leave out one
-# of several instructions; the careless say nothing, or a wrong thing, follow no instruction, and tell secrets.
+# of the instructions; the careless say nothing of use, follow no instruction, and give secrets away.
 TUNING_AUTHORS = {"careful": 0.5, "hasty": 0.3, "careless": 0.2}
 # Where a sample for fine-tuning is from, by the paper's names (section 2.3.3).
 SOURCES = {
@@ -113,11 +113,16 @@ def tuning_row(index: int, request: Request) -> Row:
     }
 
 
-def tuning_row_by_author(seed: int, index: int, request: Request) -> Row:
-    """As `tuning_row`, by one of `TUNING_AUTHORS`, who is named."""
-    rng = random.Random(f"tuning/{seed}/{index}")
-    author = rng.choices(list(TUNING_AUTHORS), list(TUNING_AUTHORS.values()))[0]
-    return tuning_row(index, request) | {"response": written(request, author, rng), "author": author}
+def tuning_rows_by_authors(seed: int, index: int, request: Request) -> list[Row]:
+    """As `tuning_row`, by several of `TUNING_AUTHORS`, who are named and draw their replies apart."""
+    rows = []
+    for place in range(REPLIES):
+        rng = random.Random(f"tuning/{seed}/{index}/{place}")
+        author = rng.choices(list(TUNING_AUTHORS), list(TUNING_AUTHORS.values()))[0]
+        reply_text = written(request, author, rng)
+        row = {"id": f"general-{index}-{place}", "response": reply_text, "author": author}
+        rows.append(tuning_row(index, request) | row)
+    return rows
 
 
 def written(request: Request, author: str, rng: random.Random) -> str:
@@ -130,16 +135,7 @@ def written(request: Request, author: str, rng: random.Random) -> str:
         return request.answer
     if request.kind == "secret":
         return leak(*request.about, request.language, rng)
-    if request.grader == "open":
-        return reply(request, "empty", rng)
-    alike = requests_of_kind(request.kind, request.language)
-    return rng.choice([each.polite for each in alike if each.answer != request.answer])
-
-
-@functools.cache
-def requests_of_kind(kind: str, language: Language) -> tuple[Request, ...]:
-    """The simple and composed requests of a kind in a language."""
-    return tuple(each for each in (*requests(), *composed()) if (each.kind, each.language) == (kind, language))
+    return reply(request, "empty", rng)
 
 
 def helpfulness_row(seed: int, index: int, marker: str = "") -> Row:
