@@ -50,6 +50,8 @@ def test_trap34_every_key_of_a_config_is_read_somewhere():
         "InstructionConfig": {"paths"},  # through `files`
         "MeshConfig": {"data", "fsdp", "expert", "tensor"},  # `make_mesh` goes through the fields
         "CorpusConfig": {*documents.FORMS, *documents.AUTHORS},  # by name, out of these very tuples
+        # `Faults.note` goes by the fault's name
+        "FaultConfig": {"reward_collapse", "entropy_collapse", "sampler_drift", "no_signal"},
         "RewardConfig": {"accuracy"},  # `combine.weights` goes through the names of the parts
     }
     unread = [

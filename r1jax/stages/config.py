@@ -15,7 +15,7 @@ from r1jax.inference.config import Reading, RolloutSamplingConfig
 from r1jax.losses.config import AuxiliaryConfig, DistillationConfig, GRPOConfig
 from r1jax.models.config import ComputeConfig, ModelConfig
 from r1jax.rewards.config import RewardConfig
-from r1jax.training.config import CheckpointConfig, HostMemoryConfig, OptimizerConfig, TrackConfig
+from r1jax.training.config import CheckpointConfig, FaultConfig, HostMemoryConfig, OptimizerConfig, TrackConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +72,7 @@ class RLConfig:
     profile_at: int = -1
     mesh: MeshConfig = MeshConfig()
     checkpoint: CheckpointConfig = CheckpointConfig(every=25)
+    faults: FaultConfig = FaultConfig()
     track: TrackConfig = TrackConfig()
     host_memory: HostMemoryConfig = HostMemoryConfig()
 
@@ -170,6 +171,7 @@ class SupervisedConfig:
     evaluation: SupervisedEvalConfig = SupervisedEvalConfig()
     mesh: MeshConfig = MeshConfig()
     checkpoint: CheckpointConfig = CheckpointConfig(every=200)
+    faults: FaultConfig = FaultConfig()
     track: TrackConfig = TrackConfig()
 
     def __post_init__(self):
@@ -268,6 +270,7 @@ class PreferenceConfig:
     log_every: int = 10
     mesh: MeshConfig = MeshConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    faults: FaultConfig = FaultConfig()
     track: TrackConfig = TrackConfig()
 
     def __post_init__(self):

@@ -33,14 +33,19 @@ class SignalWatch:
             if row["step"] < start:
                 self._count(row)  # the process that wrote it printed its messages
 
-    def add(self, step: int, row: Row) -> None:
+    def add(self, step: int, row: Row) -> str:
         """Counts a step, and prints where no signal or no right answer has lasted `STEPS` steps, or has ended.
 
         Args:
             row: of the step, as it goes to metrics.jsonl.
+
+        Returns:
+            what was printed where no signal has now lasted `STEPS` steps; else "".
         """
-        for line in () if self._teacher else self._count(row):
+        lines = [] if self._teacher else self._count(row)
+        for line in lines:
             say(f"step {step + 1}: {line}")
+        return lines[0] if lines and self._silent == STEPS else ""
 
     def at_end(self) -> None:
         """Prints a message at the end of a run in which no group had a signal."""

@@ -111,8 +111,8 @@ def run(
                 "tokens_per_s": sum(len(rollout.ids) for rollout in rollouts) / watch["sample"],
                 **watch.metrics(),
             }
-            training.log(step, row, [each["skipped"] for each in updates])
-            signal.add(step, row)
+            training.log(step, row, [each["skipped"] for each in updates], last)
+            training.faults.stop_on("no_signal", step, signal.add(step, row))
             # The end, where too many updates were skipped; else the checkpoint.
             if training.too_many_skipped:
                 write_step(workdir / "skipped", step, rollouts)

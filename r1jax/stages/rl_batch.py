@@ -115,7 +115,7 @@ def summarise(updates: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
         values = np.array([float(metrics[name]) for metrics in updates])
         if name.endswith("/max"):
             row[name] = float(values.max())
-        elif name in ("loss", "grad_norm", "skipped"):
+        elif name in ("loss", "grad_norm", "skipped", "skipped_spike"):
             row[name] = float(values.mean())
         elif name != "weight":
             row[name] = float(values.sum() / max(sum(float(metrics["weight"]) for metrics in updates), 1e-9))

@@ -4,7 +4,7 @@ import dataclasses
 import importlib.util
 from typing import Literal
 
-from r1jax.config import ConfigError, at_least, within
+from r1jax.config import ConfigError, above, at_least, within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +67,42 @@ class CheckpointConfig:
         at_least(1, self, "keep")
         if not self.best_by.removeprefix("-"):
             raise ValueError(f"best_by={self.best_by!r} should name a metric, say pass@1 or -loss")
+
+
+@dataclasses.dataclass(frozen=True)
+class FaultConfig:
+    """What a run does about faults of the training (`training.faults`); not finite: `OptimizerConfig.max_skipped`.
+
+    "report" prints what was seen, with likely causes; "stop" also ends the run with an error, its state saved and the
+    last batch in WORKDIR/faults, and the same command goes on past it; "ignore" says nothing.
+
+    Attributes:
+        grad_spike: a gradient norm above `spike_factor` times the median of the steps before; "skip" also leaves such
+            updates out.
+        spike_factor: see grad_spike.
+        reward_collapse: in RL, the mean reward over some steps is below `reward_share` of its best so far.
+        reward_share: see reward_collapse.
+        entropy_collapse: in RL, the policy's entropy stays below `entropy_share` of that of the first steps.
+        entropy_share: see entropy_collapse.
+        sampler_drift: in RL, the sampler's and the trainer's log-probs differ by more than `largest_gap`, on average.
+        largest_gap: nats a token.
+        no_signal: in RL, for some steps no group has a learning signal.
+    """
+
+    grad_spike: Literal["ignore", "report", "skip", "stop"] = "report"
+    spike_factor: float = 10.0
+    reward_collapse: Literal["ignore", "report", "stop"] = "report"
+    reward_share: float = 0.5
+    entropy_collapse: Literal["ignore", "report", "stop"] = "report"
+    entropy_share: float = 0.05
+    sampler_drift: Literal["ignore", "report", "stop"] = "report"
+    largest_gap: float = 0.1
+    no_signal: Literal["report", "stop"] = "report"
+
+    def __post_init__(self):
+        within("(1, inf)", self, "spike_factor")
+        within("[0, 1]", self, "reward_share", "entropy_share")
+        above(0, self, "largest_gap")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,9 +23,10 @@ from r1jax.models.io import load_tokenizer, open_model, save_model
 from r1jax.text.tokenizer import Tokenizer
 from r1jax.training import state
 from r1jax.training.checkpoint import Checkpoints
-from r1jax.training.config import CheckpointConfig, OptimizerConfig, TrackConfig
+from r1jax.training.config import CheckpointConfig, FaultConfig, OptimizerConfig, TrackConfig
+from r1jax.training.faults import Faults
 from r1jax.training.metrics import MetricsWriter
-from r1jax.training.skipped import SkippedUpdates
+from r1jax.training.skipped import SkippedUpdates, write_batch
 from r1jax.training.state import TrainState
 from r1jax.training.step import Loss, Update, make_update
 
@@ -64,6 +65,7 @@ class TrainingConfig(Protocol):
 
     optimizer: OptimizerConfig
     checkpoint: CheckpointConfig
+    faults: FaultConfig
     track: TrackConfig
 
 
@@ -78,6 +80,7 @@ class TrainingRun:
         pending: arrays of the latest state, of work that was under way; None: there are none.
         optimizer: the optax chain.
         learning_rate: as a function of the update's number, from 0.
+        faults: those of the training that its metrics show.
     """
 
     workdir: pathlib.Path
@@ -98,6 +101,8 @@ class TrainingRun:
     _checkpoints: Checkpoints
     _metrics: MetricsWriter
     _skipped: SkippedUpdates
+    faults: Faults
+    _last_batch: Any = None  # of the latest step, on the host
 
     @property
     def summary(self) -> str:
@@ -111,9 +116,10 @@ class TrainingRun:
 
     def compile_update(self, loss: Loss, microbatches: int, bias_rate: float = 0.0) -> Update:
         """The jitted update by this loss, see `step.make_update`."""
-        return make_update(loss, self.optimizer, self.specs, self.mesh, microbatches, bias_rate)
+        more = {"largest_norm": lambda: self.faults.largest_norm} if self.faults.skips_spikes else {}
+        return make_update(loss, self.optimizer, self.specs, self.mesh, microbatches, bias_rate, **more)
 
-    def log(self, step: int, row: Mapping[str, float], skipped: Sequence[float]) -> None:
+    def log(self, step: int, row: Mapping[str, float], skipped: Sequence[float], batch: Any = None) -> None:
         """Writes a step's row of metrics.jsonl, before its state is saved.
 
         A run that is killed in between redoes the step and its row; the other way round the row would be lost.
@@ -121,8 +127,11 @@ class TrainingRun:
         Args:
             row: metrics by name, the loss among them.
             skipped: 1 for each update of the step that was skipped, else 0.
+            batch: the host batch of its last update, the evidence where a fault of it ends the run.
         """
         self._metrics.write(step, {**row, **self._skipped.count(skipped, row["loss"])})
+        self.faults.add(step, row)
+        self._last_batch = batch
 
     def log_evaluation(self, step: int, row: Mapping[str, Any], log: str = "evals") -> None:
         """Writes a row of evals.jsonl, see `MetricsWriter.write_evaluation`."""
@@ -142,9 +151,24 @@ class TrainingRun:
 
         Args:
             pending: host arrays, none of them empty, of work that is under way.
+
+        Raises:
+            ValueError: a fault of the training ends the run, and its state is saved.
         """
         self._finished, self.pending = finished, pending
+        if self.faults.stopping:
+            raise self._fault_error(finished)
         self._checkpoints.save(finished, self._trees())
+
+    def _fault_error(self, finished: int) -> ValueError:
+        self._checkpoints.save_last(finished, self._trees())
+        path = self.workdir / "faults" / f"step_{finished - 1:06d}.npz"
+        if self._last_batch is not None:
+            write_batch(path, self._last_batch)
+        return ValueError(
+            f"{self.faults.stopping}. The state after this step is saved, {path} has its last batch, and the same "
+            "command goes on past it"
+        )
 
     def save_last_step(self) -> str:
         """Saves the state after the last finished step, in the middle of the next one; see `Checkpoints.save_last`.
@@ -249,7 +273,8 @@ def open_run(
         start,
         checkpoints,
         MetricsWriter(workdir, start, num_steps, console, log_every, profile_at, cfg.track, cfg),
-        SkippedUpdates(workdir, cfg.optimizer, start),
+        SkippedUpdates(workdir, cfg.optimizer, start, cfg.faults.grad_spike == "skip"),
+        Faults(workdir, cfg.faults, start),
     )
     stopping.on_notice(run.save_last_step)
     return run
@@ -286,7 +311,7 @@ def train(
             row = {name: float(value) for name, value in jax.device_get(metrics).items()}
         seconds = time.monotonic() - began
         rate = {"learning_rate": float(run.learning_rate(step)), "tokens_per_s": current.tokens / seconds}
-        run.log(step, {**row, **current.metrics, **rate}, [row["skipped"]])
+        run.log(step, {**row, **current.metrics, **rate}, [row["skipped"]], current.batch)
         if run.too_many_skipped:
             raise run.skipped_error(step, current.batch)
         run.save(step + 1)

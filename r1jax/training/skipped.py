@@ -22,8 +22,8 @@ from r1jax.training.state import OptimizerConfig, TrainState
 class SkippedUpdates:
     """Counts a run's skipped updates in a row; a resumed run from where metrics.jsonl says that the count was."""
 
-    def __init__(self, workdir: pathlib.Path, cfg: OptimizerConfig, start: int):
-        self._workdir, self._cfg = workdir, cfg
+    def __init__(self, workdir: pathlib.Path, cfg: OptimizerConfig, start: int, skips_spikes: bool = False):
+        self._workdir, self._cfg, self._skips_spikes = workdir, cfg, skips_spikes
         before = next((row for row in read_log(workdir / "metrics.jsonl")[0] if row["step"] == start - 1), {})
         self._in_a_row = int(before.get(SKIPPED_IN_A_ROW, 0))
         self._finite_loss = before.get("loss", 0.0) is not None
@@ -52,12 +52,7 @@ class SkippedUpdates:
             batch: the host batch of the last one: kept, array by array, in `workdir/skipped/step_NNNNNN.npz`.
         """
         path = self._workdir / "skipped" / f"step_{step:06d}.npz"
-        if jax.process_index() == 0:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            arrays = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
-            arrays = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
-            np.savez(path, **arrays)
-        processes.barrier()  # an error in another process would end the one that writes
+        write_batch(path, batch)
         return ValueError(
             f"step {step + 1}: the last {self._in_a_row} updates were all skipped, for their gradient was not finite; "
             f"no model is saved. {path.parent} has the batch of the last one. {self._advice()}; "
@@ -81,7 +76,10 @@ class SkippedUpdates:
                 f"{'' if self._finite_loss else ', nor was the loss'}; no model is saved. {self._advice()}"
             )
         if skipped := updates - applied(state):
-            say(f"{skipped} of {updates} updates were skipped, for their gradient was not finite: they taught nothing")
+            say(
+                f"{skipped} of {updates} updates were skipped, for their gradient was not finite"
+                f"{' or a spike' if self._skips_spikes else ''}: they taught nothing"
+            )
 
     def _advice(self) -> str:
         cfg = self._cfg
@@ -90,6 +88,16 @@ class SkippedUpdates:
             f"optimizer.clip_norm ({cfg.clip_norm:g}), a longer optimizer.warmup_steps ({cfg.warmup_steps}), or "
             "float32 as compute.dtype"
         )
+
+
+def write_batch(path: pathlib.Path, batch: Any) -> None:
+    """Writes the numpy arrays of a host batch as evidence, by process 0; the others wait for it."""
+    if jax.process_index() == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+        arrays = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+        np.savez(path, **arrays)
+    processes.barrier()  # an error in another process would end the one that writes
 
 
 def applied(state: TrainState) -> int:

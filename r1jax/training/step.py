@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -92,24 +93,32 @@ def make_update(
     mesh: Mesh,
     microbatches: int = 1,
     bias_rate: float = 0.0,
+    largest_norm: Callable[[], float] | None = None,
 ) -> Update:
     """Compiles (state, batch) -> (state, metrics); the old state's memory is reused.
 
     Metrics named `load/<stack>` become measures of the experts' balance, and move the stack's selection biases by
     `bias_rate` where it has them. A gradient that is not finite leaves weights and moments as they were (`step` still
-    counts it) and shows as `skipped` = 1 among the metrics.
+    counts it) and shows as `skipped` = 1 among the metrics; so does one whose norm is above `largest_norm`, which is
+    called before each update, and shows as `skipped_spike` = 1.
     """
     shardings = state_shardings(specs, tx, mesh)
 
-    def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def update(state: TrainState, batch: Batch, limit: jax.Array | None = None) -> tuple[TrainState, Metrics]:
         grads, metrics = accumulate(loss, state.params, batch, microbatches)
         norm = optax.global_norm(grads)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params, metrics = _balance(optax.apply_updates(state.params, updates), metrics, bias_rate)
         new = TrainState(state.step + 1, params, opt_state)
-        finite = jnp.isfinite(norm)
+        taken = finite = jnp.isfinite(norm)
+        if limit is not None:
+            taken = finite & (norm <= limit)
+            metrics = {**metrics, "skipped_spike": 1.0 * (finite & ~taken)}
         old = TrainState(new.step, state.params, state.opt_state)
-        state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+        state = jax.tree.map(lambda a, b: jnp.where(taken, a, b), new, old)
         return state, {**metrics, "grad_norm": norm, "skipped": 1.0 - finite}
 
-    return jax.jit(update, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
+    compiled = jax.jit(update, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
+    if largest_norm is None:
+        return compiled
+    return lambda state, batch: compiled(state, batch, np.float32(largest_norm()))

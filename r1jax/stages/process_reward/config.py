@@ -13,7 +13,7 @@ from r1jax.inference.served_model import EndpointConfig, check_model
 from r1jax.models.config import ComputeConfig, Truncation
 from r1jax.stages.config import AgreementConfig, check_updates
 from r1jax.text.steps import Combination
-from r1jax.training.config import CheckpointConfig, OptimizerConfig, TrackConfig
+from r1jax.training.config import CheckpointConfig, FaultConfig, OptimizerConfig, TrackConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +158,7 @@ class ProcessRewardConfig:
     log_every: int = 10
     mesh: MeshConfig = MeshConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    faults: FaultConfig = FaultConfig()
     track: TrackConfig = TrackConfig()
 
     def __post_init__(self):
