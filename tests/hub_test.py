@@ -3,13 +3,13 @@
 import json
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import tiny_bpe
+from free_port import free_port
 from handmade import QWEN2, tensors, write_folder
 from huggingface_hub import constants
 from tiny_run import SFT, merged, rows, write_config
@@ -178,9 +178,7 @@ processes.finish()
 def test_two_processes_with_a_cache_each_fetch_the_same_commit(hub_server, folder, tmp_path):
     commit = hub_server.push("models", NAME, folder)
     (tmp_path / "runs").mkdir()
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
+    address = f"localhost:{free_port()}"
     root = str(pathlib.Path(__file__).resolve().parents[1])
     processes = []
     for i in range(2):

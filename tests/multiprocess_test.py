@@ -1,17 +1,20 @@
 """Two processes with four devices each take the step that one process with eight devices takes."""
 
+import contextlib
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
 
 import forked
 import jax
 import numpy as np
 import pytest
+from free_port import free_port
 from handmade import DEEPSEEK, tensors, write_folder
 from tiny_run import BASE, SFT, ZERO, merged, rows, timeless, write_config
 from xla_flags import xla_flags
@@ -42,19 +45,26 @@ def train_together(spec: str, workdir: pathlib.Path) -> None:
     logs = [workdir.parent / f"{workdir.name}-{i}.log" for i in range(2)]
     commands = cluster(["train", f"--config={spec}", f"--workdir={workdir}"])
     processes = [forked.start(command, 4, log) for command, log in zip(commands, logs, strict=True)]
+    assert wait_for(processes) == [0, 0], "\n".join(log.read_text() for log in logs)
+
+
+def wait_for(processes: Sequence[forked.Process | subprocess.Popen], seconds: float = 300) -> list[int]:
+    """Exit statuses of processes that end together: half a minute after one has failed, the others are killed."""
+    limit, failed = time.monotonic() + seconds, False
     try:
-        statuses = [process.wait(300) for process in processes]
+        while None in (statuses := [process.poll() for process in processes]) and time.monotonic() < limit:
+            if any(statuses) and not failed:
+                failed, limit = True, min(limit, time.monotonic() + 30)
+            time.sleep(0.02)
     finally:
         for process in processes:
             process.kill()
-    assert statuses == [0, 0], "\n".join(log.read_text() for log in logs)
+    return [process.wait(10) for process in processes]
 
 
 def cluster(command: list[str]) -> list[list[str]]:
     """The command of the coordinator and that of the process behind it."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     return [[*command, f"--coordinator=localhost:{port}", "--num-processes=2", f"--process-id={i}"] for i in range(2)]
 
 
@@ -68,23 +78,22 @@ def both(command: list[str], second: Sequence[str] = ()) -> tuple[list[int], lis
         exit statuses and outputs.
     """
     environment = {**os.environ, "XLA_FLAGS": xla_flags(4)}
-    processes = [
-        subprocess.Popen(
-            [*(second if i else ()), sys.executable, *words],
-            cwd=ROOT,
-            env=environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        for i, words in enumerate(cluster(command))
-    ]
-    try:
-        outputs = [process.communicate(timeout=300)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return [process.returncode for process in processes], outputs
+    with contextlib.ExitStack() as stack:
+        logs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2)]
+        processes = [
+            subprocess.Popen(
+                [*(second if i else ()), sys.executable, *words],
+                cwd=ROOT,
+                env=environment,
+                stdout=logs[i],
+                stderr=subprocess.STDOUT,
+            )
+            for i, words in enumerate(cluster(command))
+        ]
+        statuses = wait_for(processes)
+        for log in logs:
+            log.seek(0)
+        return statuses, [log.read() for log in logs]
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -10,6 +9,7 @@ import time
 
 import jax.numpy as jnp
 import pytest
+from free_port import free_port
 from xla_flags import xla_flags
 
 from r1jax import config
@@ -62,9 +62,7 @@ processes.run_to_exit(lambda: config.exit_status(together))
 
 def run_two_processes(case: str) -> tuple[list[int], list[str], float]:
     """Exit statuses, standard errors, and seconds from when both were ready to the end of both."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, "XLA_FLAGS": xla_flags(1)}
     launched = [
         subprocess.Popen(
