@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from r1jax.core.shares import ALL_ROWS
 from r1jax.data.types import Prompt, Rollout
-from r1jax.evaluation.rollouts import describe, sample_and_grade
+from r1jax.evaluation.rollouts import describe, numbers_of, sample_and_grade
 
 GOOD = "<think>a</think> <answer>1</answer>"
 
@@ -17,12 +18,18 @@ def rollout(sample=0, text=GOOD, tokens=3, finish="stop", reward=1.0, verdict=""
     return Rollout(prompt, sample, np.arange(tokens), np.zeros(tokens), text, finish, reward, parts, verdict)
 
 
+def means(rollouts: list[Rollout]) -> dict[str, float]:
+    return describe(list(map(numbers_of, rollouts)))
+
+
 def test_each_rollout_is_handed_in_when_complete_and_returned_in_its_place():
     drawn = [rollout(sample=i, reward=None) for i in range(4)]
     log = []
 
     class Engine:
-        def generate(self, params, prompts, samples, seed, on_finish):
+        programs = SimpleNamespace(shares=ALL_ROWS)
+
+        def generate(self, params, prompts, samples, seed, on_finish, owners):
             assert (params, samples, seed) == ("weights", 4, (1, 2))
             for i in (2, 0, 3, 1):  # as they happen to end
                 on_finish(drawn[i])
@@ -60,7 +67,9 @@ def test_a_reward_model_for_open_requests_scores_no_others():
     drawn = [dataclasses.replace(rollout(sample=s, reward=None), prompt=p) for p in prompts for s in range(2)]
 
     class Engine:
-        def generate(self, params, prompts, samples, seed, on_finish):
+        programs = SimpleNamespace(shares=ALL_ROWS)
+
+        def generate(self, params, prompts, samples, seed, on_finish, owners):
             for r in drawn:
                 on_finish(r)
             return drawn
@@ -78,7 +87,7 @@ def test_a_reward_model_for_open_requests_scores_no_others():
 
 
 def test_means_over_responses_by_hand():
-    row = describe(
+    row = means(
         [
             rollout(tokens=3, reward=2.0, accuracy=1.0, format=1.0),
             rollout(tokens=5, reward=0.0, accuracy=0.0, format=0.0, text="<think>wait, wait, 不对</think> 1"),
@@ -97,5 +106,5 @@ def test_means_over_responses_by_hand():
 
 
 def test_nothing_gradable_is_no_error():
-    row = describe([rollout(reward=None, accuracy=None)])
+    row = means([rollout(reward=None, accuracy=None)])
     assert row["reward/total"] == 0.0 and row["grading/ungradable"] == 1.0 and row["reward/accuracy"] == 0.0

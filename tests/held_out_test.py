@@ -1,14 +1,17 @@
 """Scores of an evaluation, by hand: what divides what, who votes, and how sure one may be."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from r1jax.core.shares import ALL_ROWS
 from r1jax.data.types import Prompt, Rollout
 from r1jax.evaluation import in_training
-from r1jax.evaluation.in_training import scores
+from r1jax.evaluation.in_training import question_scores
 from r1jax.evaluation.rollout_files import write_samples
+from r1jax.evaluation.rollouts import numbers_of
 from r1jax.models.logits import Truncation
 
 
@@ -22,6 +25,10 @@ def rollout(question: int, sample: int, answer: str, grade: float | None, finish
 
 def graded(*questions: list[tuple[str, float | None]], **kwargs) -> list[Rollout]:
     return [rollout(q, s, *pair, **kwargs) for q, row in enumerate(questions) for s, pair in enumerate(row)]
+
+
+def scores(rollouts: list[Rollout], samples: int) -> dict:
+    return in_training.scores(question_scores(rollouts, samples), list(map(numbers_of, rollouts)), samples)
 
 
 def test_trap29_pass_at_1_divides_by_the_samples_really_drawn():
@@ -84,14 +91,15 @@ def test_trap31_every_evaluation_asks_with_the_same_noise_and_says_how_it_sample
 
     monkeypatch.setattr(in_training, "sample_and_grade", sample)
     truncation = Truncation(0.6, 0, 0.95)
-    rows = [in_training.evaluate(None, None, params, [], 1, truncation, 5)[0] for params in ("base", "trained")]
+    engine = SimpleNamespace(programs=SimpleNamespace(shares=ALL_ROWS))
+    rows = [in_training.evaluate(engine, None, params, [], 1, truncation, 5)[0] for params in ("base", "trained")]
     assert seeds[0] == seeds[1] and len(seeds[0]) == 2  # training's seeds have three words
     assert all((row["temperature"], row["top_p"]) == (0.6, 0.95) for row in rows)
 
 
 def test_samples_are_written_with_thought_and_answer_apart(tmp_path):
     r = rollout(0, 1, "42", 1.0, text="<think>数一数</think> <answer>42</answer>")
-    write_samples(tmp_path / "evals" / "step.jsonl", [r])
+    write_samples(tmp_path / "evals" / "step.jsonl", [r], ALL_ROWS)
     text = (tmp_path / "evals" / "step.jsonl").read_text(encoding="utf-8")
     assert "数一数" in text
     row = json.loads(text)

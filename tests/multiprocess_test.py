@@ -40,12 +40,12 @@ def together(command: list[str]) -> None:
     assert statuses == [0, 0], "\n".join(outputs)
 
 
-def train_together(spec: str, workdir: pathlib.Path) -> None:
-    """Trains in two forked processes of four devices each, to a good end."""
-    logs = [workdir.parent / f"{workdir.name}-{i}.log" for i in range(2)]
-    commands = cluster(["train", f"--config={spec}", f"--workdir={workdir}"])
-    processes = [forked.start(command, 4, log) for command, log in zip(commands, logs, strict=True)]
-    assert wait_for(processes) == [0, 0], "\n".join(log.read_text() for log in logs)
+def train_together(spec: str, workdir: pathlib.Path, count: int = 2) -> None:
+    """Trains in forked processes, two of four devices each or four of two, to a good end."""
+    logs = [workdir.parent / f"{workdir.name}-{i}.log" for i in range(count)]
+    commands = cluster(["train", f"--config={spec}", f"--workdir={workdir}"], count)
+    processes = [forked.start(command, 8 // count, log) for command, log in zip(commands, logs, strict=True)]
+    assert wait_for(processes) == [0] * count, "\n".join(log.read_text() for log in logs)
 
 
 def wait_for(processes: Sequence[forked.Process | subprocess.Popen], seconds: float = 300) -> list[int]:
@@ -62,10 +62,10 @@ def wait_for(processes: Sequence[forked.Process | subprocess.Popen], seconds: fl
     return [process.wait(10) for process in processes]
 
 
-def cluster(command: list[str]) -> list[list[str]]:
-    """The command of the coordinator and that of the process behind it."""
-    port = free_port()
-    return [[*command, f"--coordinator=localhost:{port}", "--num-processes=2", f"--process-id={i}"] for i in range(2)]
+def cluster(command: list[str], count: int = 2) -> list[list[str]]:
+    """The command of the coordinator and those of the processes behind it."""
+    address = f"--coordinator=localhost:{free_port()}", f"--num-processes={count}"
+    return [[*command, *address, f"--process-id={i}"] for i in range(count)]
 
 
 def both(command: list[str], second: Sequence[str] = ()) -> tuple[list[int], list[str]]:
@@ -118,6 +118,15 @@ def test_two_processes_sample_the_same_tokens(runs) -> None:
     assert a["length/mean"] == b["length/mean"] and a["reward/total"] == b["reward/total"]
 
 
+def test_each_process_grades_and_keeps_its_share_and_the_files_are_those_of_one(runs) -> None:
+    one, two = runs
+    file = "rollouts/step_000000.jsonl"
+    assert rows(one / file) == rows(two / file) and len(rows(one / file)) == 16
+    with np.load(one / "rollout_tokens/step_000000.npz") as a, np.load(two / "rollout_tokens/step_000000.npz") as b:
+        assert a["lengths"].tolist() == b["lengths"].tolist() and a["ids"].tolist() == b["ids"].tolist()
+    assert not [path for path in two.rglob(".step_*")]  # parts, which process 0 joins
+
+
 def test_two_processes_update_as_one(runs) -> None:
     one, two = runs
     [a], [b] = rows(one / "metrics.jsonl"), rows(two / "metrics.jsonl")  # one row: process 0 alone writes
@@ -132,6 +141,40 @@ def test_two_processes_update_as_one(runs) -> None:
         close = np.isclose(x, y, rtol=0, atol=2e-5)
         assert close.mean() > 0.999 and np.abs(x - y).max() <= 4e-3
         assert np.abs(x - old).max() > 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "count, mesh",
+    [(4, {"data": 4, "tensor": 2}), (4, {"data": 2, "tensor": 4}), (2, {"data": 4, "fsdp": 2})],
+    ids=["four shares", "two shares of two processes each", "two shares of four blocks"],
+)
+def test_any_number_of_processes_gives_the_step_of_one(runs, tmp_path, count, mesh) -> None:
+    """Dynamic sampling, several minibatches and microbatches, packed rows, masked responses, an epoch more."""
+    base = next(runs[0].parent.glob("base-*")) / "model"
+    changes = {
+        "mesh": mesh,
+        "base": str(base),
+        "num_steps": 2,
+        "grpo__prompts_per_step": 8,
+        "grpo__dynamic_sampling_rounds": 1,
+        "grpo__inner_epochs": 2,
+        "grpo__mask_truncated": True,
+        "grpo__aggregation": "token",
+        "sampling__slots": 16,
+        "microbatches": 2,
+    }
+    spec = write_config(tmp_path / "zero.py", merged(RL, **changes))
+    train_together(spec, tmp_path / "many", count)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "keep_compiled", lambda folder: None)
+        assert train.main([f"--config={spec}", f"--workdir={tmp_path / 'one'}"]) == 0
+    one, many = (rows(tmp_path / name / "metrics.jsonl") for name in ("one", "many"))
+    assert len(one) == len(many) == 2
+    for a, b in zip(one, many, strict=True):
+        assert timeless(a) == pytest.approx(timeless(b), rel=1e-3, abs=1e-5)
+    for file in ("rollouts/step_000000.jsonl", "evals/step_000000.jsonl"):
+        assert rows(tmp_path / "one" / file) == rows(tmp_path / "many" / file)
 
 
 @pytest.mark.slow

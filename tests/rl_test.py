@@ -10,8 +10,10 @@ from half_right_graders import Graders
 from tiny_run import ZERO, merged, rows, write_config
 
 from r1jax import config, config_files
-from r1jax.data.batching import pad_rollouts
+from r1jax.core.shares import ALL_ROWS, Shares
+from r1jax.data.batching import pad_rollouts, take_rows
 from r1jax.data.types import Prompt, Rollout
+from r1jax.evaluation.rollouts import numbers_of
 from r1jax.inference.engine import Engine
 from r1jax.losses.grpo import GRPOConfig
 from r1jax.models.io import load_model, save_model
@@ -37,15 +39,16 @@ class Stream:
     """Questions whose groups have signal where `speaks` says so; keeps what was asked for."""
 
     def __init__(self, speaks, reward=lambda sample: float(sample == 0)):
-        self.asked, self._speaks, self._reward = [], speaks, reward
+        self.asked, self._speaks, self._reward, self.share = [], speaks, reward, 0
 
-    def __call__(self, first: int, count: int, round_: int) -> list[Rollout]:
+    def __call__(self, first: int, count: int, round_: int, owners: list[int]) -> tuple[list, list]:
         self.asked.append((first, count, round_))
-        return [
-            rollout(q, s, self._reward(s) if self._speaks(q) else 0.5)
+        drawn = {
+            q: [rollout(q, s, self._reward(s) if self._speaks(q) else 0.5) for s in range(G)]
             for q in range(first, first + count)
-            for s in range(G)
-        ]
+        }
+        mine = [r for group, owner in zip(drawn.values(), owners, strict=True) if owner == self.share for r in group]
+        return mine, [numbers_of(r) for group in drawn.values() for r in group]
 
 
 def groups(rollouts: list[Rollout]) -> list[str]:
@@ -57,29 +60,43 @@ def groups(rollouts: list[Rollout]) -> list[str]:
 
 def test_trap16_dynamic_sampling_replaces_whole_silent_groups_by_fresh_questions():
     stream = Stream(lambda q: q % 2 == 0)
-    rollouts, advantages, no_signal = draw_rollouts(stream, DYNAMIC, RewardConfig(), step=0)
-    # Round 0 asks 0-3, of which 1 and 3 are silent; round 1 asks 4 and 5; round 2 asks 8.
+    drawn = draw_rollouts(stream, DYNAMIC, RewardConfig(), 0, ALL_ROWS)
+    # Round 0 asks 0-3, of which 1 and 3 are silent; round 1 asks 4 and 5 for their places; round 2 asks 8.
     assert stream.asked == [(0, 4, 0), (4, 2, 1), (8, 1, 2)]
-    assert groups(rollouts) == ["q0", "q2", "q4", "q8"]
-    assert advantages.shape == (P, G) and advantages.any(axis=1).all()
-    assert no_signal == pytest.approx(3 / 7)
+    assert groups(drawn.rollouts) == ["q0", "q4", "q2", "q8"]
+    assert drawn.advantages.shape == (P, G) and drawn.advantages.any(axis=1).all()
+    assert drawn.no_signal == pytest.approx(3 / 7)
+
+
+def test_every_process_draws_the_groups_of_its_share_and_knows_the_numbers_of_all():
+    wholes = draw_rollouts(Stream(lambda q: q % 2 == 0), DYNAMIC, RewardConfig(), 0, ALL_ROWS)
+    held = []
+    for mine in range(2):
+        stream = Stream(lambda q: q % 2 == 0)
+        stream.share = mine
+        drawn = draw_rollouts(stream, DYNAMIC, RewardConfig(), 0, Shares((0, 1), mine, True))
+        assert stream.asked == [(0, 4, 0), (4, 2, 1), (8, 1, 2)]
+        np.testing.assert_array_equal(drawn.advantages, wholes.advantages)
+        assert drawn.numbers == wholes.numbers and drawn.no_signal == wholes.no_signal
+        held.append(groups(drawn.rollouts))
+    assert held == [["q0", "q4"], ["q2", "q8"]]
 
 
 def test_trap16_dynamic_sampling_is_bounded_and_fills_up_with_advantage_0():
     stream = Stream(lambda q: q == 2)
-    rollouts, advantages, no_signal = draw_rollouts(stream, DYNAMIC, RewardConfig(), step=0)
+    drawn = draw_rollouts(stream, DYNAMIC, RewardConfig(), 0, ALL_ROWS)
     assert len(stream.asked) == 3  # one draw and two replacements, whatever comes
-    assert groups(rollouts)[0] == "q2" and len(set(groups(rollouts))) == P
-    assert advantages[0].any() and not advantages[1:].any()
-    assert no_signal == pytest.approx(9 / 10)
+    assert groups(drawn.rollouts) == ["q0", "q1", "q2", "q3"]
+    assert drawn.advantages.any(axis=1).tolist() == [False, False, True, False]
+    assert drawn.no_signal == pytest.approx(9 / 10)
 
 
 def test_trap16_dynamic_sampling_works_with_continuous_rewards():
     """Signal is a difference of rewards, not an accuracy strictly between 0 and 1."""
     tenth = Stream(lambda q: True, reward=lambda s: 0.1 * s)
-    _, advantages, no_signal = draw_rollouts(tenth, DYNAMIC, RewardConfig(), step=0)
-    assert len(tenth.asked) == 1 and no_signal == 0.0
-    np.testing.assert_allclose(advantages, np.tile([-(1.5**0.5), 0, 1.5**0.5], (P, 1)), atol=1e-6)
+    drawn = draw_rollouts(tenth, DYNAMIC, RewardConfig(), 0, ALL_ROWS)
+    assert len(tenth.asked) == 1 and drawn.no_signal == 0.0
+    np.testing.assert_allclose(drawn.advantages, np.tile([-(1.5**0.5), 0, 1.5**0.5], (P, 1)), atol=1e-6)
 
 
 def test_trap16_trap33_steps_own_disjoint_questions_however_many_they_used():
@@ -88,7 +105,7 @@ def test_trap16_trap33_steps_own_disjoint_questions_however_many_they_used():
     for step in range(3):
         for stream in (quick, slow):
             stream.asked.clear()
-            draw_rollouts(stream, DYNAMIC, RewardConfig(), step)
+            draw_rollouts(stream, DYNAMIC, RewardConfig(), step, ALL_ROWS)
         assert quick.asked[0] == slow.asked[0]  # what a step asks first does not depend on the steps before
         seen += [q for first, count, _ in slow.asked for q in range(first, first + count)]
     assert len(seen) == len(set(seen)) == 3 * 3 * P
@@ -97,8 +114,9 @@ def test_trap16_trap33_steps_own_disjoint_questions_however_many_they_used():
 def test_without_dynamic_sampling_there_is_one_draw():
     stream = Stream(lambda q: False)
     cfg = dataclasses.replace(DYNAMIC, dynamic_sampling_rounds=0)
-    rollouts, _, no_signal = draw_rollouts(stream, cfg, RewardConfig(), step=5)
-    assert stream.asked == [(5 * P, P, 0)] and groups(rollouts) == ["q20", "q21", "q22", "q23"] and no_signal == 1.0
+    drawn = draw_rollouts(stream, cfg, RewardConfig(), 5, ALL_ROWS)
+    assert stream.asked == [(5 * P, P, 0)] and groups(drawn.rollouts) == ["q20", "q21", "q22", "q23"]
+    assert drawn.no_signal == 1.0
 
 
 def test_trap17_each_reward_is_normalised_in_its_group_where_asked():
@@ -134,6 +152,20 @@ def test_each_row_is_trained_on_once_in_each_inner_epoch(batch):
     again = [part.advantages[:, 0].tolist() for part in minibatches(batch, cfg, 6, seed=0, step=0)]
     other = [part.advantages[:, 0].tolist() for part in minibatches(batch, cfg, 6, seed=0, step=1)]
     assert parts == again != other
+
+
+@pytest.mark.parametrize("aggregation", ["sequence", "token", "dr_grpo"])
+def test_two_processes_make_the_minibatches_of_one_from_their_own_rows(batch, aggregation):
+    cfg = GRPOConfig(prompts_per_step=4, group_size=3, minibatches=3, inner_epochs=2, aggregation=aggregation)
+    trained = batch.weights.sum(axis=1)
+    parts = [
+        minibatches(take_rows(batch, np.s_[6 * mine : 6 * mine + 6]), cfg, 6, 0, 0, trained, Shares((0, 1), mine))
+        for mine in range(2)
+    ]
+    for whole, *halves in zip(minibatches(batch, cfg, 6, 0, 0), *parts, strict=True):
+        for name in ("tokens", "weights", "advantages"):
+            both = np.concatenate([getattr(half, name) for half in halves])
+            np.testing.assert_array_equal(getattr(whole, name), both)
 
 
 @pytest.mark.parametrize("aggregation", ["sequence", "token", "dr_grpo"])
@@ -191,9 +223,10 @@ def spied(tmp_path_factory, tiny, tiny_params, tokenizer, mesh1):
     def label(r: Rollout) -> Rollout:
         return dataclasses.replace(r, finish="length" if r.sample % 2 else "stop")
 
-    def generate_and_tell(self, params, prompts, samples, seed, on_finish):
+    def generate_and_tell(self, params, prompts, samples, seed, on_finish, owners):
         (log.sampled if len(seed) == 3 else log.evaluated).append(leaves(params))
-        return [label(r) for r in generate(self, params, prompts, samples, seed, lambda r: on_finish(label(r)))]
+        drawn = generate(self, params, prompts, samples, seed, lambda r: on_finish(label(r)), owners=owners)
+        return [label(r) for r in drawn]
 
     def cut_and_tell(batch, *args):
         log.batches.append(batch)

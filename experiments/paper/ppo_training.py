@@ -22,6 +22,7 @@ from r1jax.config import ConfigError, at_least, within
 from r1jax.core import params as core
 from r1jax.core import processes, stopping
 from r1jax.core.sharding import make_mesh
+from r1jax.core.shares import Shares
 from r1jax.data.batching import Batch
 from r1jax.data.types import Rollout
 from r1jax.evaluation.rollouts import describe
@@ -95,15 +96,16 @@ def run(cfg: PPOConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) -
     update = training.compile_update(rl.make_loss(cfg, training.model), cfg.microbatches, cfg.auxiliary.bias_rate)
     with rl.open_graders(cfg, questions) as graders:
         engine = rl.make_engine(cfg, training)
-        sampler = GroupSampler(cfg, engine, questions, graders, {})
+        sampler = GroupSampler(cfg, engine, Shares.whole(), questions, graders, {})
         evaluator = rl.make_evaluator(cfg, training, engine, held_out, graders, {})
         watch = Stopwatch(eval=0.0, save=0.0)
         for step in range(training.start, cfg.num_steps):
             with watch("eval"):
                 evaluator.evaluate_if_due(training.state.params, step)
             with watch("sample"):
-                rollouts, _, _ = sampler.draw(training.state.params, step)
-            rl.keep_rollouts(cfg, workdir, step, rollouts)
+                drawn = sampler.draw(training.state.params, step)
+            rollouts = drawn.rollouts
+            rl.keep_rollouts(cfg, workdir, step, rollouts, Shares.whole())
             with watch("score"):
                 batch = make_batch(rollouts, np.zeros(len(rollouts)), cfg, step)
                 batch = with_logprobs(batch, cfg.grpo, score, training.state.params, training.reference)
@@ -115,7 +117,7 @@ def run(cfg: PPOConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path) -
             with watch("critic"):
                 of_critic = critic.learn(for_critic, step)
             row = {
-                **describe(rollouts),
+                **describe(drawn.numbers),
                 **summarise(updates),
                 **{f"critic/{name}": value for name, value in summarise(of_critic).items()},
                 **of_advantages,

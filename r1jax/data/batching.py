@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from r1jax.core import sharding
+from r1jax.core.shares import ALL_ROWS, Shares, place_rows
 from r1jax.data.types import Example, Rollout
 
 # A teacher's distributions, one for each target trained on, in order: ids [n, k], log-probs [n, k + 1], see `Batch`.
@@ -202,7 +203,9 @@ def row_length(tokens: int, bucket: int) -> int:
     return -(-buckets // step) * step * bucket
 
 
-def pad_rollouts(rollouts: Sequence[Rollout], advantages: np.ndarray, bucket: int, step: int = 0) -> Batch:
+def pad_rollouts(
+    rollouts: Sequence[Rollout], advantages: np.ndarray, bucket: int, step: int = 0, longest: int = 0
+) -> Batch:
     """One rollout a row, prompt then completion, right-padded to the `row_length` of the longest.
 
     Weights are 1 on the sampled tokens, the end-of-sequence token included, and come from lengths, never from a pad
@@ -211,9 +214,10 @@ def pad_rollouts(rollouts: Sequence[Rollout], advantages: np.ndarray, bucket: in
     Args:
         advantages: `[B]`, of each rollout.
         step: that trains on them, where they have versions.
+        longest: tokens of the longest row, where that may be among others than these.
     """
     rows = len(rollouts)
-    length = row_length(max(len(r.prompt.ids) + len(r.ids) - 1 for r in rollouts), bucket)
+    length = row_length(longest or max(len(r.prompt.ids) + len(r.ids) - 1 for r in rollouts), bucket)
     fields = {name: np.zeros((rows, length), np.int32) for name in ("tokens", "targets", "segments")}
     values = {name: np.zeros((rows, length), np.float32) for name in ("weights", "advantages", "sampler_logprobs")}
     if rollouts[0].versions is not None:
@@ -360,16 +364,19 @@ def take_rows(batch: Batch, rows: np.ndarray | slice) -> Batch:
     return jax.tree.map(lambda x: x[rows], batch)
 
 
-def to_device(batch: AnyBatch, mesh: Mesh, rules: sharding.AxisRules = sharding.TRAIN_RULES) -> AnyBatch:
+def to_device(batch: AnyBatch, mesh: Mesh, shares: Shares = ALL_ROWS) -> AnyBatch:
     """Places a host batch on the mesh, rows cut over the batch axes.
+
+    Args:
+        shares: of the rows; the batch here is this process's.
 
     Raises:
         ValueError: the rows do not divide over the mesh.
     """
-    rows, ways = batch.tokens.shape[0], sharding.batch_shards(mesh)
+    rows, ways = batch.tokens.shape[0] * shares.count, sharding.batch_shards(mesh)
     if rows % ways:
         raise ValueError(
             f"{rows} rows do not divide over {' x '.join(sharding.BATCH)} = {ways}; change the batch size "
             "or config.mesh"
         )
-    return sharding.place(batch, lambda x: rules.sharding(mesh, ("batch",) + (None,) * (x.ndim - 1)))
+    return place_rows(batch, lambda x: sharding.TRAIN_RULES.sharding(mesh, ("batch",) + (None,) * (x.ndim - 1)), shares)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from r1jax.core.shares import from_process_0
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.evaluation.record import Record
-from r1jax.evaluation.rollouts import from_process_0
 from r1jax.inference.sampler import Draw
 from r1jax.io import jsonl
 from r1jax.io.console import ProgressPrinter, say

@@ -2,21 +2,28 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from r1jax.config import ConfigError
+from r1jax.core import processes
+from r1jax.core.shares import Shares
 from r1jax.data.types import Prompt, Rollout
 from r1jax.io import files, jsonl
 from r1jax.text.tokenizer import Tokenizer
 
 
-def write_samples(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
+def write_samples(path: pathlib.Path, rollouts: Sequence[Rollout], shares: Shares) -> None:
     """One JSON line a sample, with its grades: what the report shows, and what a look at the rewards needs.
 
     `versions` are the steps whose policies drew its tokens, each with the number of tokens.
+
+    Args:
+        rollouts: of this process's share; the file has all of them.
     """
 
     def row(r: Rollout) -> dict[str, Any]:
@@ -44,27 +51,61 @@ def write_samples(path: pathlib.Path, rollouts: Sequence[Rollout]) -> None:
             ),
         }
 
-    jsonl.write(path, map(row, rollouts))
+    def join(parts: Sequence[pathlib.Path]) -> None:
+        with files.replacing(path) as file:
+            for part in parts:
+                with open(part, "rb") as of_share:
+                    shutil.copyfileobj(of_share, file)
+
+    _write_together(path, lambda part: jsonl.write(part, map(row, rollouts)), join, shares)
 
 
-def write_tokens(workdir: pathlib.Path, step: int, rollouts: Sequence[Rollout]) -> None:
+def _write_together(
+    path: pathlib.Path,
+    write: Callable[[pathlib.Path], None],
+    join: Callable[[Sequence[pathlib.Path]], None],
+    shares: Shares,
+) -> None:
+    """Writes a file of all shares' rows: each leader its part beside it, which process 0 then joins and deletes."""
+    if shares.count == 1:
+        if shares.leads:
+            write(path)
+        return
+    parts = [path.with_name(f".{path.name}.{index}") for index in range(shares.count)]
+    if shares.leads:
+        write(parts[shares.mine])
+    processes.barrier()
+    if jax.process_index() == 0:
+        join(parts)
+        for part in parts:
+            part.unlink()
+
+
+def write_tokens(workdir: pathlib.Path, step: int, rollouts: Sequence[Rollout], shares: Shares) -> None:
     """The sampled tokens of a step's rows in rollouts/, in their order, with their log-probs, in rollout_tokens/.
 
     A NumPy archive of `lengths [N]`, `ids [sum]` and `logprobs [sum]`: eight bytes a token, compressed; with
     `versions [sum]` where steps carry completions over.
     """
-    lengths = np.array([len(rollout.ids) for rollout in rollouts], np.int32)
-    versions = {}
+    arrays = {
+        "lengths": np.array([len(rollout.ids) for rollout in rollouts], np.int32),
+        "ids": np.concatenate([rollout.ids for rollout in rollouts]),
+        "logprobs": np.concatenate([rollout.logprobs for rollout in rollouts]),
+    }
     if rollouts[0].versions is not None:
-        versions["versions"] = np.concatenate([rollout.versions for rollout in rollouts])
-    with files.replacing(_tokens_path(workdir, step)) as file:
-        np.savez_compressed(
-            file,
-            lengths=lengths,
-            ids=np.concatenate([rollout.ids for rollout in rollouts]),
-            logprobs=np.concatenate([rollout.logprobs for rollout in rollouts]),
-            **versions,
-        )
+        arrays["versions"] = np.concatenate([rollout.versions for rollout in rollouts])
+
+    def write(part: pathlib.Path, arrays: Mapping[str, np.ndarray] = arrays) -> None:
+        with files.replacing(part) as file:
+            np.savez_compressed(file, **arrays)
+
+    path = _tokens_path(workdir, step)
+
+    def join(parts: Sequence[pathlib.Path]) -> None:
+        shared = [np.load(part) for part in parts]
+        write(path, {name: np.concatenate([each[name] for each in shared]) for name in arrays})
+
+    _write_together(path, write, join, shares)
 
 
 def _tokens_path(workdir: pathlib.Path, step: int) -> pathlib.Path:

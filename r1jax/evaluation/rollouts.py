@@ -1,22 +1,63 @@
 """Rollouts sampled and graded together, and their statistics; for RL and evaluation."""
 
-import dataclasses
-import pickle
+import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import NamedTuple
 
-import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
-from r1jax.core import processes
 from r1jax.core.params import Params
+from r1jax.core.shares import Shares, gather
 from r1jax.data.types import VERDICTS, Prompt, Rollout
 from r1jax.inference.engine import Engine
 from r1jax.inference.reward_scoring import RewardModel
 from r1jax.io.console import under_way
 from r1jax.rewards.grader_pool import GraderPool, PendingGrade
+
+
+class RolloutNumbers(NamedTuple):
+    """What all processes know of a rollout that one of them holds.
+
+    Attributes:
+        row_tokens: of its row in a batch: prompt and completion, without the last one, which is a target alone.
+        tokens: that were sampled.
+        truncated: whether the budget ended it.
+        reward, parts, verdict: as of `Rollout`.
+        reflections: words of reflection, see `TextCounts`.
+        scripts: tokens of its thought by script, see there.
+    """
+
+    row_tokens: int
+    tokens: int
+    truncated: bool
+    reward: float | None
+    parts: Mapping[str, float | None]
+    verdict: str
+    reflections: int
+    scripts: Counter[str]
+
+
+def numbers_of(rollout: Rollout) -> RolloutNumbers:
+    """The numbers of a graded rollout."""
+    reflections, scripts = rollout.text_counts()
+    return RolloutNumbers(
+        len(rollout.prompt.ids) + len(rollout.ids) - 1,
+        len(rollout.ids),
+        rollout.finish == "length",
+        rollout.reward,
+        dict(rollout.parts),
+        rollout.verdict,
+        reflections,
+        scripts,
+    )
+
+
+def gather_numbers(rollouts: Sequence[Rollout], shares: Shares) -> list[RolloutNumbers]:
+    """The numbers of all rollouts, in every process: this one passes those of its share."""
+    shared = gather([numbers_of(rollout) for rollout in rollouts] if shares.leads else None, shares)
+    return list(itertools.chain.from_iterable(shared))
 
 
 def sample_and_grade(
@@ -27,13 +68,23 @@ def sample_and_grade(
     samples: int,
     seed: tuple[int, ...],
     models: Mapping[str, RewardModel] = MappingProxyType({}),
+    owners: Sequence[int] | None = None,
 ) -> list[Rollout]:
-    """Draws `samples` rollouts of each prompt from these very weights, and grades them, see `draw_and_grade`."""
+    """Draws `samples` rollouts of each prompt from these very weights, and grades them, see `draw_and_grade`.
+
+    Args:
+        owners: the share of each prompt, as of `Engine.generate`.
+
+    Returns:
+        those of this process's share.
+    """
 
     def draw(submit: Callable[[Rollout], None]) -> list[Rollout]:
-        return engine.generate(params, prompts, samples, seed, submit)
+        return engine.generate(params, prompts, samples, seed, submit, owners=owners)
 
-    return draw_and_grade(draw, len(prompts) * samples, graders, {}, models)
+    shares = engine.programs.shares
+    own = sum((owners[i] if owners else shares.of(i, len(prompts))) == shares.mine for i in range(len(prompts)))
+    return draw_and_grade(draw, own * samples, graders, {}, models, shares)
 
 
 def draw_and_grade(
@@ -42,12 +93,14 @@ def draw_and_grade(
     graders: GraderPool | None,
     pending: dict[tuple[str, int], PendingGrade],
     models: Mapping[str, RewardModel],
+    shares: Shares,
 ) -> list[Rollout]:
     """Draws rollouts and grades each one as soon as it is complete, while the others are still being drawn.
 
-    With several processes all of them hold the same rollouts; process 0's verdicts hold in all, for a grader's
-    time limit may strike in one process and not in another. The others pass no graders. Reward models, by the names of
-    their parts, score what has been drawn, in all processes together.
+    With several processes each holds and grades the rollouts of its share. Where several have the same share, its
+    leader has the graders and its verdicts hold, for a grader's time limit may strike in one process and not in
+    another: in the others the rollouts have no grade. Reward models, by the names of their parts, score what has been
+    drawn, in all processes together.
 
     Args:
         draw: calls what it is given with each rollout that is complete, and returns those that are wanted now.
@@ -74,39 +127,24 @@ def draw_and_grade(
         with under_way("grading"):
             grades = [pending.pop((r.prompt.id, r.sample), None) or graders.submit(r) for r in rollouts]
             rollouts = [grade.result(of_models) for grade, of_models in zip(grades, scores, strict=True)]
-    if jax.process_count() == 1:
-        return rollouts
-    names = ("reward", "parts", "verdict", "answer", "counts")
-    graded = from_process_0([{name: getattr(rollout, name) for name in names} for rollout in rollouts])
-    return [dataclasses.replace(rollout, **fields) for rollout, fields in zip(rollouts, graded, strict=True)]
-
-
-def from_process_0(value: Any) -> Any:
-    """Process 0's value, in every process. Padded to a power of two: each new size is compiled."""
-    processes.barrier()  # process 0 may have worked on it alone, for longer than a collective waits
-    data = np.frombuffer(pickle.dumps(value), np.uint8)
-    size = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))
-    padded = np.zeros(1 << size.bit_length(), np.uint8)
-    if jax.process_index() == 0:
-        padded[:size] = data
-    return pickle.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes())
+    return rollouts
 
 
 def mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if len(values) else 0.0
 
 
-def describe(rollouts: Sequence[Rollout]) -> dict[str, float]:
+def describe(rollouts: Sequence[RolloutNumbers]) -> dict[str, float]:
     """Means over responses: reward, its parts, verdicts, tokens, truncation, reflection, the thought's languages."""
     rewards = [r.reward for r in rollouts if r.reward is not None]
-    lengths = [len(r.ids) for r in rollouts]
-    reflections, words = zip(*(r.text_counts() for r in rollouts), strict=True)
+    lengths = [r.tokens for r in rollouts]
+    reflections, words = [r.reflections for r in rollouts], [r.scripts for r in rollouts]
     row = {
         "reward/total": mean(rewards),
         "grading/ungradable": 1.0 - len(rewards) / len(rollouts),
         "length/mean": mean(lengths),
         "length/max": max(lengths),
-        "length/truncated": mean([r.finish == "length" for r in rollouts]),
+        "length/truncated": mean([r.truncated for r in rollouts]),
         "reflection/share": mean([n > 0 for n in reflections]),
         "reflection/per_response": mean(reflections),
         "language/mixed": mean([len(w) > 1 for w in words]),

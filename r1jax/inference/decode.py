@@ -83,12 +83,14 @@ class Sampled:
         tokens: `[W, B]` int32.
         logprobs: `[W, B]` float32, under the distribution that was drawn from.
         active: `[W, B]` bool, False where a slot was idle.
+        ended: `[W, B]` bool, whether the token is its sequence's last.
         likelihood: `[W, B]`, of the tokens; None where it was not asked for.
     """
 
     tokens: jax.Array
     logprobs: jax.Array
     active: jax.Array
+    ended: jax.Array
     likelihood: Likelihood | None
 
 
@@ -228,14 +230,16 @@ def decode_window(
         keys = jax.vmap(jax.random.fold_in)(slots.key, slots.position)
         tokens, logprobs = sample(logits, keys, slots.limits, truncates)
         active = slots.remaining > 0
+        remaining = remaining_after(tokens, slots.remaining, slots.limits)
         new = dataclasses.replace(
             slots,
             cache=cache,
             token=jnp.where(active, tokens, slots.token),
             position=jnp.where(active, slots.position + 1, slots.position),
-            remaining=remaining_after(tokens, slots.remaining, slots.limits),
+            remaining=remaining,
         )
-        return new, Sampled(tokens, logprobs, active, likelihood(logits, tokens, top) if top else None)
+        chances = likelihood(logits, tokens, top) if top else None
+        return new, Sampled(tokens, logprobs, active, active & (remaining == 0), chances)
 
     return jax.lax.scan(step, slots, length=steps)
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from r1jax.core.params import Params
+from r1jax.core.shares import Shares
 from r1jax.data.types import FinishReason, Prompt, Rollout
 from r1jax.inference.config import SamplingConfig
 from r1jax.inference.programs import Programs
@@ -31,10 +32,21 @@ class Engine:
         programs: what it has compiled.
     """
 
-    def __init__(self, model: ModelConfig, cfg: SamplingConfig, tokenizer: Tokenizer, mesh: Mesh):
-        """Raises ValueError where slots or prefilled rows do not divide over the mesh."""
+    def __init__(
+        self,
+        model: ModelConfig,
+        cfg: SamplingConfig,
+        tokenizer: Tokenizer,
+        mesh: Mesh,
+        shares: Shares | None = None,
+    ):
+        """Raises ValueError where slots or prefilled rows do not divide over the mesh.
+
+        Args:
+            shares: in which the prompts are dealt to the processes; None: each process gets all rollouts.
+        """
         self._cfg, self._tokenizer = cfg, tokenizer
-        self.programs = Programs(model, cfg, len(tokenizer.eos_ids), mesh)
+        self.programs = Programs(model, cfg, len(tokenizer.eos_ids), mesh, shares)
 
     def with_truncation(self, truncation: Truncation) -> "Engine":
         """An engine that draws by another truncation; it shares the compiled programs, which do not depend on it."""
@@ -55,6 +67,7 @@ class Engine:
         on_finish: Callable[[Rollout], None] = lambda rollout: None,
         skip: Collection[tuple[str, int]] = (),
         limits: Mapping[tuple[str, int], int] = MappingProxyType({}),
+        owners: Sequence[int] | None = None,
     ) -> list[Rollout]:
         """Draws `samples` completions of each prompt from these very weights.
 
@@ -69,22 +82,26 @@ class Engine:
             on_finish: called with each rollout as soon as it is complete, in order of completion.
             skip: (prompt id, sample) of those that are not to be drawn: somebody has them already.
             limits: (prompt id, sample) -> most tokens of that completion, where less than `max_new_tokens`.
+            owners: the share of each prompt, which alone gets its rollouts; None: they are dealt out in order.
 
         Returns:
-            `len(prompts) * samples` rollouts, prompt by prompt, sample by sample, without those skipped.
+            `len(prompts) * samples` rollouts, prompt by prompt, sample by sample, without those skipped and those of
+            other shares.
 
         Raises:
             ValueError: a prompt without tokens.
         """
-        session = self.open(params, shrinks=True)
+        session, shares = self.open(params, shrinks=True), self.programs.shares
         pieces: dict[int, list[Piece]] = {}
         samples_of: dict[int, tuple[Prompt, int]] = {}
-        for prompt in prompts:
+        for i, prompt in enumerate(prompts):
+            owner = owners[i] if owners else shares.of(i, len(prompts))
             for sample in range(samples):
                 if (prompt.id, sample) in skip:
                     continue
-                handle = session.add(self.request(prompt, sample, seed, limits.get((prompt.id, sample))))
-                samples_of[handle], pieces[handle] = (prompt, sample), []
+                handle = session.add(self.request(prompt, sample, seed, limits.get((prompt.id, sample))), owner)
+                if owner == shares.mine:
+                    samples_of[handle], pieces[handle] = (prompt, sample), []
         done: dict[int, Rollout] = {}
         while session.busy:
             for piece in session.advance():

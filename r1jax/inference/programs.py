@@ -9,6 +9,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from r1jax.core.params import Params
 from r1jax.core.quantization import narrow, narrow_shardings
 from r1jax.core.sharding import BATCH, DECODE_RULES, batch_shards, replicated
+from r1jax.core.shares import Shares, rows_sharding
 from r1jax.inference import decode
 from r1jax.inference.config import SamplingConfig
 from r1jax.inference.speculation import speculative_window
@@ -25,6 +26,7 @@ class Programs:
     """Jitted functions for one model, mesh and sampling config; no weights and no randomness.
 
     Attributes:
+        shares: whose tokens each process reads.
         to_decode_layout: weights in any layout -> those for decoding.
         idle: cache length -> empty slots.
         resize: slots, length -> the same with a cache of that length.
@@ -37,8 +39,13 @@ class Programs:
         fork_size: sequences that one `fork` starts.
     """
 
-    def __init__(self, model: ModelConfig, cfg: SamplingConfig, num_eos_ids: int, mesh: Mesh):
+    def __init__(
+        self, model: ModelConfig, cfg: SamplingConfig, num_eos_ids: int, mesh: Mesh, shares: Shares | None = None
+    ):
         """Compiles nothing yet.
+
+        Args:
+            shares: of the slots, among the processes; None: all processes read all tokens.
 
         Raises:
             ValueError: slots or rows that do not divide over the mesh, or drafts without a block that makes them.
@@ -54,7 +61,7 @@ class Programs:
                 "sampling.speculative needs a block of multi-token prediction, which this model does not have: "
                 "set it to false"
             )
-        self.cfg, self.mesh = cfg, mesh
+        self.cfg, self.mesh, self.shares = cfg, mesh, shares or Shares.whole()
         self.max_stop_ids, self.fork_size = num_eos_ids + _FREE_STOP_IDS, min(cfg.slots, 16)
         layout = functools.partial(DECODE_RULES.sharding, mesh)
         rows, platform = layout(("batch",)), mesh.devices.flat[0].platform
@@ -64,6 +71,7 @@ class Programs:
         limits = decode.Limits(rows, rows, rows, layout(("batch", None)))
         slots = decode.Slots(cache, rows, rows, rows, rows, limits, rows if cfg.speculative else None)
         whole = replicated(mesh)
+        read = rows_sharding(mesh, DECODE_RULES, self.shares, None)
         # Of the blocks of multi-token prediction, the first makes drafts, if it is asked to.
         specs = param_specs(dataclasses.replace(model, mtp_depth=int(cfg.speculative)))
         weights = narrow_shardings(specs, DECODE_RULES, mesh, cfg.weight_type)
@@ -110,7 +118,7 @@ class Programs:
             ),
             static_argnums=(2, 3),
             donate_argnums=1,
-            out_shardings=(slots, whole),
+            out_shardings=(slots, decode.Sampled(read, read, whole, whole, whole)),
         )
         self.score = jax.jit(
             lambda params, tokens: decode.score(params, model, tokens, TOP_LOGPROBS), out_shardings=whole

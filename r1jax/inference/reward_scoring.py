@@ -23,6 +23,7 @@ from r1jax import config
 from r1jax.core import sharding
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, replicated
+from r1jax.core.shares import ALL_ROWS, Shares, gather, own_rows, place_rows, rows_sharding
 from r1jax.data.step_inputs import step_ids_of
 from r1jax.data.tasks import prompt_text
 from r1jax.data.types import Prompt, Rollout
@@ -153,19 +154,20 @@ def _read_head(path: pathlib.Path, width: int) -> np.ndarray:
 class Scorer:
     """Scores sequences of ids in few compiled shapes, on the mesh that models are trained on.
 
-    All processes call it with the same inputs and get the same scores.
+    All processes call it together, each with the inputs of its share, and get the scores of these.
     """
 
-    def __init__(self, cfg: ModelConfig, mesh: Mesh):
-        self._mesh = mesh
+    def __init__(self, cfg: ModelConfig, mesh: Mesh, shares: Shares = ALL_ROWS):
+        self._mesh, self._shares = mesh, shares
+        scores = rows_sharding(mesh, TRAIN_RULES, shares)
         self._rewards = jax.jit(
-            lambda params, tokens, lengths: rewards(params, cfg, tokens, lengths), out_shardings=replicated(mesh)
+            lambda params, tokens, lengths: rewards(params, cfg, tokens, lengths), out_shardings=scores
         )
 
         def at(params, tokens, lengths, ends):
             return jnp.take_along_axis(position_rewards(params, cfg, tokens, lengths), ends, axis=1)
 
-        self._rewards_at = jax.jit(at, out_shardings=replicated(mesh))
+        self._rewards_at = jax.jit(at, out_shardings=scores)
 
     def score(self, params: Params, inputs: Sequence[Sequence[int]]) -> np.ndarray:
         """`[N]` float32, a score for each of N inputs, in their order; those that are `UNUSED` may be missing."""
@@ -182,14 +184,20 @@ class Scorer:
     ) -> list[np.ndarray]:
         """For each input its score, or those at its `ends`, filled up to the most that any has."""
         used = {name: weight for name, weight in params.items() if name not in UNUSED}
-        most = _power_of_two(max((len(each) for each in ends or ()), default=1) or 1)  # one shape for the whole call
         by_length = collections.defaultdict(list)
         for place, ids in enumerate(inputs):
             by_length[max(SHORTEST, _power_of_two(len(ids)))].append(place)
+        # What is compiled and how often it runs is the same in all processes: as the one with the most inputs needs it.
+        most_ends = max((len(each) for each in ends or ()), default=1)
+        everybody = gather((most_ends, {length: len(places) for length, places in by_length.items()}), self._shares)
+        most = _power_of_two(max(ends for ends, _ in everybody) or 1)  # one shape for the whole call
+        counts: collections.Counter[int] = collections.Counter()
+        for _, of_share in everybody:
+            counts |= collections.Counter(of_share)
         scores: list[np.ndarray] = [np.float32(0)] * len(inputs)
-        for length, places in by_length.items():
-            rows = self._rows(length, len(places))
-            for start in range(0, len(places), rows):
+        for length, count in counts.items():
+            places, rows = by_length[length], self._rows(length, count * self._shares.count) // self._shares.count
+            for start in range(0, count, rows):
                 some = places[start : start + rows]
                 positions = None if ends is None else np.zeros((rows, most), np.int32)
                 for row, place in enumerate(some if ends is not None else ()):
@@ -212,19 +220,22 @@ class Scorer:
         length: int,
         ends: np.ndarray | None,
     ) -> np.ndarray:
+        """The scores of at most `rows` inputs, a batch of this process's share."""
         tokens, lengths = np.zeros((rows, length), np.int32), np.ones(rows, np.int32)  # a row to spare has one token
         for row, ids in enumerate(inputs):
             tokens[row, : len(ids)], lengths[row] = ids, len(ids)
         arrays = (tokens, lengths) if ends is None else (tokens, lengths, ends)
-        placed = sharding.place(arrays, lambda x: TRAIN_RULES.sharding(self._mesh, ("batch",) + (None,) * (x.ndim - 1)))
+        placed = place_rows(
+            arrays, lambda x: TRAIN_RULES.sharding(self._mesh, ("batch",) + (None,) * (x.ndim - 1)), self._shares
+        )
         program = self._rewards if ends is None else self._rewards_at
-        return np.asarray(program(params, *placed))[: len(inputs)]
+        return own_rows(program(params, *placed), self._shares)[: len(inputs)]
 
 
 class RewardModel:
     """Scores rollouts, on the mesh that the policy is trained on.
 
-    All processes call it with the same rollouts and get the same scores.
+    All processes call it together, each with the rollouts of its share.
 
     Attributes:
         reading: the format of its inputs.
@@ -237,18 +248,20 @@ class RewardModel:
         mesh: Mesh,
         prompts: Literal["all", "open"] = "all",
         over_steps: Combination = "minimum",
+        shares: Shares = ALL_ROWS,
     ):
         """Reads the model in its own compute type; raises as `load` does, and where `reading.chat` has no template.
 
         Args:
             prompts: see `reads`.
             over_steps: how the chances of steps become a score, where it is a process reward model.
+            shares: of the rollouts; one: all processes pass the same ones.
         """
         self._prompts, self._over_steps = prompts, over_steps
         params, cfg, self._tokenizer, self.reading = load(path, mesh, dtype=None)
         text_of(self.reading, self._tokenizer, "?", "")  # No chat template is the model's fault, not a rollout's.
         self._params = {name: weight for name, weight in params.items() if name not in UNUSED}
-        self._name, self._scorer, self.cut = pathlib.Path(path), Scorer(cfg, mesh), 0
+        self._name, self._scorer, self.cut = pathlib.Path(path), Scorer(cfg, mesh, shares), 0
 
     def reads(self, prompt: Prompt) -> bool:
         """Whether it scores responses to this prompt: all, or those to open requests only."""

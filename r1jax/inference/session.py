@@ -2,7 +2,8 @@
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from r1jax.core import stopping
 from r1jax.core.params import Params
 from r1jax.core.sharding import DECODE_RULES, on_devices, place, replicated
+from r1jax.core.shares import own_rows
 from r1jax.data.batching import row_length
 from r1jax.data.types import FinishReason
 from r1jax.inference import decode
@@ -78,7 +80,7 @@ class _Sequence:
 
     handle: int
     request: Request
-    tokens: int = 0  # read so far
+    share: int = 0  # of the slots that it may take
     windows: int = 0  # dispatched since it was forked
     slot: int = -1  # where it is
     dropped: bool = False
@@ -88,6 +90,9 @@ class Session:
     """Sequences in slots, and those that wait for one. Not for several threads at a time.
 
     A window is dispatched before the one before it is read, so that the device does not wait for the host.
+
+    With several processes all of them hold the same queues and dispatch the same programs: they learn from each window
+    which sequences ended. The slots are shared out, see `Shares`; a process reads the tokens of its own share.
 
     Attributes:
         windows: dispatched so far.
@@ -102,7 +107,8 @@ class Session:
         """
         self._programs, self._cfg = programs, programs.cfg
         self._params = programs.to_decode_layout(on_devices(params))
-        self._waiting: collections.deque[_Sequence] = collections.deque()
+        self._shares = programs.shares
+        self._waiting: list[collections.deque[_Sequence]] = [collections.deque() for _ in self._shares.leaders]
         self._running: list[_Sequence | None] = [None] * self._cfg.slots
         self._slots: decode.Slots | None = None
         self._prefilled: dict[tuple[int, ...], int] = {}  # the prompts prefilled last -> their rows
@@ -115,7 +121,7 @@ class Session:
     @property
     def waiting(self) -> int:
         """The number of sequences without a slot."""
-        return len(self._waiting)
+        return sum(map(len, self._waiting))
 
     @property
     def running(self) -> int:
@@ -125,10 +131,13 @@ class Session:
     @property
     def busy(self) -> bool:
         """Whether `advance` has anything to do."""
-        return bool(self._waiting or self.running or self._unread)
+        return bool(self.waiting or self.running or self._unread)
 
-    def add(self, request: Request) -> int:
+    def add(self, request: Request, share: int = 0) -> int:
         """Queues a sequence, and returns its handle.
+
+        Args:
+            share: whose process gets its pieces.
 
         Raises:
             ValueError: a prompt without tokens, no token to sample, or too many stop ids or key words.
@@ -149,15 +158,15 @@ class Session:
                 raise ValueError(problem)
         self._handles += 1
         self._longest = max(self._longest, len(request.ids) + request.max_tokens)
-        self._waiting.append(_Sequence(self._handles, request))
+        self._waiting[share].append(_Sequence(self._handles, request, share))
         return self._handles
 
     def drop(self, handle: int) -> None:
         """Ends a sequence: no piece of it comes any more, and its slot is free for the next window."""
-        for sequence in (*self._waiting, *filter(None, self._running)):
+        for sequence in (*itertools.chain(*self._waiting), *filter(None, self._running)):
             if sequence.handle == handle:
                 sequence.dropped = True
-        self._waiting = collections.deque(sequence for sequence in self._waiting if not sequence.dropped)
+        self._waiting = [collections.deque(each for each in queue if not each.dropped) for queue in self._waiting]
         self._running = [sequence if sequence and not sequence.dropped else None for sequence in self._running]
 
     def advance(self) -> list[Piece]:
@@ -205,20 +214,24 @@ class Session:
 
     def _fill(self) -> None:
         """Forks waiting sequences into free slots; a prompt is prefilled once for all that wait with it."""
-        if self._waiting and len(self._running) < self._cfg.slots:
+        if self.waiting and len(self._running) < self._cfg.slots:
             self._move(self._cfg.slots)
-        free = [i for i, sequence in enumerate(self._running) if sequence is None]
-        while free and self._waiting:
-            if self._waiting[0].request.ids not in self._prefilled:
-                self._prefill()
+        free: list[list[int]] = [[] for _ in self._waiting]
+        for i, sequence in enumerate(self._running):
+            if sequence is None:
+                free[self._shares.of(i, len(self._running))].append(i)
+        while waiting := [(slots, queue) for slots, queue in zip(free, self._waiting, strict=True) if slots and queue]:
+            if not any(queue[0].request.ids in self._prefilled for _, queue in waiting):
+                self._prefill([queue for _, queue in waiting])
             batch = []
-            while (
-                free
-                and self._waiting
-                and self._waiting[0].request.ids in self._prefilled
-                and len(batch) < self._programs.fork_size
-            ):
-                batch.append((free.pop(0), self._waiting.popleft()))
+            for slots, queue in waiting:
+                while (
+                    slots
+                    and queue
+                    and queue[0].request.ids in self._prefilled
+                    and len(batch) < self._programs.fork_size
+                ):
+                    batch.append((slots.pop(0), queue.popleft()))
             for i, sequence in batch:
                 self._running[i], sequence.slot = sequence, i
             self._slots = self._resized(max(self._needed(), row_length(self._prompts.length, self._cfg.bucket)))
@@ -227,24 +240,26 @@ class Session:
     def _shrink(self) -> None:
         """Leaves idle slots, three quarters at a time, where a busy one has four windows to go."""
         window, busy = self._programs.window_tokens, [sequence for sequence in self._running if sequence]
-        if not self._shrinks or self._waiting or all(s.request.max_tokens < (s.windows + 4) * window for s in busy):
+        if not self._shrinks or self.waiting or all(s.request.max_tokens < (s.windows + 4) * window for s in busy):
             return
         size = len(self._running)
-        while size % (4 * self._programs.fewest_slots) == 0 and size // 4 >= len(busy):
+        most = self._shares.count * max(collections.Counter(s.share for s in busy).values())
+        while size % (4 * self._programs.fewest_slots) == 0 and size // 4 >= most:
             size //= 4
         if size < len(self._running):
             self._move(size)
 
     def _move(self, size: int) -> None:
-        """Moves the busy slots to the front of so many."""
-        busy = [sequence for sequence in self._running if sequence]
-        rows = np.full(size, -1, np.int32)
-        rows[: len(busy)] = [sequence.slot for sequence in busy]
+        """Moves the busy slots to the front of so many, those of each share to the front of its own."""
+        rows, running = np.full(size, -1, np.int32), [None] * size
+        free = [size // self._shares.count * share for share in range(self._shares.count)]
+        for sequence in filter(None, self._running):
+            to = free[sequence.share]
+            rows[to], running[to] = sequence.slot, sequence
+            free[sequence.share], sequence.slot = to + 1, to
         sharding = DECODE_RULES.sharding(self._programs.mesh, ("batch",))
         self._slots = self._programs.take_slots(self._slots, place(rows, lambda _: sharding))
-        self._running = [*busy, *[None] * (size - len(busy))]
-        for slot, sequence in enumerate(busy):
-            sequence.slot = slot
+        self._running = running
 
     def _needed(self) -> int:
         """Cache length that the next window may touch; what the host has not read yet counts as sampled.
@@ -263,10 +278,11 @@ class Session:
             return self._programs.idle(length)
         return self._programs.resize(self._slots, length) if self._slots.cache.length < length else self._slots
 
-    def _prefill(self) -> None:
-        """Prefills the next `prefill_rows` different prompts that wait."""
+    def _prefill(self, queues: Sequence[Iterable[_Sequence]]) -> None:
+        """Prefills the next `prefill_rows` different prompts that wait, of each queue in turn."""
         self._prefilled = {}
-        for sequence in self._waiting:  # a group's samples stand together: few are looked at, of many that wait
+        # A group's samples stand together: few are looked at, of many that wait.
+        for sequence in filter(None, itertools.chain.from_iterable(itertools.zip_longest(*queues))):
             self._prefilled.setdefault(sequence.request.ids, len(self._prefilled))
             if len(self._prefilled) == self._cfg.prefill_rows:
                 break
@@ -306,19 +322,21 @@ class Session:
 
     def _read(self, owners: list[_Sequence | None], sampled: decode.Sampled) -> list[Piece]:
         """A window's tokens, by sequence; the slots of those that ended in it are free."""
-        tokens, logprobs, active = (np.asarray(x) for x in (sampled.tokens, sampled.logprobs, sampled.active))
+        active, ended = np.asarray(sampled.active), np.asarray(sampled.ended)
+        tokens, logprobs = (own_rows(x, self._shares, axis=1) for x in (sampled.tokens, sampled.logprobs))
+        first = self._shares.mine * tokens.shape[1]  # of the slots whose tokens these are
         likelihood = jax.device_get(sampled.likelihood)
         pieces = []
         for i, sequence in enumerate(owners):
             if sequence is None or sequence.dropped or not active[0, i]:
                 continue  # idle, or it ended in an earlier window and was read then
             request, steps = sequence.request, active[:, i]
-            ids = tokens[steps, i].tolist()
-            sequence.tokens += len(ids)
-            stopped = ids[-1] in request.stop_ids
-            finish = "stop" if stopped else "length" if sequence.tokens == request.max_tokens else None
-            own = jax.tree.map(lambda x, i=i, steps=steps: x[steps, i], likelihood) if request.likelihood else None
-            if finish:
+            if is_last := bool(ended[:, i].any()):
                 self._running[sequence.slot] = None
-            pieces.append(Piece(sequence.handle, ids, logprobs[steps, i], own, finish))
+            if sequence.share != self._shares.mine:
+                continue
+            ids = tokens[steps, i - first].tolist()
+            finish = None if not is_last else "stop" if ids[-1] in request.stop_ids else "length"
+            own = jax.tree.map(lambda x, i=i, steps=steps: x[steps, i], likelihood) if request.likelihood else None
+            pieces.append(Piece(sequence.handle, ids, logprobs[steps, i - first], own, finish))
         return pieces

@@ -43,8 +43,10 @@ def speculative_window(
         # The first always counts, the second where it follows the token that was drawn.
         has_first = slots.remaining > 0
         remaining = remaining_after(first, slots.remaining, slots.limits)
+        first_ended = has_first & (remaining == 0)
         has_second = (remaining > 0) & (first == slots.draft)
         remaining = jnp.where(has_second, remaining_after(second, remaining, slots.limits), remaining)
+        ended = jnp.stack([first_ended, has_second & (remaining == 0)])
         token = jnp.where(has_second, second, jnp.where(has_first, first, slots.token))
         position = slots.position + has_first + has_second
         # The next draft, of what follows the newest token.
@@ -57,7 +59,7 @@ def speculative_window(
         )
         logprobs, active = jnp.stack([first_logprob, second_logprob]), jnp.stack([has_first, has_second])
         chances = likelihood(logits.swapaxes(0, 1), drawn.T, top) if top else None
-        return new, Sampled(drawn.T, logprobs, active, chances)
+        return new, Sampled(drawn.T, logprobs, active, ended, chances)
 
     slots, sampled = jax.lax.scan(step, slots, length=steps)
     return slots, jax.tree.map(lambda x: x.reshape(2 * steps, *x.shape[2:]), sampled)

@@ -59,18 +59,24 @@ def group_advantages(
     return np.where(signal, centred / np.where(signal, std, 1.0), 0.0).astype(np.float32)
 
 
-def token_weights(mask_BT: np.ndarray, aggregation: Aggregation, max_tokens: int) -> np.ndarray:
+def token_weights(
+    mask_BT: np.ndarray, aggregation: Aggregation, max_tokens: int, trained: np.ndarray | None = None
+) -> np.ndarray:
     """Weight of each token in the loss, `[B, T]` float32: the aggregation over a whole (unsplit) minibatch.
 
     Rows without a token in `mask_BT` (0 or 1) are left out of sum and divisor; without any row all weights are 0.
+
+    Args:
+        trained: the number of tokens in the mask of each row of the minibatch, where the rows here are some of them.
     """
     mask = np.asarray(mask_BT, np.float32)
     lengths = mask.sum(axis=1, keepdims=True)
-    rows = max(float((lengths > 0).sum()), 1.0)
+    trained = lengths if trained is None else trained
+    rows = max(float((trained > 0).sum()), 1.0)
     if aggregation == "sequence":
         return mask / np.maximum(lengths, 1.0) / rows
     if aggregation == "token":
-        return mask / max(float(lengths.sum()), 1.0)
+        return mask / max(float(trained.sum()), 1.0)
     return mask / (rows * max_tokens)
 
 

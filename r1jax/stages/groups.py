@@ -2,14 +2,16 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from r1jax.core.params import Params
+from r1jax.core.shares import Shares
 from r1jax.data.tasks import Questions
 from r1jax.data.types import Rollout
-from r1jax.evaluation.rollouts import draw_and_grade, sample_and_grade
+from r1jax.evaluation.rollouts import RolloutNumbers, draw_and_grade, gather_numbers, sample_and_grade
 from r1jax.inference.carry_over import CarriedGroups
 from r1jax.inference.engine import Engine
 from r1jax.inference.reward_scoring import RewardModel
@@ -20,7 +22,9 @@ from r1jax.rewards.grader_pool import GraderPool, PendingGrade
 from r1jax.stages.config import RLConfig
 
 
-def advantages_by_group(rollouts: Sequence[Rollout], cfg: GRPOConfig, rewards: RewardConfig) -> np.ndarray:
+def advantages_by_group(
+    rollouts: Sequence[Rollout | RolloutNumbers], cfg: GRPOConfig, rewards: RewardConfig
+) -> np.ndarray:
     """Advantages `[P, G]` float32: of the summed rewards, or the sum of each part's advantages (`combination`).
 
     The latter is GDPO (arXiv 2601.05242) without its normalisation over the batch. A sample without a reward is left
@@ -48,35 +52,74 @@ def active_reward_models(models: Mapping[str, RewardModel], cfg: RewardConfig, s
     return {reward.part: models[reward.part] for reward in cfg.models if step >= reward.from_step}
 
 
-def draw_rollouts(
-    sample: Callable[[int, int, int], list[Rollout]], cfg: GRPOConfig, rewards: RewardConfig, step: int
-) -> tuple[list[Rollout], np.ndarray, float]:
-    """A step's rollouts and their advantages `[P, G]`, with dynamic sampling where the config enables it.
+@dataclasses.dataclass(frozen=True)
+class DrawnStep:
+    """What a step trains on: P groups of G rollouts.
 
-    Groups without signal are replaced by whole groups of fresh questions, for a bounded number of rounds; after the
-    last round the step is filled up with the groups that were set aside, at advantage 0. Each step owns a block of
-    positions in the stream of questions, used up or not, so that a resumed run samples the same questions.
+    Attributes:
+        rollouts: of this process's share of the groups, sample by sample.
+        numbers: of all rollouts, in their order.
+        advantages: `[P, G]` float32, of all.
+        no_signal: the share of groups without a signal among all that were drawn.
+    """
+
+    rollouts: list[Rollout]
+    numbers: list[RolloutNumbers]
+    advantages: np.ndarray
+    no_signal: float
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row of their batch."""
+        return max(each.row_tokens for each in self.numbers)
+
+    def trained_tokens(self, mask_truncated: bool) -> np.ndarray:
+        """`[P * G]`, the tokens of each rollout that are trained on; none of a truncated one where these are masked."""
+        return np.array([0 if mask_truncated and each.truncated else each.tokens for each in self.numbers])
+
+
+def draw_rollouts(
+    sample: Callable[[int, int, int, Sequence[int]], tuple[list[Rollout], list[RolloutNumbers]]],
+    cfg: GRPOConfig,
+    rewards: RewardConfig,
+    step: int,
+    shares: Shares,
+) -> DrawnStep:
+    """A step's rollouts and their advantages, with dynamic sampling where the config enables it.
+
+    A group without signal is replaced by the group of a fresh question, for a bounded number of rounds; one that is
+    left after the last round stays, at advantage 0. Each step owns a block of positions in the stream of questions,
+    used up or not, so that a resumed run samples the same questions.
 
     Args:
-        sample: (first position, number of questions, round) -> graded rollouts.
-
-    Returns:
-        rollouts, advantages, and the share of groups without signal among all that were drawn.
+        sample: (first position, number of questions, round, share of each question) -> graded rollouts of this
+            process's share, and the numbers of all.
     """
     P, G = cfg.prompts_per_step, cfg.group_size
     block = step * P * (1 + cfg.dynamic_sampling_rounds)
-    with_signal: list[tuple[list[Rollout], np.ndarray]] = []
-    without_signal: list[tuple[list[Rollout], np.ndarray]] = []
+    groups: list[list[Rollout]] = [[] for _ in range(P)]  # those of other shares stay empty
+    numbers: list[list[RolloutNumbers]] = [[] for _ in range(P)]
+    advantages = np.zeros((P, G), np.float32)
+    missing, drawn, without = list(range(P)), 0, 0
     for round_ in range(1 + cfg.dynamic_sampling_rounds):
-        rollouts = sample(block + round_ * P, P - len(with_signal), round_)
-        advantages = advantages_by_group(rollouts, cfg, rewards)
-        for i, row in enumerate(advantages):
-            (with_signal if row.any() else without_signal).append((rollouts[i * G : (i + 1) * G], row))
-        if len(with_signal) == P:
+        owners = [shares.of(place, P) for place in missing]
+        own, all_numbers = sample(block + round_ * P, len(missing), round_, owners)
+        new = advantages_by_group(all_numbers, cfg, rewards)
+        rollouts = iter(own)
+        for i, (place, owner) in enumerate(zip(missing, owners, strict=True)):
+            group = list(itertools.islice(rollouts, G)) if owner == shares.mine else []
+            if round_ == 0 or new[i].any():
+                groups[place], numbers[place], advantages[place] = group, all_numbers[i * G : (i + 1) * G], new[i]
+        drawn, without = drawn + len(missing), without + int((~new.any(axis=1)).sum())
+        missing = [place for place in missing if not advantages[place].any()]
+        if not missing:
             break
-    no_signal = len(without_signal) / (len(with_signal) + len(without_signal))
-    groups = (with_signal + without_signal)[:P]
-    return [r for rollouts, _ in groups for r in rollouts], np.stack([row for _, row in groups]), no_signal
+    return DrawnStep(
+        list(itertools.chain.from_iterable(groups)),
+        list(itertools.chain.from_iterable(numbers)),
+        advantages,
+        without / drawn,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,32 +127,56 @@ class GroupSampler:
     """Draws a step's groups: graded rollouts of the current weights on the stream's questions.
 
     Attributes:
-        graders: the grader processes; None in processes other than 0.
+        shares: of the groups, among the processes.
+        graders: the grader processes; None in processes that do not lead their share.
         models: reward models, by their parts.
-        carried: the groups under way, where steps carry them over; else None.
+        carried: the groups under way, where steps carry them over; else None. All processes draw all of these, and
+            process 0 grades them.
     """
 
     cfg: RLConfig
     engine: Engine
+    shares: Shares
     questions: Questions
     graders: GraderPool | None
     models: Mapping[str, RewardModel]
     carried: CarriedGroups | None = None
     _grades: dict[tuple[str, int], PendingGrade] = dataclasses.field(default_factory=dict)
 
-    def draw(self, params: Params, step: int) -> tuple[list[Rollout], np.ndarray, float]:
-        """Rollouts, advantages `[P, G]` and the share of groups without signal, see `draw_rollouts`."""
-        models = active_reward_models(self.models, self.cfg.rewards, step)
-        if self.carried:
-            count = self.cfg.grpo.prompts_per_step * self.cfg.grpo.group_size
-            draw = functools.partial(self.carried.draw, params, step)
-            rollouts = draw_and_grade(draw, count, self.graders, self._grades, models)
-            advantages = advantages_by_group(rollouts, self.cfg.grpo, self.cfg.rewards)
-            return rollouts, advantages, float((~advantages.any(axis=1)).mean())
+    def draw(self, params: Params, step: int) -> DrawnStep:
+        """The groups of a step, see `draw_rollouts`.
 
-        def sample(first: int, count: int, round_: int) -> list[Rollout]:
+        Raises:
+            ValueError: none of their rollouts could be graded.
+        """
+        models = active_reward_models(self.models, self.cfg.rewards, step)
+        drawn = self._carried(params, step, models) if self.carried else self._fresh(params, step, models)
+        if all(each.reward is None for each in drawn.numbers):
+            raise ValueError(f"step {step}: none of {len(drawn.numbers)} samples could be graded; see the warnings")
+        return drawn
+
+    def _fresh(self, params: Params, step: int, models: Mapping[str, RewardModel]) -> DrawnStep:
+        def sample(
+            first: int, count: int, round_: int, owners: Sequence[int]
+        ) -> tuple[list[Rollout], list[RolloutNumbers]]:
             prompts, seed = self.questions.take(first, count), (self.cfg.seed, step, round_)
             samples = self.cfg.grpo.group_size
-            return sample_and_grade(self.engine, self.graders, params, prompts, samples, seed, models)
+            rollouts = sample_and_grade(
+                self.engine, self.graders, params, prompts, samples, seed, models, owners=owners
+            )
+            return rollouts, gather_numbers(rollouts, self.shares)
 
-        return draw_rollouts(sample, self.cfg.grpo, self.cfg.rewards, step)
+        return draw_rollouts(sample, self.cfg.grpo, self.cfg.rewards, step, self.shares)
+
+    def _carried(self, params: Params, step: int, models: Mapping[str, RewardModel]) -> DrawnStep:
+        count = self.cfg.grpo.prompts_per_step * self.cfg.grpo.group_size
+        draw, everybody = functools.partial(self.carried.draw, params, step), Shares.whole()
+        graders = self.graders if everybody.leads else None
+        rollouts = draw_and_grade(draw, count, graders, self._grades, models, everybody)
+        numbers = gather_numbers(rollouts, everybody)
+        rollouts = [
+            dataclasses.replace(rollout, reward=each.reward, parts=each.parts, verdict=each.verdict)
+            for rollout, each in zip(rollouts, numbers, strict=True)
+        ]
+        advantages = advantages_by_group(numbers, self.cfg.grpo, self.cfg.rewards)
+        return DrawnStep(self.shares.own(rollouts), numbers, advantages, float((~advantages.any(axis=1)).mean()))

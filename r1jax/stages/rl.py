@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from r1jax.core import processes
 from r1jax.core.params import Params
 from r1jax.core.sharding import BATCH, batch_shards, in_host_memory, on_devices
+from r1jax.core.shares import ALL_ROWS, Shares
 from r1jax.data.batching import Batch, row_length, to_device
 from r1jax.data.tasks import Questions
 from r1jax.data.types import Prompt, Rollout
@@ -71,17 +72,18 @@ def run(
     cfg, questions = open_questions(cfg, base, start_from, limit)
     training = open_run(cfg, workdir, mesh, start_from)
     teach = open_teacher(cfg, training, teacher)
-    models = {each.part: RewardModel(each.path, mesh, each.prompts, each.over_steps) for each in cfg.rewards.models}
+    shares = Shares.of_mesh(mesh)
+    models = open_reward_models(cfg, mesh)
     held_out = questions.held_out(cfg.evaluation.questions)
     say_start(cfg, training, questions, held_out, teach)
     # The compiled programs: log-probs of a batch, and the update.
-    score = make_scorer(training.model, cfg, mesh)
+    score = make_scorer(training.model, cfg, mesh, shares)
     update = training.compile_update(make_loss(cfg, training.model), cfg.microbatches, cfg.auxiliary.bias_rate)
     signal = SignalWatch(workdir, training.start, accuracy=cfg.rewards.accuracy > 0, teacher=bool(teacher))
-    with open_graders(cfg, questions) as graders:
+    with open_graders(cfg, questions, shares) as graders:
         engine = make_engine(cfg, training)
         carried = make_carried_groups(cfg, training, engine, questions)
-        sampler = GroupSampler(cfg, engine, questions, graders, models, carried)
+        sampler = GroupSampler(cfg, engine, shares, questions, graders, models, carried)
         evaluator = make_evaluator(cfg, training, engine, held_out, graders, models)
         watch = Stopwatch(eval=0.0, save=0.0)
         for step in range(training.start, cfg.num_steps):
@@ -91,31 +93,33 @@ def run(
                 evaluator.evaluate_if_due(training.state.params, step)
             # Rollouts of the current policy: sampled, graded, and with advantages.
             with watch("sample"):
-                rollouts, advantages, no_signal = sampler.draw(training.state.params, step)
-            keep_rollouts(cfg, workdir, step, rollouts)
+                drawn = sampler.draw(training.state.params, step)
+            keep_rollouts(cfg, workdir, step, drawn.rollouts, shares)
             # Log-probs under the policy and the reference, then the updates.
             with watch("score"), under_way("scoring"):
                 training.state = on_devices(training.state)
-                batch = with_teacher(make_batch(rollouts, advantages, cfg, step), teach)
+                batch = make_batch(drawn.rollouts, shares.own(drawn.advantages), cfg, step, drawn.longest)
+                batch = with_teacher(batch, teach)
                 batch = with_logprobs(batch, cfg.grpo, score, training.state.params, on_devices(training.reference))
             with watch("update"), under_way("updating"):
-                updates, last = update_on_minibatches(training, update, batch, cfg, step)
+                trained = drawn.trained_tokens(cfg.grpo.mask_truncated)
+                updates, last = update_on_minibatches(training, update, batch, cfg, step, trained, shares)
             # The row of metrics.
             row = {
-                **describe(rollouts),
+                **describe(drawn.numbers),
                 **summarise(updates),
-                "groups/no_signal": no_signal,
+                "groups/no_signal": drawn.no_signal,
                 **grading_metrics(graders, models),
                 **(carried.metrics if carried else {}),
                 "learning_rate": float(training.learning_rate(int(training.state.step) - 1)),
-                "tokens_per_s": sum(len(rollout.ids) for rollout in rollouts) / watch["sample"],
+                "tokens_per_s": sum(each.tokens for each in drawn.numbers) / watch["sample"],
                 **watch.metrics(),
             }
             training.log(step, row, [each["skipped"] for each in updates], last)
             training.faults.stop_on("no_signal", step, signal.add(step, row))
             # The end, where too many updates were skipped; else the checkpoint.
             if training.too_many_skipped:
-                write_step(workdir / "skipped", step, rollouts)
+                write_step(workdir / "skipped", step, drawn.rollouts, shares)
                 raise training.skipped_error(step, last)
             watch = Stopwatch(eval=0.0, save=0.0)
             with watch("save"), under_way("saving"):  # counted in the next step's row
@@ -129,12 +133,18 @@ def run(
 
 
 def check_rows(cfg: RLConfig, mesh: Mesh) -> None:
-    """Raises ValueError where the rows of a microbatch do not divide over the mesh."""
+    """Raises ValueError where a microbatch's rows do not divide over the mesh, or groups over its processes."""
     ways = batch_shards(mesh)
     if cfg.rows_at_a_time % ways:
         raise ValueError(
             f"{cfg.rows_at_a_time} rows at a time (prompts_per_step x group_size / minibatches / "
             f"microbatches) do not divide over config.mesh's {' x '.join(BATCH)} = {ways}"
+        )
+    shares = Shares.of_mesh(mesh).count
+    if cfg.grpo.prompts_per_step % shares:
+        raise ValueError(
+            f"config.grpo.prompts_per_step={cfg.grpo.prompts_per_step} does not divide over the {shares} shares of the "
+            "processes, each of which samples whole groups: make it a multiple"
         )
 
 
@@ -207,9 +217,23 @@ def make_loss(cfg: RLConfig, model: ModelConfig) -> Loss:
     return loss
 
 
+def sampling_shares(cfg: RLConfig, mesh: Mesh) -> Shares:
+    """The shares of the rollouts as they are sampled: all processes hold all where steps carry groups over."""
+    return Shares.whole() if cfg.sampling.carry_over else Shares.of_mesh(mesh)
+
+
+def open_reward_models(cfg: RLConfig, mesh: Mesh) -> dict[str, RewardModel]:
+    """The reward models, by their parts."""
+    shares = sampling_shares(cfg, mesh)
+    return {
+        each.part: RewardModel(each.path, mesh, each.prompts, each.over_steps, shares) for each in cfg.rewards.models
+    }
+
+
 def make_engine(cfg: RLConfig, training: TrainingRun) -> Engine:
     """The sampler of rollouts."""
-    return Engine(training.model, cfg.sampling, training.tokenizer, training.mesh)
+    shares = sampling_shares(cfg, training.mesh)
+    return Engine(training.model, cfg.sampling, training.tokenizer, training.mesh, shares)
 
 
 def make_carried_groups(
@@ -234,13 +258,13 @@ def make_carried_groups(
 
 
 @contextlib.contextmanager
-def open_graders(cfg: RLConfig, questions: Questions) -> Iterator[GraderPool | None]:
-    """The grader processes, in process 0; None in the others, which wait until they have started."""
+def open_graders(cfg: RLConfig, questions: Questions, shares: Shares = ALL_ROWS) -> Iterator[GraderPool | None]:
+    """The grader processes, where this process leads its share; None in the others, which wait for their start."""
     pool = contextlib.nullcontext()
-    if jax.process_index() == 0:
+    if shares.leads:
         pool = GraderPool(cfg.rewards, cfg.seed, cfg.sampling.max_new_tokens, questions.graders)
     with pool as graders:
-        processes.barrier()  # process 0 may load rewards for long, or fail
+        processes.barrier()  # a leader may load rewards for long, or fail
         yield graders
 
 
@@ -261,24 +285,16 @@ def make_evaluator(
     )
 
 
-def keep_rollouts(cfg: RLConfig, workdir: pathlib.Path, step: int, rollouts: Sequence[Rollout]) -> None:
-    """Writes a step's rollouts to rollouts/ and their tokens to rollout_tokens/, every `keep_rollouts` steps.
-
-    Raises:
-        ValueError: none of them could be graded.
-    """
-    if all(rollout.reward is None for rollout in rollouts):
-        raise ValueError(f"step {step}: none of {len(rollouts)} samples could be graded; see the warnings")
+def keep_rollouts(cfg: RLConfig, workdir: pathlib.Path, step: int, rollouts: Sequence[Rollout], shares: Shares) -> None:
+    """Writes a step's rollouts to rollouts/ and their tokens to rollout_tokens/, every `keep_rollouts` steps."""
     if cfg.keep_rollouts and step % cfg.keep_rollouts == 0:
-        write_step(workdir / "rollouts", step, rollouts)
-        if jax.process_index() == 0:
-            write_tokens(workdir, step, rollouts)
+        write_step(workdir / "rollouts", step, rollouts, shares)
+        write_tokens(workdir, step, rollouts, shares)
 
 
-def write_step(folder: pathlib.Path, step: int, rollouts: Sequence[Rollout]) -> None:
-    """Writes a step's rollouts into a folder, in process 0."""
-    if jax.process_index() == 0:
-        write_samples(folder / f"step_{step:06d}.jsonl", rollouts)
+def write_step(folder: pathlib.Path, step: int, rollouts: Sequence[Rollout], shares: Shares) -> None:
+    """Writes a step's rollouts into a folder."""
+    write_samples(folder / f"step_{step:06d}.jsonl", rollouts, shares)
 
 
 def put_aside(training: TrainingRun, cfg: HostMemoryConfig) -> None:
@@ -290,18 +306,28 @@ def put_aside(training: TrainingRun, cfg: HostMemoryConfig) -> None:
 
 
 def update_on_minibatches(
-    training: TrainingRun, update: Update, batch: Batch, cfg: RLConfig, step: int
+    training: TrainingRun,
+    update: Update,
+    batch: Batch,
+    cfg: RLConfig,
+    step: int,
+    trained: np.ndarray | None = None,
+    shares: Shares = ALL_ROWS,
 ) -> tuple[list[dict[str, np.ndarray]], Batch]:
     """Updates the policy on each minibatch of a step, and the reference where it is due to follow.
+
+    Args:
+        batch, trained: as of `minibatches`.
 
     Returns:
         the metrics of each update, and the last minibatch.
     """
     metrics, minibatch, every = [], batch, cfg.grpo.reference_every
     done = int(training.state.step)  # read once: to read it waits for the device
-    for minibatch in minibatches(batch, cfg.grpo, cfg.sampling.max_new_tokens, cfg.seed, step):
-        rows, _ = packed(minibatch, cfg, training.model, training.mesh)
-        training.state, update_metrics = update(training.state, to_device(rows, training.mesh))
+    most = cfg.sampling.max_new_tokens
+    for minibatch in minibatches(batch, cfg.grpo, most, cfg.seed, step, trained, shares):
+        rows, _ = packed(minibatch, cfg, training.model, training.mesh, shares)
+        training.state, update_metrics = update(training.state, to_device(rows, training.mesh, shares))
         metrics.append(update_metrics)
         if training.reference is not None and every and (done + len(metrics)) % every == 0:
             training.reference = jax.tree.map(lambda weight: weight.copy(), training.state.params)

@@ -8,7 +8,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from r1jax.core.params import Params
-from r1jax.core.sharding import replicated
+from r1jax.core.sharding import TRAIN_RULES
+from r1jax.core.shares import ALL_ROWS, Shares, gather, own_rows, rows_sharding
 from r1jax.data.batching import Batch, Places, pack_rows, pad_rollouts, take_rows, to_device, unpack_rows
 from r1jax.data.types import Rollout
 from r1jax.losses.config import GRPOConfig
@@ -21,72 +22,102 @@ from r1jax.stages.config import RLConfig
 ScoreFunction = Callable[[Sequence[Params], Batch], list[np.ndarray]]
 
 
-def make_batch(rollouts: Sequence[Rollout], advantages_PG: np.ndarray, cfg: RLConfig, step: int = 0) -> Batch:
-    """The rollouts as the host batch of a step, truncated ones with weight 0 under `grpo.mask_truncated`."""
-    batch = pad_rollouts(rollouts, advantages_PG.reshape(-1), cfg.batch_bucket, step)
+def make_batch(
+    rollouts: Sequence[Rollout], advantages_PG: np.ndarray, cfg: RLConfig, step: int = 0, longest: int = 0
+) -> Batch:
+    """The rollouts as the host batch of a step, truncated ones with weight 0 under `grpo.mask_truncated`.
+
+    Args:
+        longest: as of `pad_rollouts`.
+    """
+    batch = pad_rollouts(rollouts, advantages_PG.reshape(-1), cfg.batch_bucket, step, longest)
     if not cfg.grpo.mask_truncated:
         return batch
     complete = np.array([[rollout.finish == "stop"] for rollout in rollouts], np.float32)
     return dataclasses.replace(batch, weights=batch.weights * complete)
 
 
-def minibatches(batch: Batch, cfg: GRPOConfig, max_tokens: int, seed: int, step: int) -> Iterator[Batch]:
-    """Splits a step's rows at random, differently in each inner epoch, and sets each minibatch's token weights."""
-    rows = batch.tokens.shape[0]
+def minibatches(
+    batch: Batch,
+    cfg: GRPOConfig,
+    max_tokens: int,
+    seed: int,
+    step: int,
+    trained: np.ndarray | None = None,
+    shares: Shares = ALL_ROWS,
+) -> Iterator[Batch]:
+    """Splits a step's rows at random, differently in each inner epoch, and sets each minibatch's token weights.
+
+    Of each `cfg.minibatches` rows that follow each other, every minibatch gets one: samples of a question go to
+    different ones, and a row stays in its process, while which rows a minibatch has depends neither on the mesh nor on
+    the number of processes.
+
+    Args:
+        batch: the rows of this process's share.
+        trained: `[B]`, tokens with a weight in each row of the step; None: the batch has all rows.
+    """
+    trained = batch.weights.sum(axis=1) if trained is None else trained
+    rows, first = np.arange(len(trained)).reshape(-1, cfg.minibatches), shares.mine * batch.tokens.shape[0]
     for epoch in range(cfg.inner_epochs):
-        order = np.random.default_rng([seed, step, epoch]).permutation(rows)
-        for part in np.split(order, cfg.minibatches):
-            rows_of_part = take_rows(batch, part)
-            weights = token_weights(rows_of_part.weights, cfg.aggregation, max_tokens)
-            yield dataclasses.replace(rows_of_part, weights=weights)
+        order = np.random.default_rng([seed, step, epoch]).permuted(rows, axis=1)
+        for part in order.T:
+            own = take_rows(batch, shares.own(part) - first)
+            weights = token_weights(own.weights, cfg.aggregation, max_tokens, trained[part])
+            yield dataclasses.replace(own, weights=weights)
 
 
-def packed(batch: Batch, cfg: RLConfig, model: ModelConfig, mesh: Mesh) -> tuple[Batch, Places | None]:
+def packed(
+    batch: Batch, cfg: RLConfig, model: ModelConfig, mesh: Mesh, shares: Shares = ALL_ROWS
+) -> tuple[Batch, Places | None]:
     """The batch as it is computed: packed where `packing` asks for it and a microbatch is saved, see `pack_rows`.
 
     A group's prompt is shared where attention takes contexts and nothing else looks at whole rollouts: neither
-    routers' statistics nor multi-token prediction.
+    routers' statistics nor multi-token prediction. Each process packs its own rows, and all or none do.
     """
     if not cfg.packing:
         return batch, None
-    shares = takes_contexts(mesh.devices.flat[0].platform) and model.moe is None and not model.mtp_depth
-    return pack_rows(batch, batch.tokens.shape[0] // cfg.rows_at_a_time, share_prompts=shares)
+    one_prompt = takes_contexts(mesh.devices.flat[0].platform) and model.moe is None and not model.mtp_depth
+    parts = batch.tokens.shape[0] * shares.count // cfg.rows_at_a_time
+    rows, places = pack_rows(batch, parts, share_prompts=one_prompt)
+    return (rows, places) if all(gather(places is not None, shares)) else (batch, None)
 
 
-def make_scorer(model: ModelConfig, cfg: RLConfig, mesh: Mesh) -> ScoreFunction:
+def make_scorer(model: ModelConfig, cfg: RLConfig, mesh: Mesh, shares: Shares = ALL_ROWS) -> ScoreFunction:
     """Teacher-forced log-probs `[B, T]` of a padded batch under each of several weights, on the host.
 
-    The batch is packed, and a microbatch's rows are computed at a time.
+    The batch, this process's rows, is packed, and a microbatch's rows are computed at a time.
     """
 
     def score(weights: Sequence[Params], batch: Batch):
         return [batch_logprobs(each, model, batch, cfg.sampling.truncation, cfg.logprob_chunk)[0] for each in weights]
 
-    jitted = jax.jit(score, out_shardings=replicated(mesh))
-    return lambda weights, batch: in_parts(lambda rows: jitted(weights, rows), batch, cfg, model, mesh)
+    jitted = jax.jit(score, out_shardings=rows_sharding(mesh, TRAIN_RULES, shares))
+    return lambda weights, batch: in_parts(lambda rows: jitted(weights, rows), batch, cfg, model, mesh, shares)
 
 
 def in_parts(
-    compute: Callable[[Batch], Sequence[jax.Array]], batch: Batch, cfg: RLConfig, model: ModelConfig, mesh: Mesh
+    compute: Callable[[Batch], Sequence[jax.Array]],
+    batch: Batch,
+    cfg: RLConfig,
+    model: ModelConfig,
+    mesh: Mesh,
+    shares: Shares = ALL_ROWS,
 ) -> list[np.ndarray]:
     """What a model computes of a padded batch, `[B, T, ...]` on the host: packed, a microbatch's rows at a time.
 
     Args:
-        compute: of rows `[b, T]` on the devices, arrays `[b, T, ...]`.
+        compute: of rows `[b, T]` on the devices, arrays `[b, T, ...]` in `rows_sharding`.
         model: the one that `compute` runs.
     """
-    rows, places = packed(batch, cfg, model, mesh)
-    parts = rows.tokens.shape[0] // cfg.rows_at_a_time
-    computed = {
-        part: compute(to_device(take_rows(rows, np.s_[part::parts]), mesh))
-        for part in range(parts)
-        if rows.segments[part::parts].any()
-    }
-    some = next(iter(computed.values()))
-    whole = [np.zeros((*rows.tokens.shape, *each.shape[2:]), each.dtype) for each in some]
-    for part, values in computed.items():
+    rows, places = packed(batch, cfg, model, mesh, shares)
+    parts = rows.tokens.shape[0] * shares.count // cfg.rows_at_a_time
+    # Parts are filled one after the other, in one process more of them than in another.
+    filled = max(gather(sum(rows.segments[part::parts].any() for part in range(parts)), shares))
+    computed = [compute(to_device(take_rows(rows, np.s_[part::parts]), mesh, shares)) for part in range(filled)]
+    whole = [np.zeros((*rows.tokens.shape, *each.shape[2:]), each.dtype) for each in computed[0]]
+    for part, values in enumerate(computed):
         for each, of_part in zip(whole, values, strict=True):
-            each[part::parts] = of_part
+            each[part::parts] = own_rows(of_part, shares)
     return whole if places is None else [unpack_rows(each, places) for each in whole]
 
 

@@ -16,12 +16,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from r1jax.core.params import Params
-from r1jax.core.sharding import replicated
+from r1jax.core.sharding import TRAIN_RULES
+from r1jax.core.shares import ALL_ROWS, Shares, from_process_0, rows_sharding
 from r1jax.data import teacher_logits
 from r1jax.data.batching import Batch, fill, pack, size, to_device, unpack
 from r1jax.data.sft import Instructions
 from r1jax.data.teacher_logits import SHARD
-from r1jax.evaluation.rollouts import from_process_0
 from r1jax.inference import context_length, model_identity
 from r1jax.inference.trained_prompts import check_chat, warn_of_other_format
 from r1jax.io.console import ProgressPrinter, say
@@ -94,7 +94,13 @@ def check_top_k(k: int, tokenizer: Tokenizer, key: str) -> None:
 
 
 def make_teach(
-    model: ModelConfig, mesh: Mesh, k: int, vocab_size: int, temperature: float, chunk: int
+    model: ModelConfig,
+    mesh: Mesh,
+    k: int,
+    vocab_size: int,
+    temperature: float,
+    chunk: int,
+    shares: Shares = ALL_ROWS,
 ) -> Callable[[Params, Batch], tuple[jax.Array, jax.Array]]:
     """The compiled function from a teacher's weights and a batch to its `distillation.soft_targets`."""
 
@@ -103,7 +109,7 @@ def make_teach(
         hidden = forward(params, model, batch.tokens, batch.positions, batch.segments, **segments).hidden
         return distillation.soft_targets(hidden, unembed_table(params), k, vocab_size, temperature, chunk)
 
-    return jax.jit(teach, out_shardings=replicated(mesh))
+    return jax.jit(teach, out_shardings=rows_sharding(mesh, TRAIN_RULES, shares))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +118,8 @@ class RolloutTeacher:
 
     Attributes:
         params: its weights.
-        with_soft_targets: from the padded batch of a step to that with the teacher's distribution at each position.
+        with_soft_targets: from the padded batch of a step, of this process's rows, to that with the teacher's
+            distribution at each position.
     """
 
     params: Params
@@ -134,10 +141,11 @@ class RolloutTeacher:
             )
         check_top_k(cfg.teacher_top_k, tokenizer, "teacher_top_k")
         warn_of_other_format(cfg.data, path, "config.data")
-        teach = make_teach(model, mesh, cfg.teacher_top_k, tokenizer.vocab_size, 1.0, cfg.logprob_chunk)
+        shares = Shares.of_mesh(mesh)
+        teach = make_teach(model, mesh, cfg.teacher_top_k, tokenizer.vocab_size, 1.0, cfg.logprob_chunk, shares)
 
         def with_soft_targets(batch: Batch) -> Batch:
-            ids, logprobs = in_parts(lambda rows: teach(params, rows), batch, cfg, model, mesh)
+            ids, logprobs = in_parts(lambda rows: teach(params, rows), batch, cfg, model, mesh, shares)
             return dataclasses.replace(batch, soft_ids=ids, soft_logprobs=logprobs)
 
         return cls(params, with_soft_targets)

@@ -85,7 +85,7 @@ def replay(cfg: RLConfig, run: pathlib.Path, step: int, regrade: bool, out: path
 
     from r1jax.core.sharding import make_mesh
     from r1jax.evaluation.rollout_files import read_rollouts
-    from r1jax.evaluation.rollouts import describe
+    from r1jax.evaluation.rollouts import describe, numbers_of
     from r1jax.io.console import say
     from r1jax.stages import rl
     from r1jax.stages.bases import starting_models
@@ -122,7 +122,8 @@ def replay(cfg: RLConfig, run: pathlib.Path, step: int, regrade: bool, out: path
             batch = with_logprobs(batch, cfg.grpo, score, training.state.params, training.reference)
             updates, _ = rl.update_on_minibatches(training, update, batch, cfg, at)
             learning_rate = float(training.learning_rate(int(training.state.step) - 1))
-            row = {**describe(rollouts), **summarise(updates), "learning_rate": learning_rate}
+            numbers = [numbers_of(rollout) for rollout in rollouts]
+            row = {**describe(numbers), **summarise(updates), "learning_rate": learning_rate}
             say(f"replayed step {at}")
     if out:
         jsonl.write(

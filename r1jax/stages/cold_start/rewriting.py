@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import regex  # it knows classes of characters, which re does not
 
+from r1jax.core.shares import from_process_0
 from r1jax.data.types import Prompt
-from r1jax.evaluation.rollouts import from_process_0
 from r1jax.graders.math import math_grader
 from r1jax.graders.math.final_answer import final_answer, stated_answer
 from r1jax.inference.sampler import Sampler

@@ -17,13 +17,13 @@ from typing import Any
 from jax.sharding import Mesh
 
 from r1jax.benchmarks import reading
+from r1jax.core.shares import from_process_0
 from r1jax.data.step_inputs import continued, whole_text
 from r1jax.data.tasks import Questions
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.evaluation import grading
 from r1jax.evaluation.collect import Grader, collect
 from r1jax.evaluation.record import Record
-from r1jax.evaluation.rollouts import from_process_0
 from r1jax.graders.grader_table import check_row_for_reward
 from r1jax.inference import sampler
 from r1jax.inference.sampler import Draw

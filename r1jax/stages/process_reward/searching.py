@@ -18,11 +18,11 @@ from jax.sharding import Mesh
 
 from r1jax.benchmarks import reading
 from r1jax.benchmarks.estimators import standard_error
+from r1jax.core.shares import from_process_0
 from r1jax.data.tasks import DataConfig, Questions
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.evaluation import grading
 from r1jax.evaluation.collect import Grader
-from r1jax.evaluation.rollouts import from_process_0
 from r1jax.graders.grader_table import check_row_for_reward
 from r1jax.inference import context_length, model_identity
 from r1jax.inference.engine import Engine
