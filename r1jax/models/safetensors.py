@@ -4,8 +4,10 @@ Read and written here rather than by the package of the same name, which reads n
 file only from tensors that are all in memory.
 """
 
+import contextlib
 import json
 import math
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -20,6 +22,7 @@ from r1jax.models.weights import Progress
 
 # As the package of the same name: a longer header is no header.
 _MAX_HEADER = 100_000_000
+_MAX_READ = 2**30  # bytes of one call of the system, which takes less than 2^31
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 FP8 = np.dtype(ml_dtypes.float8_e4m3fn)
 DTYPES = {
@@ -88,19 +91,56 @@ class SafetensorsFolder:
 
     def read(self, name: str, index: Index) -> np.ndarray:
         stored = self._stored[name]
-        values = _map(stored)[index]
+        values = _read(stored, index)
         if stored.dtype != FP8:
             return values
-        rows, columns = (
-            np.arange(each.start, each.stop) // size for each, size in zip(index, self._block, strict=True)
+        blocks = tuple(
+            slice(each.start // size, -(-each.stop // size)) for each, size in zip(index, self._block, strict=True)
         )
-        factors = _map(self._stored[name + _SCALE])[rows[:, None], columns]
+        rows, columns = (
+            np.arange(each.start, each.stop) // size - block.start
+            for each, size, block in zip(index, self._block, blocks, strict=True)
+        )
+        factors = _read(self._stored[name + _SCALE], blocks)[rows[:, None], columns]
         return (values.astype(np.float32) * factors.astype(np.float32)).astype(ml_dtypes.bfloat16)
 
 
-def _map(stored: _Stored) -> np.ndarray:
-    # Mapped anew each time: pages of a file stay in the process's memory for as long as its map does.
-    return np.memmap(stored.path, stored.dtype, "r", stored.offset, stored.shape)
+def _read(stored: _Stored, index: Index) -> np.ndarray:
+    """A slice of a tensor. Of the file no byte outside of it is read: one range where it is cut along its first axis
+    alone, else a range for each row.
+
+    Not by a map of the file: a page that is touched brings its neighbours along, and a slice of the columns would read
+    the whole tensor.
+
+    Raises:
+        ValueError: the file ends before.
+    """
+    values = np.empty([each.stop - each.start for each in index], stored.dtype)
+    if not values.size:
+        return values
+    cut = [axis for axis, size in enumerate(stored.shape) if values.shape[axis] != size]
+    outer = cut[-1] if cut else 0  # axes before this one are walked; from it on a range has no gap
+    strides = [math.prod(stored.shape[axis + 1 :]) for axis in range(values.ndim)]
+    within = index[outer].start * strides[outer] if values.ndim else 0
+    rows = values.reshape(math.prod(values.shape[:outer]), -1).view(np.uint8)
+    with open(stored.path, "rb", buffering=0) as file:
+        with contextlib.suppress(AttributeError, OSError):  # only Linux has it, and not on every file system
+            gaps = os.POSIX_FADV_RANDOM if len(rows) > 1 else os.POSIX_FADV_SEQUENTIAL
+            os.posix_fadvise(file.fileno(), 0, 0, gaps)
+        for row, place in zip(rows, np.ndindex(*values.shape[:outer]), strict=True):
+            before = sum((index[axis].start + i) * strides[axis] for axis, i in enumerate(place))
+            _read_into(file.fileno(), row, stored.offset + (before + within) * stored.dtype.itemsize, stored.path)
+    return values
+
+
+def _read_into(descriptor: int, row: np.ndarray, offset: int, path: pathlib.Path) -> None:
+    """Fills bytes from a file's, from `offset` on."""
+    view, done = memoryview(row), 0
+    while done < len(view):
+        count = os.preadv(descriptor, [view[done : done + _MAX_READ]], offset + done)
+        if not count:
+            raise ValueError(f"{path} was cut short while it was read: download it again")
+        done += count
 
 
 def _tensors(folder: pathlib.Path) -> dict[str, _Stored]:

@@ -9,6 +9,7 @@ import functools
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -19,6 +20,7 @@ from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
 
 Index = tuple[slice, ...]  # with start and stop given
+Array = TypeVar("Array", np.ndarray, jax.Array)
 
 # For each axis of a checkpoint's tensor, r1jax's axes that are flattened into it.
 _VECTOR = ((0,),)
@@ -129,9 +131,12 @@ class Piece:
         )
         block = block.reshape([taken[axis].stop - taken[axis].start for axis in self._order])
         block = block.transpose(np.argsort(self._order))
-        if self.pairs:
-            block = block[..., _halves(self.shape[-1], self.pairs)]
+        block = self.in_our_order(block)
         return block[tuple(slice(None) if axis in cut else at for axis, at in enumerate(index))]
+
+    def in_our_order(self, part: Array) -> Array:
+        """Our part with the entries of its last axis, which is whole, in our order: see `pairs`."""
+        return part[..., _halves(self.shape[-1], self.pairs)] if self.pairs else part
 
     @property
     def _order(self) -> list[int]:

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from r1jax.core import checksums
+from r1jax.core import checksums, processes
 from r1jax.core import params as core
 from r1jax.core.params import Params, ParamSpec
 from r1jax.core.sharding import TRAIN_RULES
@@ -119,16 +119,113 @@ def at(tree: Params, path: Sequence[str]) -> Any:
 def _place(
     source: Source, members: list[Piece], shape: tuple[int, ...], sharding: NamedSharding, dtype: np.dtype
 ) -> jax.Array:
+    if _exchanges(sharding.mesh) and (rows := _RowShards.of(members[0], sharding)):
+        return rows.convert(_from_shards(rows.shape(shape), rows.sharding, rows.reader(source, members))).astype(dtype)
+    # Devices cast faster than NumPy does.
+    return _from_shards(shape, sharding, functools.partial(_read_shard, source, members)).astype(dtype)
+
+
+def _exchanges(mesh: Mesh) -> bool:
+    """Whether the devices exchange what is read in rows; not simulated ones of one process, which would only compile."""
+    return processes.is_multiprocess() or mesh.devices.flat[0].platform != "cpu"
+
+
+def _from_shards(shape: Sequence[int], sharding: NamedSharding, read_shard: Callable[[Index], np.ndarray]) -> jax.Array:
+    """An array of the shards that `read_shard` gives, each read once for all of this process's devices that hold it."""
     replicas = defaultdict(list)
-    for device, index in sharding.addressable_devices_indices_map(shape).items():
+    for device, index in sharding.addressable_devices_indices_map(tuple(shape)).items():
         replicas[tuple(each.indices(size)[:2] for each, size in zip(index, shape, strict=True))].append(device)
     arrays = []
     for bounds, devices in replicas.items():
-        shard = _read_shard(source, members, tuple(slice(*each) for each in bounds))
+        shard = read_shard(tuple(slice(*each) for each in bounds))
         # Waited for, so that the next shard does not stand beside this one on the host.
         arrays += jax.block_until_ready([jax.device_put(shard, device) for device in devices])
-    # Devices cast faster than NumPy does.
-    return jax.make_array_from_single_device_arrays(shape, sharding, arrays).astype(dtype)
+    return jax.make_array_from_single_device_arrays(tuple(shape), sharding, arrays)
+
+
+@dataclasses.dataclass(frozen=True)
+class _RowShards:
+    """A weight of matrices that is read by whole rows of the files, and exchanged between the devices.
+
+    A matrix that is sharded along the files' columns, as most are over fsdp, has a few bytes of each row for a device:
+    a request for every row, and most of the files' pages on every host. So whole rows are read for each device, in one
+    range, 1/N of the matrix; an all-to-all over the mesh axes of the columns then gives it its columns of all rows.
+    Where a mesh axis does not shard the weight its devices share the rows too, and gather them: all hosts together read
+    every byte once.
+
+    Attributes:
+        piece: one of the weight's tensors; all of them lie alike.
+        target: the weight's sharding.
+        rows, columns, replicas: mesh axes that shard the files' rows and columns, and that shard nothing.
+    """
+
+    piece: Piece
+    target: NamedSharding
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    replicas: tuple[str, ...]
+
+    @classmethod
+    def of(cls, piece: Piece, target: NamedSharding) -> "_RowShards | None":
+        """None where the shards are ranges of rows already, or the rows do not divide over the devices."""
+        depth, sizes = len(piece.index), target.mesh.shape
+        parts = [_mesh_axes(target.spec, i, sizes) for i in range(depth + len(piece.shape))]
+        stack, part = parts[:depth], parts[depth:]
+        inner = [axis for axes in piece.axes for axis in axes[1:]] + ([len(part) - 1] if piece.pairs else [])
+        if len(piece.axes) != 2 or any(part[axis] for axis in inner):
+            return None
+        rows, columns = (part[axes[0]] for axes in piece.axes)
+        used = {*rows, *columns, *(name for each in stack for name in each)}
+        replicas = tuple(name for name, size in sizes.items() if size > 1 and name not in used)
+        for shared in (replicas, ()):
+            ways = math.prod(sizes[name] for name in (*rows, *columns, *shared))
+            if (columns or shared) and piece.file_shape[0] % ways == 0:
+                return cls(piece, target, rows, columns, shared)
+        return None
+
+    @property
+    def sharding(self) -> NamedSharding:
+        """Of the array `[..., rows, columns]` that is read."""
+        stack = [self.target.spec[i] if i < len(self.target.spec) else None for i in range(len(self.piece.index))]
+        return NamedSharding(self.target.mesh, PartitionSpec(*stack, (*self.rows, *self.columns, *self.replicas), None))
+
+    def shape(self, weight: Sequence[int]) -> tuple[int, ...]:
+        """Of that array, by the weight's."""
+        return (*weight[: len(self.piece.index)], *self.piece.file_shape)
+
+    def reader(self, source: Source, members: list[Piece]) -> Callable[[Index], np.ndarray]:
+        """The function that reads a part of that array from the files."""
+        return functools.partial(
+            _read_shard,
+            source,
+            [dataclasses.replace(each, shape=each.file_shape, axes=((0,), (1,)), pairs=0) for each in members],
+        )
+
+    def convert(self, array: jax.Array) -> jax.Array:
+        """The weight of that array."""
+        depth, piece = len(self.piece.index), self.piece
+        shard = self.target.shard_shape((*array.shape[:depth], *piece.shape))
+        order = [axis for axes in piece.axes for axis in axes]
+
+        def local(block: jax.Array) -> jax.Array:
+            if self.replicas:
+                block = jax.lax.all_gather(block, self.replicas, axis=depth, tiled=True)
+            if self.columns:
+                block = jax.lax.all_to_all(block, self.columns, split_axis=depth + 1, concat_axis=depth, tiled=True)
+            block = block.reshape(*shard[:depth], *(shard[depth + axis] for axis in order))
+            block = block.transpose(*range(depth), *(depth + axis for axis in np.argsort(order)))
+            return piece.in_our_order(block)
+
+        specs = {"in_specs": self.sharding.spec, "out_specs": self.target.spec}
+        exchanged = jax.shard_map(local, mesh=self.target.mesh, check_vma=False, **specs)
+        return jax.jit(exchanged, out_shardings=self.target)(array)
+
+
+def _mesh_axes(spec: PartitionSpec, dimension: int, sizes: Mapping[str, int]) -> tuple[str, ...]:
+    """The mesh axes of more than one device that shard a dimension."""
+    part = spec[dimension] if dimension < len(spec) else None
+    names = part if isinstance(part, tuple) else () if part is None else (part,)
+    return tuple(name for name in names if sizes[name] > 1)
 
 
 def _read_shard(source: Source, members: list[Piece], index: Index) -> np.ndarray:
@@ -174,7 +271,7 @@ def _present_dtype(source: Source, members: list[Piece]) -> np.dtype:
 
 def _check_copy(source: Source, copy: Piece, original: Piece) -> None:
     rows = max(1, 2**24 // original.shape[1])  # tables may be gigabytes
-    for start in range(0, original.shape[0], rows):
+    for start in range(rows * jax.process_index(), original.shape[0], rows * jax.process_count()):  # each a share
         index = (slice(start, min(start + rows, original.shape[0])), slice(0, original.shape[1]))
         repeated, table = source.read(copy.name, index), source.read(original.name, index)
         # By their bytes too: NaN is no equal of NaN, and is another error.
