@@ -126,7 +126,7 @@ def _place(
 
 
 def _exchanges(mesh: Mesh) -> bool:
-    """Whether the devices exchange what is read in rows; not simulated ones of one process, which would only compile."""
+    """Whether the devices exchange what is read in rows; not simulated ones of one process, which would compile."""
     return processes.is_multiprocess() or mesh.devices.flat[0].platform != "cpu"
 
 
