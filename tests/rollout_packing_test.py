@@ -233,3 +233,14 @@ def test_trap10_eight_devices_and_another_order_give_the_same_from_packed_rows(n
     other = make_batch([rollouts[i] for i in order], advantages[order], CFG)
     for mesh in (mesh1, mesh8):
         assert_same(case(name, mesh)(other, True)[:2], (gradient, metrics))
+
+
+def test_a_step_whose_every_response_is_masked_has_log_probs_and_no_gradient(case, mesh1):
+    """All were cut off, and `mask_truncated` leaves them out: nothing is packed, and nothing must fail."""
+    rollouts, advantages = drawn()
+    cut = [dataclasses.replace(rollout, finish="length") for rollout in rollouts]
+    cfg = dataclasses.replace(CFG, grpo=dataclasses.replace(CFG.grpo, mask_truncated=True))
+    batch = make_batch(cut, advantages, cfg)
+    assert not batch.weights.any()
+    gradient, metrics, _ = case("dense", mesh1)(batch, True)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(gradient)) and metrics["weight"] == 0

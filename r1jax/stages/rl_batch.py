@@ -111,8 +111,8 @@ def in_parts(
     """
     rows, places = packed(batch, cfg, model, mesh, shares)
     parts = rows.tokens.shape[0] * shares.count // cfg.rows_at_a_time
-    # Parts are filled one after the other, in one process more of them than in another.
-    filled = max(gather(sum(rows.segments[part::parts].any() for part in range(parts)), shares))
+    # Parts are filled one after the other, in one process more of them than in another; none where no row has a weight.
+    filled = max(1, *gather(sum(rows.segments[part::parts].any() for part in range(parts)), shares))
     computed = [compute(to_device(take_rows(rows, np.s_[part::parts]), mesh, shares)) for part in range(filled)]
     whole = [np.zeros((*rows.tokens.shape, *each.shape[2:]), each.dtype) for each in computed[0]]
     for part, values in enumerate(computed):
