@@ -178,6 +178,26 @@ def test_any_number_of_processes_gives_the_step_of_one(runs, tmp_path, count, me
 
 
 @pytest.mark.slow
+def test_one_process_on_another_mesh_goes_on_with_a_run_of_two(runs, tmp_path) -> None:
+    base = next(runs[0].parent.glob("base-*")) / "model"
+    changes = {"base": str(base), "num_steps": 2, "checkpoint__every": 1, "evaluation__every": 0}
+    spec = write_config(tmp_path / "zero.py", merged(RL, **changes))
+    train_together(spec, tmp_path / "two")
+    shutil.copytree(tmp_path / "two", tmp_path / "then_one")
+    for newer in ("checkpoints/2", "model"):
+        shutil.rmtree(tmp_path / "then_one" / newer)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "keep_compiled", lambda folder: None)
+        other = ["--config.mesh.data=8", "--config.mesh.fsdp=1", "--config.mesh.tensor=1"]
+        assert train.main([f"--config={spec}", f"--workdir={tmp_path / 'then_one'}", *other]) == 0
+    two, then_one = (rows(tmp_path / name / "metrics.jsonl") for name in ("two", "then_one"))
+    assert [row["step"] for row in then_one] == [0, 1]
+    assert timeless(then_one[1]) == pytest.approx(timeless(two[1]), rel=1e-3, abs=1e-5)
+    file = "rollouts/step_000001.jsonl"
+    assert rows(tmp_path / "two" / file) == rows(tmp_path / "then_one" / file)
+
+
+@pytest.mark.slow
 def test_trap82_what_process_0_alone_finds_wrong_ends_both_in_one_line(runs) -> None:
     """A custom reward's file, which only process 0 opens: the other one waited for it for five minutes."""
     spec, workdir = runs[0].parent / "zero.py", runs[0].parent / "typo"

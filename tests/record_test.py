@@ -2,7 +2,7 @@
 
 import json
 
-from r1jax.data.types import Prompt, Rollout
+from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.evaluation.record import Record
 from r1jax.inference.usage_log import Usage
 from r1jax.io import jsonl
@@ -46,3 +46,24 @@ def test_a_rollout_of_text_has_its_number_of_tokens_and_takes_no_memory_for_them
     assert (rollout.text, rollout.sample, rollout.finish) == ("5", 2, "length")
     assert len(rollout.ids) == 10**12 and rollout.ids[-1] == -1 and rollout.ids.dtype == "int32"
     assert len(rollout.logprobs) == 0 and len(Rollout.of_text(rollout.prompt, "").ids) == 0
+
+
+def test_the_parts_of_other_processes_are_taken_in_once_and_what_a_kill_left_of_them(tmp_path):
+    prompts = [Prompt(f"p{i}", "?", "1", "maths") for i in range(3)]
+    parts = [Record(tmp_path, {}, "grader", part) for part in range(3)]
+    for part, prompt in zip(parts, prompts, strict=True):
+        part.keep_sample(Rollout.of_text(prompt, "1", tokens=3))
+        part.keep_grade((prompt.id, 0), Grade(1.0, "correct", "1"), True)
+    assert sorted(path.name for path in tmp_path.glob("samples*")) == [
+        "samples.1.jsonl",
+        "samples.2.jsonl",
+        "samples.jsonl",
+    ]
+    parts[0]._add_sample(parts[1].samples["p1", 0])  # killed between the addition and the deletion
+    with (tmp_path / "grades.2.jsonl").open("a") as file:
+        file.write('{"id": "p2", "sam')
+    again = Record(tmp_path, {}, "grader")
+    assert [outcome.id for outcome in again.outcomes(prompts, 1)] == ["p0", "p1", "p2"]
+    assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 3
+    assert not list(tmp_path.glob("*.[0-9].jsonl"))
+    assert len(Record(tmp_path, {}, "newer grader").samples) == 3

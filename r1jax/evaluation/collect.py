@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from r1jax.core.shares import from_process_0
+import jax
+
+from r1jax.core import processes
+from r1jax.core.shares import Shares, gather
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.evaluation.record import Record
 from r1jax.inference.sampler import Draw
@@ -30,15 +33,19 @@ def collect(
     seed: tuple[int, ...],
     draw: Draw,
     grade: Grader | None,
+    shares: Shares | None = None,
 ) -> Record | None:
     """Draws k samples of each prompt, those that `folder` does not hold yet, and grades what has no grade of `grader`.
+
+    With several processes each grades and records the samples of its share of the prompts.
 
     Args:
         name: for the console.
         folder: of the record.
         setup: the settings that samples depend on; a folder of samples with other settings is refused.
         grader: the grader's version, see `Record`; samples with another version's grade are graded again.
-        grade: None in all processes but the first.
+        grade: None in processes that do not lead their share.
+        shares: in which `draw` deals out the prompts; None: it gives process 0 all samples.
 
     Returns:
         the record; None in all processes but the first.
@@ -46,16 +53,23 @@ def collect(
     Raises:
         ConfigError: see `Record`.
     """
-    if not grade:
-        draw(prompts, k, seed, lambda rollout: None, from_process_0(None))
+    shares, is_first = shares or Shares.whole(), jax.process_index() == 0
+    record = Record(folder, setup, grader) if is_first else None
+    processes.barrier()  # process 0 has taken in the parts of earlier runs
+    if not (grade and shares.leads):
+        draw(prompts, k, seed, lambda rollout: None, frozenset().union(*gather(None, shares)))
+        processes.barrier()
         return None
-    record = Record(folder, setup, grader)
-    jsonl.write(
-        folder / "questions.jsonl",
-        ({"id": p.id, "question": p.question, "answer": p.answer, "text": p.text} for p in prompts),
-    )
-    keys = [(prompt.id, sample) for prompt in prompts for sample in range(k)]
-    by_id = {prompt.id: prompt for prompt in prompts}
+    if is_first:
+        jsonl.write(
+            folder / "questions.jsonl",
+            ({"id": p.id, "question": p.question, "answer": p.answer, "text": p.text} for p in prompts),
+        )
+    else:
+        record = Record(folder, setup, grader, shares.mine)
+    own = [prompt for i, prompt in enumerate(prompts) if shares.of(i, len(prompts)) == shares.mine]
+    keys = [(prompt.id, sample) for prompt in own for sample in range(k)]
+    by_id = {prompt.id: prompt for prompt in own}
     again = [key for key in keys if key in record.samples and key not in record.grades]
     progress = _Progress(name, len(keys), sum(key in record.samples for key in keys), record)
     if record.corrupted:
@@ -82,7 +96,7 @@ def collect(
             for id_, sample in again:
                 submit(record.rollout(by_id[id_], sample))
             have = frozenset(key for key in keys if key in record.samples)
-            draw(prompts, k, seed, finished, from_process_0(have))
+            draw(prompts, k, seed, finished, frozenset().union(*gather(have, shares)))
             for each in waiting:
                 each.result()
         except BaseException:  # Ctrl-C, too: what waits for its grade is kept, and graded by the next run
@@ -90,6 +104,10 @@ def collect(
             raise
     if missing := sum(key not in record.grades for key in keys):
         say(f"{name}: {missing} of {len(keys)} samples are missing; the same command draws them again")
+    processes.barrier()  # every part is whole
+    if not is_first:
+        return None
+    record.take_in_parts()
     return record
 
 

@@ -76,7 +76,8 @@ def evaluate_sampler(cfg: EvaluateConfig, model: Sampler, label: str, workdir: p
     say(f"{label}: {', '.join(f'{s.name} ({s.size})' for s in sets)}")
     results = []
     work = [(each.grader, each.name) for each in sets]
-    with grading.open_graders(cfg.graders, cfg.judge, work, cfg.seed, cfg.sampling.max_new_tokens) as grade:
+    new = cfg.sampling.max_new_tokens
+    with grading.open_graders(cfg.graders, cfg.judge, work, cfg.seed, new, model.shares) as grade:
         for each in sets:
             row = _evaluate(cfg, each, model, grade, label, workdir / each.name)
             if row:
@@ -91,9 +92,8 @@ def _evaluate(
     k = questions.samples or cfg.samples or samples_for(len(questions.prompts))
     setup = {"model": model.stamp, **questions.setup(cfg)}
     grader = grading.version(questions.grader, cfg.graders, cfg.judge)
-    record = collect(
-        questions.name, folder, setup, grader, questions.prompts, k, (cfg.seed, EVAL_STREAM), model.draw, grade
-    )
+    seed = cfg.seed, EVAL_STREAM
+    record = collect(questions.name, folder, setup, grader, questions.prompts, k, seed, model.draw, grade, model.shares)
     if record is None:
         return None
     row = result.summarize(questions, record, k, label)

@@ -6,8 +6,7 @@ Evaluation and rejection sampling use them.
 import contextlib
 from collections.abc import Callable, Collection, Iterator
 
-import jax
-
+from r1jax.core.shares import Shares
 from r1jax.data.types import Grade, Rollout
 from r1jax.evaluation.collect import Grader
 from r1jax.graders import grader_table, judge_protocols
@@ -20,20 +19,28 @@ from r1jax.rewards.grader_pool import GraderPool
 
 @contextlib.contextmanager
 def open_graders(
-    cfg: GraderConfig, judge: JudgeConfig, work: Collection[tuple[str, str]], seed: int, max_tokens: int
+    cfg: GraderConfig,
+    judge: JudgeConfig,
+    work: Collection[tuple[str, str]],
+    seed: int,
+    max_tokens: int,
+    shares: Shares | None = None,
 ) -> Iterator[Grader | None]:
-    """The function that grades, in process 0; None in the others. A sample goes to its prompt's grader or protocol.
+    """The function that grades, where this process leads its share; None in the others.
+
+    A sample goes to its prompt's grader or protocol.
 
     Args:
         judge: its weight is not used.
         work: (grader or protocol, name of the set that it grades) of all samples to come.
         seed: see `GraderPool`.
         max_tokens: see `GraderPool`.
+        shares: of the samples; None: process 0 grades all.
 
     Raises:
         ValueError: a judge is called for and there is none, or no sandbox where programs are to run.
     """
-    if jax.process_index():
+    if not (shares or Shares.whole()).leads:
         yield None
         return
     judged = sorted({subject for name, subject in work if name in judge_protocols.PROTOCOLS})

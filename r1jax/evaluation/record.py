@@ -18,6 +18,8 @@ Key = tuple[str, int]
 class Record:
     """The folder of one set of questions.
 
+    Where several processes draw, each adds to files of its own, a part, which process 0 takes in when all are done.
+
     Attributes:
         samples: line of samples.jsonl by (question id, sample).
         grades: line of grades.jsonl, of the present grader's version alone.
@@ -25,26 +27,47 @@ class Record:
         other_grader: samples whose grade is another grader's, or an older one's.
     """
 
-    def __init__(self, folder: pathlib.Path, setup: Mapping[str, Any], grader: str | Mapping[str, str]):
+    def __init__(self, folder: pathlib.Path, setup: Mapping[str, Any], grader: str | Mapping[str, str], part: int = 0):
         """Opens what is there, or begins.
 
         Args:
             setup: the settings that samples depend on; a folder with other settings is refused.
             grader: the present grader's version; by the question's id where not all have the same.
+            part: to add to; 0: the record itself, which first takes in the parts that a killed run has left.
 
         Raises:
             ConfigError: the folder's samples were drawn otherwise; names every key that differs.
         """
         self.folder, self._grader = folder, grader
+        of_part = f".{part}" if part else ""
+        self._samples_file, self._grades_file = folder / f"samples{of_part}.jsonl", folder / f"grades{of_part}.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
         samples, corrupted = read_samples(folder / "samples.jsonl")
-        run_record.claim(folder / "setup.json", setup, "samples drawn otherwise", begun=bool(samples))
+        if not part:
+            run_record.claim(folder / "setup.json", setup, "samples drawn otherwise", begun=bool(samples))
         self.samples = {(row["id"], row["sample"]): row for row in samples}
         grades, corrupted_grades = read_grades(folder / "grades.jsonl")
         latest = {(row["id"], row["sample"]): row for row in grades}
         self.grades = {key: row for key, row in latest.items() if row["grader"] == self._stamp(key[0])}
         self.corrupted = corrupted + corrupted_grades
         self.other_grader = len(latest) - len(self.grades)
+        if not part:
+            self.take_in_parts()
+
+    def take_in_parts(self) -> None:
+        """Adds the samples and grades of all parts that it lacks, and deletes the parts.
+
+        Killed on the way, it takes in the rest when it is opened again.
+        """
+        for path in sorted(self.folder.glob("samples.*.jsonl")):
+            for row in read_samples(path)[0]:
+                self._add_sample(row)
+            path.unlink()
+        for path in sorted(self.folder.glob("grades.*.jsonl")):
+            for row in read_grades(path)[0]:
+                if row["grader"] == self._stamp(row["id"]):
+                    self._add_grade(row)
+            path.unlink()
 
     def keep_sample(self, rollout: Rollout) -> None:
         """Adds a sample that was just drawn."""
@@ -55,8 +78,7 @@ class Record:
             "finish": rollout.finish,
             "tokens": len(rollout.ids),
         }
-        jsonl.append(self.folder / "samples.jsonl", row)
-        self.samples[rollout.prompt.id, rollout.sample] = row
+        self._add_sample(row)
 
     def keep_grade(self, key: Key, grade: Grade, well_formed: bool) -> None:
         """Adds a sample's grade."""
@@ -67,8 +89,19 @@ class Record:
             "well_formed": well_formed,
             "grader": self._stamp(key[0]),
         }
-        jsonl.append(self.folder / "grades.jsonl", row)
-        self.grades[key] = row
+        self._add_grade(row)
+
+    def _add_sample(self, row: dict[str, Any]) -> None:
+        key = row["id"], row["sample"]
+        if key not in self.samples:
+            jsonl.append(self._samples_file, row)
+            self.samples[key] = row
+
+    def _add_grade(self, row: dict[str, Any]) -> None:
+        key = row["id"], row["sample"]
+        if key not in self.grades:
+            jsonl.append(self._grades_file, row)
+            self.grades[key] = row
 
     def rollout(self, prompt: Prompt, sample: int) -> Rollout:
         """A sample as it was drawn, for grading; its ids are not kept, only how many there were."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from r1jax.core.params import Params
+from r1jax.core.shares import Shares
 from r1jax.evaluation.config import BenchmarkConfig, BenchmarkSchedule, EvaluateConfig
 from r1jax.evaluation.evaluate import evaluate_sampler
 from r1jax.inference import context_length
@@ -50,7 +51,8 @@ class ScheduledBenchmarks:
         )
         new, key = schedule.sampling.max_new_tokens, "evaluation.benchmarks.sampling.max_new_tokens"
         self._limit = context_length.prompt_limit(training.hf_config, training.workdir, new, 0, key)
-        self._engine = Engine(training.model, schedule.sampling, training.tokenizer, training.mesh)
+        self._shares = Shares.of_mesh(training.mesh)
+        self._engine = Engine(training.model, schedule.sampling, training.tokenizer, training.mesh, self._shares)
 
     def evaluate_if_due(self, params: Params, step: int) -> None:
         """Evaluates before this step, where the schedule says so."""
@@ -70,7 +72,8 @@ class ScheduledBenchmarks:
             return self._engine.generate(params, prompts, samples, seed, on_finish, skip)
 
         run, workdir = self._training, self._training.workdir
-        sampler = Sampler(draw, run.tokenizer, {"path": str(workdir), "step": step}, prompt_limit=self._limit)
+        stamp = {"path": str(workdir), "step": step}
+        sampler = Sampler(draw, run.tokenizer, stamp, prompt_limit=self._limit, shares=self._shares)
         folder = workdir / "benchmarks" / f"step_{step:06d}"
         for result in evaluate_sampler(self._cfg, sampler, f"after {step} steps", folder):
             run.log_evaluation(step, row_of(result), "benchmarks")

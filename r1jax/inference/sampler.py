@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from r1jax.config import ConfigError
 from r1jax.core import processes
+from r1jax.core.shares import ALL_ROWS, Shares
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference import context_length, model_identity
 from r1jax.inference.engine import Engine, SamplingConfig
@@ -37,6 +38,7 @@ class Sampler:
         usage: a server's cost so far; None: a checkpoint on this mesh.
         template_arguments: further variables of its chat template.
         prompt_limit: tokens of a prompt with which it can hold a whole response; None: any number.
+        shares: in which `draw` deals the prompts to the processes; one: process 0 gets all.
     """
 
     draw: Draw
@@ -45,6 +47,7 @@ class Sampler:
     usage: Usage | None = None
     template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     prompt_limit: int | None = None
+    shares: Shares = ALL_ROWS
 
 
 def settings(
@@ -109,18 +112,18 @@ def open_sampler(
         def ask(*args) -> object:
             return server.generate(*args) if jax.process_index() == 0 else None
 
-        return Sampler(
-            ask, None, {"endpoint": endpoint.base_url, "name": endpoint.model}, server.usage, template_arguments
-        )
+        stamp = {"endpoint": endpoint.base_url, "name": endpoint.model}
+        return Sampler(ask, None, stamp, server.usage, template_arguments, shares=Shares.whole())
     path = pathlib.Path(model)
     processes.barrier()  # process 0 may still grade what the model before said
     came_with = read_hf_config(path)
     limit = context_length.prompt_limit(came_with, path, sampling.max_new_tokens, max_prompt_tokens, limit_key)
     params, shape, tokenizer = load_model(path, mesh, compute, dtype=None)
-    engine = Engine(shape, sampling, tokenizer, mesh)
+    shares = Shares.of_mesh(mesh)
+    engine = Engine(shape, sampling, tokenizer, mesh, shares)
 
     def draw(prompts, samples, seed, on_finish, skip) -> object:
         return engine.generate(params, prompts, samples, seed, on_finish, skip)
 
     model_hash = model_identity.model_hash(path) if jax.process_index() == 0 else ""
-    return Sampler(draw, tokenizer, {"path": model, "hash": model_hash}, None, template_arguments, limit)
+    return Sampler(draw, tokenizer, {"path": model, "hash": model_hash}, None, template_arguments, limit, shares)

@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 
 from r1jax import config
 from r1jax.benchmarks.reading import data_hash
+from r1jax.core.shares import Shares
 from r1jax.data.tasks import Questions, is_held_out
 from r1jax.data.types import Prompt
 from r1jax.graders.grader_table import check_row
@@ -64,7 +65,8 @@ def run(cfg: ColdStartConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
     names |= {each.prompt.grader for each in files} | ({"maths", "exact"} if cfg.zero else set())
     collected: dict[str, list[Candidate]] = {}
     # Each source in turn, its samples graded as they are drawn.
-    with _graders(cfg, names) as pool:
+    is_first = jax.process_index() == 0
+    with _graders(cfg, names, Shares.of_mesh(mesh)) as pool:
         collector = SampleCollector(workdir, _setup(cfg), cfg.seed, frozenset(names), cfg.graders, pool)
         if cfg.zero and cfg.zero.model:
             zero = _sampled_zero(cfg, prompts, collector, mesh)
@@ -76,8 +78,8 @@ def run(cfg: ColdStartConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
         if cfg.zero:
             collected["zero"] = _rewritten(cfg, zero, collector, teacher)
         if files:
-            collected["file"] = _graded_files(files, pool) if pool else []
-        if pool:
+            collected["file"] = _graded_files(files, pool) if is_first else []
+        if is_first:
             _finish(cfg, workdir, collected, pool)
             if teacher and teacher.usage:
                 write_json(workdir / "usage.json", teacher.usage.row())
@@ -122,9 +124,9 @@ def _setup(cfg: ColdStartConfig) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _graders(cfg: ColdStartConfig, names: set[str]) -> Iterator[GraderPool | None]:
-    """The grader processes, in process 0; None in the others."""
-    if jax.process_index():
+def _graders(cfg: ColdStartConfig, names: set[str], shares: Shares) -> Iterator[GraderPool | None]:
+    """The grader processes, where this process leads its share of samples; None in the others."""
+    if not shares.leads:
         yield None
         return
     with GraderPool(RewardConfig(graders=cfg.graders), cfg.seed, cfg.sampling.max_new_tokens, names) as pool:
@@ -191,7 +193,7 @@ def _rewritten(
     if cfg.zero.rewrite == "teacher":
         better = rewriting.by_teacher(faultless, collector, teacher, cfg.chat)
     else:
-        better = rewriting.by_rule(faultless, collector.pool, cfg.boxed) if collector.pool else []
+        better = rewriting.by_rule(faultless, collector.pool, cfg.boxed) if jax.process_index() == 0 else []
     by_id = {each.id: each for each in better}
     return [by_id.get(each.id, each) for each in chosen]
 

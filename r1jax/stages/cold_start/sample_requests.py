@@ -114,7 +114,7 @@ class SampleCollector:
         seed: of sampling.
         names: of the graders, in `r1jax.graders.grader_table`.
         cfg: their settings.
-        pool: the grader processes; None in all processes but the first.
+        pool: the grader processes; None in processes that do not lead their share of samples.
     """
 
     workdir: pathlib.Path
@@ -159,6 +159,7 @@ class SampleCollector:
             (self.seed, WAYS.index(request.way)),
             model.draw,
             self._grade(request),
+            model.shares,
         )
         return self._candidates(request, prompts, samples, record, model) if record else []
 

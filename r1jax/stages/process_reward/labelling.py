@@ -14,6 +14,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 from jax.sharding import Mesh
 
 from r1jax.benchmarks import reading
@@ -26,7 +27,7 @@ from r1jax.evaluation.collect import Grader, collect
 from r1jax.evaluation.record import Record
 from r1jax.graders.grader_table import check_row_for_reward
 from r1jax.inference import sampler
-from r1jax.inference.sampler import Draw
+from r1jax.inference.sampler import Draw, Sampler
 from r1jax.inference.trained_prompts import fill_prompt_format
 from r1jax.io import jsonl
 from r1jax.io.console import say
@@ -97,19 +98,20 @@ def run(cfg: LabelStepsConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Pat
     }
     work = {(prompt.grader, prompt.source) for prompt in prompts}
     out, totals = workdir / "labels.jsonl", dict.fromkeys(("solutions", "steps", "completions", "tokens"), 0)
-    with grading.open_graders(cfg.graders, cfg.judge, work, cfg.seed, cfg.sampling.max_new_tokens) as grade:
-        labelling = _Labelling(cfg, setup, model.draw, model.tokenizer, grade)
+    new = cfg.sampling.max_new_tokens
+    with grading.open_graders(cfg.graders, cfg.judge, work, cfg.seed, new, model.shares) as grade:
+        labelling = _Labelling(cfg, setup, model, grade)
         rows = (
             row
             for number, block in enumerate(blocks)
             for row in labelling.label(workdir / f"block_{number:05d}", f"block {number + 1} of {len(blocks)}", block)
         )
-        if grade:
+        if jax.process_index() == 0:
             jsonl.write(out, _counted(rows, totals))
         else:
             for _ in rows:  # the other processes sample, too
                 pass
-    if grade:
+    if jax.process_index() == 0:
         write_json(workdir / "summary.json", {"questions": len(prompts), **totals, **labelling.counts})
         say(f"{totals['steps']} steps of {totals['solutions']} solutions: {out}")
     return out
@@ -135,12 +137,10 @@ class _Labelling:
         self,
         cfg: LabelStepsConfig,
         setup: Mapping[str, Any],
-        draw: Draw,
-        tokenizer: Tokenizer | None,
+        model: Sampler,
         grade: Grader | None,
     ):
-        self._cfg, self._setup, self._draw = cfg, setup, draw
-        self._tokenizer, self._grade = tokenizer, grade
+        self._cfg, self._setup, self._model, self._grade = cfg, setup, model, grade
         self.counts = {"completion_tokens": 0}
 
     def label(self, folder: pathlib.Path, name: str, prompts: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
@@ -155,11 +155,12 @@ class _Labelling:
             prompts,
             cfg.solutions,
             (cfg.seed, SOLUTION_STREAM),
-            self._draw,
+            self._model.draw,
             self._grade,
+            self._model.shares,
         )
         texts = from_process_0(_texts(solved, prompts, cfg.solutions) if solved else None)
-        prefixes = _prefixes(prompts, texts, cfg.separators, self._tokenizer)
+        prefixes = _prefixes(prompts, texts, cfg.separators, self._model.tokenizer)
         by_id = {each.prompt.id: each for each in prefixes.values()}
         completed = collect(
             f"{name}, completions",
@@ -169,8 +170,9 @@ class _Labelling:
             [each.prompt for each in by_id.values()],
             cfg.completions,
             (cfg.seed, COMPLETION_STREAM),
-            _whole_responses(self._draw, self._tokenizer, by_id),
+            _whole_responses(self._model.draw, self._model.tokenizer, by_id),
             _of_questions(self._grade, by_id) if self._grade else None,
+            self._model.shares,
         )
         if solved and completed:
             self.counts["completion_tokens"] += sum(row["tokens"] for row in completed.samples.values())

@@ -99,7 +99,8 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
     versions = {name: grading.version(name, cfg.graders, cfg.judge) for name in sorted(by_grader)}
     stamps = {prompt.id: versions[prompt.grader] for prompt in prompts}
     work = {(prompt.grader, prompt.source) for prompt in prompts}
-    with grading.open_graders(cfg.graders, cfg.judge, work, cfg.seed, cfg.sampling.max_new_tokens) as grade:
+    new = cfg.sampling.max_new_tokens
+    with grading.open_graders(cfg.graders, cfg.judge, work, cfg.seed, new, model.shares) as grade:
         record = collect(
             "rejection",
             workdir / "record",
@@ -110,6 +111,7 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
             (cfg.seed, REJECTION_STREAM),
             model.draw,
             grade,
+            model.shares,
         )
     # The filters, and what they keep.
     out = workdir / "samples.jsonl"
