@@ -1,4 +1,4 @@
-"""Each stage as one process of eight devices, as two of four and as four of two: are the results the same?
+"""Results of each stage as one process of eight devices beside two processes of four and four of two.
 
     ./launch_local.sh python experiments/hosts.py [FOLDER]        writes hosts.md beside this file
 

@@ -1,4 +1,4 @@
-"""Runs killed by SIGKILL at random moments and started again: does each end as one that was left alone?
+"""Kills of runs by SIGKILL at random moments, and what the runs are when they were started again.
 
     ./launch_local.sh python experiments/kills.py [FOLDER] [KILLED RUNS A STAGE]       writes kills.md beside this file
 

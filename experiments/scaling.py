@@ -1,4 +1,4 @@
-"""What one step of RL moves, holds and grades on many hosts, reckoned from what is measured here, as a Markdown table.
+"""Traffic, memory and grading of a step of RL on many hosts, reckoned from measurements, as Markdown tables.
 
     ./launch_local.sh python experiments/scaling.py          half a minute; docs/scaling.md has its tables
 

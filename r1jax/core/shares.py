@@ -28,12 +28,12 @@ class Shares:
 
     Attributes:
         leaders: the leader of each share, in the order of the rows. One share: all processes hold all rows.
-        mine: the share of this process.
+        index: of the share of this process.
         leads: whether this process is its leader.
     """
 
     leaders: tuple[int, ...] = (0,)
-    mine: int = 0
+    index: int = 0
     leads: bool = True
 
     @classmethod
@@ -56,24 +56,23 @@ class Shares:
         members = [index for together, _ in runs for index in together]
         if len(set(members)) < len(members) or len({length for _, length in runs}) > 1:
             return cls.whole()
-        index = jax.process_index()
-        mine = next(share for share, (together, _) in enumerate(runs) if index in together)
-        leaders = tuple(min(together) for together, _ in runs)
-        return cls(leaders, mine, leaders[mine] == index)
+        process, leaders = jax.process_index(), tuple(min(together) for together, _ in runs)
+        share = next(share for share, (together, _) in enumerate(runs) if process in together)
+        return cls(leaders, share, leaders[share] == process)
 
     @property
     def count(self) -> int:
         """The number of shares."""
         return len(self.leaders)
 
-    def of(self, index: int, total: int) -> int:
+    def of(self, item: int, total: int) -> int:
         """The share that holds one of `total` rows, or of anything else that is dealt out in order."""
-        return index * self.count // total
+        return item * self.count // total
 
     def own(self, items: Sequence[Any]) -> Sequence[Any]:
         """Those of all items, whose number the shares divide, that this process holds."""
         size = len(items) // self.count
-        return items[self.mine * size : (self.mine + 1) * size]
+        return items[self.index * size : (self.index + 1) * size]
 
 
 ALL_ROWS = Shares()  # of one share: every process passes all rows
@@ -119,7 +118,7 @@ def place_rows(tree: Any, sharding_of: Callable[[np.ndarray], NamedSharding], sh
 
         def rows(index: tuple[slice, ...]) -> np.ndarray:
             start, stop, _ = index[0].indices(total)
-            return x[(slice(start - shares.mine * n, stop - shares.mine * n), *index[1:])]
+            return x[(slice(start - shares.index * n, stop - shares.index * n), *index[1:])]
 
         return jax.make_array_from_callback((total, *x.shape[1:]), sharding_of(x), rows)
 
@@ -135,6 +134,6 @@ def own_rows(x: jax.Array, shares: Shares, axis: int = 0) -> np.ndarray:
     for shard in x.addressable_shards:
         start, stop, _ = shard.index[axis].indices(x.shape[axis])
         place = list(shard.index)
-        place[axis] = slice(start - shares.mine * n, stop - shares.mine * n)
+        place[axis] = slice(start - shares.index * n, stop - shares.index * n)
         own[tuple(place)] = shard.data
     return own

@@ -66,8 +66,8 @@ def collect(
             ({"id": p.id, "question": p.question, "answer": p.answer, "text": p.text} for p in prompts),
         )
     else:
-        record = Record(folder, setup, grader, shares.mine)
-    own = [prompt for i, prompt in enumerate(prompts) if shares.of(i, len(prompts)) == shares.mine]
+        record = Record(folder, setup, grader, shares.index)
+    own = [prompt for i, prompt in enumerate(prompts) if shares.of(i, len(prompts)) == shares.index]
     keys = [(prompt.id, sample) for prompt in own for sample in range(k)]
     by_id = {prompt.id: prompt for prompt in own}
     again = [key for key in keys if key in record.samples and key not in record.grades]

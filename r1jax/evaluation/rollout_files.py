@@ -73,7 +73,7 @@ def _write_together(
         return
     parts = [path.with_name(f".{path.name}.{index}") for index in range(shares.count)]
     if shares.leads:
-        write(parts[shares.mine])
+        write(parts[shares.index])
     processes.barrier()
     if jax.process_index() == 0:
         join(parts)

@@ -83,7 +83,7 @@ def sample_and_grade(
         return engine.generate(params, prompts, samples, seed, submit, owners=owners)
 
     shares = engine.programs.shares
-    own = sum((owners[i] if owners else shares.of(i, len(prompts))) == shares.mine for i in range(len(prompts)))
+    own = sum((owners[i] if owners else shares.of(i, len(prompts))) == shares.index for i in range(len(prompts)))
     return draw_and_grade(draw, own * samples, graders, {}, models, shares)
 
 

@@ -100,7 +100,7 @@ class Engine:
                 if (prompt.id, sample) in skip:
                     continue
                 handle = session.add(self.request(prompt, sample, seed, limits.get((prompt.id, sample))), owner)
-                if owner == shares.mine:
+                if owner == shares.index:
                     samples_of[handle], pieces[handle] = (prompt, sample), []
         done: dict[int, Rollout] = {}
         while session.busy:

@@ -324,7 +324,7 @@ class Session:
         """A window's tokens, by sequence; the slots of those that ended in it are free."""
         active, ended = np.asarray(sampled.active), np.asarray(sampled.ended)
         tokens, logprobs = (own_rows(x, self._shares, axis=1) for x in (sampled.tokens, sampled.logprobs))
-        first = self._shares.mine * tokens.shape[1]  # of the slots whose tokens these are
+        first = self._shares.index * tokens.shape[1]  # of the slots whose tokens these are
         likelihood = jax.device_get(sampled.likelihood)
         pieces = []
         for i, sequence in enumerate(owners):
@@ -333,7 +333,7 @@ class Session:
             request, steps = sequence.request, active[:, i]
             if is_last := bool(ended[:, i].any()):
                 self._running[sequence.slot] = None
-            if sequence.share != self._shares.mine:
+            if sequence.share != self._shares.index:
                 continue
             ids = tokens[steps, i - first].tolist()
             finish = None if not is_last else "stop" if ids[-1] in request.stop_ids else "length"

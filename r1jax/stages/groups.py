@@ -107,7 +107,7 @@ def draw_rollouts(
         new = advantages_by_group(all_numbers, cfg, rewards)
         rollouts = iter(own)
         for i, (place, owner) in enumerate(zip(missing, owners, strict=True)):
-            group = list(itertools.islice(rollouts, G)) if owner == shares.mine else []
+            group = list(itertools.islice(rollouts, G)) if owner == shares.index else []
             if round_ == 0 or new[i].any():
                 groups[place], numbers[place], advantages[place] = group, all_numbers[i * G : (i + 1) * G], new[i]
         drawn, without = drawn + len(missing), without + int((~new.any(axis=1)).sum())

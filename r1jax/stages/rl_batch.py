@@ -57,7 +57,7 @@ def minibatches(
         trained: `[B]`, tokens with a weight in each row of the step; None: the batch has all rows.
     """
     trained = batch.weights.sum(axis=1) if trained is None else trained
-    rows, first = np.arange(len(trained)).reshape(-1, cfg.minibatches), shares.mine * batch.tokens.shape[0]
+    rows, first = np.arange(len(trained)).reshape(-1, cfg.minibatches), shares.index * batch.tokens.shape[0]
     for epoch in range(cfg.inner_epochs):
         order = np.random.default_rng([seed, step, epoch]).permuted(rows, axis=1)
         for part in order.T:
