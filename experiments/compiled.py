@@ -24,6 +24,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from r1jax.core import params as core
+from r1jax.core.config import MESH_AXES
 from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES, replicated
 from r1jax.data.batching import Batch
 from r1jax.inference import decode
@@ -38,7 +39,7 @@ from r1jax.performance import hlo
 from r1jax.training import state
 from r1jax.training.step import make_update
 
-AXES = ("data", "fsdp", "expert", "tensor")
+AXES = MESH_AXES
 
 
 def tpu_mesh(topology: str, **sizes: int) -> Mesh:
@@ -67,7 +68,7 @@ def bytes_a_device(compiled: Any) -> int:
 
 def _batch(mesh: Mesh, rows: int, tokens: int) -> Batch:
     def array(dtype, *shape):
-        layout = TRAIN_RULES.sharding(mesh, ("batch", *(None,) * (len(shape) - 1)))
+        layout = TRAIN_RULES.sharding(mesh, ("batch", "length"))
         return jax.ShapeDtypeStruct(shape, dtype, sharding=layout)
 
     ints, floats = array(jnp.int32, rows, tokens), array(jnp.float32, rows, tokens)

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from r1jax import config as configs
 from r1jax import config_files
 from r1jax.core import processes, stopping
-from r1jax.core.sharding import make_mesh
+from r1jax.core.sharding import make_mesh, use_rules
 from r1jax.io import hub
 from r1jax.io.console import say
 from r1jax.stages.base_keys import check_split
@@ -39,7 +39,7 @@ def run(cfg: Any, workdir: pathlib.Path) -> None:
     keep_compiled(workdir.absolute().parent / "xla_cache")
     mesh, trains = make_mesh(cfg.mesh), STAGES[cfg.stage].trains
     errors_named = configs.doing(f"running stage {cfg.stage} in {workdir}")
-    with stopping.sigterm_as_ctrl_c(), jax.set_mesh(mesh), errors_named, owned(workdir):
+    with stopping.sigterm_as_ctrl_c(), jax.set_mesh(mesh), errors_named, use_rules(cfg.mesh), owned(workdir):
         if isinstance(cfg, RLConfig):
             check_split(cfg)
         cfg = pin(cfg, workdir)

@@ -8,6 +8,7 @@ import typing
 import pytest
 
 from r1jax import config_files
+from r1jax.core.config import MESH_AXES, RuleChanges
 from r1jax.data.miniworld import documents
 from r1jax.stages.rl import RLConfig
 from r1jax.stages.supervised import SupervisedConfig
@@ -48,7 +49,8 @@ def test_trap34_every_key_of_a_config_is_read_somewhere():
         "SupervisedConfig": {"stage"},
         "TeachConfig": {"stage"},
         "InstructionConfig": {"paths"},  # through `files`
-        "MeshConfig": {"data", "fsdp", "expert", "tensor"},  # `make_mesh` goes through the fields
+        "MeshConfig": set(MESH_AXES),  # `sizes` and `changed` go through the names
+        "RuleChanges": {field.name for field in dataclasses.fields(RuleChanges)},
         "CorpusConfig": {*documents.FORMS, *documents.AUTHORS},  # by name, out of these very tuples
         # `Faults.note` goes by the fault's name
         "FaultConfig": {"reward_collapse", "entropy_collapse", "sampler_drift", "no_signal"},

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from r1jax.core import params as core
-from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES
+from r1jax.core.config import RuleChanges
+from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES, MeshConfig, make_mesh, use_rules
 from r1jax.data.batching import pad_rollouts, to_device
 from r1jax.data.types import Prompt, Rollout
 from r1jax.inference.engine import Engine, SamplingConfig
@@ -161,6 +162,25 @@ def test_sharded_tokens_equal_those_of_one_device(drawn, tiny, ends, mesh1, mesh
     sharded = jax.device_put(params, core.shardings(param_specs(tiny), TRAIN_RULES, mesh8))
     cfg = dataclasses.replace(CONFIG, bucket=96)
     assert tokens(draw(Engine(tiny, cfg, ends, mesh8), mesh8, sharded, prompts)) == tokens(drawn)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {},
+        {"embed": "fsdp"},
+        {"batch": "data+context", **dict.fromkeys(("heads", "kv_heads", "mlp", "vocab"), "fsdp")},
+    ],
+    ids=str,
+)
+def test_tokens_are_those_of_one_device_by_other_rules(drawn, tiny, ends, params, prompts, rules):
+    cfg = MeshConfig(data=2, fsdp=2, context=2, decode_rules=RuleChanges(**rules))
+    mesh = make_mesh(cfg)
+    sharded = jax.device_put(params, core.shardings(param_specs(tiny), TRAIN_RULES, mesh))
+    sampling = dataclasses.replace(CONFIG, bucket=96, prefill_rows=8, slots=8)
+    with use_rules(cfg):
+        assert tokens(draw(Engine(tiny, sampling, ends, mesh), mesh, sharded, prompts)) == tokens(drawn)
 
 
 def test_trap08_samples_prompts_and_steps_have_noise_of_their_own(drawn, engine, mesh1, params, prompts):

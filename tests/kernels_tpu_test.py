@@ -1,5 +1,7 @@
 """The TPU kernels in interpret mode: values and gradients of plain attention, and who calls them when."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,6 +39,31 @@ def test_rows_of_one_segment_are_padded_behind_their_tokens() -> None:
     q, k, v = draw((1, 9, 1, 16), (1, 9, 1, 16), (1, 9, 1, 16))
     out = flash_tpu.flash_attention(q, k, v, None, 0.3, interpret=True)
     np.testing.assert_allclose(out, plain(q, k, v, None, 0.3), atol=1e-6)
+
+
+def test_the_pieces_of_a_row_that_is_cut_over_devices_meet_all_its_keys_in_the_kernel(monkeypatch) -> None:
+    """Values and gradients are those of plain attention; pieces of 150 tokens, which fill no tile, in segments."""
+    monkeypatch.setattr(attention, "platform", lambda: "tpu")
+    monkeypatch.setattr(flash_tpu, "_LARGEST_TILE", 128)
+    kernel = functools.partial(flash_tpu.flash_attention_of_pieces, interpret=True)
+    monkeypatch.setattr(flash_tpu, "flash_attention_of_pieces", kernel)
+    B, T, N, K, H, V = 1, 600, 2, 1, 24, 16
+    segments = jnp.asarray([[1] * 100 + [2] * 320 + [3] * 160 + [0] * 20])
+    drawn = draw((B, T, N, H), (B, T, K, H), (B, T, K, V), (B, T, N, V))
+    q, k, v, weight = (jnp.asarray(x, jnp.bfloat16) for x in drawn)
+
+    def value_and_gradients(run, *arrays):
+        loss = jax.value_and_grad(lambda *x: jnp.sum((run(*x) * weight).astype(jnp.float32)), (0, 1, 2))
+        return jax.jit(loss)(*arrays)
+
+    wide = (x.astype(jnp.float32) for x in (q, k, v))
+    expected, expected_gradients = value_and_gradients(lambda *x: plain(*x, segments, 0.3), *wide)
+    visible = causal(jnp.arange(T)[None], segments)
+    with jax.set_mesh(make_mesh(MeshConfig(1, context=2), jax.devices()[:2])):
+        value, gradients = value_and_gradients(lambda *x: attention.self_attention(*x, visible, 0.3), q, k, v)
+    np.testing.assert_allclose(value, expected, rtol=0.02, atol=0.5)
+    for one, other in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(np.asarray(one, np.float32), other, atol=0.02 * np.abs(other).max())
 
 
 def test_a_tile_divides_the_padded_row() -> None:

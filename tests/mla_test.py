@@ -9,8 +9,9 @@ from engine_test import ManyEnds, assert_greedy, draw, tokens
 from transformer_test import CLOSE, count_up, draw_tokens, operations
 
 from r1jax.core import params as core
+from r1jax.core.config import RuleChanges
 from r1jax.core.params import ParamSpec
-from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES, MeshConfig, make_mesh
+from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES, MeshConfig, make_mesh, use_rules
 from r1jax.data.batching import pad_rollouts, to_device
 from r1jax.data.types import Prompt
 from r1jax.inference.engine import Engine, SamplingConfig
@@ -145,6 +146,31 @@ def test_sharded_tokens_of_latents_and_experts_equal_those_of_one_device(drawn, 
     sharded = jax.device_put(deep, core.shardings(param_specs(DEEP), TRAIN_RULES, mesh))
     cfg = dataclasses.replace(SAMPLING, bucket=32)
     assert tokens(draw(Engine(DEEP, cfg, ENDS, mesh), mesh, sharded, prompts, samples=3)) == tokens(drawn)
+
+
+@pytest.mark.parametrize(
+    "sizes, rules",
+    [
+        ({"fsdp": 2, "expert": 2, "context": 2}, {"embed": "fsdp", "rank": "fsdp", "experts": "expert+context"}),
+        pytest.param(
+            {"fsdp": 2, "expert": 2, "context": 2}, {"experts": "expert+fsdp+context"}, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"fsdp": 2, "expert": 2, "tensor": 2},
+            {"batch": "data+expert", "mlp": "tensor+fsdp", "vocab": "tensor+fsdp"},
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=str,
+)
+def test_tokens_are_those_of_one_device_where_decoding_cuts_weights_by_other_rules(drawn, deep, prompts, sizes, rules):
+    """Weights gathered a layer at a time; experts over two axes, and over all; matrices cut along their outputs."""
+    cfg = MeshConfig(1, **sizes, decode_rules=RuleChanges(**rules))
+    mesh = make_mesh(cfg)
+    sharded = jax.device_put(deep, core.shardings(param_specs(DEEP), TRAIN_RULES, mesh))
+    sampling = dataclasses.replace(SAMPLING, bucket=32, prefill_rows=8)
+    with use_rules(cfg):
+        assert tokens(draw(Engine(DEEP, sampling, ENDS, mesh), mesh, sharded, prompts, samples=3)) == tokens(drawn)
 
 
 def test_greedy_tokens_of_latents_and_experts_are_the_argmax_of_a_full_forward(deep, mesh1, prompts):

@@ -10,6 +10,8 @@ from advantages_test import AGGREGATIONS, rollout
 from auxiliary_test import DEEP, EVERYTHING
 from mla_test import weights
 
+from r1jax.core.config import RuleChanges
+from r1jax.core.sharding import MeshConfig, make_mesh, use_rules
 from r1jax.data.batching import pack_rows, pad_rollouts, row_length, to_device, unpack_rows
 from r1jax.data.tasks import DataConfig
 from r1jax.inference.config import RolloutSamplingConfig
@@ -244,3 +246,53 @@ def test_a_step_whose_every_response_is_masked_has_log_probs_and_no_gradient(cas
     assert not batch.weights.any()
     gradient, metrics, _ = case("dense", mesh1)(batch, True)
     assert not any(leaf.any() for leaf in jax.tree.leaves(gradient)) and metrics["weight"] == 0
+
+
+DENSE_AND_DEEP = ("dense", "experts, balanced, looking ahead")
+
+
+@pytest.mark.parametrize(
+    "name, sizes",
+    [
+        ("dense", {"fsdp": 2, "context": 2, "tensor": 2}),
+        ("experts, balanced, looking ahead", {"fsdp": 2, "expert": 2, "context": 2}),
+        *(
+            pytest.param(name, sizes, marks=pytest.mark.slow)
+            for name in DENSE_AND_DEEP
+            for sizes in (
+                {"data": 4, "tensor": 2},
+                {"fsdp": 4, "tensor": 2},
+                {"data": 4, "context": 2},
+                {"data": 2, "context": 4},
+                {"context": 4, "tensor": 2},
+                {"expert": 4, "context": 2},
+                {"expert": 2, "context": 2, "tensor": 2},
+            )
+        ),
+    ],
+    ids=str,
+)
+def test_trap10_rows_whose_tokens_are_cut_over_devices_give_the_same(name, sizes, case, mesh1):
+    """Packed rows with shared prompts, latents, experts and looking ahead: gradients, metrics and log-probs."""
+    batch = make_batch(*drawn(), CFG)
+    gradient, metrics, scored = case(name, mesh1)(batch, True)
+    cut_gradient, cut_metrics, cut = case(name, make_mesh(MeshConfig(**{"data": 1} | sizes)))(batch, True)
+    assert_same((cut_gradient, cut_metrics), (gradient, metrics))
+    for field in ("old_logprobs", "ref_logprobs"):
+        np.testing.assert_allclose(getattr(cut, field), getattr(scored, field), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, rules",
+    [
+        ("dense", {"embed": "fsdp+data", "length": "context+tensor", "heads": "none", "kv_heads": "none"}),
+        ("experts, balanced, looking ahead", {"embed": "none", "rank": "data", "experts": "fsdp+context"}),
+    ],
+)
+def test_other_rules_give_the_same(name, rules, case, mesh1):
+    batch = make_batch(*drawn(), CFG)
+    expected = case(name, mesh1)(batch, True)
+    cfg = MeshConfig(data=2, fsdp=2, context=2, train_rules=RuleChanges(**rules))
+    with use_rules(cfg):
+        assert_same(Case(name, make_mesh(cfg))(batch, True)[:2], expected[:2])

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from r1jax.core.sharding import BATCH, TRAIN_RULES
+from r1jax.core.sharding import TRAIN_RULES
 from r1jax.core.shares import ALL_ROWS, Shares, gather, own_rows, place_rows, rows_sharding
 
 
@@ -18,7 +18,7 @@ def mesh_of(process_of: np.ndarray, axis_names: tuple[str, ...]) -> SimpleNamesp
     )
 
 
-def shares_of(monkeypatch, process_of, axis_names=(*BATCH, "tensor")) -> list[Shares]:
+def shares_of(monkeypatch, process_of, axis_names=("data", "fsdp", "expert", "tensor")) -> list[Shares]:
     """The shares of a mesh as each of its processes finds them."""
     process_of = np.array(process_of)
     count = int(process_of.max()) + 1

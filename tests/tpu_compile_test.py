@@ -14,6 +14,7 @@ from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 
 from r1jax.core import params as core
+from r1jax.core.config import MESH_AXES
 from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES, replicated
 from r1jax.data.batching import Batch
 from r1jax.inference import decode
@@ -46,9 +47,8 @@ def chips():
         jax.config.update(name, value)
 
 
-def mesh_of(chips, data=1, fsdp=1, expert=1, tensor=1) -> Mesh:
-    names = ("data", "fsdp", "expert", "tensor")
-    return Mesh(chips.reshape(data, fsdp, expert, tensor), names, axis_types=(AxisType.Auto,) * 4)
+def mesh_of(chips, data=1, fsdp=1, expert=1, context=1, tensor=1) -> Mesh:
+    return Mesh(chips.reshape(data, fsdp, expert, context, tensor), MESH_AXES, axis_types=(AxisType.Auto,) * 5)
 
 
 def bytes_a_chip(compiled) -> float:

@@ -1,4 +1,4 @@
-"""Rows that change devices along a mesh axis, to each device another number of them (a ragged all-to-all)."""
+"""Exchanges between devices of mesh axes: of rows, to each device another number; of a sequence's pieces."""
 
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ def moves_of_round(size: jax.Array, turn: jax.Array, capacity: int) -> Moves:
     return Moves(high - low, start + low - first, low - turn * capacity)
 
 
-def exchange(rows: jax.Array, into: jax.Array, moves: Moves, axis: str) -> jax.Array:
+def exchange(rows: jax.Array, into: jax.Array, moves: Moves, axis: tuple[str, ...]) -> jax.Array:
     """`into`, with the rows that this device gets written to it; inside a shard_map.
 
     Only the rows that move travel. XLA has no such collective for a CPU: there every device gets all rows of all.
@@ -48,7 +48,7 @@ def exchange(rows: jax.Array, into: jax.Array, moves: Moves, axis: str) -> jax.A
     Args:
         rows: `[R, ...]`, this device's.
         into: `[C, ...]` of the same type.
-        axis: the mesh axis.
+        axis: the mesh axes, one or several.
     """
     me, (size, start, target) = jax.lax.axis_index(axis), moves
     if platform() != "cpu":
@@ -59,3 +59,43 @@ def exchange(rows: jax.Array, into: jax.Array, moves: Moves, axis: str) -> jax.A
     source = jnp.argmax(is_from, axis=0)
     received = everywhere[source, start[source, me] + place - target[source, me]]
     return jnp.where(is_from.any(axis=0).reshape(-1, *(1,) * (rows.ndim - 1)), received, into)
+
+
+def _owner(piece: int, ways: int) -> int:
+    """The device that attends with a piece: piece d and the d-th from the end go to device d."""
+    return min(piece, 2 * ways - 1 - piece)
+
+
+def to_balanced(x: jax.Array, axis: tuple[str, ...]) -> tuple[jax.Array, jax.Array]:
+    """Two pieces of a sequence whose causal attention is the same work on every device; inside a shard_map.
+
+    Over n devices the sequence has 2 n pieces. Before, device d has pieces 2 d and 2 d + 1; afterwards d and
+    2 n - 1 - d: the last device would otherwise see twice as many keys as there are on average.
+
+    Args:
+        x: `[B, T / n, ...]`, this device's part.
+        axis: the mesh axes that cut the sequence.
+
+    Returns:
+        the earlier piece and the later one, `[B, T / (2 n), ...]` each.
+    """
+    ways = jax.lax.axis_size(axis)
+    even, odd = (
+        jax.lax.ppermute(piece, axis, [(d, _owner(2 * d + later, ways)) for d in range(ways)])
+        for later, piece in enumerate(jnp.split(x, 2, axis=1))
+    )
+    is_even = jax.lax.axis_index(axis) % 2 == 0
+    return jnp.where(is_even, even, odd), jnp.where(is_even, odd, even)
+
+
+def from_balanced(early: jax.Array, late: jax.Array, axis: tuple[str, ...]) -> jax.Array:
+    """The inverse of `to_balanced`."""
+    ways, is_even = jax.lax.axis_size(axis), jax.lax.axis_index(axis) % 2 == 0
+    pieces = jnp.where(is_even, early, late), jnp.where(is_even, late, early)
+    return jnp.concatenate(
+        [
+            jax.lax.ppermute(piece, axis, [(_owner(2 * d + later, ways), d) for d in range(ways)])
+            for later, piece in enumerate(pieces)
+        ],
+        axis=1,
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from r1jax.core.config import MeshConfig
 
@@ -39,7 +39,7 @@ def make_mesh(cfg: MeshConfig, devices: Sequence[jax.Device] | None = None) -> M
         ValueError: the product of the sizes is not the number of devices, or there is no device.
     """
     devices = all_devices() if devices is None else devices
-    sizes = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
+    sizes = cfg.sizes()
     known = int(np.prod([size for size in sizes.values() if size != -1]))
     free = [name for name, size in sizes.items() if size == -1]
     if len(free) == 1 and len(devices) % known == 0:
@@ -61,9 +61,19 @@ def platform() -> str:
 
 @dataclasses.dataclass(frozen=True)
 class AxisRules:
-    """Logical axis -> the mesh axes that shard it; () for none. A logical axis without a rule is an error."""
+    """Logical axis -> the mesh axes that shard it; () for none. A logical axis without a rule is an error.
+
+    Attributes:
+        rules: of every logical axis.
+        name: by which `use_rules` changes the table; "": it never does.
+    """
 
     rules: tuple[tuple[str, tuple[str, ...]], ...]
+    name: str = ""
+
+    def table(self) -> dict[str, tuple[str, ...]]:
+        """The rules with the changes that are in force."""
+        return dict(self.rules) | dict(dict(_changes.value).get(self.name, ()))
 
     def spec(self, axes: Sequence[str | None]) -> PartitionSpec:
         """The PartitionSpec of an array with these logical axes.
@@ -75,7 +85,7 @@ class AxisRules:
 
     def parts(self, axes: Sequence[str | None]) -> list[tuple[str, ...]]:
         """The mesh axes that shard each dimension; raises as `spec` does."""
-        table = dict(self.rules)
+        table = self.table()
         unknown = [name for name in axes if name is not None and name not in table]
         if unknown:
             raise ValueError(f"no sharding rule for logical axis {unknown[0]!r}; there are: {', '.join(table)}")
@@ -88,14 +98,25 @@ class AxisRules:
     def sharding(self, mesh: Mesh, axes: Sequence[str | None]) -> NamedSharding:
         return NamedSharding(mesh, self.spec(axes))
 
+    def ways(self, axis: str, mesh: Mesh | AbstractMesh | None = None) -> int:
+        """Into how many parts a logical axis is cut on a mesh; by default the one that is in force, 1 without one."""
+        if mesh is None and (mesh := jax.sharding.get_abstract_mesh()).empty:
+            return 1
+        return math.prod(mesh.shape[name] for name in self.parts((axis,))[0])
 
-# Rows are sharded over data, fsdp and expert alike. In training the weights are sharded over fsdp along `embed` (or
-# `rank`, that of a latent); in decoding they are not, so that a token's step gathers nothing.
-BATCH = ("data", "fsdp", "expert")
+    def named(self, axis: str) -> str:
+        """The mesh axes that shard a logical axis, for error messages."""
+        return " x ".join(self.parts((axis,))[0]) or "no axis"
+
+
+# (name of a table, its changes) for both tables: a part of what JAX keeps programs by, as the mesh in force is.
+_changes = jax.make_user_context(())
+
+# Rows are sharded over data, fsdp and expert alike, and each row's tokens over context. In training the weights are
+# sharded over fsdp and context along `embed` (over fsdp along `rank`, that of a latent, which is small); in decoding
+# they are not, so that a token's step gathers nothing. There a row has one token at a time, and context shards rows.
 _COMMON = (
-    ("batch", BATCH),
     ("layers", ()),
-    ("length", ()),
     ("head_dim", ()),
     ("scale", ()),
     ("heads", ("tensor",)),
@@ -105,39 +126,109 @@ _COMMON = (
     ("experts", ("expert",)),
     ("act", ()),
 )
-TRAIN_RULES = AxisRules((*_COMMON, ("embed", ("fsdp",)), ("rank", ("fsdp",))))
-DECODE_RULES = AxisRules((*_COMMON, ("embed", ()), ("rank", ())))
+_ROWS = ("data", "fsdp", "expert")
+TRAIN_RULES = AxisRules(
+    (("batch", _ROWS), ("length", ("context",)), *_COMMON, ("embed", ("fsdp", "context")), ("rank", ("fsdp",))),
+    "train",
+)
+DECODE_RULES = AxisRules(
+    (("batch", (*_ROWS, "context")), ("length", ()), *_COMMON, ("embed", ()), ("rank", ())), "decode"
+)
+
+# The logical axes of arrays that are cut along several dimensions.
+_TOGETHER = (
+    ("batch", "length"),
+    *(("batch", axis) for axis in ("heads", "kv_heads", "vocab")),
+    *((axis, "embed") for axis in ("heads", "kv_heads", "mlp", "vocab")),
+    ("rank", "heads"),
+    ("experts", "embed", "mlp"),
+)
 
 
-def batch_shards(mesh: Mesh) -> int:
+def use_rules(cfg: MeshConfig) -> Any:
+    """A context in which `TRAIN_RULES` and `DECODE_RULES` have the config's changes; entered where its mesh is.
+
+    Raises:
+        ValueError: an array would be cut twice over the same mesh axis, or a layout that no program has.
+    """
+    of_tables = (("train", cfg.train_rules.changed()), ("decode", cfg.decode_rules.changed()))
+    changes = tuple(of_table for of_table in of_tables if of_table[1])
+    with _changes(changes):
+        for rules in (TRAIN_RULES, DECODE_RULES):
+            try:
+                _check(rules, cfg)
+            except ValueError as error:
+                raise ValueError(f"config.mesh.{rules.name}_rules: {error}") from error
+    return _changes(changes)
+
+
+def _check(rules: AxisRules, cfg: MeshConfig) -> None:
+    for axes in _TOGETHER:
+        rules.parts(axes)
+    batch, length, heads, key_heads, experts = (
+        rules.table()[name] for name in ("batch", "length", "heads", "kv_heads", "experts")
+    )
+    if heads != key_heads:
+        raise ValueError(f"heads ({'+'.join(heads)}) and kv_heads ({'+'.join(key_heads)}) must be cut alike")
+    if strange := {axis for axis in experts if cfg.sizes()[axis] != 1} - {*batch, *length}:
+        raise ValueError(
+            f"experts are exchanged between devices that have different tokens: {strange.pop()!r} must be one of the "
+            f"mesh axes of batch ({'+'.join(batch)}) or length ({'+'.join(length)})"
+        )
+    if rules.name == DECODE_RULES.name and length:
+        raise ValueError("length: in decoding a row has one token at a time; it cannot be cut")
+
+
+def batch_shards(mesh: Mesh, rules: AxisRules = TRAIN_RULES) -> int:
     """The number of shards of a batch's rows."""
-    return math.prod(mesh.shape[axis] for axis in BATCH)
+    return rules.ways("batch", mesh)
+
+
+def check_length(tokens: int, mesh: Mesh, key: str) -> None:
+    """Raises ValueError where rows of so many tokens cannot be cut over the mesh in training.
+
+    Args:
+        key: the setting that they come from, for the message.
+    """
+    ways = TRAIN_RULES.ways("length", mesh)
+    if ways > 1 and tokens % (2 * ways):  # attention takes two pieces on each device, see `exchange.to_balanced`
+        raise ValueError(
+            f"{key}: rows of {tokens} tokens do not divide into two pieces for each of config.mesh's "
+            f"{TRAIN_RULES.named('length')} = {ways}; make it a multiple of {2 * ways}"
+        )
 
 
 def constrain(x: jax.Array, rules: AxisRules, *axes: str | None) -> jax.Array:
-    """Constrains an activation's sharding inside jit; without a mesh (a unit test of one layer) it does nothing."""
+    """Constrains an activation's sharding inside jit; without a mesh (a unit test of one layer) it does nothing.
+
+    Raises:
+        ValueError: the tokens of a row do not divide over their mesh axes; of all else the compiler makes uneven parts.
+    """
     if jax.sharding.get_abstract_mesh().empty:
         return x
+    for size, axis in zip(x.shape, axes, strict=True):
+        if axis == "length" and size % rules.ways(axis):
+            raise ValueError(
+                f"an array {x.shape}: its {size} tokens do not divide over config.mesh's {rules.named(axis)} = "
+                f"{rules.ways(axis)}"
+            )
     return jax.lax.with_sharding_constraint(x, rules.spec(axes))
 
 
-def on_each_device(kernel: Callable[..., Any], in_axes: Sequence[Any], out_axes: Any) -> Callable[..., Any]:
-    """A kernel, which no compiler can cut, over each device's own rows and heads.
+def on_each_device(
+    kernel: Callable[..., Any], in_axes: Sequence[Any], out_axes: Any, rules: AxisRules
+) -> Callable[..., Any]:
+    """A kernel, which no compiler can cut, over each device's own part of its arguments.
 
     Args:
-        in_axes: of each argument, "rows", "heads" or None for each dimension; a tree of such tuples for a tree.
+        in_axes: of each argument the logical axes; a tree of such tuples for a tree.
         out_axes: of the result.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return kernel
-    names = {"rows": BATCH, "heads": "tensor", None: None}
-
-    def spec(axes: tuple[str | None, ...]) -> PartitionSpec:
-        return PartitionSpec(*(names[axis] for axis in axes))
-
-    in_specs, out_specs = jax.tree.map(spec, [list(in_axes), out_axes], is_leaf=lambda x: isinstance(x, tuple))
-    return jax.shard_map(kernel, in_specs=tuple(in_specs), out_specs=out_specs, check_vma=False)
+    specs = jax.tree.map(rules.spec, [list(in_axes), out_axes], is_leaf=lambda x: isinstance(x, tuple))
+    return jax.shard_map(kernel, in_specs=tuple(specs[0]), out_specs=specs[1], check_vma=False)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

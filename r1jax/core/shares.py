@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 
 from r1jax.core import processes
-from r1jax.core.sharding import BATCH, AxisRules, batch_shards, replicated
+from r1jax.core.sharding import TRAIN_RULES, AxisRules, batch_shards, replicated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Shares:
         """
         if jax.process_count() == 1:
             return cls.whole()
-        batch_axes = [mesh.axis_names.index(axis) for axis in BATCH]
+        batch_axes = [mesh.axis_names.index(axis) for axis in TRAIN_RULES.parts(("batch",))[0]]
         devices = np.moveaxis(mesh.devices, batch_axes, range(len(batch_axes))).reshape(batch_shards(mesh), -1)
         holders = [frozenset(device.process_index for device in row) for row in devices]
         runs = [(together, len(list(run))) for together, run in itertools.groupby(holders)]

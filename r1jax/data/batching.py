@@ -364,19 +364,26 @@ def take_rows(batch: Batch, rows: np.ndarray | slice) -> Batch:
     return jax.tree.map(lambda x: x[rows], batch)
 
 
+def axes_of(batch: Any, x: Any) -> tuple[str | None, ...]:
+    """The logical axes of one of a batch's arrays: its rows and, in the batches of this module, their tokens."""
+    at = {Batch: 1, PreferenceBatch: 2, StepLabelBatch: 1}.get(type(batch))
+    return ("batch", *("length" if axis == at else None for axis in range(1, x.ndim)))
+
+
 def to_device(batch: AnyBatch, mesh: Mesh, shares: Shares = ALL_ROWS) -> AnyBatch:
-    """Places a host batch on the mesh, rows cut over the batch axes.
+    """Places a host batch on the mesh, cut along rows and tokens.
 
     Args:
         shares: of the rows; the batch here is this process's.
 
     Raises:
-        ValueError: the rows do not divide over the mesh.
+        ValueError: rows or tokens do not divide over the mesh.
     """
     rows, ways = batch.tokens.shape[0] * shares.count, sharding.batch_shards(mesh)
     if rows % ways:
         raise ValueError(
-            f"{rows} rows do not divide over {' x '.join(sharding.BATCH)} = {ways}; change the batch size "
+            f"{rows} rows do not divide over {sharding.TRAIN_RULES.named('batch')} = {ways}; change the batch size "
             "or config.mesh"
         )
-    return place_rows(batch, lambda x: sharding.TRAIN_RULES.sharding(mesh, ("batch",) + (None,) * (x.ndim - 1)), shares)
+    sharding.check_length(batch.tokens.shape[-1], mesh, "a batch")
+    return place_rows(batch, lambda x: sharding.TRAIN_RULES.sharding(mesh, axes_of(batch, x)), shares)

@@ -8,7 +8,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from r1jax.core.params import Params
 from r1jax.core.quantization import narrow, narrow_shardings
-from r1jax.core.sharding import BATCH, DECODE_RULES, batch_shards, replicated
+from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES, batch_shards, replicated
 from r1jax.core.shares import Shares, rows_sharding
 from r1jax.inference import decode
 from r1jax.inference.config import SamplingConfig
@@ -50,11 +50,11 @@ class Programs:
         Raises:
             ValueError: slots or rows that do not divide over the mesh, or drafts without a block that makes them.
         """
-        ways = batch_shards(mesh)
+        ways = batch_shards(mesh, DECODE_RULES)
         if cfg.slots % ways or cfg.prefill_rows % ways:
             raise ValueError(
                 f"sampling.slots={cfg.slots} and sampling.prefill_rows={cfg.prefill_rows} must be multiples of "
-                f"the mesh's {' x '.join(BATCH)} = {ways}"
+                f"the mesh's {DECODE_RULES.named('batch')} = {ways}"
             )
         if cfg.speculative and not model.mtp_depth:
             raise ValueError(
@@ -71,7 +71,8 @@ class Programs:
         limits = decode.Limits(rows, rows, rows, layout(("batch", None)))
         slots = decode.Slots(cache, rows, rows, rows, rows, limits, rows if cfg.speculative else None)
         whole = replicated(mesh)
-        read = rows_sharding(mesh, DECODE_RULES, self.shares, None)
+        # Shares are of the rows as training cuts them; decoding may cut them over more axes, and a share's processes.
+        read = rows_sharding(mesh, TRAIN_RULES, self.shares, None)
         # Of the blocks of multi-token prediction, the first makes drafts, if it is asked to.
         specs = param_specs(dataclasses.replace(model, mtp_depth=int(cfg.speculative)))
         weights = narrow_shardings(specs, DECODE_RULES, mesh, cfg.weight_type)

@@ -195,8 +195,10 @@ class Scorer:
         for _, of_share in everybody:
             counts |= collections.Counter(of_share)
         scores: list[np.ndarray] = [np.float32(0)] * len(inputs)
-        for length, count in counts.items():
-            places, rows = by_length[length], self._rows(length, count * self._shares.count) // self._shares.count
+        pieces = 2 * TRAIN_RULES.ways("length", self._mesh)
+        for shortest, count in counts.items():
+            places, length = by_length[shortest], -(-shortest // pieces) * pieces
+            rows = self._rows(length, count * self._shares.count) // self._shares.count
             for start in range(0, count, rows):
                 some = places[start : start + rows]
                 positions = None if ends is None else np.zeros((rows, most), np.int32)

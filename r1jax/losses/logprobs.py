@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from r1jax.core.params import Params
-from r1jax.core.sharding import TRAIN_RULES, batch_shards, constrain
+from r1jax.core.sharding import TRAIN_RULES, constrain
 from r1jax.data.batching import Batch
 from r1jax.models.config import ModelConfig
 from r1jax.models.layers import empty_like
@@ -20,17 +20,27 @@ from r1jax.models.logits import Truncation, process
 from r1jax.models.transformer import Output, forward, unembed_table
 
 
-def to_chunks(x: jax.Array, size: int) -> jax.Array:
-    """`[B, T, ...]` -> `[T/size, B, size, ...]`, zero-padded."""
+def to_chunks(x: jax.Array, size: int, parts: int = 1) -> jax.Array:
+    """`[B, T, ...]` -> `[T / (parts size), B, parts size, ...]`, zero-padded.
+
+    Args:
+        size: positions of each part that are in a chunk.
+        parts: that T is cut into. Each chunk has positions of all of them, so that none of the devices that have a
+            part each waits for another one's chunk.
+    """
     B, T = x.shape[:2]
-    x = jnp.pad(x, ((0, 0), (0, -T % size)) + ((0, 0),) * (x.ndim - 2))
-    return jnp.moveaxis(x.reshape(B, -1, size, *x.shape[2:]), 1, 0)
+    x = x.reshape(B, parts, T // parts, *x.shape[2:])
+    x = jnp.pad(x, ((0, 0), (0, 0), (0, -(T // parts) % size)) + ((0, 0),) * (x.ndim - 3))
+    x = jnp.moveaxis(x.reshape(B, parts, -1, size, *x.shape[3:]), 2, 0)
+    return x.reshape(x.shape[0], B, parts * size, *x.shape[4:])
 
 
-def from_chunks(x: jax.Array, length: int) -> jax.Array:
+def from_chunks(x: jax.Array, length: int, parts: int = 1) -> jax.Array:
     """The inverse of `to_chunks`, where T was `length`."""
-    x = jnp.moveaxis(x, 0, 1)
-    return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :length]
+    chunks, B, C = x.shape[:3]
+    x = jnp.moveaxis(x.reshape(chunks, B, parts, C // parts, *x.shape[3:]), 0, 2)
+    x = x.reshape(B, parts, -1, *x.shape[4:])[:, :, : length // parts]
+    return x.reshape(B, length, *x.shape[3:])
 
 
 def _logits(hidden_BCD: jax.Array, table_VD: jax.Array) -> jax.Array:
@@ -41,7 +51,8 @@ def _logits(hidden_BCD: jax.Array, table_VD: jax.Array) -> jax.Array:
 def map_logits(
     function: Callable[..., Any], hidden_BTD: jax.Array, table_VD: jax.Array, of_tokens: Any, chunk: int
 ) -> Any:
-    """`function(logits, of_tokens)` of all positions, `chunk` positions of every row at a time.
+    """`function(logits, of_tokens)` of all positions, `chunk` positions of every row at a time: on each device, where
+    its tokens are cut over several.
 
     On a mesh the table is gathered once, and each device adds up its own rows' part of the table's gradient, `[V, D]`
     float32 over all chunks, before the parts are summed over devices. Chunks are computed again in the backward pass.
@@ -64,31 +75,45 @@ def _map_forward(function, hidden_BTD, table_VD, of_tokens, chunk):
         hidden, of_chunk = args
         return function(_logits(hidden, table), of_chunk)
 
-    outputs = jax.lax.map(one, jax.tree.map(lambda x: to_chunks(x, chunk), (hidden_BTD, of_tokens)))
-    length = hidden_BTD.shape[1]
-    return jax.tree.map(lambda x: from_chunks(x, length), outputs), (hidden_BTD, table, of_tokens, empty_like(table_VD))
+    length, parts = hidden_BTD.shape[1], TRAIN_RULES.ways("length")
+    outputs = jax.lax.map(one, _cut((hidden_BTD, of_tokens), chunk, parts))
+    outputs = jax.tree.map(lambda x: _joined(x, length, parts), outputs)
+    return outputs, (hidden_BTD, table, of_tokens, empty_like(table_VD))
+
+
+def _cut(of_tokens: Any, size: int, parts: int) -> Any:
+    """`to_chunks` of each array, cut over devices as the batch is."""
+
+    def chunks(x: jax.Array) -> jax.Array:
+        return constrain(to_chunks(x, size, parts), TRAIN_RULES, None, "batch", "length", *(None,) * (x.ndim - 2))
+
+    return jax.tree.map(chunks, of_tokens)
+
+
+def _joined(x: jax.Array, length: int, parts: int) -> jax.Array:
+    """`from_chunks`, cut over devices as the batch is."""
+    return constrain(from_chunks(x, length, parts), TRAIN_RULES, "batch", "length", *(None,) * (x.ndim - 3))
 
 
 def _map_backward(function, chunk, residuals, cotangents):
     hidden_BTD, table, of_tokens, like_table = residuals
     B, T = hidden_BTD.shape[:2]
-    mesh = jax.sharding.get_abstract_mesh()
-    shards = 1 if mesh.empty else batch_shards(mesh)
+    shards, parts = TRAIN_RULES.ways("batch"), TRAIN_RULES.ways("length")
 
-    def one(d_table_SVD, args):
+    def one(d_table_SPVD, args):
         hidden, of_chunk, d_outputs = args
         _, pull = jax.vjp(lambda logits: function(logits, of_chunk), _logits(hidden, table))
         d_logits = pull(d_outputs)[0].astype(hidden.dtype)
         d_hidden = jnp.einsum("bcv,vd->bcd", d_logits, table)
-        of_shards = (x.reshape(shards, B // shards, *x.shape[1:]) for x in (d_logits, hidden))
-        d_table_SVD += jnp.einsum("sbcv,sbcd->svd", *of_shards, preferred_element_type=jnp.float32)
-        return constrain(d_table_SVD, TRAIN_RULES, "batch", "vocab", "act"), d_hidden
+        of_devices = (x.reshape(shards, B // shards, parts, -1, x.shape[-1]) for x in (d_logits, hidden))
+        d_table_SPVD += jnp.einsum("sbpcv,sbpcd->spvd", *of_devices, preferred_element_type=jnp.float32)
+        return constrain(d_table_SPVD, TRAIN_RULES, *axes), d_hidden
 
-    xs = jax.tree.map(lambda x: to_chunks(x, chunk), (hidden_BTD, of_tokens, cotangents))
-    zeros = constrain(jnp.zeros((shards, *table.shape), jnp.float32), TRAIN_RULES, "batch", "vocab", "act")
-    d_table_SVD, d_hidden = jax.lax.scan(one, zeros, xs)
-    d_table = constrain(d_table_SVD.sum(axis=0), TRAIN_RULES, "vocab", "embed")
-    return from_chunks(d_hidden, T), d_table.astype(like_table.dtype), None
+    axes = "batch", "length", "vocab", "act"
+    zeros = constrain(jnp.zeros((shards, parts, *table.shape), jnp.float32), TRAIN_RULES, *axes)
+    d_table_SPVD, d_hidden = jax.lax.scan(one, zeros, _cut((hidden_BTD, of_tokens, cotangents), chunk, parts))
+    d_table = constrain(d_table_SPVD.sum(axis=(0, 1)), TRAIN_RULES, "vocab", "embed")
+    return _joined(d_hidden, T, parts), d_table.astype(like_table.dtype), None
 
 
 map_logits.defvjp(_map_forward, _map_backward)

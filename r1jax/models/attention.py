@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,9 +11,10 @@ import jax.extend
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from r1jax.core.exchange import from_balanced, to_balanced
 from r1jax.core.params import Params, ParamSpec
 from r1jax.core.quantization import Int8
-from r1jax.core.sharding import on_each_device, platform
+from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES, AxisRules, on_each_device, platform
 from r1jax.kernels import decode_gpu, decode_tpu, flash_gpu, flash_tpu
 from r1jax.kernels.decode_gpu import MOST_HEADS
 from r1jax.kernels.grouped import is_nvidia
@@ -142,7 +144,7 @@ def attend(
 def _piece_size(heads: int, keys: int) -> int:
     """Queries of a piece, of so many heads of all rows."""
     mesh = jax.sharding.get_abstract_mesh()
-    heads_here = heads if mesh.empty else -(-heads // mesh.size)
+    heads_here = heads if mesh.empty or mesh.manual_axes else -(-heads // mesh.size)
     return max(FEWEST_QUERIES, SCORE_BYTES // (4 * heads_here * keys))
 
 
@@ -204,21 +206,89 @@ def is_attention_kernel(primitive: jax.extend.core.Primitive, *avals: Any, **par
 
 
 def self_attention(
-    q_BTNH: jax.Array, k_BTKH: jax.Array, v_BTKV: jax.Array, visible: Visible, scale: float
+    q_BTNH: jax.Array,
+    k_BTKH: jax.Array,
+    v_BTKV: jax.Array,
+    visible: Visible,
+    scale: float,
+    rules: AxisRules = TRAIN_RULES,
 ) -> jax.Array:
     """Tokens attend to each other. Kernels take a segment's tokens to stand side by side, in order of position."""
+    if rules.ways("length") > 1:
+        heads = ("batch", "length", "kv_heads", None)
+        return cut_self_attention(
+            q_BTNH, (k_BTKH, v_BTKV), (), (heads, heads), lambda *keys: keys, visible, scale, rules
+        )
     kernels = kernels_for(q_BTNH, k_BTKH.shape[2])
     if kernels is None or visible.contexts is not None or (kernels == "gpu" and v_BTKV.shape != k_BTKH.shape):
         k_BKTH, v_BKTV = (x.transpose(0, 2, 1, 3) for x in (k_BTKH, v_BTKV))
         return checkpoint_name(attend(q_BTNH, k_BKTH, v_BKTV, visible, scale, ordered=True), flash_tpu.OUTPUT_NAME)
-    heads, rows = ("rows", None, "heads", None), ("rows", None)
+    heads, rows = ("batch", None, "heads", None), ("batch", None)
     flash_attention = flash_tpu.flash_attention if kernels == "tpu" else flash_gpu.flash_attention
     if visible.segments is not None:
-        kernel = on_each_device(lambda q, k, v, s: flash_attention(q, k, v, s, scale), [heads] * 3 + [rows], heads)
+        kernel = on_each_device(
+            lambda q, k, v, s: flash_attention(q, k, v, s, scale), [heads] * 3 + [rows], heads, rules
+        )
         return kernel(q_BTNH, k_BTKH, v_BTKV, visible.segments)
     of_rows = _one_segment_attention if kernels == "gpu" else functools.partial(flash_attention, segments_BT=None)
-    kernel = on_each_device(lambda q, k, v: of_rows(q, k, v, scale=scale), [heads] * 3, heads)
+    kernel = on_each_device(lambda q, k, v: of_rows(q, k, v, scale=scale), [heads] * 3, heads, rules)
     return kernel(q_BTNH, k_BTKH, v_BTKV)
+
+
+def cut_self_attention(
+    q_BTNH: jax.Array,
+    of_tokens: tuple[jax.Array, ...],
+    weights: tuple[jax.Array, ...],
+    axes: tuple[tuple[str | None, ...], ...],
+    keys_and_values: Callable[..., tuple[jax.Array, jax.Array]],
+    visible: Visible,
+    scale: float,
+    rules: AxisRules,
+) -> jax.Array:
+    """`self_attention` of rows whose tokens are cut over devices, `[B, T, N, V]`, cut as the queries are.
+
+    Each device gathers what keys and values are made of, of all tokens of its rows: of one layer at a time, and in the
+    backward pass again. Queries change devices so that all have the same work, see `exchange.to_balanced`.
+
+    Args:
+        of_tokens: arrays `[B, T, ...]` that are gathered.
+        weights: that make keys and values from these, as they lie on the devices.
+        axes: the logical axes of each array of `of_tokens`, then of `weights`.
+        keys_and_values: from one device's part of those arrays, whole along T, to `[B, T, K, H]` and `[B, T, K, V]`.
+    """
+    (length,) = rules.parts(("length",))
+    ids = {name: x for name in ("positions", "segments", "contexts") if (x := getattr(visible, name)) is not None}
+
+    def local(q: jax.Array, ids: dict[str, jax.Array], of_tokens: Any, weights: Any) -> jax.Array:
+        of_keys, of_tokens = jax.tree.map(lambda x: jax.lax.all_gather(x, length, axis=1, tiled=True), (ids, of_tokens))
+        k, v = keys_and_values(*of_tokens, *weights)
+        halves = jax.tree.transpose(
+            jax.tree.structure((q, ids)), None, jax.tree.map(lambda x: to_balanced(x, length), (q, ids))
+        )
+        if kernels_for(q, k.shape[2]) == "tpu" and visible.contexts is None:
+            (early, of_early), (late, of_late) = halves
+            of = None if visible.segments is None else [x["segments"] for x in (of_early, of_late, of_keys)]
+            out = flash_tpu.flash_attention_of_pieces(early, late, k, v, of, length, scale)
+            return from_balanced(*out, length)
+        k, v = (x.transpose(0, 2, 1, 3) for x in (k, v))
+        out = []
+        for (q, ids), keys in zip(halves, (k.shape[2] // 2, k.shape[2]), strict=True):  # the early ones see no others
+            keys_of = Visible(
+                ids["positions"],
+                ids.get("segments"),
+                of_keys["positions"][:, :keys],
+                of_keys["segments"][:, :keys] if "segments" in of_keys else None,
+                ids.get("contexts"),
+            )
+            out.append(attend(q, k[:, :, :keys], v[:, :, :keys], keys_of, scale))
+        return checkpoint_name(from_balanced(*out, length), flash_tpu.OUTPUT_NAME)
+
+    heads = ("batch", "length", "heads", None)
+    of_ids = dict.fromkeys(ids, ("batch", "length"))
+    parts = axes[: len(of_tokens)], axes[len(of_tokens) :]
+    return on_each_device(local, [heads, of_ids, *map(list, parts)], heads, rules)(
+        q_BTNH, ids, list(of_tokens), list(weights)
+    )
 
 
 def cache_kernels(q_BTNH: jax.Array, cache: KVCache, value_width: int) -> str | None:
@@ -235,7 +305,13 @@ def cache_kernels(q_BTNH: jax.Array, cache: KVCache, value_width: int) -> str | 
 
 
 def cache_attention(
-    q_BTNH: jax.Array, cache: KVCache, layer: int | jax.Array, visible: Visible, scale: float, value_width: int
+    q_BTNH: jax.Array,
+    cache: KVCache,
+    layer: int | jax.Array,
+    visible: Visible,
+    scale: float,
+    value_width: int,
+    rules: AxisRules = DECODE_RULES,
 ) -> jax.Array:
     """Tokens attend to one layer of a cache, in which they are themselves; `[B, T, N, value_width]`.
 
@@ -255,10 +331,10 @@ def cache_attention(
 
     q_BTNH = jnp.pad(q_BTNH, ((0, 0),) * 3 + ((0, cache.k.shape[-1] - q_BTNH.shape[-1]),))
     caches = [cache.k] if cache.v is None else [cache.k, cache.v]
-    slots = (None, "rows", None if cache.v is None else "heads", None, None)  # all heads share what is a latent
+    slots = (None, "batch", None if cache.v is None else "kv_heads", None, None)  # all heads share what is a latent
     cache_axes = Int8(slots, slots) if isinstance(cache.k, Int8) else slots
-    axes = [("rows", "heads", None), (), ("rows",), *[cache_axes] * len(caches)]
-    attention = on_each_device(kernel, axes, ("rows", "heads", None))
+    axes = [("batch", "heads", None), (), ("batch",), *[cache_axes] * len(caches)]
+    attention = on_each_device(kernel, axes, ("batch", "heads", None), rules)
     return attention(q_BTNH[:, 0], jnp.int32(layer), visible.positions[:, 0] + 1, *caches)[:, None]
 
 
@@ -292,6 +368,7 @@ def gqa(
     visible: Visible,
     cache: KVCache | None,
     layer: int | jax.Array,
+    rules: AxisRules,
 ) -> tuple[jax.Array, KVCache | None]:
     """One layer's attention and, where a cache is given, the cache with this layer's keys and values written to it."""
     q, k, v = (project(h_BTD, p[name]) for name in ("q", "k", "v"))
@@ -302,9 +379,9 @@ def gqa(
     q, k = rope(q, rotation), rope(k, rotation)
     scale = cfg.head_dim**-0.5
     if cache is not None:
-        cache = kv.write(cache, layer, KVCache(k, v), positions_BT)
+        cache = kv.write(cache, layer, KVCache(k, v), positions_BT, rules)
     if not visible.in_cache:
-        out = self_attention(q, k, v, visible, scale)
+        out = self_attention(q, k, v, visible, scale, rules)
     else:
-        out = cache_attention(q, cache, layer, visible, scale, cfg.head_dim)
+        out = cache_attention(q, cache, layer, visible, scale, cfg.head_dim, rules)
     return project(out, p["o"], 2), cache

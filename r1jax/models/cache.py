@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from r1jax.core.quantization import Int8, quantize
-from r1jax.core.sharding import AxisRules, constrain, on_each_device, platform
+from r1jax.core.sharding import DECODE_RULES, AxisRules, constrain, on_each_device, platform
 from r1jax.kernels import decode_tpu
 from r1jax.models.config import ModelConfig
 
@@ -125,16 +125,24 @@ def is_for_tpu_kernels(cache: KVCache) -> bool:
     return all(x.dtype == jnp.bfloat16 and x.shape[-1] % 128 == 0 for x in jax.tree.leaves(cache))
 
 
-def _write_token(cache: KVCache, layer: int | jax.Array, new: KVCache, positions_B: jax.Array) -> KVCache:
+def _write_token(
+    cache: KVCache, layer: int | jax.Array, new: KVCache, positions_B: jax.Array, rules: AxisRules
+) -> KVCache:
     """`write` of one token a row, `[B, K, H]`, by a kernel."""
     (*caches,), tree = jax.tree.flatten(cache)
-    heads = None if cache.v is None else "heads"
-    slots, token = [[axes] * len(caches) for axes in ((None, "rows", heads, None, None), ("rows", heads, None))]
-    kernel = on_each_device(decode_tpu.write_token, [slots, (), token, ("rows",)], slots)
+    heads = None if cache.v is None else "kv_heads"
+    slots, token = [[axes] * len(caches) for axes in ((None, "batch", heads, None, None), ("batch", heads, None))]
+    kernel = on_each_device(decode_tpu.write_token, [slots, (), token, ("batch",)], slots, rules)
     return jax.tree.unflatten(tree, kernel(caches, jnp.int32(layer), jax.tree.leaves(new), positions_B))
 
 
-def write(cache: KVCache, layer: int | jax.Array, new: KVCache, positions_BT: jax.Array) -> KVCache:
+def write(
+    cache: KVCache,
+    layer: int | jax.Array,
+    new: KVCache,
+    positions_BT: jax.Array,
+    rules: AxisRules = DECODE_RULES,
+) -> KVCache:
     """Writes one layer's new keys and values, `[B, T, K, H]`, at their positions; those past the end are dropped."""
     rows = jnp.arange(positions_BT.shape[0])[:, None]
 
@@ -146,7 +154,7 @@ def write(cache: KVCache, layer: int | jax.Array, new: KVCache, positions_BT: ja
     if not cache.by_layer:
         new = KVCache(like(cache.k, new.k), new.v if cache.v is None else like(cache.v, new.v))
         if positions_BT.shape[1] == 1 and is_for_tpu_kernels(cache):
-            return _write_token(cache, layer, jax.tree.map(lambda x: x[:, 0], new), positions_BT[:, 0])
+            return _write_token(cache, layer, jax.tree.map(lambda x: x[:, 0], new), positions_BT[:, 0], rules)
         return jax.tree.map(lambda x, y: x.at[layer, rows, :, positions_BT].set(y, mode="drop"), cache, new)
 
     def put(layers: list[Array], new_BTKH: jax.Array, axes: list[int]) -> list[Array]:

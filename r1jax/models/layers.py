@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from r1jax.core.sharding import platform
+from r1jax.core.sharding import TRAIN_RULES, constrain, platform
 from r1jax.models.config import RopeScaling
 
 
@@ -51,6 +51,26 @@ _product.defvjp(_product_forward, _product_backward)
 def empty_like(w: jax.Array) -> jax.Array:
     """`[len(w), 0]` in w's type: tells the backward pass of a function which type the gradient of w must have."""
     return jnp.empty((len(w), 0), w.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def whole(w: jax.Array, dtype: str, mesh_axes: tuple[str, ...], axis: int) -> jax.Array:
+    """A weight in a type, gathered along `axis`; its gradient is summed over devices in float32. Inside a shard_map."""
+    w = w.astype(dtype)
+    return jax.lax.all_gather(w, mesh_axes, axis=axis, tiled=True) if mesh_axes else w
+
+
+def whole_forward(w, dtype, mesh_axes, axis):
+    return whole(w, dtype, mesh_axes, axis), empty_like(w)
+
+
+def whole_backward(dtype, mesh_axes, axis, like, d):
+    d = d.astype(jnp.float32)
+    d = jax.lax.psum_scatter(d, mesh_axes, scatter_dimension=axis, tiled=True) if mesh_axes else d
+    return (d.astype(like.dtype),)
+
+
+whole.defvjp(whole_forward, whole_backward)
 
 
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
@@ -126,9 +146,9 @@ def project(x: jax.Array, w: jax.Array, axes: int = 1) -> jax.Array:
     """x's last `axes` axes contracted with w's first, in x's type, see `product`.
 
     On a CPU all other axes of x are one: the gradient of w is then a product of two matrices as they lie, where XLA
-    would first write one of them transposed (a fifth of the backward pass).
+    would first write one of them transposed (a fifth of the backward pass). Two axes that are both cut cannot be one.
     """
-    if platform() != "cpu":
+    if platform() != "cpu" or TRAIN_RULES.ways("length") > 1:
         of_x, of_w = string.ascii_lowercase[: x.ndim - axes], string.ascii_uppercase[: w.ndim - axes]
         summed = string.ascii_lowercase[-axes:]
         return product(f"{of_x}{summed},{summed}{of_w}->{of_x}{of_w}", x, w)
@@ -143,7 +163,14 @@ def swiglu(x: jax.Array, gate_DF: jax.Array, up_DF: jax.Array, down_FD: jax.Arra
 
 
 def segment_sums(x_BTC: jax.Array, segments_BT: jax.Array) -> jax.Array:
-    """At each token the sum of `x_BTC` over its segment, whose tokens stand side by side; `[B, T, C]`."""
+    """At each token the sum of `x_BTC` over its segment, whose tokens stand side by side; `[B, T, C]`.
+
+    Rows whose tokens are cut over devices are whole in between: a scan along the cut would gather pieces at each of its
+    steps.
+    """
+    is_cut = TRAIN_RULES.ways("length") > 1 and x_BTC.shape[1] > 1
+    if is_cut:
+        x_BTC, segments_BT = (constrain(x, TRAIN_RULES, "batch", *(None,) * (x.ndim - 1)) for x in (x_BTC, segments_BT))
     changes = segments_BT[:, 1:] != segments_BT[:, :-1]
     starts = jnp.pad(changes, ((0, 0), (1, 0)), constant_values=True)
     ends = jnp.pad(changes, ((0, 0), (0, 1)), constant_values=True)
@@ -155,4 +182,5 @@ def segment_sums(x_BTC: jax.Array, segments_BT: jax.Array) -> jax.Array:
     sums, _ = jax.lax.associative_scan(add, (x_BTC, starts[..., None]), axis=1)
     T = segments_BT.shape[1]
     end = jax.lax.cummin(jnp.where(ends, jnp.arange(T), T - 1), axis=1, reverse=True)
-    return jnp.take_along_axis(sums, end[..., None], axis=1)
+    sums = jnp.take_along_axis(sums, end[..., None], axis=1)
+    return constrain(sums, TRAIN_RULES, "batch", "length", None) if is_cut else sums

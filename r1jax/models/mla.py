@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from r1jax.core.params import Params, ParamSpec
+from r1jax.core.sharding import AxisRules
 from r1jax.models import cache as kv
-from r1jax.models.attention import Visible, attend, cache_attention, self_attention
+from r1jax.models.attention import Visible, attend, cache_attention, cut_self_attention, self_attention
 from r1jax.models.cache import KVCache
-from r1jax.models.config import ModelConfig
-from r1jax.models.layers import Rotation, mscale, product, project, rms_norm, rope
+from r1jax.models.config import MLAConfig, ModelConfig
+from r1jax.models.layers import Rotation, mscale, product, project, rms_norm, rope, whole
 
 # So many queries a row (decoding, with a draft) attend to the latents themselves.
 FEW_QUERIES = 2
@@ -47,6 +48,15 @@ def _score_scale(cfg: ModelConfig) -> float:
     return cfg.head_dim**-0.5 * stretch**2
 
 
+def _expanded(keys_BSKH: jax.Array, kv_b: jax.Array, m: MLAConfig) -> tuple[jax.Array, jax.Array]:
+    """Each head's keys `[B, S, N, H]` and values `[B, S, N, V]` of latents with rotated keys, `[B, S, 1, ...]`."""
+    k_b, v_b = jnp.split(kv_b, [m.nope_dim], axis=-1)
+    latent_BSR, k_rope_BSH = jnp.split(keys_BSKH[:, :, 0, : m.kv_rank + m.rope_dim], [m.kv_rank], axis=-1)
+    k_nope = product("bsr,rnp->bsnp", latent_BSR, k_b)
+    k_rope = jnp.broadcast_to(k_rope_BSH[:, :, None], (*k_nope.shape[:3], m.rope_dim))
+    return jnp.concatenate([k_nope, k_rope], axis=-1), product("bsr,rnv->bsnv", latent_BSR, v_b)
+
+
 def mla(
     p: Params,
     cfg: ModelConfig,
@@ -56,6 +66,7 @@ def mla(
     visible: Visible,
     cache: KVCache | None,
     layer: int | jax.Array,
+    rules: AxisRules,
 ) -> tuple[jax.Array, KVCache | None]:
     """One layer's attention and, where a cache is given, the cache with this layer's latents and keys written to it.
 
@@ -75,22 +86,26 @@ def mla(
     k_rope = rope(k_rope[:, :, None], rotation)
     keys_BSKH = jnp.concatenate([latent, k_rope], axis=-1)
     if cache is not None:
-        cache = kv.write(cache, layer, KVCache(keys_BSKH, None), positions_BT)
-    k_b, v_b = jnp.split(p["kv_b"], [m.nope_dim], axis=-1)
+        cache = kv.write(cache, layer, KVCache(keys_BSKH, None), positions_BT, rules)
     scale = _score_scale(cfg)
     if visible.in_cache and h_BTD.shape[1] <= FEW_QUERIES:
+        k_b, v_b = jnp.split(p["kv_b"], [m.nope_dim], axis=-1)
         q = jnp.concatenate([product("btnp,rnp->btnr", q_nope, k_b), q_rope], axis=-1)
-        out = product("btnr,rnv->btnv", cache_attention(q, cache, layer, visible, scale, m.kv_rank), v_b)
+        out = product("btnr,rnv->btnv", cache_attention(q, cache, layer, visible, scale, m.kv_rank, rules), v_b)
+        return project(out, p["o"], 2), cache
+    q = jnp.concatenate([q_nope, q_rope], axis=-1)
+    if visible.in_cache:
+        keys_BSKH = cache.layer(layer, cfg.dtype)[0].transpose(0, 2, 1, 3)
+        k, v = (x.transpose(0, 2, 1, 3) for x in _expanded(keys_BSKH, p["kv_b"], m))
+        out = attend(q, k, v, visible, scale)
+    elif rules.ways("length") > 1:  # the latents travel: a head's keys and values are many times as many numbers
+        (ranks,) = rules.parts(("rank",))
+
+        def keys_and_values(keys_BSKH, kv_b):
+            return _expanded(keys_BSKH, whole(kv_b, kv_b.dtype.name, ranks, 0), m)
+
+        axes = ("batch", "length", None, None), ("rank", "heads", "head_dim")
+        out = cut_self_attention(q, (keys_BSKH,), (p["kv_b"],), axes, keys_and_values, visible, scale, rules)
     else:
-        if visible.in_cache:
-            keys_BSKH = cache.layer(layer, cfg.dtype)[0].transpose(0, 2, 1, 3)
-        latent_BSR, k_rope_BSH = jnp.split(keys_BSKH[:, :, 0, : m.kv_rank + m.rope_dim], [m.kv_rank], axis=-1)
-        k_nope = product("bsr,rnp->bsnp", latent_BSR, k_b)
-        k_rope = jnp.broadcast_to(k_rope_BSH[:, :, None], (*k_nope.shape[:3], m.rope_dim))
-        q, k = jnp.concatenate([q_nope, q_rope], axis=-1), jnp.concatenate([k_nope, k_rope], axis=-1)
-        v = product("bsr,rnv->bsnv", latent_BSR, v_b)
-        if visible.in_cache:
-            out = attend(q, k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3), visible, scale)
-        else:
-            out = self_attention(q, k, v, visible, scale)
+        out = self_attention(q, *_expanded(keys_BSKH, p["kv_b"], m), visible, scale, rules)
     return project(out, p["o"], 2), cache

@@ -10,14 +10,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
 from r1jax.core.exchange import Moves, exchange, moves_of_round
 from r1jax.core.params import Params, ParamSpec
-from r1jax.core.sharding import BATCH, TRAIN_RULES, AxisRules
+from r1jax.core.sharding import TRAIN_RULES, AxisRules
 from r1jax.kernels.grouped import grouped_product
 from r1jax.models.config import ModelConfig, MoEConfig
-from r1jax.models.layers import empty_like, segment_sums, swiglu
+from r1jax.models.layers import segment_sums, swiglu, whole
 
 
 @jax.tree_util.register_dataclass
@@ -153,6 +152,14 @@ CAPACITY = 1.25
 FEW_ROWS = 4096
 
 
+@dataclasses.dataclass(frozen=True)
+class _Devices:
+    """The mesh axes over which experts are cut, and those over which tokens are, which all run in step."""
+
+    experts: tuple[str, ...]
+    tokens: tuple[str, ...]
+
+
 class _Route(NamedTuple):
     """The way of a piece's rows, a token k times, to their experts.
 
@@ -171,63 +178,63 @@ class _Route(NamedTuple):
     capacity: int
 
 
-def _route(experts_Mk: jax.Array, local_experts: int) -> _Route:
+def _route(experts_Mk: jax.Array, local_experts: int, on: _Devices) -> _Route:
     """The route of tokens to `experts_Mk`, below 0 for none."""
-    ways = jax.lax.axis_size("expert")
+    ways = jax.lax.axis_size(on.experts)
     E, expert = ways * local_experts, experts_Mk.reshape(-1)
     expert = jnp.where(expert < 0, E, expert)
     order = jnp.argsort(expert, stable=True)
-    counts = jax.lax.all_gather(jnp.bincount(expert, length=E + 1)[:E].astype(jnp.int32), "expert")
+    counts = jax.lax.all_gather(jnp.bincount(expert, length=E + 1)[:E].astype(jnp.int32), on.experts)
     counts = counts.reshape(ways, ways, local_experts)
     capacity = min(max(math.ceil(CAPACITY * len(order)), FEW_ROWS), ways * len(order))
     rounds = -(-counts.sum(axis=(0, 2)).max() // capacity)
     # Devices that exchange nothing with these would need fewer: all run the same program in step.
-    return _Route(order, jnp.argsort(order), counts, jax.lax.pmax(rounds, BATCH), capacity)
+    return _Route(order, jnp.argsort(order), counts, jax.lax.pmax(rounds, on.tokens), capacity)
 
 
-def _received_experts(route: _Route, turn: jax.Array) -> jax.Array:
+def _received_experts(route: _Route, turn: jax.Array, on: _Devices) -> jax.Array:
     """The experts, counted on this device, of the rows that come in a round, `[capacity, 1]`; E for no row."""
-    ends = jnp.cumsum(route.counts[:, jax.lax.axis_index("expert")].reshape(-1))  # by source, then by expert
+    ends = jnp.cumsum(route.counts[:, jax.lax.axis_index(on.experts)].reshape(-1))  # by source, then by expert
     row, E = turn * route.capacity + jnp.arange(route.capacity), route.counts.shape[-1]
     return jnp.where(row < ends[-1], jnp.searchsorted(ends, row, side="right") % E, E)[:, None]
 
 
-def _sent(route: _Route, turn: jax.Array, *rows: jax.Array) -> tuple[Moves, list[jax.Array]]:
+def _sent(route: _Route, turn: jax.Array, on: _Devices, *rows: jax.Array) -> tuple[Moves, list[jax.Array]]:
     """The moves that return a round's rows, and the rows as they came."""
     moves = moves_of_round(route.counts.sum(axis=-1), turn, route.capacity)
     empty = (jnp.zeros((route.capacity, *x.shape[1:]), x.dtype) for x in rows)
-    return moves.back(), [exchange(x, into, moves, "expert") for x, into in zip(rows, empty, strict=True)]
+    return moves.back(), [exchange(x, into, moves, on.experts) for x, into in zip(rows, empty, strict=True)]
 
 
-def _piece(x_MD, experts_Mk, weights_Mk, gate_EDF, up_EDF, down_EFD) -> jax.Array:
-    """`_grouped` of experts on all devices of the axis `expert`: each row goes to its expert's device and back."""
-    k, route = experts_Mk.shape[1], _route(experts_Mk, len(gate_EDF))
+def _piece(x_MD, experts_Mk, weights_Mk, gate_EDF, up_EDF, down_EFD, on: _Devices) -> jax.Array:
+    """`_grouped` of experts on several devices: each row goes to its expert's device and back."""
+    k, route = experts_Mk.shape[1], _route(experts_Mk, len(gate_EDF), on)
     rows, weights = x_MD[route.order // k], weights_Mk.reshape(-1, 1)[route.order]
 
     def turn(index, y):
-        back, (x, w) = _sent(route, index, rows, weights)
-        of_experts = _grouped(x, _received_experts(route, index), w, gate_EDF, up_EDF, down_EFD)
-        return exchange(of_experts, y, back, "expert")
+        back, (x, w) = _sent(route, index, on, rows, weights)
+        of_experts = _grouped(x, _received_experts(route, index, on), w, gate_EDF, up_EDF, down_EFD)
+        return exchange(of_experts, y, back, on.experts)
 
     y = jax.lax.fori_loop(0, route.rounds, turn, jnp.zeros(rows.shape, jnp.float32))
     return y[route.inverse].reshape(-1, k, y.shape[-1]).sum(axis=1)
 
 
-def _piece_gradients(x_MD, experts_Mk, weights_Mk, dy_MD, matrices, d_matrices):
+def _piece_gradients(x_MD, experts_Mk, weights_Mk, dy_MD, matrices, d_matrices, on: _Devices):
     """Gradients of `_piece` in x and in the weights of tokens, and `d_matrices` with those of the experts added."""
-    k, route = experts_Mk.shape[1], _route(experts_Mk, len(matrices[0]))
+    k, route = experts_Mk.shape[1], _route(experts_Mk, len(matrices[0]), on)
     rows, weights = x_MD[route.order // k], weights_Mk.reshape(-1, 1)[route.order]
     # Exact: the sum over experts is cast to x's type as soon as it is made, and so its gradient has that type's values.
     dy_rows = dy_MD.astype(x_MD.dtype)[route.order // k]
 
     def turn(index, sums):
         d_rows, d_weights, d_matrices = sums
-        back, (x, w, dy) = _sent(route, index, rows, weights, dy_rows)
-        experts = _received_experts(route, index)
+        back, (x, w, dy) = _sent(route, index, on, rows, weights, dy_rows)
+        experts = _received_experts(route, index, on)
         _, pull = jax.vjp(lambda x, w, matrices: _grouped(x, experts, w, *matrices), x, w, matrices)
         dx, dw, here = pull(dy.astype(jnp.float32))
         d_matrices = tuple(total + new.astype(jnp.float32) for total, new in zip(d_matrices, here, strict=True))
-        return exchange(dx, d_rows, back, "expert"), exchange(dw, d_weights, back, "expert"), d_matrices
+        return exchange(dx, d_rows, back, on.experts), exchange(dw, d_weights, back, on.experts), d_matrices
 
     start = (jnp.zeros_like(rows), jnp.zeros_like(weights), d_matrices)
     d_rows, d_weights, d_matrices = jax.lax.fori_loop(0, route.rounds, turn, start)
@@ -235,27 +242,27 @@ def _piece_gradients(x_MD, experts_Mk, weights_Mk, dy_MD, matrices, d_matrices):
     return (dx.astype(x_MD.dtype), d_weights[route.inverse].reshape(-1, k)), d_matrices
 
 
-@jax.custom_vjp
-def _routed(x_MD, experts_Mk, weights_Mk, matrices) -> jax.Array:
-    """`_experts` of experts on all devices of the axis `expert`, `TOKENS` tokens of each device at a time.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _routed(x_MD, experts_Mk, weights_Mk, matrices, on: _Devices) -> jax.Array:
+    """`_experts` of experts on several devices, `TOKENS` tokens of each device at a time.
 
     A device holds what it sends, a token k times, and `CAPACITY` times as many rows that it gets. Where it is to get
     more, because the load is uneven, the rest comes in further rounds: they take time, not memory, and drop no row. At
     worst, all tokens of all devices to one device's experts, there are (devices / CAPACITY) rounds.
     """
-    y = jax.lax.map(lambda piece: _piece(*piece, *matrices), _pieces(x_MD, experts_Mk, weights_Mk))
+    y = jax.lax.map(lambda piece: _piece(*piece, *matrices, on), _pieces(x_MD, experts_Mk, weights_Mk))
     return y.reshape(-1, y.shape[-1])[: len(x_MD)]
 
 
-def _routed_forward(x_MD, experts_Mk, weights_Mk, matrices):
-    return _routed(x_MD, experts_Mk, weights_Mk, matrices), (x_MD, experts_Mk, weights_Mk, matrices)
+def _routed_forward(x_MD, experts_Mk, weights_Mk, matrices, on):
+    return _routed(x_MD, experts_Mk, weights_Mk, matrices, on), (x_MD, experts_Mk, weights_Mk, matrices)
 
 
-def _routed_backward(residuals, dy_MD):
+def _routed_backward(on, residuals, dy_MD):
     x_MD, experts_Mk, weights_Mk, matrices = residuals
 
     def one(d_matrices, piece):
-        (d_x, d_weights), d_matrices = _piece_gradients(*piece, matrices, d_matrices)
+        (d_x, d_weights), d_matrices = _piece_gradients(*piece, matrices, d_matrices, on)
         return d_matrices, (d_x, d_weights)
 
     zeros = tuple(jnp.zeros(w.shape, jnp.float32) for w in matrices)
@@ -269,43 +276,25 @@ def _routed_backward(residuals, dy_MD):
 _routed.defvjp(_routed_forward, _routed_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _whole(w: jax.Array, dtype: str, mesh_axes: tuple[str, ...], axis: int) -> jax.Array:
-    """A weight in the compute type, gathered along `axis`; its gradient is summed over devices in float32."""
-    w = w.astype(dtype)
-    return jax.lax.all_gather(w, mesh_axes, axis=axis, tiled=True) if mesh_axes else w
-
-
-def _whole_forward(w, dtype, mesh_axes, axis):
-    return _whole(w, dtype, mesh_axes, axis), empty_like(w)
-
-
-def _whole_backward(dtype, mesh_axes, axis, like, d):
-    d = d.astype(jnp.float32)
-    d = jax.lax.psum_scatter(d, mesh_axes, scatter_dimension=axis, tiled=True) if mesh_axes else d
-    return (d.astype(like.dtype),)
-
-
-_whole.defvjp(_whole_forward, _whole_backward)
-
-
 def _dispatch(x_BTD, experts_BTk, weights_BTk, gate_EDF, up_EDF, down_EFD, rules: AxisRules) -> jax.Array:
     """`_experts` on a mesh, `[B, T, D]` float32: a device keeps its own rows and has its share of the experts."""
     mesh = jax.sharding.get_abstract_mesh()
 
     def local(x_BTD, experts_BTk, weights_BTk, gate, up, down):
         tokens = [x.reshape(-1, x.shape[-1]) for x in (x_BTD, experts_BTk, weights_BTk)]
-        matrices = tuple(_whole(w, x_BTD.dtype.name, embed, axis) for w, axis in ((gate, 1), (up, 1), (down, 2)))
-        is_alone = mesh.empty or mesh.shape["expert"] == 1
-        y = _experts(*tokens, *matrices) if is_alone else _routed(*tokens, matrices)
-        y = y if mesh.empty else jax.lax.psum(y, "tensor")  # each device has a part of F
+        matrices = tuple(whole(w, x_BTD.dtype.name, embed, axis) for w, axis in ((gate, 1), (up, 1), (down, 2)))
+        y = _experts(*tokens, *matrices) if rules.ways("experts") == 1 else _routed(*tokens, matrices, on)
+        y = jax.lax.psum(y, mlp) if mlp else y  # each device has a part of F
         return y.reshape(x_BTD.shape)
 
     arguments = (x_BTD, experts_BTk, weights_BTk, gate_EDF, up_EDF, down_EFD)
     if mesh.empty:  # a unit test of one layer
-        embed = ()
+        embed = mlp = on = ()
         return local(*arguments)
-    (embed,), rows = rules.parts(("embed",)), PartitionSpec(BATCH)
+    embed, mlp, experts, batch, length = (
+        rules.parts((axis,))[0] for axis in ("embed", "mlp", "experts", "batch", "length")
+    )
+    on, rows = _Devices(experts, (*batch, *length)), rules.spec(("batch", "length"))
     cut, cut_down = rules.spec(("experts", "embed", "mlp")), rules.spec(("experts", "mlp", "embed"))
     return jax.shard_map(local, in_specs=(rows, rows, rows, cut, cut, cut_down), out_specs=rows, check_vma=False)(
         *arguments

@@ -122,6 +122,25 @@ def _embed_backward(dtype, rules, residuals, dy_BTD):
 _embed.defvjp(_embed_forward, _embed_backward)
 
 
+def _gathered(p: Params, specs: Params, x_BTD: jax.Array, rules: AxisRules) -> tuple[Params, jax.Array]:
+    """A layer's weights whole along `embed` and `rank`, where decoding has them cut, and x; but for experts, which
+    `moe_mlp` gathers. That they wait for x keeps compilers from gathering all layers before the loop over tokens.
+    """
+    p, x_BTD = jax.lax.optimization_barrier((p, x_BTD))
+
+    def gather(spec: ParamSpec, weight: Any) -> Any:
+        if "experts" in spec.axes:
+            return weight
+        names = [None if axis in ("embed", "rank") else axis for axis in spec.axes[1:]]
+
+        def of_array(w: jax.Array) -> jax.Array:  # a scale has one entry along some axes
+            return constrain(w, rules, *(name if size > 1 else None for name, size in zip(names, w.shape, strict=True)))
+
+        return jax.tree.map(of_array, weight)
+
+    return core.map_specs(gather, specs, p), x_BTD
+
+
 def _run_stack(name, params, cfg: ModelConfig, x_BTD, cache, positions_BT, visible, segments_BT, rules, first: int):
     """Runs the stack `name`, whose first layer is the model's layer `first`. Returns x, the cache, and the routers'
     load `[L, E]` and balance `[L, B, T]` (None and None in a dense stack)."""
@@ -132,9 +151,11 @@ def _run_stack(name, params, cfg: ModelConfig, x_BTD, cache, positions_BT, visib
     def block(carry, layer):
         x, cache = carry
         p, index = layer
+        if cache is not None and rules.ways("embed") * rules.ways("rank") > 1:
+            p, x = _gathered(p, specs, x, rules)
         p = core.cast_vectors(widen(p, cfg.dtype), specs, cfg.dtype)
         h = rms_norm(x, p["attn_norm"], cfg.norm_eps)
-        out, cache = attention(p, cfg, h, positions_BT, turned, visible, cache, index)
+        out, cache = attention(p, cfg, h, positions_BT, turned, visible, cache, index, rules)
         x = x + out
         h = rms_norm(x, p["mlp_norm"], cfg.norm_eps)
         if "router" in p:

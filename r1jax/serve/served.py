@@ -8,7 +8,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from r1jax.config import ConfigError, listed
-from r1jax.core.sharding import batch_shards
+from r1jax.core.sharding import DECODE_RULES, batch_shards
 from r1jax.data.tasks import DATE
 from r1jax.inference.config import SamplingConfig
 from r1jax.inference.engine import Engine
@@ -128,7 +128,8 @@ def slots_on(mesh: Mesh, cfg: ServeConfig) -> int:
 
 
 def _rounded_up(count: int, mesh: Mesh) -> int:
-    return -(-count // batch_shards(mesh)) * batch_shards(mesh)
+    ways = batch_shards(mesh, DECODE_RULES)
+    return -(-count // ways) * ways
 
 
 def _load(path: pathlib.Path, card: ModelCard, cfg: ServeConfig, mesh: Mesh) -> Served:

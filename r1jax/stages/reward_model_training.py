@@ -23,7 +23,7 @@ from jax.sharding import Mesh
 
 from r1jax.core import params as core
 from r1jax.core.params import Params
-from r1jax.core.sharding import BATCH, TRAIN_RULES, batch_shards
+from r1jax.core.sharding import TRAIN_RULES, batch_shards, check_length
 from r1jax.data.batching import pad_inputs
 from r1jax.data.preference_pairs import Example, Input, Preferences
 from r1jax.evaluation.config import is_due
@@ -154,12 +154,13 @@ def make_loss(model: ModelConfig) -> Loss:
 
 
 def check_rows(cfg: PreferenceConfig | ProcessRewardConfig, mesh: Mesh) -> None:
-    """Raises ValueError where the rows of a microbatch do not divide over the mesh."""
+    """Raises ValueError where the rows of a microbatch, or their tokens, do not divide over the mesh."""
     rows, ways = cfg.batch_size // cfg.microbatches, batch_shards(mesh)
+    check_length(cfg.batch_bucket, mesh, "batch_bucket")
     if rows % ways:
         raise ValueError(
             f"{rows} rows at a time (batch_size / microbatches) do not divide over config.mesh's "
-            f"{' x '.join(BATCH)} = {ways}"
+            f"{TRAIN_RULES.named('batch')} = {ways}"
         )
 
 

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from r1jax.core import processes
 from r1jax.core.params import Params
-from r1jax.core.sharding import BATCH, batch_shards, in_host_memory, on_devices
+from r1jax.core.sharding import TRAIN_RULES, batch_shards, check_length, in_host_memory, on_devices
 from r1jax.core.shares import ALL_ROWS, Shares
 from r1jax.data.batching import Batch, row_length, to_device
 from r1jax.data.tasks import Questions
@@ -133,12 +133,15 @@ def run(
 
 
 def check_rows(cfg: RLConfig, mesh: Mesh) -> None:
-    """Raises ValueError where a microbatch's rows do not divide over the mesh, or groups over its processes."""
+    """Raises ValueError where a microbatch's rows, or their tokens, do not divide over the mesh, or groups over its
+    processes.
+    """
     ways = batch_shards(mesh)
+    check_length(cfg.batch_bucket, mesh, "batch_bucket")
     if cfg.rows_at_a_time % ways:
         raise ValueError(
             f"{cfg.rows_at_a_time} rows at a time (prompts_per_step x group_size / minibatches / "
-            f"microbatches) do not divide over config.mesh's {' x '.join(BATCH)} = {ways}"
+            f"microbatches) do not divide over config.mesh's {TRAIN_RULES.named('batch')} = {ways}"
         )
     shares = Shares.of_mesh(mesh).count
     if cfg.grpo.prompts_per_step % shares:

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from r1jax.core import params as core
 from r1jax.core.params import Params
-from r1jax.core.sharding import TRAIN_RULES
+from r1jax.core.sharding import TRAIN_RULES, check_length
 from r1jax.data.batching import Batch, Example, fill, pack, size
 from r1jax.data.miniworld import documents as corpus
 from r1jax.data.sft import Instructions
@@ -139,6 +139,7 @@ def run(
     """
     # What the run starts from: the base or new weights, and the examples.
     context_length.check_length(base and read_hf_config(base), cfg.base, cfg.seq_len, "seq_len")
+    check_length(cfg.seq_len, mesh, "seq_len")
     start_from = starting_point(cfg, mesh, base, vocabulary)
     if cfg.data:
         check_chat(start_from.tokenizer, cfg.data.chat, "config.data.chat")

@@ -83,7 +83,7 @@ def replay(cfg: RLConfig, run: pathlib.Path, step: int, regrade: bool, out: path
     """
     import jax
 
-    from r1jax.core.sharding import make_mesh
+    from r1jax.core.sharding import make_mesh, use_rules
     from r1jax.evaluation.rollout_files import read_rollouts
     from r1jax.evaluation.rollouts import describe, numbers_of
     from r1jax.io.console import say
@@ -94,7 +94,7 @@ def replay(cfg: RLConfig, run: pathlib.Path, step: int, regrade: bool, out: path
     from r1jax.training import loop
 
     mesh = make_mesh(cfg.mesh)
-    with jax.set_mesh(mesh), workdir_at(run, step) as scratch, contextlib.ExitStack() as stack:
+    with jax.set_mesh(mesh), use_rules(cfg.mesh), workdir_at(run, step) as scratch, contextlib.ExitStack() as stack:
         base, teacher = starting_models(cfg, run.parent, mesh)
         start_from = loop.start_from_folder(base, mesh, cfg.compute)
         cfg, questions = rl.open_questions(cfg, base, start_from, rl.prompt_limit_of(cfg, base, teacher))

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.quantization import narrow, narrow_shardings
-from r1jax.core.sharding import DECODE_RULES, batch_shards
+from r1jax.core.sharding import DECODE_RULES, TRAIN_RULES
 from r1jax.io.console import say
 from r1jax.models import cache as kv
 from r1jax.models.attention import QUERIES, SCORE_BYTES
@@ -79,19 +79,23 @@ def activation_bytes(model: ModelConfig, rows: int, tokens: int, chunk: int, mes
     Args:
         chunk: positions a row whose logits exist at a time; 0: no logits are made.
     """
-    rows = -(-rows // batch_shards(mesh))
+    rows, keys, tokens = (
+        -(-rows // TRAIN_RULES.ways("batch", mesh)),
+        tokens,
+        -(-tokens // TRAIN_RULES.ways("length", mesh)),
+    )
     D, N, K, H = model.embed_dim, model.num_heads, model.num_kv_heads, model.head_dim
     inner = model.mlp_dim
     if model.moe:
         inner = (model.moe.top_k + model.moe.num_shared) * model.moe.expert_dim
-    tensor = mesh.shape["tensor"]
+    tensor = TRAIN_RULES.ways("mlp", mesh)
     # Each of an element's inputs to a product or a non-linearity is kept: of a block the stream twice and its two
     # norms; queries, keys and values before and after rotation, and what attention gives; gate, up, and their products.
     width = 4 * D + (3 * N * H + 4 * K * H + 4 * inner) // tensor
     size = jax.numpy.dtype(model.dtype).itemsize
     # Scores in float32, before and after the exponential; those of long inputs are made again, a piece at a time.
     is_long = tokens > QUERIES
-    scores = 2 * SCORE_BYTES if is_long else 2 * 4 * rows * N // tensor * tokens * tokens
+    scores = 2 * SCORE_BYTES if is_long else 2 * 4 * rows * N // tensor * tokens * keys
     block = rows * tokens * width * size + scores
     if model.remat:
         activations = model.num_layers * rows * tokens * D * size + block

@@ -26,8 +26,9 @@ def _split(batch: Batch, parts: int) -> Batch:
     """`[B, ...]` -> `[parts, B/parts, ...]`, rows dealt out in turn, so that every device keeps rows of each part."""
 
     def deal(x):
+        axes = batching.axes_of(batch, x)
         x = jnp.moveaxis(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 1, 0)
-        return constrain(x, TRAIN_RULES, None, "batch", *(None,) * (x.ndim - 2))
+        return constrain(x, TRAIN_RULES, None, *axes)
 
     return jax.tree.map(deal, batch)
 
