@@ -45,7 +45,7 @@ def train_together(spec: str, workdir: pathlib.Path, count: int = 2) -> None:
     logs = [workdir.parent / f"{workdir.name}-{i}.log" for i in range(count)]
     commands = cluster(["train", f"--config={spec}", f"--workdir={workdir}"], count)
     processes = [forked.start(command, 8 // count, log) for command, log in zip(commands, logs, strict=True)]
-    assert wait_for(processes, 300 * count / 2) == [0] * count, "\n".join(log.read_text() for log in logs)
+    assert wait_for(processes, 900) == [0] * count, "\n".join(log.read_text() for log in logs)
 
 
 def wait_for(processes: Sequence[forked.Process | subprocess.Popen], seconds: float = 300) -> list[int]:
