@@ -84,7 +84,7 @@ def sample_and_grade(
 
     shares = engine.programs.shares
     own = sum((owners[i] if owners else shares.of(i, len(prompts))) == shares.index for i in range(len(prompts)))
-    return draw_and_grade(draw, own * samples, graders, {}, models, shares)
+    return draw_and_grade(draw, own * samples, graders, {}, models)
 
 
 def draw_and_grade(
@@ -93,7 +93,6 @@ def draw_and_grade(
     graders: GraderPool | None,
     pending: dict[tuple[str, int], PendingGrade],
     models: Mapping[str, RewardModel],
-    shares: Shares,
 ) -> list[Rollout]:
     """Draws rollouts and grades each one as soon as it is complete, while the others are still being drawn.
 

@@ -128,7 +128,7 @@ class GroupSampler:
 
     Attributes:
         shares: of the groups, among the processes.
-        graders: the grader processes; None in processes that do not lead their share.
+        graders: the grader processes; None in processes that do not lead a share of the samples.
         models: reward models, by their parts.
         carried: the groups under way, where steps carry them over; else None. All processes draw all of these, and
             process 0 grades them.
@@ -171,8 +171,7 @@ class GroupSampler:
     def _carried(self, params: Params, step: int, models: Mapping[str, RewardModel]) -> DrawnStep:
         count = self.cfg.grpo.prompts_per_step * self.cfg.grpo.group_size
         draw, everybody = functools.partial(self.carried.draw, params, step), Shares.whole()
-        graders = self.graders if everybody.leads else None
-        rollouts = draw_and_grade(draw, count, graders, self._grades, models, everybody)
+        rollouts = draw_and_grade(draw, count, self.graders, self._grades, models)
         numbers = gather_numbers(rollouts, everybody)
         rollouts = [
             dataclasses.replace(rollout, reward=each.reward, parts=each.parts, verdict=each.verdict)

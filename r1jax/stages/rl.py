@@ -80,7 +80,7 @@ def run(
     score = make_scorer(training.model, cfg, mesh, shares)
     update = training.compile_update(make_loss(cfg, training.model), cfg.microbatches, cfg.auxiliary.bias_rate)
     signal = SignalWatch(workdir, training.start, accuracy=cfg.rewards.accuracy > 0, teacher=bool(teacher))
-    with open_graders(cfg, questions, shares) as graders:
+    with open_graders(cfg, questions, sampling_shares(cfg, mesh)) as graders:
         engine = make_engine(cfg, training)
         carried = make_carried_groups(cfg, training, engine, questions)
         sampler = GroupSampler(cfg, engine, shares, questions, graders, models, carried)
