@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -197,15 +198,15 @@ def test_one_process_on_another_mesh_goes_on_with_a_run_of_two(runs, tmp_path) -
 
 
 @pytest.mark.slow
-def test_trap82_what_process_0_alone_finds_wrong_ends_both_in_one_line(runs) -> None:
-    """A custom reward's file, which only process 0 opens: the other one waited for it for five minutes."""
+def test_trap82_what_the_graders_find_wrong_ends_both_in_one_line(runs) -> None:
+    """A custom reward's file, which leaders of shares open: process 1 once waited for process 0 for five minutes."""
     spec, workdir = runs[0].parent / "zero.py", runs[0].parent / "typo"
     reward = "--config.rewards.custom=[{'function': 'nowhere.py:reward', 'weight': 1.0}]"
     statuses, outputs = both(["-m", "r1jax", "train", f"--config={spec}", f"--workdir={workdir}", reward])
     assert statuses == [2, 2], "\n".join(outputs)
-    last = [output.splitlines()[-1] for output in outputs]
-    assert last[0].startswith("error: the reward custom/reward") and "no file" in last[0]
-    assert last[1] == last[0].replace("error: ", "error: process 0 failed: ", 1)
+    for output in outputs:  # each finds it by itself, or reads first what the other has found
+        last = re.sub(r"process \d failed: ", "", output.splitlines()[-1])
+        assert last.startswith("error: the reward custom/reward") and "no file" in last
     assert not (workdir / "owner.json").exists()
 
 
