@@ -1,4 +1,4 @@
-"""The main tables of experiments/ and docs/ on one page, docs/results.md, and the one table of README.md.
+"""The main tables of experiments/ and docs/ on one page, docs/results.md, and the tables of README.md.
 
 python experiments/results.py          run it when a table that it takes over has changed
 
@@ -248,19 +248,9 @@ README_TABLE = Excerpt(
     RECIPE,
     "The models",
     ("model", "problems pass@1", "cons@k", "mixed languages", "requests pass@1"),
-    (
-        "base",
-        "R1-Zero",
-        "cold start",
-        "reasoning RL",
-        "SFT",
-        "R1",
-        "Qwen2 student, RL",
-        "Qwen2 student, distilled",
-        "Llama student, RL",
-        "Llama student, distilled",
-    ),
+    ("base", "R1-Zero", "cold start", "reasoning RL", "SFT", "R1"),
 )
+README_FINDINGS = Excerpt("", "experiments/paper/aha.md", "In short", ("finding", "the paper", "here"))
 
 
 def findings_table(folder: str) -> str:
@@ -297,8 +287,8 @@ def results_page() -> str:
 
 
 def readme_table() -> str:
-    """The table of README.md."""
-    return README_TABLE.markdown("")
+    """The tables of README.md."""
+    return f"{README_TABLE.markdown('')}\n\n{README_FINDINGS.markdown('')}"
 
 
 def with_table(readme: str) -> str:

@@ -147,7 +147,7 @@ def test_two_processes_update_as_one(runs) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "count, mesh",
-    [(4, {"data": 4, "tensor": 2}), (4, {"data": 2, "tensor": 4}), (2, {"data": 4, "fsdp": 2})],
+    [(4, {"data": 4, "tensor": 2}), (4, {"data": 2, "context": 2, "tensor": 2}), (2, {"data": 4, "fsdp": 2})],
     ids=["four shares", "two shares of two processes each", "two shares of four blocks"],
 )
 def test_any_number_of_processes_gives_the_step_of_one(runs, tmp_path, count, mesh) -> None:
