@@ -25,6 +25,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("r1jax.tools.train", "run a stage: RL, SFT, a reward model, sampling of data, an evaluation"),
+    "plan": Command("r1jax.planning.command", "compile a stage for a TPU slice without one: does it fit"),
     "report": Command("r1jax.tools.report", "write tables and plots of a run, of evaluations or of the whole recipe"),
     "replay": Command(
         "r1jax.tools.replay", "compute an RL update again from saved rollouts, to debug a loss or reward"

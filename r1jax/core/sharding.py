@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from r1jax.core.config import MeshConfig
@@ -46,7 +47,12 @@ def make_mesh(cfg: MeshConfig, devices: Sequence[jax.Device] | None = None) -> M
         sizes[free[0]] = len(devices) // known
     elif free or known != len(devices):
         raise ValueError(f"config.mesh = {sizes} does not fit {len(devices)} devices; set one axis to -1 to fill it")
-    return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes), devices=devices)
+    shape, types = tuple(sizes.values()), (AxisType.Auto,) * len(sizes)
+    try:
+        return jax.make_mesh(shape, tuple(sizes), axis_types=types, devices=devices)
+    except NotImplementedError:  # an axis of a TPU slice would have to be cut
+        cut = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+        return Mesh(cut, tuple(sizes), axis_types=types)
 
 
 def platform() -> str:

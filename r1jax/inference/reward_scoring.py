@@ -155,12 +155,15 @@ class Scorer:
     """Scores sequences of ids in few compiled shapes, on the mesh that models are trained on.
 
     All processes call it together, each with the inputs of its share, and get the scores of these.
+
+    Attributes:
+        program: jitted; weights, tokens `[R, T]` and lengths `[R]` -> a score for each row.
     """
 
     def __init__(self, cfg: ModelConfig, mesh: Mesh, shares: Shares = ALL_ROWS):
         self._mesh, self._shares = mesh, shares
         scores = rows_sharding(mesh, TRAIN_RULES, shares)
-        self._rewards = jax.jit(
+        self.program = jax.jit(
             lambda params, tokens, lengths: rewards(params, cfg, tokens, lengths), out_shardings=scores
         )
 
@@ -198,7 +201,7 @@ class Scorer:
         pieces = 2 * TRAIN_RULES.ways("length", self._mesh)
         for shortest, count in counts.items():
             places, length = by_length[shortest], -(-shortest // pieces) * pieces
-            rows = self._rows(length, count * self._shares.count) // self._shares.count
+            rows = self.rows(length, count * self._shares.count) // self._shares.count
             for start in range(0, count, rows):
                 some = places[start : start + rows]
                 positions = None if ends is None else np.zeros((rows, most), np.int32)
@@ -209,7 +212,7 @@ class Scorer:
                     scores[place] = row
         return scores
 
-    def _rows(self, length: int, count: int) -> int:
+    def rows(self, length: int, count: int) -> int:
         """Rows of a batch: as many as a device takes, or for fewer inputs the power of two that holds them."""
         ways = sharding.batch_shards(self._mesh)
         return ways * min(max(TOKENS // length, 1), _power_of_two(-(-count // ways)))
@@ -230,7 +233,7 @@ class Scorer:
         placed = place_rows(
             arrays, lambda x: TRAIN_RULES.sharding(self._mesh, ("batch",) + (None,) * (x.ndim - 1)), self._shares
         )
-        program = self._rewards if ends is None else self._rewards_at
+        program = self.program if ends is None else self._rewards_at
         return own_rows(program(params, *placed), self._shares)[: len(inputs)]
 
 

@@ -1,4 +1,4 @@
-"""FLOPs, bytes and collectives of a compiled TPU program, read from its text.
+"""FLOPs, bytes and collectives of a program compiled for TPU or CPU, read from its text.
 
 The text is an optimised HLO module. What is in a loop counts as often as the loop turns: XLA's own cost analysis counts
 it once, and Pallas kernels not at all.
@@ -172,6 +172,14 @@ def _product_flops(instruction: Instruction, computation: dict[str, Instruction]
     return products
 
 
+def _dot_flops(instruction: Instruction, computation: dict[str, Instruction]) -> int:
+    """FLOPs of a matrix product as a CPU's program has it."""
+    left = _arrays(computation[instruction.operands[0]].types)[0][1]
+    summed = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", instruction.line)
+    size = math.prod(left[int(axis)] for axis in summed[1].split(",") if axis) if summed else 1
+    return 2 * size * math.prod(_arrays(instruction.types)[0][1])
+
+
 # Products of a tile of queries with one of keys in each kernel: how many are as wide as a key, how many as a value.
 _SPLASH = {"fwd": (1, 1), "dkv": (2, 2), "dq": (2, 1)}
 
@@ -261,17 +269,29 @@ def _kernel_traffic(kernel: Instruction, types: list[str]) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """What its maker publishes of a chip: FLOP/s of bfloat16 products, bytes/s of its HBM and of all its links."""
+    """What a device of JAX is at most; for TPUs as their maker publishes it.
+
+    Attributes:
+        flops: FLOP/s of bfloat16 products.
+        hbm: bytes/s of its memory.
+        links: bytes/s of all its links to other chips, both directions.
+        memory: bytes that the compiler lets a program have.
+        devices: of JAX, to a chip; all else here is of one device.
+    """
 
     flops: float
     hbm: float
     links: float
+    memory: int
+    devices: int = 1
 
 
+_GiB = 2**30
 CHIPS = {
-    "v5e": Chip(197e12, 819e9, 400e9),
-    "v5p": Chip(459e12, 2765e9, 1200e9),
-    "v6e": Chip(918e12, 1640e9, 800e9),
+    "v5e": Chip(197e12, 819e9, 400e9, round(15.75 * _GiB)),
+    "v5p": Chip(459e12, 2765e9, 1200e9, round(95.74 * _GiB)),
+    "v6e": Chip(918e12, 1640e9, 800e9, round(31.25 * _GiB)),
+    "v7x": Chip(2307e12 / 2, 7380e9 / 2, 1200e9 / 2, round(94.75 * _GiB), devices=2),
 }
 
 
@@ -303,6 +323,8 @@ def cost(text: str, chip: Chip, unknown: int = 1) -> Cost:
     def flops_of(instruction: Instruction, computation: dict[str, Instruction], module: Module) -> int:
         if instruction.kind == "convolution":
             return _product_flops(instruction, computation)
+        if instruction.kind == "dot":
+            return _dot_flops(instruction, computation)
         if instruction.kind == "custom-call":
             return _kernel_flops(instruction)
         if instruction.kind != "fusion":

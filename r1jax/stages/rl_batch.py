@@ -88,11 +88,19 @@ def make_scorer(model: ModelConfig, cfg: RLConfig, mesh: Mesh, shares: Shares = 
     The batch, this process's rows, is packed, and a microbatch's rows are computed at a time.
     """
 
+    program = compile_score(model, cfg, mesh, shares)
+    return lambda weights, batch: in_parts(lambda rows: program(weights, rows), batch, cfg, model, mesh, shares)
+
+
+def compile_score(
+    model: ModelConfig, cfg: RLConfig, mesh: Mesh, shares: Shares = ALL_ROWS
+) -> Callable[[Sequence[Params], Batch], list[jax.Array]]:
+    """The jitted function from several weights and the rows `[b, T]` of a microbatch to log-probs under each."""
+
     def score(weights: Sequence[Params], batch: Batch):
         return [batch_logprobs(each, model, batch, cfg.sampling.truncation, cfg.logprob_chunk)[0] for each in weights]
 
-    jitted = jax.jit(score, out_shardings=rows_sharding(mesh, TRAIN_RULES, shares))
-    return lambda weights, batch: in_parts(lambda rows: jitted(weights, rows), batch, cfg, model, mesh, shares)
+    return jax.jit(score, out_shardings=rows_sharding(mesh, TRAIN_RULES, shares))
 
 
 def in_parts(

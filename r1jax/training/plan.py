@@ -98,7 +98,9 @@ def activation_bytes(model: ModelConfig, rows: int, tokens: int, chunk: int, mes
     scores = 2 * SCORE_BYTES if is_long else 2 * 4 * rows * N // tensor * tokens * keys
     block = rows * tokens * width * size + scores
     if model.remat:
-        activations = model.num_layers * rows * tokens * D * size + block
+        # Of each layer its input, and what attention returns (`attention.is_attention_kernel`).
+        returned = D + N * (model.mla.v_dim if model.mla else H) // tensor
+        activations = model.num_layers * rows * tokens * returned * size + block
     else:
         activations = model.num_layers * (block - scores if is_long else block) + scores
     logits = 4 * 4 * rows * min(chunk, tokens) * model.vocab_size // tensor  # logits, probabilities, their gradients
