@@ -124,8 +124,8 @@ def refusal(message: str) -> tuple[str, int]:
     """The compiler's words on a program that has no place in memory, and the bytes that it would need, 0: not said."""
     line = next((each for each in message.splitlines() if "memory" in each), message.splitlines()[0])
     sizes = re.findall(r"[Uu]sed (\d+(?:\.\d+)?)([KMGT]?)|\((\d+(?:\.\d+)?)([KMGT]?)\) exceeds", message)
-    found = [float(a or c) * _UNITS[b or d] for a, b, c, d in sizes]
-    return line.removeprefix("RESOURCE_EXHAUSTED: ").strip(), round(max(found, default=0.0))
+    amounts = [float(a or c) * _UNITS[b or d] for a, b, c, d in sizes]
+    return line.removeprefix("RESOURCE_EXHAUSTED: ").strip(), round(max(amounts, default=0.0))
 
 
 def as_json(figures: Figures) -> dict[str, Any]:

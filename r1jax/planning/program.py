@@ -1,4 +1,4 @@
-"""A program that a stage compiles, with abstract arguments and what else is in memory while it runs; its lengths."""
+"""A program that a stage compiles, with abstract arguments and what else is in memory; lengths of a plan."""
 
 import dataclasses
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Programs of sampling: the copy of the weights in decoding's layout, prefill, fork, and a window of decode steps."""
+"""Programs of sampling: the weights' copy in decoding's layout, prefill, fork, a window of decode steps."""
 
 from collections.abc import Mapping
 from typing import Any

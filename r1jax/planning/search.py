@@ -45,7 +45,7 @@ def candidates(cfg: Any, model: ModelConfig, topology: Topology, lengths: Length
     Raises:
         ConfigError: there is none; names the reason of the last one that was tried.
     """
-    found, reason = [], "no mesh divides the model"
+    reckoned, reason = [], "no mesh divides the model"
     for mesh_cfg in meshes(len(topology.devices), model):
         mesh = make_mesh(mesh_cfg, topology.devices)
         for parts in microbatches(cfg):
@@ -56,10 +56,10 @@ def candidates(cfg: Any, model: ModelConfig, topology: Topology, lengths: Length
                 reason = str(error)
                 continue
             figures = [reckon_program(program, topology.chip) for program in programs]
-            found.append(Candidate(other, judge(figures, topology, other)))
-    if not found:
+            reckoned.append(Candidate(other, judge(figures, topology, other)))
+    if not reckoned:
         raise ConfigError(f"no mesh of {topology.name} can run this config: {reason}")
-    return sorted(found, key=_rank)
+    return sorted(reckoned, key=_rank)
 
 
 def _rank(candidate: Candidate) -> tuple[Any, ...]:

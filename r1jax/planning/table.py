@@ -68,11 +68,11 @@ def verdict_lines(verdict: Verdict, topology: Topology, compiled: bool) -> Itera
     """The verdict in words: it fits or not, the step's time and cost, and on a miss what would help."""
     largest, share = verdict.largest, verdict.largest.total / verdict.limit
     how = "" if compiled else " (reckoned, not compiled)"
-    room = f"{gib(largest.total)} of {verdict.limit / GiB:.2f} GiB ({share:.0%})"
+    sizes = f"{gib(largest.total)} of {verdict.limit / GiB:.2f} GiB ({share:.0%})"
     if verdict.fits:
-        yield f"FITS{how}: the largest, {largest.program.name}, takes {room} on a device"
+        yield f"FITS{how}: the largest, {largest.program.name}, takes {sizes} on a device"
     else:
-        yield f"DOES NOT FIT{how}: {largest.program.name} needs {room} on a device"
+        yield f"DOES NOT FIT{how}: {largest.program.name} needs {sizes} on a device"
         yield "largest kinds, and what makes each smaller:"
         for line in verdict.remedies():
             yield f"- {line}"

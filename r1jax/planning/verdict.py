@@ -29,7 +29,7 @@ class Verdict:
     """What the figures of a stage's programs say together.
 
     Attributes:
-        fits: whether each program has room beside what is in memory with it.
+        fits: whether each program fits beside what is in memory with it.
         largest: the program with the most bytes on a device.
         limit: bytes of a device.
         step_s: the least seconds of a step on the devices: each program's roofline as often as it is called.
