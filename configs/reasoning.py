@@ -11,6 +11,7 @@ model fine-tuned on the cold start. Time and results, with and without the langu
 hf: sizes for a model of 7B parameters on eight accelerators of 80 GB, as in `configs/zero.py:hf`. Not run.
 paper: the paper's hyper-parameters (learning rate 3e-6, KL 0.001, clip 10, temperature 1, 32 questions x 16, 32,768
 tokens). Not run.
+deepseek_v3: the same on one mesh of 2,048 chips of v5p, by `r1jax plan`: experiments/plans/README.md. Not run.
 smollm2: a few steps on GSM8K from SmolLM2-135M after its cold start; experiments/r1_smollm2.md has all stages so.
 
 Accuracy, format and language are summed. `data.marker` must be the cold start's, which the model was trained with.
@@ -44,6 +45,10 @@ def paper() -> dict[str, Any]:
     return merge(hf(), RL_PAPER)
 
 
+def deepseek_v3() -> dict[str, Any]:
+    return merge(paper(), {"mesh": {"fsdp": 8}})
+
+
 def smollm2() -> dict[str, Any]:
     return merge(
         mini(),
@@ -62,7 +67,7 @@ def smollm2() -> dict[str, Any]:
     )
 
 
-SIZES = {"mini": mini, "hf": hf, "paper": paper, "smollm2": smollm2}
+SIZES = {"mini": mini, "hf": hf, "paper": paper, "deepseek_v3": deepseek_v3, "smollm2": smollm2}
 
 
 def get_config(arg: str = "mini") -> ConfigDict:

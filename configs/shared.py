@@ -124,7 +124,8 @@ RL_7B = {
     "optimizer": {"learning_rate": 1e-6, "warmup_steps": 10},
     "evaluation": {"questions": 128, "samples": 8, "samples_during": 4, "every": 20},
 }
-# The paper's: a rollout is 8,192 outputs, 16 to each of 512 questions, and serves 16 updates.
+# The paper's: a rollout is 8,192 outputs, 16 to each of 512 questions, and serves 16 updates. The mesh is that of
+# DeepSeek-V3 on 2,048 chips of v5p (experiments/plans/README.md): fsdp alone would leave decoding's copy whole on each.
 RL_PAPER = merge(
     RL_7B,
     {
@@ -133,6 +134,9 @@ RL_PAPER = merge(
         "grpo": {"prompts_per_step": 512, "minibatches": 16},
         "batch_bucket": 4352,  # an eighth of the longest rollout with a prompt of 2,048 tokens
         "microbatches": 1,
+        "mesh": {"data": 1, "fsdp": -1, "expert": 64, "tensor": 4},
+        "rewards": {"graders": {"workers": 64}},
+        "checkpoint": {"every": 1, "keep": 2},  # 16 updates
         "optimizer": {"learning_rate": 3e-6, "warmup_steps": 0},
     },
 )

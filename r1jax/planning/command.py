@@ -130,8 +130,10 @@ def _plan(cfg: Any, model: Any, there: Any, lengths: Any, args: argparse.Namespa
             print(line)
     print(flush=True)
     if args.json:
-        record = {"config": args.config, "topology": there.name, "mesh": dict(mesh.shape), "fits": verdict.fits}
-        record |= {"step_s": verdict.step_s, "programs": [compiled.as_json(each) for each in figures]}
+        record = {"config": args.config, "topology": there.name, "chips": there.chips, "mesh": table.mesh_words(mesh)}
+        record |= {"compiled": not args.reckon, "fits": verdict.fits, "bytes": verdict.largest.total}
+        record |= {"limit": verdict.limit, "largest": verdict.largest.program.name, "step_s": verdict.step_s}
+        record |= {"chip_hours": verdict.chip_hours(there.chips), "programs": [compiled.as_json(x) for x in figures]}
         args.json.write_text(json.dumps(record, indent=1) + "\n")
     return verdict.fits
 

@@ -13,6 +13,7 @@ from r1jax.data.batching import row_length
 from r1jax.inference import decode
 from r1jax.inference.config import SamplingConfig
 from r1jax.inference.programs import Programs
+from r1jax.models import cache as kv
 from r1jax.models.config import ModelConfig
 from r1jax.planning.program import Lengths, Program, array, forward_flops
 from r1jax.training import plan
@@ -46,8 +47,13 @@ def sampling_programs(
     tokens = array(mesh, DECODE_RULES, jnp.int32, cfg.prefill_rows, width)
     with jax.set_mesh(mesh):
         copy = programs.to_decode_layout.eval_shape(weights)
-        of_prompts = programs.prefill.eval_shape(copy, tokens)
         slots = programs.idle.eval_shape(lengths.cache(cfg.bucket))
+        rows = jax.ShapeDtypeStruct((cfg.prefill_rows,), jnp.int32)
+        # What prefill returns, without tracing the model: a search asks for it hundreds of times.
+        shapes = jax.eval_shape(lambda cache, rows: kv.resize(kv.take_rows(cache, rows), width), slots.cache, rows)
+        of_prompts = jax.tree.map(
+            lambda x, like: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=like.sharding), shapes, slots.cache
+        )
     truncates = bool(cfg.truncation.top_k or cfg.truncation.top_p < 1)
     ways, total = batch_shards(mesh), prompts * samples
     windows = max(total * lengths.mean / cfg.slots, lengths.mean) / programs.window_tokens

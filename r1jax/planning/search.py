@@ -16,6 +16,8 @@ from r1jax.planning.topology import Topology
 from r1jax.planning.verdict import Verdict, judge
 from r1jax.stages.rejection.config import RejectionConfig
 
+MOST_TENSOR = 16  # ways of `tensor`, whose sums stand between any two products: a row of the largest slices' torus
+
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
@@ -74,7 +76,7 @@ def _rank(candidate: Candidate) -> tuple[Any, ...]:
 
 def meshes(devices: int, model: ModelConfig) -> Iterator[MeshConfig]:
     """The factorisations of the devices that the model's heads and experts divide over; `data` is 1, or all of them."""
-    heads = math.gcd(model.num_heads, model.num_kv_heads)
+    heads = math.gcd(math.gcd(model.num_heads, model.num_kv_heads), MOST_TENSOR)
     experts = model.moe.num_experts if model.moe else 1
     yield MeshConfig(data=devices)
     for tensor in _divisors(math.gcd(devices, heads)):
