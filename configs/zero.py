@@ -38,7 +38,8 @@ paper: the same with the paper's hyper-parameters. One rollout is 8,192 outputs,
 --config.sampling.max_new_tokens=65536 (which restarts Adam's moments and the reference model). The 512 rows of an
 update are sharded over at most 512 ways of data x fsdp x expert; the rest of a larger machine is for
 config.mesh.tensor. The mesh is one for DeepSeek-V3 on 2,048 chips of v5p (experiments/plans/README.md); `r1jax plan`
-finds another machine's, and a base without experts needs --config.mesh.expert=1. On fewer ways --config.microbatches up to 512 / ways leaves out what would be padding. Not run.
+finds another machine's, and a base without experts needs --config.mesh.expert=1. On fewer ways
+--config.microbatches up to 512 / ways leaves out what would be padding. Not run.
 
 Your own questions: --config.data.path=questions.jsonl, a line each of {"prompt": ..., "answer": ...}.
 """
