@@ -157,8 +157,9 @@ def test_a_program_that_the_compiler_refuses_does_not_fit(cfg, there, figures):
 def test_a_search_ranks_what_fits_first_by_time(cfg, tiny, there):
     """Tensor 4 has no key heads to cut: such meshes are left out, and those on which rows or slots do not divide."""
     ranked = search.candidates(cfg, tiny, there, LENGTHS)
-    meshes = {each.cfg.mesh for each in ranked}
+    meshes = [each.cfg.mesh for each in ranked]
     assert MeshConfig(data=1, fsdp=4, tensor=2) in meshes and all(mesh.tensor <= 2 for mesh in meshes)
+    assert MeshConfig(data=1, fsdp=4, context=2) in meshes
     times = [each.verdict.step_s for each in ranked]
     assert times == sorted(times, key=lambda t: round(t, 3)) and all(each.verdict.fits for each in ranked)
     small = dataclasses.replace(there, chip=dataclasses.replace(CHIP, memory=1))

@@ -100,12 +100,13 @@ def _search(cfg: Any, model: Any, there: Any, lengths: Any, args: argparse.Names
 
 def _plan(cfg: Any, model: Any, there: Any, lengths: Any, args: argparse.Namespace) -> bool:
     """Prints one config's plan; whether it fits."""
-    from r1jax.core.sharding import make_mesh
+    from r1jax.core.sharding import make_mesh, use_rules
     from r1jax.planning import compiled, stage, table, topology
     from r1jax.planning.verdict import judge
 
     mesh = make_mesh(cfg.mesh, there.devices)
-    programs = stage.programs_of(cfg, model, mesh, lengths)
+    with use_rules(cfg.mesh):
+        programs = stage.programs_of(cfg, model, mesh, lengths)
     if args.only:
         names = [program.name for program in programs]
         programs = [program for program in programs if program.name == args.only]
@@ -114,7 +115,7 @@ def _plan(cfg: Any, model: Any, there: Any, lengths: Any, args: argparse.Namespa
     print(table.heading(args.config, model, there, mesh, lengths))
     print(f"\n{table.PROGRAMS}", flush=True)
     figures = []
-    with topology.compiling(there):
+    with topology.compiling(there), use_rules(cfg.mesh):
         for program in programs:
             if args.reckon:
                 figures.append(compiled.reckon_program(program, there.chip))

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from r1jax.core.sharding import AxisRules
-from r1jax.data.batching import row_length
+from r1jax.core.sharding import TRAIN_RULES, AxisRules, batch_shards
+from r1jax.data.batching import AnyBatch, axes_of, row_length
 from r1jax.models.config import ModelConfig
 from r1jax.stages.config import RLConfig
 from r1jax.training.plan import used_parameters
@@ -73,6 +73,18 @@ class Lengths:
 def array(mesh: Mesh, rules: AxisRules, dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
     """An abstract array whose first axis is a batch's rows."""
     return jax.ShapeDtypeStruct(shape, dtype, sharding=rules.sharding(mesh, ("batch", *(None,) * (len(shape) - 1))))
+
+
+def placed(batch: AnyBatch, mesh: Mesh) -> AnyBatch:
+    """A batch of shapes as `batching.to_device` places one of arrays."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=TRAIN_RULES.sharding(mesh, axes_of(batch, x))), batch
+    )
+
+
+def train_ways(mesh: Mesh) -> int:
+    """Devices that the work of a forward pass is dealt out to."""
+    return batch_shards(mesh) * TRAIN_RULES.ways("length", mesh) * TRAIN_RULES.ways("mlp", mesh)
 
 
 def forward_flops(model: ModelConfig, rows: float, tokens: int) -> float:

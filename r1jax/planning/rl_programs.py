@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from r1jax.core import params as core
-from r1jax.core.sharding import TRAIN_RULES, batch_shards
+from r1jax.core.sharding import TRAIN_RULES
 from r1jax.data.batching import Batch
 from r1jax.inference import reward_scoring
 from r1jax.inference.reward_scoring import Scorer
@@ -17,7 +17,7 @@ from r1jax.models import reward
 from r1jax.models.config import ModelConfig
 from r1jax.models.io import is_model, open_model
 from r1jax.models.transformer import param_specs
-from r1jax.planning.program import Lengths, Program, array, forward_flops
+from r1jax.planning.program import Lengths, Program, array, forward_flops, placed, train_ways
 from r1jax.planning.sampling_programs import sampling_programs
 from r1jax.stages import rl
 from r1jax.stages.config import RLConfig
@@ -64,7 +64,7 @@ def rl_programs(cfg: RLConfig, model: ModelConfig, mesh: Mesh, lengths: Lengths)
         programs.append(_reward_program(name, params, shape, mesh, {**aside, **others}, cfg))
     part = _batch(cfg, mesh, cfg.rows_at_a_time, lengths)
     parts = -(-grpo.minibatches * cfg.microbatches * lengths.filled(cfg) // 1)
-    forward = forward_flops(model, cfg.rows_at_a_time / batch_shards(mesh), part.tokens.shape[1]) / mesh.shape["tensor"]
+    forward = forward_flops(model, cfg.rows_at_a_time, part.tokens.shape[1]) / train_ways(mesh)
     scoring = {**policy, **reference, **others}
     if teacher:
         teach = make_teach(model, mesh, cfg.teacher_top_k, model.vocab_size, 1.0, cfg.logprob_chunk)
@@ -124,7 +124,7 @@ def _batch(cfg: RLConfig, mesh: Mesh, rows: int, lengths: Lengths, with_scores: 
     tokens = lengths.row(cfg.batch_bucket)
 
     def some(dtype: Any, *more: int) -> jax.ShapeDtypeStruct:
-        return array(mesh, TRAIN_RULES, dtype, rows, tokens, *more)
+        return jax.ShapeDtypeStruct((rows, tokens, *more), dtype)
 
     optional = {}
     if cfg.sampling.carry_over:
@@ -137,7 +137,8 @@ def _batch(cfg: RLConfig, mesh: Mesh, rows: int, lengths: Lengths, with_scores: 
         optional["soft_ids"] = some(jnp.int32, cfg.teacher_top_k)
         optional["soft_logprobs"] = some(jnp.float16, cfg.teacher_top_k + 1)
     ints, floats = some(jnp.int32), some(jnp.float32)
-    return Batch(ints, ints, ints, ints, floats, floats, floats, **optional, one_segment=not cfg.packing)
+    batch = Batch(ints, ints, ints, ints, floats, floats, floats, **optional, one_segment=not cfg.packing)
+    return placed(batch, mesh)
 
 
 def _reward_models(cfg: RLConfig, model: ModelConfig, mesh: Mesh) -> dict[str, tuple[Any, ModelConfig]]:
@@ -156,7 +157,7 @@ def _reward_program(name: str, params: Any, shape: ModelConfig, mesh: Mesh, ther
     samples = cfg.grpo.prompts_per_step * cfg.grpo.group_size
     rows = scorer.rows(length, samples)
     tokens, lengths = (array(mesh, TRAIN_RULES, jnp.int32, *size) for size in ((rows, length), (rows,)))
-    flops = forward_flops(shape, rows / batch_shards(mesh), length) / mesh.shape["tensor"]
+    flops = forward_flops(shape, rows, length) / train_ways(mesh)
     beside = {each: tree for each, tree in there.items() if each != name}
     return Program(
         f"scores of {name}",

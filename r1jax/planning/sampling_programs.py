@@ -55,10 +55,10 @@ def sampling_programs(
             lambda x, like: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=like.sharding), shapes, slots.cache
         )
     truncates = bool(cfg.truncation.top_k or cfg.truncation.top_p < 1)
-    ways, total = batch_shards(mesh), prompts * samples
+    ways, total = batch_shards(mesh, DECODE_RULES), prompts * samples
     windows = max(total * lengths.mean / cfg.slots, lengths.mean) / programs.window_tokens
     # Of a window, a device's share: every weight and the used cache once a step, and products with all weights.
-    steps, tensor = cfg.window, mesh.shape["tensor"]
+    steps, tensor = cfg.window, DECODE_RULES.ways("mlp", mesh)
     of_decode = 2 * plan.used_parameters(model) * cfg.slots / ways / tensor * steps
     return [
         Program(

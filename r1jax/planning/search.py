@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from r1jax.config import ConfigError
-from r1jax.core.config import MeshConfig
-from r1jax.core.sharding import make_mesh
+from r1jax.core.sharding import make_mesh, use_rules
 from r1jax.models.config import ModelConfig
 from r1jax.planning.compiled import reckon_program
 from r1jax.planning.program import Lengths
@@ -16,6 +15,7 @@ from r1jax.planning.topology import Topology
 from r1jax.planning.verdict import Verdict, judge
 from r1jax.stages.rejection.config import RejectionConfig
 
+MOST_CONTEXT = 8
 MOST_TENSOR = 16  # ways of `tensor`, whose sums stand between any two products: a row of the largest slices' torus
 
 
@@ -35,7 +35,7 @@ class Candidate:
     def options(self) -> str:
         """The options of the command line that choose it."""
         mesh = self.cfg.mesh
-        sizes = " ".join(f"--config.mesh.{name}={size}" for name, size in dataclasses.asdict(mesh).items())
+        sizes = " ".join(f"--config.mesh.{name}={size}" for name, size in mesh.sizes().items())
         if isinstance(self.cfg, RejectionConfig):
             return sizes
         return f"{sizes} --config.microbatches={self.cfg.microbatches}"
@@ -48,12 +48,14 @@ def candidates(cfg: Any, model: ModelConfig, topology: Topology, lengths: Length
         ConfigError: there is none; names the reason of the last one that was tried.
     """
     reckoned, reason = [], "no mesh divides the model"
-    for mesh_cfg in meshes(len(topology.devices), model):
+    for sizes in meshes(len(topology.devices), model):
+        mesh_cfg = dataclasses.replace(cfg.mesh, **sizes)
         mesh = make_mesh(mesh_cfg, topology.devices)
         for parts in microbatches(cfg):
             try:
                 other = dataclasses.replace(cfg, mesh=mesh_cfg, **({"microbatches": parts} if parts else {}))
-                programs = programs_of(other, model, mesh, lengths)
+                with use_rules(mesh_cfg):
+                    programs = programs_of(other, model, mesh, lengths)
             except ValueError as error:
                 reason = str(error)
                 continue
@@ -70,20 +72,23 @@ def _rank(candidate: Candidate) -> tuple[Any, ...]:
     share = verdict.largest.total / verdict.limit
     parts = getattr(candidate.cfg, "microbatches", 1)
     if share > 0.9:
-        return 1, share, mesh.tensor, parts
-    return 0, round(verdict.step_s, 3), parts, mesh.tensor
+        return 1, share, mesh.tensor, mesh.context, parts
+    return 0, round(verdict.step_s, 3), parts, mesh.context, mesh.tensor
 
 
-def meshes(devices: int, model: ModelConfig) -> Iterator[MeshConfig]:
-    """The factorisations of the devices that the model's heads and experts divide over; `data` is 1, or all of them."""
+def meshes(devices: int, model: ModelConfig) -> Iterator[dict[str, int]]:
+    """The sizes of meshes of the devices that the model's heads and experts divide over; `data` is 1, or all of them.
+
+    `context` is 1 or a power of two up to `MOST_CONTEXT`.
+    """
     heads = math.gcd(math.gcd(model.num_heads, model.num_kv_heads), MOST_TENSOR)
     experts = model.moe.num_experts if model.moe else 1
-    yield MeshConfig(data=devices)
+    yield {"data": devices, "fsdp": 1, "expert": 1, "tensor": 1, "context": 1}
     for tensor in _divisors(math.gcd(devices, heads)):
-        for expert in _divisors(math.gcd(devices // tensor, experts)):
-            fsdp = devices // tensor // expert
-            if (fsdp, expert, tensor) != (1, 1, 1):
-                yield MeshConfig(data=1, fsdp=fsdp, expert=expert, tensor=tensor)
+        for context in _divisors(math.gcd(devices // tensor, MOST_CONTEXT)):
+            for expert in _divisors(math.gcd(devices // tensor // context, experts)):
+                fsdp = devices // tensor // context // expert
+                yield {"data": 1, "fsdp": fsdp, "expert": expert, "tensor": tensor, "context": context}
 
 
 def microbatches(cfg: Any) -> list[int]:

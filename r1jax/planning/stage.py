@@ -11,14 +11,14 @@ from jax.sharding import Mesh
 from r1jax.config import ConfigError, nearest
 from r1jax.core import params as core
 from r1jax.core.params import Params
-from r1jax.core.sharding import TRAIN_RULES, batch_shards
+from r1jax.core.sharding import TRAIN_RULES, batch_shards, check_length
 from r1jax.data.batching import Batch, PreferenceBatch, StepLabelBatch, row_length
 from r1jax.io import hub
 from r1jax.models import reward
 from r1jax.models.config import PRESETS, ModelConfig
 from r1jax.models.io import SHIPPED, is_model, open_model
 from r1jax.models.transformer import param_specs
-from r1jax.planning.program import Lengths, Program, array, forward_flops
+from r1jax.planning.program import Lengths, Program, forward_flops, placed, train_ways
 from r1jax.planning.rl_programs import rl_programs
 from r1jax.planning.sampling_programs import sampling_programs
 from r1jax.stages import reward_model_training, supervised
@@ -125,14 +125,17 @@ def programs_of(cfg: Any, model: ModelConfig, mesh: Mesh, lengths: Lengths) -> l
         return sampling_programs(
             model, cfg.sampling, mesh, lengths, weights, max(cfg.num_prompts, 1), cfg.samples, held, {}
         )
-    reward_model_training.check_rows(cfg, mesh)
     if isinstance(cfg, SupervisedConfig):
+        rows, ways = cfg.batch_size // cfg.microbatches, batch_shards(mesh)
+        if rows % ways:
+            raise ValueError(f"{rows} rows at a time (batch_size / microbatches) do not divide over {ways} ways")
         loss, specs = supervised.make_loss(cfg, model, None), param_specs(model)
-        ints, floats = (
-            array(mesh, TRAIN_RULES, dtype, cfg.batch_size, cfg.seq_len) for dtype in (jnp.int32, jnp.float32)
-        )
-        batch = Batch(ints, ints, ints, ints, floats)
+        check_length(cfg.seq_len, mesh, "seq_len")
+        shape = cfg.batch_size, cfg.seq_len
+        ints, floats = (jax.ShapeDtypeStruct(shape, dtype) for dtype in (jnp.int32, jnp.float32))
+        batch = placed(Batch(ints, ints, ints, ints, floats), mesh)
         return [_update(cfg, model, specs, loss, batch, cfg.logprob_chunk, cfg.auxiliary.idle, mesh)]
+    reward_model_training.check_rows(cfg, mesh)
     batch, loss = _reward_batch(cfg, model, mesh)
     return [_update(cfg, model, reward.param_specs(model), loss, batch, 0, reward.UNUSED, mesh)]
 
@@ -142,16 +145,16 @@ def _reward_batch(cfg: PreferenceConfig | ProcessRewardConfig, model: ModelConfi
     B, T = cfg.batch_size, row_length(cfg.reading.max_tokens, cfg.batch_bucket)
 
     def some(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
-        return array(mesh, TRAIN_RULES, dtype, B, *shape)
+        return jax.ShapeDtypeStruct((B, *shape), dtype)
 
     if isinstance(cfg, ProcessRewardConfig):
         floats = some(jnp.float32, T)
         batch = StepLabelBatch(some(jnp.int32, T), some(jnp.int32), floats, floats)
-        return batch, process_reward_training.make_loss(model)
+        return placed(batch, mesh), process_reward_training.make_loss(model)
     N = 2 if cfg.kind == "pairwise" else 1
     safe = some(jnp.float32) if cfg.kind == "pointwise" else None
     batch = PreferenceBatch(some(jnp.int32, N, T), some(jnp.int32, N), some(jnp.float32), safe)
-    return batch, reward_model_training.make_loss(model)
+    return placed(batch, mesh), reward_model_training.make_loss(model)
 
 
 def _update(
@@ -164,7 +167,7 @@ def _update(
     update = make_update(loss, tx, specs, mesh, cfg.microbatches, rate)
     shape = batch.tokens.shape
     rows = shape[0] // cfg.microbatches * (shape[1] if len(shape) == 3 else 1)
-    forward = forward_flops(model, rows / batch_shards(mesh), shape[-1]) / mesh.shape["tensor"]
+    forward = forward_flops(model, rows, shape[-1]) / train_ways(mesh)
     return Program(
         "update",
         "updating",
