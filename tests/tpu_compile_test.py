@@ -37,14 +37,11 @@ def chips():
     """512 chips of a v5p slice."""
     pytest.importorskip("libtpu", reason="needs the package libtpu: pip install libtpu")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # or it asks a cloud that is not there
-    # As a pod would compile it; and the cache of compiled programs asks an executable for devices that these have not.
-    names = ("jax_enable_compilation_cache", "jax_disable_most_optimizations")
-    before = {name: getattr(jax.config, name) for name in names}
-    for name in before:
-        jax.config.update(name, False)
+    # The cache of compiled programs asks an executable for devices that these have not.
+    before = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
     yield np.array(topologies.get_topology_desc(platform="tpu", topology_name="v5p:8x8x8").devices)
-    for name, value in before.items():
-        jax.config.update(name, value)
+    jax.config.update("jax_enable_compilation_cache", before)
 
 
 def mesh_of(chips, data=1, fsdp=1, expert=1, context=1, tensor=1) -> Mesh:
