@@ -36,6 +36,7 @@ THE_USERS = [
     "distill.py:mini_teach",
     "reasoning.py:hf",
     "reasoning.py:paper",
+    "reasoning.py:deepseek_v3",
     "reasoning.py:smollm2",
     "all_scenario.py:paper",
     "preference.py:smollm2",
