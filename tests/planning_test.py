@@ -159,7 +159,7 @@ def test_a_search_ranks_what_fits_first_by_time(cfg, tiny, there):
     ranked = search.candidates(cfg, tiny, there, LENGTHS)
     meshes = [each.cfg.mesh for each in ranked]
     assert MeshConfig(data=1, fsdp=4, tensor=2) in meshes and all(mesh.tensor <= 2 for mesh in meshes)
-    assert MeshConfig(data=1, fsdp=4, context=2) in meshes
+    assert MeshConfig(data=1, fsdp=2, tensor=2, context=2) in meshes
     times = [each.verdict.step_s for each in ranked]
     assert times == sorted(times, key=lambda t: round(t, 3)) and all(each.verdict.fits for each in ranked)
     small = dataclasses.replace(there, chip=dataclasses.replace(CHIP, memory=1))
