@@ -103,8 +103,13 @@ AnyBatch = TypeVar("AnyBatch", Batch, PreferenceBatch, StepLabelBatch)
 
 
 def size(example: Example, length: int) -> int:
-    """Tokens of a row that an example takes: its last is only a target, and one longer than a row is cut."""
-    return max(min(len(example[0]) - 1, length), 0)
+    """Tokens of a row that an example takes."""
+    return size_of(len(example[0]), length)
+
+
+def size_of(tokens: int, length: int) -> int:
+    """Tokens of a row that an example of so many takes: its last is only a target, and one longer than a row is cut."""
+    return max(min(tokens - 1, length), 0)
 
 
 class Rows:

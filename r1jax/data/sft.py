@@ -9,21 +9,31 @@ import array
 import collections
 import dataclasses
 import itertools
+import pathlib
 import random
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from r1jax import config
 from r1jax.config import within
-from r1jax.data import columns, conversations
+from r1jax.data import columns, conversations, token_cache, tokenizing
 from r1jax.data.miniworld import documents
 from r1jax.data.tasks import is_held_out, prompt_text
 from r1jax.data.types import Example
-from r1jax.io import jsonl, row_files
+from r1jax.io import jsonl, provenance, row_files
+from r1jax.io.console import ProgressPrinter
 from r1jax.io.provenance import fingerprint
 from r1jax.text import chat
+from r1jax.text import tokenizer as text
 from r1jax.text.chat_template import check_arguments
 from r1jax.text.tokenizer import Tokenizer
+
+_CACHED_BYTES = (
+    2**22
+)  # of the files, from which on they are tokenised into a cache; fewer take less than processes to start
+_CHUNK = 32  # rows that a process gets at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +87,8 @@ class InstructionConfig:
 class Instructions:
     """An endless stream of examples. All state is fixed at construction.
 
-    Files are tokenised whole, so that each fault shows at the start: 5 bytes a token stay in memory.
+    Files are tokenised whole, so that each fault shows at the start: 5 bytes a token stay in memory, or in a cache on
+    disk (`data.token_cache`), which process 0 makes, in worker processes, once for files, tokenizer and settings.
 
     Attributes:
         examples: what the files hold to train on, in their order; empty without a file.
@@ -86,47 +97,76 @@ class Instructions:
         open_thoughts: responses that do not close the thought that the chat template opens for them.
     """
 
-    def __init__(self, cfg: InstructionConfig, seed: int, tokenizer: Tokenizer, seq_len: int):
+    def __init__(
+        self, cfg: InstructionConfig, seed: int, tokenizer: Tokenizer, seq_len: int, cache: pathlib.Path | None = None
+    ):
         """Reads and checks all files, if there are any.
 
         Args:
             seed: not negative; decides which example stands at which position.
             seq_len: an example that takes more inputs than this is left out, not cut: half an answer teaches to stop
                 in the middle.
+            cache: folder of caches, which all processes share; None, or small files: none is made.
 
         Raises:
             FileNotFoundError, ValueError: see `row_files.read_records`; also files of which no example is left, or
                 `chat` for a model that has no chat template.
         """
-        self._cfg, self._seed, self._tokenizer, self._seq_len = cfg, seed, tokenizer, seq_len
-        self._bos = len(tokenizer.encode(""))
+        self._cfg, self._seed, self._seq_len = cfg, seed, seq_len
+        self._rows = _Rows(cfg, tokenizer)
         # No chat template, or one that does not read its arguments, is no line's fault.
         prompt_text("?", cfg.template, cfg.chat, tokenizer, cfg.template_arguments)
-        self.examples: list[Example] = []
+        self.examples: Sequence[Example] = []
         self.left_out: dict[str, int] = {}
         self.unread: collections.Counter[str] = collections.Counter()
         self.open_thoughts = 0
         if not cfg.files:
             return
-        read, bad = [], 0
-        mapped = columns.reader(cfg.columns, "examples")
-        for path in cfg.files:
-            rows, unreadable = row_files.read_records(
-                path, lambda row, _: self._from_row(row), cfg.skip_bad_lines, mapped
-            )
-            read += rows
-            bad += unreadable
-        allowed = [example for held_out, example in read if not held_out]
-        self.examples = [example for example in allowed if self._fits(example)]
-        self.left_out = {
-            "bad": bad,
-            "held-out questions": len(read) - len(allowed),
-            f"longer than seq_len={seq_len}": len(allowed) - len(self.examples),
-        }
+        tallies: collections.Counter[str] = collections.Counter()
+        if cache is None or sum(map(row_files.size, cfg.files)) < _CACHED_BYTES:
+            self.examples = list(self._usable(self._in_this_process(tallies), tallies))
+        else:
+            self.examples = self._cached(cache, tokenizer, tallies)
+            tallies = collections.Counter(self.examples.facts)
+        unread, long = "unread ", f"longer than seq_len={seq_len}"
+        self.left_out = {name: tallies[name] for name in ("bad", _HELD_OUT)} | {long: tallies["long"]}
+        self.unread.update({name.removeprefix(unread): n for name, n in tallies.items() if name.startswith(unread)})
+        self.open_thoughts = tallies["open thoughts"]
         if not self.examples:
             counts = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
-            hint = "; data.held_out_share=0 keeps all questions" if len(read) > len(allowed) else ""
+            hint = "; data.held_out_share=0 keeps all questions" if self.left_out[_HELD_OUT] else ""
             raise ValueError(f"no example of {', '.join(cfg.files)} is left to train on: {counts}{hint}")
+
+    def _usable(self, read: Iterator[tuple[bool, Example]], tallies: collections.Counter[str]) -> Iterator[Example]:
+        """The examples that are trained on; counts the others."""
+        for held_out, example in read:
+            if held_out or not self._fits(example):
+                tallies[_HELD_OUT if held_out else "long"] += 1
+            else:
+                yield example
+
+    def _in_this_process(self, tallies: collections.Counter[str]) -> Iterator[tuple[bool, Example]]:
+        mapped = columns.reader(self._cfg.columns, "examples")
+        for path in self._cfg.files:
+            read, bad = row_files.read_records(
+                path, lambda row, _: self._rows.read(row), self._cfg.skip_bad_lines, mapped
+            )
+            tallies["bad"] += bad
+            yield from read
+        tallies.update(self._rows.counts)
+
+    def _cached(
+        self, cache: pathlib.Path, tokenizer: Tokenizer, tallies: collections.Counter[str]
+    ) -> token_cache.TokenizedExamples:
+        key = ""
+        if _is_process_0():
+            with tempfile.TemporaryDirectory() as folder:
+                tokenizer.save(pathlib.Path(folder))
+                key = _cache_key(self._cfg, self._seq_len, pathlib.Path(folder))
+                if not token_cache.is_whole(cache / key):
+                    read = _in_processes(self._cfg, folder, tallies)
+                    token_cache.write(cache / key, self._usable(read, tallies), tallies)
+        return token_cache.TokenizedExamples(cache / token_cache.agreed(key))
 
     @property
     def notice(self) -> str:
@@ -141,6 +181,12 @@ class Instructions:
         )
         return "; ".join(notice for notice in notices if notice)
 
+    def lengths(self, start: int, count: int) -> list[int]:
+        """The tokens of `take(start, count)`, which are not read for it where the files are cached."""
+        if not isinstance(self.examples, token_cache.TokenizedExamples):
+            return [len(ids) for ids, _ in self.take(start, count)]
+        return self.examples.lengths[jsonl.order(self._seed, len(self.examples), start, count)].tolist()
+
     def take(self, start: int, count: int) -> list[Example]:
         """The examples at positions start .. start + count - 1: `take(0, 10) == take(0, 5) + take(5, 5)`.
 
@@ -153,7 +199,7 @@ class Instructions:
 
     def _embedded(self, position: int) -> Example:
         for question, response in itertools.islice(_solutions(self._cfg, self._seed, position), 100):
-            example = self._from_turn(question, response, {})
+            example = self._rows.of_turn(question, response, {})
             if self._fits(example):
                 return example
         raise ValueError(
@@ -163,7 +209,23 @@ class Instructions:
     def _fits(self, example: Example) -> bool:
         return len(example[0]) - 1 <= self._seq_len  # the last token is only a target
 
-    def _from_row(self, row: jsonl.Row) -> tuple[bool, Example]:
+
+_HELD_OUT = "held-out questions"
+
+
+class _Rows:
+    """The examples of rows.
+
+    Attributes:
+        counts: of responses with "open thoughts", and of the rows with a key that nothing reads, "unread KEY".
+    """
+
+    def __init__(self, cfg: InstructionConfig, tokenizer: Tokenizer):
+        self._cfg, self._tokenizer = cfg, tokenizer
+        self._bos = len(tokenizer.encode(""))
+        self.counts: collections.Counter[str] = collections.Counter()
+
+    def read(self, row: jsonl.Row) -> tuple[bool, Example]:
         """Whether it holds a held-out question, and the example. A key that is null counts as absent."""
         row = {key: value for key, value in row.items() if value is not None}
         for key in conversations.TURN_KEYS:
@@ -179,13 +241,14 @@ class Instructions:
             for key in ("prompt", "response"):
                 jsonl.check_text(key, row[key])
             questions, unread, read = [row["prompt"]], set(), {"prompt", "response"}
-            example = self._from_turn(row["prompt"], row["response"], row)
+            example = self.of_turn(row["prompt"], row["response"], row)
         else:
             raise ValueError(f"neither 'prompt' and 'response' nor 'messages'; it has: {config.listed(row)}")
-        self.unread.update(unread | (row.keys() - read - {"id", "system", "tools"}))
+        others = row.keys() - read - {"id", "system", "tools"}
+        self.counts.update(f"unread {key}" for key in unread | others)
         return any(is_held_out(question, self._cfg.held_out_share) for question in questions), example
 
-    def _from_turn(self, prompt: str, response: str, row: jsonl.Row) -> Example:
+    def of_turn(self, prompt: str, response: str, row: jsonl.Row) -> Example:
         cfg, tokenizer = self._cfg, self._tokenizer
         system, tools = conversations.system_of(row), conversations.tools_of(row)
         if not (system or tools):
@@ -198,7 +261,7 @@ class Instructions:
             raise ValueError(
                 "'system' and 'tools' are rendered by the model's own chat template: set config.data.chat=true"
             )
-        self.open_thoughts += bool(chat.opening_tag(rendered)) and "</think>" not in response
+        self.counts["open thoughts"] += bool(chat.opening_tag(rendered)) and "</think>" not in response
         return self._join([rendered], [chat.continuation(rendered, response)])
 
     def _from_messages(self, row: jsonl.Row) -> tuple[Sequence[str], Example, frozenset[str]]:
@@ -231,6 +294,91 @@ class Instructions:
             ids += spoken
             mask += [1] * len(spoken)
         return array.array("i", [*ids, self._tokenizer.eos_ids[0]]), array.array("b", [*mask, 1])
+
+
+def _is_process_0() -> bool:
+    jax = sys.modules.get("jax")
+    return jax is None or jax.process_index() == 0
+
+
+def _cache_key(cfg: InstructionConfig, seq_len: int, tokenizer: pathlib.Path) -> str:
+    """A name for all that decides which examples there are: data, tokenizer, prompt format, settings, and this code.
+
+    Args:
+        tokenizer: a folder with nothing but its files.
+    """
+    files = {path.relative_to(tokenizer).as_posix(): path for path in sorted(tokenizer.rglob("*")) if path.is_file()}
+    package = pathlib.Path(__file__).parent.parent
+    code = provenance.code_version(package, sorted([*package.glob("data/*.py"), *package.glob("text/*.py")]))
+    data = [row_files.content_hash(path) for path in cfg.files]
+    settings = dataclasses.replace(cfg, path="", paths=(), marker=None)
+    return fingerprint([code, data, provenance.named_files_hash(files), settings, seq_len])
+
+
+def _in_processes(
+    cfg: InstructionConfig, tokenizer: str, tallies: collections.Counter[str]
+) -> Iterator[tuple[bool, Example]]:
+    """What `Instructions` reads in its own process, from several, in the same order and with the same errors."""
+    progress, done = ProgressPrinter("tokenising", "rows"), 0
+    total = sum(map(row_files.count, cfg.files))
+    usable, bad = (dict.fromkeys(cfg.files, 0) for _ in range(2))
+    of_chunks: collections.deque[tuple[str, list[str]]] = collections.deque()
+    chunks, processes = _chunks(cfg.files, of_chunks), tokenizing.process_count()
+    for rows, counts in tokenizing.in_processes(_make_read, (cfg, tokenizer), chunks, processes):
+        path, places = of_chunks.popleft()
+        for place, row in zip(places, rows, strict=True):
+            if isinstance(row, str) and not cfg.skip_bad_lines:
+                raise ValueError(f"{place}: {row} ({row_files.REMEDY})")
+            if isinstance(row, str):
+                bad[path] += 1
+            else:
+                usable[path] += 1
+                yield row
+        tallies.update(counts)
+        done += len(rows)
+        progress(done, total)
+    tallies["bad"] = sum(bad.values())
+    for path in cfg.files:
+        if not usable[path]:
+            raise ValueError(f"{path} holds no usable line ({bad[path]} bad ones were skipped)")
+
+
+def _chunks(paths: Sequence[str], places: collections.deque[tuple[str, list[str]]]) -> Iterator[list[jsonl.Row | str]]:
+    """Rows of files, an error in the place of a bad one; `places` gets each chunk's file and its rows' places."""
+    for path in paths:
+        items = row_files.items(path)
+        while chunk := list(itertools.islice(items, _CHUNK)):
+            rows: list[jsonl.Row | str] = []
+            for _, _, parse in chunk:
+                try:
+                    rows.append(parse())
+                except ValueError as error:
+                    rows.append(str(error))
+            places.append((path, [place for place, _, _ in chunk]))
+            yield rows
+
+
+def _make_read(cfg: InstructionConfig, tokenizer: str) -> Callable[[list[jsonl.Row | str]], Any]:
+    """What a worker process does: the examples of a chunk's rows, or their errors, and the counts."""
+    rows, mapped = _Rows(cfg, text.load(pathlib.Path(tokenizer))), columns.reader(cfg.columns, "examples")
+
+    def read_one(row: jsonl.Row | str) -> tuple[bool, Example] | str:
+        if isinstance(row, str):
+            return row
+        try:
+            row = mapped(row) if mapped else row
+            try:
+                return rows.read(row)
+            except ValueError as error:
+                return f"{error}; {mapped}" if mapped else str(error)
+        except ValueError as error:
+            return str(error)
+
+    def read(chunk: list[jsonl.Row | str]) -> tuple[list[Any], dict[str, int]]:
+        rows.counts.clear()
+        return [read_one(row) for row in chunk], dict(rows.counts)
+
+    return read
 
 
 def digest(cfg: InstructionConfig, seed: int) -> str:

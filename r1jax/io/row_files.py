@@ -24,7 +24,7 @@ T = TypeVar("T")
 Source = str | os.PathLike[str]
 
 KINDS = (".jsonl", ".jsonl.gz", ".json", ".csv", ".tsv", ".parquet", ".arrow")
-_REMEDY = "data.skip_bad_lines=true leaves such lines out"
+REMEDY = "data.skip_bad_lines=true leaves such lines out"
 _MOST_CHARACTERS = 2**31 - 1  # of a CSV field; by default 131,072, which a long solution exceeds
 _BATCH = 1000  # rows of parquet that are Python objects at a time
 
@@ -71,7 +71,7 @@ def read_records(
     make: Callable[[Row, int], T],
     skip_bad: bool = False,
     columns: Callable[[Row], Row] | None = None,
-    remedy: str = _REMEDY,
+    remedy: str = REMEDY,
 ) -> tuple[list[T], int]:
     """Reads a record from each row. Of a table, a cell that is null is as if it were absent.
 
@@ -98,7 +98,7 @@ def read_records(
         except ValueError as error:
             raise ValueError(f"{error}; {columns}") from error
 
-    records, skipped = jsonl.make_records(_items(source), make_from_columns if columns else make, skip_bad, remedy)
+    records, skipped = jsonl.make_records(items(source), make_from_columns if columns else make, skip_bad, remedy)
     if not records:
         raise ValueError(f"{source} holds no usable line ({skipped} bad ones were skipped)")
     return records, skipped
@@ -170,8 +170,29 @@ def content_hash(source: Source) -> str:
     return joined_hash(files_of(source))
 
 
-def _items(source: Source) -> Iterator[tuple[str, int, Callable[[], Row]]]:
-    """Place and number of each row, with a function that gives the row or raises ValueError."""
+def count(source: Source) -> int:
+    """The number of rows; of JSONL that of lines, blank ones too."""
+    lines = 0
+    for file in files_of(source):
+        if _is_jsonl(file):
+            with _errors_named(file), _opened(file) as content:
+                lines += sum(1 for _ in content)
+        else:
+            lines += sum(1 for _ in _table(file))
+    return lines
+
+
+def size(source: Source) -> int:
+    """The bytes of a source's files."""
+    return sum(file.stat().st_size for file in files_of(source))
+
+
+def items(source: Source) -> Iterator[tuple[str, int, Callable[[], Row]]]:
+    """Place and number of each row, with a function that gives the row or raises ValueError.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_records`.
+    """
     before = 0
     for file in files_of(source):
         number = 0

@@ -15,7 +15,8 @@ from jax.sharding import Mesh
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES, check_length
-from r1jax.data.batching import Batch, Example, fill, pack, size
+from r1jax.data import token_cache
+from r1jax.data.batching import Batch, Example, fill, pack, size_of
 from r1jax.data.miniworld import documents as corpus
 from r1jax.data.sft import Instructions
 from r1jax.data.teacher_logits import SoftTargets
@@ -49,8 +50,11 @@ class Batches:
         soft: the teacher's distributions, None without a teacher.
     """
 
-    def __init__(self, cfg: SupervisedConfig, tokenizer: Tokenizer):
+    def __init__(self, cfg: SupervisedConfig, tokenizer: Tokenizer, cache: pathlib.Path | None = None):
         """Opens the run's instructions, else the corpus. Prints how many lines of a file were left out, and why.
+
+        Args:
+            cache: see `Instructions`.
 
         Raises:
             FileNotFoundError, ValueError: see `Instructions` and `SoftTargets`.
@@ -58,7 +62,7 @@ class Batches:
         self._cfg, self.soft = cfg, None
         self.num_steps, self.size, drawn = cfg.num_steps, "", None
         if cfg.data:
-            instructions = Instructions(cfg.data, cfg.seed, tokenizer, cfg.seq_len)
+            instructions = Instructions(cfg.data, cfg.seed, tokenizer, cfg.seq_len, cache)
             if instructions.notice:
                 say(instructions.notice)
             if cfg.soft_targets:
@@ -66,9 +70,10 @@ class Batches:
             if cfg.epochs:
                 drawn = max(round(cfg.epochs * len(instructions.examples)), 1)
                 self.size = f"{cfg.epochs:g} epochs of {len(instructions.examples):,} examples: "
-            self._take = instructions.take
+            self._take, self._lengths = instructions.take, instructions.lengths
         else:
             self._take = _documents(cfg, tokenizer)
+            self._lengths = lambda start, count: [len(ids) for ids, _ in self._take(start, count)]
         self._starts = None if cfg.documents_per_step else self._plan(drawn)
         if drawn:
             self.num_steps = len(self._starts) - 1 if self._starts else -(-drawn // cfg.documents_per_step)
@@ -88,8 +93,8 @@ class Batches:
     def _plan(self, drawn: int | None) -> list[int]:
         """The first example of each step, and last the one after the run of `drawn` examples, else of `num_steps`."""
         chunk = 4096  # taking examples one by one would order the files again for each
-        stream = itertools.chain.from_iterable(self._take(start, chunk) for start in itertools.count(0, chunk))
-        sizes = (size(example, self._cfg.seq_len) for example in itertools.islice(stream, drawn))
+        stream = itertools.chain.from_iterable(self._lengths(start, chunk) for start in itertools.count(0, chunk))
+        sizes = (size_of(tokens, self._cfg.seq_len) for tokens in itertools.islice(stream, drawn))
         starts = fill(sizes, self._cfg.batch_size, self._cfg.seq_len)
         return list(starts if drawn else itertools.islice(starts, self.num_steps + 1))
 
@@ -143,7 +148,7 @@ def run(
     start_from = starting_point(cfg, mesh, base, vocabulary)
     if cfg.data:
         check_chat(start_from.tokenizer, cfg.data.chat, "config.data.chat")
-    batches = Batches(cfg, start_from.tokenizer)
+    batches = Batches(cfg, start_from.tokenizer, token_cache.beside(workdir))
     training = loop.open_run(
         cfg,
         workdir,

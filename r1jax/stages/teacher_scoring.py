@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES
 from r1jax.core.shares import ALL_ROWS, Shares, from_process_0, rows_sharding
-from r1jax.data import teacher_logits
+from r1jax.data import teacher_logits, token_cache
 from r1jax.data.batching import Batch, fill, pack, size, to_device, unpack
 from r1jax.data.sft import Instructions
 from r1jax.data.teacher_logits import SHARD
@@ -50,7 +50,7 @@ def run(cfg: TeachConfig, workdir: pathlib.Path, mesh: Mesh, base: pathlib.Path)
     check_top_k(cfg.top_k, tokenizer, "top_k")
     check_chat(tokenizer, cfg.data.chat, "config.data.chat")
     warn_of_other_format(cfg.data, base, "config.data")
-    instructions = Instructions(cfg.data, 0, tokenizer, cfg.seq_len)
+    instructions = Instructions(cfg.data, 0, tokenizer, cfg.seq_len, token_cache.beside(workdir))
     examples = instructions.examples
     if instructions.notice:
         say(instructions.notice)
