@@ -148,7 +148,7 @@ def test_trap33_killed_and_resumed_it_leaves_the_same_bytes(done, sums, tmp_path
 
 def test_other_filters_and_graders_need_no_new_samples(done, sums, tmp_path, mesh1, monkeypatch):
     again = shutil.copytree(done, tmp_path / "rejection")
-    monkeypatch.setattr(sampler.Engine, "generate", lambda self, params, prompts, k, seed, on_finish, skip: [])
+    monkeypatch.setattr(sampler.Engine, "generate", lambda self, *args, **options: [])
     rejection_sampling.run(cfg(sums, filters__min_score=0.0, filters__keep_per_prompt=0), again, mesh1)
     assert len(rows(again / "samples.jsonl")) > len(rows(done / "samples.jsonl"))
     grades = len(rows(again / "record" / "grades.jsonl"))
@@ -167,7 +167,7 @@ def test_more_questions_and_samples_add_to_what_is_there(done, sums, tmp_path, m
 
 def test_samples_that_are_missing_are_counted_and_drawn_when_started_again(done, sums, tmp_path, mesh1, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(sampler.Engine, "generate", lambda self, params, prompts, k, seed, on_finish, skip: [])
+        patch.setattr(sampler.Engine, "generate", lambda self, *args, **options: [])
         rejection_sampling.run(cfg(sums), tmp_path / "run", mesh1)
     assert table(tmp_path / "run")["samples"] == {"drawn": 0, "kept": 0, "missing": 4 * len(ASKED), "acceptance": None}
     rejection_sampling.run(cfg(sums), tmp_path / "run", mesh1)

@@ -3,6 +3,7 @@
 A new grader grades the recorded samples again, without new ones. Evaluation and the stages that collect samples use it.
 """
 
+import collections
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -82,9 +83,11 @@ def collect(
         def keep(key: tuple[str, int], rollout: Rollout, graded: Callable[[], Grade]) -> None:
             record.keep_grade(key, graded(), bool(well_formed(rollout)))
 
-        waiting: list[Future[None]] = []
+        waiting: collections.deque[Future[None]] = collections.deque()
 
         def submit(rollout: Rollout) -> None:
+            while waiting and waiting[0].done() and not waiting[0].exception():
+                waiting.popleft()  # it holds its rollout
             waiting.append(recorder.submit(keep, (rollout.prompt.id, rollout.sample), rollout, grade(rollout)))
 
         def finished(rollout: Rollout) -> None:
@@ -124,7 +127,6 @@ class _Progress:
         self._printer(self._done, self._total, self._results)
 
     def _results(self) -> str:
-        grades = list(self._record.grades.values())
-        scores = [row["score"] for row in grades if row["score"] is not None]
-        cut = sum(row["finish"] == "length" for row in list(self._record.samples.values()))
-        return (f"{sum(scores) / len(scores):.1%} so far, " if scores else "") + f"{cut} cut off"
+        grades = self._record.grades
+        score = f"{grades.total / grades.counted:.1%} so far, " if grades.counted else ""
+        return f"{score}{self._record.samples.total:.0f} cut off"

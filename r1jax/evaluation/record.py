@@ -11,18 +11,17 @@ from typing import Any
 from r1jax.benchmarks.benchmark import Outcome
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.io import jsonl, run_record
-
-Key = tuple[str, int]
+from r1jax.io.row_log import Key, RowLog
 
 
 class Record:
-    """The folder of one set of questions.
+    """The folder of one set of questions. Texts stay on disk, in two files that are open once.
 
     Where several processes draw, each adds to files of its own, a part, which process 0 takes in when all are done.
 
     Attributes:
-        samples: line of samples.jsonl by (question id, sample).
-        grades: line of grades.jsonl, of the present grader's version alone.
+        samples: line of samples.jsonl by (question id, sample); its total counts those that were cut off.
+        grades: line of grades.jsonl, of the present grader's version alone; its total is that of the scores.
         corrupted: lines that a kill cut off or that hold no sample or grade; what they held is done again.
         other_grader: samples whose grade is another grader's, or an older one's.
     """
@@ -40,17 +39,24 @@ class Record:
         """
         self.folder, self._grader = folder, grader
         of_part = f".{part}" if part else ""
-        self._samples_file, self._grades_file = folder / f"samples{of_part}.jsonl", folder / f"grades{of_part}.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
-        samples, corrupted = read_samples(folder / "samples.jsonl")
+        self.samples = RowLog(
+            folder / "samples.jsonl",
+            _is_sample,
+            lambda row: float(row["finish"] == "length"),
+            added=folder / f"samples{of_part}.jsonl",
+        )
         if not part:
-            run_record.claim(folder / "setup.json", setup, "samples drawn otherwise", begun=bool(samples))
-        self.samples = {(row["id"], row["sample"]): row for row in samples}
-        grades, corrupted_grades = read_grades(folder / "grades.jsonl")
-        latest = {(row["id"], row["sample"]): row for row in grades}
-        self.grades = {key: row for key, row in latest.items() if row["grader"] == self._stamp(key[0])}
-        self.corrupted = corrupted + corrupted_grades
-        self.other_grader = len(latest) - len(self.grades)
+            run_record.claim(folder / "setup.json", setup, "samples drawn otherwise", begun=bool(self.samples))
+        self.grades = RowLog(
+            folder / "grades.jsonl",
+            _is_grade,
+            lambda row: row["score"],
+            counts=lambda row: row["grader"] == self._stamp(row["id"]),
+            added=folder / f"grades{of_part}.jsonl",
+        )
+        self.corrupted = self.samples.corrupted + self.grades.corrupted
+        self.other_grader = self.grades.refused
         if not part:
             self.take_in_parts()
 
@@ -60,12 +66,13 @@ class Record:
         Killed on the way, it takes in the rest when it is opened again.
         """
         for path in sorted(self.folder.glob("samples.*.jsonl")):
-            for row in read_samples(path)[0]:
-                self._add_sample(row)
+            for _, _, row in jsonl.placed_rows(path):
+                if row is not None and _is_sample(row):
+                    self._add_sample(row)
             path.unlink()
         for path in sorted(self.folder.glob("grades.*.jsonl")):
-            for row in read_grades(path)[0]:
-                if row["grader"] == self._stamp(row["id"]):
+            for _, _, row in jsonl.placed_rows(path):
+                if row is not None and _is_grade(row) and row["grader"] == self._stamp(row["id"]):
                     self._add_grade(row)
             path.unlink()
 
@@ -92,16 +99,12 @@ class Record:
         self._add_grade(row)
 
     def _add_sample(self, row: dict[str, Any]) -> None:
-        key = row["id"], row["sample"]
-        if key not in self.samples:
-            jsonl.append(self._samples_file, row)
-            self.samples[key] = row
+        if (row["id"], row["sample"]) not in self.samples:
+            self.samples.append(row)
 
     def _add_grade(self, row: dict[str, Any]) -> None:
-        key = row["id"], row["sample"]
-        if key not in self.grades:
-            jsonl.append(self._grades_file, row)
-            self.grades[key] = row
+        if (row["id"], row["sample"]) not in self.grades:
+            self.grades.append(row)
 
     def rollout(self, prompt: Prompt, sample: int) -> Rollout:
         """A sample as it was drawn, for grading; its ids are not kept, only how many there were."""
@@ -121,7 +124,7 @@ class Record:
     def mixed_language(self, prompts: Sequence[Prompt], samples: int) -> float:
         """The share of them whose thought, or text where there is none, is written in more than one script."""
         by_id = {prompt.id: prompt for prompt in prompts}
-        rollouts = [self.rollout(by_id[o.id], o.sample) for o in self.outcomes(prompts, samples)]
+        rollouts = (self.rollout(by_id[o.id], o.sample) for o in self.outcomes(prompts, samples))
         mixed = [len(rollout.text_counts().scripts) > 1 for rollout in rollouts]
         return sum(mixed) / len(mixed) if mixed else 0.0
 

@@ -68,6 +68,7 @@ class Engine:
         skip: Collection[tuple[str, int]] = (),
         limits: Mapping[tuple[str, int], int] = MappingProxyType({}),
         owners: Sequence[int] | None = None,
+        returned: bool = True,
     ) -> list[Rollout]:
         """Draws `samples` completions of each prompt from these very weights.
 
@@ -83,6 +84,7 @@ class Engine:
             skip: (prompt id, sample) of those that are not to be drawn: somebody has them already.
             limits: (prompt id, sample) -> most tokens of that completion, where less than `max_new_tokens`.
             owners: the share of each prompt, which alone gets its rollouts; None: they are dealt out in order.
+            returned: False: `on_finish` alone gets the rollouts, and none is kept here.
 
         Returns:
             `len(prompts) * samples` rollouts, prompt by prompt, sample by sample, without those skipped and those of
@@ -110,9 +112,10 @@ class Engine:
                     whole = join_pieces(pieces.pop(piece.handle))
                     ids = np.array(whole.ids, np.int32)
                     rollout = self.rollout(*samples_of[piece.handle], ids, whole.logprobs, whole.finish)
-                    done[piece.handle] = rollout
+                    if returned:
+                        done[piece.handle] = rollout
                     on_finish(rollout)
-        return [done[handle] for handle in samples_of]
+        return [done[handle] for handle in samples_of] if returned else []
 
     def request(
         self,

@@ -110,7 +110,7 @@ def open_sampler(
         server = Endpoint(endpoint, sampling.max_new_tokens, sampling.truncation, chat, usage, template_arguments)
 
         def ask(*args) -> object:
-            return server.generate(*args) if jax.process_index() == 0 else None
+            return server.generate(*args, returned=False) if jax.process_index() == 0 else None
 
         stamp = {"endpoint": endpoint.base_url, "name": endpoint.model}
         return Sampler(ask, None, stamp, server.usage, template_arguments, shares=Shares.whole())
@@ -123,7 +123,7 @@ def open_sampler(
     engine = Engine(shape, sampling, tokenizer, mesh, shares)
 
     def draw(prompts, samples, seed, on_finish, skip) -> object:
-        return engine.generate(params, prompts, samples, seed, on_finish, skip)
+        return engine.generate(params, prompts, samples, seed, on_finish, skip, returned=False)
 
     model_hash = model_identity.model_hash(path) if jax.process_index() == 0 else ""
     return Sampler(draw, tokenizer, {"path": model, "hash": model_hash}, None, template_arguments, limit, shares)

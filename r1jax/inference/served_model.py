@@ -3,8 +3,8 @@
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from types import MappingProxyType
 from typing import Any
 
@@ -106,6 +106,7 @@ class Endpoint:
         seed: tuple[int, ...],
         on_finish: Callable[[Rollout], None] = lambda rollout: None,
         skip: Collection[tuple[str, int]] = (),
+        returned: bool = True,
     ) -> list[Rollout]:
         """Samples like `Engine.generate`, from prompts' texts; servers that support seeds give the same again.
 
@@ -116,14 +117,13 @@ class Endpoint:
             ValueError: the server refuses the key, the model or the address, or all of the first requests.
         """
         samples_to_draw = [(prompt, s) for prompt in prompts for s in range(samples) if (prompt.id, s) not in skip]
-        done, refused = {}, 0
+        done: dict[tuple[str, int], Rollout | None] = {}
+        refused = 0
         threads = ThreadPoolExecutor(self._cfg.in_flight, thread_name_prefix="endpoint")
         try:
-            requests = [threads.submit(self._ask, prompt, s, seed) for prompt, s in samples_to_draw]
-            for future in as_completed(requests):
-                reply = future.result()
+            for reply in self._replies(threads, samples_to_draw, seed):
                 if isinstance(reply, Rollout):
-                    done[reply.prompt.id, reply.sample] = reply
+                    done[reply.prompt.id, reply.sample] = reply if returned else None
                     on_finish(reply)
                     continue
                 # One prompt may be too long, or not to the server's liking; all of them are the config's fault.
@@ -134,7 +134,19 @@ class Endpoint:
             threads.shutdown(cancel_futures=True)
         if misses := self._server.misses():
             _log.warning("%s", misses)
-        return [done[prompt.id, s] for prompt, s in samples_to_draw if (prompt.id, s) in done]
+        return [done[prompt.id, s] for prompt, s in samples_to_draw if (prompt.id, s) in done] if returned else []
+
+    def _replies(
+        self, threads: ThreadPoolExecutor, samples: Sequence[tuple[Prompt, int]], seed: tuple[int, ...]
+    ) -> Iterator["Rollout | MissedReply"]:
+        """The replies as they come; none is kept, and few requests wait for a thread."""
+        waiting: set[Future] = set()
+        for prompt, sample in samples:
+            waiting.add(threads.submit(self._ask, prompt, sample, seed))
+            if len(waiting) >= 2 * self._cfg.in_flight:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                yield from (each.result() for each in done)
+        yield from (each.result() for each in as_completed(waiting))
 
     def _ask(self, prompt: Prompt, sample: int, seed: tuple[int, ...]) -> Rollout | MissedReply:
         """One sample, or the reason why there is none."""

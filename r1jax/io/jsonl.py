@@ -126,21 +126,29 @@ def keep_rows_before(path: str | os.PathLike[str], step: int) -> None:
 
 def _log_lines(path: pathlib.Path) -> Iterator[tuple[bytes, Row | None]]:
     """The lines of a log that are not blank, each with its row, None where it holds none; nothing without a file."""
+    yield from ((line, row) for _, line, row in placed_rows(path))
+
+
+def placed_rows(path: pathlib.Path) -> Iterator[tuple[int, bytes, Row | None]]:
+    """The lines of a log that are not blank: where each begins, in bytes, it, and its row, None where it holds none."""
     if not path.exists():
         return
     with path.open("rb") as file:
-        for _, line in numbered_lines(file):
-            try:
-                yield line, parse(line, strict=False)
-            except ValueError:
-                yield line, None
+        begin = 0
+        for number, line in enumerate(file, 1):
+            for _, content in numbered_lines([line]) if number == 1 else [(number, line)] if line.strip() else []:
+                try:
+                    yield begin, content, parse(content, strict=False)
+                except ValueError:
+                    yield begin, content, None
+            begin += len(line)
 
 
 def write(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes a whole file, see `files.replacing`."""
     with files.replacing(path) as file:
         for row in rows:
-            file.write(_line(row).encode())
+            file.write(line_of(row))
 
 
 def append(path: str | os.PathLike[str], row: Mapping[str, Any]) -> None:
@@ -150,7 +158,7 @@ def append(path: str | os.PathLike[str], row: Mapping[str, Any]) -> None:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
                 file.write(b"\n")
-        file.write(_line(row).encode())
+        file.write(line_of(row))
 
 
 def order(seed: int, size: int, start: int, count: int) -> list[int]:
@@ -246,5 +254,6 @@ def _refuse_constant(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
+def line_of(row: Mapping[str, Any]) -> bytes:
+    """A row's line, with its end."""
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode()

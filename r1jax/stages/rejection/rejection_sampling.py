@@ -32,14 +32,14 @@ from r1jax.graders import judge_protocols
 from r1jax.graders.grader_table import check_row_for_reward
 from r1jax.inference import sampler
 from r1jax.inference.trained_prompts import fill_prompt_format
-from r1jax.io import jsonl, row_files
+from r1jax.io import files, jsonl, row_files
 from r1jax.io.console import ProgressPrinter, say
 from r1jax.io.files import write_json
 from r1jax.rewards.workers import Workers
 from r1jax.stages import sample_filter
 from r1jax.stages.rejection import rejection_table
 from r1jax.stages.rejection.config import RejectionConfig
-from r1jax.stages.rejection.rejection_table import FilterResult
+from r1jax.stages.rejection.rejection_table import Filtered, FilterResult
 from r1jax.stages.sample_filter import Reason
 from r1jax.text import prompt_format
 from r1jax.text.chat import join_response
@@ -116,9 +116,15 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
     # The filters, and what they keep.
     out = workdir / "samples.jsonl"
     if record is not None:
-        chosen = choose(cfg, record, prompts, contaminated)
+        with files.replacing(out) as file:
+            chosen = choose(
+                cfg,
+                record,
+                prompts,
+                contaminated,
+                lambda rollout: file.write(jsonl.line_of(_example(cfg, model.stamp, rollout))),
+            )
         table = rejection_table.count(chosen, cfg.samples)
-        jsonl.write(out, (_example(cfg, model.stamp, rollout) for rollout in chosen.kept_rollouts))
         jsonl.write(workdir / "dropped.jsonl", _dropped(chosen))
         stamp = {
             **setup,
@@ -128,7 +134,7 @@ def run(cfg: RejectionConfig, workdir: pathlib.Path, mesh: Mesh) -> pathlib.Path
         }
         write_json(workdir / "table.json", table | {"stamp": stamp})
         rejection_table.show(table)
-        say(f"{len(chosen.kept_rollouts)} examples: {out}")
+        say(f"{len(chosen.retained)} examples: {out}")
     return out
 
 
@@ -194,9 +200,17 @@ def split_contaminated(
 
 
 def choose(
-    cfg: RejectionConfig, record: Record, prompts: Sequence[Prompt], contaminated: Sequence[tuple[Prompt, Collision]]
+    cfg: RejectionConfig,
+    record: Record,
+    prompts: Sequence[Prompt],
+    contaminated: Sequence[tuple[Prompt, Collision]],
+    keep: Callable[[Rollout], object],
 ) -> FilterResult:
-    """Filters all samples that have a grade, in the questions' order."""
+    """Filters all samples that have a grade, in the questions' order; the texts of a few are in memory at a time.
+
+    Args:
+        keep: called with each that passes.
+    """
     graded = [
         (prompt, sample)
         for prompt in prompts
@@ -204,17 +218,19 @@ def choose(
         if (prompt.id, sample) in record.grades and (prompt.id, sample) in record.samples
     ]
     rollouts = (_graded(record, prompt, sample) for prompt, sample in graded)
-    kept_rollouts, dropped, seen = [], [], set()
+    retained, dropped, seen = [], [], set()
     with_reasons = _with_reasons(rollouts, len(graded), cfg)
     for _, pairs in itertools.groupby(with_reasons, key=lambda pair: pair[0].prompt.id):
         group = list(pairs)
         reasons = sample_filter.select([rollout for rollout, reason in group if not reason], cfg.filters, seen)
         for rollout, reason in group:
+            filtered = Filtered(rollout.prompt, rollout.sample)
             if reason := reason or reasons.get(rollout.sample):
-                dropped.append((rollout, reason))
+                dropped.append((filtered, reason))
             else:
-                kept_rollouts.append(rollout)
-    return FilterResult(prompts, contaminated, kept_rollouts, dropped, len(prompts) * cfg.samples - len(graded))
+                retained.append(filtered)
+                keep(rollout)
+    return FilterResult(prompts, contaminated, retained, dropped, len(prompts) * cfg.samples - len(graded))
 
 
 def _graded(record: Record, prompt: Prompt, sample: int) -> Rollout:
@@ -289,5 +305,5 @@ def _dropped(chosen: FilterResult) -> Iterator[jsonl.Row]:
             "reason": "contaminated",
             "detail": f"{collision.id}: {collision.shared}",
         }
-    for rollout, reason in chosen.dropped:
-        yield {"id": rollout.prompt.id, "sample": rollout.sample, "reason": reason.name, "detail": reason.detail}
+    for each, reason in chosen.dropped:
+        yield {"id": each.prompt.id, "sample": each.sample, "reason": reason.name, "detail": reason.detail}

@@ -4,17 +4,24 @@ import collections
 import dataclasses
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import rich.console
 import rich.table
 
 from r1jax.data.decontaminate import Collision
-from r1jax.data.types import Prompt, Rollout
+from r1jax.data.types import Prompt
 from r1jax.io.tables import console_cell
 from r1jax.stages.sample_filter import REJECTION_REASONS, Reason
 
 _MOST_SOURCES = 5  # that have a column of their own on the console
+
+
+class Filtered(NamedTuple):
+    """A sample that went through the filters, without its text."""
+
+    prompt: Prompt
+    sample: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,15 +31,15 @@ class FilterResult:
     Attributes:
         prompts: the questions that were sampled.
         contaminated: those left out, each with its overlap with an evaluation.
-        kept_rollouts: samples that pass the filters, in order.
+        retained: samples that pass the filters, in order.
         dropped: (sample, reason) of the others, in order.
         missing: samples that were not drawn or not graded, for example because a server failed.
     """
 
     prompts: Sequence[Prompt]
     contaminated: Sequence[tuple[Prompt, Collision]]
-    kept_rollouts: Sequence[Rollout]
-    dropped: Sequence[tuple[Rollout, Reason]]
+    retained: Sequence[Filtered]
+    dropped: Sequence[tuple[Filtered, Reason]]
     missing: int
 
 
@@ -50,11 +57,11 @@ def count(chosen: FilterResult, samples: int) -> dict[str, Any]:
         kept_per_question: number of kept samples -> number of questions, from 0 to `samples`.
     """
     by_reason = collections.Counter(reason.name for _, reason in chosen.dropped)
-    by_both = collections.Counter((reason.name, rollout.prompt.source) for rollout, reason in chosen.dropped)
-    drawn = collections.Counter(rollout.prompt.source for rollout in chosen.kept_rollouts)
-    drawn.update(rollout.prompt.source for rollout, _ in chosen.dropped)
-    kept_by_source = collections.Counter(rollout.prompt.source for rollout in chosen.kept_rollouts)
-    of_question = collections.Counter(rollout.prompt.id for rollout in chosen.kept_rollouts)
+    by_both = collections.Counter((reason.name, each.prompt.source) for each, reason in chosen.dropped)
+    drawn = collections.Counter(each.prompt.source for each in chosen.retained)
+    drawn.update(each.prompt.source for each, _ in chosen.dropped)
+    kept_by_source = collections.Counter(each.prompt.source for each in chosen.retained)
+    of_question = collections.Counter(each.prompt.id for each in chosen.retained)
     questions_by_source = collections.Counter(prompt.source for prompt in chosen.prompts)
     answered = collections.Counter(prompt.source for prompt in chosen.prompts if of_question[prompt.id])
     contaminated = collections.Counter(prompt.source for prompt, _ in chosen.contaminated)
