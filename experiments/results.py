@@ -234,6 +234,15 @@ SECTIONS: dict[str, tuple[Excerpt, ...]] = {
     "Numbers beside those of transformers": (
         Excerpt("Random small models of every family", "docs/models.md", "Parity with transformers"),
     ),
+    "Plans for TPU slices": (
+        Excerpt(
+            "What fits, and what a step takes at least",
+            "experiments/plans/README.md",
+            "Plans",
+            ("config", "slice", "mesh", "by", "fits", "GiB a device", "a step, s"),
+            note="Nothing of it has run on a TPU. Reckoned: the arguments exactly, temporaries and work roughly.",
+        ),
+    ),
     "On one GPU": (
         Excerpt("Update and decoding", "docs/performance.md", "On one NVIDIA H200"),
         Excerpt("Attention alone", "docs/performance.md", "On one NVIDIA H200", nth=1),
