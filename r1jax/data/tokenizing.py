@@ -31,7 +31,8 @@ def in_processes(make: Callable[..., Callable[[Any], Any]], args: Any, chunks: I
 
     Args:
         make: a module's function, called once in each process.
-        args, chunks: to be pickled.
+        args: are pickled.
+        chunks: are pickled.
         count: of processes.
 
     Raises:

@@ -82,7 +82,8 @@ def flash_attention_of_pieces(
         v_BTKV: values.
         segments: `[B, L]`, `[B, L]` and `[B, T]` int32 of both pieces and of the keys; None: a row is one segment.
         axis: the mesh axes that cut the row.
-        scale, interpret: as of `flash_attention`.
+        scale: as of `flash_attention`.
+        interpret: as there.
 
     Returns:
         `[B, L, N, V]` of each piece.

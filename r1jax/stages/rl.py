@@ -320,7 +320,8 @@ def update_on_minibatches(
     """Updates the policy on each minibatch of a step, and the reference where it is due to follow.
 
     Args:
-        batch, trained: as of `minibatches`.
+        batch: of this process's rows, as of `minibatches`.
+        trained: as there.
 
     Returns:
         the metrics of each update, and the last minibatch.
