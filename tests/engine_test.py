@@ -267,7 +267,9 @@ def test_sampled_frequencies_are_the_models(mesh1):
 
 
 def test_slots_that_do_not_divide_over_the_mesh_and_empty_prompts_are_refused(tiny, ends, mesh8, engine, mesh1, params):
-    with pytest.raises(ValueError, match=r"sampling\.slots=6 .* multiples of the mesh's data x fsdp x expert = 4"):
+    with pytest.raises(
+        ValueError, match=r"sampling\.slots=6 .* multiples of the mesh's data x fsdp x expert x context = 4"
+    ):
         Engine(tiny, dataclasses.replace(CONFIG, slots=6), ends, mesh8)
     with pytest.raises(ValueError, match="prompt 'empty' has no tokens"):
         draw(engine, mesh1, params, [Prompt("empty", "?", "1", "maths")])

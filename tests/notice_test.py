@@ -123,8 +123,8 @@ def test_trap33_a_step_given_up_while_it_samples_is_done_again_with_the_same_bit
 def test_a_step_whose_updates_have_begun_leaves_what_was_saved_before(start_rl, monkeypatch):
     update = rl.update_on_minibatches
 
-    def update_then_notice(training, compiled, batch, cfg, step):
-        done = update(training, compiled, batch, cfg, step)
+    def update_then_notice(training, compiled, batch, cfg, step, *of_rows):
+        done = update(training, compiled, batch, cfg, step, *of_rows)
         if step == 1:
             age_notice(600)
             stopping.leave_if_late()  # say, a later part of the same step

@@ -243,7 +243,7 @@ def test_many_rollouts_go_in_few_shapes(folders, mesh1, monkeypatch):
     """Lengths are powers of two and so are rows; a device gets no more tokens at a time than it takes."""
     monkeypatch.setattr(reward_scoring, "TOKENS", 256)
     model, shapes = RewardModel(folders / "response", mesh1), []
-    monkeypatch.setattr(model._scorer, "_rewards", lambda _, tokens, lengths: shapes.append(tokens.shape) or lengths)
+    monkeypatch.setattr(model._scorer, "program", lambda _, tokens, lengths: shapes.append(tokens.shape) or lengths)
     rng = np.random.default_rng(0)
     texts = ["4 " * int(n) for n in rng.integers(0, 200, 50)]
     lengths = [len(ids_of(WHOLE, model._tokenizer, "2 + 2 = ?", text)[0]) for text in texts]

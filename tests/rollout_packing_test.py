@@ -227,7 +227,7 @@ def test_trap10_packing_changes_neither_gradient_nor_metrics_nor_log_probs(name,
     assert run.gradient._cache_size() == 2
 
 
-@pytest.mark.parametrize("name", ["dense", "experts, balanced, looking ahead"])
+@pytest.mark.parametrize("name", ["dense", pytest.param("experts, balanced, looking ahead", marks=pytest.mark.slow)])
 def test_trap10_eight_devices_and_another_order_give_the_same_from_packed_rows(name, case, mesh1, mesh8):
     rollouts, advantages = drawn()
     gradient, metrics, _ = case(name, mesh1)(make_batch(rollouts, advantages, CFG), True)

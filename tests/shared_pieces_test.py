@@ -20,6 +20,7 @@ RULES: dict[str, tuple[str, dict[str, str]]] = {
         {
             "sandbox/runner.py": "a pipe to the supervisor",
             "sandbox/supervisor.py": "a file of /proc",
+            "data/token_cache.py": "files of a folder that is put in its place when it is whole",
         },
     ),
     "rename": (
@@ -27,6 +28,7 @@ RULES: dict[str, tuple[str, dict[str, str]]] = {
         {
             "training/checkpoint.py": "moves a damaged state's folder out of the way",
             "conversion/model_conversion.py": "puts a finished folder in the place of the old one",
+            "data/token_cache.py": "puts a finished folder in its place",
         },
     ),
     "json.loads": (
@@ -66,6 +68,7 @@ RULES: dict[str, tuple[str, dict[str, str]]] = {
             "report/live.py": "below a notebook's cell; say() would start JAX's backend in the notebook's process",
             "running.py": "the report's place, printed by process 0 with its table",
             "tools/": "a command's own output",
+            "planning/command.py": "a command's own output",
         },
     ),
 }

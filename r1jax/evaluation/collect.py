@@ -58,7 +58,7 @@ def collect(
     record = Record(folder, setup, grader) if is_first else None
     processes.barrier()  # process 0 has taken in the parts of earlier runs
     if not (grade and shares.leads):
-        draw(prompts, k, seed, lambda rollout: None, frozenset().union(*gather(None, shares)))
+        draw(prompts, k, seed, lambda rollout: None, frozenset().union(*gather(frozenset(), shares)))
         processes.barrier()
         return None
     if is_first:

@@ -13,7 +13,6 @@ what is counted, and how far off a plan was where it could be measured.
 """
 
 import argparse
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from typing import Any
 from r1jax import config as configs
 from r1jax.config import ConfigError, path_given
 from r1jax.cpu_devices import FLAG
+from r1jax.io.files import write_json
 from r1jax.overrides import overrides_from
 
 MOST_COMPILED = 2  # of a search's candidates
@@ -135,7 +135,7 @@ def _plan(cfg: Any, model: Any, there: Any, lengths: Any, args: argparse.Namespa
         record |= {"compiled": not args.reckon, "fits": verdict.fits, "bytes": verdict.largest.total}
         record |= {"limit": verdict.limit, "largest": verdict.largest.program.name, "step_s": verdict.step_s}
         record |= {"chip_hours": verdict.chip_hours(there.chips), "programs": [compiled.as_json(x) for x in figures]}
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
+        write_json(args.json, record)
     return verdict.fits
 
 
