@@ -28,7 +28,7 @@ from study import options, spread, write_page
 
 from r1jax.io.tables import markdown_table
 
-NAME, MINUTES = "aha", 25
+NAME, MINUTES = "aha", 30
 # The paper's ten words of reflection (arXiv 2501.12948v2, supplement).
 WORDS = re.compile(r"\b(wait|mistake|however|but|retry|error|verify|wrong|evaluate|check)\b", re.IGNORECASE)
 CHAIN = re.compile(r"\d+(?:[-+]\d+=-?\d+)+")
@@ -157,7 +157,8 @@ def picture(runs: dict[str, list[dict[int, list[Sample]]]]) -> Figure:
         axis.set(title=name, xlabel="step")
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
-    axes[0, 0].legend()
+    axes[0, 0].legend(loc="upper left", fontsize="small")
+    axes[0, 0].set_ylim(top=100)
     for level in LEVELS:
         for i, evals in enumerate(runs["RL"]):
             steps = sorted(evals)
@@ -170,7 +171,7 @@ def picture(runs: dict[str, list[dict[int, list[Sample]]]]) -> Figure:
     for level in LEVELS:
         lengths = [s["num_tokens"] for evals in runs["RL"] for s in evals[max(evals)] if len(level_numbers(s)) == level]
         axes[1, 2].hist(lengths, np.arange(0, 361, 8), density=True, histtype="step", color=f"C{level}")
-    axes[1, 2].set(title="tokens of a response at the end, by how many numbers", xlabel="tokens")
+    axes[1, 2].set(title="tokens after RL, share by how many numbers", xlabel="tokens; the last column was cut off")
     return figure
 
 

@@ -148,7 +148,7 @@ def picture(runs: Sequence[Run]) -> Figure:
         curves = {level: [curve(run.held_out, level, MEASURES[name]) for run in runs] for level in LEVELS}
         draw(axes, curves, f"held out: {name}")
     curves = {level: [curve(run.training, level, MEASURES[SOLVED]) for run in runs] for level in LEVELS}
-    draw(training, curves, f"training questions, {EVERY} steps each: {SOLVED}")
+    draw(training, curves, f"in training: {SOLVED}")
     return figure
 
 
