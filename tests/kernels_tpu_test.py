@@ -42,13 +42,13 @@ def test_rows_of_one_segment_are_padded_behind_their_tokens() -> None:
 
 
 def test_the_pieces_of_a_row_that_is_cut_over_devices_meet_all_its_keys_in_the_kernel(monkeypatch) -> None:
-    """Values and gradients are those of plain attention; pieces of 150 tokens, which fill no tile, in segments."""
+    """Values and gradients are those of plain attention; pieces of 100 tokens, which fill no tile, in segments."""
     monkeypatch.setattr(attention, "platform", lambda: "tpu")
     monkeypatch.setattr(flash_tpu, "_LARGEST_TILE", 128)
     kernel = functools.partial(flash_tpu.flash_attention_of_pieces, interpret=True)
     monkeypatch.setattr(flash_tpu, "flash_attention_of_pieces", kernel)
-    B, T, N, K, H, V = 1, 600, 2, 1, 24, 16
-    segments = jnp.asarray([[1] * 100 + [2] * 320 + [3] * 160 + [0] * 20])
+    B, T, N, K, H, V = 1, 400, 2, 1, 24, 16
+    segments = jnp.asarray([[1] * 90 + [2] * 220 + [3] * 70 + [0] * 20])
     drawn = draw((B, T, N, H), (B, T, K, H), (B, T, K, V), (B, T, N, V))
     q, k, v, weight = (jnp.asarray(x, jnp.bfloat16) for x in drawn)
 

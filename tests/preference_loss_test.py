@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from r1jax.core import params as core
-from r1jax.core.sharding import TRAIN_RULES
+from r1jax.core.sharding import TRAIN_RULES, MeshConfig, make_mesh
 from r1jax.data.batching import PreferenceBatch, pad_inputs, take_rows, to_device
 from r1jax.losses.preference import log_loss, margins, preference_loss
 from r1jax.models.reward import HEAD, UNUSED, param_specs
@@ -120,8 +120,15 @@ def test_trap10_parts_order_padding_and_rows_to_spare_do_not_change_the_gradient
     same(whole, gradient(take_rows(other, np.random.default_rng(2).permutation(20)), 5))
 
 
-@pytest.mark.parametrize("kind", ["pairs", pytest.param("labels", marks=pytest.mark.slow)])
-def test_trap10_eight_devices_update_as_one(kind, tiny, specs, mesh1, mesh8):
+@pytest.mark.parametrize(
+    "kind, context",
+    [
+        ("pairs", 1),
+        pytest.param("labels", 1, marks=pytest.mark.slow),
+        pytest.param("pairs", 2, marks=pytest.mark.slow),
+    ],
+)
+def test_trap10_eight_devices_update_as_one(kind, context, tiny, specs, mesh1):
     tx = make_optimizer(OptimizerConfig(learning_rate=1e-2), specs, 10, UNUSED)
 
     def updated(mesh, microbatches):
@@ -131,7 +138,8 @@ def test_trap10_eight_devices_update_as_one(kind, tiny, specs, mesh1, mesh8):
             after, metrics = update(start, to_device(make_batch(kind), mesh))
             return jax.device_get((after.opt_state, metrics))  # Adam's moments are the gradient, without its division
 
-    one, eight = updated(mesh1, 1), updated(mesh8, 2)
+    mesh = make_mesh(MeshConfig(data=2, fsdp=2 // context, tensor=2, context=context))
+    one, eight = updated(mesh1, 1), updated(mesh, 2)
     same(one, eight)
     assert float(one[1]["loss"]) > 0 and float(one[1]["skipped"]) == 0.0
 

@@ -261,7 +261,7 @@ DENSE_AND_DEEP = ("dense", "experts, balanced, looking ahead")
             for name in DENSE_AND_DEEP
             for sizes in (
                 {"data": 4, "tensor": 2},
-                {"fsdp": 4, "tensor": 2},
+                {"fsdp": 2, "expert": 2, "tensor": 2},
                 {"data": 4, "context": 2},
                 {"data": 2, "context": 4},
                 {"context": 4, "tensor": 2},
