@@ -8,7 +8,8 @@
 #   --gpus N              how many GPUs on each (8)
 #   --cpus N              how many CPU cores on each; default: the whole node, to itself
 #   --time TIME           the limit of one start, as sbatch reads it (12:00:00)
-#   --notice SECONDS      how long before the limit the command is told to stop (300); it saves after the step under way
+#   --notice SECONDS      how long before the limit the command is told to stop (300); it saves after the step under way,
+#                         for which it has 10 s less (R1JAX_GRACE_S), unless COMMAND sets checkpoint.grace_s
 #   --restarts N          how often the job is queued again after a notice, a preemption or a failed node (20)
 #   --name NAME           of the job and its log, NAME-JOB.log in the current folder (r1jax)
 #   --partition P, --account A, --qos Q    the same as sbatch's
@@ -24,7 +25,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=r1jax/launch/command_line.sh
 source "$root/r1jax/launch/command_line.sh"
-usage() { sed -n '4,18s/^# *//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '4,19s/^# *//p' "${BASH_SOURCE[0]}"; }
 
 nodes=1 gpus=8 cpus='' time=12:00:00 notice=300 restarts=20 name=r1jax partition='' account='' qos='' setup=true
 dry_run='' flags=()
@@ -66,18 +67,21 @@ submit=(sbatch --parsable "--job-name=$name" "--output=$name-%j.log" --open-mode
 if [[ -n $cpus ]]; then submit+=("--cpus-per-task=$cpus"); else submit+=(--exclusive --mem=0); fi
 submit+=(${flags[@]+"${flags[@]}"})
 
+# A trainer that is told to stop knows no other grace than its config's, 25 s.
+grace=''
+((notice <= 20)) || [[ $* == *checkpoint.grace_s* ]] || grace=" R1JAX_GRACE_S=$((notice - 10))"
+
 devices=0
 for ((i = 1; i < gpus; i++)); do devices+=,$i; done
 
 # shellcheck disable=SC2016  # expands in the job
 task='
 ./launch_local.sh "$@" &
-trap "noticed=yes; kill -TERM $!" URG
+trap "kill -TERM $!" URG
 while :; do
   wait $! && exit
   status=$?
   kill -0 $! 2>/dev/null && continue  # the notice came
-  [[ $status != 143 || -z ${noticed:-} ]] || status=75
   exit $status
 done'
 
@@ -96,7 +100,7 @@ fi
 step=(srun --ntasks-per-node=1 "--cpus-per-task=\$SLURM_CPUS_ON_NODE")
 "\${step[@]}" --nodes=1 --ntasks=1 bash -euc $(quote "$setup
 ./launch_local.sh true") || exit
-export R1JAX_DISTRIBUTED=1 JAX_LOCAL_DEVICE_IDS=$devices
+export R1JAX_DISTRIBUTED=1 JAX_LOCAL_DEVICE_IDS=$devices$grace
 "\${step[@]}" --nodes=$nodes --ntasks=$nodes --kill-on-bad-exit=0 bash -euc $(quote "$setup$task") task $(quote "$@")
 status=\$?
 if ((status == 75 && restarts < $restarts)); then

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from r1jax import config as configs
 from r1jax import config_files
-from r1jax.core import processes, stopping
+from r1jax.core import processes, stopping, watchdog
 from r1jax.core.sharding import make_mesh, use_rules
 from r1jax.io import hub
 from r1jax.io.console import say
@@ -39,18 +39,34 @@ def run(cfg: Any, workdir: pathlib.Path) -> None:
     keep_compiled(workdir.absolute().parent / "xla_cache")
     mesh, trains = make_mesh(cfg.mesh), STAGES[cfg.stage].trains
     errors_named = configs.doing(f"running stage {cfg.stage} in {workdir}")
-    with stopping.sigterm_as_ctrl_c(), jax.set_mesh(mesh), errors_named, use_rules(cfg.mesh), owned(workdir):
+    watched = watchdog.watching(cfg.watchdog, workdir)
+    placed = use_rules(cfg.mesh)
+    with stopping.sigterm_as_ctrl_c(), jax.set_mesh(mesh), errors_named, placed, owned(workdir), watched:
         if isinstance(cfg, RLConfig):
             check_split(cfg)
         cfg = pin(cfg, workdir)
         if trains:
             claim(workdir, cfg)
         # Other stages keep their records line by line, and stop at once.
-        with stopping.after_the_step(cfg.checkpoint.grace_s) if trains else contextlib.nullcontext():
+        with stopping.after_the_step(grace_s(cfg)) if trains else contextlib.nullcontext():
             run_stage(cfg, workdir, mesh)
         if trains and jax.process_index() == 0:
             write_report(workdir)
     processes.finish()
+
+
+def grace_s(cfg: Any) -> float:
+    """Seconds of grace after a notice: those of R1JAX_GRACE_S, where a launcher sets it, else the config's.
+
+    Raises:
+        ConfigError: R1JAX_GRACE_S is no number of seconds.
+    """
+    text = os.environ.get("R1JAX_GRACE_S", "")
+    if not text:
+        return cfg.checkpoint.grace_s
+    if not text.isdecimal():
+        raise configs.ConfigError(f"R1JAX_GRACE_S={text!r} in the environment should be a whole number of seconds")
+    return float(text)
 
 
 def run_stage(cfg: Any, workdir: pathlib.Path, mesh: Mesh) -> None:

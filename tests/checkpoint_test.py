@@ -50,6 +50,16 @@ def restore(folder, target):
         checkpoints.close()
 
 
+def test_a_save_within_one_process_compiles_nothing(tmp_path, mesh8, caplog):
+    """Orbax would cut arrays that all devices hold, by a program for each shape, at the first save."""
+    tree = {f"w{i}": jax.device_put(np.ones((16, 37 + i), np.float32), replicated(mesh8)) for i in range(3)}
+    checkpoints = Checkpoints(tmp_path, CheckpointConfig(every=1), total_steps=5)
+    with jax.log_compiles():
+        checkpoints.save(1, {"state": tree})
+    checkpoints.close()
+    assert not [record.getMessage() for record in caplog.records if "ompiling" in record.getMessage()]
+
+
 def kept(folder) -> list[str]:
     return sorted(p.name for p in (folder / "checkpoints").iterdir() if p.name.isdigit())
 

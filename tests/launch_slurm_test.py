@@ -45,14 +45,15 @@ if (here / "notice").exists() and "kill-on-bad-exit" in options:
 sys.exit(max(task.wait() for task in tasks))
 """
 LAUNCH_LOCAL = """
-import json, os, pathlib, sys, time
+import json, os, pathlib, signal, sys, time
 here = pathlib.Path(os.environ["FAKE_CLUSTER"])
-names = ("SLURM_PROCID", "R1JAX_DISTRIBUTED", "R1JAX_PLATFORM", "JAX_LOCAL_DEVICE_IDS", "MODULE")
+names = ("SLURM_PROCID", "R1JAX_DISTRIBUTED", "R1JAX_GRACE_S", "R1JAX_PLATFORM", "JAX_LOCAL_DEVICE_IDS", "MODULE")
 run = {"argv": sys.argv[1:], "cwd": os.getcwd()} | {name: os.environ.get(name) for name in names}
 (here / f"run-{sys.argv[1]}-{os.environ['SLURM_PROCID']}.json").write_text(json.dumps(run))
 if sys.argv[1] == "ends":
     sys.exit(int(sys.argv[2 + int(os.environ["SLURM_PROCID"])]))
 if sys.argv[1] == "waits":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
     (here / f"ready{os.environ['SLURM_PROCID']}").touch()
     time.sleep(60)
 """
@@ -133,6 +134,7 @@ def test_the_job_installs_on_one_node_and_runs_the_command_on_all(cluster: Clust
         assert run == {
             "SLURM_PROCID": i,
             "R1JAX_DISTRIBUTED": "1",
+            "R1JAX_GRACE_S": "290",
             "R1JAX_PLATFORM": "cuda",
             "JAX_LOCAL_DEVICE_IDS": "0,1,2,3",
             "MODULE": "it's loaded",
@@ -171,7 +173,21 @@ def test_a_failure_ends_the_job_with_its_status(cluster: Cluster, status: str) -
     assert done.returncode == int(status) and done.stdout == ""
 
 
-def test_the_notice_before_the_limit_is_sigterm_to_the_command_and_counts_as_a_stop_on_notice(cluster: Cluster) -> None:
+@pytest.mark.parametrize(
+    ("options", "command", "grace"),
+    [
+        (["--notice=900"], ["train"], "890"),
+        (["--notice=20"], ["train"], None),  # the config's
+        ([], ["train", "--config.checkpoint.grace_s=100"], None),
+    ],
+)
+def test_the_command_may_use_the_notice_but_for_ten_seconds(cluster: Cluster, options, command, grace) -> None:
+    cluster.submit(*options, *command)
+    assert cluster.job().returncode == 0
+    assert cluster.ran("train-0")["R1JAX_GRACE_S"] == grace
+
+
+def test_the_notice_before_the_limit_is_sigterm_to_the_command_which_stops_on_it(cluster: Cluster) -> None:
     (cluster.path / "notice").touch()
     cluster.submit("--nodes=2", "waits")
     done = cluster.job()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import forked
 import jax
@@ -15,7 +16,7 @@ from resume_test import assert_same_states, lines, state_of
 from rl_test import Graders
 from tiny_run import BASE, ZERO, merged, rows, timeless, write_config
 
-from r1jax import config, config_files
+from r1jax import config, config_files, running
 from r1jax.config import ConfigError, Terminated
 from r1jax.core import stopping
 from r1jax.inference.session import Session
@@ -139,6 +140,17 @@ def test_a_step_whose_updates_have_begun_leaves_what_was_saved_before(start_rl, 
 def test_a_grace_that_is_no_time_is_refused(grace):
     with pytest.raises((ValueError, ConfigError), match="grace_s"):
         CheckpointConfig(grace_s=grace)
+
+
+def test_the_grace_that_a_launcher_gives_stands_above_the_configs(monkeypatch):
+    cfg = SimpleNamespace(checkpoint=CheckpointConfig(grace_s=25.0))
+    monkeypatch.delenv("R1JAX_GRACE_S", raising=False)
+    assert running.grace_s(cfg) == 25.0
+    monkeypatch.setenv("R1JAX_GRACE_S", "290")
+    assert running.grace_s(cfg) == 290.0
+    monkeypatch.setenv("R1JAX_GRACE_S", "5m")
+    with pytest.raises(ConfigError, match="R1JAX_GRACE_S='5m'"):
+        running.grace_s(cfg)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -44,6 +45,13 @@ def run():
         while case == "late":
             step, _ = step + 1, time.sleep(0.001)
             stopping.leave_if_late()
+        processes.give_signs(8.0, dict, str)
+        while case == "killed":
+            time.sleep(0.1)
+        if case == "collective":
+            for _ in range(10**6):
+                stopping.requested()
+                time.sleep(0.05)
         if index == case:
             threading.Thread(target=time.sleep, args=(600,)).start()  # as a failed save leaves behind
             raise ConfigError("no file nowhere.py")
@@ -60,8 +68,12 @@ processes.run_to_exit(lambda: config.exit_status(together))
 """
 
 
-def run_two_processes(case: str) -> tuple[list[int], list[str], float]:
-    """Exit statuses, standard errors, and seconds from when both were ready to the end of both."""
+def run_two_processes(case: str, killed: int | None = None) -> tuple[list[int], list[str], float]:
+    """Exit statuses, standard errors, and seconds from when both were ready to the end of both.
+
+    Args:
+        killed: the process that is killed then.
+    """
     port = free_port()
     environment = {**os.environ, "XLA_FLAGS": xla_flags(1)}
     launched = [
@@ -82,6 +94,8 @@ def run_two_processes(case: str) -> tuple[list[int], list[str], float]:
         began = time.monotonic()
         if case in ("signal", "late"):
             launched[1].send_signal(signal.SIGTERM)
+        if killed is not None:
+            launched[killed].kill()
         errors = [process.communicate(timeout=120)[1] for process in launched]
         return [process.returncode for process in launched], errors, time.monotonic() - began
     finally:
@@ -102,6 +116,55 @@ def test_trap82_an_error_in_the_process_that_others_wait_for_ends_them():
     statuses, errors, seconds = run_two_processes("0")
     assert statuses == [2, 2] and seconds < 20
     assert errors[1].splitlines()[-1] == "error: process 0 failed: no file nowhere.py"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "killed", "words"),
+    [
+        ("killed", 0, "error: process 0 failed: it cannot be reached any more: it was killed"),
+        ("killed", 1, "error: process 1 failed: it gave no sign of life for 8 s: it was killed"),
+        ("collective", 1, "error: process 1 gave no sign of life any more: it was killed"),
+        ("collective", 0, ""),
+    ],
+)
+def test_a_process_that_is_killed_ends_the_other_within_a_minute_and_its_last_line_says_so(case, killed, words):
+    """In a collective the other process has an error of its own first."""
+    statuses, errors, seconds = run_two_processes(case, killed)
+    assert statuses[killed] == -signal.SIGKILL and seconds < 60
+    assert statuses[1 - killed] == 1, errors
+    assert errors[1 - killed].splitlines()[-1].startswith(words or "error: process 0 failed: it cannot be reached")
+
+
+JOIN = """
+import sys
+from r1jax import config
+from r1jax.core import processes
+processes.run_to_exit(lambda: config.exit_status(lambda: processes.join(sys.argv[1], 2, int(sys.argv[2]))))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_coordinator_whose_port_is_taken_and_a_process_that_waits_for_it_say_so_in_one_line(index):
+    with socket.socket() as taken:
+        taken.bind(("", free_port()))
+        taken.listen()
+        address = f"localhost:{taken.getsockname()[1]}"
+        began = time.monotonic()
+        ended = subprocess.run(
+            [sys.executable, "-c", JOIN, address, str(index)],
+            env={**os.environ, "R1JAX_JOIN_S": "5"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert ended.returncode == 2 and time.monotonic() - began < 60
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith(
+        "error: process 0 cannot listen on port" if index == 0 else "error: the processes did not all"
+    )
+    assert "Traceback" not in ended.stderr
 
 
 def test_trap83_sigterm_to_one_of_two_processes_ends_both_after_one_step():

@@ -1,8 +1,8 @@
-"""Config of the device mesh, without JAX."""
+"""Configs of the device mesh and of the watchdog, without JAX."""
 
 import dataclasses
 
-from r1jax.config import at_least, nearest
+from r1jax.config import at_least, nearest, within
 
 # The mesh axes, the one whose devices are nearest to each other last.
 MESH_AXES = ("data", "fsdp", "expert", "context", "tensor")
@@ -92,3 +92,25 @@ class MeshConfig:
     def sizes(self) -> dict[str, int]:
         """The size of each mesh axis, in their order on the devices."""
         return {name: getattr(self, name) for name in MESH_AXES}
+
+
+@dataclasses.dataclass(frozen=True)
+class WatchdogConfig:
+    """What is done where a run makes no progress (`r1jax.core.watchdog`), or a process of it gives no sign of life.
+
+    Attributes:
+        silent_s: seconds without progress after which that is reported, with the stacks of all threads of all processes
+            in WORKDIR/stacks, and again after twice as long; 0: never.
+        give_up_s: seconds without progress after which the run ends, with status 75 where it has saved a state; 0: it
+            waits for ever.
+        lost_s: of several processes, seconds without a sign of life of one after which it counts as dead, and the
+            others end. Signs of life do not depend on progress: a process gives them while it compiles or grades.
+    """
+
+    silent_s: float = 900.0
+    give_up_s: float = 0.0
+    lost_s: float = 45.0
+
+    def __post_init__(self):
+        at_least(0, self, "silent_s", "give_up_s")
+        within("[10, 90]", self, "lost_s")  # above, JAX aborts the processes

@@ -1,6 +1,7 @@
 """Orbax, imported on first use and kept out of event loops, with a barrier that waits for this run's processes."""
 
 import asyncio
+import functools
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,21 @@ def load() -> ModuleType:
     """The module `orbax.checkpoint`, whose import (0.25 s) an error in a config should not wait for."""
     import orbax.checkpoint
 
+    _write_arrays_whole(orbax.checkpoint)
     return orbax.checkpoint
+
+
+@functools.cache
+def _write_arrays_whole(module: ModuleType) -> None:
+    """Has one process write an array that all of its devices hold from one of them.
+
+    Orbax would have each device write a slice, which helps where they belong to several hosts. Within one, every save
+    cuts each array, by a program that the first save compiles for each shape.
+    """
+    if not processes.is_multiprocess():
+        import jax
+
+        module.type_handlers.get_type_handler(jax.Array)._use_replica_parallel = False
 
 
 def outside_event_loop(call: Callable[[], T]) -> T:

@@ -2,34 +2,50 @@
 
 JAX alone would leave the others in their collective, and the failed process in a barrier at its exit, for five minutes
 each, and then abort them. Here the failed process posts a notice to the coordination service; a thread in every other
-process polls for it, and all exit without that barrier. With one process these functions do nothing. JAX is imported
-on first use, so that an error in a config need not wait for it.
+process polls for it, and all exit without that barrier. The same thread gives signs of life, so that a process that was
+killed is noticed, too. With one process these functions do nothing. JAX is imported on first use, so that an error in a
+config need not wait for it.
 """
 
 import concurrent.futures
 import contextlib
+import ctypes
 import itertools
 import json
 import os
+import re
+import signal
+import socket
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from r1jax import config
 
 _NOTICE, _LEAVING = "r1jax/notice", "r1jax/leaving/{}"
-_POLL_S = 0.5
+_SIGNS, _STACKS = "r1jax/signs/", "r1jax/stacks"
+_JOIN_S = 120  # within which all processes must have joined
+_POLL_S, _POLLS_PER_SIGN = 0.5, 4
+_EVIDENCE_S = 8.0  # for which a process that failed waits for signs of life of the others
 _EXIT_WAIT_S = 10.0  # of process 0, with which the service ends, until the others have read the notice and leave
 _GRACE_S = 0.5  # for their exit after that
-_UNREACHABLE_S = 5.0  # of the coordination service, until this process exits
+_ANSWER_S = 1.5  # of the coordination service, after which it is looked for by its port
+_UNREACHABLE_S = 2.0  # of its port, until this process exits; with the former less than `_delay_abort` gives
 _NO_TIMEOUT_MS = 10 * 365 * 24 * 3600 * 1000
 
 _barriers = itertools.count()
+_CAUSES = "it was killed, for want of memory say, or its host or the network failed; see the end of its output"
+_DEVICE_ERROR = re.compile("[A-Z_]{5,}: ")  # of XLA, of whatever class: it begins with a code
 _finished = threading.Event()
 _exiting = threading.Lock()
+_answered_at = 0.0  # when the coordination service last answered, in monotonic seconds
+_lost: set[int] = set()  # processes that give no sign of life any more
+_lost_s = 45.0
+_state: Callable[[], Mapping[str, Any]] = dict  # of this process, for its signs of life
+_write_stacks: Callable[[str], Any] = str
 
 
 def join(coordinator: str | None, count: int | None, index: int | None) -> None:
@@ -39,17 +55,52 @@ def join(coordinator: str | None, count: int | None, index: int | None) -> None:
         coordinator: `host:port` of process 0.
         count: number of processes.
         index: of this one.
+
+    Raises:
+        ConnectionError: process 0 cannot listen, or some have not joined within two minutes (R1JAX_JOIN_S).
     """
+    global _answered_at
     import jax
 
-    jax.distributed.initialize(coordinator, count, index)
+    join_s = int(os.environ.get("R1JAX_JOIN_S") or _JOIN_S)
+    try:
+        jax.distributed.initialize(coordinator, count, index, initialization_timeout=join_s)
+    except RuntimeError as error:
+        _service().client = None
+        raise _named_join_error(error, join_s) from error
     if is_multiprocess():
+        _answered_at = time.monotonic()
         threading.Thread(target=_watch_for_notice, daemon=True, name="notice").start()
+        if _service().process_id:
+            _delay_abort()
+            threading.Thread(target=_watch_coordinator, daemon=True, name="coordinator").start()
+
+
+def _named_join_error(error: RuntimeError, join_s: int) -> BaseException:
+    """What kept this process from joining the others, in one line with a remedy."""
+    address = _service().coordinator_address
+    if "start RPC server" in str(error):
+        return ConnectionError(
+            f"process 0 cannot listen on port {address.rpartition(':')[2]}: another program of its host uses that "
+            "port; give another one in --coordinator, the same to all processes"
+        )
+    if any(code in str(error) for code in ("DEADLINE_EXCEEDED", "UNAVAILABLE")):
+        return ConnectionError(
+            f"the processes did not all reach process 0 at {address} within {join_s} s: see whether process 0 runs, "
+            "its output, how many processes were started, and whether a firewall closes the port; R1JAX_JOIN_S=600 "
+            "waits longer"
+        )
+    return error
 
 
 def is_multiprocess() -> bool:
     """Whether there are other processes."""
     return "jax" in sys.modules and _service().client is not None and _service().num_processes > 1
+
+
+def index() -> int:
+    """This process's index; 0 where there are no others."""
+    return _service().process_id if is_multiprocess() else 0
 
 
 def _service() -> Any:
@@ -84,15 +135,25 @@ def report_error(error: BaseException) -> None:
     """Posts this process's error for the others; exits instead where another process has posted one before."""
     if is_multiprocess() and not _finished.is_set():
         status, text = config.status_of(error), config.message_of(error)
-        _post_notice(status, f"{type(error).__name__}: {text}" if status == 1 else text or "stopped")
+        message = f"{type(error).__name__}: {text}" if status == 1 else text or "stopped"
+        # Where one is killed, the others' collectives may fail first, with words that say nothing of it.
+        if (status == 1 or _DEVICE_ERROR.match(text)) and (lost := _without_sign(_EVIDENCE_S)):
+            _lost.update(lost)
+            message = f"{_named(lost)} gave no sign of life any more: {_CAUSES}; the error that followed: {message}"
+            stop_all(1, message, f"error: {config.printable(message, lines=True)}")
+        _post_notice(status, message)
 
 
-def stop_all(status: int, message: str) -> NoReturn:
-    """Ends all processes at once, with this exit status and message. Any thread may call it."""
+def stop_all(status: int, message: str, own_message: str = "") -> NoReturn:
+    """Ends all processes at once, with this exit status and message. Any thread may call it.
+
+    Args:
+        own_message: what this process prints; "": the same.
+    """
     if is_multiprocess():
         _post_notice(status, message)
     _exiting.acquire()
-    print(message, file=sys.stderr)
+    print(own_message or message, file=sys.stderr)
     _exit(status)
 
 
@@ -123,40 +184,174 @@ def _post_notice(status: int, message: str) -> None:
         _finished.set()  # all processes raised the same error
 
 
+def give_signs(lost_s: float, state: Callable[[], Mapping[str, Any]], write_stacks: Callable[[str], Any]) -> None:
+    """Sets what the signs of life say and what this process does for the others; of several calls the last one counts.
+
+    Args:
+        lost_s: seconds without a sign of life after which a process counts as dead.
+        state: of this process, as JSON has it; called in another thread.
+        write_stacks: writes this process's stacks to files of that name.
+    """
+    global _lost_s, _state, _write_stacks
+    _lost_s, _state, _write_stacks = lost_s, state, write_stacks
+
+
+def signs() -> dict[int, dict[str, Any]]:
+    """The last sign of life of each process; {} where there are no others, or the service does not answer."""
+    pairs: list[tuple[str, str]] = []
+    if is_multiprocess():
+        with contextlib.suppress(RuntimeError):
+            pairs = _service().client.key_value_dir_get(_SIGNS)
+    return {int(key.rpartition("/")[2]): json.loads(text) for key, text in pairs}
+
+
+def request_stacks(name: str) -> None:
+    """Has all other processes write their stacks, see `give_signs`, within seconds."""
+    if is_multiprocess():
+        with contextlib.suppress(RuntimeError):
+            _service().client.key_value_set(_STACKS, name, allow_overwrite=True)
+
+
+def _without_sign(seconds: float) -> list[int]:
+    """The other processes that give no new sign of life within these seconds."""
+    before, deadline = signs(), time.monotonic() + seconds
+    silent = set(range(_service().num_processes)) - {_service().process_id}
+    while silent and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+        now = signs()
+        silent = {i for i in silent if now.get(i, {}).get("number") == before.get(i, {}).get("number")}
+    return sorted(silent)
+
+
+class _Silence:
+    """Seconds since the last sign of life of each process, counted only while this process runs itself."""
+
+    def __init__(self, count: int) -> None:
+        self.seconds = dict.fromkeys(range(1, count), 0.0)
+        self._numbers: dict[int, int] = {}
+        self._at = time.monotonic()
+
+    def update(self) -> list[int]:
+        """The processes that have been silent for too long."""
+        now, last = time.monotonic(), signs()
+        passed_s, self._at = min(now - self._at, 2 * _POLL_S * _POLLS_PER_SIGN), now
+        for i in self.seconds:
+            number = last.get(i, {}).get("number")
+            self.seconds[i] = 0.0 if number != self._numbers.get(i) else self.seconds[i] + passed_s
+            self._numbers[i] = number
+        return [i for i, seconds in self.seconds.items() if seconds > _lost_s]
+
+
 def _watch_for_notice() -> None:
-    client, index, unreachable_s = _service().client, _service().process_id, 0.0
-    while not _finished.wait(_POLL_S):
-        try:
-            notice = json.loads(client.key_value_try_get(_NOTICE))
-        except RuntimeError as error:
-            unreachable_s = 0.0 if "NOT_FOUND" in str(error) else unreachable_s + _POLL_S
-            if unreachable_s >= _UNREACHABLE_S:
-                _exit_on_notice({"process": 0, "status": 1, "message": "it cannot be reached any more"})
-            continue
-        if notice["process"] != index:
+    """Polls for a notice of another process, and gives signs of life; in process 0 also looks for the others'."""
+    global _answered_at
+    client, index, silence = _service().client, _service().process_id, _Silence(_service().num_processes)
+    stacks = ""
+    for turn in itertools.count():
+        if _finished.wait(_POLL_S):
+            return
+        if (text := _value(_NOTICE)) is None:
+            continue  # `_watch_coordinator` sees to it
+        _answered_at = time.monotonic()
+        if text and (notice := json.loads(text))["process"] != index:
             _exit_on_notice(notice)
+        if turn % _POLLS_PER_SIGN:
+            continue
+        with contextlib.suppress(RuntimeError):
+            sign = json.dumps({"number": turn, **_state()})
+            client.key_value_set(f"{_SIGNS}{index}", sign, allow_overwrite=True)
+        if index == 0:
+            if not text and (lost := silence.update()):
+                _end_without(lost)
+        elif (name := _value(_STACKS)) and name != stacks:
+            stacks = name
+            with contextlib.suppress(OSError):
+                _write_stacks(name)
 
 
-def _exit_on_notice(notice: dict[str, Any]) -> NoReturn:
-    """Prints another process's notice and exits with its status."""
+def _value(key: str) -> str | None:
+    """The coordination service's value of a key; "" where it has none, None where it does not answer."""
+    try:
+        return _service().client.key_value_try_get(key)
+    except RuntimeError as error:
+        return "" if "NOT_FOUND" in str(error) else None
+
+
+def _end_without(lost: list[int]) -> NoReturn:
+    """Ends all processes, as others of them have ended without a notice."""
+    _lost.update(lost)
+    more = f" (so did {_named(lost[1:])})" if lost[1:] else ""
+    message = f"it gave no sign of life for {_lost_s:g} s{more}: {_CAUSES}"
+    notice = {"process": lost[0], "status": 1, "message": message}
+    with contextlib.suppress(RuntimeError):
+        _service().client.key_value_set(_NOTICE, json.dumps(notice))
+    _exit_on_notice(json.loads(_value(_NOTICE) or json.dumps(notice)))
+
+
+def _named(indices: list[int]) -> str:
+    return f"process{'es' if indices[1:] else ''} {', '.join(map(str, indices))}"
+
+
+def _watch_coordinator() -> None:
+    """Ends this process where process 0, with which the coordination service ends, cannot be reached any more.
+
+    The service's client blocks then, so that this looks for its port alone.
+    """
+    host, _, port = _service().coordinator_address.rpartition(":")
+    unreachable_s = 0.0
+    while not _finished.wait(_POLL_S):
+        began = time.monotonic()
+        if began - _answered_at < _ANSWER_S:
+            unreachable_s = 0.0
+            continue
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_UNREACHABLE_S).close()
+            unreachable_s = 0.0
+        except OSError:
+            unreachable_s += _POLL_S + time.monotonic() - began
+        if unreachable_s >= _UNREACHABLE_S:
+            message = f"it cannot be reached any more: {_CAUSES}"
+            _exit_on_notice({"process": 0, "status": 1, "message": message}, can_reply=False)
+
+
+def _delay_abort() -> None:
+    """Gives `_watch_coordinator` six seconds to end this process in one line before JAX's abort ends it.
+
+    JAX's client aborts its process as soon as the coordination service closes its connection, and has no setting for
+    it. The C library's `sleep` is made the handler of SIGABRT, whose number, 6, is then its argument: it sleeps in the
+    thread that aborts, and after it the abort goes on.
+    """
+    if sys.platform == "linux" and signal.SIGABRT == 6:
+        library = ctypes.CDLL(None)
+        library.signal.argtypes, library.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+        library.signal(signal.SIGABRT, ctypes.cast(library.sleep, ctypes.c_void_p))
+
+
+def _exit_on_notice(notice: dict[str, Any], can_reply: bool = True) -> NoReturn:
+    """Prints another process's notice and exits with its status; see `_exit`."""
     _exiting.acquire()  # never released: a second thread waits here for the exit
     message = config.printable(notice["message"], lines=True)
     stopped = notice["status"] in config.STOPPED
     print(message if stopped else f"error: process {notice['process']} failed: {message}", file=sys.stderr)
-    _exit(notice["status"])
+    _exit(notice["status"], can_reply)
 
 
-def _exit(status: int) -> NoReturn:
+def _exit(status: int, can_reply: bool = True) -> NoReturn:
+    """Exits at once.
+
+    Args:
+        can_reply: whether the coordination service answers.
+    """
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
-    if is_multiprocess():
+    if can_reply and is_multiprocess():
         index, client = _service().process_id, _service().client
         with contextlib.suppress(RuntimeError):  # last, for JAX aborts a process that outlives the service
             client.key_value_set(_LEAVING.format(index), "")
         if index == 0:  # the service ends with it
             with contextlib.suppress(RuntimeError):
-                for other in range(_service().num_processes):
+                for other in set(range(_service().num_processes)) - _lost:
                     client.blocking_key_value_get(_LEAVING.format(other), int(1000 * _EXIT_WAIT_S))
             time.sleep(_GRACE_S)
     os._exit(status)

@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 
 from r1jax.config import STOPPED, STOPPED_ON_NOTICE, Terminated
 from r1jax.core import processes
+from r1jax.io import progress
 
 NOTICES = (signal.SIGTERM, signal.SIGUSR1)
 WINDOWS = 8  # calls of `leave_if_late` between two exchanges of several processes: each waits for the devices
@@ -101,12 +102,15 @@ def requested() -> int:
 def leave_if_late() -> None:
     """Gives up the step under way where half of the grace is over. The state must be that of the last finished step.
 
+    It is called for each window of sampling, which counts as progress.
+
     With several processes all have to call it equally often; every `WINDOWS` calls they agree.
 
     Raises:
         Terminated: the state is saved.
     """
     global _calls
+    progress.made()
     if _save is None or not _grace_s:
         return
     _calls += 1

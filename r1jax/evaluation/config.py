@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from r1jax.benchmarks.benchmark import source
 from r1jax.config import at_least, seed_fits
-from r1jax.core.config import MeshConfig
+from r1jax.core.config import MeshConfig, WatchdogConfig
 from r1jax.data.tasks import TaskConfig
 from r1jax.graders.config import GraderConfig, JudgeConfig
 from r1jax.inference.config import SamplingConfig
@@ -187,6 +187,7 @@ class EvaluateConfig:
     template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     max_prompt_tokens: int = 0
     mesh: MeshConfig = MeshConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
 
     def __post_init__(self):
         at_least(0, self, "questions", "samples", "max_prompt_tokens")

@@ -10,7 +10,7 @@ from typing import Any
 
 from r1jax.benchmarks.benchmark import Outcome
 from r1jax.data.types import Grade, Prompt, Rollout
-from r1jax.io import jsonl, run_record
+from r1jax.io import jsonl, progress, run_record
 from r1jax.io.row_log import Key, RowLog
 
 
@@ -86,6 +86,7 @@ class Record:
             "tokens": len(rollout.ids),
         }
         self._add_sample(row)
+        progress.saved()
 
     def keep_grade(self, key: Key, grade: Grade, well_formed: bool) -> None:
         """Adds a sample's grade."""

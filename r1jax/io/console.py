@@ -11,16 +11,20 @@ from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from r1jax.config import printable
+from r1jax.io import progress as work
 
 Progress = Callable[[int, int], None]  # how much is done, of how much; for bytes: see `reporter`
 
 
-def say(text: str, file: TextIO | None = None) -> None:
+def say(text: str, file: TextIO | None = None, *, is_progress: bool = True) -> None:
     """Prints a line at once, in process 0 alone; control characters are spelled out, see `config.printable`.
 
     Args:
         file: None: standard output.
+        is_progress: whether the line shows that the work went on, see `io.progress`.
     """
+    if is_progress:
+        work.made(text.strip())
     jax = sys.modules.get("jax")  # without it this process has not joined any other
     if jax is None or jax.process_index() == 0:
         print(printable(text, lines=True), file=file, flush=True)
@@ -69,6 +73,8 @@ class ProgressPrinter:
         Args:
             note: more for the line, asked only when one is printed.
         """
+        if done > self._start:
+            work.made(f"{self._subject}: {done:,} of {total:,}")
         now = time.monotonic()
         if now - (self._began if done == total else self._printed) < self._every or done <= self._start:
             return
@@ -93,19 +99,21 @@ def under_way(subject: str, progress: Callable[[], str] = lambda: "", every: flo
 
     Args:
         subject: the part, say "sampling".
-        progress: how far it is, say "120 of 256 samples"; called in another thread.
+        progress: how far it is, say "120 of 256 samples"; called in other threads.
         every: seconds between lines.
     """
     began, over = time.monotonic(), threading.Event()
 
     def print_lines() -> None:
         while not over.wait(every):
-            say(f"  {subject}: {', '.join(filter(None, (progress(), clock(time.monotonic() - began))))}")
+            words = ", ".join(filter(None, (progress(), clock(time.monotonic() - began))))
+            say(f"  {subject}: {words}", is_progress=False)
 
     thread = threading.Thread(target=print_lines, daemon=True)
     thread.start()
     try:
-        yield
+        with work.part(subject, progress):
+            yield
     finally:
         over.set()
         thread.join()

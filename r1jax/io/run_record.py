@@ -41,6 +41,7 @@ CHANGEABLE = (
     "rewards.judge.retries",
     "rewards.judge.api_key_env",
     "checkpoint",
+    "watchdog",
     "faults.reward_collapse",
     "faults.reward_share",
     "faults.entropy_collapse",

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from r1jax.config import above, at_least, seed_fits
-from r1jax.core.config import MeshConfig
+from r1jax.core.config import MeshConfig, WatchdogConfig
 from r1jax.data.miniworld.documents import CorpusConfig
 from r1jax.data.preference_pairs import Kind, PreferenceDataConfig
 from r1jax.data.sft import InstructionConfig
@@ -71,6 +71,7 @@ class RLConfig:
     keep_rollouts: int = 1
     profile_at: int = -1
     mesh: MeshConfig = MeshConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
     checkpoint: CheckpointConfig = CheckpointConfig(every=25)
     faults: FaultConfig = FaultConfig()
     track: TrackConfig = TrackConfig()
@@ -170,6 +171,7 @@ class SupervisedConfig:
     log_every: int = 20
     evaluation: SupervisedEvalConfig = SupervisedEvalConfig()
     mesh: MeshConfig = MeshConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
     checkpoint: CheckpointConfig = CheckpointConfig(every=200)
     faults: FaultConfig = FaultConfig()
     track: TrackConfig = TrackConfig()
@@ -269,6 +271,7 @@ class PreferenceConfig:
     unit_examples: int = 1024
     log_every: int = 10
     mesh: MeshConfig = MeshConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     faults: FaultConfig = FaultConfig()
     track: TrackConfig = TrackConfig()
@@ -311,6 +314,7 @@ class TeachConfig:
     compute: ComputeConfig | None = None
     logprob_chunk: int = 64
     mesh: MeshConfig = MeshConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
 
     def __post_init__(self):
         at_least(1, self, "batch_size", "seq_len", "top_k", "logprob_chunk")
@@ -362,6 +366,7 @@ class JudgePairsConfig:
     length_ratio: float = 1.1
     seed: int = 0
     mesh: MeshConfig = MeshConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
 
     def __post_init__(self):
         at_least(0, self, "temperature", "margin", "length_ratio")

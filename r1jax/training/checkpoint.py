@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from r1jax.core import checksums, orbax, processes, stopping
+from r1jax.io import progress
 from r1jax.io.console import reporter, say
 from r1jax.io.files import one_line
 from r1jax.training.config import CheckpointConfig
@@ -140,6 +141,7 @@ class Checkpoints:
             self._manager.wait_until_finished()
             if jax.process_index() == 0:
                 checksums.write(folder / str(step))
+            progress.saved()
         except BaseException as error:
             self._failure = _named(error, folder, step)
 

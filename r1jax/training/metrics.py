@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from r1jax.io import jsonl
+from r1jax.io import jsonl, progress
 from r1jax.io.console import clock, say
 from r1jax.training.config import TrackConfig
 from r1jax.training.tracking import LOGS, Trackers
@@ -79,6 +79,7 @@ class MetricsWriter:
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Records one step's metrics; non-finite values, which JSON lacks, become null."""
+        progress.made(f"step {step + 1} of {self._total}")
         if step + 1 == self._profile_at:
             self._start_trace()
         elif step == self._profile_at + 2:

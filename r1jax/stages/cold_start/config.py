@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from r1jax.config import ConfigError, at_least, missing_file, seed_fits, within
-from r1jax.core.config import MeshConfig
+from r1jax.core.config import MeshConfig, WatchdogConfig
 from r1jax.data.tasks import DataConfig
 from r1jax.graders.config import GraderConfig
 from r1jax.inference.config import SamplingConfig
@@ -152,6 +152,7 @@ class ColdStartConfig:
     seed: int = 0
     template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     mesh: MeshConfig = MeshConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
 
     def __post_init__(self):
         at_least(0, self, "count")

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from r1jax.config import at_least, seed_fits
-from r1jax.core.config import MeshConfig
+from r1jax.core.config import MeshConfig, WatchdogConfig
 from r1jax.data.step_labels import StepLabelsConfig
 from r1jax.data.tasks import DataConfig, check_question_count
 from r1jax.graders.config import GraderConfig, JudgeConfig
@@ -55,6 +55,7 @@ class LabelStepsConfig:
     compute: ComputeConfig | None = None
     seed: int = 0
     mesh: MeshConfig = MeshConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
 
     def __post_init__(self):
         at_least(0, self, "num_prompts", "held_out")
@@ -112,6 +113,7 @@ class SearchQuestionsConfig:
     compute: ComputeConfig | None = None
     seed: int = 0
     mesh: MeshConfig = MeshConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
 
     def __post_init__(self):
         at_least(0, self, "num_prompts")
@@ -157,6 +159,7 @@ class ProcessRewardConfig:
     batch_bucket: int = 64
     log_every: int = 10
     mesh: MeshConfig = MeshConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     faults: FaultConfig = FaultConfig()
     track: TrackConfig = TrackConfig()

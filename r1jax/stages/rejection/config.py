@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from r1jax.config import at_least, seed_fits, within
-from r1jax.core.config import MeshConfig
+from r1jax.core.config import MeshConfig, WatchdogConfig
 from r1jax.data.decontaminate import DecontaminateConfig
 from r1jax.data.tasks import DataConfig, check_question_count
 from r1jax.graders.config import GraderConfig, JudgeConfig
@@ -94,6 +94,7 @@ class RejectionConfig:
     compute: ComputeConfig | None = None
     seed: int = 0
     mesh: MeshConfig = MeshConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
 
     def __post_init__(self):
         at_least(0, self, "num_prompts")
