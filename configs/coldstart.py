@@ -45,7 +45,6 @@ from r1jax.configs.shared import (
     MINI_SAMPLING,
     PAPER_MARKER,
     PAPER_TRUNCATION,
-    PATIENT_GRADERS,
     R1,
     WORLD_PROMPTS,
     merge,
@@ -74,7 +73,6 @@ def mini() -> dict[str, Any]:
         "held_out_share": 0.1,
         # This world's thoughts are short.
         "readable": READABLE | {"min_chars": 8, "max_chars": 400, "per_question": 2},
-        "graders": PATIENT_GRADERS,
         "sampling": merge(MINI_SAMPLING, {"bucket": 272, "truncation": {"top_p": 0.95}}),
     }
 

@@ -39,7 +39,6 @@ from r1jax.configs.shared import (
     CHAIN_SUM,
     GCD,
     PAPER_TRUNCATION,
-    PATIENT_GRADERS,
     RELATIVES,
     WORLD_PROMPTS,
     merge,
@@ -121,7 +120,6 @@ def world() -> dict[str, Any]:
         {
             "samples": 8,
             "sampling": {"max_new_tokens": 112},
-            "graders": PATIENT_GRADERS,
             "benchmarks": tuple({"name": name, "questions": 100} for name in names),
         },
     )

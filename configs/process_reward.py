@@ -43,7 +43,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from r1jax.configs.shared import CHAIN_SUM, HELD_OUT, MINI_SAMPLING, PAPER_SAMPLING, PATIENT_GRADERS, R1, merge, pick
+from r1jax.configs.shared import CHAIN_SUM, HELD_OUT, MINI_SAMPLING, PAPER_SAMPLING, R1, merge, pick
 
 SUMS = (", ", ". ", "，", "。")  # between the steps of the mini world's chains, in its two languages
 ATTEMPTS = (". ", "; ")  # between attempts at a puzzle
@@ -94,7 +94,7 @@ def mini_labels() -> dict[str, Any]:
         "solutions": 4,
         "completions": 4,
         "sampling": MINI_SAMPLING | {"bucket": 272},
-        "graders": {"workers": 2, **PATIENT_GRADERS},
+        "graders": {"workers": 2},
     }
 
 

@@ -36,7 +36,6 @@ from r1jax.configs.shared import (
     MINI_SAMPLING,
     PAPER_SAMPLING,
     PAPER_TRUNCATION,
-    PATIENT_GRADERS,
     R1,
     WORLD_PROMPTS,
     pick,
@@ -58,7 +57,6 @@ def mini() -> dict[str, Any]:
         "samples": 4,
         "sampling": MINI_SAMPLING | {"max_new_tokens": 160, "bucket": 256},
         "filters": {"keep_per_prompt": 2},
-        "graders": PATIENT_GRADERS,
     }
 
 

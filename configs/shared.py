@@ -60,7 +60,6 @@ MINI_SAMPLING = {
 }
 PAPER_SAMPLING = {"max_new_tokens": 32_768, "slots": 2048, "window": 64, "prefill_rows": 512, "bucket": 2048}
 PAPER_TRUNCATION = {"temperature": 0.6, "top_p": 0.95}  # of evaluations, and of what is collected for training
-PATIENT_GRADERS = {"timeout_s": 60.0}  # a busy machine is no wrong answer
 
 # --- RL: the paper's GRPO, at mini size ---
 RL = {
@@ -107,7 +106,7 @@ WORLD_RL = merge(
     WORLD_INTERVALS,
     {
         "data": WORLD_PROMPTS,
-        "rewards": {"language": 1.0, "graders": {"workers": 2, **PATIENT_GRADERS}},
+        "rewards": {"language": 1.0, "graders": {"workers": 2}},
         "keep_rollouts": 1,
     },
 )

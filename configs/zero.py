@@ -52,7 +52,6 @@ from r1jax.configs.shared import (
     CHAIN_SUM,
     FLOAT32,
     GCD,
-    PATIENT_GRADERS,
     R1,
     RELATIVES,
     RL,
@@ -101,7 +100,6 @@ def world() -> dict[str, Any]:
             "num_steps": 30,
             "data": {"tasks": (), "path": f"{R1}/world/reasoning.jsonl"},
             "grpo": {"prompts_per_step": 12},
-            "rewards": {"graders": PATIENT_GRADERS},
         },
     )
 

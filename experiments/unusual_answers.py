@@ -39,7 +39,7 @@ def rows(path: pathlib.Path) -> dict[str, jsonl.Row]:
 def verdict(row: jsonl.Row, answer: dict[str, Any]) -> str:
     """The grader's verdict on a response, or the error that took its place."""
     metadata = {key: value for key, value in row.items() if key not in ("id", "prompt", "answer", "grader")}
-    signal.setitimer(signal.ITIMER_REAL, CONFIG.timeout_s)
+    signal.setitimer(signal.ITIMER_PROF, CONFIG.timeout_s)
     try:
         source = f"{grader_table.check_row(row)}:{answer['data']}"
         prompt = Prompt(row["id"], row["prompt"], row["answer"], source, metadata=metadata)
@@ -49,12 +49,12 @@ def verdict(row: jsonl.Row, answer: dict[str, Any]) -> str:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def main() -> None:
     data, *files = map(pathlib.Path, sys.argv[1:])
-    signal.signal(signal.SIGALRM, out_of_time)
+    signal.signal(signal.SIGPROF, out_of_time)
     misses = []
     print("| answers | right ones accepted | wrong ones refused |\n|---|---|---|")
     for file in files or ANSWERS:

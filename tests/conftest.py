@@ -22,6 +22,7 @@ from r1jax.core.sharding import TRAIN_RULES, MeshConfig, make_mesh
 from r1jax.data.miniworld.documents import CorpusConfig, document
 from r1jax.models.config import ModelConfig
 from r1jax.models.transformer import param_specs
+from r1jax.sandbox import config as sandbox_config
 from r1jax.text.tokenizer import train_sentencepiece
 
 # An example may take any time: on a busy machine the usual limit of 200 ms fails tests at random.
@@ -54,6 +55,13 @@ def compilation_cache(tmp_path_factory):
         patch.setenv("JAX_COMPILATION_CACHE_DIR", folder)
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         yield
+
+
+@pytest.fixture
+def short_waits(monkeypatch):
+    """What waits without computing is ended by the clock as soon as what computes is by its processor time."""
+    monkeypatch.setattr(sandbox_config, "WAIT_FACTOR", 1.0)
+    monkeypatch.setattr(sandbox_config, "LEAST_WAIT_S", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -232,7 +232,7 @@ def run_hostile(program: Hostile, facts: dict[str, object], cfg: CodeConfig) -> 
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_hostile_programs_do_no_harm_and_leave_nothing_behind(program, targets, sandboxes):
+def test_hostile_programs_do_no_harm_and_leave_nothing_behind(program, targets, sandboxes, short_waits):
     outcome = run_hostile(program, targets.facts, CFG if "timeout" in program.ends else PATIENT)
     printed = outcome.stdout + outcome.stderr
     # It ended as expected, and at all: one that a time limit must end would go on for a million seconds.

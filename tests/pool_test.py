@@ -22,6 +22,7 @@ from r1jax.rewards.combine import combine, grade, grade_and_count
 from r1jax.rewards.config import CustomReward, RewardConfig
 from r1jax.rewards.grader_pool import GraderPool
 from r1jax.rewards.workers import Workers, WorkersFailed
+from r1jax.sandbox import process_tree
 
 CFG = RewardConfig(random=0.5, overlong_buffer=4, graders=GraderConfig(timeout_s=GENEROUS_S, memory_mb=512))
 SHORT_TIMEOUT = dataclasses.replace(CFG, graders=dataclasses.replace(CFG.graders, timeout_s=0.5))
@@ -133,6 +134,7 @@ def test_trap18_what_hangs_in_earnest_costs_the_others_its_patience_and_a_new_pr
 ) -> None:
     clock, log, demoted = Clock(), tmp_path / "log", []
     monkeypatch.setattr(workers_module, "time", clock)
+    monkeypatch.setattr(process_tree, "processor_seconds", clock.processor_seconds)
     monkeypatch.setattr(pool_module, "grade_and_count", planted.grade_or_hang)
     handle_deadline = Workers._handle_deadline
 
@@ -295,6 +297,7 @@ def test_trap18_a_custom_reward_that_hangs_is_killed_with_its_children_and_costs
 ) -> None:
     clock, log = Clock(), tmp_path / "log"
     monkeypatch.setattr(workers_module, "time", clock)
+    monkeypatch.setattr(process_tree, "processor_seconds", clock.processor_seconds)
     with GraderPool(hostile("hangs", "letters"), SEED, MAX_TOKENS) as pool:
         pending = [pool.submit(rollout) for rollout in rollouts_for(log)[:2]]
         for each in pending:

@@ -21,6 +21,7 @@ from r1jax.rewards import workers as workers_module
 from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.grader_pool import GraderPool
 from r1jax.rewards.workers import JobError, WorkerDied, Workers, WorkersFailed
+from r1jax.sandbox import process_tree
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,6 +37,7 @@ def workers() -> Iterator[Workers]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(workers_module, "time", clock)
+    monkeypatch.setattr(process_tree, "processor_seconds", clock.processor_seconds)
     return clock
 
 

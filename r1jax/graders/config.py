@@ -14,8 +14,8 @@ class GraderConfig:
         partial_credit: score reasoning-gym's partial solutions and programs that pass some tests between 0 and 1; else
             a response is right or wrong.
         workers: grader processes that work at a time.
-        timeout_s: wall-clock seconds for grading a sample, after which it counts as wrong; programs have `code.total_s`
-            in addition.
+        timeout_s: processor seconds for grading a sample, after which it counts as wrong; programs have `code.total_s`
+            in addition. What waits without computing may take 10 times as many by the clock, and a minute at least.
         memory_mb: memory of a grader process, in MiB.
         code: limits on programs.
     """

@@ -22,6 +22,7 @@ from typing import Any
 
 from r1jax.rewards.worker_main import Call, ForkedProcess, JobError, SpawnedProcess, import_error, run_jobs
 from r1jax.sandbox import process_tree
+from r1jax.sandbox.config import wait_s
 
 __all__ = ["JobError", "WorkerDied", "Workers", "WorkersFailed"]
 
@@ -29,6 +30,8 @@ _PRELOAD, _PRELOAD_LANGUAGES = "r1jax.rewards.worker_imports", "r1jax.rewards.wo
 _ATTEMPTS = 2
 _FAILED_STARTS = 5  # in a row, after which another start is pointless
 _START_S = 3600.0  # within which a worker must be ready; loading may take long
+_LATE_S = 1.0  # of a deadline, beyond which this process was stopped itself
+_LEAST_WAIT_S = 0.05  # between two measurements of a job's processor time
 _MAX_MESSAGE_BYTES = 2**28  # of a worker; one that claims to be longer is corrupt
 _MAX_DEMOTED = 32  # workers at a time
 # A tenth of an ordinary process's share: most demoted jobs hang, but one that does not must end in time on a machine
@@ -70,6 +73,8 @@ class _Worker:
     ready: bool = False
     job: _Job | None = None
     demoted: bool = False
+    processor_s: float = 0.0  # that it had used when its job began
+    check_at: float = float("inf")  # when the processor time of its job is to be measured; monotonic seconds
 
     @property
     def next_deadline(self) -> float:
@@ -78,7 +83,26 @@ class _Worker:
             return self.started + _START_S
         if self.job is None:
             return float("inf")
-        return self.started + (self.job.timeout_s if self.demoted else min(self.job.demote_after_s, self.job.timeout_s))
+        return min(self.check_at, float("inf") if self.demoted else self.started + self.job.demote_after_s)
+
+    def begin(self, job: _Job) -> None:
+        """Takes a job, whose time begins."""
+        self.job, self.started = job, time.monotonic()
+        self.processor_s = process_tree.processor_seconds(self.process.pid, with_descendants=False) or 0.0
+        self.check_at = self.started + job.timeout_s
+
+    def is_out_of_time(self, now: float) -> bool:
+        """Whether its job has had its processor time, or has waited for too long; else sets the next check.
+
+        Where the processor time is not known, because this is not Linux, the time by the clock takes its place.
+        """
+        if now - self.check_at > _LATE_S:  # this process was stopped, and the worker perhaps with it
+            self.started += now - self.check_at
+        used_s = process_tree.processor_seconds(self.process.pid)
+        used_s = now - self.started if used_s is None else used_s - self.processor_s
+        limit = self.started + wait_s(self.job.timeout_s)
+        self.check_at = min(limit, now + max(self.job.timeout_s - used_s, _LEAST_WAIT_S))
+        return used_s >= self.job.timeout_s or now >= limit
 
 
 class Workers:
@@ -130,7 +154,8 @@ class Workers:
         """Runs an importable function in a worker.
 
         Args:
-            timeout_s: wall-clock seconds from its start after which it is killed.
+            timeout_s: processor seconds, its children's included, after which it is killed; by the clock it may take
+                `wait_s` of that.
             demote_after_s: wall-clock seconds from its start after which it is demoted.
 
         Returns:
@@ -209,7 +234,7 @@ class Workers:
         active = [worker for worker in self._workers if not worker.demoted]
         for worker in active:
             if self._queue and worker.ready and worker.job is None:
-                worker.job, worker.started = self._queue.popleft(), time.monotonic()
+                worker.begin(self._queue.popleft())
                 with contextlib.suppress(OSError):  # it died while idle: its pipe then reads as closed
                     worker.pipe.send((worker.job.number, worker.job.call))
         demoted_count = len(self._workers) - len(active)
@@ -290,10 +315,10 @@ class Workers:
         job = worker.job
         if job is None:
             raise WorkersFailed(f"no worker can be started: one was not ready within {_START_S:.0f} s")
-        if now >= worker.started + job.timeout_s:
+        if now >= worker.check_at and worker.is_out_of_time(now):
             self._remove(worker)
-            _resolve(job, None, TimeoutError(f"not done within {job.timeout_s} s"))
-        else:
+            _resolve(job, None, TimeoutError(f"not done within {job.timeout_s:g} processor seconds"))
+        elif not worker.demoted and now >= worker.started + job.demote_after_s:
             worker.demoted = True
             with contextlib.suppress(OSError):  # it may have died a moment ago
                 for pid in (worker.process.pid, *process_tree.descendants(worker.process.pid)):

@@ -4,14 +4,23 @@ import dataclasses
 
 from r1jax.config import at_least, seconds
 
+# Limits of time are in processor seconds, so that a busy machine makes no wrong answer; these bound what only waits.
+WAIT_FACTOR, LEAST_WAIT_S = 10.0, 60.0
+
+
+def wait_s(processor_s: float) -> float:
+    """Wall-clock seconds after which that ends which may take so many processor seconds: 10 times as many, or 60."""
+    return max(WAIT_FACTOR * processor_s, LEAST_WAIT_S)
+
 
 @dataclasses.dataclass(frozen=True)
 class CodeConfig:
     """Limits on one program (`r1jax.sandbox.runner`); a task's own limits on time and memory take precedence.
 
     Attributes:
-        time_s: wall-clock seconds that one test may take; CPU seconds are bounded by the same number, rounded up.
-        total_s: wall-clock seconds that all tests of one program may take together.
+        time_s: processor seconds that one test may take, in all of the program's processes; what waits without
+            computing may take 10 times as many by the clock, and a minute at least.
+        total_s: the same of all tests of one program together.
         memory_mb: memory of all the program's processes together, in MiB.
         output_mb: output of one test, in MiB.
         disk_mb: its private temporary space, which is memory, in MiB.

@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _ROUNDS = 200  # of killing; processes that are left then cannot be killed
 
 
@@ -36,6 +37,20 @@ def descendants(pid: int, excluded: Collection[int] = ()) -> list[int]:
     for parent in pids:
         pids += [child for child in _children(parent) if child not in excluded and _is_alive(child)]
     return pids[1:]
+
+
+def processor_seconds(pid: int, with_descendants: bool = True) -> float | None:
+    """Processor seconds that a process, its ended children and its live descendants have used; None: not known."""
+    pids = [pid, *(descendants(pid) if with_descendants else ())]
+    ticks = [used for each in pids if (used := _ticks(each)) is not None]
+    return sum(ticks) / _TICKS_PER_S if ticks else None
+
+
+def _ticks(pid: int) -> int | None:
+    with contextlib.suppress(OSError, IndexError, ValueError):  # it has ended, or this is not Linux
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return sum(map(int, fields[11:15]))
+    return None
 
 
 def _children(pid: int) -> list[int]:

@@ -14,6 +14,7 @@ import selectors
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from subprocess import PIPE, Popen
@@ -53,6 +54,10 @@ class Program:
             SandboxError: it could not be started.
         """
         return self._outcome.result()
+
+    def await_end(self, seconds: float) -> None:
+        """Waits for the program's end, but no longer than so many seconds."""
+        futures.wait([self._outcome], seconds)
 
     def kill(self) -> None:
         """Kills it and every process that it started; its outcome is then "crash", unless it had ended before."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import os
 import pathlib
 import random
@@ -14,7 +13,8 @@ import time
 from collections.abc import Iterator
 from typing import Literal
 
-from r1jax.sandbox.config import CodeConfig
+from r1jax.sandbox import process_tree
+from r1jax.sandbox.config import CodeConfig, wait_s
 from r1jax.sandbox.resource_usage import Usage, UsageMeter, open_directory, session_of
 
 Status = Literal["ok", "crash", "timeout", "memory", "output"]
@@ -22,7 +22,8 @@ Status = Literal["ok", "crash", "timeout", "memory", "output"]
 _POLL_S = 0.025
 _STDERR_BYTES = 4096
 _INODE_BYTES = 1024  # about what the kernel takes for an empty file
-_CPU_EXCEEDED = 128 + signal.SIGXCPU
+_LATE_S = 1.0  # of a check, beyond which this process was stopped itself
+_CPU_EXCEEDED = (128 + signal.SIGXCPU, 128 + signal.SIGPROF)  # the latter: of the program server's timer
 # Error messages of languages for a failed allocation.
 _OUT_OF_MEMORY = (b"MemoryError", b"std::bad_alloc", b"heap out of memory", b"Cannot allocate memory")
 
@@ -38,6 +39,7 @@ class Outcome:
         stdout: its output, up to the limit.
         stderr: the last 4 KiB of its error output.
         seconds: wall-clock time from its start to its end.
+        processor_s: processor seconds that its processes used.
     """
 
     status: Status
@@ -45,6 +47,7 @@ class Outcome:
     stdout: bytes
     stderr: bytes
     seconds: float
+    processor_s: float = 0.0
 
 
 class SandboxProcesses:
@@ -142,7 +145,7 @@ def supervise(
     assert process.stdout and process.stderr
     output = _Output(process.stdout.fileno(), process.stderr.fileno(), cfg.output_mb * 2**20)
     started = time.monotonic()
-    status, next_check, has_ended = None, started + _poll_interval(), False
+    status, next_check, has_ended, processor_s = None, started + _poll_interval(), False, 0.0
     with contextlib.ExitStack() as stack:
         end = os.pidfd_open(process.pid)
         stack.callback(os.close, end)
@@ -157,7 +160,11 @@ def supervise(
                     selector.unregister(key.fd)
             now = time.monotonic()
             if not has_ended and not status and now >= next_check:
-                status = _exceeded_limit(processes, now - started, cfg)
+                usage = processes.usage(cfg.memory_mb * 2**20)
+                processor_s = max(processor_s, usage.cpu_s)
+                if now - next_check > _LATE_S:  # this process was stopped, and the program perhaps with it
+                    started += now - next_check
+                status = _exceeded_limit(usage, now - started, cfg)
                 next_check = now + _poll_interval()
             if not status and output.exceeds_limit:
                 status = "output"
@@ -165,12 +172,14 @@ def supervise(
                 processes.kill()
     elapsed_s = time.monotonic() - started
     output.drain()
+    # Before it is waited for: what its processes used that lived from one check to the next has come down to it.
+    processor_s = max(processor_s, process_tree.processor_seconds(process.pid, with_descendants=False) or 0.0)
     returncode = process.wait()
     returncode = 128 - returncode if returncode < 0 else returncode
     stdout, stderr = map(bytes, output.captured.values())
     if not status:
         status = "output" if output.exceeds_limit else _status(returncode, stderr)
-    return Outcome(status, returncode, stdout, stderr, elapsed_s)
+    return Outcome(status, returncode, stdout, stderr, elapsed_s, processor_s)
 
 
 def _poll_interval() -> float:
@@ -211,20 +220,18 @@ class _Output:
                 pass
 
 
-def _exceeded_limit(processes: SandboxProcesses | SessionProcesses, elapsed_s: float, cfg: CodeConfig) -> Status | None:
+def _exceeded_limit(usage: Usage, elapsed_s: float, cfg: CodeConfig) -> Status | None:
     """The limit that the processes exceed, if any."""
-    memory = cfg.memory_mb * 2**20
-    usage = processes.usage(memory)
-    if elapsed_s > cfg.time_s or usage.cpu_s > math.ceil(cfg.time_s):
+    if usage.cpu_s > cfg.time_s or elapsed_s > wait_s(cfg.time_s):
         return "timeout"
-    return "memory" if usage.memory > memory or usage.disk > cfg.disk_mb * 2**20 else None
+    return "memory" if usage.memory > cfg.memory_mb * 2**20 or usage.disk > cfg.disk_mb * 2**20 else None
 
 
 def _status(returncode: int, stderr: bytes) -> Status:
     """The status of a program that ended by itself."""
     if returncode == 0:
         return "ok"
-    if returncode == _CPU_EXCEEDED:
+    if returncode in _CPU_EXCEEDED:
         return "timeout"
     return "memory" if any(words in stderr for words in _OUT_OF_MEMORY) else "crash"
 

@@ -23,7 +23,7 @@ from r1jax.data.types import Grade
 from r1jax.graders.code import assert_instrumentation, guest_archive
 from r1jax.graders.code.guest import leetcode_prelude
 from r1jax.sandbox import runner
-from r1jax.sandbox.config import CodeConfig
+from r1jax.sandbox.config import CodeConfig, wait_s
 
 _GRACE_S = 2.0  # the assert runner enforces the time limit of all tests itself, and is killed only where it fails to
 
@@ -117,18 +117,24 @@ def run(tests: Tests, program: str, cfg: CodeConfig, partial_credit: bool) -> Gr
         SandboxError: the sandbox does not work.
     """
     limits = dataclasses.replace(cfg, time_s=cfg.total_s + _GRACE_S, total_s=cfg.total_s + _GRACE_S)
+    # By the clock; the program's own server counts the processor time of a call, its sandbox that of all.
+    waits = {"time_s": wait_s(cfg.time_s), "total_s": wait_s(cfg.total_s) - _GRACE_S}
     sources, nodes = (*tests.preamble, tests.source), tests.nodes
-    tester_options = {"names": tests.names, "keep_going": partial_credit, "time_s": cfg.time_s, "total_s": cfg.total_s}
+    tester_options = {"names": tests.names, "keep_going": partial_credit, **waits}
     with contextlib.ExitStack() as stack:
         with contextlib.ExitStack() as own_ends:  # closed here, so that each side notices when the other has ended
             requests, replies = _pipe(own_ends), _pipe(own_ends)
             channel = (requests[0], replies[1])
-            candidate = _start("program_server", channel, limits, sources=(*tests.preamble, program), nodes=nodes)
+            program_options = {"sources": (*tests.preamble, program), "nodes": nodes, "time_s": cfg.time_s}
+            own_limits = dataclasses.replace(cfg, time_s=cfg.total_s)
+            candidate = _start("program_server", channel, own_limits, **program_options)
             stack.callback(candidate.kill)
             tester = _start(
                 "assert_runner", (replies[0], requests[1]), limits, sources=sources, nodes=nodes, **tester_options
             )
         outcome = tester.wait()
+        if b'"end": "crash"' in outcome.stdout:
+            candidate.await_end(_GRACE_S)  # which says why
     program_status = candidate.wait().status
     try:
         report = json.loads(outcome.stdout)

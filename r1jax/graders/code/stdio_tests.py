@@ -17,7 +17,7 @@ from r1jax.config import nearest
 from r1jax.data.types import Grade
 from r1jax.graders.code import guest_archive
 from r1jax.sandbox import runner
-from r1jax.sandbox.config import CodeConfig
+from r1jax.sandbox.config import CodeConfig, wait_s
 
 _NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _COMPILE_S, _COMPILE_MB, _BINARY_MB = 30.0, 1024, 64
@@ -168,14 +168,14 @@ def run(tests: Tests, program: str, language_name: str, cfg: CodeConfig, partial
 def _run_all(
     tests: Tests, command: Sequence[str], files: Mapping[str, bytes], cfg: CodeConfig, partial_credit: bool
 ) -> Grade:
-    passed, first_failure, deadline = 0, "", time.monotonic() + cfg.total_s
+    passed, first_failure, remaining_s, deadline = 0, "", cfg.total_s, time.monotonic() + wait_s(cfg.total_s)
     for stdin, expected in tests.cases:
-        remaining_s = deadline - time.monotonic()
-        if remaining_s <= 0:
+        if remaining_s <= 0 or time.monotonic() > deadline:
             first_failure = first_failure or "timeout"
             break
         limits = dataclasses.replace(cfg, time_s=min(cfg.time_s, remaining_s))
         outcome = runner.run(command, limits, files=files, stdin=stdin.encode())
+        remaining_s -= outcome.processor_s
         if outcome.status != "ok":
             verdict = _failure_verdict(outcome)
         elif tests.checker:

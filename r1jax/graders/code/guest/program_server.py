@@ -1,15 +1,18 @@
 """Server of the program under test: runs it and replies to calls of it until the pipe is closed.
 
 `program_server READING WRITING MAX_BYTES`, the first two being descriptors of pipes, with task.json in the working
-directory: {"sources": [...], "nodes": bool}. The last source is the program.
+directory: {"sources": [...], "nodes": bool, "time_s": s}. The last source is the program. A call that takes more
+processor seconds than `time_s` ends the process by SIGPROF.
 Nothing here protects the verdict: once the program runs, it controls this process and its replies.
 """
 
 import builtins
 import fcntl
+import functools
 import json
 import os
 import resource
+import signal
 import sys
 import types
 from typing import Any
@@ -27,13 +30,15 @@ def main() -> None:
     sys.modules["solution"] = module
     namespace, handles = module.__dict__, []
     channel.send(["value", None])  # ready: from here on the program's time is measured
-    channel.send(_result_or_error(lambda: _run_sources(task["sources"], namespace)))
+    time_s = task["time_s"]
+    channel.send(_result_or_error(lambda: _run_sources(task["sources"], namespace), time_s))
     while True:
         try:
             request = channel.receive()
         except EOFError:
             return
-        reply = _result_or_error(lambda: _answer(request, namespace, handles, task["nodes"]))  # noqa: B023 - called at once
+        answer = functools.partial(_answer, request, namespace, handles, task["nodes"])
+        reply = _result_or_error(answer, time_s)
         try:
             channel.send(reply)
         except RecursionError as error:  # nested too deep for JSON
@@ -48,13 +53,17 @@ def _moved_to_high_descriptor(fd: int) -> int:
     return moved
 
 
-def _result_or_error(action: Any) -> list[Any]:
+def _result_or_error(action: Any, time_s: float) -> list[Any]:
     """["value", *result] of an action, or ["error", name of the nearest built-in exception, text] where it raises."""
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, time_s)
     try:
         return ["value", *action()]
     except BaseException as error:  # sys.exit() too: this process must serve further calls
         named = (base for base in type(error).__mro__ if getattr(builtins, base.__name__, None) is base)
         return ["error", next(named, Exception).__name__, str(error)[:1000]]
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _run_sources(sources: list[str], namespace: dict[str, Any]) -> tuple[None]:
