@@ -56,6 +56,7 @@ RULES: dict[str, tuple[str, dict[str, str]]] = {
     "network": (
         "openai_client",
         {
+            "core/processes.py": "whether a port answers",
             "tools/serve.py": "listens; it asks no server",
             "tools/watch.py": "serves a page to this machine's browser",
         },

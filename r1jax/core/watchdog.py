@@ -21,7 +21,7 @@ from typing import Any
 from r1jax.config import STOPPED_ON_NOTICE
 from r1jax.core import processes
 from r1jax.core.config import WatchdogConfig
-from r1jax.io import progress
+from r1jax.io import files, progress
 from r1jax.io.console import clock, say
 
 FOLDER = "stacks"  # in a workdir
@@ -108,7 +108,7 @@ class Watchdog:
         """Writes the stacks of this process's threads to `WORKDIR/stacks/process_INDEX_NAME.txt`."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"process_{processes.index()}_{name}.txt"
-        path.write_text(f"process {processes.index()}, pid {os.getpid()}: {_describe(self.state)}\n\n{stacks()}")
+        files.write_text(path, f"process {processes.index()}, pid {os.getpid()}: {_describe(self.state)}\n\n{stacks()}")
         return path
 
     def _update(self, most_s: float) -> None:
