@@ -15,6 +15,9 @@ JAX_RANGE = ">=0.10,<0.13"
 SERVE = ["fastapi>=0.115,<1", "uvicorn>=0.30,<1", "prometheus-client>=0.20,<1"]
 PYARROW = "pyarrow>=16,<28"  # earlier ones were built for numpy 1
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1.0,<2", "pymdown-extensions>=10.7,<14"]
+BUCKETS = [
+    "gcsfs>=2025.5"
+]  # numbered by date, as fsspec, with which it is released; Orbax uses its google-cloud-storage
 TRACK = ["tensorboard>=2.18,<3", "wandb>=0.21,<1"]  # of earlier ones nothing is known
 
 setup(
@@ -44,6 +47,7 @@ setup(
         "tokenizers>=0.20,<1",
         "huggingface_hub>=0.34,<3",  # tokenizers needs it too; before 0.34 no command `hf`
         "gguf>=0.16,<1",  # 0.11 fails on numpy 2; before 0.16 no ReaderField.contents
+        "fsspec>=2025.5",  # numbered by date
         "ml-collections>=1.0,<2",
         "mpmath>=1.3,<2",  # values of expressions to 60 digits
         # It grades answers, and a new minor version may grade differently: published figures were made with this one.
@@ -60,7 +64,9 @@ setup(
     ],
     extras_require={
         "cuda": [f"jax[cuda12]{JAX_RANGE}"],
-        "tpu": [f"jax[tpu]{JAX_RANGE}"],
+        "tpu": [f"jax[tpu]{JAX_RANGE}", *BUCKETS],
+        # Data, models and workdirs in buckets of Google Cloud Storage, gs://.
+        "buckets": [*BUCKETS],
         # Grouped products of experts on NVIDIA's GPUs.
         "experts": ["tokamax>=0.0.12,<0.1"],
         # The server and its page.

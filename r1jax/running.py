@@ -13,7 +13,7 @@ from r1jax import config as configs
 from r1jax import config_files
 from r1jax.core import processes, stopping, watchdog
 from r1jax.core.sharding import make_mesh, use_rules
-from r1jax.io import hub
+from r1jax.io import buckets, hub
 from r1jax.io.console import say
 from r1jax.stages.base_keys import check_split
 from r1jax.stages.bases import find_base, starting_models
@@ -77,7 +77,7 @@ def run_stage(cfg: Any, workdir: pathlib.Path, mesh: Mesh) -> None:
     """
     stage, runs = STAGES[cfg.stage], workdir.parent
     spec = getattr(cfg, stage.samples_from) if stage.samples_from else ""
-    if config_files.is_spec(spec) or hub.model_id(spec):
+    if config_files.is_spec(spec) or hub.model_id(spec) or buckets.is_address(spec):
         cfg = dataclasses.replace(cfg, **{stage.samples_from: str(find_base(spec, runs, mesh))})
     path = stage.run(cfg, workdir, mesh, *starting_models(cfg, runs, mesh))
     if stage.output:

@@ -94,7 +94,7 @@ def test_trap81_of_another_host_that_keeps_its_locks_to_itself_the_files_time_te
 def test_trap81_without_locks_an_owner_that_renews_its_file_is_left_it(tmp_path, quick, lockless):
     with owned(tmp_path):
         assert f"process {os.getpid()}" in refused(tmp_path)
-    (tmp_path / FILE).write_text(json.dumps({**ELSEWHERE, "machine": ownership._machine()}))
+    (tmp_path / FILE).write_text(json.dumps({**ELSEWHERE, "machine": ownership.machine()}))
     with owned(tmp_path):
         pass
 

@@ -8,7 +8,7 @@ from r1jax.benchmarks import benchmark as benchmarks
 from r1jax.benchmarks.benchmark import Benchmark, Row, find, names
 from r1jax.config import ConfigError, nearest
 from r1jax.graders import grader_table, judge_protocols
-from r1jax.io import hub, jsonl, row_files
+from r1jax.io import buckets, hub, jsonl, row_files
 from r1jax.io.row_files import Source
 
 _QUESTION = ("prompt", "question", "problem")  # where files that have no adapter keep it
@@ -85,7 +85,7 @@ def questions(name: str, data: str) -> Iterator[tuple[str, str]]:
         ValueError: a row without a question, by file and row.
     """
     benchmark = find(name) if name in names() else None
-    is_on_hub = not benchmark and bool(hub.data_id(name))
+    is_on_hub = not benchmark and (bool(hub.data_id(name)) or buckets.is_address(name))
     if not benchmark and not is_on_hub and not pathlib.Path(name).exists():
         raise ConfigError(f"no file {name}, and no benchmark of that name; nearest benchmark: {nearest(name, names())}")
     source = benchmarks.source(name, data) if benchmark else name

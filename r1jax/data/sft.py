@@ -22,7 +22,7 @@ from r1jax.data import columns, conversations, token_cache, tokenizing
 from r1jax.data.miniworld import documents
 from r1jax.data.tasks import is_held_out, prompt_text
 from r1jax.data.types import Example
-from r1jax.io import jsonl, provenance, row_files
+from r1jax.io import buckets, jsonl, provenance, row_files
 from r1jax.io.console import ProgressPrinter
 from r1jax.io.provenance import fingerprint
 from r1jax.text import chat
@@ -159,7 +159,7 @@ class Instructions:
         self, cache: pathlib.Path, tokenizer: Tokenizer, tallies: collections.Counter[str]
     ) -> token_cache.TokenizedExamples:
         key = ""
-        if _is_process_0():
+        if _is_process_0() or buckets.address_of(cache):  # beside a workdir in a bucket each process has its own
             with tempfile.TemporaryDirectory() as folder:
                 tokenizer.save(pathlib.Path(folder))
                 key = _cache_key(self._cfg, self._seq_len, pathlib.Path(folder))

@@ -16,7 +16,7 @@ import numpy as np
 
 from r1jax import config
 from r1jax.data.batching import Example, Soft
-from r1jax.io import files, run_record
+from r1jax.io import buckets, files, run_record
 from r1jax.io.provenance import blake2b, fingerprint, short_hash
 from r1jax.text.tokenizer import Tokenizer
 
@@ -96,7 +96,7 @@ def key(folder: pathlib.Path | str) -> str:
     Raises:
         FileNotFoundError: it holds no soft targets.
     """
-    return fingerprint(_setup(pathlib.Path(folder)))
+    return fingerprint(_setup(buckets.local_path(folder)))
 
 
 def _setup(folder: pathlib.Path) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class SoftTargets:
             FileNotFoundError: it holds no soft targets.
             ValueError: some are missing, or they are of another vocabulary, or not of all these examples.
         """
-        self._folder = pathlib.Path(folder)
+        self._folder = buckets.local_path(folder)
         setup = _setup(self._folder)
         self.temperature: float = setup["temperature"]
         if (key := vocabulary_key(tokenizer)) != setup["vocabulary"]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from r1jax.core import processes
+from r1jax.core import shared_files
 from r1jax.core.shares import Shares, gather
 from r1jax.data.types import Grade, Prompt, Rollout
 from r1jax.evaluation.record import Record
@@ -56,10 +56,12 @@ def collect(
     """
     shares, is_first = shares or Shares.whole(), jax.process_index() == 0
     record = Record(folder, setup, grader) if is_first else None
-    processes.barrier()  # process 0 has taken in the parts of earlier runs
+    parts = [folder / f"{log}.{i}.jsonl" for log in ("samples", "grades") for i in range(1, shares.count)]
+    # Process 0 has taken in the parts of earlier runs.
+    shared_files.from_first([folder / "samples.jsonl", folder / "grades.jsonl", *parts])
     if not (grade and shares.leads):
         draw(prompts, k, seed, lambda rollout: None, frozenset().union(*gather(frozenset(), shares)))
-        processes.barrier()
+        shared_files.to_first(parts)
         return None
     if is_first:
         jsonl.write(
@@ -107,7 +109,7 @@ def collect(
             raise
     if missing := sum(key not in record.grades for key in keys):
         say(f"{name}: {missing} of {len(keys)} samples are missing; the same command draws them again")
-    processes.barrier()  # every part is whole
+    shared_files.to_first(parts)  # every part is whole
     if not is_first:
         return None
     record.take_in_parts()

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from r1jax.config import ConfigError
-from r1jax.core import processes
+from r1jax.core import shared_files
 from r1jax.core.shares import Shares
 from r1jax.data.types import Prompt, Rollout
 from r1jax.io import files, jsonl
@@ -74,7 +74,7 @@ def _write_together(
     parts = [path.with_name(f".{path.name}.{index}") for index in range(shares.count)]
     if shares.leads:
         write(parts[shares.index])
-    processes.barrier()
+    shared_files.to_first(parts[1:])
     if jax.process_index() == 0:
         join(parts)
         for part in parts:

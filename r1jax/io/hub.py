@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from r1jax import config
+from r1jax.io import buckets
 from r1jax.io.files import one_line
 
 # The files that r1jax reads of a model, others' and its own; a repository may hold the weights in further formats.
@@ -112,11 +113,14 @@ def _parsed(kind: Literal["model", "dataset"], pattern: re.Pattern[str], text: s
 
 
 def model_path(text: str | os.PathLike[str]) -> pathlib.Path:
-    """The local path of a model; of one of the hub, which is fetched where it is not there, in the cache.
+    """The local path of a model; of one of the hub or a bucket, which is fetched where it is not there, in the cache.
 
     Raises:
         FileNotFoundError: it cannot be fetched, or the repository holds no model; a path is returned unchecked.
+        PermissionError, ConnectionError, ValueError: of a bucket, see `buckets.errors_named`.
     """
+    if buckets.is_address(text):
+        return buckets.fetched(str(text), MODEL_FILES)
     named = model_id(text)
     if named is None:
         return pathlib.Path(text)

@@ -43,7 +43,7 @@ def owned(folder: pathlib.Path) -> Iterator[None]:
                 os.utime(file)
 
     since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    owner = {"pid": os.getpid(), "host": socket.gethostname(), "machine": _machine(), "since": since}
+    owner = {"pid": os.getpid(), "host": socket.gethostname(), "machine": machine(), "since": since}
     os.ftruncate(file, 0)
     os.pwrite(file, (json.dumps(owner) + "\n").encode(), 0)
     thread = threading.Thread(target=renew, daemon=True, name="owner")
@@ -82,7 +82,7 @@ def _check_free(path: pathlib.Path, file: int) -> None:
     except OSError:  # a file system without locks
         locked = False
     owner = _read(file)
-    if owner and not (locked and owner.get("machine") == _machine()):
+    if owner and not (locked and owner.get("machine") == machine()):
         _wait_for_renewal(path, owner)
 
 
@@ -120,7 +120,7 @@ def _read(file: int) -> dict[str, Any]:
     return owner if isinstance(owner, dict) else {}
 
 
-def _machine() -> str:
+def machine() -> str:
     """Tells machines, and a machine before and after it was started anew, apart: host names may be the same."""
     try:
         return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()

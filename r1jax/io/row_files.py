@@ -1,8 +1,8 @@
 """Rows of data files: JSONL, JSON, CSV, parquet, folders of `datasets`, and splits of the Hugging Face hub.
 
 A source is a file; a folder of files, which are read in the order of their names; a folder of `Dataset.save_to_disk`;
-or an id of the hub (`openai/gsm8k:main:train`, see `r1jax.io.hub`). A file of any other name is taken for JSONL.
-Parquet and arrow files are read by pyarrow, the extra `parquet`.
+one of these in a bucket, by its address; or an id of the hub (`openai/gsm8k:main:train`, see `r1jax.io.hub`). A file of
+any other name is taken for JSONL. Parquet and arrow files are read by pyarrow, the extra `parquet`.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from r1jax.config import missing_file
-from r1jax.io import hub, jsonl
+from r1jax.io import buckets, hub, jsonl
 from r1jax.io.files import one_line, parse_json, read_json
 from r1jax.io.jsonl import Row
 from r1jax.io.provenance import joined_hash
@@ -130,7 +130,7 @@ def files_of(source: Source) -> list[pathlib.Path]:
         if not files:
             raise FileNotFoundError(f"{named} has no file of a kind that is read here: {', '.join(KINDS)}")
         return files
-    path = pathlib.Path(source)
+    path = buckets.local_path(source)
     if not path.is_dir():
         if path.is_file():
             return [path]

@@ -18,6 +18,7 @@ from r1jax.core import checksums, orbax, processes
 from r1jax.core import params as core
 from r1jax.core.params import Params
 from r1jax.core.sharding import TRAIN_RULES
+from r1jax.io import buckets, mirror
 from r1jax.io.console import reporter
 from r1jax.io.files import exists, one_line, read_object, write_bytes, write_text
 from r1jax.models import gguf, hf
@@ -51,7 +52,7 @@ def save_model(
             read for that, beside those in memory.
     """
     folder = pathlib.Path(folder).absolute()
-    marker = folder / MODEL
+    marker, weights = folder / MODEL, buckets.place_of(folder / PARAMS)
     content = f"{json.dumps(dataclasses.asdict(cfg), indent=1)}\n".encode()
 
     def write_small_files(folder: pathlib.Path) -> None:
@@ -66,16 +67,20 @@ def save_model(
     if jax.process_index() == 0:
         marker.unlink(missing_ok=True)  # first, so that half a deleted model is no model
         shutil.rmtree(folder, ignore_errors=True)
+        if buckets.address_of(folder):
+            mirror.push(folder)
+            buckets.delete(weights)
         write_small_files(folder)
 
     def save() -> None:
         with orbax.load().StandardCheckpointer(async_options=orbax.async_options()) as checkpointer:
-            checkpointer.save(folder / PARAMS, params)
+            checkpointer.save(weights, params)
 
     orbax.outside_event_loop(save)
     if jax.process_index() == 0:
         checksums.write(folder, {MODEL: content})
         write_bytes(marker, content)
+        mirror.push(folder)
     processes.barrier()  # another process may load it next
 
 
@@ -143,10 +148,11 @@ class _ModelFolder:
         return orbax.outside_event_loop(lambda: self._read(mesh, dtype))
 
     def _read(self, mesh: Mesh, dtype: str | None) -> Params:
-        specs, folder = param_specs(self.cfg), self.folder / PARAMS
-        for file in (folder, *folder.rglob("*")):
-            if file.is_symlink() or not file.is_dir():
-                exists(file, self.folder)  # which refuses what Orbax should not open
+        specs, folder = param_specs(self.cfg), buckets.place_of(self.folder / PARAMS)
+        if folder == self.folder / PARAMS:
+            for file in (folder, *folder.rglob("*")):
+                if file.is_symlink() or not file.is_dir():
+                    exists(file, self.folder)  # which refuses what Orbax should not open
         checksums.verify(
             self.folder, lambda name: name.startswith(f"{PARAMS}/"), reporter(f"checking {self.folder}"), shared=True
         )
@@ -207,7 +213,7 @@ def open_model(path: pathlib.Path) -> ModelFile:
         checksums.verify(path, lambda name: not (name.startswith(f"{PARAMS}/") or name.endswith(SAFETENSORS)))
     if exists(path / MODEL):
         cfg = config.parse(ModelConfig, read_object(path / MODEL), str(path / MODEL))
-        if not (path / PARAMS).is_dir():
+        if not buckets.place_of(path / PARAMS).is_dir():
             raise FileNotFoundError(
                 f"{path} is a part of a model folder: it has a {MODEL} and no {PARAMS}/ with the "
                 f"weights; copy the whole folder"

@@ -5,9 +5,9 @@ import pathlib
 from collections.abc import Mapping
 
 from r1jax.config import listed
-from r1jax.io import hub
+from r1jax.io import buckets, hub
 from r1jax.io.files import read_json
-from r1jax.models.io import SHIPPED, is_model
+from r1jax.models.io import MODEL, SHIPPED, is_model
 
 CARDS = SHIPPED / "cards.json"
 
@@ -46,8 +46,10 @@ def find(name: str) -> tuple[pathlib.Path, ModelCard]:
     cards = read_cards()
     if name in cards:
         return cards[name]
+    if buckets.is_address(name) and buckets.stored(f"{name}/model/{MODEL}"):  # the workdir of a training
+        name = f"{name.rstrip('/')}/model"
     path = hub.model_path(name)
-    if not is_model(path) and is_model(path / "model"):  # the workdir of a training
+    if not is_model(path) and is_model(path / "model"):
         path = path / "model"
     if not path.exists():
         raise FileNotFoundError(f"no model {name}: give a path, or the name of a shipped model: {listed(cards)}")

@@ -7,7 +7,7 @@ from r1jax import config as configs
 from r1jax.config import ConfigError
 from r1jax.data import sft, teacher_logits
 from r1jax.data.miniworld.documents import document
-from r1jax.io import hub, run_record
+from r1jax.io import buckets, hub, run_record
 from r1jax.io.provenance import fingerprint
 from r1jax.models import hf
 from r1jax.models.io import MODEL, is_model
@@ -26,7 +26,7 @@ def base_name(spec: str) -> str:
 
 def is_made(spec: str) -> bool:
     """Whether a text names no model but the config of a run that makes one."""
-    return not (is_model(pathlib.Path(spec)) or hub.model_id(spec))
+    return not (buckets.is_address(spec) or is_model(pathlib.Path(spec)) or hub.model_id(spec))
 
 
 def base_key(cfg: SupervisedConfig) -> str:

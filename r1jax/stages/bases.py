@@ -5,9 +5,9 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from r1jax.io import hub
+from r1jax.io import buckets, hub
 from r1jax.io.console import say
-from r1jax.models.io import SHIPPED, is_model
+from r1jax.models.io import MODEL, SHIPPED, is_model
 from r1jax.stages.base_keys import base_name, is_made, read_supervised
 from r1jax.stages.hub_revisions import pin
 from r1jax.stages.table import STAGES
@@ -31,15 +31,23 @@ def find_base(spec: str, runs: pathlib.Path, mesh: Mesh) -> pathlib.Path:
     name = base_name(spec)
     workdir = runs / name
     for folder in (SHIPPED / name, workdir / "model"):
-        if is_model(folder):
-            say(f"base model: {folder}")
-            return folder
+        if path := _finished(folder):
+            say(f"base model: {path}")
+            return path
     say(f"making the base model of {spec} in {workdir}")
     cfg = read_supervised(spec)
     with owned(workdir):
         cfg = pin(cfg, workdir)
         claim(workdir, cfg)
-        return STAGES["supervised"].run(cfg, workdir, mesh, *starting_models(cfg, runs, mesh))
+        folder = STAGES["supervised"].run(cfg, workdir, mesh, *starting_models(cfg, runs, mesh))
+    return _finished(folder)
+
+
+def _finished(folder: pathlib.Path) -> pathlib.Path | None:
+    """The path of a model folder that is whole, of one in a bucket that of a local copy; None: it is not."""
+    if address := buckets.address_of(folder):
+        return hub.model_path(address) if buckets.stored(f"{address}/{MODEL}") else None
+    return folder if is_model(folder) else None
 
 
 def starting_models(cfg: Any, runs: pathlib.Path, mesh: Mesh) -> list[pathlib.Path | None]:

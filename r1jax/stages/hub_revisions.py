@@ -1,4 +1,4 @@
-"""Ids of the Hugging Face hub in a config, pinned to the commits that its workdir began with."""
+"""Data and models of a config that lie elsewhere: ids of the hub, pinned to commits, and addresses of buckets."""
 
 import dataclasses
 import pathlib
@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 import jax
 
-from r1jax.core import processes
+from r1jax.config import ConfigError
+from r1jax.core import processes, shared_files
 from r1jax.evaluation.config import EvaluateConfig
-from r1jax.io import hub
+from r1jax.io import buckets, hub
 from r1jax.io.console import say
 from r1jax.io.files import read_json, write_json
 from r1jax.io.hub import HubId
@@ -22,6 +23,7 @@ FILE = "hub_revisions.json"  # in a workdir: the commit of each id that names no
 MODELS = ("base", "tokenizer", "teacher", "model", "zero.model", "rewards.models.path")
 DATA = ("data.path", "data.paths", "questions.path", "benchmarks.path")
 SCHEDULED = "evaluation.benchmarks.names"  # NAME=DATA
+FETCHED = (*MODELS, *DATA, "soft_targets")  # the fields that may hold an address of a bucket
 
 
 def pin(cfg: T, workdir: pathlib.Path) -> T:
@@ -30,13 +32,14 @@ def pin(cfg: T, workdir: pathlib.Path) -> T:
     Process 0 decides on the commits and fetches first; the others follow, each on its own machine.
 
     Raises:
-        FileNotFoundError, ValueError: see `hub.pinned`.
+        FileNotFoundError, ValueError: see `hub.pinned`; also PermissionError and ConnectionError of a bucket.
     """
     if isinstance(cfg, EvaluateConfig):
         cfg = cfg.with_sources()
     elif isinstance(cfg, RLConfig | SupervisedConfig):
         scheduled = dataclasses.replace(cfg.evaluation, benchmarks=cfg.evaluation.benchmarks.with_sources())
         cfg = dataclasses.replace(cfg, evaluation=scheduled)
+    _fetch_from_buckets(cfg)
     ids: dict[str, HubId] = {}
 
     def note(key: str, text: str) -> str:
@@ -54,7 +57,7 @@ def pin(cfg: T, workdir: pathlib.Path) -> T:
         commits = {text: recorded.get(text) or hub.pinned(named).revision for text, named in ids.items()}
         if commits != recorded:
             write_json(record, recorded | commits)
-    processes.barrier()
+    shared_files.from_first([record])
     commits = read_json(record)
     pins = {text: hub.pinned(dataclasses.replace(named, revision=commits[text])) for text, named in ids.items()}
     processes.barrier()
@@ -66,6 +69,30 @@ def pin(cfg: T, workdir: pathlib.Path) -> T:
         return name + str(pins[id_]) if key in (*MODELS, *DATA, SCHEDULED) and id_ in pins else text
 
     return _changed(cfg, "", at_commit)
+
+
+def _fetch_from_buckets(cfg: Any) -> None:
+    """Fetches what a config names by addresses, so that what is missing is an error at the start.
+
+    Raises:
+        ConfigError: an address in a field that takes none.
+        FileNotFoundError, PermissionError, ConnectionError, ValueError: see `buckets.errors_named`; with the field.
+    """
+
+    def fetch(key: str, text: str) -> str:
+        _, name = _split(key, text)
+        if buckets.is_address(name):
+            if key not in (*FETCHED, SCHEDULED):
+                raise ConfigError(f"config.{key}={text} is an address, and this field takes a path: copy it to a disk")
+            try:
+                hub.model_path(name) if key in MODELS else buckets.local_path(name)
+            except (OSError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno:
+                    raise
+                raise type(error)(f"config.{key}: {error}") from error
+        return text
+
+    _changed(cfg, "", fetch)
 
 
 def _split(key: str, text: str) -> tuple[str, str]:

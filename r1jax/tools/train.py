@@ -14,7 +14,6 @@ Errors are one line; with R1JAX_DEBUG=1 in the environment they keep their trace
 import argparse
 import contextlib
 import os
-import pathlib
 import re
 from collections.abc import Sequence
 
@@ -23,6 +22,7 @@ from r1jax import config_files
 from r1jax.config import ConfigError
 from r1jax.config_options import add_options, options
 from r1jax.core import processes
+from r1jax.io import buckets
 from r1jax.overrides import overrides_from
 from r1jax.stages.table import STAGES, read_config
 
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-h", "--help", action="store_true", help="this help; after --config=... the config's fields")
     parser.add_argument("--config", metavar="FILE:SIZE", help="a config that ships, or path/file.py:size")
-    parser.add_argument("--workdir", metavar="FOLDER", help="where the run is written, and resumed from")
+    parser.add_argument("--workdir", metavar="FOLDER", help="where the run is written, and resumed from; or gs://...")
     parser.add_argument("--coordinator", help="of several processes: host:port of process 0; found by itself on TPU")
     parser.add_argument("--num-processes", type=int, help="how many processes to wait for; found by itself on TPU")
     parser.add_argument("--process-id", type=int, help="which of them this is; found by itself on TPU")
@@ -107,8 +107,12 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
             raise ConfigError(f"--{name} is missing; `r1jax train --help` says what it is")
     if not args.workdir.strip():
         raise ConfigError("--workdir is empty; give the folder of the run")
-    if "://" in args.workdir or ":/" in args.workdir:
-        raise ConfigError(f"--workdir={args.workdir} is an address; give a folder, on several hosts one that all share")
+    if ":/" in args.workdir and not buckets.is_address(args.workdir):
+        raise ConfigError(
+            f"--workdir={args.workdir} is an address and of no bucket; give a folder, on several hosts one that all "
+            "share, or gs://BUCKET/FOLDER"
+        )
+    buckets.workdir_of(args.workdir, 0)
     joining = (args.coordinator, args.num_processes, args.process_id)
     if any(value is not None for value in joining) or os.environ.get("R1JAX_DISTRIBUTED"):
         # First, so that what one process finds wrong ends the others too.
@@ -116,7 +120,7 @@ def run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     cfg = read_config(args.config, overrides)
     from r1jax import running  # loads JAX, which an error in the config need not wait for
 
-    running.run(cfg, pathlib.Path(args.workdir))
+    running.run(cfg, buckets.workdir_of(args.workdir, processes.index()))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,12 +9,12 @@ from typing import Any
 
 import jax
 
-from r1jax.core import checksums, orbax, processes, stopping
-from r1jax.io import progress
+from r1jax.core import checksums, orbax, processes, shared_files, stopping
+from r1jax.io import buckets, mirror, progress
 from r1jax.io.console import reporter, say
 from r1jax.io.files import one_line
 from r1jax.training.config import CheckpointConfig
-from r1jax.training.preservation import Preservation
+from r1jax.training.preservation import LOGS, Preservation
 
 DAMAGED = "damaged_checkpoints"  # where states go whose files have changed since they were saved
 
@@ -29,6 +29,8 @@ class Checkpoints:
     A complete state gets checksums (`core.checksums`). One whose files have changed since is set aside in
     `workdir/damaged_checkpoints`, and the one before is the newest. A state without checksums is taken for good: Orbax
     has found it complete, and the run was killed before they were made, or an earlier version made it.
+
+    The states of a workdir in a bucket are written to the bucket, which checks what it stores: they have no checksums.
     """
 
     def __init__(self, workdir: pathlib.Path, cfg: CheckpointConfig, total_steps: int):
@@ -38,8 +40,10 @@ class Checkpoints:
             ValueError: all of them are damaged.
         """
         self._cfg, self._total = cfg, total_steps
-        folder = (workdir / "checkpoints").absolute()
-        _set_damaged_aside(folder)
+        self._workdir = workdir
+        self._folder = folder = buckets.place_of(workdir / "checkpoints")
+        if _is_local(folder):  # a bucket checks what it stores itself
+            _set_damaged_aside(folder)
         options = orbax.load().CheckpointManagerOptions(
             preservation_policy=Preservation(cfg, workdir),
             create=True,
@@ -78,9 +82,10 @@ class Checkpoints:
         Raises:
             ValueError: it has checksums, none is earlier, or there are other processes, whose part may be good.
         """
-        folder = pathlib.Path(self._manager.directory)
+        folder = self._folder
         earlier = [each for each in self._manager.all_steps() if each < step]
-        if (folder / str(step) / checksums.FILE).exists() or not earlier or processes.is_multiprocess():
+        is_whole = not _is_local(folder) or (folder / str(step) / checksums.FILE).exists()
+        if is_whole or not earlier or processes.is_multiprocess():
             raise ValueError(
                 f"cannot read the state in {folder / str(step)}; delete that folder to resume from an earlier one: "
                 f"{one_line(error)}"
@@ -125,21 +130,28 @@ class Checkpoints:
         if finished == self._manager.latest_step():
             return
         self._wait()
+        self._share_logs()
         args = orbax.load().args
         saves = args.Composite(**{name: args.StandardSave(tree) for name, tree in trees.items()})
         try:
             orbax.outside_event_loop(lambda: self._manager.save(finished, args=saves))
         except Exception as error:
-            raise _named(error, pathlib.Path(self._manager.directory), finished) from error
+            raise _named(error, self._folder, finished) from error
         self._finishing = threading.Thread(target=self._finish, args=(finished,), name="checksums", daemon=True)
         self._finishing.start()
 
+    def _share_logs(self) -> None:
+        """Sends the files of a workdir in a bucket there: before the state is, so that none is behind the newest."""
+        mirror.push(self._workdir)
+        if self._cfg.keep_best and processes.is_multiprocess():  # all are to preserve the same states
+            shared_files.from_first([self._workdir / log for log in LOGS])
+
     def _finish(self, step: int) -> None:
         """Waits until a state is complete and records its checksums."""
-        folder = pathlib.Path(self._manager.directory)
+        folder = self._folder
         try:
             self._manager.wait_until_finished()
-            if jax.process_index() == 0:
+            if jax.process_index() == 0 and _is_local(folder):
                 checksums.write(folder / str(step))
             progress.saved()
         except BaseException as error:
@@ -159,7 +171,12 @@ class Checkpoints:
             raise failure
 
 
-def _named(error: BaseException, folder: pathlib.Path, step: int) -> BaseException:
+def _is_local(folder: Any) -> bool:
+    """Whether `buckets.place_of` gave a path of this machine's file system."""
+    return isinstance(folder, pathlib.PosixPath)
+
+
+def _named(error: BaseException, folder: Any, step: int) -> BaseException:
     """An error of a save; a full disk or quota, which Orbax has as text alone, as the OSError that it is."""
     for number in (errno.ENOSPC, errno.EDQUOT):
         if f"os_error_code='{number}'" in str(error) or (isinstance(error, OSError) and error.errno == number):

@@ -9,6 +9,8 @@ from typing import Any
 from r1jax.io.jsonl import read_log
 from r1jax.training.config import CheckpointConfig
 
+LOGS = ("evals.jsonl", "metrics.jsonl")  # of a workdir, that the best states are chosen by
+
 
 @dataclasses.dataclass(frozen=True)
 class Preservation:
@@ -35,7 +37,8 @@ class Preservation:
         if not self.cfg.keep_best:
             return []
         key, sign = self.cfg.best_by.removeprefix("-"), -1.0 if self.cfg.best_by.startswith("-") else 1.0
-        figures = _figures(self.workdir / "evals.jsonl", key, 0) or _figures(self.workdir / "metrics.jsonl", key, 1)
+        evals, metrics = (self.workdir / log for log in LOGS)
+        figures = _figures(evals, key, 0) or _figures(metrics, key, 1)
         ranked = [(sign * figures[step], step) for step in steps if step in figures]
         return [step for _, step in sorted(ranked, reverse=True)[: self.cfg.keep_best]]
 
