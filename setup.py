@@ -15,9 +15,7 @@ JAX_RANGE = ">=0.10,<0.13"
 SERVE = ["fastapi>=0.115,<1", "uvicorn>=0.30,<1", "prometheus-client>=0.20,<1"]
 PYARROW = "pyarrow>=16,<28"  # earlier ones were built for numpy 1
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1.0,<2", "pymdown-extensions>=10.7,<14"]
-BUCKETS = [
-    "gcsfs>=2025.5"
-]  # numbered by date, as fsspec, with which it is released; Orbax uses its google-cloud-storage
+BUCKETS = ["gcsfs>=2025.5"]  # numbered by date, as fsspec; Orbax uses google-cloud-storage, which it brings along
 TRACK = ["tensorboard>=2.18,<3", "wandb>=0.21,<1"]  # of earlier ones nothing is known
 
 setup(
@@ -94,6 +92,7 @@ setup(
             "playwright>=1.45,<2",  # drives a Chromium that is installed already; it fetches none
             "pexpect>=4.8,<5",  # types into a terminal
             *TRACK,
+            *BUCKETS,
             "nbclient>=0.10,<1",  # executes the notebooks
             "nbformat>=5.9,<6",
             "ipykernel>=6.29,<8",

@@ -206,9 +206,11 @@ def printable(text: str, lines: bool = False) -> str:
 
 
 def path_given(text: str) -> pathlib.Path:
-    """For argparse: a path of the command line. An empty one, which would be the working directory, is refused."""
+    """For argparse: a path of the command line; refused are addresses, and "", which would be the working directory."""
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty; give a path, . for the folder that you are in")
+    if text.startswith(("gs://", "gcs://", "s3://", "az://", "abfs://")):
+        raise argparse.ArgumentTypeError(f"{text} is in a bucket; copy it here, say by `gcloud storage cp -r {text} .`")
     return pathlib.Path(text)
 
 

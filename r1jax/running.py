@@ -81,7 +81,7 @@ def run_stage(cfg: Any, workdir: pathlib.Path, mesh: Mesh) -> None:
         cfg = dataclasses.replace(cfg, **{stage.samples_from: str(find_base(spec, runs, mesh))})
     path = stage.run(cfg, workdir, mesh, *starting_models(cfg, runs, mesh))
     if stage.output:
-        say(f"{stage.output}: {path}")
+        say(f"{stage.output}: {buckets.address_of(path) or path}")
 
 
 def write_report(workdir: pathlib.Path) -> None:
@@ -93,4 +93,4 @@ def write_report(workdir: pathlib.Path) -> None:
     with configs.doing("writing its report"):
         path = run_report.write_report(workdir)
     Console().print(run_report.headline(workdir))
-    print(f"report: {path}")
+    print(f"report: {buckets.address_of(path) or path}")

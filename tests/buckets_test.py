@@ -13,8 +13,10 @@ import pytest
 from tiny_run import BASE, merged, rows, timeless, write_config
 
 from r1jax.config import ConfigError
+from r1jax.core import processes, shared_files
 from r1jax.io import buckets, hub, mirror, ownership
-from r1jax.models.io import load_model
+from r1jax.models.io import is_model, load_model
+from r1jax.serve import cards
 from r1jax.tools import train
 from r1jax.training import loop
 
@@ -145,9 +147,40 @@ def test_an_address_in_use_is_refused_and_one_left_behind_is_taken(tmp_path, mon
         with refused, mirror.opened(second, True, pytest.fail):
             pass
     assert not (there / ownership.FILE).exists()
-    (there / ownership.FILE).write_text('{"host": "elsewhere", "pid": 1, "token": "t", "renewal": 3}')
-    with mirror.opened(second, True, pytest.fail):
+    other = '{"host": "elsewhere", "pid": 1, "token": "t", "renewal": 3}'
+    (there / ownership.FILE).write_text(other)
+    losses: list[str] = []
+    with mirror.opened(second, True, losses.append):
         assert json.loads((there / ownership.FILE).read_text())["pid"] == os.getpid()
+        (there / ownership.FILE).write_text(other)  # as if it had taken this run for dead
+        limit = time.monotonic() + 10
+        while not losses and time.monotonic() < limit:
+            time.sleep(0.01)
+    assert "was taken over by a run of process 1 on elsewhere" in losses[0]
+    assert (there / ownership.FILE).read_text() == other
+
+
+def test_files_of_one_process_reach_the_others_by_way_of_the_bucket(tmp_path, monkeypatch):
+    folders = [buckets.workdir_of(f"file://{tmp_path}/bucket/run", i) for i in range(2)]
+    monkeypatch.setattr(processes, "is_multiprocess", lambda: True)
+    monkeypatch.setattr(processes, "barrier", lambda: None)  # the calls come in the order that it would give them
+
+    def call(hand_over, process: int, *names: str) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(processes, "index", lambda: process)
+            hand_over([folders[process] / name for name in names])
+
+    with mirror.opened(folders[0], True, pytest.fail), mirror.opened(folders[1], False, pytest.fail):
+        (folders[1] / "part").write_text("of 1")
+        (folders[0] / "part").write_text("left by a killed run")
+        call(shared_files.to_first, 1, "part", "nothing")
+        call(shared_files.to_first, 0, "part", "nothing")
+        assert (folders[0] / "part").read_text() == "of 1"
+        (folders[0] / "part").unlink()
+        (folders[0] / "log").write_text("whole")
+        call(shared_files.from_first, 0, "log", "part")
+        call(shared_files.from_first, 1, "log", "part")
+        assert files_in(folders[1]) == {"log": b"whole"}
 
 
 def run(spec: str, workdir: str, *overrides: str) -> int:
@@ -200,6 +233,8 @@ def test_data_and_a_base_in_a_bucket_are_used_and_changed_data_refused(tmp_path,
     bucket(**{"data.jsonl": "\n".join(lines) + "\n"})
     base = write_config(tmp_path / "base.py", merged(BASE, num_steps=1))
     assert run(base, f"file://{tmp_path}/bucket/base") == 0
+    path, card = cards.find(f"file://{tmp_path}/bucket/base/")  # of `r1jax serve`
+    assert path.parts[-2:] == ("base", "model") and card.id == "base" and is_model(path)
     data = {"path": "memory://bucket/data.jsonl", "template": "plain", "held_out_share": 0.0}
     tree = merged(BASE, num_steps=2, data=data, base=f"file://{tmp_path}/bucket/base/model")
     for key in ("model", "vocab_size", "tokenizer_documents", "corpus"):
