@@ -138,7 +138,7 @@ def test_a_mirror_sends_what_changed_and_what_is_gone(tmp_path, monkeypatch):
 
 
 def test_an_address_in_use_is_refused_and_one_left_behind_is_taken(tmp_path, monkeypatch):
-    monkeypatch.setattr(mirror, "_GONE_S", 0.3)
+    monkeypatch.setattr(mirror, "_GONE_S", 20.0)
     monkeypatch.setattr(mirror, "_RENEW_S", 0.1)
     address, there = f"file://{tmp_path}/bucket/run", tmp_path / "bucket" / "run"
     first, second = buckets.workdir_of(address, 0), buckets.workdir_of(address, 1)
@@ -147,13 +147,14 @@ def test_an_address_in_use_is_refused_and_one_left_behind_is_taken(tmp_path, mon
         with refused, mirror.opened(second, True, pytest.fail):
             pass
     assert not (there / ownership.FILE).exists()
+    monkeypatch.setattr(mirror, "_GONE_S", 0.3)
     other = '{"host": "elsewhere", "pid": 1, "token": "t", "renewal": 3}'
     (there / ownership.FILE).write_text(other)
     losses: list[str] = []
     with mirror.opened(second, True, losses.append):
         assert json.loads((there / ownership.FILE).read_text())["pid"] == os.getpid()
         (there / ownership.FILE).write_text(other)  # as if it had taken this run for dead
-        limit = time.monotonic() + 10
+        limit = time.monotonic() + 60
         while not losses and time.monotonic() < limit:
             time.sleep(0.01)
     assert "was taken over by a run of process 1 on elsewhere" in losses[0]
