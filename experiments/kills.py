@@ -99,20 +99,26 @@ def equals(one: pathlib.Path, other: pathlib.Path) -> bool:
 
 
 def kill_runs(stage: str, folder: pathlib.Path, runs: int = RUNS) -> Kills:
-    """Runs a stage alone, then `runs` times with kills."""
+    """Runs a stage alone, then `runs` times with one kill or more each."""
     alone = folder / stage.replace(" ", "_") / "alone"
-    began = time.monotonic()
-    if not finish(stage, folder, alone):
-        raise SystemExit(f"{stage} failed without a kill: {alone}.log")
+    for workdir in (alone.with_name("first"), alone):  # the first compiles, which takes most of its time
+        began = time.monotonic()
+        if not finish(stage, folder, workdir):
+            raise SystemExit(f"{stage} failed without a kill: {workdir}.log")
     seconds = time.monotonic() - began
     result = Kills()
     for number in range(runs):
         rng, workdir = random.Random(number), alone.with_name(str(number))
-        shutil.rmtree(workdir, ignore_errors=True)
         in_save = rng.random() < DURING_A_SAVE and "num_steps" in STAGES[stage][1]
-        moments = [rng.uniform(0.1, 0.95), *([rng.uniform(0.1, 0.5)] if rng.random() < TWICE else [])]
-        for share in moments:
-            kills, saving = kill_once(start(stage, folder, workdir), workdir, share * seconds, in_save)
+        moment, again = rng.uniform(0.1, 0.95), rng.uniform(0.1, 0.5) if rng.random() < TWICE else None
+        kills = 0
+        while not kills:  # a run that ended before its moment is done anew, with half of it
+            shutil.rmtree(workdir, ignore_errors=True)
+            kills, saving = kill_once(start(stage, folder, workdir), workdir, moment * seconds, in_save)
+            moment /= 2
+        result.kills, result.in_saves = result.kills + kills, result.in_saves + saving
+        if again is not None:
+            kills, saving = kill_once(start(stage, folder, workdir), workdir, again * seconds, in_save)
             result.kills, result.in_saves = result.kills + kills, result.in_saves + saving
         if finish(stage, folder, workdir):
             result.resumed += 1

@@ -1,0 +1,146 @@
+"""Kills of experiments/r1.sh by SIGKILL at random moments, and what the recipe is when it was started again.
+
+    ./launch_local.sh python experiments/recipe_kills.py [FOLDER] [KILLS]      writes recipe_kills.md beside this file
+
+FOLDER, by default runs/recipe_kills, gets the runs. Every stage of the recipe is in small (`small_stages.STAGES`), all
+else is the script as it is. It runs once alone; then it is killed 30 times by default, graders and all, each time after
+a random number of seconds, and started again until it ends. Where it ends before, another seed folder gets the rest.
+Then every workdir of the killed runs is compared with that of the run left alone. Half an hour on 2 cores.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+from kills import equals
+from small_stages import STAGES
+
+from r1jax.io.files import write_text
+from r1jax.io.tables import markdown_table
+
+HERE = pathlib.Path(__file__).parent
+KILLS = 30
+# Stages in small, by the beginnings of the config files that the recipe names.
+SMALL = {
+    "zero:": "R1-Zero",
+    "reasoning:": "R1-Zero",
+    "all_scenario:": "R1-Zero",
+    "coldstart:": "cold start",
+    "sft:": "SFT",
+    "distill:": "SFT",
+    "rejection:": "rejection sampling",
+    "preference:": "reward model",
+    "evaluate:": "evaluation",
+}
+OFTEN = "--config.checkpoint.every=1"
+GIVEN = ("base", "model", "zero.record", "data.path", "questions.path")  # fields that the recipe sets itself
+
+
+@dataclasses.dataclass
+class Recipe:
+    """The script with every stage in small.
+
+    Attributes:
+        root: of its runs; the script makes seed0 in it.
+        cache: of compiled programs, shared by all.
+    """
+
+    root: pathlib.Path
+    cache: pathlib.Path
+
+    @property
+    def seed(self) -> pathlib.Path:
+        return self.root / "seed0"
+
+    def start(self) -> subprocess.Popen:
+        """Starts it, as the leader of a process group; what it prints goes to a log beside `root`."""
+        programs = self.cache.parent / "bin"
+        env = os.environ | {
+            "PATH": f"{programs.resolve()}:{os.environ['PATH']}",
+            "VIRTUAL_ENV": sys.prefix,
+            "JAX_COMPILATION_CACHE_DIR": str(self.cache.resolve()),
+        }
+        command = [HERE / "r1.sh", "mini", self.root.resolve()]
+        self.root.mkdir(parents=True, exist_ok=True)
+        with open(f"{self.root}.log", "a") as log:
+            return subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+
+    def finish(self) -> bool:
+        """Runs it to its end; whether it ended well."""
+        return self.start().wait() == 0
+
+    def workdirs(self) -> list[str]:
+        """Of its runs, in order, as its manifest names them."""
+        runs = json.loads((self.seed / "manifest.json").read_text("utf-8"))["runs"]
+        return [run["folder"] for run in runs if run["folder"]]
+
+
+def write_command(path: pathlib.Path) -> None:
+    """Writes an `r1jax` that adds a stage's small sizes to the settings that it is given."""
+    cases = []
+    for config, stage in SMALL.items():
+        fields = {name: value for name, value in STAGES[stage][1].items() if name not in GIVEN}
+        words = [f"--config.{name}={value}" for name, value in fields.items()]
+        words += [OFTEN] if "num_steps" in fields else []
+        cases.append(f'*--config={config}*) set -- "$@" {shlex.join(words)} ;;')
+    lines = ["#!/bin/sh", 'case "$*" in', *cases, "esac", f'exec {shlex.quote(sys.executable)} -m r1jax "$@"']
+    write_text(path, "\n".join(lines) + "\n")
+    path.chmod(0o755)
+
+
+def kill_after(recipe: Recipe, seconds: float) -> bool:
+    """Starts the recipe and kills it after so many seconds; False: it ended before."""
+    process = recipe.start()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+    return False
+
+
+def main() -> None:
+    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "runs/recipe_kills")
+    kills = int(sys.argv[2]) if len(sys.argv) > 2 else KILLS
+    (folder / "bin").mkdir(parents=True, exist_ok=True)
+    write_command(folder / "bin" / "r1jax")
+    cache = folder / "xla_cache"
+    alone = Recipe(folder / "alone", cache)
+    began = time.monotonic()
+    if not alone.finish():
+        raise SystemExit(f"the recipe failed without a kill: {alone.root}.log")
+    mean_s = 2 * (time.monotonic() - began) / kills  # half of it is lost at each kill, or goes into the start
+    rng, left, killed = random.Random(0), kills, []
+    while left:
+        killed.append(Recipe(folder / f"killed{len(killed)}", cache))
+        while left and kill_after(killed[-1], rng.uniform(0, 2 * mean_s)):
+            left -= 1
+        if not killed[-1].finish():
+            raise SystemExit(f"the recipe failed after its kills: {killed[-1].root}.log")
+    names = alone.workdirs()
+    table = []
+    for name in names:
+        equal = sum(equals(alone.seed / name, recipe.seed / name) for recipe in killed)
+        table.append((name, str(len(killed)), str(equal), str(len(killed) - equal)))
+    page = f"""# The recipe, killed at random moments
+
+`experiments/r1.sh mini` with every stage in small, killed {kills} times by SIGKILL at random moments and started again,
+beside one run that was left alone; made by `./launch_local.sh python experiments/recipe_kills.py`. Equal: every number
+of the logs but those of the clock, every sample, every weight, bit for bit, and no line twice or missing.
+
+{chr(10).join(markdown_table(("stage", "killed runs", "equal", "lost"), table))}
+"""
+    write_text(HERE / "recipe_kills.md", page)
+    print(page)
+
+
+if __name__ == "__main__":
+    main()
