@@ -39,6 +39,7 @@ SMALL = {
     "preference:": "reward model",
     "evaluate:": "evaluation",
 }
+ALSO = {"coldstart:": {"zero.from_step": 0}}  # of so few steps all
 OFTEN = "--config.checkpoint.every=1"
 GIVEN = ("base", "model", "zero.record", "data.path", "questions.path")  # fields that the recipe sets itself
 
@@ -86,7 +87,7 @@ def write_command(path: pathlib.Path) -> None:
     """Writes an `r1jax` that adds a stage's small sizes to the settings that it is given."""
     cases = []
     for config, stage in SMALL.items():
-        fields = {name: value for name, value in STAGES[stage][1].items() if name not in GIVEN}
+        fields = {name: value for name, value in STAGES[stage][1].items() if name not in GIVEN} | ALSO.get(config, {})
         words = [f"--config.{name}={value}" for name, value in fields.items()]
         words += [OFTEN] if "num_steps" in fields else []
         cases.append(f'*--config={config}*) set -- "$@" {shlex.join(words)} ;;')
