@@ -39,7 +39,8 @@ SMALL = {
     "preference:": "reward model",
     "evaluate:": "evaluation",
 }
-ALSO = {"coldstart:": {"zero.from_step": 0}}  # of so few steps all
+# Settings that only the recipe's config files need: all of R1-Zero's few steps, and steps in place of epochs.
+ALSO = {"coldstart:": {"zero.from_step": 0}, "sft:": {"epochs": 0}, "distill:": {"epochs": 0}}
 OFTEN = "--config.checkpoint.every=1"
 GIVEN = ("base", "model", "zero.record", "data.path", "questions.path")  # fields that the recipe sets itself
 
