@@ -101,6 +101,12 @@ setup(
         ],
         # The references that models, tokenizers and the server are compared with; without them those tests skip.
         # On Linux PyPI's torch brings CUDA along: gigabytes, unless pip is told of PyTorch's own index of CPU builds.
-        "parity": ["torch>=2.13,<2.14", "transformers>=5.23,<6", "lm-eval[api]>=0.4.8,<0.5"],
+        # With libtpu, which is for Linux, they compile for TPUs that are not here.
+        "parity": [
+            "torch>=2.13,<2.14",
+            "transformers>=5.23,<6",
+            "lm-eval[api]>=0.4.8,<0.5",
+            f"jax[tpu]{JAX_RANGE}; sys_platform == 'linux' and platform_machine == 'x86_64'",
+        ],
     },
 )

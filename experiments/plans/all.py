@@ -23,9 +23,11 @@ GiB = 2**30
 V3 = "--model=deepseek_v3"
 # Name -> the options of `r1jax plan`.
 PLANS = {
-    "qwen1_5b_distill_v5e": "--config=distill:qwen2_5_1_5b --topology=v5e:2x4",
+    "qwen1_5b_distill_v5e": "--config=distill:qwen2_5_1_5b --topology=v5e:2x4 --config.mesh.fsdp=4 "
+    "--config.mesh.context=2 --config.microbatches=16",
     "qwen7b_distill_v5p": "--config=distill:qwen2_5_7b --topology=v5p:2x2x2",
-    "qwen7b_distill_v6e": "--config=distill:qwen2_5_7b --topology=v6e:2x4",
+    "qwen7b_distill_v6e": "--config=distill:qwen2_5_7b --topology=v6e:2x4 --config.mesh.fsdp=4 "
+    "--config.mesh.context=2 --config.microbatches=16",
     "qwen7b_zero_v5p": "--config=zero:hf --model=qwen2_5_7b --topology=v5p:2x2x2",
     "qwen7b_zero_v6e": "--config=zero:hf --model=qwen2_5_7b --topology=v6e:2x4",
     "qwen7b_zero_v7x": "--config=zero:hf --model=qwen2_5_7b --topology=v7x:2x2x1",

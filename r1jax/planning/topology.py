@@ -83,6 +83,8 @@ def _tpu(name: str, kind: str, shape: str) -> Topology:
     from jax.experimental import topologies
 
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # or it asks a cloud that is not there
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")  # or it prints that it knows neither; any will do
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # or one plan at a time: it takes a lock as for a TPU
     try:
         devices = topologies.get_topology_desc(platform="tpu", topology_name=f"{NAMES[kind]}:{shape}").devices
