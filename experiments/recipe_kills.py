@@ -2,10 +2,11 @@
 
     ./launch_local.sh python experiments/recipe_kills.py [FOLDER] [KILLS]      writes recipe_kills.md beside this file
 
-FOLDER, by default runs/recipe_kills, gets the runs. Every stage of the recipe is in small (`small_stages.STAGES`), all
-else is the script as it is. It runs once alone; then it is killed 30 times by default, graders and all, each time after
-a random number of seconds, and started again until it ends. Where it ends before, another seed folder gets the rest.
-Then every workdir of the killed runs is compared with that of the run left alone. Half an hour on 2 cores.
+FOLDER, by default runs/recipe_kills, gets the runs. Every stage of the recipe is in small (`small_stages.STAGES`), and
+rejection sampling draws from the mini-r1 that ships; all else is the script as it is. It runs once alone. Then it is
+killed, by default 30 times, graders and all, each time after a random number of seconds, and started again until it
+ends. Where it ends before, another seed folder gets the rest. Then every workdir of the killed runs is compared with
+that of the run left alone. Half an hour on 2 cores.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ from small_stages import STAGES
 
 from r1jax.io.files import write_text
 from r1jax.io.tables import markdown_table
+from r1jax.models.io import SHIPPED
 
 HERE = pathlib.Path(__file__).parent
 KILLS = 30
@@ -39,8 +41,14 @@ SMALL = {
     "preference:": "reward model",
     "evaluate:": "evaluation",
 }
-# Settings that only the recipe's config files need: all of R1-Zero's few steps, and steps in place of epochs.
-ALSO = {"coldstart:": {"zero.from_step": 0}, "sft:": {"epochs": 0}, "distill:": {"epochs": 0}}
+# What only the recipe's config files need: all of R1-Zero's few steps, steps in place of epochs, and a model whose
+# responses are well formed and end, for after so few steps no sample would be kept.
+ALSO = {
+    "coldstart:": {"zero.from_step": 0},
+    "sft:": {"epochs": 0},
+    "distill:": {"epochs": 0},
+    "rejection:": {"model": SHIPPED / "mini-r1", "sampling.max_new_tokens": 112},
+}
 OFTEN = "--config.checkpoint.every=1"
 GIVEN = ("base", "model", "zero.record", "data.path", "questions.path")  # fields that the recipe sets itself
 
@@ -134,9 +142,10 @@ def main() -> None:
         table.append((name, str(len(killed)), str(equal), str(len(killed) - equal)))
     page = f"""# The recipe, killed at random moments
 
-`experiments/r1.sh mini` with every stage in small, killed {kills} times by SIGKILL at random moments and started again,
-beside one run that was left alone; made by `./launch_local.sh python experiments/recipe_kills.py`. Equal: every number
-of the logs but those of the clock, every sample, every weight, bit for bit, and no line twice or missing.
+`experiments/r1.sh mini` with every stage in small (rejection sampling from the `mini-r1` that ships), killed {kills}
+times by SIGKILL at random moments and started again, beside one run that was left alone; made by
+`./launch_local.sh python experiments/recipe_kills.py`. Equal: every number of the logs but those of the clock, every
+sample, every weight, bit for bit, and no line twice or missing.
 
 {chr(10).join(markdown_table(("stage", "killed runs", "equal", "lost"), table))}
 """
