@@ -230,32 +230,3 @@ def test_presets_are_named_by_sizes_and_every_stage_that_trains_has_programs(mes
         cfg = stage.read(spec, [], "qwen2_5_7b" if "distill" in spec else "tiny")
         programs = stage.programs_of(cfg, tiny, mesh, stage.lengths_of(cfg))
         assert [each.name for each in programs][: len(names)] == names
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name, devices, chips, hosts", [("v5e:4x8", 32, 32, 8), ("v5p:8x16x16", 2048, 2048, 512), ("v7x:2x2x1", 8, 4, 1)]
-)
-def test_slices_are_opened_and_meshes_that_cut_their_axes_are_made(name, devices, chips, hosts):
-    pytest.importorskip("libtpu", reason="needs the package libtpu: pip install libtpu")
-    there = topology.open_topology(name)
-    assert (len(there.devices), there.chips, there.hosts) == (devices, chips, hosts)
-    mesh = make_mesh(MeshConfig(data=1, fsdp=-1, tensor=2), there.devices)
-    assert mesh.shape["tensor"] == 2 and mesh.size == devices
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["v5p:3x3x3", "v5e:1x1"])
-def test_a_shape_that_no_slice_has_is_refused(name):
-    pytest.importorskip("libtpu", reason="needs the package libtpu: pip install libtpu")
-    with pytest.raises(ConfigError, match=f"--topology={name} is no slice of"):
-        topology.open_topology(name)
-
-
-@pytest.mark.slow
-def test_a_stage_is_compiled_for_a_slice(capsys, tmp_path):
-    """A minute or so of compiling on an idle core."""
-    pytest.importorskip("libtpu", reason="needs the package libtpu: pip install libtpu")
-    options = ["--config=distill:qwen2_5_1_5b", "--topology=v5p:2x2x1", "--config.mesh.fsdp=4", f"--json={tmp_path}/a"]
-    assert command.main(options) == 0
-    assert "FITS: the largest, update" in capsys.readouterr().out
