@@ -46,7 +46,7 @@ from ml_collections import ConfigDict
 from r1jax.configs.shared import CHAIN_SUM, HELD_OUT, MINI_SAMPLING, PAPER_SAMPLING, R1, merge, pick
 
 SUMS = (", ", ". ", "，", "。")  # between the steps of the mini world's chains, in its two languages
-ATTEMPTS = (". ", "; ")  # between attempts at a puzzle
+ATTEMPTS = (". ", "; ", ", but ")  # between attempts at a puzzle, whatever stands there (`puzzles._REJECTIONS`)
 
 
 def paper_labels() -> dict[str, Any]:

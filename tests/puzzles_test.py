@@ -5,11 +5,13 @@ import re
 
 import pytest
 
+from r1jax.configs.process_reward import ATTEMPTS
 from r1jax.data.miniworld import puzzles
 from r1jax.data.miniworld.documents import CorpusConfig, document
 from r1jax.data.miniworld.puzzles import Puzzle, attempts, expression, solve, worked
 from r1jax.data.tasks import is_held_out
 from r1jax.graders.countdown import grade_expression
+from r1jax.text.steps import split_steps
 
 CHAIN = re.compile(r"\d+(?:[-+]\d+=\d+){2,}")  # a check, 14-9=5, has one operation
 QUESTION = re.compile(r"Make \d+ from [\d, ]+ with \+ and -, in this order")
@@ -78,3 +80,9 @@ def test_documents_ask_no_held_out_puzzle_and_check_as_configured(checked):
     searched = sum(len(CHAIN.findall(solution)) > 1 for solution in solutions) / len(solutions)
     assert searched == 0 if not checked else 0.08 < searched < 0.25
     assert texts[:20] == [document(cfg, 0, i) for i in range(20)]
+
+
+def test_process_rewards_cut_a_thought_at_each_attempt_whatever_stands_between_two():
+    for rejection, joint in puzzles._REJECTIONS:
+        thought = f"9-4=5, 13-5=8 {rejection}{joint}9+4=13, 13-13=0 yes"
+        assert len(split_steps(thought, ATTEMPTS)) == 2, joint
