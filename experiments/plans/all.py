@@ -26,8 +26,8 @@ PLANS = {
     "qwen1_5b_distill_v5e": "--config=distill:qwen2_5_1_5b --topology=v5e:2x4 --config.mesh.fsdp=4 "
     "--config.mesh.context=2 --config.microbatches=16",
     "qwen7b_distill_v5p": "--config=distill:qwen2_5_7b --topology=v5p:2x2x2",
-    "qwen7b_distill_v6e": "--config=distill:qwen2_5_7b --topology=v6e:2x4 --config.mesh.fsdp=4 "
-    "--config.mesh.context=2 --config.microbatches=16",
+    "qwen7b_distill_v6e": "--config=distill:qwen2_5_7b --topology=v6e:2x4 --config.mesh.fsdp=2 "
+    "--config.mesh.context=2 --config.mesh.tensor=2 --config.microbatches=32",
     "qwen7b_zero_v5p": "--config=zero:hf --model=qwen2_5_7b --topology=v5p:2x2x2",
     "qwen7b_zero_v6e": "--config=zero:hf --model=qwen2_5_7b --topology=v6e:2x4 --config.mesh.fsdp=4 "
     "--config.mesh.tensor=2 --config.microbatches=32",

@@ -147,9 +147,10 @@ def _grouped(x_MD, experts_Mk, weights_Mk, gate_EDF, up_EDF, down_EFD) -> jax.Ar
     return jnp.sum(y.reshape(-1, k, y.shape[-1]) * weights_Mk[..., None], axis=1)
 
 
-# Rows that a device takes in a round: so many times those that it sends itself, or `FEW_ROWS` where that is more.
+# Rows that a device takes in a round: so many times those that it sends itself, or `FEW_ROWS` where that is more. A
+# decode step has few, often unevenly spread; buffers for all that might come would be most of its memory traffic.
 CAPACITY = 1.25
-FEW_ROWS = 4096
+FEW_ROWS = 256
 
 
 @dataclasses.dataclass(frozen=True)
