@@ -132,8 +132,8 @@ RL_PAPER = merge(
         "sampling": PAPER_SAMPLING,
         "grpo": {"prompts_per_step": 512, "minibatches": 16},
         "batch_bucket": 4352,  # an eighth of the longest rollout with a prompt of 2,048 tokens
-        "microbatches": 1,
-        "mesh": {"data": 1, "fsdp": -1, "expert": 64, "tensor": 4},
+        "microbatches": 2,
+        "mesh": {"data": 1, "fsdp": -1, "expert": 32, "context": 2, "tensor": 4},
         "rewards": {"graders": {"workers": 64}},
         "checkpoint": {"every": 1, "keep": 2},  # 16 updates
         "optimizer": {"learning_rate": 3e-6, "warmup_steps": 0},

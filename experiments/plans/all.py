@@ -42,7 +42,7 @@ PLANS = {
     "llama70b_distill_v5p_tensor": "--config=distill:llama3_3_70b --topology=v5p:4x4x4 --config.mesh.tensor=4 "
     "--config.microbatches=4",
     "v3_reasoning_fsdp_alone_v5p": "--config=reasoning:deepseek_v3 --topology=v5p:8x8x8 --config.mesh.fsdp=512 "
-    "--config.mesh.expert=1 --config.mesh.tensor=1",
+    "--config.mesh.expert=1 --config.mesh.context=1 --config.mesh.tensor=1 --config.microbatches=1",
     "v3_reasoning_v5p": "--config=reasoning:deepseek_v3 --topology=v5p:8x16x16",
     "v3_reasoning_v7x": "--config=reasoning:deepseek_v3 --topology=v7x:8x8x16",
     "v3_zero_v5p": f"--config=zero:paper {V3} --topology=v5p:8x16x16",
