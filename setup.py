@@ -93,6 +93,7 @@ setup(
             "pexpect>=4.8,<5",  # types into a terminal
             *TRACK,
             *BUCKETS,
+            *BUCKETS,
             "nbclient>=0.10,<1",  # executes the notebooks
             "nbformat>=5.9,<6",
             "ipykernel>=6.29,<8",

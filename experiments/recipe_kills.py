@@ -49,7 +49,7 @@ ALSO = {
     "rejection:": {"model": SHIPPED / "mini-r1", "sampling.max_new_tokens": 112},
 }
 OFTEN = "--config.checkpoint.every=1"
-GIVEN = ("base", "model", "zero.record", "data.path", "questions.path")  # fields that the recipe sets itself
+RECIPE_FIELDS = ("base", "model", "zero.record", "data.path", "questions.path")  # which the script sets itself
 
 
 @dataclasses.dataclass
@@ -95,7 +95,9 @@ def write_command(path: pathlib.Path) -> None:
     """Writes an `r1jax` that adds a stage's small sizes to the settings that it is given."""
     cases = []
     for config, stage in SMALL.items():
-        fields = {name: value for name, value in STAGES[stage][1].items() if name not in GIVEN} | ALSO.get(config, {})
+        fields = {name: value for name, value in STAGES[stage][1].items() if name not in RECIPE_FIELDS} | ALSO.get(
+            config, {}
+        )
         words = [f"--config.{name}={value}" for name, value in fields.items()]
         words += [OFTEN] if "num_steps" in fields else []
         cases.append(f'*--config={config}*) set -- "$@" {shlex.join(words)} ;;')
