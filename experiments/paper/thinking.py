@@ -219,8 +219,11 @@ def picture(results: Sequence[dict[str, Any]]) -> Figure:
     short.set(title="RL: majority of 1, 2, 4, 8, 16", xlabel="tokens of a question", xscale="log")
     for axes in (limits, ways, short):
         axes.set(ylabel="right, %", ylim=(0, 100))
-        axes.legend(fontsize=6)
         axes.grid(alpha=0.3)
+    ways.set_xlim(left=6)  # room for the legend
+    limits.legend(fontsize=6)
+    ways.legend(fontsize=6, loc="center left")
+    short.legend(fontsize=6)
     return figure
 
 
