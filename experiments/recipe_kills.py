@@ -118,9 +118,30 @@ def kill_after(recipe: Recipe, seconds: float) -> bool:
     return False
 
 
-def main() -> None:
-    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "runs/recipe_kills")
-    kills = int(sys.argv[2]) if len(sys.argv) > 2 else KILLS
+@dataclasses.dataclass(frozen=True)
+class Killed:
+    """What came of the killed runs of the recipe.
+
+    Attributes:
+        runs: how many seed folders the kills went to; each came to its end.
+        equal: workdirs by name, with the number of these runs in which they equal those of the run left alone.
+    """
+
+    runs: int
+    equal: dict[str, int]
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Those workdirs that differ in some runs, with their number."""
+        return {name: self.runs - equal for name, equal in self.equal.items() if equal < self.runs}
+
+
+def kill_recipe(folder: pathlib.Path, kills: int = KILLS) -> Killed:
+    """Runs the recipe alone, then with so many kills.
+
+    Raises:
+        SystemExit: the script failed.
+    """
     (folder / "bin").mkdir(parents=True, exist_ok=True)
     write_command(folder / "bin" / "r1jax")
     cache = folder / "xla_cache"
@@ -135,11 +156,15 @@ def main() -> None:
             left -= 1
         if not killed[-1].finish():
             raise SystemExit(f"the recipe failed after its kills: {killed[-1].root}.log")
-    names = alone.workdirs()
-    table = []
-    for name in names:
-        equal = sum(equals(alone.seed / name, recipe.seed / name) for recipe in killed)
-        table.append((name, str(len(killed)), str(equal), str(len(killed) - equal)))
+    equal = {name: sum(equals(alone.seed / name, recipe.seed / name) for recipe in killed) for name in alone.workdirs()}
+    return Killed(len(killed), equal)
+
+
+def main() -> None:
+    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "runs/recipe_kills")
+    kills = int(sys.argv[2]) if len(sys.argv) > 2 else KILLS
+    result = kill_recipe(folder, kills)
+    table = [(name, str(result.runs), str(equal), str(result.runs - equal)) for name, equal in result.equal.items()]
     page = f"""# The recipe, killed at random moments
 
 `experiments/r1.sh mini` with every stage in small (rejection sampling from the `mini-r1` that ships), killed {kills}
