@@ -37,7 +37,8 @@ PLANS = {
     "qwen7b_reasoning_v5p": "--config=reasoning:hf --model=qwen2_5_7b --topology=v5p:2x2x2",
     "qwen14b_distill_v5p": "--config=distill:qwen2_5_14b --topology=v5p:2x2x2",
     "llama8b_distill_v5p": "--config=distill:llama3_1_8b --topology=v5p:2x2x2",
-    "qwen32b_distill_v5p": "--config=distill:qwen2_5_32b --topology=v5p:2x2x4",
+    "qwen32b_distill_v5p": "--config=distill:qwen2_5_32b --topology=v5p:2x2x4 --config.mesh.fsdp=8 "
+    "--config.mesh.context=2 --config.microbatches=8",
     "llama70b_distill_v5p": "--config=distill:llama3_3_70b --topology=v5p:4x4x4",
     "llama70b_distill_v5p_tensor": "--config=distill:llama3_3_70b --topology=v5p:4x4x4 --config.mesh.tensor=4 "
     "--config.microbatches=4",
