@@ -40,8 +40,8 @@ PLANS = {
     "qwen32b_distill_v5p": "--config=distill:qwen2_5_32b --topology=v5p:2x2x4 --config.mesh.fsdp=8 "
     "--config.mesh.context=2 --config.microbatches=8",
     "llama70b_distill_v5p": "--config=distill:llama3_3_70b --topology=v5p:4x4x4",
-    "llama70b_distill_v5p_tensor": "--config=distill:llama3_3_70b --topology=v5p:4x4x4 --config.mesh.tensor=4 "
-    "--config.microbatches=4",
+    "llama70b_distill_v5p_tensor": "--config=distill:llama3_3_70b --topology=v5p:4x4x4 --config.mesh.fsdp=8 "
+    "--config.mesh.context=2 --config.mesh.tensor=4 --config.microbatches=8",
     "v3_reasoning_fsdp_alone_v5p": "--config=reasoning:deepseek_v3 --topology=v5p:8x8x8 --config.mesh.fsdp=512 "
     "--config.mesh.expert=1 --config.mesh.context=1 --config.mesh.tensor=1 --config.microbatches=1",
     "v3_reasoning_v5p": "--config=reasoning:deepseek_v3 --topology=v5p:8x16x16",
