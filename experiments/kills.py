@@ -22,7 +22,7 @@ import numpy as np
 from small_stages import STAGES, numbers, samples, train_arguments, weights, write_world
 
 from r1jax.io import jsonl
-from r1jax.io.files import write_text
+from r1jax.io.files import read_json, write_json, write_text
 from r1jax.io.tables import markdown_table
 
 HERE = pathlib.Path(__file__).parent
@@ -127,11 +127,19 @@ def kill_runs(stage: str, folder: pathlib.Path, runs: int = RUNS) -> Kills:
     return result
 
 
+def result_of(stage: str, folder: pathlib.Path, runs: int) -> Kills:
+    """`kill_runs`, whose result is kept beside the runs, so that a second start goes on with the next stage."""
+    path = folder / stage.replace(" ", "_") / f"result_of_{runs}.json"
+    if not path.exists():
+        write_json(path, dataclasses.asdict(kill_runs(stage, folder, runs)))
+    return Kills(**read_json(path))
+
+
 def main() -> None:
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "runs/kills")
     runs = int(sys.argv[2]) if len(sys.argv) > 2 else RUNS
     write_world(folder)
-    results = {stage: kill_runs(stage, folder, runs) for stage in STAGES}
+    results = {stage: result_of(stage, folder, runs) for stage in STAGES}
     total = Kills(*(sum(values) for values in zip(*map(dataclasses.astuple, results.values()), strict=True)))
     table = [
         (name, str(each.kills), str(each.in_saves), str(each.resumed), str(each.equal), str(runs - each.equal))

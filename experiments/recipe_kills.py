@@ -40,16 +40,22 @@ SMALL = {
     "preference:": "reward model",
     "evaluate:": "evaluation",
 }
-# What only the recipe's config files need: all of R1-Zero's few steps, steps in place of epochs, and a model whose
-# responses are well formed and end, for after so few steps no sample would be kept.
+# What only the recipe's config files need: steps in place of epochs, and a model whose responses are well formed and
+# end, for after so few steps no sample would be kept.
 ALSO = {
-    "coldstart:": {"zero.from_step": 0},
     "sft:": {"epochs": 0},
     "distill:": {"epochs": 0},
     "rejection:": {"model": SHIPPED / "mini-r1", "sampling.max_new_tokens": 112},
 }
 OFTEN = "--config.checkpoint.every=1"
-RECIPE_FIELDS = ("base", "model", "zero.record", "data.path", "questions.path")  # which the script sets itself
+RECIPE_FIELDS = (
+    "base",
+    "model",
+    "zero.record",
+    "zero.model",
+    "data.path",
+    "questions.path",
+)  # which the script sets itself
 
 
 @dataclasses.dataclass

@@ -13,7 +13,7 @@ from r1jax.core.config import MeshConfig
 from r1jax.core.sharding import make_mesh
 from r1jax.inference import reward_scoring
 from r1jax.io import jsonl
-from r1jax.models.io import load_model
+from r1jax.models.io import SHIPPED, load_model
 from r1jax.tools import write_miniworld
 
 SAMPLING = {"max_new_tokens": 24, "slots": 16, "prefill_rows": 8}
@@ -60,6 +60,8 @@ STAGES = {
             "few_shot.samples": 2,
             "direct.samples": 2,
             "zero.record": "",
+            "zero.model": SHIPPED / "mini-r1-zero",
+            "zero.from_step": 0,
             "questions.path": "{world}/reasoning.jsonl",
         },
     ),
