@@ -27,7 +27,7 @@ PLANS = {
     "--config.mesh.context=2 --config.microbatches=16",
     "qwen7b_distill_v5p": "--config=distill:qwen2_5_7b --topology=v5p:2x2x2",
     "qwen7b_distill_v6e": "--config=distill:qwen2_5_7b --topology=v6e:2x4 --config.mesh.fsdp=2 "
-    "--config.mesh.context=2 --config.mesh.tensor=2 --config.microbatches=32",
+    "--config.mesh.context=4 --config.microbatches=32",
     "qwen7b_zero_v5p": "--config=zero:hf --model=qwen2_5_7b --topology=v5p:2x2x2",
     "qwen7b_zero_v6e": "--config=zero:hf --model=qwen2_5_7b --topology=v6e:2x4 --config.mesh.fsdp=4 "
     "--config.mesh.tensor=2 --config.microbatches=32",
@@ -35,7 +35,8 @@ PLANS = {
     "qwen7b_zero_v5e": "--config=zero:hf --model=qwen2_5_7b --topology=v5e:4x4 --config.mesh.tensor=4 "
     "--config.microbatches=32",
     "qwen7b_reasoning_v5p": "--config=reasoning:hf --model=qwen2_5_7b --topology=v5p:2x2x2",
-    "qwen14b_distill_v5p": "--config=distill:qwen2_5_14b --topology=v5p:2x2x2",
+    "qwen14b_distill_v5p": "--config=distill:qwen2_5_14b --topology=v5p:2x2x2 --config.mesh.fsdp=4 "
+    "--config.mesh.context=2 --config.microbatches=16",
     "llama8b_distill_v5p": "--config=distill:llama3_1_8b --topology=v5p:2x2x2",
     "qwen32b_distill_v5p": "--config=distill:qwen2_5_32b --topology=v5p:2x2x4 --config.mesh.fsdp=8 "
     "--config.mesh.context=2 --config.microbatches=8",
