@@ -4,20 +4,23 @@
 
 FOLDER, by default runs/recipe_kills, gets the runs. Every stage of the recipe is in small (`small_stages.STAGES`), and
 rejection sampling draws from the mini-r1 that ships; all else is the script as it is. It runs once alone. Then it is
-killed, by default 30 times, graders and all, each time after a random number of seconds, and started again until it
-ends. Where it ends before, another seed folder gets the rest. Then every workdir of the killed runs is compared with
-that of the run left alone. Half an hour on 2 cores.
+killed, by default 30 times, graders and all, each time within a stage that is drawn, at a moment that is drawn, and
+started again. When it has come to its end every workdir is compared with that of the run left alone. Half an hour on 2
+cores.
 """
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import random
+import re
 import shlex
 import signal
 import subprocess
 import sys
+import time
 
 from kills import equals
 from small_stages import STAGES
@@ -112,38 +115,24 @@ def write_command(path: pathlib.Path) -> None:
     path.chmod(0o755)
 
 
-def kill_after(recipe: Recipe, seconds: float) -> bool:
-    """Starts the recipe and kills it after so many seconds; False: it ended before."""
-    process = recipe.start()
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return True
-    return False
+def kill_in(recipe: Recipe, stage: str, after_s: float) -> None:
+    """Starts the recipe and kills it so many seconds after a stage has begun, or at the end of that stage."""
+    log = pathlib.Path(f"{recipe.root}.log")
+    before = log.stat().st_size if log.exists() else 0
+    process, begun_at = recipe.start(), math.inf
+    while process.poll() is None:
+        if begun_at == math.inf and f"== {stage} (" in log.read_bytes()[before:].decode(errors="replace"):
+            begun_at = time.monotonic()
+        if time.monotonic() - begun_at >= after_s or (recipe.seed / "done" / stage).exists():
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return
+        time.sleep(0.01)
+    raise SystemExit(f"the recipe ended before its stage {stage}: {log}")
 
 
-@dataclasses.dataclass(frozen=True)
-class Killed:
-    """What came of the killed runs of the recipe.
-
-    Attributes:
-        runs: how many seed folders the kills went to; each came to its end.
-        equal: workdirs by name, with the number of these runs in which they equal those of the run left alone.
-    """
-
-    runs: int
-    equal: dict[str, int]
-
-    @property
-    def lost(self) -> dict[str, int]:
-        """Those workdirs that differ in some runs, with their number."""
-        return {name: self.runs - equal for name, equal in self.equal.items() if equal < self.runs}
-
-
-def kill_recipe(folder: pathlib.Path, kills: int = KILLS) -> Killed:
-    """Runs the recipe alone, then with so many kills.
+def kill_recipe(folder: pathlib.Path, kills: int = KILLS) -> dict[str, bool]:
+    """Runs the recipe alone, then with so many kills; whether each workdir is then as that of the run left alone.
 
     Raises:
         SystemExit: the script failed.
@@ -154,23 +143,21 @@ def kill_recipe(folder: pathlib.Path, kills: int = KILLS) -> Killed:
     alone = Recipe(folder / "alone", cache)
     if not alone.finish():
         raise SystemExit(f"the recipe failed without a kill: {alone.root}.log")
-    mean_s = sum(int(path.read_text("utf-8")) for path in (alone.seed / "done").iterdir()) / kills
-    rng, left, killed = random.Random(0), kills, []
-    while left:
-        killed.append(Recipe(folder / f"killed{len(killed)}", cache))
-        while left and kill_after(killed[-1], rng.uniform(0, 2 * mean_s)):
-            left -= 1
-        if not killed[-1].finish():
-            raise SystemExit(f"the recipe failed after its kills: {killed[-1].root}.log")
-    equal = {name: sum(equals(alone.seed / name, recipe.seed / name) for recipe in killed) for name in alone.workdirs()}
-    return Killed(len(killed), equal)
+    log = pathlib.Path(f"{alone.root}.log").read_text("utf-8")
+    stages = list(dict.fromkeys(re.findall(r"^== (\S+) \(", log, re.MULTILINE)))  # in their order
+    rng, killed = random.Random(0), Recipe(folder / "killed", cache)
+    for place in sorted(rng.choices(range(len(stages)), k=kills)):
+        seconds = int((alone.seed / "done" / stages[place]).read_text("utf-8"))
+        kill_in(killed, stages[place], rng.random() * seconds)
+    if not killed.finish():
+        raise SystemExit(f"the recipe failed after its kills: {killed.root}.log")
+    return {name: equals(alone.seed / name, killed.seed / name) for name in alone.workdirs()}
 
 
 def main() -> None:
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "runs/recipe_kills")
     kills = int(sys.argv[2]) if len(sys.argv) > 2 else KILLS
-    result = kill_recipe(folder, kills)
-    table = [(name, str(result.runs), str(equal), str(result.runs - equal)) for name, equal in result.equal.items()]
+    table = [(name, *(("1", "0") if equal else ("0", "1"))) for name, equal in kill_recipe(folder, kills).items()]
     page = f"""# The recipe, killed at random moments
 
 `experiments/r1.sh mini` with every stage in small (rejection sampling from the `mini-r1` that ships), killed {kills}
@@ -178,7 +165,7 @@ times by SIGKILL at random moments and started again, beside one run that was le
 `./launch_local.sh python experiments/recipe_kills.py`. Equal: every number of the logs but those of the clock, every
 sample, every weight, bit for bit, and no line twice or missing.
 
-{chr(10).join(markdown_table(("stage", "killed runs", "equal", "lost"), table))}
+{chr(10).join(markdown_table(("workdir", "equal", "lost"), table))}
 """
     write_text(HERE / "recipe_kills.md", page)
     print(page)
