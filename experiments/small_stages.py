@@ -67,7 +67,7 @@ STAGES = {
     ),
     "evaluation": (
         "evaluate:mini",
-        {**{f"sampling.{name}": value for name, value in SAMPLING.items()}, "questions": 16, "samples": 2},
+        {**{f"sampling.{name}": value for name, value in SAMPLING.items()}, "task_questions": 16, "samples": 2},
     ),
 }
 LOGS = ("metrics.jsonl", "evals.jsonl")  # of numbers
