@@ -38,8 +38,8 @@ PLANS = {
     "qwen14b_distill_v5p": "--config=distill:qwen2_5_14b --topology=v5p:2x2x2 --config.mesh.fsdp=4 "
     "--config.mesh.context=2 --config.microbatches=16",
     "llama8b_distill_v5p": "--config=distill:llama3_1_8b --topology=v5p:2x2x2",
-    "qwen32b_distill_v5p": "--config=distill:qwen2_5_32b --topology=v5p:2x2x4 --config.mesh.fsdp=8 "
-    "--config.mesh.context=2 --config.microbatches=8",
+    "qwen32b_distill_v5p": "--config=distill:qwen2_5_32b --topology=v5p:2x2x4 --config.mesh.fsdp=4 "
+    "--config.mesh.context=4 --config.microbatches=16",
     "llama70b_distill_v5p": "--config=distill:llama3_3_70b --topology=v5p:4x4x4",
     "llama70b_distill_v5p_tensor": "--config=distill:llama3_3_70b --topology=v5p:4x4x4 --config.mesh.fsdp=8 "
     "--config.mesh.context=2 --config.mesh.tensor=4 --config.microbatches=8",
