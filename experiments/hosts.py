@@ -54,6 +54,7 @@ def compare(stage: str, count: int, folder: pathlib.Path) -> list[str]:
     assert a.keys() == b.keys(), a.keys() ^ b.keys()
     lines = [(x, y) for name in a for x, y in zip(a[name], b[name], strict=True)]
     same = sum(x == y for x, y in lines)
+    others = max((difference(x, y) for x, y in lines if x != y), default=0.0)
     logs = numbers(one), numbers(many)
     assert len(logs[0]) == len(logs[1])
     moved = [float(np.abs(x - y).max()) for x, y in zip(weights(one), weights(many), strict=True)]
@@ -61,6 +62,7 @@ def compare(stage: str, count: int, folder: pathlib.Path) -> list[str]:
         stage,
         str(count),
         f"{same} of {len(lines)}" if lines else "–",
+        f"{others:.0e}" if others else "–",
         str(len(logs[0])) if logs[0] else "–",
         f"{max(map(difference, *logs)):.0e}" if logs[0] else "–",
         f"{max(moved):.0e}" if moved else "–",
@@ -71,14 +73,24 @@ def main() -> None:
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "runs/hosts")
     write_world(folder)
     table = [compare(stage, count, folder) for stage in STAGES for count in COUNTS[1:]]
-    header = ("stage", "processes", "lines of samples equal", "rows of metrics", "largest difference", "of a weight")
+    header = (
+        "stage",
+        "processes",
+        "lines of samples equal",
+        "others differ by",
+        "rows of metrics",
+        "which differ by",
+        "a weight by",
+    )
     mesh = ", ".join(f"{axis} {size}" for axis, size in MESH.items() if size > 1)
     page = f"""# One process, two and four
 
 Each stage as one process of {DEVICES} simulated devices, as two processes of {DEVICES // 2} and as four of
-{DEVICES // 4}, on the same mesh ({mesh}); made by `./launch_local.sh python experiments/hosts.py`. Compared with one
-process: samples with their texts and grades, line by line; every number of metrics.jsonl and evals.jsonl that does not
-depend on the clock, relatively (for numbers below 0.001: in thousandths); the weights of the model, absolutely.
+{DEVICES // 4}, on the same mesh ({mesh}); made by `./launch_local.sh python experiments/hosts.py`.
+
+Compared with one process: samples with their texts and grades, and a reward model's scores, line by line; every number of
+metrics.jsonl and evals.jsonl that does not depend on the clock. The largest difference of a number counts, relatively
+(for numbers below 0.001: in thousandths); of a weight absolutely.
 
 {chr(10).join(markdown_table(header, table))}
 """
