@@ -88,8 +88,8 @@ def main() -> None:
 Each stage as one process of {DEVICES} simulated devices, as two processes of {DEVICES // 2} and as four of
 {DEVICES // 4}, on the same mesh ({mesh}); made by `./launch_local.sh python experiments/hosts.py`.
 
-Compared with one process: samples with their texts and grades, and a reward model's scores, line by line; every number of
-metrics.jsonl and evals.jsonl that does not depend on the clock. The largest difference of a number counts, relatively
+Compared with one process: samples with their texts and grades, and a reward model's scores, line by line; every number
+of metrics.jsonl and evals.jsonl that does not depend on the clock. The largest difference of a number counts, relatively
 (for numbers below 0.001: in thousandths); of a weight absolutely.
 
 {chr(10).join(markdown_table(header, table))}
