@@ -89,8 +89,8 @@ Each stage as one process of {DEVICES} simulated devices, as two processes of {D
 {DEVICES // 4}, on the same mesh ({mesh}); made by `./launch_local.sh python experiments/hosts.py`.
 
 Compared with one process: samples with their texts and grades, and a reward model's scores, line by line; every number
-of metrics.jsonl and evals.jsonl that does not depend on the clock. The largest difference of a number counts, relatively
-(for numbers below 0.001: in thousandths); of a weight absolutely.
+of metrics.jsonl and evals.jsonl that does not depend on the clock. The largest difference of a number counts,
+relatively (for numbers below 0.001: in thousandths); of a weight absolutely.
 
 {chr(10).join(markdown_table(header, table))}
 """
