@@ -39,15 +39,20 @@ def find_base(spec: str, runs: pathlib.Path, mesh: Mesh) -> pathlib.Path:
     with owned(workdir):
         cfg = pin(cfg, workdir)
         claim(workdir, cfg)
-        folder = STAGES["supervised"].run(cfg, workdir, mesh, *starting_models(cfg, runs, mesh))
-    return _finished(folder)
+        return _local(STAGES["supervised"].run(cfg, workdir, mesh, *starting_models(cfg, runs, mesh)))
 
 
 def _finished(folder: pathlib.Path) -> pathlib.Path | None:
-    """The path of a model folder that is whole, of one in a bucket that of a local copy; None: it is not."""
-    if address := buckets.address_of(folder):
-        return hub.model_path(address) if buckets.stored(f"{address}/{MODEL}") else None
-    return folder if is_model(folder) else None
+    """The local path of a model folder that is whole; None: it is not."""
+    address = buckets.address_of(folder)
+    is_whole = bool(buckets.stored(f"{address}/{MODEL}")) if address else is_model(folder)
+    return _local(folder) if is_whole else None
+
+
+def _local(folder: pathlib.Path) -> pathlib.Path:
+    """A model folder as it is; of one in a bucket the local copy."""
+    address = buckets.address_of(folder)
+    return hub.model_path(address) if address else folder
 
 
 def starting_models(cfg: Any, runs: pathlib.Path, mesh: Mesh) -> list[pathlib.Path | None]:
