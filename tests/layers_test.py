@@ -39,9 +39,9 @@ MAY_IMPORT = {
     "losses": ("config", "core", "models", "data.types", "data.batching"),
     "training": ("config", "io", "core", "models", "text.tokenizer", "text.prompt_format", "data.batching"),
     "inference": ("config", "io", "core", "models", "text", "data"),
-    "sandbox": ("config",),
+    "sandbox": ("config", "core.process_tree"),
     "graders": ("config", "io", "text", "data.types", "sandbox"),
-    "rewards": ("config", "io", "text", "data.types", "sandbox", "graders"),
+    "rewards": ("config", "io", "core.process_tree", "text", "data.types", "sandbox", "graders"),
     "audit": ("config", "io", "text", "data", "sandbox", "graders", "rewards"),
     "benchmarks": ("config", "io", "text", "data.types", "graders"),
     "evaluation": (

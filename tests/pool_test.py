@@ -14,6 +14,7 @@ from jobs import GENEROUS_S, Clock, alive, noted, until
 from steps import forget, steps
 
 from r1jax.config import ConfigError, parse
+from r1jax.core import process_tree
 from r1jax.data.types import Prompt, Rollout
 from r1jax.graders.config import GraderConfig
 from r1jax.rewards import grader_pool as pool_module
@@ -22,7 +23,6 @@ from r1jax.rewards.combine import combine, grade, grade_and_count
 from r1jax.rewards.config import CustomReward, RewardConfig
 from r1jax.rewards.grader_pool import GraderPool
 from r1jax.rewards.workers import Workers, WorkersFailed
-from r1jax.sandbox import process_tree
 
 CFG = RewardConfig(random=0.5, overlong_buffer=4, graders=GraderConfig(timeout_s=GENEROUS_S, memory_mb=512))
 SHORT_TIMEOUT = dataclasses.replace(CFG, graders=dataclasses.replace(CFG.graders, timeout_s=0.5))

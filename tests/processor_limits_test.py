@@ -11,10 +11,10 @@ import jobs
 import pytest
 from jobs import GENEROUS_S, Clock, noted, until
 
+from r1jax.core import process_tree
 from r1jax.rewards import workers as workers_module
 from r1jax.rewards.workers import Workers
 from r1jax.sandbox import config as limits
-from r1jax.sandbox import process_tree
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ import jobs
 import pytest
 from jobs import GENEROUS_S, Clock, alive, noted, until
 
+from r1jax.core import process_tree
 from r1jax.rewards import workers as workers_module
 from r1jax.rewards.config import RewardConfig
 from r1jax.rewards.grader_pool import GraderPool
 from r1jax.rewards.workers import JobError, WorkerDied, Workers, WorkersFailed
-from r1jax.sandbox import process_tree
 
 ROOT = Path(__file__).parents[1]
 

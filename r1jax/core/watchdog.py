@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from r1jax.config import STOPPED_ON_NOTICE
-from r1jax.core import processes
+from r1jax.core import process_tree, processes
 from r1jax.core.config import WatchdogConfig
 from r1jax.io import files, progress
 from r1jax.io.console import clock, say
@@ -29,7 +29,6 @@ _LOOK_S = 5.0
 _OTHERS_S = 5.0  # in which the other processes write their stacks
 _COMPUTES = 0.05  # processors that are in use on average, above which a process computes
 _LINES = 8  # processes that a report describes
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
@@ -175,18 +174,5 @@ def stacks() -> str:
 
 def processor_seconds() -> float:
     """Processor seconds that this process, its live descendants, and children that have ended, have used so far."""
-    used, parents = {}, {}
-    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, IndexError, ValueError):  # it has ended
-            fields = path.read_bytes().rpartition(b")")[2].split()
-            pid = int(path.parent.name)
-            parents[pid], used[pid] = int(fields[1]), sum(map(int, fields[11:15])) / _TICKS_PER_S
-    if os.getpid() not in used:  # not Linux
-        return sum(os.times()[:4])
-    children: dict[int, list[int]] = {}
-    for pid, parent in parents.items():
-        children.setdefault(parent, []).append(pid)
-    tree = [os.getpid()]
-    for pid in tree:
-        tree += children.get(pid, [])
-    return sum(used[pid] for pid in tree)
+    used_s = process_tree.processor_seconds(os.getpid())
+    return sum(os.times()[:4]) if used_s is None else used_s  # not Linux

@@ -22,9 +22,9 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from r1jax.config import ConfigError, missing_file, module_spec, nearest, printable
+from r1jax.core import process_tree
 from r1jax.data.types import Rollout
 from r1jax.io.provenance import short_hash
-from r1jax.sandbox import process_tree
 
 _REPLY_BYTES = 2**16
 _ERROR_CHARS = 500

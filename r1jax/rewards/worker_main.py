@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess, SpawnProcess
 from typing import Any
 
-from r1jax.sandbox import process_tree
+from r1jax.core import process_tree
 
 _main_module = threading.Lock()
 

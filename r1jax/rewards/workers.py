@@ -20,8 +20,8 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any
 
+from r1jax.core import process_tree
 from r1jax.rewards.worker_main import Call, ForkedProcess, JobError, SpawnedProcess, import_error, run_jobs
-from r1jax.sandbox import process_tree
 from r1jax.sandbox.config import wait_s
 
 __all__ = ["JobError", "WorkerDied", "Workers", "WorkersFailed"]

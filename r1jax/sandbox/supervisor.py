@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Literal
 
-from r1jax.sandbox import process_tree
+from r1jax.core import process_tree
 from r1jax.sandbox.config import CodeConfig, wait_s
 from r1jax.sandbox.resource_usage import Usage, UsageMeter, open_directory, session_of
 
