@@ -21,6 +21,7 @@ from r1jax.io.console import reporter
 from r1jax.models.config import ComputeConfig
 from r1jax.models.io import is_model, load_model, read_hf_config, save_model
 from r1jax.models.transformer import param_specs
+from r1jax.stages.workdir import owned
 from r1jax.training.checkpoint import CheckpointConfig, Checkpoints
 
 # What Orbax leaves behind of a read that it broke off.
@@ -92,6 +93,21 @@ def test_a_save_is_of_the_moment_it_is_asked_for(tmp_path, target, mesh1):
     checkpoints.close()
     found = restore(tmp_path, target)[1]["state"]
     assert jax.tree.all(jax.tree.map(np.array_equal, found, TREE))
+
+
+def test_trap35_a_run_that_fails_leaves_its_workdir_when_its_save_is_done(tmp_path, monkeypatch):
+    """In a notebook the process goes on, and the same cell may run again at once."""
+    write = checksums.write
+
+    def slow(folder):
+        time.sleep(0.5)
+        write(folder)
+
+    monkeypatch.setattr(checksums, "write", slow)
+    with pytest.raises(ValueError, match="in the step"), owned(tmp_path):
+        Checkpoints(tmp_path, CheckpointConfig(every=1), 5).save(1, {"state": TREE})
+        raise ValueError("in the step")
+    assert (tmp_path / "checkpoints" / "1" / checksums.FILE).exists()
 
 
 def flip(path, byte=None) -> None:

@@ -27,6 +27,7 @@ from r1jax.models.reward import HEAD
 from r1jax.stages import reward_model_training
 from r1jax.stages.judge_pairs import JudgePairsConfig
 from r1jax.stages.reward_model_training import PreferenceConfig, batch_at, reader
+from r1jax.stages.workdir import owned
 from r1jax.training import loop, state
 
 # What Orbax leaves behind of a read that it broke off.
@@ -93,8 +94,7 @@ def labelled(folder: pathlib.Path, **changes) -> PreferenceConfig:
 
 
 def run(cfg: PreferenceConfig, workdir: pathlib.Path, mesh) -> pathlib.Path:
-    workdir.mkdir(exist_ok=True)
-    with jax.set_mesh(mesh):
+    with jax.set_mesh(mesh), owned(workdir):
         return reward_model_training.run(cfg, workdir, mesh, pathlib.Path(cfg.base))
 
 
@@ -147,8 +147,7 @@ def test_trap33_stopped_between_and_resumed_it_is_the_same_to_the_last_bit(folde
             raise KeyboardInterrupt
         write(self, step, row)
 
-    # Two are kept: this process goes on, and with one its first run would still be deleting what the second one reads.
-    settings = {"checkpoint": {"every": 10, "keep": 2}}
+    settings = {"checkpoint": {"every": 10}}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(loop.MetricsWriter, "write", stop_at_20)
         run(cfg(folder, **settings), workdir, mesh1)

@@ -24,6 +24,7 @@ from r1jax.models.io import save_model
 from r1jax.stages.process_reward import labelling, training
 from r1jax.stages.process_reward.config import LabelStepsConfig, ProcessRewardConfig, check_continued
 from r1jax.stages.process_reward.training import agreement, reader
+from r1jax.stages.workdir import owned
 from r1jax.text.steps import split_steps
 
 # What Orbax leaves behind of a read that it broke off.
@@ -221,8 +222,7 @@ TRAINING = {
 def train(folder, workdir, mesh, **changes) -> pathlib.Path:
     tree = merged(TRAINING, base=str(folder / "base"), data__path=str(folder / "steps.jsonl"), **changes)
     cfg = config.parse(ProcessRewardConfig, tree)
-    workdir.mkdir(exist_ok=True)
-    with jax.set_mesh(mesh):
+    with jax.set_mesh(mesh), owned(workdir):
         return training.run(cfg, workdir, mesh, pathlib.Path(cfg.base))
 
 

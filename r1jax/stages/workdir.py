@@ -11,7 +11,7 @@ from r1jax.core import processes
 from r1jax.data import teacher_logits
 from r1jax.io import buckets, hub, mirror, ownership, row_files, run_record
 from r1jax.stages.base_keys import base_name
-from r1jax.training import state
+from r1jax.training import checkpoint, state
 
 
 def claim(workdir: pathlib.Path, cfg: Any) -> None:
@@ -58,7 +58,8 @@ def _end_all(reason: str) -> None:
 def owned(workdir: pathlib.Path) -> Iterator[None]:
     """Holds the workdir for this run alone: process 0 owns it for all processes.
 
-    Within, a folder that is the copy of one in a bucket is kept equal to it, by each process.
+    Within, a folder that is the copy of one in a bucket is kept equal to it, by each process. It ends when nothing is
+    written there any more, also where the run failed: in a notebook the process goes on, and may run it again at once.
 
     Raises:
         ConfigError, FileNotFoundError, PermissionError, ConnectionError, ValueError: see `ownership.owned` and
@@ -70,6 +71,7 @@ def owned(workdir: pathlib.Path) -> Iterator[None]:
             stack.enter_context(ownership.owned(workdir))
         if buckets.address_of(workdir):
             stack.enter_context(mirror.opened(workdir, is_first, _end_all))
+        stack.callback(checkpoint.wait_for_saves)
         processes.barrier()  # before any of them writes
         yield
         processes.barrier()  # process 0 may be done before the others

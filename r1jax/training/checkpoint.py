@@ -17,6 +17,7 @@ from r1jax.training.config import CheckpointConfig
 from r1jax.training.preservation import LOGS, Preservation
 
 DAMAGED = "damaged_checkpoints"  # where states go whose files have changed since they were saved
+_FINISHING = "checksums"  # the name of the thread that waits for a save
 
 
 class Checkpoints:
@@ -137,7 +138,7 @@ class Checkpoints:
             orbax.outside_event_loop(lambda: self._manager.save(finished, args=saves))
         except Exception as error:
             raise _named(error, self._folder, finished) from error
-        self._finishing = threading.Thread(target=self._finish, args=(finished,), name="checksums", daemon=True)
+        self._finishing = threading.Thread(target=self._finish, args=(finished,), name=_FINISHING, daemon=True)
         self._finishing.start()
 
     def _share_logs(self) -> None:
@@ -169,6 +170,18 @@ class Checkpoints:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
+
+
+def wait_for_saves() -> None:
+    """Waits for the save that a run of this process left under way where an error or Ctrl-C ended it.
+
+    What such a save fails of is not raised: the state before it is the newest. Of several processes none waits, as
+    another one may be gone; they end after such a run, and what is half written is removed when it is resumed.
+    """
+    if not processes.is_multiprocess():
+        for thread in threading.enumerate():
+            if thread.name == _FINISHING:
+                thread.join()
 
 
 def _is_local(folder: Any) -> bool:
