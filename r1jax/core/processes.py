@@ -28,6 +28,7 @@ from r1jax import config
 _NOTICE, _LEAVING = "r1jax/notice", "r1jax/leaving/{}"
 _SIGNS, _STACKS = "r1jax/signs/", "r1jax/stacks"
 _JOIN_S = 120  # within which all processes must have joined
+_LEAVE_S = 60  # after which JAX would abort a process that has not joined, and that should have left by then
 _POLL_S, _POLLS_PER_SIGN = 0.5, 4
 _EVIDENCE_S = 8.0  # for which a process that failed waits for signs of life of the others
 _EXIT_WAIT_S = 10.0  # of process 0, with which the service ends, until the others have read the notice and leave
@@ -60,14 +61,15 @@ def join(coordinator: str | None, count: int | None, index: int | None) -> None:
         ConnectionError: process 0 cannot listen, or some have not joined within two minutes (R1JAX_JOIN_S).
     """
     global _answered_at
-    import jax
 
     join_s = int(os.environ.get("R1JAX_JOIN_S") or _JOIN_S)
     try:
-        jax.distributed.initialize(coordinator, count, index, initialization_timeout=join_s)
-    except RuntimeError as error:
+        if index == 0 and coordinator:
+            _check_port(coordinator)
+        _initialize(coordinator, count, index, join_s)
+    except (RuntimeError, OSError) as error:
         _service().client = None
-        raise _named_join_error(error, join_s) from error
+        raise _named_join_error(error, coordinator or _service().coordinator_address or "", join_s) from error
     if is_multiprocess():
         _answered_at = time.monotonic()
         threading.Thread(target=_watch_for_notice, daemon=True, name="notice").start()
@@ -76,19 +78,52 @@ def join(coordinator: str | None, count: int | None, index: int | None) -> None:
             threading.Thread(target=_watch_coordinator, daemon=True, name="coordinator").start()
 
 
-def _named_join_error(error: RuntimeError, join_s: int) -> BaseException:
+def _initialize(coordinator: str | None, count: int | None, index: int | None, join_s: int) -> None:
+    """`jax.distributed.initialize` in a thread, which JAX 0.10 would let abort the process at the end of its time.
+
+    Raises:
+        TimeoutError: it has not joined; the thread is left to itself.
+        RuntimeError, ValueError: see `jax.distributed.initialize`.
+    """
+    import jax
+
+    errors: list[Exception] = []
+
+    def initialize() -> None:
+        try:
+            jax.distributed.initialize(coordinator, count, index, initialization_timeout=join_s + _LEAVE_S)
+        except Exception as error:
+            errors.append(error)
+
+    joining = threading.Thread(target=initialize, daemon=True, name="joining")
+    joining.start()
+    joining.join(join_s)
+    if joining.is_alive():
+        raise TimeoutError
+    if errors:
+        raise errors[0]
+
+
+def _check_port(coordinator: str) -> None:
+    """Listens for a moment where JAX's service will; raises OSError where that fails, of which JAX 0.10 crashes."""
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a run that has just ended is no obstacle
+        listening.bind(("", int(coordinator.rpartition(":")[2])))
+        listening.listen()
+
+
+def _named_join_error(error: Exception, address: str, join_s: int) -> BaseException:
     """What kept this process from joining the others, in one line with a remedy."""
-    address = _service().coordinator_address
-    if "start RPC server" in str(error):
-        return ConnectionError(
-            f"process 0 cannot listen on port {address.rpartition(':')[2]}: another program of its host uses that "
-            "port; give another one in --coordinator, the same to all processes"
-        )
-    if any(code in str(error) for code in ("DEADLINE_EXCEEDED", "UNAVAILABLE")):
+    if isinstance(error, TimeoutError) or any(code in str(error) for code in ("DEADLINE_EXCEEDED", "UNAVAILABLE")):
         return ConnectionError(
             f"the processes did not all reach process 0 at {address} within {join_s} s: see whether process 0 runs, "
             "its output, how many processes were started, and whether a firewall closes the port; R1JAX_JOIN_S=600 "
             "waits longer"
+        )
+    if isinstance(error, OSError) or "start RPC server" in str(error):
+        return ConnectionError(
+            f"process 0 cannot listen on port {address.rpartition(':')[2]}: another program of its host uses that "
+            "port; give another one in --coordinator, the same to all processes"
         )
     return error
 
