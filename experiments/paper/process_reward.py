@@ -25,6 +25,7 @@ NAME, LABELS = "process_reward", "process_reward:puzzles_labels"
 SEPARATORS = SIZES["puzzles_labels"]()["separators"]  # of steps, which are attempts
 QUESTIONS, SAMPLES = 64, 16
 STEPS = 20  # of RL
+LABELLED = {"num_prompts": 96, "held_out": 24}  # questions whose solutions get labels
 # Arms of RL by name: the rule's weight, and how the model's chances are combined.
 ARMS = {
     "rules": (1.0, ""),
@@ -47,7 +48,8 @@ def questions_of(runs: pathlib.Path) -> pathlib.Path:
 def value_model(runs: pathlib.Path, seed: int) -> pathlib.Path:
     """The workdir of a seed's process reward model, which is trained where it is not there, labels and all."""
     here, policy = runs / f"seed{seed}", policy_of(runs, seed)
-    labels = study.train(LABELS, here / "labels", model=policy, seed=seed, **{"data.path": questions_of(runs)})
+    labelled = {"data.path": questions_of(runs), **LABELLED}
+    labels = study.train(LABELS, here / "labels", model=policy, seed=seed, **labelled)
     fields = {"base": policy, "seed": seed, "data.path": labels / "labels.jsonl"}
     return study.train("process_reward:puzzles", here / "model", **fields)
 
