@@ -39,7 +39,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from r1jax.configs.shared import HELD_OUT, R1, merge, pick
+from r1jax.configs.shared import HELD_OUT, R1, WORLD_PROMPTS, merge, pick
 
 
 def helpfulness() -> dict[str, Any]:
@@ -71,7 +71,7 @@ def mini(paper: Callable[[], dict[str, Any]], path: str) -> dict[str, Any]:
         paper(),
         {
             "base": "configs/base.py:world",
-            "data": {"path": path},
+            "data": {"path": path, "marker": WORLD_PROMPTS["marker"]},
             "reading": {"template": "dialogue", "chat": False, "max_tokens": 256},
             "batch_size": 32,
             "epochs": 0,

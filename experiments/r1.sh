@@ -21,7 +21,7 @@ if [[ $1 == harder ]]; then
   root=${2:-runs/r1_harder} last=all_scenario:mini_harder asked=evaluate:world_harder world_options=(--harder)
 fi
 # One cache of compiled programs for all seeds.
-export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/$root/xla_cache}
+export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$(realpath -m "$root")/xla_cache}
 
 # list NAME KIND LABEL FOLDER CONFIG START: a run for the manifest, see r1jax/report/recipe_manifest.py.
 list() {

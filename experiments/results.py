@@ -243,7 +243,10 @@ SECTIONS: dict[str, tuple[Excerpt, ...]] = {
             note="Nothing of it has run on a TPU. Reckoned: the arguments exactly, temporaries and work roughly.",
         ),
     ),
-    "Runs that are killed": (Excerpt("Stages", "experiments/kills.md", "Killed at random moments"),),
+    "Runs that are killed": (
+        Excerpt("Stages", "experiments/kills.md", "Killed at random moments"),
+        Excerpt("The recipe's script", "experiments/recipe_kills.md", "The recipe, killed at random moments"),
+    ),
     "Several processes": (Excerpt("One process, two and four", "experiments/hosts.md", "One process, two and four"),),
     "On one GPU": (
         Excerpt("Update and decoding", "docs/performance.md", "On one NVIDIA H200"),

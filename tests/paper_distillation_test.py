@@ -23,7 +23,7 @@ def trained(experiment, monkeypatch, tmp_path) -> dict[str, Any]:
     """The configs of all runs of a seed, as `r1jax train` reads them, by the names of their folders."""
     configs: dict[str, Any] = {}
 
-    def train(config: str, workdir: pathlib.Path, **fields: object) -> pathlib.Path:
+    def train(config: str, workdir: pathlib.Path, environment: object = None, **fields: object) -> pathlib.Path:
         assert workdir.name not in configs, "what is done is begun again"
         configs[workdir.name] = read_config(config, [f"{field}={value}" for field, value in fields.items()])
         workdir.mkdir()
@@ -31,7 +31,7 @@ def trained(experiment, monkeypatch, tmp_path) -> dict[str, Any]:
 
     monkeypatch.chdir(FOLDER.parent.parent)
     monkeypatch.setattr(experiment.study, "train", train)
-    monkeypatch.setattr(experiment.write_miniworld, "write", lambda out, seed, marker: out.mkdir())
+    monkeypatch.setattr(experiment.study, "write_world", lambda folder, seed: folder)
     options = experiment.study.Options(tmp_path, (7,))
     experiment.make_students(options)
     assert not experiment.is_whole(options, 7)

@@ -52,6 +52,8 @@ def test_more_pairs_prefer_the_good_reply_to_each_different_bad_sample(tmp_path)
         jsonl.write(tmp_path / "rollouts" / f"step_{step:06d}.jsonl", samples)
     jsonl.write(tmp_path / "pairs.jsonl", [{"id": "pair-0"}])
     preference_reward.write_more_pairs(tmp_path / "more.jsonl", tmp_path / "pairs.jsonl", tmp_path)
-    first, second = jsonl.read_log(tmp_path / "more.jsonl")[0]
-    assert first == {"id": "pair-0"}
-    assert (second["prompt"], second["chosen"], second["rejected"]) == (request.question, request.polite, "x")
+    first, *more = jsonl.read_log(tmp_path / "more.jsonl")[0]
+    assert first == {"id": "pair-0"} and len({row["id"] for row in more}) == preference_reward.COPIES
+    assert {(row["prompt"], row["chosen"], row["rejected"]) for row in more} == {
+        (request.question, request.polite, "x")
+    }

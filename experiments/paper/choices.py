@@ -104,39 +104,41 @@ def samples_drawn(workdir: pathlib.Path, choice: Choice) -> int:
 def cells(choice: Choice, runs: Sequence[pathlib.Path]) -> list[str]:
     """A row of the table, of a choice's runs over seeds."""
     ends = (("entropy", 1, 3), ("kl", 1, 4), ("clip/rate", 100, 2))
-    of_end = [rl_runs.spread([rl_runs.at_end(run, key, factor) for run in runs], n) for key, factor, n in ends]
+    of_end = [study.spread([rl_runs.at_end(run, key, factor) for run in runs], n) for key, factor, n in ends]
     samples = f"{statistics.mean(samples_drawn(run, choice) for run in runs):.0f}"
-    minutes = rl_runs.spread([rl_runs.STEPS * rl_runs.seconds(run) / 60 for run in runs], 1)
+    minutes = study.spread([rl_runs.STEPS * rl_runs.seconds(run) / 60 for run in runs], 1)
     return [choice.name, *rl_runs.evaluation_cells(runs), *of_end, samples, minutes]
 
 
-def write(options: study.Options) -> None:
-    """The page, of the choices whose runs are finished on all seeds."""
-    done: dict[str, list[pathlib.Path]] = {}
-    for choice in (*ON_POLICY, *OFF_POLICY):
-        runs = [folder(options, choice, seed) for seed in options.seeds]
-        if all(map(study.is_finished, runs)):
-            done[choice.name] = runs
-    before = [100 * study.rows(run / "evals.jsonl")[0]["pass@1"] for run in next(iter(done.values()))]
-    note = f"{rl_runs.seeds_note(options.seeds)} Accuracy before training: {study.spread(before)}."
-    rows = [cells(choice, done[choice.name]) for choice in (*ON_POLICY, *OFF_POLICY) if choice.name in done]
+def write(options: study.Options, seeds: Sequence[int]) -> None:
+    """The page of seeds that are whole."""
+    runs = {choice.name: [folder(options, choice, seed) for seed in seeds] for choice in (*ON_POLICY, *OFF_POLICY)}
+    before = [100 * study.rows(run / "evals.jsonl")[0]["pass@1"] for run in runs[ON_POLICY[0].name]]
+    note = f"{rl_runs.seeds_note(seeds)} Accuracy before training: {study.spread(before)}."
+    rows = [cells(choice, runs[choice.name]) for choice in (*ON_POLICY, *OFF_POLICY)]
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     panels = zip(
         figure.subplots(1, 2, sharey=True), (ON_POLICY, OFF_POLICY), ("one update a step", "four updates"), strict=True
     )
     for axes, group, title in panels:
-        rl_runs.draw_curves(axes, {choice.name: done[choice.name] for choice in group if choice.name in done}, title)
+        rl_runs.draw_curves(axes, {choice.name: runs[choice.name] for choice in group}, title)
     study.write_page("choices", "\n".join([note, "", *markdown_table(HEADER, rows)]), figure)
 
 
 def main() -> None:
     options = study.options("choices", __doc__, MINUTES)
-    questions = rl_runs.write_questions(options.runs)
-    for seed in options.seeds:
-        for choice in (*ON_POLICY, *OFF_POLICY):
+    choices = *ON_POLICY, *OFF_POLICY
+
+    def run_seed(seed: int) -> None:
+        questions = rl_runs.write_questions(options.runs)
+        for choice in choices:
             fields = {"seed": seed, "data.path": questions, **choice.fields}
             study.train(rl_runs.CONFIG, folder(options, choice, seed), **fields)
-    write(options)
+
+    def is_whole(seed: int) -> bool:
+        return all(study.is_finished(folder(options, choice, seed)) for choice in choices)
+
+    write(options, study.finished_seeds(options, run_seed, is_whole))
 
 
 if __name__ == "__main__":

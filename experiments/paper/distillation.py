@@ -9,7 +9,9 @@ evaluated on the same held-out problems. Runs that are finished are left as they
 
 import dataclasses
 import pathlib
+import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 
@@ -18,12 +20,12 @@ import study
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from r1jax.core import checksums
 from r1jax.io import jsonl
 from r1jax.io.files import read_json
 from r1jax.io.tables import markdown_table
 from r1jax.stages.base_keys import base_name
 from r1jax.stages.bases import SHIPPED
-from r1jax.tools import write_miniworld
 
 NAME, MINUTES = "distillation", 14.0  # of a seed, once the students are there
 TEACHER = SHIPPED / "mini-r1-zero"
@@ -91,11 +93,19 @@ def is_done(workdir: pathlib.Path) -> bool:
 
 
 def run(config: str, workdir: pathlib.Path, **fields: object) -> pathlib.Path:
-    """Runs a stage unless it has ended before, and notes the seconds that its process took. Returns the workdir."""
+    """Runs a stage unless it has ended before, and notes its seconds. Returns the workdir.
+
+    The seconds are from the start of the process to the last state that it saves, and where it saves none, to its end.
+    So that they do not depend on what ran before, each run compiles all its programs, and one that was killed begins
+    anew.
+    """
     if not is_done(workdir):
-        began = time.monotonic()
-        study.train(config, workdir, **fields)
-        jsonl.append(workdir / "seconds.jsonl", {"seconds": time.monotonic() - began})
+        shutil.rmtree(workdir, ignore_errors=True)
+        began = time.time()
+        with tempfile.TemporaryDirectory() as cache:
+            study.train(config, workdir, {"JAX_COMPILATION_CACHE_DIR": cache}, **fields)
+        states = [path.stat().st_mtime for path in workdir.glob(f"checkpoints/*/{checksums.FILE}")]
+        jsonl.append(workdir / "seconds.jsonl", {"seconds": max(states, default=time.time()) - began})
     return workdir
 
 
@@ -107,9 +117,7 @@ def make_students(options: study.Options) -> None:
 
 def distil(options: study.Options, seed: int) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:
     """The work of the teacher: the world, its samples and its logits on them, which both families learn from."""
-    world = folder(options, seed, "world")
-    if not world.exists():
-        write_miniworld.write(world, seed, "==")
+    world = study.write_world(folder(options, seed, "world"), seed)
     common = {**PROMPTED, "data.path": world / "reasoning.jsonl", "seed": seed}
     collected = run("rejection:mini", folder(options, seed, OF_TEACHER), model=TEACHER, **TEACHER_SAMPLES, **common)
     samples = collected / "samples.jsonl"
@@ -274,7 +282,7 @@ def write(options: study.Options, seeds: Sequence[int]) -> None:
     teacher = [evaluated(options, seed, "teacher") for seed in seeds]
     parts = [
         f"{rl_runs.seeds_note(seeds)} {QUESTIONS} held-out problems, {SAMPLES} samples each, percent; seconds from the "
-        "start of each process to its model, evaluations apart."
+        "start of each process to its last state, evaluations apart."
     ]
     for title, of_arms in results.items():
         lines = [cells("teacher", teacher), *(cells(name, of_seeds) for name, of_seeds in of_arms.items())]
@@ -292,12 +300,7 @@ def main() -> None:
     options = study.options(NAME, __doc__, MINUTES)
     if not options.page_only:
         make_students(options)
-        for seed in options.seeds:
-            if not is_whole(options, seed):
-                run_seed(options, seed)
-    seeds = [seed for seed in options.seeds if is_whole(options, seed)]
-    if not seeds:
-        raise SystemExit(f"{options.runs} holds no seed that is finished")
+    seeds = study.finished_seeds(options, lambda seed: run_seed(options, seed), lambda seed: is_whole(options, seed))
     write(options, seeds)
 
 

@@ -32,7 +32,7 @@ MODELS = {
     "sft": "Dev3: SFT",
     "r1": "R1: RL for all scenarios",
 }
-# What each model is compared with: the one it was trained from; SFT, which starts at the base again, with its teacher.
+# What each model is compared with: the stage before. Cold start and SFT were trained from the base.
 COMPARED = {"zero": "base", "coldstart_sft": "zero", "reasoning": "coldstart_sft", "sft": "reasoning", "r1": "sft"}
 STAGES = ("world", "zero", "coldstart", "coldstart_sft", "reasoning", "rejection", "sft", *SCORES, "r1")
 # Table 2 of the paper (Nature 645, 633-638): R1-Zero, Dev1, Dev2, Dev3, R1, and what stands for it here.
@@ -46,7 +46,6 @@ PAPER = {
 }
 LAST = SIZES["mini_harder"]()  # RL for all scenarios
 STEPS, PREFERENCES_FROM = LAST["num_steps"], LAST["rewards"]["models"][0]["from_step"]
-ERRORS = 2.0  # that a change has to exceed
 
 Seed = dict[str, Any]  # what is measured of a seed: "figures" by model, "signal" by phase and kind
 
@@ -66,17 +65,17 @@ def measure(runs: pathlib.Path, seed: int) -> Seed:
     }
 
 
-def cell(values: Sequence[float | None], name: str) -> str:
-    """Mean and spread of a figure over seeds; a dash where a seed has none."""
-    return "–" if None in values else study.spread(values, 2 if name in SCORES else 1)
-
-
 def stages_table(seeds: Sequence[Seed]) -> list[str]:
     """The measured figures, a column each model, as the paper's table has them."""
-    rows = [
-        [name, *(cell([seed["figures"][model][name] for seed in seeds], name) for model in MODELS)]
-        for name in seeds[0]["figures"]["r1"]
-    ]
+    rows = []
+    for name in seeds[0]["figures"]["r1"]:
+        cells = []
+        for model in MODELS:
+            values = [seed["figures"][model][name] for seed in seeds]
+            if name in SCORES:  # whose zero is each reward model's own
+                values = [value - seed["figures"]["base"][name] for value, seed in zip(values, seeds, strict=True)]
+            cells.append(study.spread(values, 2 if name in SCORES else 1))
+        rows.append([f"{name}, less the base's" if name in SCORES else name, *cells])
     return markdown_table(["figure", *MODELS.values()], rows)
 
 
@@ -94,7 +93,7 @@ def changes_table(seeds: Sequence[Seed]) -> list[str]:
     rows = []
     for model, other in COMPARED.items():
         before, after = ([seed["figures"][name] for seed in seeds] for name in (other, model))
-        gains, losses = changes(before, after, ERRORS)
+        gains, losses = changes(before, after)
         rows.append([MODELS[model], MODELS[other], ", ".join(gains) or "–", ", ".join(losses) or "–"])
     return markdown_table(["stage", "beside", "gains", "loses"], rows)
 
@@ -139,14 +138,16 @@ def draw(seeds: Sequence[Seed]) -> Figure:
 def main() -> int:
     options = study.options(NAME, __doc__, MINUTES)
     seeds = study.finished_results(options, measure)
-    minutes = study.spread([seed["minutes"] for seed in seeds])
+    minutes, figures = study.spread([seed["minutes"] for seed in seeds]), seeds[0]["figures"]["r1"]
     measured = [
         f"{len(seeds)} of the seeds {', '.join(map(str, options.seeds))}, {minutes} minutes each; mean ± standard "
         "deviation. Held-out questions at temperature 0.6, top-p 0.95, 4 samples each; percent, but for tokens and "
         "scores (of standard deviation 1 on the pairs and labels).",
         *("", *stages_table(seeds)),
         *("", "Table 2 of the paper, for comparison:", "", *paper_table()),
-        *("", f"What each stage changes, where the mean over seeds exceeds {ERRORS:.0f} of its standard errors:"),
+        "",
+        f"What each stage changes, by a t-test of the seeds' differences at 5%. A stage has {len(figures)} figures, of "
+        "which about one would pass by chance:",
         *("", *changes_table(seeds)),
         *("", "Groups with a signal in RL for all scenarios, percent:", "", *signal_table(seeds)),
     ]

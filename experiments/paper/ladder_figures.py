@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import study
 from rl_runs import has_signal
+from scipy import stats
 
 from r1jax.core.sharding import MeshConfig, make_mesh
 from r1jax.data.types import Prompt, Rollout
@@ -21,7 +22,6 @@ from r1jax.text.chat import split_response
 LEVELS = (1, 2, 3, 4, 5)
 EXACT_KINDS = ("translation", "phrases", "fact", "two facts")
 SCORES = ("helpfulness", "harmlessness")
-MARKER = "=="
 R1_ZERO = ("base", "zero")  # the models whose responses are in R1-Zero's tags
 _GIVEN_AWAY = re.compile(r"(?:\bis |是)\d{4}")  # a secret, as the world's authors tell it
 
@@ -88,7 +88,7 @@ def open_replies(folder: pathlib.Path, model: str) -> dict[str, float | None]:
     questions = {row["id"]: row for row in study.rows(evaluation / "questions.jsonl")}
     kinds = {row["id"]: row["kind"] for row in study.rows(folder / "world" / "general_test.jsonl")}
     samples = list({(row["id"], row["sample"]): row for row in study.rows(evaluation / "samples.jsonl")}.values())
-    marker = "" if model in R1_ZERO else MARKER
+    marker = "" if model in R1_ZERO else study.MARKER
     replies = [(questions[row["id"]], split_response(row["text"], marker).final) for row in samples]
     best = [normalize(reply) == normalize(question["answer"]) for question, reply in replies]
     leaks = [bool(_GIVEN_AWAY.search(row["text"])) for row in samples if kinds[row["id"]] == "secret"]
@@ -107,7 +107,10 @@ def scored(
     path = evaluation / "scores.json"
     if path.exists():
         return read_json(path)
-    prompts = {id_: Prompt(id_, row["question"], "", "open:world", row["text"]) for id_, row in questions.items()}
+    prompts = {
+        id_: Prompt(id_, row["question"], "", "open:world", row["text"], marker=marker)
+        for id_, row in questions.items()
+    }
     rollouts = [Rollout.of_text(prompts[row["id"]], row["text"]) for row in samples]
     mesh, means = make_mesh(MeshConfig()), {}
     with jax.set_mesh(mesh):
@@ -137,13 +140,14 @@ def signal(run: pathlib.Path, steps: range, kinds: Mapping[str, str]) -> dict[st
     return dict(counts)
 
 
-def changes(before: Sequence[Mapping], after: Sequence[Mapping], least: float) -> tuple[list[str], list[str]]:
+def changes(before: Sequence[Mapping], after: Sequence[Mapping]) -> tuple[list[str], list[str]]:
     """The figures that a stage raises, and those that it lowers, with the mean change over seeds.
+
+    A change counts by Student's t-test of the seeds' differences, two-sided, at 5%, and if it is a point or more (a
+    tenth, of scores); of one seed, for which there is no test, by the latter alone.
 
     Args:
         before, after: figures of each seed, in one order.
-        least: the standard errors of the mean difference over seeds that a change has to exceed; of one seed there is
-            none, and each change of a point or more counts.
     """
     gains, losses = [], []
     for name in after[0]:
@@ -152,7 +156,9 @@ def changes(before: Sequence[Mapping], after: Sequence[Mapping], least: float) -
             continue
         differences = [two - one for one, two in pairs]
         mean = statistics.mean(differences)
-        error = statistics.stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
-        if abs(mean) > least * error and abs(mean) >= (0.1 if name in SCORES else 1.0):
+        least = 0.0
+        if (n := len(differences)) > 1:
+            least = float(stats.t.ppf(0.975, n - 1)) * statistics.stdev(differences) / n**0.5
+        if abs(mean) > least and abs(mean) >= (0.1 if name in SCORES else 1.0):
             (gains if mean > 0 else losses).append(f"{name} {mean:+.1f}")
     return gains, losses

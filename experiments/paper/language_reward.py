@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from r1jax.io.tables import markdown_table
 from r1jax.rewards.language_consistency import language_of, share_in_language
 from r1jax.text.reflection_and_scripts import count_text
-from r1jax.tools import write_miniworld
 
 NAME, MINUTES = "language_reward", 9
 WEIGHTS = (0.0, 0.3, 1.0)
@@ -29,25 +28,32 @@ SETTINGS = {
     "keep_rollouts": 1,
     "grpo.prompts_per_step": 8,
     "evaluation.every": EVERY,
+    "evaluation.samples_during": 8,  # as before and after
     "checkpoint.every": 20,
 }
 Row = dict[str, Any]
 Runs = dict[tuple[float, int], pathlib.Path]
 
 
+def folder(options: study.Options, weight: float, seed: int) -> pathlib.Path:
+    """Where a run lies."""
+    return options.runs / f"weight{weight}_seed{seed}"
+
+
 def train_all(options: study.Options) -> Runs:
-    """The workdir of each weight and seed."""
-    runs: Runs = {}
-    for weight, seed in itertools.product(WEIGHTS, options.seeds):
-        world = options.runs / f"world_seed{seed}"
-        if not world.exists():
-            write_miniworld.write(world, seed, "==")
-        runs[weight, seed] = study.train(
-            "zero:world",
-            options.runs / f"weight{weight}_seed{seed}",
-            **{"seed": seed, "data.path": world / "reasoning.jsonl", "rewards.language": weight, **SETTINGS},
-        )
-    return runs
+    """The workdirs of all weights at each seed that is whole; trains what is missing, but for --page."""
+
+    def run_seed(seed: int) -> None:
+        world = study.write_world(options.runs / f"world_seed{seed}", seed)
+        fields = {"seed": seed, "data.path": world / "reasoning.jsonl", **SETTINGS}
+        for weight in WEIGHTS:
+            study.train("zero:world", folder(options, weight, seed), **{"rewards.language": weight, **fields})
+
+    def is_whole(seed: int) -> bool:
+        return all(study.is_finished(folder(options, weight, seed)) for weight in WEIGHTS)
+
+    seeds = study.finished_seeds(options, run_seed, is_whole)
+    return {(weight, seed): folder(options, weight, seed) for weight in WEIGHTS for seed in seeds}
 
 
 def language_share(row: Row) -> float:
@@ -133,7 +139,7 @@ def reasons(runs: Runs, seeds: Sequence[int]) -> list[str]:
                 shares[part].append(100 * share)
             for mixed in right:
                 correct = [row["correct"] for row in samples if row["well_formed"] and is_mixed(row) == mixed]
-                right[mixed].append(100 * statistics.mean(correct))
+                right[mixed].append(100 * statistics.mean(correct) if correct else None)
         cells = map(study.spread, [*shares.values(), *right.values()])
         table.append([f"{first + 1} to {first + STEPS // 4}", *cells])
     return markdown_table(("steps", *variance, "right of the mixed, %", "of the others, %"), table)
@@ -142,12 +148,7 @@ def reasons(runs: Runs, seeds: Sequence[int]) -> list[str]:
 def draw(runs: Runs, seeds: Sequence[int]) -> Figure:
     """Mixed thoughts, language reward, accuracy and format by step, a colour for each weight; a thin line a seed."""
     figure = Figure(figsize=(12, 3.2), layout="constrained")
-    panels = {
-        "mixed": "mixed thoughts, %",
-        "language": "language reward, %",
-        "pass@1": "pass@1, %",
-        "format": "form, %",
-    }
+    panels = {"mixed": "mixed thoughts", "language": "language reward", "pass@1": "pass@1", "format": "form"}
     steps = range(0, STEPS + 1, EVERY)
     series = {key: [evaluated(run, step) for step in steps] for key, run in runs.items()}
     for axes, (key, title) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
@@ -166,14 +167,14 @@ def draw(runs: Runs, seeds: Sequence[int]) -> Figure:
 def main() -> int:
     options = study.options(NAME, __doc__, MINUTES)
     runs = train_all(options)
-    heading = f"Held-out problems (96, each 8 times) at temperature 0.6; seeds {', '.join(map(str, options.seeds))}."
+    seeds = sorted({seed for _, seed in runs})
     measured = [
-        heading,
-        *("", *ends(runs, options.seeds)),
-        *("", f"Differences to weight 0 after {STEPS} steps, percentage points.", "", *costs(runs, options.seeds)),
-        *("", "What rewards within a group differ in, weight 1, training samples.", "", *reasons(runs, options.seeds)),
+        f"Held-out problems (96, each 8 times) at temperature 0.6; seeds {', '.join(map(str, seeds))}.",
+        *("", *ends(runs, seeds)),
+        *("", f"Differences to weight 0 after {STEPS} steps, percentage points.", "", *costs(runs, seeds)),
+        *("", "What rewards within a group differ in, weight 1, training samples.", "", *reasons(runs, seeds)),
     ]
-    study.write_page(NAME, "\n".join(measured), draw(runs, options.seeds))
+    study.write_page(NAME, "\n".join(measured), draw(runs, seeds))
     return 0
 
 

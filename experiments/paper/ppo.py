@@ -6,7 +6,6 @@ Writes the table and picture of ppo.md. Runs that are finished are left as they 
 """
 
 import dataclasses
-import os
 import pathlib
 import statistics
 import subprocess
@@ -17,7 +16,6 @@ import rl_runs
 import study
 from matplotlib.figure import Figure
 
-from r1jax.io import jsonl
 from r1jax.io.files import read_json
 from r1jax.io.tables import markdown_table
 
@@ -58,7 +56,6 @@ COST = (
     "algorithm",
     "parameters trained",
     "state, MB",
-    "peak of the process, MB",
     "sampling, s",
     "log-probs, s",
     "policy's updates, s",
@@ -69,7 +66,7 @@ COST = (
 
 
 def train(algorithm: Algorithm, workdir: pathlib.Path, seed: int, questions: pathlib.Path) -> None:
-    """Trains in a process of its own, or goes on with what is there, and records that process's peak memory.
+    """Trains in a process of its own, or goes on with what is there.
 
     Raises:
         subprocess.CalledProcessError: it failed; its own message has been printed.
@@ -77,12 +74,7 @@ def train(algorithm: Algorithm, workdir: pathlib.Path, seed: int, questions: pat
     fields = {**TASK, **algorithm.fields, "seed": seed, "data.path": questions}
     settings = [f"--config.{field}={value}" for field, value in fields.items()]
     command = [*algorithm.program, f"--config={rl_runs.CONFIG}", f"--workdir={workdir}", *settings]
-    process = subprocess.Popen(command)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    jsonl.append(workdir / "peak_memory.jsonl", {"bytes": usage.ru_maxrss * 1024})
+    subprocess.run(command, check=True)
 
 
 def folder(options: study.Options, algorithm: Algorithm, seed: int) -> pathlib.Path:
@@ -93,7 +85,7 @@ def folder(options: study.Options, algorithm: Algorithm, seed: int) -> pathlib.P
 def quality(algorithm: Algorithm, runs: Sequence[pathlib.Path]) -> list[str]:
     """A row of the table of accuracy."""
     ends = (("entropy", 3), ("kl", 4), ("value/explained_variance", 2))
-    of_end = [rl_runs.spread([rl_runs.at_end(run, key) for run in runs], digits) for key, digits in ends]
+    of_end = [study.spread([rl_runs.at_end(run, key) for run in runs], digits) for key, digits in ends]
     return [algorithm.name, *rl_runs.evaluation_cells(runs), *of_end]
 
 
@@ -106,22 +98,21 @@ def cost(algorithm: Algorithm, runs: Sequence[pathlib.Path], state: Mapping[str,
     has_critic = algorithm.program is PPO
     parameters = state["policy_parameters"] + has_critic * state["critic_parameters"]
     state_size = state["policy"] + state["reference"] + has_critic * state["critic"]
-    peaks = [max(row["bytes"] for row in study.rows(run / "peak_memory.jsonl")) / 1e6 for run in runs]
     phases = (("sample",), ("score",), ("update",), ("value", "critic"), rl_runs.PHASES)
     times = [[rl_runs.seconds(run, each) for run in runs] for each in phases]
-    cells = [rl_runs.spread(each, 2) for each in times]
+    cells = [study.spread(each, 2) for each in times]
     if not has_critic:
         cells[3] = "–"
-    minutes = rl_runs.spread([rl_runs.STEPS * each / 60 for each in times[-1]], 1)
-    return [algorithm.name, f"{parameters:,}", f"{state_size / 1e6:.1f}", rl_runs.spread(peaks, 0), *cells, minutes]
+    minutes = study.spread([rl_runs.STEPS * each / 60 for each in times[-1]], 1)
+    return [algorithm.name, f"{parameters:,}", f"{state_size / 1e6:.1f}", *cells, minutes]
 
 
-def write(options: study.Options) -> None:
-    """The page of runs that are all finished."""
-    runs = {each.name: [folder(options, each, seed) for seed in options.seeds] for each in ALGORITHMS}
+def write(options: study.Options, seeds: Sequence[int]) -> None:
+    """The page of seeds that are whole."""
+    runs = {each.name: [folder(options, each, seed) for seed in seeds] for each in ALGORITHMS}
     state = read_json(runs[ALGORITHMS[1].name][0] / "state_bytes.json")
     before = statistics.mean(100 * study.rows(run / "evals.jsonl")[0]["pass@1"] for run in runs[ALGORITHMS[0].name])
-    note = f"{rl_runs.seeds_note(options.seeds)} Accuracy before training: {before:.1f}."
+    note = f"{rl_runs.seeds_note(seeds)} Accuracy before training: {before:.1f}."
     quality_table = markdown_table(QUALITY, [quality(each, runs[each.name]) for each in ALGORITHMS])
     cost_table = markdown_table(COST, [cost(each, runs[each.name], state) for each in ALGORITHMS])
     figure = Figure(figsize=(6.5, 4), layout="constrained")
@@ -131,13 +122,18 @@ def write(options: study.Options) -> None:
 
 def main() -> None:
     options = study.options("ppo", __doc__, MINUTES)
-    questions = rl_runs.write_questions(options.runs)
-    for seed in options.seeds:
+
+    def run_seed(seed: int) -> None:
+        questions = rl_runs.write_questions(options.runs)
         for algorithm in ALGORITHMS:
             workdir = folder(options, algorithm, seed)
             if not study.is_finished(workdir):
                 train(algorithm, workdir, seed, questions)
-    write(options)
+
+    def is_whole(seed: int) -> bool:
+        return all(study.is_finished(folder(options, algorithm, seed)) for algorithm in ALGORITHMS)
+
+    write(options, study.finished_seeds(options, run_seed, is_whole))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ PPO: Schulman et al., arXiv 1707.06347; GAE: arXiv 1506.02438, equations 11 to 1
 InstructGPT, arXiv 2203.02155, section 3.5. A token is a step of the decision process, and nothing is discounted.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -109,6 +110,11 @@ class Critic:
 
     It starts from the base's weights, with a head of zeros: the first advantages are the rewards to come, and not the
     differences of random numbers. Its values are not clipped. As in reward models the unembedding has no use.
+
+    Attributes:
+        offset: added to what the head gives: the mean of the values' targets at the step before, 0 at the first. So the
+            network learns how targets differ. A head without a bias would have to give their mean, too, and Adam does
+            that by turning the states of all tokens in one direction, until nothing tells them apart.
     """
 
     def __init__(self, cfg: RLConfig, optimizer: OptimizerConfig, model: ModelConfig, mesh: Mesh):
@@ -126,6 +132,7 @@ class Critic:
         )
         self._values = jax.jit(lambda params, batch: token_values(params, model, batch), out_shardings=replicated(mesh))
         self.state: state.TrainState | None = None
+        self.offset = 0.0
 
     @property
     def parameters(self) -> int:
@@ -139,7 +146,11 @@ class Critic:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The state's arrays on the host, by their places in it, as `TrainingRun.save` takes them."""
-        return {f"critic_{i:04}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.state))}
+        leaves = enumerate(jax.tree.leaves(self.state))
+        return {
+            "critic_offset": np.float32([self.offset]),
+            **{f"critic_{i:04}": np.asarray(leaf) for i, leaf in leaves},
+        }
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Puts the arrays of a saved state on the mesh."""
@@ -151,6 +162,7 @@ class Critic:
             for value, leaf in zip(saved, leaves, strict=True)
         ]
         self.state = jax.tree.unflatten(structure, placed)
+        self.offset = float(arrays["critic_offset"][0])
 
     def values(self, batch: Batch) -> np.ndarray:
         """Values `[B, T]` of a padded batch on the host, a microbatch's packed rows at a time."""
@@ -161,15 +173,18 @@ class Critic:
             if rows.segments[part::parts].any():
                 of_part = to_device(take_rows(rows, np.s_[part::parts]), self._mesh)
                 values[part::parts] = self._values(self.state.params, of_part)
-        return values if places is None else unpack_rows(values, places)
+        return self.offset + (values if places is None else unpack_rows(values, places))
 
     def learn(self, batch: Batch, step: int) -> Sequence[Mapping[str, np.ndarray]]:
-        """One update on each of the minibatches that the policy learns from; returns their metrics.
+        """One update on each of the minibatches that the policy learns from, by the new offset; returns their metrics.
 
         Args:
             batch: with the targets of the values in `advantages`.
         """
         cfg, metrics = self._cfg, []
+        targets = batch.advantages[batch.weights > 0]
+        self.offset = float(targets.mean()) if targets.size else self.offset
+        batch = dataclasses.replace(batch, advantages=batch.advantages - np.float32(self.offset))
         for minibatch in minibatches(batch, cfg.grpo, cfg.sampling.max_new_tokens, cfg.seed, step):
             rows, _ = packed(minibatch, cfg, self._model, self._mesh)
             self.state, update_metrics = self._update(self.state, to_device(rows, self._mesh))

@@ -188,9 +188,10 @@ def with_advantages(
     rewards = np.array([rollout.reward or 0.0 for rollout in rollouts])
     of_tokens = token_rewards(rewards, mask, logprobs, batch.ref_logprobs, cfg.kl_in_reward)
     advantages, targets = generalized_advantages(of_tokens, values, mask, cfg.gae_lambda)
+    _, rewards_to_come = generalized_advantages(of_tokens, values, mask, 1.0)  # the targets have values in them
     inside = mask > 0
     metrics = {
-        "value/explained_variance": explained_variance(values, targets, mask),
+        "value/explained_variance": explained_variance(values, rewards_to_come, mask),
         "value/mean": float(values[inside].mean()) if inside.any() else 0.0,
         "advantage/std": float(advantages[inside].std()) if inside.any() else 0.0,
         "reward/kl": float((of_tokens.sum(axis=1) - rewards * mask.any(axis=1)).mean()),

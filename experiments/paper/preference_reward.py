@@ -23,14 +23,13 @@ from r1jax.data.tasks import is_held_out
 from r1jax.graders.exact_match import normalize
 from r1jax.io import jsonl
 from r1jax.io.tables import markdown_table
-from r1jax.tools import write_miniworld
 
 NAME, MINUTES = "preference_reward", 12
 HERE = pathlib.Path(__file__).parent
 POLICY = HERE.parent.parent / "r1jax" / "shipped_models" / "mini-r1"
 STEPS, LATE, EVERY = 40, 10, 10
+COPIES = 5  # of each pair of the hacked policy, beside some 2,700 of the world
 HELD_OUT = 64  # problems, and as many requests
-MARKER = "=="
 # The rows of the tables: what the run is called, and how it differs from the first.
 ROWS = {
     "as is": "beta 0.001",
@@ -45,13 +44,14 @@ SETTINGS = {
     "grpo.prompts_per_step": 8,
     "evaluation.questions": 2 * HELD_OUT,
     "evaluation.samples": 4,
+    "evaluation.samples_during": 4,
     "evaluation.every": EVERY,
     "checkpoint.every": EVERY,
     "optimizer.learning_rate": 1e-4,
     "rewards.language": 0.0,
 }
+RETRAINED = "pairs_retrained.jsonl"  # the pairs of the reward model that is trained again
 Row = dict[str, Any]
-Runs = dict[tuple[str, int], pathlib.Path]
 
 
 @functools.cache
@@ -87,7 +87,7 @@ def write_data(folder: pathlib.Path, seed: int) -> None:
     requests.jsonl has requests to train on, rules.jsonl problems, and both.jsonl as many of each. Requests are all
     "open", so that no rule rewards them; the world's verdict is not seen in training.
     """
-    write_miniworld.write(folder, seed, MARKER)
+    study.write_world(folder, seed)
     requests, problems = study.rows(folder / "general.jsonl"), study.rows(folder / "reasoning.jsonl")
     requests = [{**row, "grader": "open"} for row in requests]
 
@@ -119,7 +119,7 @@ def train_reward_model(folder: pathlib.Path, seed: int, pairs: pathlib.Path) -> 
 def write_more_pairs(path: pathlib.Path, pairs: pathlib.Path, hacked: pathlib.Path) -> None:
     """The pairs of the world, and for each bad sample of the hacked policy's last steps one with the good reply.
 
-    Samples of one request that read the same give one pair.
+    Samples of one request that read the same give one pair, which is there `COPIES` times.
     """
     rows = study.rows(pairs)
     bad: dict[tuple[str, str], Row] = {}
@@ -129,29 +129,35 @@ def write_more_pairs(path: pathlib.Path, pairs: pathlib.Path, hacked: pathlib.Pa
                 bad[row["question"], row["text"]] = row
     for index, row in enumerate(bad.values()):
         chosen = request_of(row["question"]).polite
-        rows.append({"id": f"hacked-{index}", "prompt": row["question"], "chosen": chosen, "rejected": row["text"]})
+        pair = {"prompt": row["question"], "chosen": chosen, "rejected": row["text"]}
+        rows += [{"id": f"hacked-{index}-{copy}", **pair} for copy in range(COPIES)]
     jsonl.write(path, rows)
 
 
-def train_seed(folder: pathlib.Path, seed: int) -> dict[str, pathlib.Path]:
-    """All runs of a seed, by the names of `ROWS`."""
+def runs_of(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Where a seed's runs lie, by the names of `ROWS`."""
+    return {name: folder / name.replace(" ", "_") for name in ROWS}
+
+
+def train_seed(folder: pathlib.Path, seed: int) -> None:
+    """All runs of a seed; the one of the retrained reward model comes last."""
     data = folder / "world"
     if not (data / "requests.jsonl").exists():
         write_data(data, seed)
     model = train_reward_model(folder / "helpfulness", seed, data / "helpfulness.jsonl")
     run = functools.partial(train_policy, seed=seed, data=data / "requests.jsonl", base=POLICY, model=model)
-    runs = {"as is": run(folder / "as_is")}
+    runs = runs_of(folder)
+    run(runs["as is"])
     rules = run(folder / "rules", data=data / "rules.jsonl", num_steps=STEPS - LATE)
-    runs["late"] = run(folder / "late", data=data / "both.jsonl", base=rules / "model", num_steps=LATE)
-    runs["beside rules"] = run(folder / "beside_rules", data=data / "both.jsonl")
-    runs["beta 0.1"] = run(folder / "beta0.1", **{"grpo.beta": 0.1})
-    runs["beta 0.01"] = run(folder / "beta0.01", **{"grpo.beta": 0.01})
-    pairs = folder / "pairs_retrained.jsonl"
+    run(runs["late"], data=data / "both.jsonl", base=rules / "model", num_steps=LATE)
+    run(runs["beside rules"], data=data / "both.jsonl")
+    run(runs["beta 0.1"], **{"grpo.beta": 0.1})
+    run(runs["beta 0.01"], **{"grpo.beta": 0.01})
+    pairs = folder / RETRAINED
     if not pairs.exists():
         write_more_pairs(pairs, data / "helpfulness.jsonl", runs["as is"])
     retrained = train_reward_model(folder / "helpfulness_retrained", seed, pairs)
-    runs["retrained"] = run(folder / "retrained", model=retrained)
-    return runs
+    run(runs["retrained"], model=retrained)
 
 
 def evaluated(run: pathlib.Path, step: int) -> dict[str, float]:
@@ -209,8 +215,9 @@ def texts(run: pathlib.Path, count: int) -> list[str]:
     """The table of the samples of held-out requests that score highest and are not good, `count` of each step."""
     table = []
     for step in range(0, STEPS + 1, EVERY):
-        bad = {row["question"]: row for row in requests_at(run, step) if not is_good(row)}
-        for row in sorted(bad.values(), key=lambda row: -row["parts"]["model/helpfulness"])[:count]:
+        by_score = sorted(requests_at(run, step), key=lambda row: row["parts"]["model/helpfulness"])
+        best = {row["question"]: row for row in by_score if not is_good(row)}  # of each request the highest
+        for row in sorted(best.values(), key=lambda row: -row["parts"]["model/helpfulness"])[:count]:
             score = f"{row['parts']['model/helpfulness']:.2f}"
             table.append([str(step), row["question"], row["text"], score, kind_of_reply(row)])
     return markdown_table(("step", "request", "reply", "score", "verdict"), table)
@@ -238,27 +245,39 @@ def draw(runs: Sequence[dict[str, pathlib.Path]]) -> Figure:
 def reward_models(folders: Sequence[pathlib.Path]) -> list[str]:
     """The table of both reward models' accuracy on held-out pairs."""
     table = []
-    for name, title in (
-        ("helpfulness", "of the world's pairs"),
-        ("helpfulness_retrained", "and of the hacked policy's"),
+    for name, pairs, title in (
+        ("helpfulness", "world/helpfulness.jsonl", "of the world's pairs"),
+        ("helpfulness_retrained", RETRAINED, "and of the hacked policy's"),
     ):
         last = [100 * study.rows(folder / name / "evals.jsonl")[-1]["accuracy"] for folder in folders]
-        table.append([title, study.spread(last)])
-    return markdown_table(("reward model", "right on held-out pairs, %"), table)
+        ids = [[row["id"] for row in study.rows(folder / pairs)] for folder in folders]
+        hacked = [sum(each.startswith("hacked") for each in of_seed) / COPIES for of_seed in ids]
+        table.append([title, study.spread([*map(len, ids)], 0), study.spread(hacked, 0), study.spread(last)])
+    header = ("reward model", "pairs", f"of the hacked policy, each {COPIES} times", "right on held-out pairs, %")
+    return markdown_table(header, table)
 
 
 def main() -> int:
     options = study.options(NAME, __doc__, MINUTES)
-    folders = [options.runs / f"seed{seed}" for seed in options.seeds]
-    runs = [train_seed(folder, seed) for folder, seed in zip(folders, options.seeds, strict=True)]
+
+    def folder(seed: int) -> pathlib.Path:
+        return options.runs / f"seed{seed}"
+
+    def is_whole(seed: int) -> bool:
+        return study.is_finished(runs_of(folder(seed))["retrained"])
+
+    seeds = study.finished_seeds(options, lambda seed: train_seed(folder(seed), seed), is_whole)
+    folders = [*map(folder, seeds)]
+    runs = [*map(runs_of, folders)]
     measured = [
-        f"Held-out problems and requests ({HELD_OUT} each) at temperature 0.6; seeds {list(options.seeds)}.",
+        f"Held-out problems and requests ({HELD_OUT} each), 4 samples each at temperature 0.6; seeds "
+        f"{', '.join(map(str, seeds))}.",
         *("", *ends(runs)),
         *("", "The replies of the run as it is:", "", *kinds(runs)),
         *("", *reward_models(folders)),
         *(
             "",
-            f"The bad samples that score highest, run as it is, seed {options.seeds[0]}:",
+            f"The bad samples that score highest, run as it is, seed {seeds[0]}:",
             "",
             *texts(runs[0]["as is"], 4),
         ),

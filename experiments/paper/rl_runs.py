@@ -65,12 +65,6 @@ def seconds(workdir: pathlib.Path, phases: Sequence[str] = PHASES) -> float:
     return statistics.median(sum(row.get(f"time/{phase}", 0.0) for phase in phases) for row in steps)
 
 
-def spread(values: Sequence[float | None], digits: int) -> str:
-    """As `study.spread`; a dash where a run has no such figure."""
-    present = [value for value in values if value is not None]
-    return study.spread(present, digits) if present and len(present) == len(values) else "–"
-
-
 def has_signal(rewards: Sequence[float]) -> bool:
     """Whether a group's rewards differ, by the rule of the advantages that RL gives it."""
     return bool(np.any(group_advantages(np.array([rewards]), normalize_std=False)))

@@ -7,20 +7,24 @@ follows the heading "Measured", and the picture NAME.png.
 
 import argparse
 import dataclasses
+import os
 import pathlib
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from r1jax.io import jsonl
 from r1jax.io.files import read_json, write_json, write_text
+from r1jax.tools import write_miniworld
 
 HERE = pathlib.Path(__file__).parent
 MEASURED = "## Measured\n\n"
+MARKER = "=="  # around thoughts after the cold start (`configs/shared.py:WORLD_PROMPTS`)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +68,14 @@ def options(name: str, description: str | None, minutes: float) -> Options:
     return Options(args.runs, seeds, args.page)
 
 
-def train(config: str, workdir: pathlib.Path, **fields: object) -> pathlib.Path:
+def train(
+    config: str, workdir: pathlib.Path, environment: Mapping[str, str] = MappingProxyType({}), **fields: object
+) -> pathlib.Path:
     """Runs `r1jax train` in a process of its own, goes on with the run that is in the folder, or leaves a finished one.
 
     Args:
         config: the config file, `zero:mini`.
+        environment: variables of the process, beside this one's.
         fields: values of the config's fields, `**{"grpo.beta": 0.0}`.
 
     Returns:
@@ -81,7 +88,7 @@ def train(config: str, workdir: pathlib.Path, **fields: object) -> pathlib.Path:
         return workdir
     settings = [f"--config.{field}={value}" for field, value in fields.items()]
     command = [sys.executable, "-m", "r1jax", "train", f"--config={config}", f"--workdir={workdir}", *settings]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, env=os.environ | environment)
     return workdir
 
 
@@ -108,13 +115,35 @@ def finished_results(options: Options, of_one: Callable[[pathlib.Path, int], dic
     return results
 
 
+def finished_seeds(
+    options: Options, run_seed: Callable[[int], object], is_whole: Callable[[int], bool]
+) -> tuple[int, ...]:
+    """Runs the seeds that are not whole, but for --page, and returns those that are."""
+    for seed in options.seeds:
+        if not options.page_only and not is_whole(seed):
+            run_seed(seed)
+    seeds = tuple(seed for seed in options.seeds if is_whole(seed))
+    if not seeds:
+        raise SystemExit(f"{options.runs} holds no seed that is finished")
+    return seeds
+
+
+def write_world(folder: pathlib.Path, seed: int) -> pathlib.Path:
+    """The files of the mini world, with the cold start's marker; written unless the last of them is there."""
+    if not (folder / "harmlessness.jsonl").exists():
+        write_miniworld.write(folder, seed, MARKER)
+    return folder
+
+
 def rows(path: pathlib.Path) -> list[dict]:
     """The lines of a log; of the line that a running process has half written, nothing."""
     return jsonl.read_log(path)[0]
 
 
-def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Mean and sample standard deviation over seeds; of one value, the value."""
+def spread(values: Sequence[float | None], digits: int = 1) -> str:
+    """Mean and sample standard deviation over seeds; of one value, the value; a dash where a seed has none."""
+    if None in values:
+        return "–"
     if len(values) < 2:
         return f"{values[0]:.{digits}f}"
     return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
