@@ -174,7 +174,8 @@ def of_puzzles(mini_size: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     long = {"sampling": {"max_new_tokens": 352, "bucket": 512}}
     if config["stage"] == "step_labels":
         return merge(config, long, {"separators": ATTEMPTS})
-    search = {"separators": ATTEMPTS, "tokens": 800, "max_steps": 32}
+    # The last step holds the answer in its tags too: half of those are longer than mini_search's 48 tokens.
+    search = {"separators": ATTEMPTS, "tokens": 800, "max_steps": 32, "step_tokens": 96}
     return merge(config, long, {"value": f"{runs}/model/model", "search": search})
 
 

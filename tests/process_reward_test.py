@@ -4,6 +4,7 @@ import itertools
 import json
 import pathlib
 import random
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -310,6 +311,19 @@ def test_labels_are_shares_of_right_completions_and_the_last_ones_grades(labelle
     }
     assert completions and all(any(row["text"].startswith(start) for start in starts) for row in completions)
     assert json.loads((labelled / "summary.json").read_text())["questions"] == 4
+
+
+@pytest.mark.usefixtures("shared_engines")
+def test_a_right_completion_counts_only_within_the_tokens_of_one_response(labelled, tmp_path, mesh1):
+    """All that was sampled is there; a limit of 80 tokens for both together becomes one that nothing keeps."""
+    shutil.copytree(labelled, tmp_path / "run")
+    for path in (tmp_path / "run").glob("block_*/completions/samples.jsonl"):
+        jsonl.write(path, [{**row, "tokens": 80} for row in rows(path)])
+    labelling.run(config.parse(LabelStepsConfig, LABELS), tmp_path / "run", mesh1)
+    before, after = (rows(each / "labels.jsonl") for each in (labelled, tmp_path / "run"))
+    assert any(share for row in before for share in row["shares"][:-1])
+    for one, other in zip(before, after, strict=True):
+        assert other["shares"] == [0.0] * (len(one["shares"]) - 1) + one["shares"][-1:]
 
 
 @pytest.mark.usefixtures("shared_engines")

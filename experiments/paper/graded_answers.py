@@ -119,6 +119,19 @@ def ways_to_choose() -> dict[str, Callable[[Answers], float]]:
     }
 
 
+def ways_among_finished() -> dict[str, Callable[[Answers], float]]:
+    """Ways to choose among the answers that ended within their tokens, which can be seen without a model."""
+
+    def finished(answers: Answers) -> Answers:
+        return [each for each in answers if each["finish"] == "stop"] or answers
+
+    ways = ways_to_choose()
+    return {
+        "one that ended": lambda answers: ways["one answer"](finished(answers)),
+        "one that ended, reranked": lambda answers: ways["reranked, last"](finished(answers)),
+    }
+
+
 def accuracy(groups: Sequence[Answers], n: int, choose: Callable[[Answers], float]) -> float:
     """Percent of questions right by a way to choose among n answers, over all disjoint groups of n."""
     scores = [choose(answers[first : first + n]) for answers in groups for first in range(0, len(answers) - n + 1, n)]

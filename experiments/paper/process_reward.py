@@ -5,7 +5,7 @@
 For each seed, with the policy that RL on puzzles has made (the run named RL of experiments/paper/aha.py): the steps of
 its solutions are labelled by completions (Math-Shepherd), a process reward model is trained on them and evaluated on
 the steps of held-out questions; it chooses one of n answers; and RL goes on from the policy with the rule's reward, or
-with the model's score in its place, combined over steps in three ways.
+with the model's score in its place, combined over steps in two ways.
 """
 
 import pathlib
@@ -26,11 +26,11 @@ SEPARATORS = SIZES["puzzles_labels"]()["separators"]  # of steps, which are atte
 QUESTIONS, SAMPLES = 64, 16
 STEPS = 20  # of RL
 LABELLED = {"num_prompts": 96, "held_out": 24}  # questions whose solutions get labels
+OTHER_QUESTIONS = 500  # added to the seed of RL: not the questions that are labelled, nor those of the policy's own RL
 # Arms of RL by name: the rule's weight, and how the model's chances are combined.
 ARMS = {
     "rules": (1.0, ""),
     "model, minimum": (0.0, "minimum"),
-    "model, mean": (0.0, "mean"),
     "model, sum": (0.0, "sum"),
 }
 
@@ -50,7 +50,7 @@ def value_model(runs: pathlib.Path, seed: int) -> pathlib.Path:
     here, policy = runs / f"seed{seed}", policy_of(runs, seed)
     labelled = {"data.path": questions_of(runs), **LABELLED}
     labels = study.train(LABELS, here / "labels", model=policy, seed=seed, **labelled)
-    fields = {"base": policy, "seed": seed, "data.path": labels / "labels.jsonl"}
+    fields = {"base": policy, "seed": seed, "data.path": labels / "labels.jsonl", "num_steps": 80}
     return study.train("process_reward:puzzles", here / "model", **fields)
 
 
@@ -71,7 +71,8 @@ def train_policy(runs: pathlib.Path, seed: int, arm: str, model: pathlib.Path) -
         "base": policy_of(runs, seed),
         "data.path": questions_of(runs),
         "num_steps": STEPS,
-        "seed": seed,
+        "seed": OTHER_QUESTIONS + seed,
+        "grpo.prompts_per_step": 8,
         "evaluation.questions": QUESTIONS,
         "evaluation.samples": 4,
         "evaluation.every": 0,
@@ -86,13 +87,14 @@ def looks(rows: list[dict]) -> dict[str, float]:
     """What responses are made of: tokens, steps, the share of steps that repeat an earlier one, and without a digit."""
     steps = [split_steps(row["text"], SEPARATORS) for row in rows]
     flat = [[step.strip() for step in some] for some in steps]
+    scores = [row["parts"]["model/steps"] for row in rows if row["parts"].get("model/steps") is not None]
     return {
         "accuracy": 100 * float(np.mean([row["correct"] or 0.0 for row in rows])),
         "tokens": float(np.mean([row["num_tokens"] for row in rows])),
         "steps": float(np.mean([len(some) for some in flat])),
         "repeated": 100 * float(np.mean([1 - len(set(some)) / len(some) for some in flat if some])),
         "empty": 100 * float(np.mean([not any(c.isdigit() for c in step) for some in flat for step in some])),
-        "score": float(np.mean([row["parts"].get("model/steps") or 0.0 for row in rows])),
+        "score": float(np.mean(scores)) if scores else None,
     }
 
 
@@ -101,10 +103,8 @@ def of_seed(runs: pathlib.Path, seed: int) -> dict[str, Any]:
     model = value_model(runs, seed)
     folder = runs / f"seed{seed}" / "answers"
     groups = answers(policy_of(runs, seed), questions_of(runs), folder, SAMPLES, seed, model)
-    chosen = {
-        name: [graded_answers.accuracy(groups, n, way) for n in (1, 4, 16)]
-        for name, way in graded_answers.ways_to_choose().items()
-    }
+    ways = graded_answers.ways_to_choose() | graded_answers.ways_among_finished()
+    chosen = {name: [graded_answers.accuracy(groups, n, way) for n in (1, 4, 16)] for name, way in ways.items()}
     arms, examples = {}, {}
     for arm in ARMS:
         workdir = train_policy(runs, seed, arm, model)
@@ -119,12 +119,13 @@ def of_seed(runs: pathlib.Path, seed: int) -> dict[str, Any]:
 
 def tables(results: list[dict[str, Any]]) -> str:
     """The measured part of the page."""
-    last = [result["agreement"][-1] for result in results]
+    last = [row | {"shorter_auroc": 1 - row["length_auroc"]} for row in (each["agreement"][-1] for each in results)]
     measures = {
         "steps of held-out questions": ("n", 1, 0),
         "right, %": ("right_share", 100, 1),
         "accuracy, %": ("accuracy", 100, 1),
         "AUROC": ("auroc", 1, 3),
+        "AUROC of the shorter prefix": ("shorter_auroc", 1, 3),
         "calibration error, %": ("calibration_error", 100, 1),
         "first wrong step found, %": ("first_error", 100, 1),
         "no step doubted where none is wrong, %": ("without_error", 100, 1),
@@ -144,7 +145,7 @@ def tables(results: list[dict[str, Any]]) -> str:
         cells = [study.spread([each["held_out"][i] for each in of]) for i in (0, -1)]
         for key, digits in (("score", 2), ("tokens", 0), ("steps", 1), ("repeated", 1), ("empty", 1)):
             sides = [study.spread([each[side][key] for each in of], digits) for side in ("first", "last")]
-            cells.append(" -> ".join(sides))
+            cells.append(" -> ".join(sides) if sides[0] != "–" else "–")
         trained.append([arm, *cells])
     lines = [
         *("The model on held-out steps:", "", *markdown_table(("", "mean"), agreement)),
@@ -184,7 +185,7 @@ def picture(results: list[dict[str, Any]]) -> Figure:
 
 
 def main() -> None:
-    options = study.options(NAME, __doc__, minutes=14)
+    options = study.options(NAME, __doc__, minutes=16)
     puzzle_runs.finished(options, puzzle_runs.runs_beside(options.runs))  # trains the policies that are missing
     results = study.finished_results(options, of_seed)
     study.write_page(NAME, tables(results), picture(results))

@@ -19,6 +19,7 @@ import study
 from matplotlib.figure import Figure
 from process_reward import QUESTIONS, SAMPLES, answers, policy_of, questions_of, value_model
 
+from r1jax.io import jsonl
 from r1jax.io.files import read_json
 from r1jax.io.tables import markdown_table
 
@@ -37,7 +38,8 @@ def by_budget(runs: pathlib.Path, model: pathlib.Path, seed: int) -> list[dict[s
     """For each budget what a search reaches, and what the same tokens reach as answers that are chosen among."""
     folder, policy, puzzles = runs / f"seed{seed}", policy_of(runs, seed), questions_of(runs)
     groups = answers(policy, puzzles, folder / "answers", SAMPLES, seed, model)
-    ways, tokens = graded_answers.ways_to_choose(), graded_answers.mean_tokens(groups)
+    ways = graded_answers.ways_to_choose() | graded_answers.ways_among_finished()
+    tokens = graded_answers.mean_tokens(groups)
     rows = []
     for budget in BUDGETS:
         fields = {"search.tokens": budget, "num_prompts": QUESTIONS, "data.path": puzzles, "seed": seed}
@@ -51,8 +53,14 @@ def by_budget(runs: pathlib.Path, model: pathlib.Path, seed: int) -> list[dict[s
 
 
 def rounds(runs: pathlib.Path, model: pathlib.Path, seed: int) -> list[dict[str, float]]:
-    """The loop: before it and after each round, the policy alone, the search with both, and the value model."""
+    """The loop: before it and after each round, the policy alone, the search with both, and the value model.
+
+    The value model learns from the labels of its round and from those that the first one was trained on: nearly all
+    answers of a search are right, and of the ends that a policy does not find nothing is labelled there. Its head is
+    new in each round.
+    """
     policy, puzzles, rows = policy_of(runs, seed), questions_of(runs), []
+    first_labels, right = study.rows(model.parent / "labels" / "labels.jsonl"), None
     ways = graded_answers.ways_to_choose()
     for number in range(ROUNDS + 1):
         at = runs / f"seed{seed}" / f"round_{number}"
@@ -67,13 +75,18 @@ def rounds(runs: pathlib.Path, model: pathlib.Path, seed: int) -> list[dict[str,
                 "any in the tree": 100 * held_out["any"],
                 "branching": held_out["branching"],
                 "answers": held_out["answers"],
-                "value, right answers ranked first": 100 * ranked(at / "held_out"),
+                "value, right answers ranked first": ranked(at / "held_out"),
+                "value, AUROC of the first labels": 100 * study.rows(model / "evals.jsonl")[-1]["auroc"],
+                "labels of the round, right": right,
             }
         )
         if number < ROUNDS:
             # Other questions each round, and other noise: the seed decides both.
             fields |= {"num_prompts": TRAINING_QUESTIONS, "held_out": False, "seed": 1000 * (number + 1) + seed}
             searched(at / "training", policy, model, **fields)
+            labels = study.rows(at / "training" / "labels.jsonl")
+            right = 100 * float(np.mean([label for row in labels for label in row["labels"]]))
+            jsonl.write(at / "labels.jsonl", [*first_labels, *labels])
             policy, model = trained_on_search(at, policy, model, seed)
     return rows
 
@@ -90,25 +103,25 @@ def trained_on_search(
         "seq_len": 512,
         "optimizer.learning_rate": 3e-4,
     }
-    valuing = {
-        "data.path": training / "labels.jsonl",
-        "data.target": "soft",
-        "data.held_out_share": 0.0,
-        "num_steps": 40,
-    }
+    valuing = {"data.path": at / "labels.jsonl", "data.target": "soft", "num_steps": 40}
     tuned = study.train("sft:mini", at / "policy", base=policy, seed=seed, **tuning)
     valued = study.train("process_reward:puzzles", at / "value", base=model / "model", seed=seed, **valuing)
     return tuned / "model", valued
 
 
-def ranked(workdir: pathlib.Path) -> float:
-    """Of trees with right and wrong answers, the share of pairs in which the right one has the higher value."""
-    wins = []
+def ranked(workdir: pathlib.Path) -> float | None:
+    """Of trees with right and wrong answers that ended, the percentage of pairs whose right one has the higher value.
+
+    Each tree counts as much as any other; None where there is none.
+    """
+    shares = []
     for row in study.rows(workdir / "searches.jsonl"):
-        right = [each["value"] for each in row["answers"] if each["score"] == 1.0]
-        wrong = [each["value"] for each in row["answers"] if each["score"] == 0.0]
-        wins += [0.5 * (1 + np.sign(a - b)) for a in right for b in wrong]
-    return float(np.mean(wins)) if wins else 0.5
+        ended = [each for each in row["answers"] if each["finish"] == "stop"]
+        right = [each["value"] for each in ended if each["score"] == 1.0]
+        wrong = [each["value"] for each in ended if each["score"] == 0.0]
+        if right and wrong:
+            shares.append(np.mean([0.5 * (1 + np.sign(a - b)) for a in right for b in wrong]))
+    return 100 * float(np.mean(shares)) if shares else None
 
 
 def of_seed(runs: pathlib.Path, seed: int) -> dict[str, Any]:
@@ -120,7 +133,7 @@ def of_seed(runs: pathlib.Path, seed: int) -> dict[str, Any]:
 def tables(results: list[dict[str, Any]]) -> str:
     """The measured part of the page."""
     columns = [
-        *("one answer", "majority", "reranked, minimum", "weighted majority", "any (bound)"),
+        *("one answer", "one that ended", "one that ended, reranked", "majority", "weighted majority", "any (bound)"),
         *("search, chosen", "search, vote", "search, any"),
     ]
     equal = []
@@ -149,7 +162,7 @@ def picture(results: list[dict[str, Any]]) -> Figure:
     """Accuracy by tokens, of the search and of chosen answers; and the loop's rounds."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     tokens, loop = figure.subplots(1, 2)
-    for name in ("majority", "reranked, minimum", "weighted majority", "search, chosen", "search, vote"):
+    for name in ("majority", "one that ended, reranked", "weighted majority", "search, chosen", "search, vote"):
         at = "tokens" if name.startswith("search") else "sampled"
         x = [np.mean([result["budgets"][i][at] for result in results]) for i in range(len(BUDGETS))]
         y = [np.mean([result["budgets"][i][name] for result in results]) for i in range(len(BUDGETS))]

@@ -31,9 +31,11 @@ class LabelStepsConfig:
         num_prompts: training questions, the first of a seeded order, each once; 0: all of a file.
         held_out: held-out questions that are labelled too, to evaluate the model on.
         solutions: sampled of each question; of equal ones one counts.
-        completions: sampled from each step's end but the last one, whose label is the solution's own grade.
+        completions: sampled from each step's end but the last one, whose label is the solution's own grade. One that
+            is right counts as right where it and what it goes on from have no more than `max_new_tokens` together, as
+            the policy alone can write it; what a server goes on from is not counted.
         block: questions at a time; memory grows with it.
-        sampling: of solutions and completions; each of the two may have `max_new_tokens`.
+        sampling: of solutions and completions.
         graders, judge: how answers are graded.
         compute: overrides of how the policy is computed; None: as its folder has it.
         seed: of the questions' order and of sampling.

@@ -252,9 +252,14 @@ def _rows(
                 continue
             shares, counts = [], []
             for prefix in itertools.accumulate(steps[:-1]):
-                id_ = prefixes[prompt.id, prefix].prompt.id
-                keys = [(id_, completion) for completion in range(cfg.completions)]
-                right = [completed.grades[k]["score"] >= 1.0 for k in keys if _is_graded(completed, k)]
+                each = prefixes[prompt.id, prefix]
+                keys = [(each.prompt.id, completion) for completion in range(cfg.completions)]
+                most = cfg.sampling.max_new_tokens - (len(each.prompt.ids) - len(each.question.ids))
+                right = [
+                    completed.grades[k]["score"] >= 1.0 and completed.samples[k]["tokens"] <= most
+                    for k in keys
+                    if _is_graded(completed, k)
+                ]
                 shares.append(sum(right) / len(right) if right else None)
                 counts.append(len(right))
             shares.append(float(score >= 1.0))
