@@ -33,7 +33,7 @@ TASK = {
 BETA = 0.001
 GRPO = [sys.executable, "-m", "r1jax", "train"]
 PPO = [sys.executable, str(study.HERE / "ppo_training.py")]
-WITH_CRITIC = {"grpo.beta": 0.0, "grpo.aggregation": "token", "kl_in_reward": BETA, "critic.learning_rate": 3e-3}
+WITH_CRITIC = {"grpo.beta": 0.0, "grpo.aggregation": "token", "kl_in_reward": BETA, "critic.learning_rate": 1e-3}
 
 
 @dataclasses.dataclass(frozen=True)
