@@ -32,7 +32,9 @@ def no_slice(pods: Pods) -> bool:
 
 def interrupted(pods: Pods, signum: int, is_time, *args: str) -> tuple[int, str]:
     """Exit status and messages of a launch that gets a signal once `is_time`."""
+    before = signal.signal(signum, signal.SIG_DFL)  # under nohup it is ignored, and a shell would inherit that
     process = pods.start(*args)
+    signal.signal(signum, before)
     deadline = time.monotonic() + 100
     while not is_time():
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
