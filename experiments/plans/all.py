@@ -26,14 +26,14 @@ PLANS = {
     "qwen1_5b_distill_v5e": "--config=distill:qwen2_5_1_5b --topology=v5e:2x4 --config.mesh.fsdp=4 "
     "--config.mesh.context=2 --config.microbatches=16",
     "qwen7b_distill_v5p": "--config=distill:qwen2_5_7b --topology=v5p:2x2x2",
-    "qwen7b_distill_v6e": "--config=distill:qwen2_5_7b --topology=v6e:2x4 --config.mesh.fsdp=2 "
-    "--config.mesh.context=4 --config.microbatches=32",
+    "qwen7b_distill_v6e": "--config=distill:qwen2_5_7b --topology=v6e:4x4 --config.mesh.fsdp=4 "
+    "--config.mesh.context=4 --config.microbatches=16",
     "qwen7b_zero_v5p": "--config=zero:hf --model=qwen2_5_7b --topology=v5p:2x2x2",
-    "qwen7b_zero_v6e": "--config=zero:hf --model=qwen2_5_7b --topology=v6e:2x4 --config.mesh.fsdp=4 "
-    "--config.mesh.tensor=2 --config.microbatches=32",
+    "qwen7b_zero_v6e": "--config=zero:hf --model=qwen2_5_7b --topology=v6e:4x4 --config.mesh.fsdp=8 "
+    "--config.mesh.tensor=2 --config.microbatches=16",
     "qwen7b_zero_v7x": "--config=zero:hf --model=qwen2_5_7b --topology=v7x:2x2x1",
-    "qwen7b_zero_v5e": "--config=zero:hf --model=qwen2_5_7b --topology=v5e:4x4 --config.mesh.tensor=4 "
-    "--config.microbatches=32",
+    "qwen7b_zero_v5e": "--config=zero:hf --model=qwen2_5_7b --topology=v5e:4x8 --config.mesh.fsdp=4 "
+    "--config.mesh.context=2 --config.mesh.tensor=4 --config.microbatches=32",
     "qwen7b_reasoning_v5p": "--config=reasoning:hf --model=qwen2_5_7b --topology=v5p:2x2x2",
     "qwen14b_distill_v5p": "--config=distill:qwen2_5_14b --topology=v5p:2x2x2 --config.mesh.fsdp=4 "
     "--config.mesh.context=2 --config.microbatches=16",
