@@ -138,7 +138,8 @@ def draw(seeds: Sequence[Seed]) -> Figure:
 def main() -> int:
     options = study.options(NAME, __doc__, MINUTES)
     seeds = study.finished_results(options, measure)
-    minutes, figures = study.spread([seed["minutes"] for seed in seeds]), seeds[0]["figures"]["r1"]
+    minutes = study.spread([seed["minutes"] for seed in seeds])
+    figures = seeds[0]["figures"]["r1"]
     measured = [
         f"{len(seeds)} of the seeds {', '.join(map(str, options.seeds))}, {minutes} minutes each; mean ± standard "
         "deviation. Held-out questions at temperature 0.6, top-p 0.95, 4 samples each; percent, but for tokens and "

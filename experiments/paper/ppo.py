@@ -8,7 +8,6 @@ Writes the table and picture of ppo.md. Runs that are finished are left as they 
 import dataclasses
 import pathlib
 import statistics
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -31,8 +30,8 @@ TASK = {
     "microbatches": 2,
 }
 BETA = 0.001
-GRPO = [sys.executable, "-m", "r1jax", "train"]
-PPO = [sys.executable, str(study.HERE / "ppo_training.py")]
+GRPO = study.R1JAX_TRAIN
+PPO = (sys.executable, str(study.HERE / "ppo_training.py"))
 WITH_CRITIC = {"grpo.beta": 0.0, "grpo.aggregation": "token", "kl_in_reward": BETA, "critic.learning_rate": 1e-3}
 
 
@@ -63,18 +62,6 @@ COST = (
     "a step, s",
     "minutes",
 )
-
-
-def train(algorithm: Algorithm, workdir: pathlib.Path, seed: int, questions: pathlib.Path) -> None:
-    """Trains in a process of its own, or goes on with what is there.
-
-    Raises:
-        subprocess.CalledProcessError: it failed; its own message has been printed.
-    """
-    fields = {**TASK, **algorithm.fields, "seed": seed, "data.path": questions}
-    settings = [f"--config.{field}={value}" for field, value in fields.items()]
-    command = [*algorithm.program, f"--config={rl_runs.CONFIG}", f"--workdir={workdir}", *settings]
-    subprocess.run(command, check=True)
 
 
 def folder(options: study.Options, algorithm: Algorithm, seed: int) -> pathlib.Path:
@@ -126,9 +113,8 @@ def main() -> None:
     def run_seed(seed: int) -> None:
         questions = rl_runs.write_questions(options.runs)
         for algorithm in ALGORITHMS:
-            workdir = folder(options, algorithm, seed)
-            if not study.is_finished(workdir):
-                train(algorithm, workdir, seed, questions)
+            fields = {**TASK, **algorithm.fields, "seed": seed, "data.path": questions}
+            study.train(rl_runs.CONFIG, folder(options, algorithm, seed), program=algorithm.program, **fields)
 
     def is_whole(seed: int) -> bool:
         return all(study.is_finished(folder(options, algorithm, seed)) for algorithm in ALGORITHMS)

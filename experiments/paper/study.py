@@ -18,13 +18,15 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from r1jax.configs.shared import WORLD_PROMPTS
 from r1jax.io import jsonl
 from r1jax.io.files import read_json, write_json, write_text
 from r1jax.tools import write_miniworld
 
 HERE = pathlib.Path(__file__).parent
 MEASURED = "## Measured\n\n"
-MARKER = "=="  # around thoughts after the cold start (`configs/shared.py:WORLD_PROMPTS`)
+MARKER = WORLD_PROMPTS["marker"]  # around thoughts after the cold start
+R1JAX_TRAIN = (sys.executable, "-m", "r1jax", "train")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,13 +71,18 @@ def options(name: str, description: str | None, minutes: float) -> Options:
 
 
 def train(
-    config: str, workdir: pathlib.Path, environment: Mapping[str, str] = MappingProxyType({}), **fields: object
+    config: str,
+    workdir: pathlib.Path,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    program: Sequence[str] = R1JAX_TRAIN,
+    **fields: object,
 ) -> pathlib.Path:
     """Runs `r1jax train` in a process of its own, goes on with the run that is in the folder, or leaves a finished one.
 
     Args:
         config: the config file, `zero:mini`.
         environment: variables of the process, beside this one's.
+        program: another one with the command line of `r1jax train`.
         fields: values of the config's fields, `**{"grpo.beta": 0.0}`.
 
     Returns:
@@ -87,7 +94,7 @@ def train(
     if is_finished(workdir):
         return workdir
     settings = [f"--config.{field}={value}" for field, value in fields.items()]
-    command = [sys.executable, "-m", "r1jax", "train", f"--config={config}", f"--workdir={workdir}", *settings]
+    command = [*program, f"--config={config}", f"--workdir={workdir}", *settings]
     subprocess.run(command, check=True, env=os.environ | environment)
     return workdir
 
