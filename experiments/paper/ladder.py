@@ -65,16 +65,18 @@ def measure(runs: pathlib.Path, seed: int) -> Seed:
     }
 
 
+def values(seeds: Sequence[Seed], name: str, model: str) -> list[float | None]:
+    """A figure of a model in each seed. Scores are less the base's: their zero is each reward model's own."""
+    if name in SCORES:
+        return [seed["figures"][model][name] - seed["figures"]["base"][name] for seed in seeds]
+    return [seed["figures"][model][name] for seed in seeds]
+
+
 def stages_table(seeds: Sequence[Seed]) -> list[str]:
     """The measured figures, a column each model, as the paper's table has them."""
     rows = []
     for name in seeds[0]["figures"]["r1"]:
-        cells = []
-        for model in MODELS:
-            values = [seed["figures"][model][name] for seed in seeds]
-            if name in SCORES:  # whose zero is each reward model's own
-                values = [value - seed["figures"]["base"][name] for value, seed in zip(values, seeds, strict=True)]
-            cells.append(study.spread(values, 2 if name in SCORES else 1))
+        cells = [study.spread(values(seeds, name, model), 2 if name in SCORES else 1) for model in MODELS]
         rows.append([f"{name}, less the base's" if name in SCORES else name, *cells])
     return markdown_table(["figure", *MODELS.values()], rows)
 
@@ -119,18 +121,18 @@ def draw(seeds: Sequence[Seed]) -> Figure:
         "problems right, %": [f"problems, level {level}" for level in LEVELS],
         "requests right, %": [*EXACT_KINDS, "instructions"],
         "open replies, %": ["best replies", "secrets told"],
-        "reward models' scores": list(SCORES),
+        "scores, less the base's": list(SCORES),
         "thoughts, %": ["well formed", "mixed languages"],
     }
     picture = Figure(figsize=(17, 4), layout="constrained")
     for axes, (title, names) in zip(picture.subplots(1, len(panels)), panels.items(), strict=True):
         for name in names:
-            values = [[seed["figures"][model][name] for seed in seeds] for model in MODELS]
-            points = [(place, statistics.mean(each)) for place, each in enumerate(values) if None not in each]
+            of_models = [values(seeds, name, model) for model in MODELS]
+            points = [(place, statistics.mean(each)) for place, each in enumerate(of_models) if None not in each]
             axes.plot(*zip(*points, strict=True), marker=".", label=name)
         axes.set_xticks(range(len(MODELS)), [name.partition(":")[0] for name in MODELS.values()], rotation=40)
         axes.set(title=title)
-        axes.legend(fontsize="x-small")
+        axes.legend(fontsize="x-small", framealpha=0.5)
         axes.grid(alpha=0.3)
     return picture
 
