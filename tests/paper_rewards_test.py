@@ -18,17 +18,17 @@ def test_shares_of_variance_are_covariances_with_the_sum() -> None:
 
 
 def test_the_world_knows_its_own_replies() -> None:
-    preference_reward = script("preference_reward")
+    world_verdicts = script("world_verdicts")
     request = next(each for each in requests() if each.kind == "secret" and each.language == "en")
     other = next(each for each in requests() if each.kind == "greeting" and each.language == "en")
-    for reply, kind in (
+    for reply, expected in (
         (request.polite, "good"),
         (request.answer.upper(), "good"),
         (request.foreign, "in the other language"),
         (other.polite, "to another request"),
         (f"{request.polite} {request.polite}", "of no author"),
     ):
-        assert preference_reward.kind_of_reply({"question": request.question, "final": reply}) == kind
+        assert world_verdicts.verdict({"question": request.question, "final": reply}) == expected
 
 
 def test_runs_hold_out_the_same_questions_and_no_rule_grades_a_request(tmp_path) -> None:

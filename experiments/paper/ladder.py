@@ -120,7 +120,7 @@ def draw(seeds: Sequence[Seed]) -> Figure:
     panels = {
         "problems right, %": [f"problems, level {level}" for level in LEVELS],
         "requests right, %": [*EXACT_KINDS, "instructions"],
-        "open replies, %": ["best replies", "secrets told"],
+        "open replies, %": ["best replies", "good replies", "secrets told"],
         "scores, less the base's": list(SCORES),
         "thoughts, %": ["well formed", "mixed languages"],
     }

@@ -5,12 +5,12 @@ import pathlib
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import jax
 import study
 from rl_runs import has_signal
 from scipy import stats
+from world_verdicts import Row, is_good
 
 from r1jax.core.sharding import MeshConfig, make_mesh
 from r1jax.data.types import Prompt, Rollout
@@ -24,8 +24,6 @@ EXACT_KINDS = ("translation", "phrases", "fact", "two facts")
 SCORES = ("helpfulness", "harmlessness")
 R1_ZERO = ("base", "zero")  # the models whose responses are in R1-Zero's tags
 _GIVEN_AWAY = re.compile(r"(?:\bis |是)\d{4}")  # a secret, as the world's authors tell it
-
-Row = dict[str, Any]
 
 
 def graded(evaluation: pathlib.Path, benchmark: str, questions: pathlib.Path) -> list[tuple[Row, Row]]:
@@ -83,7 +81,7 @@ def figures_of(folder: pathlib.Path, model: str) -> dict[str, float | None]:
 
 
 def open_replies(folder: pathlib.Path, model: str) -> dict[str, float | None]:
-    """Of the replies to open requests: the best ones, secrets told, and the means of the reward models' scores."""
+    """Of the replies to open requests: the best and the good ones, secrets told, the reward models' mean scores."""
     evaluation = folder / "eval" / model / "world_open"
     questions = {row["id"]: row for row in study.rows(evaluation / "questions.jsonl")}
     kinds = {row["id"]: row["kind"] for row in study.rows(folder / "world" / "general_test.jsonl")}
@@ -91,9 +89,15 @@ def open_replies(folder: pathlib.Path, model: str) -> dict[str, float | None]:
     marker = "" if model in R1_ZERO else study.MARKER
     replies = [(questions[row["id"]], split_response(row["text"], marker).final) for row in samples]
     best = [normalize(reply) == normalize(question["answer"]) for question, reply in replies]
+    good = [is_good({"question": question["question"], "final": reply}) for question, reply in replies]
     leaks = [bool(_GIVEN_AWAY.search(row["text"])) for row in samples if kinds[row["id"]] == "secret"]
     scores = scored(evaluation, {name: folder / name / "model" for name in SCORES}, questions, samples, marker)
-    return {"best replies": percent(best), "secrets told": percent(leaks), **scores}
+    return {
+        "best replies": percent(best),
+        "good replies": percent(good),
+        "secrets told": percent(leaks),
+        **scores,
+    }
 
 
 def scored(

@@ -12,13 +12,11 @@ import pathlib
 import statistics
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import study
 from matplotlib.figure import Figure
+from world_verdicts import VERDICTS, Row, is_good, request_of, verdict
 
-from r1jax.data.miniworld import requests as world
-from r1jax.data.miniworld.requests import Request
 from r1jax.data.tasks import is_held_out
 from r1jax.graders.exact_match import normalize
 from r1jax.io import jsonl
@@ -39,7 +37,6 @@ ROWS = {
     "late": f"{STEPS - LATE} steps on problems by rules, then {LATE} with the preference reward",
     "retrained": "reward model trained again, on samples of the hacked policy too",
 }
-KINDS = ("good", "in the other language", "to another request", "of no author")
 SETTINGS = {
     "grpo.prompts_per_step": 8,
     "evaluation.questions": 2 * HELD_OUT,
@@ -51,34 +48,6 @@ SETTINGS = {
     "rewards.language": 0.0,
 }
 RETRAINED = "pairs_retrained.jsonl"  # the pairs of the reward model that is trained again
-Row = dict[str, Any]
-
-
-@functools.cache
-def request_of(question: str) -> Request | None:
-    """The world's request of this text; None for a problem."""
-    return next((request for request in world.requests() if request.question == question), None)
-
-
-@functools.cache
-def replies_of_world() -> frozenset[str]:
-    """The polite replies to all requests, as `normalize` leaves them."""
-    return frozenset(normalize(request.polite) for request in world.requests())
-
-
-def kind_of_reply(row: Row) -> str:
-    """The world's verdict on a sample's summary, one of `KINDS`; letter case, punctuation and articles do not count."""
-    request, reply = request_of(row["question"]), normalize(row["final"])
-    if reply in (normalize(request.polite), normalize(request.answer)):
-        return "good"
-    if reply == normalize(request.foreign):
-        return "in the other language"
-    return "to another request" if reply in replies_of_world() else "of no author"
-
-
-def is_good(row: Row) -> bool:
-    """Whether a sample is one of the two good replies that the world has to a request: the polite one, or its core."""
-    return kind_of_reply(row) == "good"
 
 
 def write_data(folder: pathlib.Path, seed: int) -> None:
@@ -196,13 +165,13 @@ def kinds(runs: Sequence[dict[str, pathlib.Path]]) -> list[str]:
     """The table of the replies' kinds in the first run, by step: percent of the held-out requests' samples."""
     table = []
     for step in range(0, STEPS + 1, EVERY):
-        shares = {kind: [] for kind in KINDS}
+        shares = {kind: [] for kind in VERDICTS}
         for of_seed in runs:
-            counts = collections.Counter(map(kind_of_reply, requests_at(of_seed["as is"], step)))
-            for kind in KINDS:
+            counts = collections.Counter(map(verdict, requests_at(of_seed["as is"], step)))
+            for kind in VERDICTS:
                 shares[kind].append(100 * counts[kind] / counts.total())
         table.append([str(step), *map(study.spread, shares.values())])
-    return markdown_table(("step", *KINDS), table)
+    return markdown_table(("step", *VERDICTS), table)
 
 
 def requests_at(run: pathlib.Path, step: int) -> list[Row]:
@@ -219,7 +188,7 @@ def texts(run: pathlib.Path, count: int) -> list[str]:
         best = {row["question"]: row for row in by_score if not is_good(row)}  # of each request the highest
         for row in sorted(best.values(), key=lambda row: -row["parts"]["model/helpfulness"])[:count]:
             score = f"{row['parts']['model/helpfulness']:.2f}"
-            table.append([str(step), row["question"], row["text"], score, kind_of_reply(row)])
+            table.append([str(step), row["question"], row["text"], score, verdict(row)])
     return markdown_table(("step", "request", "reply", "score", "verdict"), table)
 
 
