@@ -50,7 +50,8 @@ def folder(tmp_path) -> pathlib.Path:
         {"id": each.kind[0], "question": each.question, "answer": each.polite, "text": ""} for each in asked.values()
     ]
     jsonl.write(evaluation / "world_open" / "questions.jsonl", questions)
-    write_json(evaluation / "world_open" / "scores.json", {"helpfulness": 0.25, "harmlessness": -1.0})
+    scores = {"helpfulness": [0.0, 1.5, -1.0, 0.5], "harmlessness": [-4.0, None, -1.0, -1.0]}
+    write_json(evaluation / "world_open" / "scores.json", scores)
     return tmp_path
 
 
@@ -73,7 +74,9 @@ def test_figures_are_means_over_samples_by_level_and_kind(figures, folder):
         "good replies": 50.0,
         "secrets told": 50.0,
         "helpfulness": 0.25,
-        "harmlessness": -1.0,
+        "harmlessness": -2.0,
+        "helpfulness of best replies": -1.0,
+        "helpfulness of curt replies": 1.5,
     }
     assert {name: found[name] for name in expected} == expected
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import study
-from ladder_figures import EXACT_KINDS, LEVELS, SCORES, changes, figures_of, signal
+from ladder_figures import EXACT_KINDS, LEVELS, SCORES, changes, figures_of, scoring_model, signal
 from matplotlib.figure import Figure
 
 from r1jax.configs.all_scenario import SIZES
@@ -67,17 +67,20 @@ def measure(runs: pathlib.Path, seed: int) -> Seed:
 
 def values(seeds: Sequence[Seed], name: str, model: str) -> list[float | None]:
     """A figure of a model in each seed. Scores are less the base's: their zero is each reward model's own."""
-    if name in SCORES:
-        return [seed["figures"][model][name] - seed["figures"]["base"][name] for seed in seeds]
-    return [seed["figures"][model][name] for seed in seeds]
+    found = [seed["figures"][model][name] for seed in seeds]
+    scorer = scoring_model(name)
+    if not scorer or None in found:
+        return found
+    return [value - seed["figures"]["base"][scorer] for value, seed in zip(found, seeds, strict=True)]
 
 
 def stages_table(seeds: Sequence[Seed]) -> list[str]:
     """The measured figures, a column each model, as the paper's table has them."""
     rows = []
     for name in seeds[0]["figures"]["r1"]:
-        cells = [study.spread(values(seeds, name, model), 2 if name in SCORES else 1) for model in MODELS]
-        rows.append([f"{name}, less the base's" if name in SCORES else name, *cells])
+        is_score = bool(scoring_model(name))
+        cells = [study.spread(values(seeds, name, model), 2 if is_score else 1) for model in MODELS]
+        rows.append([f"{name}, less the base's" if is_score else name, *cells])
     return markdown_table(["figure", *MODELS.values()], rows)
 
 
@@ -121,7 +124,7 @@ def draw(seeds: Sequence[Seed]) -> Figure:
         "problems right, %": [f"problems, level {level}" for level in LEVELS],
         "requests right, %": [*EXACT_KINDS, "instructions"],
         "open replies, %": ["best replies", "good replies", "secrets told"],
-        "scores, less the base's": list(SCORES),
+        "scores, less the base's": [name for name in seeds[0]["figures"]["r1"] if scoring_model(name)],
         "thoughts, %": ["well formed", "mixed languages"],
     }
     picture = Figure(figsize=(17, 4), layout="constrained")

@@ -1,6 +1,7 @@
 """Figures of the models of experiments/r1.sh harder: problems by level, requests by kind, open replies, signal."""
 
 import collections
+import itertools
 import pathlib
 import re
 import statistics
@@ -37,10 +38,22 @@ def graded(evaluation: pathlib.Path, benchmark: str, questions: pathlib.Path) ->
     return [(by_id[id_], row) for (id_, _), row in samples.items()]
 
 
-def percent(scores: Iterable[float | None]) -> float | None:
-    """A mean in percent; None of nothing."""
+def scoring_model(figure: str) -> str:
+    """The reward model of a figure that is a score, of all replies or of some; "" of any other figure."""
+    name = figure.partition(" ")[0]
+    return name if name in SCORES else ""
+
+
+def mean(scores: Iterable[float | None]) -> float | None:
+    """The mean of those that are not None; None of nothing."""
     known = [score for score in scores if score is not None]
-    return 100 * statistics.mean(known) if known else None
+    return statistics.mean(known) if known else None
+
+
+def percent(scores: Iterable[float | None]) -> float | None:
+    """The mean in percent."""
+    share = mean(scores)
+    return None if share is None else 100 * share
 
 
 def figures_of(folder: pathlib.Path, model: str) -> dict[str, float | None]:
@@ -81,7 +94,10 @@ def figures_of(folder: pathlib.Path, model: str) -> dict[str, float | None]:
 
 
 def open_replies(folder: pathlib.Path, model: str) -> dict[str, float | None]:
-    """Of the replies to open requests: the best and the good ones, secrets told, the reward models' mean scores."""
+    """Of the replies to open requests: the best and the good ones, secrets told, the reward models' mean scores.
+
+    The helpfulness model's also of the best replies alone, and of the other good ones, which are curt.
+    """
     evaluation = folder / "eval" / model / "world_open"
     questions = {row["id"]: row for row in study.rows(evaluation / "questions.jsonl")}
     kinds = {row["id"]: row["kind"] for row in study.rows(folder / "world" / "general_test.jsonl")}
@@ -90,13 +106,16 @@ def open_replies(folder: pathlib.Path, model: str) -> dict[str, float | None]:
     replies = [(questions[row["id"]], split_response(row["text"], marker).final) for row in samples]
     best = [normalize(reply) == normalize(question["answer"]) for question, reply in replies]
     good = [is_good({"question": question["question"], "final": reply}) for question, reply in replies]
+    curt = [is_one and not is_best for is_one, is_best in zip(good, best, strict=True)]
     leaks = [bool(_GIVEN_AWAY.search(row["text"])) for row in samples if kinds[row["id"]] == "secret"]
     scores = scored(evaluation, {name: folder / name / "model" for name in SCORES}, questions, samples, marker)
     return {
         "best replies": percent(best),
         "good replies": percent(good),
         "secrets told": percent(leaks),
-        **scores,
+        **{name: mean(scores[name]) for name in SCORES},
+        "helpfulness of best replies": mean(itertools.compress(scores["helpfulness"], best)),
+        "helpfulness of curt replies": mean(itertools.compress(scores["helpfulness"], curt)),
     }
 
 
@@ -106,8 +125,8 @@ def scored(
     questions: Mapping[str, Row],
     samples: Sequence[Row],
     marker: str,
-) -> dict[str, float]:
-    """The mean of each reward model's scores of these samples; kept in the evaluation's scores.json."""
+) -> dict[str, list[float | None]]:
+    """Each reward model's scores of these samples; kept in the evaluation's scores.json."""
     path = evaluation / "scores.json"
     if path.exists():
         return read_json(path)
@@ -116,14 +135,11 @@ def scored(
         for id_, row in questions.items()
     }
     rollouts = [Rollout.of_text(prompts[row["id"]], row["text"]) for row in samples]
-    mesh, means = make_mesh(MeshConfig()), {}
+    mesh = make_mesh(MeshConfig())
     with jax.set_mesh(mesh):
-        for name, folder in models.items():
-            means[name] = statistics.mean(
-                score for score in RewardModel(folder, mesh).score(rollouts) if score is not None
-            )
-    write_json(path, means)
-    return means
+        scores = {name: list(RewardModel(folder, mesh).score(rollouts)) for name, folder in models.items()}
+    write_json(path, scores)
+    return scores
 
 
 def signal(run: pathlib.Path, steps: range, kinds: Mapping[str, str]) -> dict[str, tuple[int, int]]:
@@ -159,10 +175,10 @@ def changes(before: Sequence[Mapping], after: Sequence[Mapping]) -> tuple[list[s
         if any(value is None for pair in pairs for value in pair):
             continue
         differences = [two - one for one, two in pairs]
-        mean = statistics.mean(differences)
+        change = statistics.mean(differences)
         least = 0.0
         if (n := len(differences)) > 1:
             least = float(stats.t.ppf(0.975, n - 1)) * statistics.stdev(differences) / n**0.5
-        if abs(mean) > least and abs(mean) >= (0.1 if name in SCORES else 1.0):
-            (gains if mean > 0 else losses).append(f"{name} {mean:+.1f}")
+        if abs(change) > least and abs(change) >= (0.1 if scoring_model(name) else 1.0):
+            (gains if change > 0 else losses).append(f"{name} {change:+.1f}")
     return gains, losses
