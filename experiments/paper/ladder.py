@@ -67,11 +67,11 @@ def measure(runs: pathlib.Path, seed: int) -> Seed:
 
 def values(seeds: Sequence[Seed], name: str, model: str) -> list[float | None]:
     """A figure of a model in each seed. Scores are less the base's: their zero is each reward model's own."""
-    found = [seed["figures"][model][name] for seed in seeds]
+    measured = [seed["figures"][model][name] for seed in seeds]
     scorer = scoring_model(name)
-    if not scorer or None in found:
-        return found
-    return [value - seed["figures"]["base"][scorer] for value, seed in zip(found, seeds, strict=True)]
+    if not scorer or None in measured:
+        return measured
+    return [value - seed["figures"]["base"][scorer] for value, seed in zip(measured, seeds, strict=True)]
 
 
 def stages_table(seeds: Sequence[Seed]) -> list[str]:

@@ -156,9 +156,7 @@ def tables(results: list[dict[str, Any]]) -> str:
     lines += ["", "The wrong sample of the last step with the highest reward, of the first seed:", ""]
     for arm, row in results[0]["examples"].items():
         if row:
-            lines.append(
-                f"- {arm}: {row['question']!r} (answer {row['answer']}), reward {row['reward']:.2f}: `{row['text']}`"
-            )
+            lines.append(f"- {arm}: {row['question']!r}, reward {row['reward']:.2f}: `{row['text']}`")
     return "\n".join(lines)
 
 
@@ -185,7 +183,7 @@ def picture(results: list[dict[str, Any]]) -> Figure:
 
 
 def main() -> None:
-    options = study.options(NAME, __doc__, minutes=16)
+    options = study.options(NAME, __doc__, minutes=22)
     puzzle_runs.finished(options, puzzle_runs.runs_beside(options.runs))  # trains the policies that are missing
     results = study.finished_results(options, of_seed)
     study.write_page(NAME, tables(results), picture(results))
