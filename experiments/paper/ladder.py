@@ -65,7 +65,7 @@ def measure(runs: pathlib.Path, seed: int) -> Seed:
     }
 
 
-def values(seeds: Sequence[Seed], name: str, model: str) -> list[float | None]:
+def seed_values(seeds: Sequence[Seed], name: str, model: str) -> list[float | None]:
     """A figure of a model in each seed. Scores are less the base's: their zero is each reward model's own."""
     measured = [seed["figures"][model][name] for seed in seeds]
     scorer = scoring_model(name)
@@ -79,7 +79,7 @@ def stages_table(seeds: Sequence[Seed]) -> list[str]:
     rows = []
     for name in seeds[0]["figures"]["r1"]:
         is_score = bool(scoring_model(name))
-        cells = [study.spread(values(seeds, name, model), 2 if is_score else 1) for model in MODELS]
+        cells = [study.spread(seed_values(seeds, name, model), 2 if is_score else 1) for model in MODELS]
         rows.append([f"{name}, less the base's" if is_score else name, *cells])
     return markdown_table(["figure", *MODELS.values()], rows)
 
@@ -130,7 +130,7 @@ def draw(seeds: Sequence[Seed]) -> Figure:
     picture = Figure(figsize=(17, 4), layout="constrained")
     for axes, (title, names) in zip(picture.subplots(1, len(panels)), panels.items(), strict=True):
         for name in names:
-            of_models = [values(seeds, name, model) for model in MODELS]
+            of_models = [seed_values(seeds, name, model) for model in MODELS]
             points = [(place, statistics.mean(each)) for place, each in enumerate(of_models) if None not in each]
             axes.plot(*zip(*points, strict=True), marker=".", label=name)
         axes.set_xticks(range(len(MODELS)), [name.partition(":")[0] for name in MODELS.values()], rotation=40)
