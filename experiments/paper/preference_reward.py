@@ -33,9 +33,11 @@ ROWS = {
     "as is": "beta 0.001",
     "beta 0.01": "KL weight 10 times as large",
     "beta 0.1": "KL weight 100 times as large",
+    "beta 1": "KL weight 1,000 times as large",
     "beside rules": "half of the questions are problems, rewarded by rules",
     "late": f"{STEPS - LATE} steps on problems by rules, then {LATE} with the preference reward",
     "retrained": "reward model trained again, on samples of the hacked policy too",
+    "random reward": "the reward is a coin for each sample, and the score counts nothing",
 }
 SETTINGS = {
     "grpo.prompts_per_step": 8,
@@ -72,10 +74,16 @@ def write_data(folder: pathlib.Path, seed: int) -> None:
 
 
 def train_policy(
-    folder: pathlib.Path, seed: int, data: pathlib.Path, base: pathlib.Path, model: pathlib.Path, **fields: object
+    folder: pathlib.Path,
+    seed: int,
+    data: pathlib.Path,
+    base: pathlib.Path,
+    model: pathlib.Path,
+    weight: float = 1.0,
+    **fields: object,
 ) -> pathlib.Path:
     """An RL run with the reward model on requests; problems, where the data have some, are rewarded by rules."""
-    scored = {"name": "helpfulness", "path": str(model), "weight": 1.0, "prompts": "open", "from_step": 0}
+    scored = {"name": "helpfulness", "path": str(model), "weight": weight, "prompts": "open", "from_step": 0}
     fields = {**SETTINGS, "num_steps": STEPS, "rewards.models": (scored,), **fields}
     return study.train("all_scenario:mini", folder, **{"seed": seed, "data.path": data, "base": base, **fields})
 
@@ -109,7 +117,7 @@ def runs_of(folder: pathlib.Path) -> dict[str, pathlib.Path]:
 
 
 def train_seed(folder: pathlib.Path, seed: int) -> None:
-    """All runs of a seed; the one of the retrained reward model comes last."""
+    """All runs of a seed."""
     data = folder / "world"
     if not (data / "requests.jsonl").exists():
         write_data(data, seed)
@@ -120,28 +128,37 @@ def train_seed(folder: pathlib.Path, seed: int) -> None:
     rules = run(folder / "rules", data=data / "rules.jsonl", num_steps=STEPS - LATE)
     run(runs["late"], data=data / "both.jsonl", base=rules / "model", num_steps=LATE)
     run(runs["beside rules"], data=data / "both.jsonl")
-    run(runs["beta 0.1"], **{"grpo.beta": 0.1})
-    run(runs["beta 0.01"], **{"grpo.beta": 0.01})
+    for beta in (0.1, 0.01, 1.0):
+        run(runs[f"beta {beta:g}"], **{"grpo.beta": beta})
     pairs = folder / RETRAINED
     if not pairs.exists():
         write_more_pairs(pairs, data / "helpfulness.jsonl", runs["as is"])
     retrained = train_reward_model(folder / "helpfulness_retrained", seed, pairs)
     run(runs["retrained"], model=retrained)
+    run(runs["random reward"], weight=0.0, **{"rewards.random": 1.0})
 
 
 def evaluated(run: pathlib.Path, step: int) -> dict[str, float]:
-    """The figures of an evaluation on held-out problems and requests: percent, tokens, and the reward model's score."""
+    """The figures of an evaluation on held-out problems and requests: percent, tokens, and the reward model's score.
+
+    The score is less that before the run's first step, since its zero is each reward model's own.
+    """
     samples = study.rows(run / "evals" / f"step_{step:06d}.jsonl")
     problems = [row for row in samples if request_of(row["question"]) is None]
     requests = requests_at(run, step)
     firsts = [normalize(row["final"]) for row in requests if row["sample"] == 0]
     return {
-        "score": statistics.mean(row["parts"]["model/helpfulness"] for row in requests),
+        "score": mean_score(requests) - mean_score(requests_at(run, 0)),
         "good": 100 * statistics.mean(map(is_good, requests)),
         "right": 100 * statistics.mean(row["correct"] for row in problems),
         "tokens": statistics.mean(row["num_tokens"] for row in requests),
         "different": 100 * len(set(firsts)) / len(firsts),
     }
+
+
+def mean_score(samples: Sequence[Row]) -> float:
+    """What the reward model gives these samples."""
+    return statistics.mean(row["parts"]["model/helpfulness"] for row in samples)
 
 
 def length_of(name: str) -> int:
@@ -151,7 +168,15 @@ def length_of(name: str) -> int:
 
 def ends(runs: Sequence[dict[str, pathlib.Path]]) -> list[str]:
     """The table of all runs: before and after training, and the first one after as many steps as the late one has."""
-    header = ("run", "differs by", "steps", "score", "good replies, %", "problems right, %", "tokens of a reply")
+    header = (
+        "run",
+        "differs by",
+        "steps",
+        "score, less its start",
+        "good replies, %",
+        "problems right, %",
+        "tokens of a reply",
+    )
     table = []
     wanted_rows = [("as is", 0), ("as is", LATE), *((name, length_of(name)) for name in ROWS), ("late", 0)]
     for name, step in wanted_rows:
@@ -180,6 +205,30 @@ def requests_at(run: pathlib.Path, step: int) -> list[Row]:
     return [row for row in samples if request_of(row["question"])]
 
 
+def within_groups(runs: Sequence[dict[str, pathlib.Path]]) -> list[str]:
+    """The table of what the reward model says of bad samples against good ones to the same request in the same step."""
+    table = []
+    for name in ROWS:
+        differences = [score_differences(of_seed[name]) for of_seed in runs]
+        shares = [100 * statistics.mean(each > 0 for each in of_seed) for of_seed in differences]
+        numbers, means = map(len, differences), map(statistics.mean, differences)
+        table.append([name, study.spread([*numbers], 0), study.spread([*means], 2), study.spread(shares)])
+    return markdown_table(("run", "groups with both", "bad less good", "bad score higher, %"), table)
+
+
+def score_differences(run: pathlib.Path) -> list[float]:
+    """The mean score of bad samples less that of good ones, for each group of training that has both."""
+    differences = []
+    for path in sorted((run / "rollouts").glob("step_*.jsonl")):
+        groups = collections.defaultdict(lambda: {True: [], False: []})
+        for row in study.rows(path):
+            if request_of(row["question"]):
+                groups[row["question"]][is_good(row)].append(row)
+        both = [group for group in groups.values() if group[True] and group[False]]
+        differences += [mean_score(group[False]) - mean_score(group[True]) for group in both]
+    return differences
+
+
 def texts(run: pathlib.Path, count: int) -> list[str]:
     """The table of the samples of held-out requests that score highest and are not good, `count` of each step."""
     table = []
@@ -196,7 +245,7 @@ def draw(runs: Sequence[dict[str, pathlib.Path]]) -> Figure:
     """Score, good replies, problems and length by step: a colour a run, means over seeds; the late one at the end."""
     figure = Figure(figsize=(13, 3.4), layout="constrained")
     panels = {
-        "score": "reward model's score",
+        "score": "score, less its start",
         "good": "good replies, %",
         "right": "problems right, %",
         "tokens": "tokens",
@@ -207,7 +256,7 @@ def draw(runs: Sequence[dict[str, pathlib.Path]]) -> Figure:
             means = [statistics.mean(evaluated(of_seed[name], step)[key] for of_seed in runs) for step in steps]
             axes.plot([step + STEPS - length_of(name) for step in steps], means, label=name)
         axes.set(title=title, xlabel="step")
-    axes.legend(fontsize=7)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize=8)
     return figure
 
 
@@ -233,7 +282,7 @@ def main() -> int:
         return options.runs / f"seed{seed}"
 
     def is_whole(seed: int) -> bool:
-        return study.is_finished(runs_of(folder(seed))["retrained"])
+        return all(map(study.is_finished, runs_of(folder(seed)).values()))
 
     seeds = study.finished_seeds(options, lambda seed: train_seed(folder(seed), seed), is_whole)
     folders = [*map(folder, seeds)]
@@ -243,6 +292,7 @@ def main() -> int:
         f"{', '.join(map(str, seeds))}.",
         *("", *ends(runs)),
         *("", "The replies of the run as it is:", "", *kinds(runs)),
+        *("", "Scores in the groups of training that have good and bad samples:", "", *within_groups(runs)),
         *("", *reward_models(folders)),
         *(
             "",
