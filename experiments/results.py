@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 
 from r1jax.io.files import write_text
 from r1jax.io.tables import markdown_row
+from r1jax.report import findings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS, README = ROOT / "docs" / "results.md", ROOT / "README.md"
@@ -254,7 +255,7 @@ SECTIONS: dict[str, tuple[Excerpt, ...]] = {
     ),
 }
 # The pages on the paper's findings; each has a table under "In short".
-FINDINGS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "experiments" / "paper").glob("*.md"))
+FINDINGS = [path.relative_to(ROOT).as_posix() for path in findings.pages_of(ROOT / "experiments" / "paper")]
 # Pages that hold text and no table.
 TEXTS = {"A real model: SmolLM2-135M": "experiments/zero_smollm2.md"}
 README_TABLE = Excerpt(

@@ -19,6 +19,7 @@ See [the script](aha.py), [the paper](https://arxiv.org/abs/2501.12948).
 | finding | here |
 |---|---|
 | longer | 3 & 4 |
+| right | 5 ± 1 |
 
 ## Measured
 
@@ -41,12 +42,21 @@ def folder(tmp_path):
 
 
 def test_pages_become_sections_with_their_pictures_inside(folder):
-    (section,) = findings.sections([folder])
+    in_short, section = findings.sections([folder])
+    assert in_short.anchor == "findings" and '<a href="#aha">The aha moment</a>' in in_short.html
+    assert in_short.html.count("<tr>") == 3 and "<th>page</th>" in in_short.html
     assert (section.title, section.anchor) == ("The aha moment", "aha")
     assert "<h3>In short</h3>" in section.html and "<td>3 &amp; 4</td>" in section.html
+    assert "<td>5\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}1</td>" in section.html, "no line ends in it"
     assert f"data:image/png;base64,{base64.b64encode(PIXEL).decode()}" in section.html
     assert 'href="https://arxiv.org/abs/2501.12948"' in section.html and "aha.py" not in section.html
     assert "<script" not in section.html and "&lt;think&gt; 3*5" in section.html
+
+
+def test_pages_come_in_the_papers_order_and_others_after_them_by_name(folder):
+    for name in ("zebra", "ladder", "choices"):
+        (folder / f"{name}.md").write_text(PAGE.replace("The aha moment", name))
+    assert [section.anchor for section in findings.sections([folder])[1:]] == ["aha", "ladder", "choices", "zebra"]
 
 
 def test_a_report_of_pages_alone_is_one_file(folder, tmp_path, capsys):

@@ -13,6 +13,11 @@ import markdown_it
 from markupsafe import Markup
 
 IN_SHORT = "## In short"
+# The order in which a report has the pages, so that it can be read as the paper is; others follow by name.
+ORDER = (
+    *("aha", "difficulty", "thinking", "ladder", "language_reward", "choices", "ppo"),
+    *("preference_reward", "distillation", "process_reward", "tree_search"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,31 +31,56 @@ class Section:
 
 def is_folder_of_pages(folder: Path) -> bool:
     """Whether a folder has a page of an experiment."""
-    return any(IN_SHORT in path.read_text("utf-8") for path in folder.glob("*.md"))
+    return bool(pages_of(folder))
+
+
+def pages_of(folder: Path) -> list[Path]:
+    """The pages of a folder in the order of a report."""
+    pages = [path for path in folder.glob("*.md") if IN_SHORT in path.read_text("utf-8")]
+    place = {name: place for place, name in enumerate(ORDER)}
+    return sorted(pages, key=lambda path: (place.get(path.stem, len(ORDER)), path.stem))
 
 
 def sections(folders: Sequence[Path]) -> list[Section]:
-    """The folders' pages, by name; links to files beside them become text, and pictures become part of the page.
+    """All findings in short, then the folders' pages.
+
+    Links to files beside the pages become text, and pictures become part of the page.
 
     Raises:
         FileNotFoundError: a picture that a page shows.
     """
-    # No HTML of the Markdown's own gets through, so that what comes out may be marked safe.
-    renderer = markdown_it.MarkdownIt("commonmark", {"html": False}).enable("table")
-    pages = []
-    for folder in folders:
-        for path in sorted(folder.glob("*.md")):
-            text = path.read_text("utf-8")
-            if IN_SHORT not in text:
-                continue
-            title, _, body = text.partition("\n")
-            body = re.sub(r"!\[([^\]]*)\]\(([^):]+)\)", lambda match: _picture(folder, *match.groups()), body)  # noqa: B023
-            body = re.sub(r"(?<!!)\[([^\]]+)\]\((?!\w+:)[^)]+\)", r"\1", body)
-            # One heading lower: a section's title has the page's first.
-            body = re.sub(r"^#", "##", body, flags=re.MULTILINE)
-            html = renderer.render(body).replace("<table>", '<div class="scroll"><table>')
-            pages.append(Section(title.lstrip("# "), path.stem, Markup(html.replace("</table>", "</table></div>"))))
-    return pages
+    converted, rows = [], []
+    for path in (page for folder in folders for page in pages_of(folder)):
+        title, _, body = path.read_text("utf-8").partition("\n")
+        title = title.lstrip("# ")
+        rows += _with_link(_rows_in_short(body), f"[{title}](#{path.stem})", is_first=not rows)
+        body = re.sub(r"!\[([^\]]*)\]\(([^):]+)\)", lambda match: _picture(path.parent, *match.groups()), body)  # noqa: B023
+        body = re.sub(r"(?<!!)\[([^\]]+)\]\((?!\w+:)[^)]+\)", r"\1", body)
+        # One heading lower: a section's title has the page's first.
+        body = re.sub(r"^#", "##", body, flags=re.MULTILINE)
+        converted.append(Section(title, path.stem, _html(body)))
+    return [Section("The findings in short", "findings", _html("\n".join(rows))), *converted] if converted else []
+
+
+def _rows_in_short(body: str) -> list[str]:
+    """The lines of the table under "In short"."""
+    part = body.partition(IN_SHORT)[2].partition("\n## ")[0]
+    return [line for line in part.splitlines() if line.startswith("|")]
+
+
+def _with_link(table: Sequence[str], link: str, is_first: bool) -> list[str]:
+    """The lines of a table with one more column, the page; the heading of the first table stands for all."""
+    if not table:
+        return []
+    heading, rule, *rows = table
+    return [*([f"{heading} page |", f"{rule}---|"] if is_first else []), *(f"{row} {link} |" for row in rows)]
+
+
+def _html(markdown: str) -> Markup:
+    """The HTML of Markdown; none of the Markdown's own gets through, so that what comes out may be marked safe."""
+    html = markdown_it.MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    html = html.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
+    return Markup(html.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"))
 
 
 def _picture(folder: Path, text: str, name: str) -> str:
