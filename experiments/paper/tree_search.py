@@ -168,17 +168,20 @@ def picture(results: list[dict[str, Any]]) -> Figure:
         y = [np.mean([result["budgets"][i][name] for result in results]) for i in range(len(BUDGETS))]
         tokens.plot(x, y, marker="o", label=name)
     tokens.set(xscale="log", xlabel="sampled tokens a question", ylabel="% right, held out", title="one answer from")
+    tokens.set_xticks(BUDGETS, [str(budget) for budget in BUDGETS])
+    tokens.minorticks_off()
     tokens.legend(fontsize=6)
     for name in ("one answer", "any of four", "search", "any in the tree"):
         means = [np.mean([result["rounds"][i][name] for result in results]) for i in range(ROUNDS + 1)]
         loop.plot(range(ROUNDS + 1), means, marker="o", label=name)
     loop.set(xlabel="round", ylabel="% right, held out", title="policy and value trained in turn")
+    loop.set_xticks(range(ROUNDS + 1))
     loop.legend(fontsize=6)
     return figure
 
 
 def main() -> None:
-    options = study.options(NAME, __doc__, minutes=12)
+    options = study.options(NAME, __doc__, minutes=22)
     puzzle_runs.finished(options, puzzle_runs.runs_beside(options.runs))  # trains the policies that are missing
     results = study.finished_results(options, of_seed)
     study.write_page(NAME, tables(results), picture(results))
