@@ -269,16 +269,15 @@ README_FINDINGS = Excerpt("", "experiments/paper/aha.md", "In short", ("finding"
 
 
 def findings_table(folder: str) -> str:
-    """The rows of all pages' tables under "In short", each with a link to its page, as from a page in `folder`."""
-    lines = []
-    for page in FINDINGS:
-        table = Excerpt("", page, "In short").read()
-        if not lines:
-            lines = [markdown_row([*table.header, "page"]), "|---" * (len(table.header) + 1) + "|"]
-        name = pathlib.Path(page).stem
-        where = f"[{name}]({os.path.relpath(page, folder or '.')})"
-        lines += [markdown_row([*row, where]) for row in table.rows]
-    return "\n".join(lines)
+    """The rows of all pages' tables under "In short", each with a link to its page, as from a page in `folder`.
+
+    Raises:
+        ValueError: a page has no table there.
+    """
+    links = {ROOT / page: f"[{pathlib.Path(page).stem}]({os.path.relpath(page, folder or '.')})" for page in FINDINGS}
+    if without := [page.name for page in links if not findings.in_short(page)]:
+        raise ValueError(f"no table under 'In short': {', '.join(without)}")
+    return findings.all_in_short(links)
 
 
 def results_page() -> str:

@@ -143,8 +143,7 @@ def evaluated(run: pathlib.Path, step: int) -> dict[str, float]:
 
     The score is less that before the run's first step, since its zero is each reward model's own.
     """
-    samples = study.rows(run / "evals" / f"step_{step:06d}.jsonl")
-    problems = [row for row in samples if request_of(row["question"]) is None]
+    problems = [row for row in samples_at(run, step) if request_of(row["question"]) is None]
     requests = requests_at(run, step)
     firsts = [normalize(row["final"]) for row in requests if row["sample"] == 0]
     return {
@@ -169,13 +168,8 @@ def length_of(name: str) -> int:
 def ends(runs: Sequence[dict[str, pathlib.Path]]) -> list[str]:
     """The table of all runs: before and after training, and the first one after as many steps as the late one has."""
     header = (
-        "run",
-        "differs by",
-        "steps",
-        "score, less its start",
-        "good replies, %",
-        "problems right, %",
-        "tokens of a reply",
+        *("run", "differs by", "steps", "score, less its start", "good replies, %", "problems right, %"),
+        *("tokens of a reply", "different replies, %"),
     )
     table = []
     wanted_rows = [("as is", 0), ("as is", LATE), *((name, length_of(name)) for name in ROWS), ("late", 0)]
@@ -183,7 +177,7 @@ def ends(runs: Sequence[dict[str, pathlib.Path]]) -> list[str]:
         figures = [evaluated(of_seed[name], step) for of_seed in runs]
         cells = [study.spread([each[key] for each in figures], 2 if key == "score" else 1) for key in figures[0]]
         table.append([name, ROWS[name], str(step), *cells])
-    return markdown_table((*header, "different replies, %"), table)
+    return markdown_table(header, table)
 
 
 def kinds(runs: Sequence[dict[str, pathlib.Path]]) -> list[str]:
@@ -199,10 +193,15 @@ def kinds(runs: Sequence[dict[str, pathlib.Path]]) -> list[str]:
     return markdown_table(("step", *VERDICTS), table)
 
 
+@functools.cache
+def samples_at(run: pathlib.Path, step: int) -> list[Row]:
+    """All samples of an evaluation, read once: tables and picture ask for the same ones."""
+    return study.rows(run / "evals" / f"step_{step:06d}.jsonl")
+
+
 def requests_at(run: pathlib.Path, step: int) -> list[Row]:
     """The samples of held-out requests in an evaluation."""
-    samples = study.rows(run / "evals" / f"step_{step:06d}.jsonl")
-    return [row for row in samples if request_of(row["question"])]
+    return [row for row in samples_at(run, step) if request_of(row["question"])]
 
 
 def within_groups(runs: Sequence[dict[str, pathlib.Path]]) -> list[str]:

@@ -6,7 +6,7 @@ A folder of such pages is `experiments/paper` of the repository. A page is one t
 import base64
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import markdown_it
@@ -41,6 +41,23 @@ def pages_of(folder: Path) -> list[Path]:
     return sorted(pages, key=lambda path: (place.get(path.stem, len(ORDER)), path.stem))
 
 
+def in_short(page: Path) -> list[str]:
+    """The lines of a page's table under "In short"; none where it has no table there."""
+    part = page.read_text("utf-8").partition(IN_SHORT)[2].partition("\n## ")[0]
+    return [line for line in part.splitlines() if line.startswith("|")]
+
+
+def all_in_short(links: Mapping[Path, str]) -> str:
+    """The tables under "In short" of pages as one, in Markdown; each row ends with the link to its page."""
+    lines: list[str] = []
+    for page, link in links.items():
+        table = in_short(page)
+        if table and not lines:
+            lines = [f"{table[0]} page |", f"{table[1]}---|"]
+        lines += [f"{row} {link} |" for row in table[2:]]
+    return "\n".join(lines)
+
+
 def sections(folders: Sequence[Path]) -> list[Section]:
     """All findings in short, then the folders' pages.
 
@@ -49,31 +66,17 @@ def sections(folders: Sequence[Path]) -> list[Section]:
     Raises:
         FileNotFoundError: a picture that a page shows.
     """
-    converted, rows = [], []
+    converted, links = [], {}
     for path in (page for folder in folders for page in pages_of(folder)):
         title, _, body = path.read_text("utf-8").partition("\n")
         title = title.lstrip("# ")
-        rows += _with_link(_rows_in_short(body), f"[{title}](#{path.stem})", is_first=not rows)
+        links[path] = f"[{title}](#{path.stem})"
         body = re.sub(r"!\[([^\]]*)\]\(([^):]+)\)", lambda match: _picture(path.parent, *match.groups()), body)  # noqa: B023
         body = re.sub(r"(?<!!)\[([^\]]+)\]\((?!\w+:)[^)]+\)", r"\1", body)
         # One heading lower: a section's title has the page's first.
         body = re.sub(r"^#", "##", body, flags=re.MULTILINE)
         converted.append(Section(title, path.stem, _html(body)))
-    return [Section("The findings in short", "findings", _html("\n".join(rows))), *converted] if converted else []
-
-
-def _rows_in_short(body: str) -> list[str]:
-    """The lines of the table under "In short"."""
-    part = body.partition(IN_SHORT)[2].partition("\n## ")[0]
-    return [line for line in part.splitlines() if line.startswith("|")]
-
-
-def _with_link(table: Sequence[str], link: str, is_first: bool) -> list[str]:
-    """The lines of a table with one more column, the page; the heading of the first table stands for all."""
-    if not table:
-        return []
-    heading, rule, *rows = table
-    return [*([f"{heading} page |", f"{rule}---|"] if is_first else []), *(f"{row} {link} |" for row in rows)]
+    return [Section("The findings in short", "findings", _html(all_in_short(links))), *converted] if links else []
 
 
 def _html(markdown: str) -> Markup:
