@@ -82,7 +82,8 @@ def table_row(name: str) -> str:
     by = "compiled" if plan["compiled"] else "reckoned"
     fits = "yes" if plan["fits"] else "**no**"
     size = f"{plan['bytes'] / GiB:.1f} of {plan['limit'] / GiB:.2f}"
-    cost = f"{plan['step_s']:,.4g} | {plan['chip_hours']:,.3g}"
+    # A program that the compiler refuses has no time.
+    cost = f"{plan['step_s']:,.4g} | {plan['chip_hours']:,.3g}" if plan["step_s"] else "– | –"
     cells = [f"[{name}]({name}.md)", plan["config"], plan["topology"], plan["mesh"], by, fits, size, plan["largest"]]
     return f"| {' | '.join(cells)} | {cost} |"
 
