@@ -27,7 +27,7 @@ from r1jax.io.tables import markdown_table
 from r1jax.stages.base_keys import base_name
 from r1jax.stages.bases import SHIPPED
 
-NAME, MINUTES = "distillation", 14.0  # of a seed, once the students are there
+NAME, MINUTES = "distillation", 12.0  # of a seed, once the students are there
 TEACHER = SHIPPED / "mini-r1-zero"
 FAMILIES = {"Qwen2's architecture": "qwen2", "Llama's architecture": "llama"}
 STUDENTS = {"qwen2": "configs/base.py:student_qwen2_longer", "llama": "configs/base.py:student_llama_longer"}
@@ -39,6 +39,7 @@ QUESTIONS, SAMPLES = 100, 8  # of the evaluations that the tables are of
 LENGTHS = {"sampling.max_new_tokens": 112, "sampling.bucket": 272}  # as in zero:world
 TEACHER_SAMPLES = {"num_prompts": 800, "samples": 4, "filters.keep_per_prompt": 2, "filters.language": 0.0, **LENGTHS}
 ROW = 272  # tokens: the longest prompt and completion
+FINE_TUNING_RATE = 1e-4  # of three the best on seed 0, as it is of RL's and of on-policy distillation's
 START = "as it starts"
 # The arms, each with the work that it consists of: steps shared by both families, and its family's own runs.
 ARMS = {
@@ -140,7 +141,8 @@ def train_family(
         return folder(options, seed, family, name)
 
     questions = {"seed": seed, "data.path": world / "reasoning.jsonl", **CURVE}
-    supervised = {"base": STUDENTS[family], "seed": seed, "seq_len": ROW, **PROMPTED, "data.paths": (str(samples),)}
+    supervised = {"base": STUDENTS[family], "seed": seed, "seq_len": ROW, "optimizer.learning_rate": FINE_TUNING_RATE}
+    supervised |= {**PROMPTED, "data.paths": (str(samples),)}
     run("zero:world", at("rl"), base=STUDENTS[family], num_steps=RL_STEPS, **questions)
     distilled = run(f"distill:mini_{family}", at("samples"), **supervised)
     run(f"distill:mini_{family}", at("logits"), soft_targets=logits, **supervised)
