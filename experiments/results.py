@@ -241,7 +241,7 @@ SECTIONS: dict[str, tuple[Excerpt, ...]] = {
             "experiments/plans/README.md",
             "Plans",
             ("config", "slice", "mesh", "by", "fits", "GiB a device", "a step, s"),
-            note="Nothing of it has run on a TPU. Reckoned: the arguments exactly, temporaries and work roughly.",
+            note="Nothing of it has run on a TPU.",
         ),
     ),
     "Runs that are killed": (

@@ -50,7 +50,7 @@ PLANS = {
     "v3_zero_v5p": f"--config=zero:paper {V3} --topology=v5p:8x16x16",
     "v3_all_scenario_v5p": f"--config=all_scenario:paper {V3} --topology=v5p:8x16x16",
     "v3_rejection_v5p": f"--config=rejection:paper {V3} --topology=v5p:8x8x8 --config.mesh.data=1 "
-    "--config.mesh.fsdp=8 --config.mesh.expert=64",
+    "--config.mesh.fsdp=8 --config.mesh.expert=32 --config.mesh.tensor=2",
     "v3_sft_v5p": f"--config=sft:paper {V3} --topology=v5p:8x16x16 --config.mesh.fsdp=8 --config.mesh.expert=16 "
     "--config.mesh.tensor=16",
     "v3_helpfulness_v5p": f"--config=preference:paper_helpfulness {V3} --topology=v5p:8x8x16 --config.mesh.data=1 "
@@ -82,8 +82,8 @@ def table_row(name: str) -> str:
     by = "compiled" if plan["compiled"] else "reckoned"
     fits = "yes" if plan["fits"] else "**no**"
     size = f"{plan['bytes'] / GiB:.1f} of {plan['limit'] / GiB:.2f}"
-    # A program that the compiler refuses has no time.
-    cost = f"{plan['step_s']:,.4g} | {plan['chip_hours']:,.3g}" if plan["step_s"] else "– | –"
+    # A program that the compiler refuses has no time, and a step with it has none.
+    cost = f"{plan['step_s']:,.4g} | {plan['chip_hours']:,.3g}" if plan["fits"] else "– | –"
     cells = [f"[{name}]({name}.md)", plan["config"], plan["topology"], plan["mesh"], by, fits, size, plan["largest"]]
     return f"| {' | '.join(cells)} | {cost} |"
 
