@@ -83,7 +83,8 @@ def table_row(name: str) -> str:
     fits = "yes" if plan["fits"] else "**no**"
     size = f"{plan['bytes'] / GiB:.1f} of {plan['limit'] / GiB:.2f}"
     # A program that the compiler refuses has no time, and a step with it has none.
-    cost = f"{plan['step_s']:,.4g} | {plan['chip_hours']:,.3g}" if plan["fits"] else "– | –"
+    is_whole = not any(program["refused"] for program in plan["programs"])
+    cost = f"{plan['step_s']:,.4g} | {plan['chip_hours']:,.3g}" if is_whole else "– | –"
     cells = [f"[{name}]({name}.md)", plan["config"], plan["topology"], plan["mesh"], by, fits, size, plan["largest"]]
     return f"| {' | '.join(cells)} | {cost} |"
 
